@@ -1,0 +1,80 @@
+"""Drawing text tokens: temperature, nucleus, repetition control, nothing but printable words."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from adapters.grammar import Grammar
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """How text is drawn.
+
+    Attributes:
+        temperature: Divides the logits.
+        top_p: Nucleus mass (Holtzman et al. 2020, section 3.1).
+        repetition_penalty: Divides positive and multiplies negative logits of tokens already written
+            (Keskar et al. 2019, section 4.1).
+    """
+
+    temperature: float = 0.9
+    top_p: float = 0.92
+    repetition_penalty: float = 1.15
+
+
+class TextSampler:
+    """Samples the next token of many rows; special tokens other than the end can never be drawn."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, grammar: Grammar, config: DecodingConfig) -> None:
+        """Prepare the ban on control tokens."""
+        self._tokenizer, self._config = tokenizer, config
+        special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
+        self._banned = torch.tensor(sorted(special - {grammar.end_id}), dtype=torch.long)
+        self._end_id = grammar.end_id
+
+    def sample(self, logits: Tensor, written: Sequence[Sequence[int]], uniforms: Sequence[float]) -> list[int]:
+        """Draw one token a row.
+
+        Args:
+            logits: Shape [rows, vocabulary].
+            written: Tokens each row has written so far.
+            uniforms: One draw in [0, 1) for each row.
+        """
+        scores = logits.clone()
+        scores[:, self._banned.to(scores.device)] = -torch.inf
+        for row, tokens in enumerate(written):
+            if tokens:
+                self._penalise(scores[row], tokens)
+            else:
+                scores[row, self._end_id] = -torch.inf  # an act with text says at least one token
+        shares = (scores / self._config.temperature).softmax(-1)
+        # The nucleus hardly ever reaches past these; sorting 49,152 numbers for each row and token would dominate.
+        top, tokens_of = shares.topk(min(256, shares.shape[-1]))
+        inside = (top.cumsum(-1) - top) < self._config.top_p
+        kept = (top * inside).double().cumsum(-1)
+        draws = torch.tensor(np.asarray(uniforms), device=kept.device).unsqueeze(1) * kept[:, -1:]
+        places = torch.searchsorted(kept, draws, right=True).clamp(max=kept.shape[-1] - 1)
+        drawn: list[int] = tokens_of.gather(1, places).squeeze(1).tolist()
+        return drawn
+
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Turn tokens into one line of printable text: a model's output is hostile like anybody else's."""
+        text = str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        return printable(text)
+
+    def _penalise(self, scores: Tensor, tokens: Sequence[int]) -> None:
+        seen = torch.tensor(sorted(set(tokens)), device=scores.device)
+        penalty = self._config.repetition_penalty
+        scores[seen] = torch.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
+
+
+def printable(text: str) -> str:
+    """Collapse whitespace and drop control, format-override, surrogate and unassigned characters."""
+    kept = (char for char in text if char.isspace() or char == "\u200d" or unicodedata.category(char)[0] != "C")
+    return " ".join("".join(kept).replace("\ufffd", "").split())

@@ -1,0 +1,228 @@
+"""From a population to a bank: the prior all people share, then everybody's own adapter."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from adapters.bank import PERSONAL, PRIOR, Bank, Revision, adapter_id, digest_of
+from adapters.base_model import BaseModel
+from adapters.blocks import SplitModel, decoder_blocks
+from adapters.choice import ChoiceScorer, calibrated_scorer
+from adapters.examples import Example, ExampleBuilder
+from adapters.grammar import make_grammar
+from adapters.head import Head
+from adapters.likelihood import Scoring
+from adapters.lora import AdaptedModel, LoraShape
+from adapters.prompt import PromptBuilder
+from adapters.training import Learner, PopulationTrainer, Schedule, Trained
+from personas.persona import Persona
+from personas.population import Population
+from personas.randomness import keyed_generator
+
+INIT = "standard"
+Progress = Callable[[str, int, int], None]
+"""Called with the stage's name, the tokens trained so far and in all."""
+
+
+@dataclass(frozen=True)
+class PromptConfig:
+    """What prompts hold, in training and simulation alike.
+
+    Attributes:
+        grammar: Label set of the verbs, see `adapters.grammar.LABEL_SETS`.
+        feed_items: Items a feed shows.
+        item_tokens: Most tokens of one item's text.
+        text_tokens: Most tokens of an act's text.
+    """
+
+    grammar: str = "words"
+    feed_items: int = 4
+    item_tokens: int = 24
+    text_tokens: int = 48
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a population is trained.
+
+    Attributes:
+        prompt: What prompts hold.
+        prior_shape: Rank and layers of the population prior.
+        prior_schedule: Its passes; one learner, so that a batch is one step.
+        prior_examples: Most examples it learns from, sampled over all people's training acts.
+        shape: Rank and layers of a personal adapter.
+        schedule: A personal adapter's passes.
+        max_examples: Most examples of one person, the latest of the training side.
+        group: People trained in one pass; it bounds memory and what an interrupt can lose.
+        seed: Seed of initial factors and orders.
+    """
+
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16))
+    prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=1e-3, epochs=1, batch_size=16))
+    prior_examples: int = 512
+    shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8))
+    schedule: Schedule = field(default_factory=lambda: Schedule(lr=1e-3, epochs=2))
+    max_examples: int = 24
+    group: int = 32
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class PromptKit:
+    """The prompt builder of one base model with the act scorer calibrated for it."""
+
+    builder: PromptBuilder
+    scorer: ChoiceScorer
+    config: PromptConfig
+
+
+def make_prompt_kit(base: BaseModel, config: PromptConfig) -> PromptKit:
+    """Build prompts and calibrate the act scorer; must run while no adapter is installed in `base`."""
+    grammar = make_grammar(base.tokenizer, config.grammar)
+    builder = PromptBuilder(
+        base.tokenizer, grammar, item_tokens=config.item_tokens, text_tokens=config.text_tokens
+    )  # fmt: skip
+    return PromptKit(builder, calibrated_scorer(base, builder, Head(base), feed_items=config.feed_items), config)
+
+
+class PopulationTraining:
+    """Finds adapters in the bank and trains the missing ones."""
+
+    def __init__(
+        self,
+        base: BaseModel,
+        kit: PromptKit,
+        population: Population,
+        bank: Bank,
+        config: TrainingConfig,
+        *,
+        progress: Progress = lambda stage, done, total: None,
+    ) -> None:
+        """Bind a population to a bank; nothing is trained yet."""
+        self.base, self.kit, self.population, self.bank, self.config = base, kit, population, bank, config
+        self._progress = progress
+        self.examples = ExampleBuilder(population.acts, kit.builder, feed_items=kit.config.feed_items)
+
+    def prior(self) -> Revision:
+        """Return the population prior, trained first if the bank does not hold it.
+
+        It learns from everybody's training acts, whoever is simulated later, so that a larger run reuses it.
+        """
+        examples = self._prior_examples()
+        wanted = self._wanted(PRIOR, "", examples, self.config.prior_shape, self.config.prior_schedule, None)
+        found = self.bank.find(wanted.training_digest)
+        if found is not None:
+            return found
+        (trained,) = self._train([Learner("prior", examples)], wanted, None)
+        return self._keep(wanted, trained)
+
+    def personal(self, personas: Sequence[Persona]) -> list[Revision]:
+        """Return everybody's own adapter in the order of `personas`; each finished group is in the bank at once."""
+        prior = self.prior()
+        learners = {persona.handle: self._learner(persona) for persona in personas}
+        wanted = {
+            name: self._wanted(
+                PERSONAL, name, [*learner.train, *learner.validation], self.config.shape, self.config.schedule, prior
+            )
+            for name, learner in learners.items()
+        }
+        found = {name: self.bank.find(revision.training_digest) for name, revision in wanted.items()}
+        missing = [name for name, revision in found.items() if revision is None]
+        total = sum(self._tokens(learners[name]) for name in missing)
+        done = 0
+        for start in range(0, len(missing), self.config.group):
+            names = missing[start : start + self.config.group]
+            offset = done
+            trained = self._train(
+                [learners[name] for name in names],
+                wanted[names[0]],
+                prior,
+                lambda now, _, offset=offset: self._progress("personal adapters", offset + now, total),
+            )
+            for name, result in zip(names, trained, strict=True):
+                found[name] = self._keep(wanted[name], result)
+            done += sum(self._tokens(learners[name]) for name in names)
+        return [revision for name in learners if (revision := found[name]) is not None]
+
+    def _tokens(self, learner: Learner) -> int:
+        return self.config.schedule.epochs * sum(
+            len(example.tokens) for example in (*learner.train, *learner.validation)
+        )
+
+    def _learner(self, persona: Persona) -> Learner:
+        train = self.examples.examples(persona, persona.train)[-self.config.max_examples :]
+        return Learner(persona.handle, train, self.examples.examples(persona, persona.validation))
+
+    def _prior_examples(self) -> list[Example]:
+        acts = [(persona, act) for persona in self.population.personas for act in persona.train]
+        order = keyed_generator(self.config.seed, "prior examples").permutation(len(acts))
+        examples: list[Example] = []
+        for index in order:
+            if len(examples) == self.config.prior_examples:
+                break
+            persona, act = acts[index]
+            example = self.examples.example(persona.handle, persona.description, act)
+            if example is not None:
+                examples.append(example)
+        return examples
+
+    def _wanted(
+        self,
+        kind: str,
+        person: str,
+        examples: Sequence[Example],
+        shape: LoraShape,
+        schedule: Schedule,
+        prior: Revision | None,
+    ) -> Revision:
+        config: dict[str, Any] = {
+            "shape": asdict(shape),
+            "schedule": asdict(schedule),
+            "prompt": asdict(self.kit.config),
+            "dtype": self.base.dtype,
+        }
+        data_digest = digest_of([[example.act_id, example.tokens] for example in examples])
+        decides = [self.base.hash, kind, person, config, INIT, self.config.seed, data_digest]
+        return Revision(
+            adapter_id=adapter_id(self.base.hash, self.population.name, kind, person),
+            kind=kind,
+            person=person,
+            population=self.population.name,
+            base_hash=self.base.hash,
+            config=config,
+            init=INIT,
+            seed=self.config.seed,
+            data_digest=data_digest,
+            training_digest=digest_of([*decides, prior.object if prior else None]),
+            losses={},
+            scale=shape.scale,
+            prior_object=prior.object if prior else None,
+        )
+
+    def _train(
+        self,
+        learners: Sequence[Learner],
+        wanted: Revision,
+        prior: Revision | None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Trained]:
+        is_prior = wanted.kind == PRIOR
+        shape = self.config.prior_shape if is_prior else self.config.shape
+        schedule = self.config.prior_schedule if is_prior else self.config.schedule
+        report = progress or (lambda done, total: self._progress("population prior", done, total))
+        with AdaptedModel(self.base, shape) as adapted:
+            if prior is not None:
+                adapted.set_prior(self.bank.factors(prior.object), prior.scale)
+            scoring = Scoring(adapted, split_for(self.base, shape), self.kit.scorer)
+            return PopulationTrainer(scoring, learners, schedule, seed=self.config.seed, progress=report).train()
+
+    def _keep(self, wanted: Revision, trained: Trained) -> Revision:
+        losses = {"train": trained.train_loss, "validation": trained.validation_loss, "epoch": trained.epoch}
+        return self.bank.add(replace(wanted, losses=losses), trained.factors)
+
+
+def split_for(base: BaseModel, shape: LoraShape) -> SplitModel:
+    """Split the base below the first adapted block."""
+    _, blocks = decoder_blocks(base.model)
+    return SplitModel(base, max(0, len(blocks) - shape.top_blocks))

@@ -1,0 +1,108 @@
+"""The one prompt of training and simulation, and the tokens of acts."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from transformers import PreTrainedTokenizerBase
+
+from adapters.grammar import Grammar
+
+_SYSTEM, _USER = "\x02system\x03", "\x02user\x03"
+EMPTY_FEED = "(no posts yet)"
+# What a prompt holds when nothing is known: the content-free input of contextual calibration.
+CONTENT_FREE = "N/A"
+
+
+@dataclass(frozen=True)
+class FeedItem:
+    """One post as the feed shows it: the author's handle and the words."""
+
+    handle: str
+    text: str
+
+
+class PromptBuilder:
+    """Turns who an agent is and what it sees into tokens.
+
+    Template parts may hold control tokens; everything that comes from people or models is encoded apart from them
+    with special tokens split, so that a post saying ``<|im_end|>`` stays those characters.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        grammar: Grammar,
+        *,
+        item_tokens: int = 24,
+        text_tokens: int = 48,
+        persona_tokens: int = 64,
+    ) -> None:
+        """Fix the token budgets: of one feed item's text, of an act's text, of the persona prompt."""
+        self.tokenizer = tokenizer
+        self.grammar = grammar
+        self.item_tokens = item_tokens
+        self.text_tokens = text_tokens
+        self.persona_tokens = persona_tokens
+        self._encode = lru_cache(maxsize=100_000)(self._encode_plain)
+        self._before, self._between, self._after = (self._encode_template(part) for part in self._template_parts())
+
+    def prompt(self, handle: str, description: str | None, feed: Sequence[FeedItem]) -> list[int]:
+        """Return the tokens before an act.
+
+        Args:
+            handle: Who acts.
+            description: The persona prompt; None where the arm has none.
+            feed: What is shown, first item first; at most nine.
+        """
+        persona = f" {description}" if description else ""
+        who = [*self.plain(f"You are @{handle}."), *self.plain(persona, self.persona_tokens)]
+        tokens = [*self._before, *who, *self._between]
+        for number, item in enumerate(feed, 1):
+            tokens += self.plain(f"{number} @{item.handle}:")
+            tokens += self.plain(" " + item.text, self.item_tokens)
+            tokens += self.plain("\n")
+        if not feed:
+            tokens += self.plain(EMPTY_FEED + "\n")
+        return [*tokens, *self.plain(self._question()), *self._after]
+
+    def act(self, head: Sequence[int], text: str) -> list[int]:
+        """Return the tokens of a whole act: its head, its text cut to the budget, and the end where it was not cut."""
+        grammar = self.grammar
+        if not text:
+            return [*head, grammar.end_id]
+        words = self.plain(" " + text)
+        return [*head, *words[: self.text_tokens], *([grammar.end_id] if len(words) <= self.text_tokens else [])]
+
+    def plain(self, text: str, limit: int | None = None) -> tuple[int, ...]:
+        """Encode somebody's words: whitespace runs become one blank, special tokens become characters."""
+        if text.strip():
+            lead, trail = " " * text.startswith(" "), "\n" * text.endswith("\n")
+            text = lead + " ".join(text.split()) + trail
+        return self._encode(text)[:limit]
+
+    def _encode_plain(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def _encode_template(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _question(self) -> str:
+        *labels, last = self.grammar.labels.values()
+        return f"You may {', '.join(labels)} or {last}. You:"
+
+    def _template_parts(self) -> list[str]:
+        if self.tokenizer.chat_template:
+            messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
+            rendered = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        else:
+            rendered = f"{self.tokenizer.bos_token or ''}{_SYSTEM}\n\n{_USER}\n\n"
+        before, _, rest = rendered.partition(_SYSTEM)
+        between, _, after = rest.partition(_USER)
+        return [before, between, after]
+
+
+def prompt_digest(tokens: Sequence[int]) -> str:
+    """Fingerprint a prompt: the first 16 hexadecimal digits of SHA-256 over its token ids."""
+    return hashlib.sha256(",".join(map(str, tokens)).encode()).hexdigest()[:16]

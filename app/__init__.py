@@ -1,0 +1,1 @@
+"""The dashboard over run databases; reads only."""

@@ -1,0 +1,91 @@
+"""The words and numbers a reader sees."""
+
+from metrics.measurement import Measurement
+
+HEADLINES = {
+    "original_post_rate": ("Original posts per activation", "new posts by an agent that wakes up"),
+    "comments_per_agent": ("Comments per agent", "replies written during the run"),
+    "act_entropy_bits": ("Act entropy (bits)", "0: one act only; 2.8: all seven equally often"),
+    "effective_communities": ("Effective communities", "exp of the entropy of Louvain community sizes"),
+    "within_community_homophily": ("Within-community homophily", "text similarity, inside minus between"),
+    "attribution_accuracy": ("Attribution accuracy", "texts traced to the right person by writing style"),
+}
+
+TITLES = {name: title for name, (title, _) in HEADLINES.items()} | {
+    "original_post_share": "Original posts, share of acts",
+    "original_posts": "Original posts",
+    "comments": "Comments",
+    "reposts": "Reposts",
+    "quotes": "Quotes",
+    "likes": "Likes",
+    "act_divergence_between_agents": "Act divergence between agents (bits)",
+    "communities": "Communities of 3 or more",
+    "modularity": "Modularity",
+    "exposure_adjusted_homophily": "Exposure-adjusted homophily",
+    "distinct_2": "Distinct word pairs",
+    "vendi": "Vendi score (effective number of texts)",
+    "cascade_size_mean": "Mean cascade size",
+    "structural_virality_mean": "Mean structural virality",
+    "follows": "New follows",
+    "nothing_share": "Activations that do nothing",
+    "policy_entropy_bits": "Entropy of the policy's own distribution (bits)",
+    "louvain_stability": "Louvain stability (NMI over seeds)",
+    "attribution_ceiling": "Attribution accuracy on real held-out posts",
+}
+
+_ARMS = {
+    "lora": "every agent acts through an adapter trained on that person's own posts",
+    "base": "all agents share one base model",
+    "lora-noprompt": "own adapters, without the persona prompt",
+    "base-noprompt": "the shared base model, without the persona prompt",
+    "shuffled": "every agent acts through somebody else's adapter",
+    "pooled": "all agents share one adapter trained on everybody",
+    "fewshot": "the shared base model reads the person's recent posts",
+    "act-matched": "acts drawn from the person's history, texts by the shared base model",
+}
+
+
+def arm_sentence(arm: str) -> str:
+    """What an arm is, in a clause; empty for an arm the house does not name."""
+    return _ARMS.get(arm, "")
+
+
+def number(value: float | None) -> str:
+    """A figure at about three significant digits, with a true minus sign; a dash where there is none."""
+    if value is None:
+        return "–"
+    if abs(value) < 0.0005:
+        return "0"
+    if value < 0:
+        return f"−{number(-value)}"
+    if value == int(value) and value < 1e6:
+        return f"{int(value):,}"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}"
+
+
+def signed(value: float) -> str:
+    """A difference with its sign."""
+    return "±0" if value == 0 else f"{'+' if value > 0 else ''}{number(value)}"
+
+
+def span(interval: tuple[float, float] | None) -> str:
+    """An interval in words; empty where there is none."""
+    if interval is None:
+        return ""
+    return f"{number(interval[0])} to {number(interval[1])}"
+
+
+def chance(figure: Measurement) -> str:
+    """What the null model gives on average; empty where there is none."""
+    return "" if figure.null is None else f"chance {number(figure.null.mean)}"
+
+
+def null_note(figure: Measurement) -> str:
+    """How far a figure is from its null model; empty where it has none."""
+    null = figure.null
+    if null is None:
+        return ""
+    z = "" if null.z is None else f", z = {number(null.z)}"
+    return f"by chance {number(null.mean)}{z}"

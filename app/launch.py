@@ -1,0 +1,88 @@
+"""Starts the dashboard's server on this machine only."""
+
+import contextlib
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from app.errors import AppError
+
+ADDRESS = "127.0.0.1"
+
+_SECONDS_TO_STOP = 5
+
+
+def launch(path: Path, port: int, open_browser: bool) -> int:
+    """Serve the dashboard until it is stopped, and return the server's exit code (0 after Ctrl-C).
+
+    The server listens on 127.0.0.1 alone, sends no usage statistics and never writes to a run.
+
+    Args:
+        path: A run, or a folder with runs.
+        port: Port to listen on.
+        open_browser: Whether to open the page in the user's browser.
+
+    Raises:
+        AppError: The path is missing, Streamlit is not installed or the port is taken.
+    """
+    _check(path, port)
+    server = subprocess.Popen(command(path, port, open_browser), env=_environment())
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        _stop(server)
+
+
+def command(path: Path, port: int, open_browser: bool) -> list[str]:
+    """The command line of the server."""
+    options = {
+        "server.address": ADDRESS,
+        "server.port": str(port),
+        "server.headless": str(not open_browser).lower(),
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "viewer",
+        "client.showErrorDetails": "none",
+        "theme.base": "light",
+        "theme.primaryColor": "#0F62AC",
+    }
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    script = str(Path(__file__).with_name("main.py"))
+    return [sys.executable, "-m", "streamlit", "run", script, *flags, "--", str(path.resolve())]
+
+
+def _check(path: Path, port: int) -> None:
+    if not path.exists():
+        raise AppError(f"{path}: no such file or folder; give a run or a folder with runs")
+    if importlib.util.find_spec("streamlit") is None:
+        raise AppError("the dashboard needs Streamlit, which is not installed; run `pip install 'polyphony-sim[app]'`")
+    with socket.socket() as probe:
+        # The server itself reuses the address, so a port in its closing wait is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except (OSError, OverflowError) as error:
+            raise AppError(f"port {port} cannot be used on {ADDRESS} ({error}); give another with --port") from error
+
+
+def _environment() -> dict[str, str]:
+    """The server runs a script inside this package; the package's own root must be importable from a checkout."""
+    root = str(Path(__file__).resolve().parent.parent)
+    inherited = os.environ.get("PYTHONPATH")
+    return os.environ | {"PYTHONPATH": root if not inherited else os.pathsep.join((root, inherited))}
+
+
+def _stop(server: "subprocess.Popen[bytes]") -> None:
+    if server.poll() is not None:
+        return
+    server.terminate()
+    with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
+        server.wait(_SECONDS_TO_STOP)
+    if server.poll() is None:
+        server.kill()
+        server.wait()

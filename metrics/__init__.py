@@ -1,0 +1,1 @@
+"""Measurements on run databases, and their comparison between arms; reads only."""

@@ -1,0 +1,76 @@
+"""How much the population does: posts, comments, reposts, quotes, likes and follows.
+
+Counts come from the platform's own tables, not from the ledger of activations, so that an agent who acts twice in
+one activation counts twice. Seed posts and the starting follow graph are never counted.
+"""
+
+from collections import Counter
+
+import numpy as np
+
+from metrics.measurement import AgentStatistic, Measurement, measured, ratio, total
+from metrics.rundata import RunData
+
+_NOBODY = "the run has no agents"
+_NO_ACTIVATION = "no activation has been recorded"
+
+
+def acts_by_kind(run: RunData) -> dict[str, Counter[int]]:
+    """How many acts of each kind every user made during the run; the kinds are those of the measurements."""
+    return {
+        "original_posts": Counter(post.user_id for post in run.own_posts if post.is_original),
+        "comments": Counter(comment.user_id for comment in run.own_comments),
+        "reposts": Counter(post.user_id for post in run.own_posts if not post.is_original and not post.is_quote),
+        "quotes": Counter(post.user_id for post in run.own_posts if post.is_quote),
+        "likes": Counter(like.user_id for like in run.likes),
+        "follows": Counter(follow.follower_id for follow in run.new_follows),
+    }
+
+
+def outcome_counts(run: RunData) -> Counter[tuple[str, str]]:
+    """Activations by (outcome, reason); an outcome without a reason has the empty one."""
+    return Counter((activation.outcome, activation.reason or "") for activation in run.activations)
+
+
+def activity(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+    """Counts and rates of acts, each with an interval over agents.
+
+    - ``original_posts``, ``comments``, ``reposts``, ``quotes``, ``likes``, ``follows``: totals; n = activations.
+    - ``comments_per_agent``: comments divided by agents; n = agents.
+    - ``original_post_rate``: original posts divided by activations; n = activations (arXiv 2606.02437 counts posts;
+      the rate makes runs of different length comparable).
+    - ``original_post_share``: original posts divided by all acts but `nothing`; n = acts.
+    - ``nothing_share``: activations that chose `nothing`, of those that ended well; n = those.
+    """
+    if not run.agents:
+        return {}
+    kinds = acts_by_kind(run)
+    activated = Counter(activation.user_id for activation in run.activations)
+    completed = Counter(activation.user_id for activation in run.activations if activation.outcome == "ok")
+    idle = Counter(each.user_id for each in run.activations if each.outcome == "ok" and each.act == "nothing")
+    acts = sum(kinds.values(), Counter[int]())
+    one_each = Counter(agent.user_id for agent in run.agents)
+    originals, comments = kinds["original_posts"], kinds["comments"]
+    figures = {kind: measured(_sums(run, count), activated.total(), rng, _NOBODY) for kind, count in kinds.items()}
+    figures["comments_per_agent"] = measured(_ratio(run, comments, one_each), len(run.agents), rng, _NOBODY)
+    figures["original_post_rate"] = measured(_ratio(run, originals, activated), activated.total(), rng, _NO_ACTIVATION)
+    figures["original_post_share"] = measured(
+        _ratio(run, originals, acts), acts.total(), rng, "nobody acted: every activation was `nothing` or failed"
+    )
+    figures["nothing_share"] = measured(
+        _ratio(run, idle, completed), completed.total(), rng, "no activation ended well"
+    )
+    return figures
+
+
+def _sums(run: RunData, counts: Counter[int]) -> AgentStatistic:
+    return AgentStatistic(_ids(run), np.array([[counts[agent.user_id]] for agent in run.agents], dtype=float), total)
+
+
+def _ratio(run: RunData, above: Counter[int], below: Counter[int]) -> AgentStatistic:
+    rows = [[above[agent.user_id], below[agent.user_id]] for agent in run.agents]
+    return AgentStatistic(_ids(run), np.array(rows, dtype=float), ratio)
+
+
+def _ids(run: RunData) -> tuple[int, ...]:
+    return tuple(agent.agent_id for agent in run.agents)

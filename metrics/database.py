@@ -1,0 +1,100 @@
+"""Run databases opened so that nothing can be written to them."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from metrics.errors import MetricsError
+
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+_REQUIRED_TABLES = frozenset(
+    {"user", "post", "comment", "like", "follow", "run", "agent", "activation", "exposure", "history", "checkpoint"}
+)
+
+
+def source_name(source: Path | str) -> str:
+    """How messages name a run: its path, or its URL without the password."""
+    text = str(source)
+    if "://" not in text:
+        return text
+    scheme, rest = text.split("://", 1)
+    return f"{scheme}://{rest.rsplit('@', 1)[-1]}"
+
+
+@contextmanager
+def open_run(source: Path | str) -> Iterator[Connection]:
+    """Open a run database read-only, in one transaction, so that a run in progress is seen at one moment.
+
+    Args:
+        source: Path of an SQLite file, or any SQLAlchemy URL.
+
+    Raises:
+        MetricsError: The file is missing, is not a database or is not a Polyphony run.
+    """
+    name = source_name(source)
+    engine = _engine(source, name)
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            missing = _REQUIRED_TABLES - set(inspect(connection).get_table_names())
+            if missing:
+                raise MetricsError(
+                    f"{name}: not a Polyphony run (no table {sorted(missing)[0]!r}); give a file that "
+                    "`simulate run --out` wrote"
+                )
+            yield connection
+    except DBAPIError as error:
+        raise MetricsError(f"{name}: cannot be read as a run ({_first_line(error.orig)}); check the file") from error
+    finally:
+        engine.dispose()
+
+
+def _engine(source: Path | str, name: str) -> Engine:
+    text = str(source)
+    if text.startswith("sqlite:///"):
+        text = text.removeprefix("sqlite:///")
+    if "://" in text:
+        return _server_engine(text, name)
+    path = Path(text)
+    _check_file(path, name)
+    uri = f"file:{quote(str(path.resolve()))}?mode=ro{_immutable(path)}"
+    return create_engine(
+        "sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, isolation_level=None), poolclass=NullPool
+    )
+
+
+def _server_engine(url: str, name: str) -> Engine:
+    try:
+        engine = create_engine(url, poolclass=NullPool)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise MetricsError(f"{name}: cannot be opened ({_first_line(error)}); give a path or a database URL") from error
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
+    return engine
+
+
+def _check_file(path: Path, name: str) -> None:
+    if not path.is_file():
+        raise MetricsError(f"{name}: no such file; give a run that `simulate run --out` wrote")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_SQLITE_MAGIC))
+    except OSError as error:
+        raise MetricsError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error
+    if magic != _SQLITE_MAGIC:
+        raise MetricsError(f"{name}: not an SQLite database; give a run that `simulate run --out` wrote")
+
+
+def _immutable(path: Path) -> str:
+    """Without a write-ahead log nobody writes, and SQLite need not make its two side files to read."""
+    return "" if Path(f"{path}-wal").exists() else "&immutable=1"
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).splitlines() or ["unknown fault"])[0]

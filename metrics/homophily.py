@@ -1,0 +1,139 @@
+"""Whether those who interact write alike."""
+
+from collections import defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.communities import louvain
+from metrics.interactions import interaction_graph, interactions
+from metrics.measurement import (
+    PERMUTATION_DRAWS,
+    AgentStatistic,
+    Floats,
+    Measurement,
+    agent_weights,
+    measured,
+    missing,
+    null_model,
+    percentile_interval,
+)
+from metrics.rundata import RunData
+from metrics.texts import EncodedTexts, unit_rows
+
+Labels = NDArray[np.int64]
+
+
+def within_community_homophily(run: RunData, encoded: EncodedTexts, rng: np.random.Generator) -> Measurement:
+    """Mean cosine similarity of two agents' own texts inside communities minus the same between communities.
+
+    An agent's text vector is the mean of the unit vectors of what it wrote in the run. Communities are those of
+    `metrics.communities`. Null: community labels permuted among the agents. Interval: agents drawn again with the
+    partition kept. A reply shares words with what it answers, so part of the figure is the topic of threads;
+    `exposure_adjusted_homophily` leaves that part out. n = agents with text and a community.
+    """
+    partition = louvain(interaction_graph(run))
+    sums = encoded.user_sums()
+    users = [agent.user_id for agent in run.agents if agent.user_id in sums and agent.user_id in partition]
+    if len(users) < 3:
+        return missing("fewer than three agents have both a text and a community", len(users))
+    labels = np.array([partition[user] for user in users])
+    vectors = unit_rows(np.stack([sums[user] for user in users]))
+    similarity = vectors @ vectors.T
+    value = _within_minus_between(similarity, labels)
+    if value is None:
+        return missing("no two agents with text in one community, or none in different ones", len(users))
+    draws = [_within_minus_between(similarity, rng.permutation(labels)) for _ in range(PERMUTATION_DRAWS)]
+    null = null_model(value, [draw for draw in draws if draw is not None])
+    return Measurement(value, len(users), _partition_interval(similarity, labels, rng), null)
+
+
+def exposure_adjusted_homophily(run: RunData, encoded: EncodedTexts, rng: np.random.Generator) -> Measurement:
+    """Homophily given exposure: text similarity to shown authors who were answered minus to those who were not.
+
+    Units are pairs of an agent and an author whose post the agent was shown; "answered" is at least one interaction
+    upon that author. What the two wrote in answer to each other is left out of their vectors, because a reply
+    resembles what it answers. Conditioning on exposure separates the choice of the agent from the choice of the
+    recommender. Null: the answered labels permuted among each agent's own pairs. n = pairs.
+    """
+    agent_of, similarity, answered = _shown_pairs(run, encoded)
+    if not answered.any() or answered.all():
+        return missing("no shown author with text was answered, or every one was", len(answered))
+    statistic = _exposure_statistic(run, agent_of, similarity, answered)
+    draws = [_mean_difference(similarity, _permuted_within(agent_of, answered, rng)) for _ in range(PERMUTATION_DRAWS)]
+    null = null_model(_mean_difference(similarity, answered), draws)
+    return measured(statistic, len(answered), rng, "no shown author was answered", null)
+
+
+def _within_minus_between(similarity: Floats, labels: Labels) -> float | None:
+    same = labels[:, None] == labels[None, :]
+    within_pairs = int(same.sum()) - len(labels)
+    between_pairs = int(same.size) - int(same.sum())
+    if within_pairs == 0 or between_pairs == 0:
+        return None
+    within = (float(similarity[same].sum()) - float(np.trace(similarity))) / within_pairs
+    between = float(similarity[~same].sum()) / between_pairs
+    return within - between
+
+
+def _partition_interval(similarity: Floats, labels: Labels, rng: np.random.Generator) -> tuple[float, float] | None:
+    same = (labels[:, None] == labels[None, :]).astype(np.float64)
+    np.fill_diagonal(same, 0.0)  # two draws of one agent are no pair
+    other = (labels[:, None] != labels[None, :]).astype(np.float64)
+    weights = agent_weights(len(labels), rng)
+
+    def pair_sum(matrix: Floats) -> Floats:
+        return np.asarray(((weights @ matrix) * weights).sum(axis=1))
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        draws = pair_sum(similarity * same) / pair_sum(same) - pair_sum(similarity * other) / pair_sum(other)
+    return percentile_interval(draws)
+
+
+def _shown_pairs(run: RunData, encoded: EncodedTexts) -> tuple[Labels, Floats, NDArray[np.bool_]]:
+    """Per shown pair: the agent's user id, the text similarity, and whether the agent answered the author."""
+    sums = encoded.user_sums()
+    to_each_other: defaultdict[tuple[int, int], Floats | float] = defaultdict(float)
+    for own, vector in zip(encoded.texts, encoded.vectors, strict=True):
+        if own.answers is not None:
+            to_each_other[own.user_id, own.answers] += vector
+    shown = {(each.user_id, run.author_of(each.post_id)) for each in run.exposures}
+    pairs = sorted(
+        (user, author)
+        for user, author in shown
+        if author is not None and user != author and {user, author} <= set(sums)
+    )
+    left = np.array([sums[user] - to_each_other.get((user, author), 0.0) for user, author in pairs])
+    right = np.array([sums[author] - to_each_other.get((author, user), 0.0) for user, author in pairs])
+    if not pairs:
+        return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=bool)
+    ties = set(interactions(run))
+    answered = np.array([pair in ties for pair in pairs])
+    # Nothing is left of someone who only ever answered this one author; such a pair says nothing about alikeness.
+    written = (np.linalg.norm(left, axis=1) > 1e-9) & (np.linalg.norm(right, axis=1) > 1e-9)
+    similarity = (unit_rows(left) * unit_rows(right)).sum(axis=1)
+    return np.array([user for user, _ in pairs])[written], similarity[written], answered[written]
+
+
+def _exposure_statistic(
+    run: RunData, agent_of: Labels, similarity: Floats, answered: NDArray[np.bool_]
+) -> AgentStatistic:
+    rows = np.zeros((len(run.agents), 4))
+    index = {agent.user_id: row for row, agent in enumerate(run.agents)}
+    for user, cosine, yes in zip(agent_of.tolist(), similarity, answered, strict=True):
+        rows[index[user], 0 if yes else 2] += cosine
+        rows[index[user], 1 if yes else 3] += 1
+    return AgentStatistic(tuple(agent.agent_id for agent in run.agents), rows, _difference_of_means)
+
+
+def _difference_of_means(totals: Floats) -> Floats:
+    return np.asarray(totals[..., 0] / totals[..., 1] - totals[..., 2] / totals[..., 3])
+
+
+def _mean_difference(similarity: Floats, answered: NDArray[np.bool_]) -> float:
+    return float(similarity[answered].mean() - similarity[~answered].mean())
+
+
+def _permuted_within(groups: Labels, labels: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Labels permuted inside each group; the groups come sorted."""
+    return labels[np.lexsort((rng.random(len(labels)), groups))]

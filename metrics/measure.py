@@ -1,0 +1,144 @@
+"""All measurements of one run."""
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metrics.activity import activity
+from metrics.acts import act_diversity
+from metrics.attribution import attribution
+from metrics.cascades import cascades
+from metrics.communities import communities
+from metrics.digest import run_digest
+from metrics.diversity import distinct_2, vendi
+from metrics.homophily import exposure_adjusted_homophily, within_community_homophily
+from metrics.measurement import Measurement, missing
+from metrics.rundata import RunData, load_run
+from metrics.texts import encode_texts
+
+# The order in which figures are shown; the first twenty are the command line's contract.
+MEASUREMENTS = (
+    "original_post_rate",
+    "original_post_share",
+    "original_posts",
+    "comments",
+    "comments_per_agent",
+    "reposts",
+    "quotes",
+    "likes",
+    "act_entropy_bits",
+    "act_divergence_between_agents",
+    "communities",
+    "effective_communities",
+    "modularity",
+    "within_community_homophily",
+    "exposure_adjusted_homophily",
+    "distinct_2",
+    "vendi",
+    "attribution_accuracy",
+    "cascade_size_mean",
+    "structural_virality_mean",
+    "follows",
+    "nothing_share",
+    "policy_entropy_bits",
+    "louvain_stability",
+    "attribution_ceiling",
+)
+
+# Resampling has one seed of its own, whatever the run's: the same file gives the same figures.
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class RunMeasurements:
+    """The measurements of one run and what they belong to.
+
+    Attributes:
+        source: The path or URL that was measured.
+        completed_timesteps: Timesteps that are complete; below `timesteps` where the run was interrupted.
+        text_encoder: Encoder of the text similarities; None where nothing was written.
+        measurements: By name, in the order of `MEASUREMENTS`.
+    """
+
+    source: str
+    arm: str
+    agents: int
+    timesteps: int
+    completed_timesteps: int
+    seed: int
+    status: str
+    digest: str
+    population: str
+    population_digest: str
+    text_encoder: str | None
+    measurements: dict[str, Measurement]
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of ``simulate metrics X.db --json``."""
+        return {
+            "run": {
+                "arm": self.arm,
+                "agents": self.agents,
+                "timesteps": self.timesteps,
+                "seed": self.seed,
+                "status": self.status,
+                "digest": self.digest,
+            },
+            "measurements": {name: figure.to_json() for name, figure in self.measurements.items()},
+            "methods": {
+                "text_encoder": self.text_encoder,
+                "interval": "95% percentile bootstrap, over agents (cascades: over cascades)",
+            },
+        }
+
+
+def measure_run(source: Path | str) -> RunMeasurements:
+    """Measure a run.
+
+    Args:
+        source: Path of an SQLite file, or any SQLAlchemy URL.
+
+    Raises:
+        MetricsError: The file is missing, is not a database or is not a Polyphony run.
+    """
+    run = load_run(source)
+    encoder, figures = _measure(run)
+    return RunMeasurements(
+        source=run.name,
+        arm=run.arm,
+        agents=len(run.agents),
+        timesteps=run.timesteps,
+        completed_timesteps=run.completed_timesteps,
+        seed=run.seed,
+        status=run.status,
+        digest=run_digest(source),
+        population=run.population,
+        population_digest=run.population_digest,
+        text_encoder=encoder,
+        measurements=figures,
+    )
+
+
+def _measure(run: RunData) -> tuple[str | None, dict[str, Measurement]]:
+    encoded = encode_texts(run)
+    figures: dict[str, Measurement] = {
+        **activity(run, _generator("activity")),
+        **act_diversity(run, _generator("acts")),
+        **communities(run, _generator("communities")),
+        **attribution(run, _generator("attribution")),
+        **cascades(run, _generator("cascades")),
+        "within_community_homophily": within_community_homophily(run, encoded, _generator("within")),
+        "exposure_adjusted_homophily": exposure_adjusted_homophily(run, encoded, _generator("exposure")),
+        "distinct_2": distinct_2(run, _generator("distinct")),
+        "vendi": vendi(encoded, _generator("vendi")),
+    }
+    absent = missing("the run has no agents")
+    return encoded.encoder, {name: figures.get(name, absent) for name in MEASUREMENTS}
+
+
+def _generator(purpose: str) -> np.random.Generator:
+    """A generator of its own for each subject, so that a new measurement moves no other."""
+    return np.random.default_rng([_SEED, zlib.crc32(purpose.encode())])

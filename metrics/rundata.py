@@ -1,0 +1,292 @@
+"""A run read once from its database into plain, frozen rows.
+
+People are named by `user_id` throughout: agents, authors of seed posts and followees are all users.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, column, select, table
+
+from metrics.database import open_run, source_name
+from metrics.errors import MetricsError
+
+
+class Agent(NamedTuple):
+    """One simulated person; `community` is the planted one, where the population knows it."""
+
+    agent_id: int
+    user_id: int
+    handle: str
+    persona: str
+    adapter_id: str | None
+    revision: int | None
+    community: int | None
+
+
+class Post(NamedTuple):
+    """A post, repost or quote; a seed post stood there before the first timestep and is nobody's behaviour."""
+
+    post_id: int
+    user_id: int
+    original_post_id: int | None
+    content: str
+    quote_content: str | None
+    is_seed: bool
+    timestep: int
+
+    @property
+    def is_original(self) -> bool:
+        """Whether it neither repeats nor quotes another post."""
+        return self.original_post_id is None
+
+    @property
+    def is_quote(self) -> bool:
+        """Whether it repeats another post with words of its own."""
+        return self.original_post_id is not None and self.quote_content is not None
+
+    @property
+    def own_text(self) -> str:
+        """What its author wrote: nothing for a repost, the added words for a quote."""
+        return self.content if self.is_original else self.quote_content or ""
+
+
+class Comment(NamedTuple):
+    """A reply to a post."""
+
+    comment_id: int
+    post_id: int
+    user_id: int
+    content: str
+    timestep: int
+
+
+class Like(NamedTuple):
+    """A like of a post."""
+
+    user_id: int
+    post_id: int
+
+
+class Follow(NamedTuple):
+    """A follow; the starting graph carries timestep -1."""
+
+    follower_id: int
+    followee_id: int
+    timestep: int
+
+
+class Activation(NamedTuple):
+    """One activation of one agent, whatever came of it."""
+
+    timestep: int
+    user_id: int
+    act: str | None
+    act_distribution: dict[str, float] | None
+    target_post_id: int | None
+    target_user_id: int | None
+    post_id: int | None
+    comment_id: int | None
+    outcome: str
+    reason: str | None
+
+
+class Exposure(NamedTuple):
+    """One post shown to one agent; position 1 is the first of the feed."""
+
+    timestep: int
+    user_id: int
+    post_id: int
+    position: int
+    source: str
+
+
+class HistoryText(NamedTuple):
+    """Words a person wrote before the simulation, with the split they belong to."""
+
+    user_id: int
+    split: str
+    act: str
+    text: str
+
+
+class RunHeader(NamedTuple):
+    """What a run says of itself; `timesteps` are those asked for."""
+
+    arm: str
+    seed: int
+    agents: int
+    timesteps: int
+    status: str
+    population: str
+    population_digest: str
+    base_model: str | None
+
+
+@dataclass(frozen=True)
+class RunData:
+    """Everything the measurements and the dashboard read from one run.
+
+    Attributes:
+        name: Path or URL as messages show it.
+        timesteps: Timesteps asked for.
+        completed_timesteps: Timesteps that are complete in the file.
+        users: Name of every user by `user_id`.
+    """
+
+    name: str
+    arm: str
+    seed: int
+    timesteps: int
+    completed_timesteps: int
+    status: str
+    population: str
+    population_digest: str
+    base_model: str | None
+    agents: tuple[Agent, ...]
+    users: dict[int, str]
+    posts: tuple[Post, ...]
+    comments: tuple[Comment, ...]
+    likes: tuple[Like, ...]
+    follows: tuple[Follow, ...]
+    activations: tuple[Activation, ...]
+    exposures: tuple[Exposure, ...]
+    history: tuple[HistoryText, ...]
+
+    @cached_property
+    def post_by_id(self) -> dict[int, Post]:
+        """Every post by its id."""
+        return {post.post_id: post for post in self.posts}
+
+    @cached_property
+    def own_posts(self) -> tuple[Post, ...]:
+        """Posts, reposts and quotes made during the run."""
+        return tuple(post for post in self.posts if not post.is_seed)
+
+    @cached_property
+    def own_comments(self) -> tuple[Comment, ...]:
+        """Comments made during the run."""
+        return tuple(comment for comment in self.comments if comment.timestep >= 0)
+
+    @cached_property
+    def new_follows(self) -> tuple[Follow, ...]:
+        """Follows made during the run."""
+        return tuple(follow for follow in self.follows if follow.timestep >= 0)
+
+    def author_of(self, post_id: int) -> int | None:
+        """The `user_id` of a post's author; None where the file does not hold the post."""
+        post = self.post_by_id.get(post_id)
+        return None if post is None else post.user_id
+
+
+def load_run(source: Path | str) -> RunData:
+    """Read a run.
+
+    Args:
+        source: Path of an SQLite file, or any SQLAlchemy URL.
+
+    Raises:
+        MetricsError: The file is missing, is not a database or is not a Polyphony run.
+    """
+    name = source_name(source)
+    with open_run(source) as connection:
+        try:
+            return _load(connection, name)
+        except KeyError as error:
+            raise MetricsError(f"{name}: agent {error} is named but is no user; the file is damaged") from error
+
+
+def read_header(source: Path | str) -> RunHeader:
+    """Read only what a run says of itself, which takes milliseconds for a run of any size.
+
+    Raises:
+        MetricsError: As `load_run`.
+    """
+    name = source_name(source)
+    with open_run(source) as connection:
+        return _header(connection, name)
+
+
+def _header(connection: Connection, name: str) -> RunHeader:
+    row = next(_rows(connection, "run", " ".join(RunHeader._fields), key="run_id"), None)
+    if row is None:
+        raise MetricsError(f"{name}: the run never started (table 'run' is empty); run `simulate run` again")
+    return RunHeader._make(row)
+
+
+def _load(connection: Connection, name: str) -> RunData:
+    header = _header(connection, name)
+    users = list(_rows(connection, "user", "user_id agent_id user_name"))
+    user_of = {agent_id: user_id for user_id, agent_id, _ in users if agent_id is not None}
+    return RunData(
+        name=name,
+        arm=header.arm,
+        seed=header.seed,
+        timesteps=header.timesteps,
+        status=header.status,
+        population=header.population,
+        population_digest=header.population_digest,
+        base_model=header.base_model,
+        completed_timesteps=max((row[0] + 1 for row in _rows(connection, "checkpoint", "timestep")), default=0),
+        users={user_id: user_name for user_id, _, user_name in users},
+        agents=_agents(connection, user_of),
+        posts=tuple(
+            Post._make((*row[:5], bool(row[5]), row[6]))
+            for row in _rows(
+                connection, "post", "post_id user_id original_post_id content quote_content is_seed timestep"
+            )
+        ),
+        comments=tuple(map(Comment._make, _rows(connection, "comment", "comment_id post_id user_id content timestep"))),
+        likes=tuple(map(Like._make, _rows(connection, "like", "user_id post_id", key="like_id"))),
+        follows=tuple(
+            map(Follow._make, _rows(connection, "follow", "follower_id followee_id timestep", key="follow_id"))
+        ),
+        activations=_activations(connection, user_of, name),
+        exposures=tuple(
+            Exposure(timestep, user_of[agent_id], *rest)
+            for timestep, agent_id, *rest in _rows(
+                connection, "exposure", "timestep agent_id post_id position source", key="exposure_id"
+            )
+        ),
+        history=tuple(
+            HistoryText(user_of[agent_id], *rest)
+            for agent_id, *rest in _rows(connection, "history", "agent_id split act text", key="history_id")
+        ),
+    )
+
+
+def _agents(connection: Connection, user_of: dict[int, int]) -> tuple[Agent, ...]:
+    rows = _rows(connection, "agent", "agent_id handle persona adapter_id revision community")
+    return tuple(Agent(agent_id, user_of[agent_id], *rest) for agent_id, *rest in rows)
+
+
+def _activations(connection: Connection, user_of: dict[int, int], name: str) -> tuple[Activation, ...]:
+    columns = "timestep agent_id act act_distribution target_post_id target_user_id post_id comment_id outcome reason"
+    return tuple(
+        Activation(timestep, user_of[agent_id], act, _distribution(text, name), *rest)
+        for timestep, agent_id, act, text, *rest in _rows(connection, "activation", columns, key="activation_id")
+    )
+
+
+def _distribution(text: str | None, name: str) -> dict[str, float] | None:
+    if text is None:
+        return None
+    try:
+        return {str(verb): float(share) for verb, share in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise MetricsError(
+            f"{name}: table 'activation' holds an act distribution that is not a JSON object; the file is damaged"
+        ) from error
+
+
+def _rows(connection: Connection, name: str, columns: str, key: str | None = None) -> Iterator[tuple[Any, ...]]:
+    """Rows of some columns in the order of the key, by default the first column."""
+    names = columns.split()
+    source = table(name, *map(column, {*names, key or names[0]}))
+    query = select(*(source.c[each] for each in names)).order_by(source.c[key or names[0]])
+    for row in connection.execute(query):
+        yield tuple(row)

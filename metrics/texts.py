@@ -1,0 +1,119 @@
+"""What agents wrote, and the encoder that turns texts into vectors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from metrics.measurement import Floats
+from metrics.rundata import RunData
+
+_DIMENSIONS = 64
+_MOST_WORDS = 20_000
+
+
+class OwnText(NamedTuple):
+    """Words an agent wrote in the run: a post, a comment or a quote's own part; `answers` is whom it answered."""
+
+    user_id: int
+    text: str
+    answers: int | None
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """A fitted encoder.
+
+    Attributes:
+        name: Method, dimensions and what it was fitted on, for the output.
+        encode: Texts to unit vectors, shape (texts, dimensions); a text without a known word gives a zero row.
+    """
+
+    name: str
+    encode: Callable[[Sequence[str]], Floats]
+
+
+def own_texts(run: RunData) -> list[OwnText]:
+    """Every text written in the run by its posts, quotes and comments, without seed posts and empty texts."""
+    written = [
+        OwnText(post.user_id, post.own_text, None if post.is_original else run.author_of(post.original_post_id or 0))
+        for post in run.own_posts
+    ]
+    written += [
+        OwnText(comment.user_id, comment.content, run.author_of(comment.post_id)) for comment in run.own_comments
+    ]
+    return [each for each in written if each.text.strip()]
+
+
+def fit_encoder(run: RunData) -> TextEncoder | None:
+    """Fit latent semantic analysis (Deerwester et al. 1990): TF-IDF of words, then a truncated SVD.
+
+    It is fitted on the people's own histories, which are the same in every arm of a population, so that arms share
+    one encoder; on the run's own texts where the file holds no history. No model is downloaded.
+
+    Returns:
+        The encoder, or None where there is too little text to fit one.
+    """
+    from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped]
+    from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
+
+    corpus = [row.text for row in run.history if row.text.strip()]
+    fitted_on = "history"
+    if len(corpus) < 2:
+        corpus, fitted_on = [each.text for each in own_texts(run)], "run"
+    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=_MOST_WORDS)
+    try:
+        weights = vectorizer.fit_transform(corpus)
+    except ValueError:  # scikit-learn's way to say that no text holds a word
+        return None
+    dimensions = min(_DIMENSIONS, weights.shape[0] - 1, weights.shape[1] - 1)
+    if dimensions < 2:
+        return TextEncoder(
+            f"tfidf (fitted on {fitted_on})", lambda texts: np.asarray(vectorizer.transform(texts).todense())
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):  # explained variance of equal texts, which is not read
+        svd = TruncatedSVD(dimensions, random_state=0).fit(weights)
+    return TextEncoder(
+        f"tfidf+svd{dimensions} (scikit-learn, fitted on {fitted_on})",
+        lambda texts: unit_rows(svd.transform(vectorizer.transform(texts))),
+    )
+
+
+def unit_rows(vectors: Floats) -> Floats:
+    """Rows scaled to length 1; zero rows stay zero."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.where(lengths > 1e-12, lengths, 1.0))
+
+
+@dataclass(frozen=True)
+class EncodedTexts:
+    """The run's own texts with their vectors, shared by the measurements that read texts.
+
+    Attributes:
+        encoder: Name of the encoder; None where none could be fitted.
+        texts: The texts that the encoder knows a word of.
+        vectors: Their unit vectors, shape (texts, dimensions).
+    """
+
+    encoder: str | None
+    texts: tuple[OwnText, ...]
+    vectors: Floats
+
+    def user_sums(self) -> dict[int, Floats]:
+        """Sum of each author's text vectors; its direction is that of the mean."""
+        sums: dict[int, Floats] = {}
+        for own, vector in zip(self.texts, self.vectors, strict=True):
+            sums[own.user_id] = sums.get(own.user_id, 0.0) + vector
+        return sums
+
+
+def encode_texts(run: RunData) -> EncodedTexts:
+    """Fit the encoder of a run and encode the run's own texts; texts without a known word are left out."""
+    texts = own_texts(run)
+    encoder = fit_encoder(run) if texts else None
+    if encoder is None:
+        return EncodedTexts(None, (), np.zeros((0, 1)))
+    vectors = encoder.encode([each.text for each in texts])
+    known = np.flatnonzero(np.linalg.norm(vectors, axis=1) > 1e-12)
+    return EncodedTexts(encoder.name, tuple(texts[index] for index in known), vectors[known])

@@ -1,0 +1,55 @@
+"""What a person did on a platform: typed acts."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+
+class Verb(StrEnum):
+    """The acts an agent can choose among; the names are those of the act grammar."""
+
+    POST = "post"
+    REPLY = "reply"
+    QUOTE = "quote"
+    REPOST = "repost"
+    LIKE = "like"
+    FOLLOW = "follow"
+    NOTHING = "nothing"
+
+    @property
+    def has_target(self) -> bool:
+        """Whether the verb is said about an item of the feed."""
+        return self not in (Verb.POST, Verb.NOTHING)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether the verb carries words of one's own."""
+        return self in (Verb.POST, Verb.REPLY, Verb.QUOTE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Act:
+    """One act of one person.
+
+    Attributes:
+        id: Unique in its population.
+        author: Handle of the person who acted.
+        verb: What was done. A history never holds ``Verb.NOTHING``: what people did not do leaves no row.
+        at: When, in UTC.
+        text: Own words; empty where the verb has none.
+        target: Id of the act it answers, repeats or likes; the handle of the followee for a follow;
+            None where the verb has no target or the target is not in the corpus.
+    """
+
+    id: str
+    author: str
+    verb: Verb
+    at: datetime
+    text: str = ""
+    target: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.at.utcoffset() != timedelta(0):
+            raise ValueError(f"act {self.id!r}: time {self.at!r} is not in UTC")
+        if self.verb.has_text != bool(self.text):
+            raise ValueError(f"act {self.id!r}: a {self.verb} {'needs' if self.verb.has_text else 'takes no'} text")

@@ -1,0 +1,209 @@
+"""Posts files as rows of raw cells: JSONL (plain or gzip), CSV and Parquet."""
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from personas.errors import InputError
+from personas.problems import quoted
+
+REQUIRED = ("author", "id", "created_at", "text")
+REFERENCES = ("reply_to", "repost_of", "quote_of", "like_of", "follow_of")
+COLUMNS = REQUIRED + REFERENCES
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a posts file.
+
+    Attributes:
+        number: Line number in JSONL and CSV (where the row begins), row number from 1 in Parquet.
+        where: File and row, for error texts.
+        cells: Values by column, of the known columns only; absent ones (null, NaN, an empty string) are left out.
+    """
+
+    number: int
+    where: str
+    cells: Mapping[str, object]
+
+
+Reader = Callable[[Path, str], Iterator[Row]]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a posts file.
+
+    Args:
+        path: A ``.jsonl``, ``.jsonl.gz``, ``.csv`` or ``.parquet`` file.
+
+    Raises:
+        InputError: The file is missing, empty, of another kind, unreadable, not UTF-8, or broken at a row.
+    """
+    shown = name_of(path)
+    reader = _reader(path, shown)
+    try:
+        rows = list(reader(path, shown))
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{shown}: broken gzip file: compress it again") from error
+    except OSError as error:
+        raise InputError(f"{shown}: cannot be read ({error.strerror or 'input error'}): check the file") from error
+    if not rows:
+        raise InputError(f"{shown}: holds no posts: give a file with one post a row")
+    return rows
+
+
+def name_of(path: Path) -> str:
+    """Return a path for messages, escaped where its name holds control characters."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
+def _reader(path: Path, shown: str) -> Reader:
+    if path.is_dir():
+        raise InputError(f"{shown}: is a folder: give a posts file ({', '.join(READERS)})")
+    if not path.exists():
+        raise InputError(
+            f"{shown}: no such file: give a posts file ({', '.join(READERS)}) or town for the built-in one"
+        )
+    if not path.is_file():
+        raise InputError(f"{shown}: is not a regular file: give a posts file ({', '.join(READERS)})")
+    for extension, reader in READERS.items():
+        if path.name.lower().endswith(extension):
+            return reader
+    raise InputError(f"{shown}: unknown kind of file: give one that ends in {', '.join(READERS)}")
+
+
+def _row(number: int, where: str, cells: Mapping[str, object]) -> Row:
+    present = {name: cells[name] for name in COLUMNS if name in cells and not _is_absent(cells[name])}
+    return Row(number, where, present)
+
+
+def _is_absent(value: object) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and value != value)
+
+
+def _read_jsonl(path: Path, shown: str) -> Iterator[Row]:
+    with path.open("rb") as stream:
+        yield from _json_rows(stream, shown)
+
+
+def _read_jsonl_gzip(path: Path, shown: str) -> Iterator[Row]:
+    with gzip.open(path, "rb") as stream:
+        yield from _json_rows(cast(BinaryIO, stream), shown)
+
+
+def _json_rows(stream: BinaryIO, shown: str) -> Iterator[Row]:
+    for number, line in enumerate(stream, 1):
+        where = f"{shown}:{number}"
+        text = _decode(line, shown, number)
+        if text.strip():
+            yield _row(number, where, _json_object(text, where))
+
+
+def _decode(data: bytes, shown: str, first_line: int) -> str:
+    try:
+        return data.decode("utf-8-sig" if first_line == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        line = first_line + data.count(b"\n", 0, error.start)
+        byte = data[error.start]
+        raise InputError(f"{shown}:{line}: not UTF-8 (byte 0x{byte:02x}): save the file as UTF-8") from error
+
+
+def _json_object(text: str, where: str) -> Mapping[str, object]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at column {error.colno}"
+        raise InputError(f"{where}: broken JSON ({reason}): write one object a line") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: broken JSON (too deep, or a number too long): write one object a line") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: not a JSON object but {quoted(value)}: write one object a line")
+    return value
+
+
+def _read_csv(path: Path, shown: str) -> Iterator[Row]:
+    text = _decode(path.read_bytes(), shown, 1)
+    records = _csv_records(text, shown)
+    _, header = next(records, (0, []))
+    names = [name.strip() for name in header]
+    if not names:
+        return
+    _check_columns(names, shown)
+    for number, cells in records:
+        where = f"{shown}:{number}"
+        if len(cells) > len(names):
+            raise InputError(f"{where}: {len(cells)} cells under {len(names)} columns: quote cells that hold commas")
+        yield _row(number, where, dict(zip(names, cells, strict=False)))
+
+
+def _csv_records(text: str, shown: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each record that is not blank with the line it begins on."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        number = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise InputError(
+                f"{shown}:{number}: broken CSV ({error}): quote cells, double the quotes inside"
+            ) from error
+        if cells is None:
+            return
+        if cells:
+            yield number, cells
+
+
+def _check_columns(names: Sequence[str], shown: str) -> None:
+    missing = [name for name in REQUIRED if name not in names]
+    if missing:
+        found = ", ".join(map(quoted, names[:12])) or "none"
+        raise InputError(f"{shown}: no column {', '.join(missing)} (found {found}): name the columns in the first row")
+    repeated = [name for name in COLUMNS if names.count(name) > 1]
+    if repeated:
+        raise InputError(f"{shown}: column {', '.join(repeated)} occurs twice: keep one")
+
+
+def _read_parquet(path: Path, shown: str) -> Iterator[Row]:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    if path.stat().st_size == 0:
+        return
+    try:
+        columns = _parquet_columns(path, shown)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = quoted(str(error).partition("\n")[0])
+        raise InputError(f"{shown}: not a readable Parquet file ({reason}): write it again") from error
+    for number, cells in enumerate(zip(*columns.values(), strict=True), 1):
+        yield _row(number, f"{shown}: row {number}", dict(zip(columns, cells, strict=True)))
+
+
+def _parquet_columns(path: Path, shown: str) -> dict[str, list[object]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+
+    with pq.ParquetFile(path) as file:
+        names = file.schema_arrow.names
+        _check_columns(names, shown)
+        table = file.read(columns=[name for name in COLUMNS if name in names])
+    columns = {}
+    for name in table.column_names:
+        column = table.column(name)
+        if pa.types.is_timestamp(column.type):
+            # Python's datetime ends at microseconds; nanoseconds are cut off.
+            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        columns[name] = column.to_pylist()
+    return columns
+
+
+READERS: Mapping[str, Reader] = {
+    ".jsonl": _read_jsonl,
+    ".jsonl.gz": _read_jsonl_gzip,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}

@@ -1,0 +1,197 @@
+"""A population: the people of a posts file who can be agents, and everything they said to one another."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from personas.acts import Act, Verb
+from personas.describe import describe
+from personas.errors import InputError
+from personas.follow_graph import follow_graph, interaction_graph
+from personas.formats import READERS, name_of
+from personas.persona import Persona
+from personas.posts import read_posts
+from personas.problems import Problem
+from personas.rhythm import daily_rate, hourly_shares
+from personas.sampling import sampling_order
+
+TOWN = "town"
+MIN_ACTS = 10
+MIN_TEXTS = 6
+HELD_OUT_SHARE, MIN_HELD_OUT = 0.20, 2
+VALIDATION_SHARE, MIN_VALIDATION = 0.12, 1
+TRUTH_NAME = "truth.json"
+
+
+@dataclass(frozen=True)
+class Population:
+    """People who can be agents, and their corpus.
+
+    Attributes:
+        name: ``town``, or the file's name without its extension.
+        personas: Everybody with enough acts, in sampling order: each beginning is a small copy of the whole network.
+        acts: Every act of the corpus by id in time order, also of authors without enough acts.
+        problems: Counted, named warnings about the file.
+        digest: SHA-256 over the acts; the same for the same acts in any format.
+    """
+
+    name: str
+    personas: tuple[Persona, ...]
+    acts: Mapping[str, Act]
+    problems: tuple[Problem, ...]
+    digest: str
+
+    def choose(self, agents: int) -> tuple[Persona, ...]:
+        """Return the first people in sampling order, so that a smaller choice is part of a larger one.
+
+        Args:
+            agents: How many, at least 1.
+
+        Raises:
+            InputError: There are fewer people with enough acts.
+        """
+        if agents < 1:
+            raise InputError(f"{agents} agents: ask for at least 1")
+        if agents > len(self.personas):
+            people = len({act.author for act in self.acts.values()})
+            enough = f"enough acts ({MIN_ACTS} besides follows, {MIN_TEXTS} of them with text)"
+            remedy = f"ask for at most {len(self.personas)}, or give more posts a person"
+            if not self.personas:
+                remedy = "give more posts a person"
+            raise InputError(
+                f"{self.name}: {len(self.personas)} of {people} people have {enough}, "
+                f"{agents} agents are asked for: {remedy}"
+            )
+        return self.personas[:agents]
+
+
+def load_population(source: str | Path) -> Population:
+    """Read a population.
+
+    Args:
+        source: ``town`` for the built-in one, or the path of a posts file (see `personas.posts.read_posts`).
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    path, name = _locate(source)
+    corpus = read_posts(path)
+    digest = acts_digest(corpus.acts.values())
+    return Population(name, _personas(corpus.acts, _communities(path), digest), corpus.acts, corpus.problems, digest)
+
+
+def _locate(source: str | Path) -> tuple[Path, str]:
+    if source == TOWN:
+        from personas.town import town_path
+
+        return town_path(), TOWN
+    path = Path(source)
+    extension = max((ending for ending in READERS if path.name.lower().endswith(ending)), key=len, default="")
+    return path, path.name[: len(path.name) - len(extension)]
+
+
+def _communities(path: Path) -> dict[str, int]:
+    """Read planted communities from the ground truth that a generated town keeps beside its posts."""
+    truth = path.with_name(TRUTH_NAME)
+    if path.name != "posts.jsonl.gz" or not truth.is_file():
+        return {}
+    try:
+        people = json.loads(truth.read_text(encoding="utf-8"))["people"]
+        return {str(handle): int(facts["community"]) for handle, facts in people.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{name_of(truth)}: not a town's ground truth: write the town again or remove it") from error
+
+
+def _personas(acts: Mapping[str, Act], communities: Mapping[str, int], digest: str) -> tuple[Persona, ...]:
+    histories = {handle: own for handle, own in _by_author(acts.values()).items() if _is_enough(own)}
+    ends = {handle: split_ends(len(own)) for handle, own in histories.items()}
+    train = {handle: own[: ends[handle][0]] for handle, own in histories.items()}
+    descriptions = describe(train)
+    following = follow_graph(train, acts)
+    return tuple(
+        Persona(
+            handle=handle,
+            description=descriptions[handle],
+            acts=tuple(histories[handle]),
+            train_end=ends[handle][0],
+            validation_end=ends[handle][1],
+            hours=hourly_shares(train[handle]),
+            acts_per_day=daily_rate(train[handle]),
+            following=following[handle],
+            community=communities.get(handle),
+        )
+        for handle in sampling_order(interaction_graph(train, acts), digest)
+    )
+
+
+def _by_author(acts: Iterable[Act]) -> dict[str, list[Act]]:
+    histories: dict[str, list[Act]] = {}
+    for act in acts:
+        histories.setdefault(act.author, []).append(act)
+    return histories
+
+
+def _is_enough(acts: Sequence[Act]) -> bool:
+    return sum(act.verb is not Verb.FOLLOW for act in acts) >= MIN_ACTS and len(posts_of(acts)) >= MIN_TEXTS
+
+
+def posts_of(acts: Iterable[Act]) -> tuple[Act, ...]:
+    """Return the acts that carry words of one's own: posts, replies and quotes."""
+    return tuple(act for act in acts if act.text)
+
+
+def split_ends(acts: int) -> tuple[int, int]:
+    """Return where training and validation end among a person's acts in time order.
+
+    The last fifth, at least 2, is held out; the 12% before it, at least 1, is validation.
+
+    Args:
+        acts: Number of acts, at least ``MIN_ACTS``.
+    """
+    held_out = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * acts))
+    validation = max(MIN_VALIDATION, round(VALIDATION_SHARE * acts))
+    return acts - held_out - validation, acts - held_out
+
+
+def acts_digest(acts: Iterable[Act]) -> str:
+    """Return the SHA-256 over the acts, one JSON array a line, ordered by time and id."""
+    digest = hashlib.sha256()
+    for act in sorted(acts, key=lambda act: (act.at, act.id)):
+        fields = [act.id, act.author, act.verb.value, act.at.isoformat(), act.text, act.target]
+        digest.update(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def summarise(population: Population) -> dict[str, Any]:
+    """Return what a population holds, ready for JSON.
+
+    Keys: name, digest, people, eligible_people, posts (acts with text), acts (count by verb), span (first and last
+    time, ISO 8601), median_texts_per_person (over everybody), follow_edges, problems.
+    """
+    acts = list(population.acts.values())
+    texts = {act.author: 0 for act in acts} | Counter(act.author for act in posts_of(acts))
+    return {
+        "name": population.name,
+        "digest": population.digest,
+        "people": len(texts),
+        "eligible_people": len(population.personas),
+        "posts": len(posts_of(acts)),
+        "acts": {verb.value: count for verb, count in sorted(Counter(act.verb for act in acts).items())},
+        "span": [acts[0].at.isoformat(), acts[-1].at.isoformat()],
+        "median_texts_per_person": median(texts.values()),
+        "follow_edges": sum(len(persona.following) for persona in population.personas),
+        "problems": [
+            {
+                "kind": problem.kind,
+                "count": problem.count,
+                "first_row": problem.first_row,
+                "message": problem.message,
+            }
+            for problem in population.problems
+        ],
+    }

@@ -1,0 +1,106 @@
+"""How often the town repeats itself, and how much it could say."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations
+
+from personas.town.grammar import count
+from personas.town.lexicon import POST_KINDS, Lexicon, Topic
+
+SHINGLE = 5
+NEAR = 0.8
+MIN_SENTENCE_WORDS = 4
+_WORDS = re.compile(r"\w+(?:'\w+)?")
+_SENTENCES = re.compile(r"[.!?…\n]+\s|[;/—]\s| - ")
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Repetition in a corpus; every rate is a share between 0 and 1.
+
+    Attributes:
+        texts: Number of texts.
+        duplicates: Texts whose words are those of another text.
+        shared_sentences: Sentences of four or more words that another person wrote too.
+        near_duplicates: Texts with another text at a Jaccard similarity of 0.8 or more between their sets of
+            five-word shingles (Broder 1997).
+    """
+
+    texts: int
+    duplicates: float
+    shared_sentences: float
+    near_duplicates: float
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORDS.findall(text.casefold()))
+
+
+def _shared_sentences(rows: Sequence[tuple[str, str]]) -> float:
+    writers: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    said: list[tuple[str, ...]] = []
+    for author, text in rows:
+        for sentence in map(_words, _SENTENCES.split(text)):
+            if len(sentence) >= MIN_SENTENCE_WORDS:
+                writers[sentence].add(author)
+                said.append(sentence)
+    return sum(len(writers[sentence]) > 1 for sentence in said) / max(1, len(said))
+
+
+def _near_duplicates(texts: Sequence[tuple[str, ...]]) -> float:
+    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    sizes: list[int] = []
+    for row, words in enumerate(texts):
+        shingles = {words[start : start + SHINGLE] for start in range(max(1, len(words) - SHINGLE + 1))}
+        sizes.append(len(shingles))
+        for shingle in shingles:
+            holders[shingle].append(row)
+    common = Counter(pair for rows in holders.values() for pair in combinations(rows, 2))
+    near: set[int] = set()
+    for (one, other), shared in common.items():
+        if shared / (sizes[one] + sizes[other] - shared) >= NEAR:
+            near |= {one, other}
+    return len(near) / max(1, len(texts))
+
+
+def repetition(rows: Sequence[Mapping[str, str]]) -> Rates:
+    """Return the rates of repetition among the rows that have a text."""
+    written = [(row["author"], row["text"]) for row in rows if row.get("text")]
+    texts = [_words(text) for _, text in written]
+    counts = Counter(texts)
+    return Rates(
+        texts=len(texts),
+        duplicates=sum(counts[words] > 1 for words in texts) / max(1, len(texts)),
+        shared_sentences=_shared_sentences(written),
+        near_duplicates=_near_duplicates(texts),
+    )
+
+
+def possible_sentences(lexicon: Lexicon) -> int:
+    """Return a cautious count of first sentences that the grammar can produce.
+
+    In each topic only the pattern with the most derivations counts, and slots that belong to a person or a moment
+    count once, so that patterns which overlap, further sentences, registers, friends and places add nothing.
+    """
+    return sum(_richest(topic, lexicon) for topic in lexicon.topics.values())
+
+
+def _richest(topic: Topic, lexicon: Lexicon) -> int:
+    tables = (topic.slots, lexicon.slots)
+
+    @cache
+    def fillers(slot: str) -> int:
+        if slot in topic.classes:
+            return len(topic.classes[slot])
+        if slot == "thing":
+            return len(topic.things)
+        for name in (slot, slot.removesuffix("_cap")):
+            for table in tables:
+                if name in table:
+                    return sum(count(pattern, fillers) for pattern in table[name])
+        return 1
+
+    return max(count(line.pattern, fillers) for kind in POST_KINDS for line in topic.lines[kind])

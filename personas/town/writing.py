@@ -1,0 +1,205 @@
+"""What people say: new posts, and answers that take up the thing and claim of the text they answer."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.random import Generator
+
+from personas.randomness import keyed_generator
+from personas.town.draft import Draft, fitting_lines
+from personas.town.grammar import Pattern, parse, slots_of
+from personas.town.lexicon import POST_KINDS, Lexicon, Line, Lines, Topic
+from personas.town.moment import Moment
+from personas.town.people import Person
+from personas.town.register import some, styled
+from personas.town.voice import Voice
+
+MIN_WORDS = 6
+MAX_WORDS = 54
+MOST_LINES = 64  # of one kind in a topic
+KIND_SHARES = (0.22, 0.2, 0.32, 0.14, 0.12)  # of POST_KINDS
+
+
+class Writer:
+    """Writes for one person and remembers which lines the person has used, so that they vary."""
+
+    def __init__(self, seed: int, person: Person, lexicon: Lexicon, names: frozenset[str]) -> None:
+        """Create the writer of a person; ``names`` keep their capital inside a sentence."""
+        self._seed = seed
+        self._person = person
+        self._lexicon = lexicon
+        self._names = names
+        self._uses: Counter[str] = Counter()
+        self._tastes: dict[str, np.ndarray] = {}
+        self._heard: set[str] = set()
+
+    def post(self, rng: Generator, moment: Moment, heard: set[str]) -> Draft:
+        """Return a new text of the person's own; the lines it uses are added to ``heard``."""
+        self._heard = heard
+        held = [issue for issue, side in self._person.stances.items() if side]
+        if held and rng.random() < self._person.issue_rate:
+            return self._opinion(rng, moment, held[int(rng.random() ** 2 * len(held))])
+        names = tuple(self._person.topics)
+        topic = names[int(rng.choice(len(names), p=list(self._person.topics.values())))]
+        return self._tell(rng, moment, self._lexicon.topics[topic])
+
+    def _tell(self, rng: Generator, moment: Moment, topic: Topic) -> Draft:
+        asks = rng.random() < self._person.ask_rate
+        kind = "ask" if asks else POST_KINDS[int(rng.choice(len(POST_KINDS), p=KIND_SHARES))]
+        first = self._line(rng, topic.lines[kind])
+        thing, bound = self._thing(rng, topic, first.pattern)
+        voice = self._voice(rng, moment, bound, topic.slots)
+        said = [voice.say(first.pattern)]
+        said += [voice.say(self._more(rng, topic, thing).pattern) for _ in range(self._extra(rng))]
+        if thing not in " ".join(said):
+            thing = topic.about[int(rng.random() * len(topic.about))]
+        text = self._finish(rng, voice, said, self._tags(rng, topic.tags))
+        return Draft(self._person.index, text, topic.name, thing, kind, answers=first.answers)
+
+    def _thing(self, rng: Generator, topic: Topic, pattern: Pattern) -> tuple[str, dict[str, str]]:
+        """Draw what the pattern speaks of, mostly among what the person has, and the slots that this settles."""
+        needed = sorted(slot for slot in slots_of(pattern) if slot in topic.classes)
+        fitting = topic.classes[needed[0]] if needed else topic.things
+        owned = [thing for thing in self._person.things[topic.name] if thing in fitting]
+        options = owned if owned and rng.random() < 0.85 else fitting
+        thing = options[int(rng.random() * len(options))]
+        return thing, {"thing": thing, **dict.fromkeys(needed, thing)}
+
+    def answer(
+        self, rng: Generator, moment: Moment, parent: Draft, handle: str, heard: set[str], *, quote: bool
+    ) -> Draft:
+        """Return a reply to, or a quote of, another person's text.
+
+        Args:
+            rng: The text's generator.
+            moment: When it is written.
+            parent: What it answers.
+            handle: Handle of the parent's author.
+            heard: Lines that the thread has heard; they are avoided, and those used are added.
+            quote: Whether the parent is shown with it.
+        """
+        self._heard = heard
+        if parent.issue is not None and not parent.answers:
+            draft = self._debate(rng, moment, parent, parent.issue)
+        else:
+            draft = self._respond(rng, moment, parent, quote=quote)
+        if quote or rng.random() >= self._person.register.mention_rate:
+            return draft
+        return replace(draft, text=f"@{handle} {draft.text}")
+
+    def _respond(self, rng: Generator, moment: Moment, parent: Draft, *, quote: bool) -> Draft:
+        slots = self._lexicon.topics[parent.topic].slots if parent.topic else self._issue_slots(parent.issue)
+        classes = self._lexicon.topics[parent.topic].classes if parent.topic else {}
+        fitting = [slot for slot, things in classes.items() if parent.thing in things]
+        bound = dict.fromkeys(("thing", "issue", *fitting), parent.thing)
+        voice = self._voice(rng, moment, bound, slots)
+        line, kind = self._response(rng, parent, quote=quote)
+        said = [voice.say(line.pattern)]
+        knows = parent.topic is not None and parent.topic in self._person.topics
+        for _ in range(self._extra(rng) if rng.random() < 0.6 else 0):
+            topic = self._lexicon.topics[parent.topic] if knows and parent.topic else None
+            more = self._more(rng, topic, parent.thing) if topic else self._aside(rng)
+            said.append(voice.say(more.pattern))
+        text = self._finish(rng, voice, said, "")
+        return Draft(
+            self._person.index, text, parent.topic, parent.thing, kind, parent.issue, 0, line.answers, parent.author
+        )
+
+    def _response(self, rng: Generator, parent: Draft, *, quote: bool) -> tuple[Line, str]:
+        shared = self._lexicon.lines
+        knows = parent.topic is not None and parent.topic in self._person.topics
+        topic = self._lexicon.topics[parent.topic] if knows and parent.topic else None
+        own = fitting_lines(topic.lines["react"], topic, parent.thing) if topic else ()
+        draw = rng.random()
+        if parent.answers and parent.answered in (None, self._person.index) and not quote:
+            return self._line(rng, parent.answers), "answer"
+        if quote and draw < 0.6:
+            return self._line(rng, shared["quote"]), "talk"
+        if parent.kind == "answer" and parent.answered == self._person.index:
+            return self._line(rng, shared["thanks"]), "talk"
+        if parent.kind in POST_KINDS and draw < 0.18:
+            return self._line(rng, shared["askback"]), "ask"
+        if own and draw < 0.55:
+            return self._line(rng, own), "talk"
+        kind = f"react_{parent.kind}" if parent.kind in POST_KINDS else "carry"
+        return self._line(rng, shared[kind]), "talk"
+
+    def _opinion(self, rng: Generator, moment: Moment, name: str) -> Draft:
+        issue = self._lexicon.issues[name]
+        side = self._person.stances[name]
+        voice = self._voice(rng, moment, {"thing": issue.title, "issue": issue.title}, issue.slots)
+        said = [voice.say(self._line(rng, issue.claims[side]).pattern)]
+        if self._extra(rng):
+            said.append(voice.say(self._line(rng, issue.reasons[side]).pattern))
+        text = self._finish(rng, voice, said, self._tags(rng, issue.tags))
+        return Draft(self._person.index, text, None, issue.title, "opinion", name, side)
+
+    def _debate(self, rng: Generator, moment: Moment, parent: Draft, name: str) -> Draft:
+        issue = self._lexicon.issues[name]
+        side = self._person.stances[name]
+        voice = self._voice(rng, moment, {"thing": issue.title, "issue": issue.title}, issue.slots)
+        manner = "unsure" if not side or not parent.side else "agree" if side == parent.side else "disagree"
+        line = self._line(rng, self._lexicon.lines[manner])
+        said = [voice.say(line.pattern)]
+        if side and (rng.random() < 0.75 or self._extra(rng)):
+            said.append(voice.say(self._line(rng, issue.reasons[side]).pattern))
+        text = self._finish(rng, voice, said, "")
+        return Draft(self._person.index, text, None, issue.title, "opinion", name, side, line.answers, parent.author)
+
+    def _issue_slots(self, name: str | None) -> Mapping[str, tuple[Pattern, ...]]:
+        return self._lexicon.issues[name].slots if name else {}
+
+    def _voice(
+        self, rng: Generator, moment: Moment, bound: Mapping[str, str], slots: Mapping[str, tuple[Pattern, ...]]
+    ) -> Voice:
+        weather = tuple(parse(text) for text in self._lexicon.choices[f"weather_{moment.weather}"])
+        words = {**self._person.words, **moment.words()}
+        return Voice(rng, words, bound, (slots, {"weather": weather}, self._lexicon.slots))
+
+    def _extra(self, rng: Generator) -> int:
+        return min(3, int(rng.poisson(self._person.register.sentences - 1.0)))
+
+    def _more(self, rng: Generator, topic: Topic, thing: str) -> Line:
+        if rng.random() < 0.25:
+            return self._aside(rng)
+        return self._line(rng, fitting_lines(topic.lines["then"], topic, thing))
+
+    def _aside(self, rng: Generator) -> Line:
+        has_pet = "pet" in self._person.words and rng.random() < 0.4
+        return self._line(rng, self._lexicon.lines["pet" if has_pet else "side"])
+
+    def _line(self, rng: Generator, lines: Lines) -> Line:
+        """Draw a line by the person's taste, those used before less often, those heard only if all are."""
+        lines = tuple(line for line in lines if line.id not in self._heard) or lines
+        used = np.array([self._uses[line.id] for line in lines])
+        tastes = np.array([self._taste(line) for line in lines])
+        totals = np.cumsum(tastes / (1.0 + 3.0 * used))
+        line = lines[min(int(np.searchsorted(totals, rng.random() * totals[-1], side="right")), len(lines) - 1)]
+        self._uses[line.id] += 1
+        self._heard.add(line.id)
+        return line
+
+    def _taste(self, line: Line) -> float:
+        """Return how much the person likes a line, the same at all times."""
+        kind, _, number = line.id.rpartition(".")
+        if kind not in self._tastes:
+            taste = keyed_generator(self._seed, "town taste", self._person.index, kind)
+            self._tastes[kind] = taste.random(MOST_LINES) ** 2 + 0.05
+        return float(self._tastes[kind][int(number.removeprefix("a"))])
+
+    def _tags(self, rng: Generator, tags: Sequence[str]) -> str:
+        if rng.random() >= self._person.register.tag_rate:
+            return ""
+        return " ".join(f"#{tag}" for tag in some(rng, tags[:3], 1 + int(rng.random() < 0.3)))
+
+    def _finish(self, rng: Generator, voice: Voice, said: list[str], tags: str) -> str:
+        register = self._person.register
+        while sum(len(sentence.split()) for sentence in said) < MIN_WORDS:
+            said.append(voice.say(self._aside(rng).pattern))
+        if rng.random() < register.catch_rate:
+            said.append(register.catches[int(rng.random() * len(register.catches))])
+        while len(said) > 1 and sum(len(sentence.split()) for sentence in said) > MAX_WORDS:
+            said.pop()
+        return styled(rng, register, said, self._names, tags)

@@ -1,0 +1,65 @@
+"""The policy of the experiment: every agent decides with its own weights."""
+
+from collections.abc import Sequence
+
+from adapters.engine import ActRequest, Engine
+from adapters.population_training import PromptKit
+from adapters.prompt import prompt_digest
+from personas.persona import Persona
+from personas.randomness import keyed_generator
+from simulation.arms import AdapterUse, Arm
+from simulation.policy import Decision, Observation
+
+MIN_LENGTH_CAP = 8
+
+
+class EnginePolicy:
+    """Asks the engine for all active agents in one call."""
+
+    def __init__(self, engine: Engine, kit: PromptKit, personas: Sequence[Persona], arm: Arm, *, seed: int) -> None:
+        """Bind agents to their slots: agent i acts with slot i."""
+        self._engine, self._kit, self._personas, self._arm, self._seed = engine, kit, personas, arm, seed
+        self._caps = [length_cap(persona, kit) for persona in personas]
+
+    def decide(self, observations: Sequence[Observation]) -> list[Decision]:
+        """Decide for all observations in one batch."""
+        prompts = [self.prompt(observation) for observation in observations]
+        requests = [
+            ActRequest(
+                slot=None if self._arm.adapter is AdapterUse.NONE else observation.agent,
+                prompt=prompt,
+                targets=observation.targets,
+                length_cap=self._caps[observation.agent],
+                uniforms=keyed_generator(self._seed, "act", observation.agent, observation.timestep).random(
+                    2 + self._kit.config.text_tokens
+                ),
+            )
+            for observation, prompt in zip(observations, prompts, strict=True)
+        ]
+        return [
+            Decision(
+                verb=choice.verb,
+                position=choice.position,
+                text=choice.text,
+                distribution=choice.distribution,
+                prompt_digest=prompt_digest(prompt),
+                prompt_tokens=len(prompt),
+                output_tokens=choice.output_tokens,
+            )
+            for choice, prompt in zip(self._engine.decide(requests), prompts, strict=True)
+        ]
+
+    def prompt(self, observation: Observation) -> list[int]:
+        """Render the prompt of one observation, as training does."""
+        persona = self._personas[observation.agent]
+        description = persona.description if self._arm.persona_prompt else None
+        return self._kit.builder.prompt(persona.handle, description, observation.feed)
+
+
+def length_cap(persona: Persona, kit: PromptKit) -> int:
+    """Longest text the person writes but for one in twenty, in tokens; bounded by the prompt's text budget."""
+    lengths = sorted(len(kit.builder.plain(" " + act.text)) for act in persona.train if act.text)
+    if not lengths:
+        return kit.config.text_tokens
+    usual = lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))]
+    return min(kit.config.text_tokens, max(MIN_LENGTH_CAP, usual + 1))

@@ -1,0 +1,43 @@
+"""The classical baseline: acts drawn from each person's own history, no model."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from adapters.engine import draw_index
+from personas.acts import Verb
+from personas.persona import Persona
+from personas.randomness import keyed_generator
+from simulation.policy import Decision, Observation
+
+
+class NullPolicy:
+    """Draws the verb from the person's training frequencies, the target uniformly, the text from old posts."""
+
+    def __init__(self, personas: Sequence[Persona], *, seed: int) -> None:
+        """Count everybody's acts."""
+        self._seed = seed
+        self._counts = [Counter(act.verb for act in persona.train) for persona in personas]
+        self._texts = [[act.text for act in persona.train if act.text] for persona in personas]
+
+    def decide(self, observations: Sequence[Observation]) -> list[Decision]:
+        """Decide for each observation alone."""
+        return [self._decide(observation) for observation in observations]
+
+    def _decide(self, observation: Observation) -> Decision:
+        random = keyed_generator(self._seed, "null act", observation.agent, observation.timestep)
+        counts = self._counts[observation.agent]
+        verbs = list(observation.targets)
+        weights = np.array([counts[verb] for verb in verbs], dtype=float)
+        if not weights.any():
+            weights[verbs.index(Verb.NOTHING)] = 1.0
+        shares = weights / weights.sum()
+        verb = verbs[draw_index(shares, random.random())]
+        places, texts = observation.targets[verb], self._texts[observation.agent]
+        return Decision(
+            verb=verb,
+            position=places[int(random.integers(len(places)))] if verb.has_target else None,
+            text=texts[int(random.integers(len(texts)))] if verb.has_text else "",
+            distribution={verb: float(share) for verb, share in zip(verbs, shares, strict=True) if share > 0},
+        )

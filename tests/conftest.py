@@ -1,0 +1,34 @@
+"""Shared fixtures."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REAL_POSTS_TOOL = Path(__file__).resolve().parents[2] / "shared" / "tools" / "real_posts.py"
+BUILD_SECONDS = 300
+
+
+@pytest.fixture(scope="session")
+def real_posts() -> Path:
+    """Posts of 202 mailing-list authors, built once into the user's cache; they never enter the repository."""
+    cache = Path(os.environ.get("POLYPHONY_CACHE") or Path.home() / ".cache" / "polyphony")
+    path = cache / "real_posts.jsonl"
+    if path.is_file():
+        return path
+    if not REAL_POSTS_TOOL.is_file():
+        pytest.skip("the real posts cannot be built: shared/tools/real_posts.py is not beside the checkout")
+    if shutil.which("npm") is None:
+        pytest.skip("the real posts cannot be built: npm is not installed")
+    command = [sys.executable, str(REAL_POSTS_TOOL), str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"the real posts cannot be built: the tool took longer than {BUILD_SECONDS} s")
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        pytest.skip(f"the real posts cannot be built: {reason}")
+    return path

@@ -1,0 +1,132 @@
+"""Comparison of arms: pairing, inference and refusals."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from run_factory import RunFactory
+
+from metrics.compare import Comparison, compare_runs, comparison_table
+from metrics.errors import MetricsError
+from metrics.inference import cohens_d_paired, holm, sign_flip_p
+
+
+def run_with_posts(path: Path, posts: int, agents: int = 6, **run: Any) -> Path:
+    """A run of which `posts` agents post while the others do nothing."""
+    factory = RunFactory(agents, **run)
+    for user in range(1, agents + 1):
+        factory.post(user) if user <= posts else factory.nothing(user)
+    return factory.write(path)
+
+
+def three_seeds(folder: Path) -> list[Path]:
+    counts = {"base": (1, 3, 2), "lora": (3, 4, 5)}
+    return [
+        run_with_posts(folder / f"{arm}{seed}.db", posts, arm=arm, seed=seed)
+        for arm, row in counts.items()
+        for seed, posts in enumerate(row)
+    ]
+
+
+def difference(comparison: Comparison, name: str) -> Any:
+    return next(each for each in comparison.differences if each.measurement == name)
+
+
+def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
+    found = difference(compare_runs(reversed(three_seeds(tmp_path))), "original_posts")
+    assert (found.arm, found.against, found.agents, found.seeds) == ("lora", "base", 6, 3)
+    assert found.difference == pytest.approx(2.0)  # 3-1, 4-3, 5-2
+    assert found.effect_size == pytest.approx(2.0)
+    assert found.interval[0] == pytest.approx(1.0) and found.interval[1] == pytest.approx(3.0)
+    assert found.p_holm == 1.0  # 0.25 is the smallest that three seeds allow, before correction
+
+
+def test_json_holds_the_contract(tmp_path: Path) -> None:
+    report = compare_runs(three_seeds(tmp_path)).to_json()
+    assert {arm: len(digests) for arm, digests in report["arms"].items()} == {"base": 3, "lora": 3}
+    assert set(report["differences"][0]) == {
+        "measurement", "arm", "against", "agents", "difference", "interval", "effect_size", "p_holm", "seeds", "reason",
+    }  # fmt: skip
+
+
+def test_table_shows_each_arms_mean_beside_the_difference(tmp_path: Path) -> None:
+    rows = {row.measurement: row for row in comparison_table(compare_runs(three_seeds(tmp_path)))}
+    assert rows["original_posts"].values == {"base": pytest.approx(2.0), "lora": pytest.approx(4.0)}
+    assert rows["communities"].difference is None
+    assert "no interaction" in (rows["communities"].reason or "")
+
+
+def test_one_seed_has_an_interval_over_the_same_agents_and_says_so(tmp_path: Path) -> None:
+    paths = [
+        run_with_posts(tmp_path / "a.db", 4, arm="lora"),
+        run_with_posts(tmp_path / "b.db", 2, arm="base"),
+    ]
+    found = difference(compare_runs(paths), "original_post_rate")
+    assert found.difference == pytest.approx(1 / 3)
+    assert found.interval[0] >= 0 and found.interval[1] > found.difference
+    assert found.effect_size is None and found.p_holm is None
+    assert "one seed" in found.reason and "agents" in found.reason
+
+
+def test_equal_runs_of_two_arms_differ_by_exactly_zero(tmp_path: Path) -> None:
+    paths = [run_with_posts(tmp_path / f"{arm}.db", 3, arm=arm) for arm in ("lora", "base")]
+    found = difference(compare_runs(paths), "original_post_rate")
+    assert found.difference == 0 and found.interval == (0.0, 0.0)
+
+
+def test_first_arm_is_the_reference_without_a_base(tmp_path: Path) -> None:
+    paths = [run_with_posts(tmp_path / f"{arm}.db", 3, arm=arm) for arm in ("pooled", "shuffled")]
+    assert compare_runs(paths).reference == "pooled"
+    assert compare_runs(paths, reference="shuffled").arms == ("shuffled", "pooled")
+
+
+def test_run_without_a_partner_is_reported_and_enters_no_difference(tmp_path: Path) -> None:
+    lonely = run_with_posts(tmp_path / "lonely.db", 6, arm="lora", seed=9)
+    comparison = compare_runs([*three_seeds(tmp_path), lonely])
+    assert [run.source for run in comparison.unpaired] == [str(lonely)]
+    assert difference(comparison, "original_posts").seeds == 3
+
+
+def refusal(*paths: Path) -> str:
+    with pytest.raises(MetricsError) as caught:
+        compare_runs(paths)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"arm": "base", "population_digest": "p2"}, "another population"),
+        ({"arm": "base", "timesteps": 3}, "complete timesteps"),
+        ({"arm": "base", "seed": 2}, "equal --seed"),
+        ({"arm": "lora", "seed": 2}, "only arm 'lora'"),
+        ({"arm": "lora"}, "leave one out"),
+    ],
+)
+def test_runs_that_do_not_match_are_refused(tmp_path: Path, other: dict[str, Any], words: str) -> None:
+    first = run_with_posts(tmp_path / "first.db", 2, arm="lora")
+    second = run_with_posts(tmp_path / "second.db", 2, **other)
+    if other == {"arm": "lora"}:
+        assert words in refusal(first, second, run_with_posts(tmp_path / "base.db", 2, arm="base"))
+    else:
+        assert words in refusal(first, second)
+
+
+def test_holm_steps_down_and_never_falls_below_a_smaller_p() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_sign_flip_p_is_exact_for_few_seeds() -> None:
+    rng = np.random.default_rng(0)
+    assert sign_flip_p([1.0, 2.0, 3.0], rng) == pytest.approx(2 / 8)
+    assert sign_flip_p([1.0, -1.0], rng) == 1.0
+    assert sign_flip_p([0.5] * 30, rng) < 0.001
+
+
+def test_effect_size_is_none_where_the_differences_do_not_vary() -> None:
+    assert cohens_d_paired([2.0, 2.0]) is None
+    assert cohens_d_paired([1.0, 3.0]) == pytest.approx(2 / 2**0.5)
