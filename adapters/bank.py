@@ -199,6 +199,17 @@ class Bank:
             raise InputError(f"{path}: the bank's object is damaged (checksum {found[:12]}); delete it and train again")
         return read_factors(path)
 
+    def prior_scale(self, revision: Revision) -> float:
+        """Scale of the prior beneath a personal revision.
+
+        Raises:
+            InputError: The bank does not hold that prior.
+        """
+        priors = [prior for prior in self.revisions(kind=PRIOR) if prior.object == revision.prior_object]
+        if not priors:
+            raise InputError(f"{self.directory}: the prior of {revision.person!r} is missing; train again")
+        return priors[0].scale
+
     def object_path(self, stored: str) -> Path:
         """Where an object lies."""
         return self.directory / "objects" / stored[:2] / f"{stored}.safetensors"
@@ -248,7 +259,7 @@ _JSON_FIELDS = ("config", "losses", "evaluation")
 
 
 def _row(revision: Revision, table: Table) -> dict[str, Any]:
-    row = {name: getattr(revision, name) for name in table.c.keys()}
+    row = {name: getattr(revision, name) for name in [column.name for column in table.c]}
     for name in _JSON_FIELDS:
         if row.get(name) is not None:
             row[name] = json.dumps(row[name], sort_keys=True)

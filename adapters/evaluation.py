@@ -86,7 +86,7 @@ def _shape_of(revision: Revision) -> LoraShape:
 def _install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision], *, prior_only: bool) -> None:
     prior = revisions[0].prior_object
     if prior is not None and prior_only:
-        adapted.set_prior(bank.factors(prior), next(r.scale for r in bank.revisions() if r.object == prior))
+        adapted.set_prior(bank.factors(prior), bank.prior_scale(revisions[0]))
     device = adapted.base.device
     adapted.set_stack(None if prior_only else stack_revisions(bank, revisions, device), revisions[0].scale)
 

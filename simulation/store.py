@@ -109,6 +109,16 @@ class RunStore:
         with self._engine.connect() as connection:
             return int(connection.scalar(select(func.count()).select_from(schema.activation)) or 0)
 
+    def extend(self, timesteps: int) -> None:
+        """Set how many timesteps the run has, and mark it as running again."""
+        with self.transaction() as connection:
+            connection.execute(update(schema.run).values(timesteps=timesteps, status="running"))
+
+    def remove(self) -> None:
+        """Delete a run file that holds no complete beginning."""
+        for suffix in ("", "-wal", "-shm"):
+            Path(self.name + suffix).unlink(missing_ok=True)
+
     def set_status(self, status: str) -> None:
         """Set the run's status: running, interrupted or finished."""
         with self.transaction() as connection:

@@ -1,0 +1,312 @@
+"""The `simulate` command."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from personas.errors import InputError, PolyphonyError
+
+app = typer.Typer(
+    help="Agent-based social simulation in which every agent owns its own trained weights.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+)  # fmt: skip
+bank_app = typer.Typer(help="Look at the adapters in a bank.", no_args_is_help=True)
+app.add_typer(bank_app, name="bank")
+
+AgentsOption = Annotated[int, typer.Option(help="How many people act.")]
+PopulationOption = Annotated[str, typer.Option(help="'town' (built in), or a file of posts (JSONL, CSV, Parquet).")]
+BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.")]
+BaseOption = Annotated[Path | None, typer.Option(help="A local Hugging Face causal LM instead of the embedded one.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DtypeOption = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+
+
+@app.command()
+def run(
+    agents: AgentsOption = 32,
+    steps: Annotated[int, typer.Option(help="Timesteps to simulate.")] = 6,
+    seed: Annotated[int, typer.Option(help="Key of every random draw.")] = 0,
+    arm: Annotated[str, typer.Option(help="lora, base, pooled, shuffled, lora-noprompt or base-noprompt.")] = "lora",
+    population: PopulationOption = "town",
+    bank: BankOption = Path("bank"),
+    out: Annotated[Path | None, typer.Option(help="Run file; default runs/POPULATION-ARM-AGENTS-SEED.db.")] = None,
+    policy: Annotated[str, typer.Option(help="engine, or null: acts from history, no model.")] = "engine",
+    resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = False,
+    minutes_per_step: Annotated[int, typer.Option(help="Simulated minutes of a timestep.")] = 120,
+    activation: Annotated[float, typer.Option(help="Mean expected acts of an agent in a timestep.")] = 0.5,
+    history: Annotated[bool, typer.Option(help="Keep people's own acts in the run file.")] = True,
+    base_model: BaseOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Train missing adapters, simulate one arm, print the measurements."""
+    from simulation.console import Reporter
+    from simulation.runner import Runner, RunSettings
+
+    settings = RunSettings(
+        population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
+        minutes=minutes_per_step, activation=activation, history=history,
+    )  # fmt: skip
+    name = arm if policy == "engine" else policy
+    target = out or Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
+    with Reporter() as reporter:
+        runner = Runner(
+            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
+        )  # fmt: skip
+        for problem in runner.population.problems:
+            reporter.say(f"warning: {problem.message}")
+        runner.run(settings, target, resume=resume)
+    print_measurements(target, False)
+    _stderr().print(f"run file: {target}", markup=False)
+
+
+@app.command()
+def train(
+    population: PopulationOption = "town",
+    bank: BankOption = Path("bank"),
+    users: Annotated[int, typer.Option(help="How many people get an adapter.")] = 32,
+    base_model: BaseOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Train the population prior and personal adapters; what the bank holds is not trained again."""
+    from simulation.console import Reporter
+    from simulation.runner import Runner, RunSettings
+
+    settings = RunSettings(population=population, agents=users, timesteps=1)
+    with Reporter() as reporter:
+        runner = Runner(
+            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
+        )  # fmt: skip
+        opened = runner.open_bank()
+        revisions = runner.training(settings, opened).personal(runner.personas)
+        opened.close()
+        reporter.say(f"{len(revisions)} personal adapters and their prior are in {bank}")
+
+
+@app.command()
+def personas(
+    path: Annotated[str, typer.Argument(help="'town', or a file of posts.")], as_json: JsonOption = False
+) -> None:
+    """Tell what a population holds: people, acts by type, span, problems by row."""
+    from personas.population import load_population, summarise
+
+    summary = summarise(load_population(path))
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+        return
+    _print_pairs(path, {name: _flat(value) for name, value in summary.items() if name != "problems"})
+    for problem in summary["problems"]:
+        _stdout().print(f"warning: {problem['message']}", markup=False)
+
+
+@app.command()
+def metrics(run_file: Annotated[Path, typer.Argument(help="A run file.")], as_json: JsonOption = False) -> None:
+    """Measure one run."""
+    print_measurements(run_file, as_json)
+
+
+@app.command()
+def digest(run_file: Annotated[Path, typer.Argument(help="A run file.")]) -> None:
+    """Print the fingerprint of a run: the same seed on the same machine gives the same."""
+    from metrics.digest import run_digest
+
+    print(run_digest(run_file))
+
+
+@app.command()
+def compare(
+    run_files: Annotated[list[Path], typer.Argument(help="Two or more run files.")], as_json: JsonOption = False
+) -> None:
+    """Compare arms, paired by seed."""
+    from metrics.compare import compare_runs, comparison_table
+
+    comparison = compare_runs(run_files)
+    if as_json:
+        print(json.dumps(comparison.to_json()))
+        return
+    rows = comparison_table(comparison)
+    arms = list(comparison.arms)
+    table = Table("measurement", *arms, "difference", "95% interval", title=f"against {comparison.reference}")
+    for row in rows:
+        values = [_number(row.values.get(arm)) for arm in arms]
+        interval = "" if row.interval is None else f"{_number(row.interval[0])} … {_number(row.interval[1])}"
+        table.add_row(row.measurement, *values, _number(row.difference), interval)
+    _stdout().print(table)
+
+
+@app.command("app")
+def dashboard(
+    path: Annotated[Path, typer.Argument(help="A run file or a folder of them.")] = Path("runs"),
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501,
+    browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
+) -> None:
+    """Open the dashboard on 127.0.0.1."""
+    from app.launch import launch
+
+    raise typer.Exit(launch(path, port, browser))
+
+
+@bank_app.command("list")
+def bank_list(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
+    """List every adapter revision."""
+    from adapters.bank import Bank
+
+    revisions = Bank(bank).revisions()
+    if as_json:
+        print(json.dumps({"revisions": [asdict(revision) for revision in revisions]}))
+        return
+    table = Table("adapter", "person", "population", "revision", "status", "epoch", "validation loss", "created")
+    for revision in revisions:
+        losses = revision.losses
+        last = losses["validation"][losses["epoch"] - 1] if losses["validation"] else None
+        table.add_row(
+            revision.adapter_id, Text(revision.person or "(prior)"), Text(revision.population), str(revision.number),
+            revision.status, str(losses["epoch"]), _number(last), revision.created_at,
+        )  # fmt: skip
+    _stdout().print(table)
+
+
+@bank_app.command("evaluate")
+def bank_evaluate(
+    population: PopulationOption = "town",
+    bank: BankOption = Path("bank"),
+    users: Annotated[int, typer.Option(help="How many people.")] = 32,
+    base_model: BaseOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
+    from adapters.evaluation import evaluate
+    from simulation.console import Reporter
+    from simulation.runner import Runner, RunSettings
+
+    settings = RunSettings(population=population, agents=users, timesteps=1)
+    with Reporter() as reporter:
+        runner = Runner(
+            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
+        )  # fmt: skip
+        opened = runner.open_bank()
+        training = runner.training(settings, opened)
+        revisions = training.personal(runner.personas)
+        result = evaluate(training, runner.personas, revisions)
+        for persona, revision in zip(runner.personas, revisions, strict=True):
+            if persona.handle in result.per_person:
+                opened.set_evaluation(revision, {"nll": result.per_person[persona.handle]})
+        opened.close()
+    report = {name: value for name, value in asdict(result).items() if name != "per_person"}
+    if as_json:
+        print(json.dumps(report))
+    else:
+        _print_pairs("held-out evaluation (nats per token)", {name: _flat(value) for name, value in report.items()})
+
+
+@bank_app.command("export")
+def bank_export(
+    person: Annotated[str, typer.Argument(help="Handle.")],
+    out: Annotated[Path, typer.Option(help="Directory to make.")],
+    bank: BankOption = Path("bank"),
+) -> None:
+    """Write one person's complete adapter as a directory that PEFT loads."""
+    from adapters.bank import PERSONAL, Bank
+    from adapters.peft_layout import export_directory, merge
+
+    opened = Bank(bank)
+    found = [revision for revision in opened.revisions(kind=PERSONAL) if revision.person == person]
+    if not found:
+        raise InputError(f"{bank}: no adapter of {person!r}; see `simulate bank list`")
+    revision = found[-1]
+    parts = [(opened.factors(revision.object), revision.scale)]
+    if revision.prior_object is not None:
+        parts.append((opened.factors(revision.prior_object), opened.prior_scale(revision)))
+    card = {"person": person, "revision": revision.number, "base_hash": revision.base_hash, "config": revision.config}
+    export_directory(out, merge(parts), base_name="", card=card)
+    print(out)
+
+
+def print_measurements(path: Path, as_json: bool) -> None:
+    """Measure a run and print it, as a table or as one JSON object."""
+    from metrics.measure import measure_run
+
+    report = measure_run(path).to_json()
+    if as_json:
+        print(json.dumps(report))
+        return
+    head = report["run"]
+    table = Table(
+        "measurement", "value", "n", "95% interval", "null (z)",
+        title=f"{head['arm']}: {head['agents']} agents, {head['timesteps']} timesteps, seed {head['seed']}",
+    )  # fmt: skip
+    for name, found in report["measurements"].items():
+        interval = "" if found["interval"] is None else " … ".join(_number(bound) for bound in found["interval"])
+        null = found["null"]
+        against = "" if null is None else f"{_number(null['mean'])} ({_number(null['z'])})"
+        table.add_row(name, _number(found["value"]), str(found["n"]), interval, against)
+    _stdout().print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every foreseen failure is one line on stderr.
+
+    Exit codes: 0 done, 2 the input is wrong, 3 interrupted but resumable, 1 our fault.
+    """
+    try:
+        app(arguments, standalone_mode=True)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command with --resume (or again, for training) continues", 3)
+    except PolyphonyError as error:
+        _fail(str(error), 2)
+    except OSError as error:
+        _fail(f"{error.filename or 'disk'}: {error.strerror or error}; free or choose another place", 2)
+    except Exception as error:
+        if type(error).__module__.split(".")[0] in ("metrics", "app"):
+            _fail(str(error), 2)
+        raise
+
+
+def _fail(line: str, code: int) -> None:
+    _stderr().print(f"simulate: {' '.join(line.split())}", markup=False)
+    sys.exit(code)
+
+
+def _stem(population: str) -> str:
+    return Path(population).name.split(".")[0]
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_flat(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return " … ".join(map(str, value))
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.3g}"
+
+
+def _print_pairs(title: str, pairs: dict[str, str]) -> None:
+    table = Table("", "", title=Text(title), show_header=False)
+    for name, value in pairs.items():
+        table.add_row(Text(name), Text(value))
+    _stdout().print(table)
+
+
+def _stdout() -> Console:
+    return Console(highlight=False)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)

@@ -1,0 +1,277 @@
+"""One run from settings to a finished run file."""
+
+import json
+import platform as machine
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from adapters.bank import Bank, Revision, revisions_digest
+from adapters.base_model import BaseModel, load_base_model
+from adapters.decoding import DecodingConfig
+from adapters.engine import Engine
+from adapters.lora import AdaptedModel
+from adapters.population_training import PopulationTraining, PromptKit, TrainingConfig, make_prompt_kit
+from adapters.population_training import Progress as TrainingProgress
+from adapters.stacking import stack_revisions
+from personas.errors import InputError
+from personas.persona import Persona
+from personas.population import Population, load_population
+from simulation.arms import AdapterUse, Arm, arm_named
+from simulation.clock import Clock, iso, make_clock
+from simulation.engine_policy import EnginePolicy
+from simulation.loop import Progress, Simulation
+from simulation.null_policy import NullPolicy
+from simulation.platform import Platform
+from simulation.policy import Policy
+from simulation.setup import people_rows, populate
+from simulation.store import RunStore
+
+POLICIES = ("engine", "null")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What decides a run.
+
+    Attributes:
+        population: ``town`` or a file of posts.
+        agents: How many people act.
+        timesteps: How many timesteps are simulated.
+        seed: Key of every draw.
+        arm: Name of the arm.
+        policy: ``engine`` or ``null``.
+        minutes: Simulated minutes of a timestep.
+        activation: Mean expected activations of an agent in a timestep.
+        seed_posts: Seed posts of each agent.
+        history: Whether the run file holds people's own acts.
+        training: How missing adapters are trained.
+        decoding: How text is drawn.
+    """
+
+    population: str
+    agents: int
+    timesteps: int
+    seed: int = 0
+    arm: str = "lora"
+    policy: str = "engine"
+    minutes: int = 120
+    activation: float = 0.5
+    seed_posts: int = 2
+    history: bool = True
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what no run can have."""
+        for name in ("agents", "timesteps", "minutes"):
+            if getattr(self, name) < 1:
+                option = {"timesteps": "steps", "minutes": "minutes-per-step"}.get(name, name)
+                raise InputError(f"--{option} {getattr(self, name)} must be at least 1")
+        if not 0 < self.activation <= 10:
+            raise InputError(f"--activation {self.activation} must be above 0 and at most 10")
+        if self.policy not in POLICIES:
+            raise InputError(f"--policy {self.policy!r} is not one of {', '.join(POLICIES)}")
+        arm_named(self.arm)
+
+    def recorded(self) -> str:
+        """Everything that decides the run and has no column of its own, as JSON for the run file."""
+        own = {"population", "agents", "timesteps", "seed", "arm"}
+        return json.dumps({name: value for name, value in asdict(self).items() if name not in own}, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Where a run reports to."""
+
+    say: Callable[[str], None] = lambda line: None
+    training: TrainingProgress = lambda stage, done, total: None
+    timestep: Progress = lambda done, total, activations: None
+
+
+class Runner:
+    """Loads what several runs share once: the population, the base model, the bank."""
+
+    def __init__(
+        self, settings: RunSettings, *, bank: Path, base_model: Path | None, device: str, dtype: str, hooks: Hooks
+    ) -> None:
+        """Read and check the population first: it is what users get wrong, and it is fast."""
+        self.hooks = hooks
+        self.population: Population = load_population(settings.population)
+        self.personas: tuple[Persona, ...] = self.population.choose(settings.agents)
+        self._bank_directory, self._base_source, self._device, self._dtype = bank, base_model, device, dtype
+        self._loaded: tuple[BaseModel, PromptKit] | None = None
+
+    def run(self, settings: RunSettings, out: Path, *, resume: bool) -> None:
+        """Run one arm into `out`.
+
+        Raises:
+            InputError: `out` exists (without `resume`), or holds another run (with it).
+        """
+        if not resume and out.exists():
+            raise InputError(f"{out} exists already; choose another --out, or continue it with --resume")
+        if resume:
+            RunStore.open(out).close()
+        arm = arm_named(settings.arm)
+        clock = make_clock(
+            self.personas, minutes=settings.minutes, activation=settings.activation, seed=settings.seed
+        )  # fmt: skip
+        if settings.policy == "null":
+            self._simulate(settings, out, resume, clock, NullPolicy(self.personas, seed=settings.seed), None, [])
+            return
+        base, kit = self.base_and_kit(settings)
+        revisions = self._revisions(settings, arm)
+        if arm.adapter is AdapterUse.NONE:
+            self._simulate(settings, out, resume, clock, self._policy(settings, arm, None), base, revisions)
+            return
+        with AdaptedModel(base, settings.training.shape) as adapted:
+            self._install(adapted, arm, revisions)
+            self._simulate(settings, out, resume, clock, self._policy(settings, arm, adapted), base, revisions)
+
+    def base_and_kit(self, settings: RunSettings) -> tuple[BaseModel, PromptKit]:
+        """The base model and its calibrated prompts, loaded on first use."""
+        if self._loaded is None:
+            base = load_base_model(self._base_source, device=self._device, dtype=self._dtype, say=self.hooks.say)
+            self.hooks.say(f"base model {base.name} on {base.device.type} in {base.dtype}")
+            self._loaded = base, make_prompt_kit(base, settings.training.prompt)
+        return self._loaded
+
+    def training(self, settings: RunSettings, bank: Bank) -> PopulationTraining:
+        """The training of this population into a bank."""
+        base, kit = self.base_and_kit(settings)
+        return PopulationTraining(
+            base, kit, self.population, bank, settings.training, progress=self.hooks.training
+        )  # fmt: skip
+
+    def open_bank(self) -> Bank:
+        """Open the bank, made if it is not there."""
+        return Bank(self._bank_directory, create=True)
+
+    def _revisions(self, settings: RunSettings, arm: Arm) -> list[Revision]:
+        """The weights of each agent in this arm, in the order of agents; none for the bare base."""
+        if arm.adapter is AdapterUse.NONE:
+            return []
+        bank = self.open_bank()
+        try:
+            training = self.training(settings, bank)
+            if arm.adapter is AdapterUse.POOLED:
+                return [training.prior()] * len(self.personas)
+            own = training.personal(self.personas)
+        finally:
+            bank.close()
+        # A rotation by one is a derangement: nobody keeps their own weights, and it is the same for every seed.
+        return own if arm.adapter is AdapterUse.OWN else [*own[1:], *own[:1]]
+
+    def _install(self, adapted: AdaptedModel, arm: Arm, revisions: Sequence[Revision]) -> None:
+        bank = self.open_bank()
+        try:
+            if arm.adapter is AdapterUse.POOLED:
+                adapted.set_prior(bank.factors(revisions[0].object), revisions[0].scale)
+                return
+            if revisions[0].prior_object is not None:
+                adapted.set_prior(bank.factors(revisions[0].prior_object), bank.prior_scale(revisions[0]))
+            adapted.set_stack(stack_revisions(bank, revisions, adapted.base.device), revisions[0].scale)
+        finally:
+            bank.close()
+
+    def _policy(self, settings: RunSettings, arm: Arm, adapted: AdaptedModel | None) -> Policy:
+        base, kit = self.base_and_kit(settings)
+        engine = Engine(base, adapted, kit, decoding=settings.decoding)
+        return EnginePolicy(engine, kit, self.personas, arm, seed=settings.seed)
+
+    def _simulate(
+        self,
+        settings: RunSettings,
+        out: Path,
+        resume: bool,
+        clock: Clock,
+        policy: Policy,
+        base: BaseModel | None,
+        revisions: Sequence[Revision],
+    ) -> None:
+        weights: list[Revision | None] = list(revisions) or [None] * len(self.personas)
+        run_row = self._run_row(settings, base, revisions)
+        platform = Platform(len(self.personas))
+        store = self._continued(out, run_row, platform) if resume else self._begun(
+            settings, out, run_row, platform, clock, weights
+        )  # fmt: skip
+        simulation = Simulation(
+            store, platform, clock, policy, self.personas, weights,
+            feed_items=settings.training.prompt.feed_items, seed=settings.seed,
+        )  # fmt: skip
+        try:
+            simulation.run(settings.timesteps, self.hooks.timestep)
+            store.set_status("finished")
+        except KeyboardInterrupt:
+            store.set_status("interrupted")
+            raise
+        finally:
+            store.close()
+
+    def _begun(
+        self,
+        settings: RunSettings,
+        out: Path,
+        run_row: dict[str, Any],
+        platform: Platform,
+        clock: Clock,
+        revisions: Sequence[Revision | None],
+    ) -> RunStore:
+        at = iso(clock.start)
+        store = RunStore.create(out)
+        try:
+            rows = people_rows(self.personas, revisions, at=at, history=settings.history)
+            populate(platform, self.personas, at=at, seed_posts=settings.seed_posts)
+            made, _, users = platform.take_rows()
+            counts = {user.pop("key"): user for user in users}
+            rows["user"] = [row | counts.get(row["user_id"], {}) for row in rows["user"]]
+            with store.transaction() as connection:
+                store.insert(connection, {**rows, **made, "run": [run_row]})
+        except BaseException:
+            store.close()
+            store.remove()
+            raise
+        return store
+
+    def _continued(self, out: Path, run_row: dict[str, Any], platform: Platform) -> RunStore:
+        store = RunStore.open(out)
+        there = store.run_row()
+        differs = [
+            name for name in run_row if name not in ("status", "versions", "timesteps") and there[name] != run_row[name]
+        ]
+        if differs:
+            store.close()
+            raise InputError(f"{out} holds another run (its {', '.join(differs)} differ); choose another --out")
+        platform.restore(store.platform_tables())
+        store.extend(max(there["timesteps"], run_row["timesteps"]))
+        return store
+
+    def _run_row(self, settings: RunSettings, base: BaseModel | None, revisions: Sequence[Revision]) -> dict[str, Any]:
+        return {
+            "run_id": 1,
+            "arm": settings.arm if settings.policy == "engine" else settings.policy,
+            "seed": settings.seed,
+            "agents": settings.agents,
+            "timesteps": settings.timesteps,
+            "status": "running",
+            "population": self.population.name,
+            "population_digest": self.population.digest,
+            "base_model": base.name if base else None,
+            "base_hash": base.hash if base else None,
+            "bank_digest": revisions_digest(revisions) if revisions else None,
+            "config": settings.recorded(),
+            "versions": json.dumps(_versions(base), sort_keys=True),
+        }
+
+
+def _versions(base: BaseModel | None) -> dict[str, str | None]:
+    packages = {name: version(name) for name in ("torch", "transformers", "peft", "sqlalchemy")}
+    return {
+        **packages,
+        "python": machine.python_version(),
+        "machine": machine.machine(),
+        "dtype": base.dtype if base else None,
+        "device": base.device.type if base else None,
+    }

@@ -1,0 +1,68 @@
+"""What stands on the platform before the first timestep: users, the follow graph, seed posts, histories."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from adapters.bank import Revision
+from personas.acts import Act, Verb
+from personas.persona import Persona
+from simulation.clock import iso
+from simulation.platform import Platform, Rows
+
+BEFORE = -1
+
+
+def populate(platform: Platform, personas: Sequence[Persona], *, at: str, seed_posts: int) -> None:
+    """Draw the starting follow graph and publish everybody's latest training posts as seed posts.
+
+    Args:
+        platform: An empty platform with one user per persona.
+        personas: The agents, in order.
+        at: Simulated start, the time of the starting follows.
+        seed_posts: Seed posts of each agent.
+    """
+    ids = {persona.handle: agent for agent, persona in enumerate(personas)}
+    for agent, persona in enumerate(personas):
+        for followee in persona.following:
+            if followee in ids:
+                platform.follow(agent, ids[followee], timestep=BEFORE, at=at)
+    seeds = [(act, agent) for agent, persona in enumerate(personas) for act in _latest(persona, seed_posts)]
+    for act, agent in sorted(seeds, key=lambda entry: (entry[0].at, entry[0].id)):
+        text = " ".join(act.text.split())
+        platform.perform(agent, Verb.POST, None, text, timestep=BEFORE, at=iso(act.at), seed=True)
+
+
+def people_rows(personas: Sequence[Persona], revisions: Sequence[Revision | None], *, at: str, history: bool) -> Rows:
+    """Rows of `user`, `agent` and, if asked, `history`."""
+    users, agents, acts = [], [], []
+    for number, (persona, revision) in enumerate(zip(personas, revisions, strict=True)):
+        users.append(
+            {
+                "user_id": number, "agent_id": number, "user_name": persona.handle, "name": persona.handle,
+                "bio": persona.description, "created_at": at, "num_followings": 0, "num_followers": 0,
+            }
+        )  # fmt: skip
+        agents.append(
+            {
+                "agent_id": number, "handle": persona.handle, "persona": persona.description,
+                "adapter_id": revision.adapter_id if revision else None,
+                "revision": revision.number if revision else None, "community": persona.community,
+            }
+        )  # fmt: skip
+        if history:
+            acts += _history(number, persona)
+    return {"user": users, "agent": agents, "history": acts}
+
+
+def _latest(persona: Persona, count: int) -> Sequence[Act]:
+    posts = [act for act in persona.train if act.verb is Verb.POST]
+    return (posts or [act for act in persona.train if act.text])[-count:] if count else []
+
+
+def _history(agent: int, persona: Persona) -> list[dict[str, Any]]:
+    parts = (("train", persona.train), ("validation", persona.validation), ("held_out", persona.held_out))
+    return [
+        {"agent_id": agent, "split": split, "act": act.verb, "created_at": iso(act.at), "text": act.text}
+        for split, acts in parts
+        for act in acts
+    ]
