@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sqlalchemy import (
     Column,
@@ -215,7 +216,7 @@ class Bank:
         return self.directory / "objects" / stored[:2] / f"{stored}.safetensors"
 
     def _store(self, factors: Factors) -> str:
-        incoming = self.directory / "objects" / "incoming.safetensors"
+        incoming = self.directory / "objects" / f"incoming-{uuid4().hex}.safetensors"
         write_factors(incoming, factors)
         with incoming.open("rb") as handle:
             stored = hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,6 +1,7 @@
 """The engine: many agents, each with its own adapter, decide what to do in one batch."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import DynamicCache
 from adapters.base_model import BaseModel
 from adapters.choice import VERBS
 from adapters.decoding import DecodingConfig, TextSampler
-from adapters.lora import AdaptedModel
+from adapters.lora import AdaptedModel, Route
 from adapters.population_training import PromptKit
 from personas.acts import Verb
 
@@ -112,6 +113,7 @@ class _Batch:
         self._mask = torch.zeros(len(requests), 0, dtype=torch.long, device=self._device)
         self._lengths = torch.zeros(len(requests), dtype=torch.long, device=self._device)
         self._rows = list(range(len(requests)))
+        self._route = self._make_route()
 
     def run(self) -> list[ActChoice]:
         hidden = self._prefill()
@@ -154,12 +156,8 @@ class _Batch:
             "past_key_values": self._cache, "use_cache": True,
         }  # fmt: skip
         adapted = self._engine._adapted
-        slots = [self._requests[row].slot for row in self._rows]
-        if adapted is None or slots[0] is None:
+        with adapted.routed(self._route) if adapted is not None else nullcontext():
             out = self._engine._base.model.base_model(**call)
-        else:
-            with adapted.routed(torch.tensor(slots, device=self._device)):
-                out = self._engine._base.model.base_model(**call)
         last: Tensor = out.last_hidden_state[:, -1]
         return last
 
@@ -225,6 +223,14 @@ class _Batch:
         index = torch.tensor(places, device=self._device)
         self._cache.batch_select_indices(index)
         self._mask, self._lengths = self._mask[index], self._lengths[index]
+        self._route = self._make_route()
+
+    def _make_route(self) -> Route | None:
+        slots = [self._requests[row].slot for row in self._rows]
+        if all(slot is None for slot in slots):
+            return None
+        own = torch.tensor([-1 if slot is None else slot for slot in slots], device=self._device)
+        return Route(own, None if min(own) >= 0 else own >= 0)
 
 
 def draw_index(shares: np.ndarray, uniform: float) -> int:

@@ -63,8 +63,10 @@ def make_grammar(tokenizer: PreTrainedTokenizerBase, name: str = "words") -> Gra
     """Build the grammar of one label set.
 
     Raises:
-        InputError: A label, digit or colon is more than one token under this tokenizer.
+        InputError: There is no such label set, or a label, digit or colon is more than one token.
     """
+    if name not in LABEL_SETS:
+        raise InputError(f"--grammar {name!r} is not one of {', '.join(LABEL_SETS)}")
     labels = LABEL_SETS[name]
     if tokenizer.eos_token_id is None:
         raise InputError("the base model's tokenizer names no end-of-sequence token; add eos_token to its config")

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from adapters.blocks import SplitModel
 from adapters.choice import VERBS, ChoiceScorer
 from adapters.examples import Example
-from adapters.lora import AdaptedModel
+from adapters.lora import AdaptedModel, Route
 from personas.acts import Verb
 
 
@@ -28,10 +29,13 @@ class ActNll:
     target: Tensor
     text: Tensor
 
-    @property
-    def total(self) -> Tensor:
-        """The training loss: each part its own mean and then added, so that one act token is not drowned in text."""
-        return self.verb + self.target + self.text
+    def loss(self, act_weight: float) -> Tensor:
+        """The training loss: each part its own mean, so that one act token is not drowned in text.
+
+        Args:
+            act_weight: Weight of verb and target beside the text.
+        """
+        return act_weight * (self.verb + self.target) + self.text
 
 
 class ExampleStore:
@@ -43,8 +47,8 @@ class ExampleStore:
         self._device = split.base.device
         self._states: list[Tensor] = [torch.empty(0)] * len(self.examples)
         for batch in self.batches(range(len(self.examples)), token_budget):
-            tokens, mask = self._padded_tokens(batch)
-            states = split.trunk(tokens, mask)
+            rows = [torch.tensor(self.examples[index].tokens, device=self._device) for index in batch]
+            states = split.trunk(pad_sequence(rows, batch_first=True))
             for row, index in enumerate(batch):
                 self._states[index] = states[row, : len(self.examples[index].tokens)].clone()
 
@@ -59,17 +63,9 @@ class ExampleStore:
         if batch:
             yield batch
 
-    def states(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return right-padded trunk states [rows, length, hidden] and their mask [rows, length]."""
-        states = [self._states[index] for index in indices]
-        mask = [torch.ones(len(state), dtype=torch.long, device=self._device) for state in states]
-        pad = torch.nn.utils.rnn.pad_sequence
-        return pad(states, batch_first=True), pad(mask, batch_first=True)
-
-    def _padded_tokens(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        rows = [torch.tensor(self.examples[index].tokens, device=self._device) for index in indices]
-        pad = torch.nn.utils.rnn.pad_sequence
-        return pad(rows, batch_first=True), pad([torch.ones_like(row) for row in rows], batch_first=True)
+    def states(self, indices: Sequence[int]) -> Tensor:
+        """Return right-padded trunk states [rows, length, hidden]."""
+        return pad_sequence([self._states[index] for index in indices], batch_first=True)
 
 
 @dataclass(frozen=True)
@@ -88,9 +84,9 @@ class Scoring:
             batch: Which examples.
             slots: Which slot's factors each row uses, with the prior if one is installed; None for the bare base.
         """
-        states, mask = store.states(batch)
-        with self.adapted.routed(None if slots is None else torch.tensor(slots, device=states.device)):
-            hidden = self.split.upper(states, mask)
+        states = store.states(batch)
+        with self.adapted.routed(None if slots is None else Route(torch.tensor(slots, device=states.device))):
+            hidden = self.split.upper(states)
         return act_nll(hidden, [store.examples[index] for index in batch], self.scorer)
 
 
@@ -139,7 +135,10 @@ def _target_nll(hidden: Tensor, examples: Sequence[Example], scorer: ChoiceScore
 
 
 def _text_nll(hidden: Tensor, examples: Sequence[Example], scorer: ChoiceScorer) -> Tensor:
-    rows, places, tokens, weights = [], [], [], []
+    rows: list[int] = []
+    places: list[int] = []
+    tokens: list[int] = []
+    weights: list[float] = []
     for row, example in enumerate(examples):
         if example.text_start is None:
             continue

@@ -54,17 +54,24 @@ def adapted_modules(base: BaseModel, shape: LoraShape) -> dict[str, nn.Linear]:
     return found
 
 
-@dataclass
-class Routing:
-    """Which factors each row of the current batch uses; shared by all adapted layers of one model.
+@dataclass(frozen=True, eq=False)
+class Route:
+    """Which factors each row of a batch uses.
 
     Attributes:
-        slots: Shape [rows]; index of each row's own factors in the stacks. None: the bare base.
-        prior: Shape [rows, 1, 1]; 1 where the row uses the population prior, 0 where not. None: all use it.
+        slots: Shape [rows]; index of each row's own factors in the stacks, -1 where the row has none.
+        prior: Shape [rows]; whether the row uses the population prior. None: all rows do.
     """
 
-    slots: Tensor | None = None
+    slots: Tensor
     prior: Tensor | None = None
+
+
+@dataclass
+class Routing:
+    """The route of the current batch, shared by all adapted layers of one model; None is the bare base."""
+
+    route: Route | None = None
 
 
 class StackedLora(nn.Module):
@@ -78,21 +85,51 @@ class StackedLora(nn.Module):
         self.prior: tuple[Tensor, Tensor] | None = None
         self.stack: tuple[Tensor, Tensor] | None = None
         self.scale = 1.0
+        self._gathered: tuple[Route, Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape [rows, length, in] to [rows, length, out]."""
         y: Tensor = self.linear(x)
-        routing = self._routing
-        if routing.slots is None:
+        route = self._routing.route
+        if route is None or (self.stack is None and self.prior is None):
             return y
-        if self.prior is not None:
+        if self.stack is None and self.prior is not None and route.prior is None:
             a, b = self.prior
-            shared = functional.linear(functional.linear(x, a.to(x.dtype)), b.to(x.dtype))
-            y = y + (shared if routing.prior is None else shared * routing.prior.to(x.dtype))
-        if self.stack is not None:
-            a, b = (factor.index_select(0, routing.slots).to(x.dtype) for factor in self.stack)
-            y = torch.baddbmm(y, torch.bmm(x, a.mT), b.mT, alpha=self.scale)
-        return y
+            return y + functional.linear(functional.linear(x, a.to(x.dtype)), b.to(x.dtype))
+        a, b = self._rows(route, x.dtype)
+        return torch.baddbmm(y, torch.bmm(x, a), b)
+
+    def forget_rows(self) -> None:
+        """Drop the factors gathered for the last route."""
+        self._gathered = None
+
+    def _rows(self, route: Route, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Each row's prior and own factors side by side along the rank: A [rows, in, ranks], B [rows, ranks, out].
+
+        Without gradients they are kept for the next call under the same route: decoding asks once a token.
+        """
+        kept = self._gathered
+        if kept is not None and kept[0] is route and not torch.is_grad_enabled() and kept[1].dtype == dtype:
+            return kept[1], kept[2]
+        parts = [part for part in (self._prior_rows(route), self._own_rows(route)) if part is not None]
+        a = torch.cat([part[0] for part in parts], dim=1).to(dtype).mT
+        b = torch.cat([part[1] for part in parts], dim=2).to(dtype).mT
+        if not torch.is_grad_enabled():
+            self._gathered = route, a, b
+        return a, b
+
+    def _prior_rows(self, route: Route) -> tuple[Tensor, Tensor] | None:
+        if self.prior is None:
+            return None
+        rows = len(route.slots)
+        a, b = (factor.expand(rows, -1, -1) for factor in self.prior)
+        return (a, b) if route.prior is None else (a, b * route.prior.view(-1, 1, 1))
+
+    def _own_rows(self, route: Route) -> tuple[Tensor, Tensor] | None:
+        if self.stack is None:
+            return None
+        a, b = (factor.index_select(0, route.slots.clamp(min=0)) for factor in self.stack)
+        return a, b * (self.scale * (route.slots >= 0)).view(-1, 1, 1)
 
 
 class AdaptedModel:
@@ -132,6 +169,7 @@ class AdaptedModel:
         device = self.base.device
         for name, layer in self.layers.items():
             layer.prior = None
+            layer.forget_rows()
             if prior is not None:
                 a, b = prior[name]
                 layer.prior = (a.to(device), (b * scale).to(device))
@@ -141,16 +179,21 @@ class AdaptedModel:
         for name, layer in self.layers.items():
             layer.stack = None if stack is None else stack[name]
             layer.scale = scale
+            layer.forget_rows()
 
     @contextmanager
-    def routed(self, slots: Tensor | None, prior: Tensor | None = None) -> Iterator[None]:
+    def routed(self, route: Route | None) -> Iterator[None]:
         """Route the rows of every forward pass inside the block; None for the bare base."""
-        self.routing.slots = slots
-        self.routing.prior = None if prior is None else prior.view(-1, 1, 1)
+        self.routing.route = route
         try:
             yield
         finally:
-            self.routing.slots = self.routing.prior = None
+            self.routing.route = None
+
+    def forget_rows(self) -> None:
+        """Free what the last route gathered."""
+        for layer in self.layers.values():
+            layer.forget_rows()
 
 
 def _replace(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from adapters.bank import PERSONAL, PRIOR, Bank, Revision, adapter_id, digest_of
@@ -130,20 +131,18 @@ class PopulationTraining:
         found = {name: self.bank.find(revision.training_digest) for name, revision in wanted.items()}
         missing = [name for name, revision in found.items() if revision is None]
         total = sum(self._tokens(learners[name]) for name in missing)
-        done = 0
+        before = 0
         for start in range(0, len(missing), self.config.group):
             names = missing[start : start + self.config.group]
-            offset = done
-            trained = self._train(
-                [learners[name] for name in names],
-                wanted[names[0]],
-                prior,
-                lambda now, _, offset=offset: self._progress("personal adapters", offset + now, total),
-            )
+            report = partial(self._report_personal, before, total)
+            trained = self._train([learners[name] for name in names], wanted[names[0]], prior, report)
             for name, result in zip(names, trained, strict=True):
                 found[name] = self._keep(wanted[name], result)
-            done += sum(self._tokens(learners[name]) for name in names)
+            before += sum(self._tokens(learners[name]) for name in names)
         return [revision for name in learners if (revision := found[name]) is not None]
+
+    def _report_personal(self, before: int, total: int, done: int, _: int) -> None:
+        self._progress("personal adapters", before + done, total)
 
     def _tokens(self, learner: Learner) -> int:
         return self.config.schedule.epochs * sum(

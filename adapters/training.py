@@ -27,6 +27,7 @@ class Schedule:
         batch_size: Examples of one learner in one step.
         warmup_steps: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
+        act_weight: Weight of the act's own loss beside its text's.
         token_budget: Most padded tokens in one forward pass, all learners together; it bounds the memory.
     """
 
@@ -35,6 +36,7 @@ class Schedule:
     batch_size: int = 1
     warmup_steps: int = 4
     weight_decay: float = 0.0
+    act_weight: float = 1.0
     token_budget: int = 2048
 
 
@@ -159,9 +161,11 @@ class PopulationTrainer:
         out: dict[int, float] = {}
         device = self._scoring.split.base.device
         for batch in store.batches(list(shares), self._schedule.token_budget):
-            loss = self._scoring.nll(store, batch, [self._owner[index] for index in batch]).total
+            loss = self._scoring.nll(store, batch, [self._owner[index] for index in batch]).loss(
+                self._schedule.act_weight
+            )
             weights = torch.tensor([shares[index] for index in batch], device=device)
-            (loss * weights).sum().backward()  # type: ignore[no-untyped-call]
+            (loss * weights).sum().backward()
             out.update(zip(batch, loss.tolist(), strict=True))
             self._report(store, batch)
         active = torch.zeros(len(self._learners), device=device)
@@ -175,7 +179,9 @@ class PopulationTrainer:
         everything = [index for part in self._validation for index in part]
         with torch.no_grad():
             for batch in store.batches(everything, self._schedule.token_budget):
-                nll = self._scoring.nll(store, batch, [self._owner[index] for index in batch]).total
+                nll = self._scoring.nll(store, batch, [self._owner[index] for index in batch]).loss(
+                    self._schedule.act_weight
+                )
                 for index, loss in zip(batch, nll.tolist(), strict=True):
                     sums[self._owner[index]] += loss
                 self._report(store, batch)
@@ -183,6 +189,10 @@ class PopulationTrainer:
             if part:
                 losses[slot] = sums[slot] / len(part)
         return losses
+
+    def _loss(self, store: ExampleStore, batch: Sequence[int]) -> Tensor:
+        slots = [self._owner[index] for index in batch]
+        return self._scoring.nll(store, batch, slots).loss(self._schedule.act_weight)
 
     def _report(self, store: ExampleStore, batch: Sequence[int]) -> None:
         self._done += sum(len(store.examples[index].tokens) for index in batch)

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import networkx as nx  # type: ignore[import-untyped]
-import plotly.graph_objects as go  # type: ignore[import-untyped]
+import networkx as nx
+import plotly.graph_objects as go
 
 from app.escape import plot_label
 from app.style import COMMUNITY_COLOURS, INK, LINE, MUTED, OTHER_COLOUR

@@ -48,7 +48,7 @@ def attribution(run: RunData, rng: np.random.Generator) -> dict[str, Measurement
 
 def _attribute(train: dict[int, list[str]], texts: Sequence[str]) -> Ids:
     """The person each text is attributed to, by `user_id`."""
-    from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
     if not texts:
         return np.zeros(0, dtype=np.int64)

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping
 
-import networkx as nx  # type: ignore[import-untyped]
+import networkx as nx
 import numpy as np
-from community import community_louvain  # type: ignore[import-untyped]
+from community import community_louvain
 
 from metrics.interactions import interaction_graph
 from metrics.measurement import Floats, Measurement, missing, null_model
@@ -107,7 +107,7 @@ def _swap_edges(graph: "nx.Graph[int]", swaps: int, rng: np.random.Generator) ->
 
 
 def _stability(graph: "nx.Graph[int]") -> float:
-    from sklearn.metrics import normalized_mutual_info_score  # type: ignore[import-untyped]
+    from sklearn.metrics import normalized_mutual_info_score
 
     nodes = sorted(graph)
     labels = []

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-import networkx as nx  # type: ignore[import-untyped]
+import networkx as nx
 
 from metrics.rundata import RunData
 

@@ -55,8 +55,8 @@ def fit_encoder(run: RunData) -> TextEncoder | None:
     Returns:
         The encoder, or None where there is too little text to fit one.
     """
-    from sklearn.decomposition import TruncatedSVD  # type: ignore[import-untyped]
-    from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
     corpus = [row.text for row in run.history if row.text.strip()]
     fitted_on = "history"

@@ -110,7 +110,7 @@ def characteristic_words(texts: Mapping[str, Sequence[str]]) -> dict[str, tuple[
     Args:
         texts: Texts by handle.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
     documents = {handle: _NOT_WORDS.sub(" ", "\n".join(own)) for handle, own in texts.items()}
     vectorizer = TfidfVectorizer(token_pattern=_WORD_PATTERN, stop_words="english", sublinear_tf=True)

@@ -170,7 +170,7 @@ def _check_columns(names: Sequence[str], shown: str) -> None:
 
 
 def _read_parquet(path: Path, shown: str) -> Iterator[Row]:
-    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow as pa
 
     if path.stat().st_size == 0:
         return
@@ -185,7 +185,7 @@ def _read_parquet(path: Path, shown: str) -> Iterator[Row]:
 
 def _parquet_columns(path: Path, shown: str) -> dict[str, list[object]]:
     import pyarrow as pa
-    import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
         names = file.schema_arrow.names

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from personas.errors import InputError, PolyphonyError
+
+if TYPE_CHECKING:
+    from adapters.population_training import TrainingConfig
 
 app = typer.Typer(
     help="Agent-based social simulation in which every agent owns its own trained weights.",
@@ -27,6 +30,8 @@ BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.")
 BaseOption = Annotated[Path | None, typer.Option(help="A local Hugging Face causal LM instead of the embedded one.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeOption = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
+GrammarOption = Annotated[str, typer.Option(help="Labels of the verbs: words, letters or shuffled-letters.")]
+RankOption = Annotated[int, typer.Option(help="Rank of the personal adapters.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
@@ -47,6 +52,8 @@ def run(
     base_model: BaseOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    grammar: GrammarOption = "words",
+    rank: RankOption = 4,
 ) -> None:
     """Train missing adapters, simulate one arm, print the measurements."""
     from simulation.console import Reporter
@@ -54,7 +61,7 @@ def run(
 
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
-        minutes=minutes_per_step, activation=activation, history=history,
+        minutes=minutes_per_step, activation=activation, history=history, training=_training(grammar, rank),
     )  # fmt: skip
     name = arm if policy == "engine" else policy
     target = out or Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
@@ -65,6 +72,7 @@ def run(
         for problem in runner.population.problems:
             reporter.say(f"warning: {problem.message}")
         runner.run(settings, target, resume=resume)
+        reporter.say("took: " + ", ".join(f"{stage} {spent:.0f} s" for stage, spent in runner.stages.items()))
     print_measurements(target, False)
     _stderr().print(f"run file: {target}", markup=False)
 
@@ -77,12 +85,14 @@ def train(
     base_model: BaseOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    grammar: GrammarOption = "words",
+    rank: RankOption = 4,
 ) -> None:
     """Train the population prior and personal adapters; what the bank holds is not trained again."""
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
-    settings = RunSettings(population=population, agents=users, timesteps=1)
+    settings = RunSettings(population=population, agents=users, timesteps=1, training=_training(grammar, rank))
     with Reporter() as reporter:
         runner = Runner(
             settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
@@ -184,6 +194,8 @@ def bank_evaluate(
     base_model: BaseOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    grammar: GrammarOption = "words",
+    rank: RankOption = 4,
     as_json: JsonOption = False,
 ) -> None:
     """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
@@ -191,7 +203,7 @@ def bank_evaluate(
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
-    settings = RunSettings(population=population, agents=users, timesteps=1)
+    settings = RunSettings(population=population, agents=users, timesteps=1, training=_training(grammar, rank))
     with Reporter() as reporter:
         runner = Runner(
             settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
@@ -272,6 +284,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if type(error).__module__.split(".")[0] in ("metrics", "app"):
             _fail(str(error), 2)
         raise
+
+
+def _training(grammar: str, rank: int) -> "TrainingConfig":
+    from adapters.lora import LoraShape
+    from adapters.population_training import PromptConfig, TrainingConfig
+
+    if rank < 1:
+        raise InputError(f"--rank {rank} must be at least 1")
+    return TrainingConfig(prompt=PromptConfig(grammar=grammar), shape=LoraShape(rank=rank, alpha=2.0 * rank))
 
 
 def _fail(line: str, code: int) -> None:

@@ -44,7 +44,8 @@ def make_feed(platform: Platform, agent: int, *, timestep: int, items: int, seed
     scored = [(hotness(post, timestep), tie, post) for post, tie in zip(unseen, ties, strict=True)]
     scored.sort(key=lambda entry: (-entry[0], entry[1]))
     following = platform.following[agent]
-    near, far = [], []
+    near: list[tuple[int, float]] = []
+    far: list[tuple[int, float]] = []
     for score, _, post in scored:
         from_followee = post.user_id in following or not following.isdisjoint(post.reposters)
         (near if from_followee else far).append((post.post_id, score))

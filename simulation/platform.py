@@ -1,7 +1,7 @@
 """The simulated platform: what is there, what may be done to it, and what was done."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +69,7 @@ class Platform:
         """For each possible verb, the feed positions (from 1) it may be said about; empty for verbs without one."""
         posts = [self.posts[post_id] for post_id in shown]
         targets: dict[Verb, list[int]] = {Verb.POST: [], Verb.NOTHING: []}
-        allowed = {
+        allowed: dict[Verb, Callable[[Post], bool]] = {
             Verb.REPLY: lambda post: True,
             Verb.QUOTE: lambda post: True,
             Verb.REPOST: lambda post: agent not in post.reposters,

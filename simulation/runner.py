@@ -2,7 +2,9 @@
 
 import json
 import platform as machine
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -103,6 +105,16 @@ class Runner:
         self.personas: tuple[Persona, ...] = self.population.choose(settings.agents)
         self._bank_directory, self._base_source, self._device, self._dtype = bank, base_model, device, dtype
         self._loaded: tuple[BaseModel, PromptKit] | None = None
+        self.stages: dict[str, float] = {}
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of the block to `stages`."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - began
 
     def run(self, settings: RunSettings, out: Path, *, resume: bool) -> None:
         """Run one arm into `out`.
@@ -133,9 +145,10 @@ class Runner:
     def base_and_kit(self, settings: RunSettings) -> tuple[BaseModel, PromptKit]:
         """The base model and its calibrated prompts, loaded on first use."""
         if self._loaded is None:
-            base = load_base_model(self._base_source, device=self._device, dtype=self._dtype, say=self.hooks.say)
-            self.hooks.say(f"base model {base.name} on {base.device.type} in {base.dtype}")
-            self._loaded = base, make_prompt_kit(base, settings.training.prompt)
+            with self._timed("base model"):
+                base = load_base_model(self._base_source, device=self._device, dtype=self._dtype, say=self.hooks.say)
+                self.hooks.say(f"base model {base.name} on {base.device.type} in {base.dtype}")
+                self._loaded = base, make_prompt_kit(base, settings.training.prompt)
         return self._loaded
 
     def training(self, settings: RunSettings, bank: Bank) -> PopulationTraining:
@@ -156,9 +169,12 @@ class Runner:
         bank = self.open_bank()
         try:
             training = self.training(settings, bank)
+            with self._timed("population prior"):
+                prior = training.prior()
             if arm.adapter is AdapterUse.POOLED:
-                return [training.prior()] * len(self.personas)
-            own = training.personal(self.personas)
+                return [prior] * len(self.personas)
+            with self._timed("personal adapters"):
+                own = training.personal(self.personas)
         finally:
             bank.close()
         # A rotation by one is a derangement: nobody keeps their own weights, and it is the same for every seed.
@@ -202,7 +218,8 @@ class Runner:
             feed_items=settings.training.prompt.feed_items, seed=settings.seed,
         )  # fmt: skip
         try:
-            simulation.run(settings.timesteps, self.hooks.timestep)
+            with self._timed("simulation"):
+                simulation.run(settings.timesteps, self.hooks.timestep)
             store.set_status("finished")
         except KeyboardInterrupt:
             store.set_status("interrupted")
@@ -227,6 +244,7 @@ class Runner:
             made, _, users = platform.take_rows()
             counts = {user.pop("key"): user for user in users}
             rows["user"] = [row | counts.get(row["user_id"], {}) for row in rows["user"]]
+            rows["timing"] = [{"stage": stage, "seconds": spent} for stage, spent in self.stages.items()]
             with store.transaction() as connection:
                 store.insert(connection, {**rows, **made, "run": [run_row]})
         except BaseException:

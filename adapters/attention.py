@@ -1,0 +1,78 @@
+"""Causal attention by plain matrix products: on CPUs with native bf16 far faster than the library's fused kernel."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "polyphony_matmul"
+# Above this many keys the full score matrix costs more memory than the fused kernel's tiles cost time.
+MAX_KEYS = 1024
+
+
+def use_matmul_attention(model: PreTrainedModel) -> None:
+    """Route a model's attention through `matmul_attention` where it uses the library's default kernel."""
+    if model.config._attn_implementation == "sdpa":
+        AttentionInterface.register(NAME, matmul_attention)
+        AttentionMaskInterface.register(NAME, sdpa_mask)
+        model.set_attn_implementation(NAME)
+
+
+def matmul_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attend as ``sdpa`` does; the signature is that of transformers' attention functions.
+
+    Query heads that share a key head are stacked along the length, so that keys and values are never repeated. The
+    library's own kernel takes over where it is as good: fp32, single-token queries, long contexts, biased scores.
+
+    Args:
+        module: The attention layer.
+        query: Shape [rows, heads, length, width].
+        key: Shape [rows, key heads, keys, width].
+        value: Shape [rows, key heads, keys, width].
+        attention_mask: Boolean or additive, [rows, 1, length, keys]; None for plain causal attention.
+        dropout: Handed on.
+        scaling: Factor on the scores; None for 1/√width.
+        is_causal: Handed on.
+        options: Handed on.
+    """
+    length, keys = query.shape[2], key.shape[2]
+    biased = options.get("position_bias") is not None or dropout > 0
+    if query.dtype != torch.bfloat16 or length == 1 or keys > MAX_KEYS or biased:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **options
+        )
+    rows, heads, _, width = query.shape
+    shared = key.shape[1]
+    group = heads // shared
+    bias = _bias(attention_mask, rows, length, keys, query).expand(rows, group, length, keys)
+    bias = bias.reshape(rows, 1, group * length, keys).expand(rows, shared, group * length, keys)
+    stacked = (query * (scaling if scaling is not None else width**-0.5)).reshape(rows * shared, group * length, width)
+    scores = torch.baddbmm(
+        bias.reshape(rows * shared, group * length, keys), stacked, key.reshape(rows * shared, keys, width).mT
+    )
+    mixed = torch.bmm(scores.softmax(-1), value.reshape(rows * shared, keys, width))
+    return mixed.view(rows, heads, length, width).transpose(1, 2), None
+
+
+def _bias(mask: Tensor | None, rows: int, length: int, keys: int, like: Tensor) -> Tensor:
+    """Additive mask of shape [rows, 1, length, keys]; the lowest finite number keeps fully masked rows finite."""
+    low = torch.finfo(like.dtype).min
+    if mask is None:
+        mask = torch.ones(length, keys, dtype=torch.bool, device=like.device).tril(keys - length)
+        mask = mask.expand(rows, 1, length, keys)
+    if mask.dtype == torch.bool:
+        return torch.zeros(mask.shape, dtype=like.dtype, device=like.device).masked_fill_(~mask, low)
+    return mask.to(like.dtype).clamp(min=low)
