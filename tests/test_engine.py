@@ -1,0 +1,129 @@
+"""The engine: exact distributions, the same for an agent alone and among others, text that is only text."""
+
+import numpy as np
+import pytest
+import torch
+from adapter_factory import random_factors, stacked
+
+from adapters.choice import VERBS, uncalibrated_scorer
+from adapters.engine import ActRequest, Engine, draw_index
+from adapters.examples import Example
+from adapters.head import Head
+from adapters.likelihood import ExampleStore, Scoring
+from adapters.lora import AdaptedModel, LoraShape
+from adapters.population_training import split_for
+from adapters.prompt import CONTENT_FREE, FeedItem
+from personas.acts import Verb
+from personas.randomness import keyed_generator
+
+SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
+FEED = [FeedItem("bob", "the harbour is closed again"), FeedItem("eve", "who took my bike?")]
+EVERYTHING = {verb: [1, 2] if verb.has_target else [] for verb in VERBS}
+
+
+def request(kit, slot, number, targets=EVERYTHING, cap=12):
+    feed = FEED if any(targets.values()) else []
+    prompt = kit.builder.prompt(f"agent{number}", "Writes short posts." * (number % 3), feed)
+    return ActRequest(slot, prompt, targets, cap, keyed_generator(7, "test", number).random(64))
+
+
+@pytest.fixture(scope="module")
+def adapted(base):
+    with AdaptedModel(base, SHAPE) as model:
+        model.set_stack(stacked([random_factors(model, seed) for seed in range(3)]), SHAPE.scale)
+        yield model
+
+
+@pytest.fixture(scope="module")
+def engine(base, kit, adapted):
+    return Engine(base, adapted, kit)
+
+
+def test_a_mixed_batch_decides_as_each_agent_alone(kit, engine):
+    requests = [request(kit, slot, number) for number, slot in enumerate((0, 1, 2, None, 1, 0))]
+    for single, choice in zip(requests, engine.decide(requests), strict=True):
+        (alone,) = engine.decide([single])
+        assert (choice.verb, choice.position, choice.text) == (alone.verb, alone.position, alone.text)
+        assert choice.distribution == pytest.approx(alone.distribution, abs=1e-4)
+
+
+def test_adapters_move_the_distribution(kit, engine):
+    """Same prompt, other weights: otherwise agreement between slots would prove nothing."""
+    made = engine.decide([request(kit, slot, 1) for slot in (0, 1, None)])
+    rows = np.array([[choice.distribution[verb] for verb in VERBS] for choice in made])
+    assert np.abs(rows[0] - rows[1]).max() > 0.01 < np.abs(rows[0] - rows[2]).max()
+
+
+def test_the_distribution_is_over_the_possible_verbs_only(kit, engine):
+    (choice,) = engine.decide([request(kit, 0, 3, {Verb.POST: [], Verb.LIKE: [2], Verb.NOTHING: []})])
+    assert set(choice.distribution) == {Verb.POST, Verb.LIKE, Verb.NOTHING}
+    assert sum(choice.distribution.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_distribution_equals_brute_force_over_act_strings(base, kit):
+    """Every whole act string (verb, target) scored by the plain model against engine's verb and target draws."""
+    scorer, grammar = kit.scorer, kit.builder.grammar
+    prompt = kit.builder.prompt("ada", None, FEED)
+    (choice,) = Engine(base, None, kit).decide([request_for(prompt)])
+    brute = {}
+    for verb in VERBS:
+        with torch.no_grad():
+            at = base.model(torch.tensor([[*prompt, grammar.verb_ids[verb]]])).logits[0].float()
+        brute[verb] = float(at[-2, grammar.verb_ids[verb]] - scorer.verb_bias[VERBS.index(verb)])
+    shares = torch.tensor(list(brute.values())).softmax(0)
+    assert [choice.distribution[verb] for verb in VERBS] == pytest.approx(shares.tolist(), abs=1e-4)
+
+
+def request_for(prompt):
+    return ActRequest(None, prompt, EVERYTHING, 8, np.full(64, 0.5))
+
+
+def test_calibration_makes_the_content_free_choice_uniform(base, kit):
+    prompt = kit.builder.prompt(CONTENT_FREE, None, [FeedItem(CONTENT_FREE, CONTENT_FREE)] * kit.config.feed_items)
+    targets = {verb: list(range(1, kit.config.feed_items + 1)) if verb.has_target else [] for verb in VERBS}
+    (choice,) = Engine(base, None, kit).decide([ActRequest(None, prompt, targets, 4, np.full(16, 0.5))])
+    assert list(choice.distribution.values()) == pytest.approx([1 / 7] * 7, abs=1e-4)
+    raw = uncalibrated_scorer(base, kit.builder.grammar, Head(base), feed_items=kit.config.feed_items)
+    assert float(raw.verb_bias.abs().max()) == 0 != float(kit.scorer.verb_bias.abs().max())
+
+
+def test_trainer_and_engine_agree(base, kit, adapted, engine):
+    """The same tokens get the same log-probability in training and in simulation: at most 1e-3 apart."""
+    asked = [request(kit, slot, number) for number, slot in enumerate((0, 1, 2, 0))]
+    scoring = Scoring(adapted, split_for(base, SHAPE), kit.scorer)
+    for single, choice in zip(asked, engine.decide(asked), strict=True):
+        head = kit.builder.grammar.head(choice.verb, choice.position)
+        tokens = (*single.prompt, *head)
+        example = Example("x", tokens, len(single.prompt), choice.verb, choice.position, 2, None)
+        with torch.no_grad():
+            nll = scoring.nll(ExampleStore(scoring.split, [example]), [0], [single.slot])
+        assert float(-nll.verb) == pytest.approx(np.log(choice.distribution[choice.verb]), abs=1e-3)
+
+
+def test_the_same_draws_give_the_same_act_and_others_do_not(kit, engine):
+    one = [request(kit, 0, number) for number in range(4)]
+    assert engine.decide(one) == engine.decide(one)
+    again = [
+        ActRequest(r.slot, r.prompt, r.targets, r.length_cap, keyed_generator(8, "test", n).random(64))
+        for n, r in enumerate(one)
+    ]
+    assert [c.text for c in engine.decide(again)] != [c.text for c in engine.decide(one)]
+
+
+def test_text_is_short_printable_and_free_of_control_tokens(kit, engine):
+    posting = [request(kit, number % 3, number, {Verb.POST: []}, cap=5 + number) for number in range(6)]
+    for asked, choice in zip(posting, engine.decide(posting), strict=True):
+        assert choice.verb is Verb.POST and choice.position is None
+        assert 1 < choice.output_tokens <= 2 + asked.length_cap
+        assert choice.text.isprintable() and "<|" not in choice.text
+
+
+def test_batches_cut_by_rows_or_tokens_change_nothing(base, kit, adapted, engine):
+    requests = [request(kit, number % 3, number) for number in range(5)]
+    small = Engine(base, adapted, kit, max_rows=2, token_budget=300)
+    assert [(c.verb, c.text) for c in small.decide(requests)] == [(c.verb, c.text) for c in engine.decide(requests)]
+
+
+def test_a_draw_never_picks_what_is_impossible():
+    shares = np.array([0.0, 0.25, 0.75, 0.0])
+    assert [draw_index(shares, uniform) for uniform in (0.0, 0.2499, 0.25, 0.999999999)] == [1, 1, 2, 2]

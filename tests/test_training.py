@@ -1,0 +1,144 @@
+"""Fused training is every person's own training, bit for bit as far as floating point goes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from adapters.examples import ExampleBuilder
+from adapters.likelihood import ExampleStore, Scoring, act_nll
+from adapters.lora import AdaptedModel, LoraShape
+from adapters.population_training import split_for
+from adapters.training import Learner, PopulationTrainer, Schedule
+from personas.randomness import keyed_generator
+
+SHAPE = LoraShape(rank=2, alpha=4, top_blocks=2)
+SCHEDULE = Schedule(lr=1e-3, epochs=2, warmup_steps=2)
+
+
+@pytest.fixture(scope="module")
+def learners(kit, town):
+    """Three people with unequal numbers of short examples, two of them with validation examples."""
+    builder = ExampleBuilder(town.acts, kit.builder, feed_items=1)
+    made = []
+    for persona, count in zip(town.personas[:3], (3, 4, 2), strict=True):
+        examples = builder.examples(persona, persona.train)[: count + 1]
+        made.append(Learner(persona.handle, examples[:count], examples[count:] if count != 2 else ()))
+    return made
+
+
+def train(base, kit, learners, schedule=SCHEDULE, seed=3):
+    with AdaptedModel(base, SHAPE) as adapted:
+        scoring = Scoring(adapted, split_for(base, SHAPE), kit.scorer)
+        return PopulationTrainer(scoring, learners, schedule, seed=seed).train()
+
+
+def farthest(one, other):
+    """Largest relative distance between two people's factors, layer by layer."""
+    return max(
+        float((one.factors[name][side] - other.factors[name][side]).norm() / other.factors[name][side].norm())
+        for name in one.factors
+        for side in (0, 1)
+    )
+
+
+@pytest.fixture(scope="module")
+def together(base, kit, learners):
+    return train(base, kit, learners)
+
+
+def test_trained_alone_is_trained_in_a_batch(base, kit, learners, together):
+    for learner, fused in zip(learners, together, strict=True):
+        (alone,) = train(base, kit, [learner])
+        assert farthest(fused, alone) <= 1e-3
+        assert np.allclose(fused.train_loss, alone.train_loss, atol=1e-4)
+        assert fused.epoch == alone.epoch
+
+
+def test_permuting_people_changes_nothing(base, kit, learners, together):
+    permuted = train(base, kit, [learners[2], learners[0], learners[1]])
+    for place, slot in enumerate((2, 0, 1)):
+        assert farthest(permuted[place], together[slot]) <= 1e-3
+
+
+def test_the_same_seed_gives_the_same_factors_and_another_does_not(base, kit, learners, together):
+    again = train(base, kit, learners)
+    assert all(
+        torch.equal(again[slot].factors[name][side], together[slot].factors[name][side])
+        for slot in range(3)
+        for name in together[slot].factors
+        for side in (0, 1)
+    )
+    assert farthest(train(base, kit, learners[:1], seed=4)[0], together[0]) > 0.01
+
+
+def test_training_lowers_the_loss(base, kit, learners):
+    schedule = replace(SCHEDULE, lr=3e-3, epochs=3)
+    for trained in train(base, kit, [replace(learner, validation=()) for learner in learners], schedule):
+        assert trained.train_loss[-1] < trained.train_loss[0] - 0.05
+        assert trained.epoch == 3
+
+
+def test_validation_chooses_the_epoch(base, kit, learners):
+    """With a ruinous learning rate the first epoch is the best one, and it is the one kept."""
+    schedule = Schedule(lr=0.3, epochs=3, warmup_steps=0)
+    for trained in train(base, kit, learners[:2], schedule):
+        assert trained.epoch == int(np.argmin(trained.validation_loss)) + 1
+
+
+def test_fused_training_equals_sequential_peft(base, kit, learners):
+    """A plain PEFT loop with torch's own AdamW, the same start, order, loss, warm-up and clipping."""
+    schedule = replace(SCHEDULE, epochs=1)
+    fused = train(base, kit, [replace(learner, validation=()) for learner in learners], schedule)
+    for learner, ours in zip(learners, fused, strict=True):
+        factors, loss = sequential_peft(base, kit, learner, schedule, seed=3)
+        assert loss == pytest.approx(ours.train_loss[0], abs=1e-4)
+        for name, (a, b) in ours.factors.items():
+            assert float((a - factors[name][0]).norm() / a.norm()) <= 1e-3
+            assert float((b - factors[name][1]).norm() / b.norm()) <= 1e-3
+
+
+def sequential_peft(base, kit, learner, schedule, seed):
+    with AdaptedModel(base, SHAPE) as adapted:
+        sizes = adapted.sizes
+    config = LoraConfig(r=SHAPE.rank, lora_alpha=SHAPE.alpha, target_modules=sorted(sizes), task_type="CAUSAL_LM")
+    peft = get_peft_model(base.model, config)
+    try:
+        random = keyed_generator(seed, "factors", learner.name)
+        layers = {name: peft.base_model.model.get_submodule(name) for name in sizes}
+        for name, (width_in, _) in sizes.items():
+            start = random.uniform(-(width_in**-0.5), width_in**-0.5, (SHAPE.rank, width_in))
+            layers[name].lora_A["default"].weight.data = torch.tensor(start, dtype=torch.float32)
+        params = [param for param in peft.parameters() if param.requires_grad]
+        optimiser = torch.optim.AdamW(params, lr=schedule.lr, weight_decay=0.0)
+        order = keyed_generator(seed, "order", learner.name, 1).permutation(len(learner.train))
+        losses = []
+        for step, index in enumerate(order, 1):
+            example = learner.train[index]
+            out = peft.base_model.model.base_model(input_ids=torch.tensor([example.tokens]), use_cache=False)
+            loss = act_nll(out.last_hidden_state, [example], kit.scorer).loss(1.0).sum()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(params, 1.0)
+            optimiser.param_groups[0]["lr"] = schedule.lr * min(1.0, step / schedule.warmup_steps)
+            optimiser.step()
+            optimiser.zero_grad()
+            losses.append(float(loss.detach()))
+        factors = {
+            name: (layer.lora_A["default"].weight.detach().clone(), layer.lora_B["default"].weight.detach().clone())
+            for name, layer in layers.items()
+        }
+    finally:
+        peft.unload()
+    return factors, float(np.mean(losses))
+
+
+def test_scores_do_not_depend_on_the_batch(base, kit, learners):
+    examples = [example for learner in learners for example in learner.train]
+    with AdaptedModel(base, SHAPE) as adapted, torch.no_grad():
+        scoring = Scoring(adapted, split_for(base, SHAPE), kit.scorer)
+        store = ExampleStore(scoring.split, examples)
+        together = scoring.nll(store, range(len(examples)), None).loss(1.0)
+        alone = torch.cat([scoring.nll(store, [index], None).loss(1.0) for index in range(len(examples))])
+    assert torch.allclose(together, alone, atol=1e-4)
