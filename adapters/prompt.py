@@ -67,6 +67,20 @@ class PromptBuilder:
             tokens += self.plain(EMPTY_FEED + "\n")
         return [*tokens, *self.plain(self._question()), *self._after]
 
+    def chat(self, system: str, user: str) -> list[int]:
+        """Return the tokens before an act for a chat in the same template, its user part line by line."""
+        lines = [token for line in user.splitlines() if line.strip() for token in self.plain(line + "\n")]
+        return [*self._before, *self.plain(system), *self._between, *lines, *self._after]
+
+    def messages(self, handle: str, description: str | None, feed: Sequence[FeedItem]) -> tuple[str, str]:
+        """Return what `prompt` says as the texts of a system and a user message."""
+        shown = [
+            f"{number} @{item.handle}:{self.tokenizer.decode(list(self.plain(' ' + item.text, self.item_tokens)))}"
+            for number, item in enumerate(feed, 1)
+        ]
+        system = f"You are @{handle}." + (f" {description}" if description else "")
+        return system, "\n".join([*(shown or [EMPTY_FEED]), self._question()])
+
     def act(self, head: Sequence[int], text: str) -> list[int]:
         """Return the tokens of a whole act: its head, its text cut to the budget, and the end where it was not cut."""
         grammar = self.grammar

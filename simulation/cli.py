@@ -1,6 +1,7 @@
 """The `simulate` command."""
 
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,6 +26,8 @@ app = typer.Typer(
 bank_app = typer.Typer(help="Look at the adapters in a bank.", no_args_is_help=True)
 app.add_typer(bank_app, name="bank")
 
+INTERRUPTED = "interrupted; the same command with --resume (or again, for training) continues"
+
 AgentsOption = Annotated[int, typer.Option(help="How many people act.")]
 PopulationOption = Annotated[str, typer.Option(help="'town' (built in), or a file of posts (JSONL, CSV, Parquet).")]
 BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.")]
@@ -45,7 +48,9 @@ def run(
     population: PopulationOption = "town",
     bank: BankOption = Path("bank"),
     out: Annotated[Path | None, typer.Option(help="Run file; default runs/POPULATION-ARM-AGENTS-SEED.db.")] = None,
-    policy: Annotated[str, typer.Option(help="engine, or null: acts from history, no model.")] = "engine",
+    policy: Annotated[
+        str, typer.Option(help="engine; camel: camel-ai agents; null: acts from history, no model.")
+    ] = "engine",
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = False,
     minutes_per_step: Annotated[int, typer.Option(help="Simulated minutes of a timestep.")] = 120,
     activation: Annotated[float, typer.Option(help="Mean expected acts of an agent in a timestep.")] = 0.5,
@@ -64,7 +69,7 @@ def run(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
         minutes=minutes_per_step, activation=activation, history=history, training=_training(grammar, rank),
     )  # fmt: skip
-    name = arm if policy == "engine" else policy
+    name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"
     target = out or Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
     with Reporter() as reporter:
         runner = Runner(
@@ -279,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        _fail("interrupted; the same command with --resume (or again, for training) continues", 3)
+        _fail(INTERRUPTED, 3)
     except PolyphonyError as error:
         _fail(str(error), 2)
     except OSError as error:
@@ -288,6 +293,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if type(error).__module__.split(".")[0] in ("metrics", "app"):
             _fail(str(error), 2)
         raise
+    if code == 128 + signal.SIGINT:  # typer turns an interrupt into the shell's code for it
+        _fail(INTERRUPTED, 3)
     if isinstance(code, int) and code:
         sys.exit(code)
 

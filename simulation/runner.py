@@ -31,7 +31,7 @@ from simulation.policy import Policy
 from simulation.setup import people_rows, populate
 from simulation.store import RunStore
 
-POLICIES = ("engine", "null")
+POLICIES = ("engine", "camel", "null")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RunSettings:
         timesteps: How many timesteps are simulated.
         seed: Key of every draw.
         arm: Name of the arm.
-        policy: ``engine`` or ``null``.
+        policy: ``engine``, ``camel`` or ``null``.
         minutes: Simulated minutes of a timestep.
         activation: Mean expected activations of an agent in a timestep.
         seed_posts: Seed posts of each agent.
@@ -195,6 +195,8 @@ class Runner:
     def _policy(self, settings: RunSettings, arm: Arm, adapted: AdaptedModel | None) -> Policy:
         base, kit = self.base_and_kit(settings)
         engine = Engine(base, adapted, kit, decoding=settings.decoding)
+        if settings.policy == "camel":
+            return camel_policy(engine, kit, self.personas, arm, seed=settings.seed)
         return EnginePolicy(engine, kit, self.personas, arm, seed=settings.seed)
 
     def _simulate(
@@ -269,7 +271,7 @@ class Runner:
     def _run_row(self, settings: RunSettings, base: BaseModel | None, revisions: Sequence[Revision]) -> dict[str, Any]:
         return {
             "run_id": 1,
-            "arm": settings.arm if settings.policy == "engine" else settings.policy,
+            "arm": settings.policy if settings.policy == "null" else settings.arm,
             "seed": settings.seed,
             "agents": settings.agents,
             "timesteps": settings.timesteps,
@@ -282,6 +284,24 @@ class Runner:
             "config": settings.recorded(),
             "versions": json.dumps(_versions(base), sort_keys=True),
         }
+
+
+def camel_policy(
+    engine: Engine, kit: PromptKit, personas: Sequence[Persona], arm: Arm, *, seed: int
+) -> Policy:  # fmt: skip
+    """Make the policy of camel's agents over our engine; camel-ai takes seconds to import, so only here.
+
+    Raises:
+        InputError: camel-ai is not installed.
+    """
+    try:
+        from simulation.camel_backend import engine_backends
+        from simulation.camel_policy import CamelPolicy
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"--policy camel needs the package {error.name}: pip install 'polyphony-sim[camel]'"
+        ) from error
+    return CamelPolicy(engine_backends(engine, kit, personas, arm, seed=seed), kit.builder, personas, arm)
 
 
 def _versions(base: BaseModel | None) -> dict[str, str | None]:

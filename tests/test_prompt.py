@@ -44,9 +44,10 @@ def test_a_feed_shows_only_what_was_there_before_the_act(kit, town):
     examples = ExampleBuilder(town.acts, kit.builder, feed_items=4)
     for persona in town.personas[:20]:
         for act in persona.train[:5]:
-            feed, position = examples._feed(act, examples._shown_for(act))
+            shown = examples._shown_for(act)
+            feed, position = examples._feed(act, shown)
             assert all(item.at < act.at for item in feed)
-            assert (position is not None) == act.verb.has_target
+            assert shown is None if position is None else feed[position - 1] is shown
 
 
 def test_a_long_text_is_cut_without_an_end(kit):
