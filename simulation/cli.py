@@ -36,6 +36,7 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeOption = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
 GrammarOption = Annotated[str, typer.Option(help="Labels of the verbs: words, letters or shuffled-letters.")]
 RankOption = Annotated[int, typer.Option(help="Rank of the personal adapters.")]
+ExamplesOption = Annotated[int, typer.Option(help="Most training acts of a person, the latest.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
@@ -60,6 +61,7 @@ def run(
     dtype: DtypeOption = "auto",
     grammar: GrammarOption = "words",
     rank: RankOption = 4,
+    examples: ExamplesOption = 24,
 ) -> None:
     """Train missing adapters, simulate one arm, print the measurements."""
     from simulation.console import Reporter
@@ -67,7 +69,7 @@ def run(
 
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
-        minutes=minutes_per_step, activation=activation, history=history, training=_training(grammar, rank),
+        minutes=minutes_per_step, activation=activation, history=history, training=_training(grammar, rank, examples),
     )  # fmt: skip
     name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"
     target = out or Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
@@ -93,12 +95,15 @@ def train(
     dtype: DtypeOption = "auto",
     grammar: GrammarOption = "words",
     rank: RankOption = 4,
+    examples: ExamplesOption = 24,
 ) -> None:
     """Train the population prior and personal adapters; what the bank holds is not trained again."""
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
-    settings = RunSettings(population=population, agents=users, timesteps=1, training=_training(grammar, rank))
+    settings = RunSettings(
+        population=population, agents=users, timesteps=1, training=_training(grammar, rank, examples)
+    )
     with Reporter() as reporter:
         runner = Runner(
             settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
@@ -202,6 +207,7 @@ def bank_evaluate(
     dtype: DtypeOption = "auto",
     grammar: GrammarOption = "words",
     rank: RankOption = 4,
+    examples: ExamplesOption = 24,
     as_json: JsonOption = False,
 ) -> None:
     """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
@@ -209,7 +215,9 @@ def bank_evaluate(
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
-    settings = RunSettings(population=population, agents=users, timesteps=1, training=_training(grammar, rank))
+    settings = RunSettings(
+        population=population, agents=users, timesteps=1, training=_training(grammar, rank, examples)
+    )
     with Reporter() as reporter:
         runner = Runner(
             settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
@@ -299,13 +307,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _training(grammar: str, rank: int) -> "TrainingConfig":
+def _training(grammar: str, rank: int, examples: int) -> "TrainingConfig":
     from adapters.lora import LoraShape
     from adapters.population_training import PromptConfig, TrainingConfig
 
     if rank < 1:
         raise InputError(f"--rank {rank} must be at least 1")
-    return TrainingConfig(prompt=PromptConfig(grammar=grammar), shape=LoraShape(rank=rank, alpha=2.0 * rank))
+    if examples < 1:
+        raise InputError(f"--examples {examples} must be at least 1")
+    return TrainingConfig(
+        prompt=PromptConfig(grammar=grammar), shape=LoraShape(rank=rank, alpha=2.0 * rank), max_examples=examples
+    )
 
 
 def _fail(line: str, code: int) -> None:

@@ -117,6 +117,7 @@ def test_too_many_agents_says_how_many_there_are(simulate, tmp_path):
         (("--policy", "dice"), "--policy 'dice' is not one of"),
         (("--activation", 0), "--activation 0.0 must be above 0"),
         (("--rank", 0), "--rank 0 must be at least 1"),
+        (("--examples", 0), "--examples 0 must be at least 1"),
     ],
 )
 def test_impossible_options_are_one_line(simulate, tmp_path, arguments, line):

@@ -1,0 +1,60 @@
+"""How far the bare base's choice of acts is an artefact of the labels: three label sets, calibrated and raw."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from adapters.base_model import BaseModel
+from adapters.choice import VERBS, uncalibrated_scorer
+from adapters.engine import ActRequest, Engine
+from adapters.examples import ExampleBuilder
+from adapters.grammar import LABEL_SETS
+from adapters.head import Head
+from adapters.population_training import PromptConfig, make_prompt_kit
+from adapters.prompt import FeedItem
+from benchmarks.results import Result
+from personas.acts import Verb
+from personas.population import Population
+
+PEOPLE = 48
+
+
+def grammar_results(base: BaseModel, population: Population) -> list[Result]:
+    """Mean act distribution of the bare base under each label set; printed, with the largest distance kept."""
+    means: dict[tuple[str, str], np.ndarray] = {}
+    for name in LABEL_SETS:
+        kit = make_prompt_kit(base, PromptConfig(grammar=name))
+        raw = uncalibrated_scorer(base, kit.builder.grammar, Head(base), feed_items=kit.config.feed_items)
+        requests = _requests(kit.builder, kit.config.feed_items, population)
+        for kind, scorer in (("calibrated", kit.scorer), ("raw", raw)):
+            made = Engine(base, None, replace(kit, scorer=scorer)).decide(requests)
+            means[kind, name] = np.mean([[choice.distribution[verb] for verb in VERBS] for choice in made], axis=0)
+            shares = "  ".join(f"{verb} {share:.3f}" for verb, share in zip(VERBS, means[kind, name], strict=True))
+            print(f"{kind:10} {name:16} {shares}")
+    return [
+        Result(
+            f"base act distribution, largest total variation between label sets, {kind}",
+            _spread(means, kind),
+            "",
+            "",
+            1,
+        )
+        for kind in ("calibrated", "raw")
+    ]
+
+
+def _spread(means: dict[tuple[str, str], np.ndarray], kind: str) -> float:
+    found = [shares for (what, _), shares in means.items() if what == kind]
+    return max(float(np.abs(one - other).sum() / 2) for one in found for other in found)
+
+
+def _requests(builder, feed_items: int, population: Population) -> list[ActRequest]:  # type: ignore[no-untyped-def]
+    examples = ExampleBuilder(population.acts, builder, feed_items=feed_items)
+    targets = {verb: list(range(1, feed_items + 1)) if verb.has_target else [] for verb in Verb}
+    requests = []
+    for persona in population.personas[:PEOPLE]:
+        feed, _ = examples._feed(persona.train[-1], None)
+        items = [FeedItem(act.author, act.text) for act in feed]
+        prompt = builder.prompt(persona.handle, persona.description, items)
+        requests.append(ActRequest(None, prompt, targets, 1, np.full(8, 0.5)))
+    return requests

@@ -1,0 +1,52 @@
+"""What a benchmark prints and keeps."""
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One figure.
+
+    Attributes:
+        name: What was measured.
+        value: The figure.
+        unit: Its unit; ``×`` for a ratio.
+        goal: What it should reach, as text; empty without a goal.
+        repeats: Timed repetitions behind a median; 1 for a count.
+    """
+
+    name: str
+    value: float
+    unit: str
+    goal: str
+    repeats: int
+
+
+def machine() -> dict[str, Any]:
+    """The processor and those of its flags that decide the compute type."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    named = {name.strip(): value.strip() for name, value in facts.items()}
+    present = named.get("flags", "").split()
+    flags = [flag for flag in FLAGS if flag in present]
+    return {"processor": named.get("model name", platform.processor()), "cores": os.cpu_count(), "flags": flags}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what is compared."""
+    return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "transformers", "peft")}
+
+
+def write(path: Path, results: Sequence[Result]) -> None:
+    """Write the results as JSON."""
+    report = {"machine": machine(), "versions": versions(), "results": [asdict(result) for result in results]}
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
