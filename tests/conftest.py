@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,11 @@ def real_posts() -> Path:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         pytest.skip(f"the real posts cannot be built: {reason}")
     return path
+
+
+def hear_interrupts() -> None:
+    """Let a child process hear SIGINT: a shell starts its background jobs, and so their children, deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import hear_interrupts
 from run_factory import RunFactory, planted_run
 
 from app.errors import AppError
@@ -157,7 +158,10 @@ def served(path: Path) -> Iterator[str]:
         "import sys, pathlib, app.launch as a; sys.exit(a.launch(pathlib.Path(sys.argv[1]), int(sys.argv[2]), False))"
     )
     server = subprocess.Popen(
-        [sys.executable, "-c", code, str(path), str(port)], cwd=MAIN.parent.parent, start_new_session=True
+        [sys.executable, "-c", code, str(path), str(port)],
+        cwd=MAIN.parent.parent,
+        start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
     try:
         wait_for(f"http://127.0.0.1:{port}/_stcore/health")
