@@ -14,6 +14,9 @@ from adapters.examples import Example
 from adapters.lora import AdaptedModel, Route
 from personas.acts import Verb
 
+# Batches come in few lengths, so that freed memory fits the next batch and kernels are not built for each anew.
+LENGTH_STEP = 32
+
 
 @dataclass(frozen=True)
 class ActNll:
@@ -56,16 +59,21 @@ class ExampleStore:
         """Cut examples into batches of similar length whose padded size stays within the budget."""
         batch: list[int] = []
         for index in sorted(indices, key=lambda i: (-len(self.examples[i].tokens), i)):
-            if batch and (len(batch) + 1) * len(self.examples[batch[0]].tokens) > token_budget:
+            if batch and (len(batch) + 1) * self._padded(batch[0]) > token_budget:
                 yield batch
                 batch = []
             batch.append(index)
         if batch:
             yield batch
 
+    def _padded(self, index: int) -> int:
+        """Length of an example in a batch that it is the longest of."""
+        return -(-len(self.examples[index].tokens) // LENGTH_STEP) * LENGTH_STEP
+
     def states(self, indices: Sequence[int]) -> Tensor:
-        """Return right-padded trunk states [rows, length, hidden]."""
-        return pad_sequence([self._states[index] for index in indices], batch_first=True)
+        """Return trunk states [rows, length, hidden], right-padded to a multiple of `LENGTH_STEP`."""
+        states = pad_sequence([self._states[index] for index in indices], batch_first=True)
+        return functional.pad(states, (0, 0, 0, -states.shape[1] % LENGTH_STEP))
 
 
 @dataclass(frozen=True)

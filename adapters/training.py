@@ -37,7 +37,7 @@ class Schedule:
     warmup_steps: int = 4
     weight_decay: float = 0.0
     act_weight: float = 1.0
-    token_budget: int = 2048
+    token_budget: int = 1024
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,7 @@ class PopulationTrainer:
         out: dict[int, float] = {}
         device = self._scoring.split.base.device
         for batch in store.batches(list(shares), self._schedule.token_budget):
-            loss = self._scoring.nll(store, batch, [self._owner[index] for index in batch]).loss(
-                self._schedule.act_weight
-            )
+            loss = self._loss(store, batch)
             weights = torch.tensor([shares[index] for index in batch], device=device)
             (loss * weights).sum().backward()
             out.update(zip(batch, loss.tolist(), strict=True))
@@ -179,10 +177,7 @@ class PopulationTrainer:
         everything = [index for part in self._validation for index in part]
         with torch.no_grad():
             for batch in store.batches(everything, self._schedule.token_budget):
-                nll = self._scoring.nll(store, batch, [self._owner[index] for index in batch]).loss(
-                    self._schedule.act_weight
-                )
-                for index, loss in zip(batch, nll.tolist(), strict=True):
+                for index, loss in zip(batch, self._loss(store, batch).tolist(), strict=True):
                     sums[self._owner[index]] += loss
                 self._report(store, batch)
         for slot, part in enumerate(self._validation):
