@@ -35,7 +35,7 @@ def matmul_attention(
     """Attend as ``sdpa`` does; the signature is that of transformers' attention functions.
 
     Query heads that share a key head are stacked along the length, so that keys and values are never repeated. The
-    library's own kernel takes over where it is as good: fp32, single-token queries, long contexts, biased scores.
+    library's own kernel takes over where it is as good: fp32, long contexts, biased scores.
 
     Args:
         module: The attention layer.
@@ -50,7 +50,7 @@ def matmul_attention(
     """
     length, keys = query.shape[2], key.shape[2]
     biased = options.get("position_bias") is not None or dropout > 0
-    if query.dtype != torch.bfloat16 or length == 1 or keys > MAX_KEYS or biased:
+    if query.dtype != torch.bfloat16 or keys > MAX_KEYS or biased:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **options
         )
@@ -60,10 +60,10 @@ def matmul_attention(
     bias = _bias(attention_mask, rows, length, keys, query).expand(rows, group, length, keys)
     bias = bias.reshape(rows, 1, group * length, keys).expand(rows, shared, group * length, keys)
     stacked = (query * (scaling if scaling is not None else width**-0.5)).reshape(rows * shared, group * length, width)
-    scores = torch.baddbmm(
-        bias.reshape(rows * shared, group * length, keys), stacked, key.reshape(rows * shared, keys, width).mT
-    )
-    mixed = torch.bmm(scores.softmax(-1), value.reshape(rows * shared, keys, width))
+    # Rows of a key-value store are views with a longer stride; flattened by heads they stay views.
+    keyed, valued = key.flatten(0, 1), value.flatten(0, 1)
+    scores = torch.baddbmm(bias.reshape(rows * shared, group * length, keys), stacked, keyed.mT)
+    mixed = torch.bmm(scores.softmax(-1), valued)
     return mixed.view(rows, heads, length, width).transpose(1, 2), None
 
 

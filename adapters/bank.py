@@ -36,6 +36,7 @@ from personas.errors import InputError
 CATALOG = "catalog.sqlite"
 PRIOR = "prior"
 PERSONAL = "personal"
+START = "start"
 
 metadata = MetaData()
 _adapter = Table(
@@ -74,7 +75,7 @@ class Revision:
         adapter_id: Stable identity, derived from base, population and person.
         number: From 1 within the adapter.
         parent: The revision it continues; None where it started fresh.
-        kind: ``prior`` or ``personal``.
+        kind: ``prior``, ``personal``, or ``start``: the prior with an initialisation's shared start taken off.
         person: Handle; empty for a prior.
         population: Name of the population.
         base_hash: The base model it belongs to.
@@ -201,12 +202,13 @@ class Bank:
         return read_factors(path)
 
     def prior_scale(self, revision: Revision) -> float:
-        """Scale of the prior beneath a personal revision.
+        """Scale of what lies beneath a personal revision.
 
         Raises:
             InputError: The bank does not hold that prior.
         """
-        priors = [prior for prior in self.revisions(kind=PRIOR) if prior.object == revision.prior_object]
+        beneath = [*self.revisions(kind=PRIOR), *self.revisions(kind=START)]
+        priors = [prior for prior in beneath if prior.object == revision.prior_object]
         if not priors:
             raise InputError(f"{self.directory}: the prior of {revision.person!r} is missing; train again")
         return priors[0].scale

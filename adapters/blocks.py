@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,19 @@ def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
     return max(lists, key=lambda item: len(item[1]))
 
 
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the tokens of right-padded rows stand and what they see, for rows that hold more than one sequence.
+
+    Attributes:
+        positions: Position of each token in its own sequence, shape [rows, length].
+        mask: Additive attention mask, shape [rows, 1, length, length].
+    """
+
+    positions: Tensor
+    mask: Tensor
+
+
 class SplitModel:
     """Runs the frozen lower blocks (the trunk) and the adapted upper blocks apart.
 
@@ -39,25 +53,25 @@ class SplitModel:
         self.first_upper = first_upper if first_upper and self._split_is_exact(first_upper) else 0
 
     @torch.no_grad()
-    def trunk(self, tokens: Tensor) -> Tensor:
+    def trunk(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
         """Run embeddings and lower blocks: right-padded [rows, length] token ids to [rows, length, hidden]."""
         if self.first_upper == 0:
             embedded: Tensor = self.base.model.get_input_embeddings()(tokens)
             return embedded
-        return self._lower(tokens, self.first_upper)
+        return self._lower(tokens, self.first_upper, layout)
 
-    def upper(self, hidden: Tensor) -> Tensor:
+    def upper(self, hidden: Tensor, layout: Layout | None = None) -> Tensor:
         """Run the upper blocks and the final norm: right-padded [rows, length, hidden] to the same shape.
 
-        Causal attention never looks to the right, so padding there needs no mask; without one the attention kernel
-        skips half of its work.
+        Without a layout each row is one sequence: causal attention never looks to the right, so padding there needs
+        no mask.
         """
         with self._only(slice(self.first_upper, None)):
-            out = self.base.model.base_model(inputs_embeds=hidden, use_cache=False)
+            out = self.base.model.base_model(inputs_embeds=hidden, use_cache=False, **_placed(layout))
         last: Tensor = out.last_hidden_state
         return last
 
-    def _lower(self, tokens: Tensor, end: int) -> Tensor:
+    def _lower(self, tokens: Tensor, end: int, layout: Layout | None = None) -> Tensor:
         kept: list[Tensor] = []
 
         def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
@@ -66,7 +80,7 @@ class SplitModel:
         hook = self._blocks[end - 1].register_forward_hook(keep)
         try:
             with self._only(slice(0, end)):
-                self.base.model.base_model(input_ids=tokens, use_cache=False)
+                self.base.model.base_model(input_ids=tokens, use_cache=False, **_placed(layout))
         finally:
             hook.remove()
         return kept[0]
@@ -91,3 +105,7 @@ class SplitModel:
             yield
         finally:
             setattr(parent, leaf, self._blocks)
+
+
+def _placed(layout: Layout | None) -> dict[str, Tensor]:
+    return {} if layout is None else {"position_ids": layout.positions, "attention_mask": layout.mask}

@@ -1,21 +1,27 @@
 """The engine: many agents, each with its own adapter, decide what to do in one batch."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from adapters.base_model import BaseModel
 from adapters.choice import VERBS
 from adapters.decoding import DecodingConfig, TextSampler
-from adapters.lora import AdaptedModel, Route
+from adapters.kv_store import KeyValueStore
+from adapters.lora import AdaptedModel, Route, route_of
 from adapters.population_training import PromptKit
 from personas.acts import Verb
+from personas.errors import InputError, PolyphonyError
+
+# Tokens of an act around its text: label, digit, colon.
+HEAD_TOKENS = 3
+# Lengths of remembered beginnings are computed in rows of this many tokens.
+PREFIX_ROWS = 16
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class ActRequest:
         targets: For each possible verb, the feed items (from 1) it may be said about; empty for verbs without one.
         length_cap: Most tokens of text.
         uniforms: Uniform draws in [0, 1): one for the verb, one for the target, then one per text token.
+        constant: How many of the first prompt tokens are the same whenever this agent acts, see `Engine.remember`.
     """
 
     slot: int | None
@@ -35,6 +42,7 @@ class ActRequest:
     targets: Mapping[Verb, Sequence[int]]
     length_cap: int
     uniforms: np.ndarray
+    constant: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,8 +67,8 @@ class ActChoice:
 class Engine:
     """Answers act requests of any mix of adapters over one frozen base.
 
-    A batch is prefetched once; then verb, target and text follow on the kept keys and values. Rows wait, masked,
-    for the parts of an act that theirs does not have.
+    Prompts are read in batches of similar length; from then on every row is at its own point of its act (verb,
+    target, text), one token a pass, and rows that end make room for waiting requests at once.
     """
 
     def __init__(
@@ -71,166 +79,337 @@ class Engine:
         *,
         decoding: DecodingConfig | None = None,
         max_rows: int = 64,
-        token_budget: int = 8192,
+        token_budget: int = 4096,
+        prefix_bytes: int = 512 << 20,
     ) -> None:
         """Use the factors installed in `adapted`; None runs the bare base alone.
 
-        `max_rows` and `token_budget` bound one batch: rows, and padded prompt tokens.
+        Args:
+            base: The base model.
+            adapted: Its adapted layers with the factors.
+            kit: Prompt builder and act scorer.
+            decoding: How text is drawn.
+            max_rows: Most rows in work at once.
+            token_budget: Most padded prompt tokens read in one pass.
+            prefix_bytes: Most memory of remembered beginnings.
         """
-        self._base, self._adapted, self._kit = base, adapted, kit
-        self._max_rows, self._token_budget = max_rows, token_budget
-        self._sampler = TextSampler(base.tokenizer, kit.builder.grammar, decoding or DecodingConfig())
+        self.base, self.kit, self.max_rows = base, kit, max_rows
+        self._adapted, self._token_budget, self._prefix_bytes = adapted, token_budget, prefix_bytes
+        self.sampler = TextSampler(base.tokenizer, kit.builder.grammar, decoding or DecodingConfig())
+        self.store = KeyValueStore()
+        self.prefixes: OrderedDict[tuple[int | None, tuple[int, ...]], list[Tensor]] = OrderedDict()
+        limit = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
+        self._context = int(limit) if limit else None
+
+    @property
+    def token_budget(self) -> int:
+        """Most padded prompt tokens read in one pass; halved where memory did not suffice."""
+        return self._token_budget
 
     @torch.no_grad()
     def decide(self, requests: Sequence[ActRequest]) -> list[ActChoice]:
-        """Decide for all agents; answers come in the order of the requests."""
-        choices: dict[int, ActChoice] = {}
-        for batch in self._batches(requests):
-            made = _Batch(self, [requests[index] for index in batch]).run()
-            choices.update(zip(batch, made, strict=True))
-        return [choices[index] for index in range(len(requests))]
+        """Decide for all agents; answers come in the order of the requests.
 
-    def _batches(self, requests: Sequence[ActRequest]) -> Iterator[list[int]]:
-        batch: list[int] = []
-        for index in sorted(range(len(requests)), key=lambda i: (-len(requests[i].prompt), i)):
-            longest = len(requests[batch[0]].prompt) if batch else 0
-            if batch and (len(batch) == self._max_rows or (len(batch) + 1) * longest > self._token_budget):
-                yield batch
-                batch = []
-            batch.append(index)
-        if batch:
-            yield batch
+        Raises:
+            InputError: A prompt with its act does not fit the base model's context.
+            PolyphonyError: Not even one prompt fits into memory.
+        """
+        longest = max((len(request.prompt) + HEAD_TOKENS + request.length_cap for request in requests), default=0)
+        if self._context is not None and longest > self._context:
+            raise InputError(
+                f"a prompt with its act takes {longest} tokens, {self.base.name} reads {self._context}; "
+                "show fewer feed items"
+            )
+        self.store.reserve(min(self.max_rows, len(requests)), longest)
+        pool = _Pool(self, requests)
+        while pool.unfinished:
+            pool.advance()
+        return pool.choices()
+
+    @torch.no_grad()
+    def remember(self, beginnings: Sequence[tuple[int | None, Sequence[int]]]) -> None:
+        """Compute the keys and values of prompt beginnings that will come again, as far as memory allows.
+
+        A beginning is computed among the same neighbours whenever the same list is given, so that an interrupted run
+        that is resumed continues with the same numbers.
+
+        Args:
+            beginnings: Slot and tokens of each; `ActRequest.constant` says how much of a prompt one covers.
+        """
+        for start in range(0, len(beginnings), PREFIX_ROWS):
+            part = [(slot, tuple(tokens)) for slot, tokens in beginnings[start : start + PREFIX_ROWS]]
+            self.store.reserve(len(part), max(len(tokens) for _, tokens in part))
+            self.read([tokens for _, tokens in part], [slot for slot, _ in part], slice(0, len(part)))
+            for row, (slot, tokens) in enumerate(part):
+                states = self.store.read(row, slice(0, len(tokens)))
+                size = sum(state.nbytes for state in states)
+                if size > self._prefix_bytes:
+                    return
+                if (slot, tokens) not in self.prefixes:
+                    self._prefix_bytes -= size
+                    self.prefixes[slot, tokens] = states
+
+    def read(
+        self,
+        prompts: Sequence[Sequence[int]],
+        slots: Sequence[int | None],
+        rows: slice,
+        skip: Sequence[int] | None = None,
+    ) -> tuple[Tensor, list[int], int]:
+        """Run prompts, right-aligned at their remembered beginnings, into rows of the store.
+
+        Args:
+            prompts: Whole prompts.
+            slots: Slot of each.
+            rows: Where their keys and values go.
+            skip: How many first tokens of each are in the store already, ending at one common column.
+
+        Returns:
+            The hidden state of each last token, each row's first column, and the common column of the first new token.
+        """
+        skip = skip or [0] * len(prompts)
+        begin = max(skip)
+        firsts = [begin - count for count in skip]
+        new = [list(prompt[count:]) for prompt, count in zip(prompts, skip, strict=True)]
+        width = max(map(len, new))
+        tokens = torch.tensor([part + [0] * (width - len(part)) for part in new], device=self.base.device)
+        columns = torch.arange(begin, begin + width, device=self.base.device).expand(len(new), -1)
+        self.store.aim(rows, begin, begin + width)
+        hidden = self._forward(tokens, columns, firsts, begin + width, route_of(slots))
+        last = torch.tensor([len(part) - 1 for part in new], device=hidden.device)
+        return hidden[torch.arange(len(new), device=hidden.device), last], firsts, begin
+
+    def append(self, tokens: Sequence[int], firsts: Sequence[int], ends: Sequence[int], route: Route | None) -> Tensor:
+        """Append one token to each of the first rows of the store; returns hidden states [rows, hidden]."""
+        column = torch.tensor(ends, device=self.base.device).unsqueeze(1)
+        width = max(ends) + 1
+        self.store.aim(slice(0, len(tokens)), column.squeeze(1), width)
+        fed = torch.tensor(tokens, device=self.base.device).unsqueeze(1)
+        return self._forward(fed, column, firsts, width, route)[:, -1]
+
+    def _forward(
+        self, tokens: Tensor, columns: Tensor, firsts: Sequence[int], width: int, route: Route | None
+    ) -> Tensor:
+        """Run tokens that stand at `columns` of rows whose sequences begin at `firsts`."""
+        device, dtype = self.base.device, self.base.model.dtype
+        first = torch.tensor(firsts, device=device).unsqueeze(1)
+        every = torch.arange(width, device=device)
+        seen = (every <= columns.unsqueeze(2)) & (every >= first.unsqueeze(2))
+        mask = torch.zeros(seen.shape, dtype=dtype, device=device).masked_fill_(~seen, torch.finfo(dtype).min)
+        with self._adapted.routed(route) if self._adapted is not None else nullcontext():
+            out = self.base.model.base_model(
+                input_ids=tokens, attention_mask=mask.unsqueeze(1), position_ids=columns - first,
+                past_key_values=self.store, use_cache=True,
+            )  # fmt: skip
+        hidden: Tensor = out.last_hidden_state
+        return hidden
+
+    def shrink(self) -> None:
+        """Halve what is read at once, after memory ran out.
+
+        Raises:
+            PolyphonyError: It was down to single prompts already.
+        """
+        if self._token_budget == 1:
+            raise PolyphonyError("out of memory with a single prompt in work; use a smaller base model or more memory")
+        self._token_budget = max(1, self._token_budget // 2)
 
 
-class _Batch:
-    """One batch on its way through prompt, verb, target and text."""
+@dataclass
+class _Row:
+    """A request in work: where it stands in the store and in its act.
+
+    Attributes:
+        index: Which request.
+        first: Its first column in the store.
+        end: The column after its last token.
+        verb: The verb drawn.
+        feed: The token that is fed next.
+        head: Tokens to feed after that before its text begins.
+        position: The feed item drawn.
+        text: Text tokens so far.
+        spent: Text tokens sampled, the end included.
+    """
+
+    index: int
+    first: int
+    end: int
+    verb: Verb
+    feed: int
+    head: list[int] = field(default_factory=list)
+    position: int | None = None
+    text: list[int] = field(default_factory=list)
+    spent: int = 0
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether what follows the label is a feed item that is not drawn yet."""
+        return self.verb.has_target and self.position is None
+
+
+class _Pool:
+    """Requests on their way: waiting, in work, finished."""
 
     def __init__(self, engine: Engine, requests: Sequence[ActRequest]) -> None:
         self._engine, self._requests = engine, requests
-        self._kit, self._grammar = engine._kit, engine._kit.builder.grammar
-        self._device = engine._base.device
-        self._cache: Any = DynamicCache()
-        self._mask = torch.zeros(len(requests), 0, dtype=torch.long, device=self._device)
-        self._lengths = torch.zeros(len(requests), dtype=torch.long, device=self._device)
-        self._rows = list(range(len(requests)))
-        self._route = self._make_route()
+        self._grammar = engine.kit.builder.grammar
+        self._known = [self._remembered(request) for request in requests]
+        order = sorted(
+            range(len(requests)), key=lambda i: (-self._known[i], self._known[i] - len(requests[i].prompt), i)
+        )
+        self._waiting = deque(order)
+        self._rows: list[_Row] = []
+        self._route: Route | None = None
+        self._shares: dict[int, np.ndarray] = {}
+        self._done: dict[int, _Row] = {}
 
-    def run(self) -> list[ActChoice]:
-        hidden = self._prefill()
-        distribution, verbs = self._choose_verbs(hidden)
-        hidden = self._feed([self._grammar.verb_ids[verb] for verb in verbs])
-        positions = self._choose_targets(hidden, verbs)
-        texts, lengths = self._write(verbs, positions)
-        return [
-            ActChoice(
-                {verb: float(share) for verb, share in zip(VERBS, shares, strict=True) if share > 0},
-                verb,
-                position,
-                self._engine._sampler.text_of(tokens),
-                1 + (position is not None) + length,
+    @property
+    def unfinished(self) -> bool:
+        """Whether anything waits or is in work."""
+        return bool(self._waiting or self._rows)
+
+    def advance(self) -> None:
+        """Read waiting prompts where enough rows are free for a batch, else take one step with those in work."""
+        free = self._engine.max_rows - len(self._rows)
+        if self._waiting and free >= min(len(self._waiting), max(1, self._engine.max_rows // 4)):
+            self._admit(self._next_batch(free))
+        else:
+            self._step()
+
+    def choices(self) -> list[ActChoice]:
+        """The finished acts in the order of the requests."""
+        made = []
+        for index in range(len(self._requests)):
+            row, shares = self._done[index], self._shares[index]
+            made.append(
+                ActChoice(
+                    {verb: float(share) for verb, share in zip(VERBS, shares, strict=True) if share > 0},
+                    row.verb,
+                    row.position,
+                    self._engine.sampler.text_of(row.text),
+                    1 + (row.position is not None) + row.spent,
+                )
             )
-            for shares, verb, position, tokens, length in zip(
-                distribution, verbs, positions, texts, lengths, strict=True
-            )
-        ]
+        return made
 
-    def _prefill(self) -> Tensor:
-        longest = max(len(request.prompt) for request in self._requests)
-        pads = [longest - len(request.prompt) for request in self._requests]
-        tokens = [[0] * pad + list(request.prompt) for pad, request in zip(pads, self._requests, strict=True)]
-        mask = [[0] * pad + [1] * (longest - pad) for pad in pads]
-        return self._forward(torch.tensor(tokens, device=self._device), torch.tensor(mask, device=self._device))
+    def _place_in_line(self, index: int) -> tuple[bool, int, int]:
+        """Requests with a remembered beginning first, long ones first."""
+        return (not self._known[index], self._known[index] - len(self._requests[index].prompt), index)
 
-    def _feed(self, tokens: Sequence[int | None]) -> Tensor:
-        """Append one token to each row; None lets a row wait. Returns the hidden states of the new column."""
-        column = torch.tensor([[token if token is not None else 0] for token in tokens], device=self._device)
-        mask = torch.tensor([[int(token is not None)] for token in tokens], device=self._device)
-        return self._forward(column, mask)
+    def _remembered(self, request: ActRequest) -> int:
+        """How many first tokens of a prompt the engine remembers."""
+        beginning = tuple(request.prompt[: request.constant])
+        return len(beginning) if (request.slot, beginning) in self._engine.prefixes else 0
 
-    def _forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        positions = (self._lengths.unsqueeze(1) + mask.cumsum(1) - 1).clamp(min=0)
-        self._mask = torch.cat([self._mask, mask], dim=1)
-        self._lengths = self._lengths + mask.sum(1)
-        call = {
-            "input_ids": tokens, "attention_mask": self._mask, "position_ids": positions,
-            "past_key_values": self._cache, "use_cache": True,
-        }  # fmt: skip
-        adapted = self._engine._adapted
-        with adapted.routed(self._route) if adapted is not None else nullcontext():
-            out = self._engine._base.model.base_model(**call)
-        last: Tensor = out.last_hidden_state[:, -1]
-        return last
+    def _next_batch(self, free: int) -> list[int]:
+        """The next requests of similar length; those with a remembered beginning come apart from those without."""
+        batch: list[int] = []
+        longest = 0
+        while self._waiting and len(batch) < free:
+            index = self._waiting[0]
+            longest = max(longest, len(self._requests[index].prompt) - self._known[index])
+            if batch and (
+                (len(batch) + 1) * longest > self._engine.token_budget
+                or bool(self._known[index]) != bool(self._known[batch[0]])
+            ):
+                break
+            batch.append(self._waiting.popleft())
+        return batch
 
-    def _choose_verbs(self, hidden: Tensor) -> tuple[np.ndarray, list[Verb]]:
-        allowed = [[verb in request.targets for verb in VERBS] for request in self._requests]
-        shares = self._kit.scorer.verbs(hidden, torch.tensor(allowed, device=self._device)).exp().cpu().numpy()
-        draws = [request.uniforms[0] for request in self._requests]
-        return shares, [VERBS[draw_index(row, draw)] for row, draw in zip(shares, draws, strict=True)]
-
-    def _choose_targets(self, hidden: Tensor, verbs: Sequence[Verb]) -> list[int | None]:
-        width = len(self._kit.scorer.digit_ids)
-        allowed = [
-            [not verb.has_target or number in request.targets[verb] for number in range(1, width + 1)]
-            for verb, request in zip(verbs, self._requests, strict=True)
-        ]
-        index = torch.tensor([VERBS.index(verb) for verb in verbs], device=self._device)
-        shares = self._kit.scorer.targets(hidden, index, torch.tensor(allowed, device=self._device)).exp().cpu().numpy()
-        return [
-            draw_index(row, request.uniforms[1]) + 1 if verb.has_target else None
-            for row, verb, request in zip(shares, verbs, self._requests, strict=True)
-        ]
-
-    def _write(self, verbs: Sequence[Verb], positions: Sequence[int | None]) -> tuple[list[list[int]], list[int]]:
-        """Decode the text of the rows that have one; rows that end leave the batch."""
-        texts: list[list[int]] = [[] for _ in verbs]
-        spent = [0] * len(verbs)
-        self._keep([row for row, verb in enumerate(verbs) if verb.has_text])
-        if not self._rows:
-            return texts, spent
-        digits = self._grammar.digit_ids
-        at = [positions[row] for row in self._rows]
-        if any(position is not None for position in at):
-            self._feed([None if position is None else digits[position - 1] for position in at])
-        hidden = self._feed([self._grammar.colon_id] * len(self._rows))
-        while self._rows:
-            logits = self._kit.scorer.head(hidden)
-            tokens = self._engine._sampler.sample(
-                logits,
-                [texts[row] for row in self._rows],
-                [self._requests[row].uniforms[2 + spent[row]] for row in self._rows],
-            )
-            going, following = [], []
-            for place, (row, token) in enumerate(zip(list(self._rows), tokens, strict=True)):
-                spent[row] += 1
-                if token == self._grammar.end_id:
-                    continue
-                texts[row].append(token)
-                if len(texts[row]) < self._requests[row].length_cap:
-                    going.append(place)
-                    following.append(token)
-            self._keep(going)
-            if self._rows:
-                hidden = self._feed(following)
-        return texts, spent
-
-    def _keep(self, places: list[int]) -> None:
-        """Keep only these rows of the batch."""
-        if len(places) == len(self._rows):
+    def _admit(self, batch: Sequence[int]) -> None:
+        requests = [self._requests[index] for index in batch]
+        rows = slice(len(self._rows), len(self._rows) + len(batch))
+        try:
+            hidden, firsts, begin = self._read(batch, rows)
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            self._engine.shrink()
+            self._waiting.extendleft(reversed(batch))
             return
-        self._rows = [self._rows[place] for place in places]
-        if not places:
-            return
-        index = torch.tensor(places, device=self._device)
-        self._cache.batch_select_indices(index)
-        self._mask, self._lengths = self._mask[index], self._lengths[index]
-        self._route = self._make_route()
+        scorer = self._engine.kit.scorer
+        allowed = torch.tensor([[verb in request.targets for verb in VERBS] for request in requests])
+        shares = scorer.verbs(hidden, allowed.to(hidden.device)).exp().cpu().numpy()
+        for place, (index, request) in enumerate(zip(batch, requests, strict=True)):
+            verb = VERBS[draw_index(shares[place], request.uniforms[0])]
+            head = [self._grammar.colon_id] if verb.has_text and not verb.has_target else []
+            end = begin + len(request.prompt) - self._known[index]
+            self._shares[index] = shares[place]
+            self._rows.append(_Row(index, firsts[place], end, verb, self._grammar.verb_ids[verb], head))
+        self._settle({row.index for row in self._rows if not (row.verb.has_target or row.verb.has_text)})
 
-    def _make_route(self) -> Route | None:
-        slots = [self._requests[row].slot for row in self._rows]
-        if all(slot is None for slot in slots):
-            return None
-        own = torch.tensor([-1 if slot is None else slot for slot in slots], device=self._device)
-        return Route(own, None if min(own) >= 0 else own >= 0)
+    def _read(self, batch: Sequence[int], rows: slice) -> tuple[Tensor, list[int], int]:
+        known = [self._known[index] for index in batch]
+        requests = [self._requests[index] for index in batch]
+        for row, request, count in zip(range(rows.start, rows.stop), requests, known, strict=True):
+            if count:
+                states = self._engine.prefixes[request.slot, tuple(request.prompt[:count])]
+                self._engine.store.write(row, slice(max(known) - count, max(known)), states)
+        return self._engine.read(
+            [request.prompt for request in requests], [request.slot for request in requests], rows, known
+        )
+
+    def _step(self) -> None:
+        """Feed one token to every row in work, and go on from what follows it."""
+        rows = self._rows
+        hidden = self._engine.append(
+            [row.feed for row in rows], [row.first for row in rows], [row.end for row in rows], self._route
+        )
+        aiming = [place for place, row in enumerate(rows) if not row.head and row.needs_target]
+        writing = [place for place, row in enumerate(rows) if not row.head and not row.needs_target]
+        for row in rows:
+            row.end += 1
+            if row.head:
+                row.feed = row.head.pop(0)
+        ended = self._aim([rows[place] for place in aiming], hidden[aiming])
+        self._settle(ended | self._write([rows[place] for place in writing], hidden[writing]))
+
+    def _aim(self, rows: Sequence[_Row], hidden: Tensor) -> set[int]:
+        """Draw the feed items that acts are about; returns the requests that end with it."""
+        if not rows:
+            return set()
+        scorer = self._engine.kit.scorer
+        numbers = range(1, len(scorer.digit_ids) + 1)
+        allowed = [[number in self._requests[row.index].targets[row.verb] for number in numbers] for row in rows]
+        verbs = torch.tensor([VERBS.index(row.verb) for row in rows], device=hidden.device)
+        shares = scorer.targets(hidden, verbs, torch.tensor(allowed, device=hidden.device)).exp().cpu().numpy()
+        for row, share in zip(rows, shares, strict=True):
+            row.position = draw_index(share, self._requests[row.index].uniforms[1]) + 1
+            row.feed, row.head = self._grammar.digit_ids[row.position - 1], [self._grammar.colon_id]
+        return {row.index for row in rows if not row.verb.has_text}
+
+    def _write(self, rows: Sequence[_Row], hidden: Tensor) -> set[int]:
+        """Draw the next token of texts; returns the requests that end with it."""
+        if not rows:
+            return set()
+        tokens = self._engine.sampler.sample(
+            self._engine.kit.scorer.head(hidden),
+            [row.text for row in rows],
+            [self._requests[row.index].uniforms[2 + row.spent] for row in rows],
+        )
+        ended = set()
+        for row, token in zip(rows, tokens, strict=True):
+            row.spent, row.feed = row.spent + 1, token
+            if token != self._grammar.end_id:
+                row.text.append(token)
+            if token == self._grammar.end_id or len(row.text) == self._requests[row.index].length_cap:
+                ended.add(row.index)
+        return ended
+
+    def _settle(self, ended: set[int]) -> None:
+        """Take out finished rows; the last rows of the store move into the places they leave."""
+        place = 0
+        while place < len(self._rows):
+            row = self._rows[place]
+            if row.index not in ended:
+                place += 1
+                continue
+            self._done[row.index] = row
+            last = self._rows.pop()
+            if last is not row:
+                self._engine.store.move(len(self._rows), place, slice(last.first, last.end))
+                self._rows[place] = last
+        self._route = route_of([self._requests[row.index].slot for row in self._rows]) if self._rows else None
 
 
 def draw_index(shares: np.ndarray, uniform: float) -> int:
@@ -238,3 +417,8 @@ def draw_index(shares: np.ndarray, uniform: float) -> int:
     total = np.cumsum(shares, dtype=np.float64)
     index = int(np.searchsorted(total, uniform * total[-1], side="right"))
     return min(index, int(np.flatnonzero(shares)[-1]))
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether an error is the allocator's; on the CPU torch has no class of its own for it."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error)

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from adapters.bank import Bank, Revision
+from adapters.bank import Revision
 from adapters.examples import Example
 from adapters.likelihood import ActNll, ExampleStore, Scoring
-from adapters.lora import AdaptedModel, LoraShape
-from adapters.population_training import PopulationTraining, split_for
-from adapters.stacking import stack_revisions
+from adapters.population_training import PopulationTraining
+from adapters.stacking import install
 from personas.persona import Persona
 
-TOKEN_BUDGET = 4096
+TOKEN_BUDGET = 1024
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,13 @@ def evaluate(
     owners, examples = _held_out(training, personas)
     others = min(others, len(personas) - 1)
     passes: list[int | None] = [None, *range(others + 1)]
-    with AdaptedModel(training.base, _shape_of(revisions[0])) as adapted, torch.no_grad():
-        scoring = Scoring(adapted, split_for(training.base, adapted.shape), training.kit.scorer)
+    with training.config.adapted(training.base) as adapted, torch.no_grad():
+        scoring = Scoring(adapted, training.config.split(training.base), training.kit.scorer)
         store = ExampleStore(scoring.split, examples)
-        _install(adapted, training.bank, revisions, prior_only=True)
+        pooled = training.prior()
+        adapted.set_prior(training.bank.factors(pooled.object), pooled.scale)
         table = {"pooled": _score(scoring, store, owners, 0, len(personas))}
-        _install(adapted, training.bank, revisions, prior_only=False)
+        install(adapted, training.bank, revisions)
         for number, shift in enumerate(passes):
             name = "base" if shift is None else f"shift{shift}"
             table[name] = _score(scoring, store, owners, shift, len(personas))
@@ -79,27 +79,16 @@ def _held_out(training: PopulationTraining, personas: Sequence[Persona]) -> tupl
     return owners, examples
 
 
-def _shape_of(revision: Revision) -> LoraShape:
-    return LoraShape(**revision.config["shape"])
-
-
-def _install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision], *, prior_only: bool) -> None:
-    prior = revisions[0].prior_object
-    if prior is not None and prior_only:
-        adapted.set_prior(bank.factors(prior), bank.prior_scale(revisions[0]))
-    device = adapted.base.device
-    adapted.set_stack(None if prior_only else stack_revisions(bank, revisions, device), revisions[0].scale)
-
-
 def _score(
     scoring: Scoring, store: ExampleStore, owners: Sequence[int], shift: int | None, people: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (act NLL, text NLL), each of shape [examples]; `shift` None is the bare base."""
     acts, texts = np.zeros(len(owners)), np.zeros(len(owners))
-    for batch in store.batches(range(len(owners)), TOKEN_BUDGET):
-        slots = None if shift is None else [(owners[index] + shift) % people for index in batch]
+    for batch in store.batches(range(len(store.rows)), TOKEN_BUDGET):
+        members = store.members(batch)
+        slots = None if shift is None else [(owners[store.rows[row].members[0]] + shift) % people for row in batch]
         nll: ActNll = scoring.nll(store, batch, slots)
-        acts[batch], texts[batch] = (nll.verb + nll.target).cpu().numpy(), nll.text.cpu().numpy()
+        acts[members], texts[members] = (nll.verb + nll.target).cpu().numpy(), nll.text.cpu().numpy()
     return acts, texts
 
 

@@ -61,12 +61,57 @@ class ExampleBuilder:
         made = (self.example(persona.handle, persona.description if prompt_persona else None, act) for act in acts)
         return [example for example in made if example is not None]
 
+    def known(self, acts: Sequence[Act]) -> list[Act]:
+        """The acts that can be learned: those about nothing, and those about something in the corpus."""
+        return [act for act in acts if not act.verb.has_target or self._shown_for(act) is not None]
+
+    def sittings(self, persona: Persona, acts: Sequence[Act], size: int) -> list[Example]:
+        """Return examples of acts taken `size` at a time after one shared feed, as in one sitting.
+
+        The feed holds what each of them is about among posts from before the first, so that one prompt serves all:
+        training then costs a third. At least one item is nobody's target, and no item answers an act of the sitting.
+
+        Args:
+            persona: Who acts.
+            acts: The person's acts in time order.
+            size: Most acts of one sitting; 1 gives what `examples` gives.
+        """
+        made: list[Example] = []
+        sitting: list[tuple[Act, Act | None]] = []
+        for act in acts:
+            shown = self._shown_for(act)
+            if act.verb.has_target and shown is None:
+                continue
+            if sitting and not self._fits(sitting, shown, size):
+                made += self._sitting(persona, sitting)
+                sitting = []
+            sitting.append((act, shown))
+        return made + (self._sitting(persona, sitting) if sitting else [])
+
+    def _fits(self, sitting: Sequence[tuple[Act, Act | None]], shown: Act | None, size: int) -> bool:
+        items = {item.id for _, item in sitting if item is not None} | ({shown.id} if shown else set())
+        answers = shown is not None and shown.target in {act.id for act, _ in sitting}
+        return len(sitting) < size and len(items) < max(2, self.feed_items) and not answers
+
+    def _sitting(self, persona: Persona, sitting: Sequence[tuple[Act, Act | None]]) -> list[Example]:
+        shown = list({item.id: item for _, item in sitting if item is not None}.values())
+        feed, places = self._feed(sitting[0][0], shown)
+        return [
+            self._made(persona.handle, persona.description, act, feed, None if item is None else places[item.id])
+            for act, item in sitting
+        ]
+
     def example(self, handle: str, description: str | None, act: Act) -> Example | None:
         """Return the example of one act, or None where its target is not in the corpus."""
         shown = self._shown_for(act)
         if act.verb.has_target and shown is None:
             return None
-        feed, position = self._feed(act, shown)
+        feed, places = self._feed(act, [] if shown is None else [shown])
+        return self._made(handle, description, act, feed, None if shown is None else places[shown.id])
+
+    def _made(
+        self, handle: str, description: str | None, act: Act, feed: Sequence[Act], position: int | None
+    ) -> Example:
         prompt = self.builder.prompt(handle, description, [FeedItem(item.author, item.text) for item in feed])
         head = self.builder.grammar.head(act.verb, position)
         tokens = (*prompt, *self.builder.act(head, act.text))
@@ -83,18 +128,18 @@ class ExampleBuilder:
         target = self._corpus.get(act.target)
         return target if target is not None and target.text else None
 
-    def _feed(self, act: Act, shown: Act | None) -> tuple[list[Act], int | None]:
+    def _feed(self, act: Act, shown: Sequence[Act]) -> tuple[list[Act], dict[str, int]]:
+        """Draw a feed for `act` that holds the `shown` items; returns it and their places in it, from 1."""
         random = keyed_generator(0, "history feed", act.id)
         end = bisect_left(self._times, act.at)
+        known = {item.id for item in shown}
         others = [
             text
             for text in self._texts[max(0, end - RECENT_TEXTS) : end]
-            if text.author != act.author and text is not shown
+            if text.author != act.author and text.id not in known
         ]
-        wanted = min(len(others), self.feed_items - (shown is not None))
+        wanted = min(len(others), self.feed_items - len(shown))
         feed = [others[index] for index in random.permutation(len(others))[:wanted]]
-        if shown is None:
-            return feed, None
-        slot = int(random.integers(len(feed) + 1))
-        feed.insert(slot, shown)
-        return feed, slot + 1
+        for item in shown:
+            feed.insert(int(random.integers(len(feed) + 1)), item)
+        return feed, {item.id: place for place, item in enumerate(feed, 1)}

@@ -8,18 +8,34 @@ from torch.nn import functional
 
 from adapters.base_model import BaseModel
 
+# Tokens whose logits exist at once: 128 × 49,152 numbers are 25 MB.
+TOKENS_AT_ONCE = 128
+# A likelihood below this has no logarithm in float32.
+SMALLEST = 1e-38
 
-class _MixedLinear(torch.autograd.Function):
-    """A frozen linear map: its output in full precision, its gradient in that of `low`, which is far cheaper."""
+
+class _TokenNll(torch.autograd.Function):
+    """Negative log-likelihood of tokens, with its gradient towards the hidden states made on the way.
+
+    The gradient of -log softmax(W h)[y] is Wᵀ softmax(W h) - W[y]. Taking it while the logits are there spares keeping
+    them. Both products are in the base's own compute type: in bf16 a logit is off by a few hundredths, either way.
+    """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, low: Tensor) -> Tensor:
-        ctx.low, ctx.dtype = low, hidden.dtype
-        return functional.linear(hidden.to(weight.dtype), weight, bias).float()
+    def forward(ctx: Any, hidden: Tensor, tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        losses, grads = [], []
+        for part, wanted in zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True):
+            shares = functional.linear(part, weight, bias).softmax(-1)
+            said = shares.gather(1, wanted.unsqueeze(1)).squeeze(1).float()
+            losses.append(-said.clamp(min=SMALLEST).log())
+            grads.append(shares @ weight - weight[wanted])
+        ctx.save_for_backward(torch.cat(grads))
+        return torch.cat(losses)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return (grads[0].to(ctx.low.dtype) @ ctx.low).to(ctx.dtype), None, None, None
+        (kept,) = ctx.saved_tensors
+        return kept * grads[0].unsqueeze(1).to(kept.dtype), None, None, None
 
 
 class Head:
@@ -36,7 +52,7 @@ class Head:
         self._weight = head.weight.detach().to(self._cast)
         bias = getattr(head, "bias", None)
         self._bias = None if bias is None else bias.detach().to(self._cast)
-        self._low = head.weight.detach() if head.weight.dtype == torch.bfloat16 else None
+        self._training_weight, self._training_bias = head.weight.detach(), getattr(head, "bias", None)
         self._cap: float | None = getattr(base.model.config, "final_logit_softcapping", None)
 
     def __call__(self, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
@@ -51,8 +67,20 @@ class Head:
         """
         weight = self._weight if tokens is None else self._weight[tokens]
         bias = self._bias if tokens is None or self._bias is None else self._bias[tokens]
-        if tokens is None and hidden.requires_grad and self._low is not None:
-            out: Tensor = _MixedLinear.apply(hidden, weight, bias, self._low)
-        else:
-            out = functional.linear(hidden.to(self._cast), weight, bias).float()
+        out = functional.linear(hidden.to(self._cast), weight, bias).float()
         return out if self._cap is None else torch.tanh(out / self._cap) * self._cap
+
+    def nll(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Negative log-likelihood in nats of each next token; where a gradient is asked for, in the base's precision.
+
+        Args:
+            hidden: Shape [n, hidden].
+            tokens: Token ids, shape [n].
+
+        Returns:
+            Shape [n].
+        """
+        if self._cap is None and hidden.requires_grad:
+            nll: Tensor = _TokenNll.apply(hidden, tokens, self._training_weight, self._training_bias)
+            return nll
+        return functional.cross_entropy(self(hidden), tokens, reduction="none")

@@ -48,7 +48,10 @@ def read_factors(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
     for name, tensor in tensors.items():
         module, _, kind = name.removeprefix(_PREFIX).rpartition(".lora_")
         if kind == "A.weight":
-            factors[module] = (tensor, tensors[name.replace(".lora_A.", ".lora_B.")])
+            other = tensors.get(name.replace(".lora_A.", ".lora_B."))
+            if other is None:
+                raise InputError(f"{path}: {name!r} has no matching lora_B")
+            factors[module] = (tensor, other)
         elif kind != "B.weight":
             raise InputError(f"{path}: {name!r} is no LoRA factor")
     return factors
@@ -56,13 +59,22 @@ def read_factors(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
 
 def merge(parts: Sequence[tuple[Factors, float]]) -> dict[str, tuple[Tensor, Tensor]]:
     """Stack several adapters, each with its scale, into one whose product is the scaled sum of theirs (scale 1)."""
-    return {
-        module: (
-            torch.cat([factors[module][0] for factors, _ in parts]),
-            torch.cat([factors[module][1] * scale for factors, scale in parts], dim=1),
+    modules = dict.fromkeys(module for factors, _ in parts for module in factors)
+    ranks = [next(iter(factors.values()))[0].shape[0] for factors, _ in parts]
+    merged = {}
+    for module in modules:
+        width_in, width_out = next(
+            (factors[module][0].shape[1], factors[module][1].shape[0]) for factors, _ in parts if module in factors
         )
-        for module in parts[0][0]
-    }
+        # A part without this layer gives zeros: a PEFT directory has one rank for all layers.
+        pairs = [
+            (factors[module][0], factors[module][1] * scale)
+            if module in factors
+            else (torch.zeros(rank, width_in), torch.zeros(width_out, rank))
+            for (factors, scale), rank in zip(parts, ranks, strict=True)
+        ]
+        merged[module] = (torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs], dim=1))
+    return merged
 
 
 def export_directory(directory: Path, factors: Factors, *, base_name: str, card: dict[str, object]) -> None:

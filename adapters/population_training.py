@@ -5,22 +5,25 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from adapters.bank import PERSONAL, PRIOR, Bank, Revision, adapter_id, digest_of
+from adapters.bank import PERSONAL, PRIOR, START, Bank, Revision, adapter_id, digest_of
 from adapters.base_model import BaseModel
 from adapters.blocks import SplitModel, decoder_blocks
 from adapters.choice import ChoiceScorer, calibrated_scorer
 from adapters.examples import Example, ExampleBuilder
 from adapters.grammar import make_grammar
 from adapters.head import Head
-from adapters.likelihood import Scoring
+from adapters.initialisation import SHIFTED, check_init, shared_start
+from adapters.likelihood import Scoring, rows_of
 from adapters.lora import AdaptedModel, LoraShape
+from adapters.peft_layout import merge
 from adapters.prompt import PromptBuilder
 from adapters.training import Learner, PopulationTrainer, Schedule, Trained
 from personas.persona import Persona
 from personas.population import Population
 from personas.randomness import keyed_generator
 
-INIT = "standard"
+# The prior and the shared start of an initialisation in one: what lies beneath such personal adapters.
+STANDARD = "standard"
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, the tokens trained so far and in all."""
 
@@ -39,7 +42,7 @@ class PromptConfig:
     grammar: str = "words"
     feed_items: int = 4
     item_tokens: int = 24
-    text_tokens: int = 48
+    text_tokens: int = 96
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,10 @@ class TrainingConfig:
         prior_schedule: Its passes; one learner, so that a batch is one step.
         prior_examples: Most examples it learns from, sampled over all people's training acts.
         shape: Rank and layers of a personal adapter.
+        init: How its factors start, see `adapters.initialisation`.
         schedule: A personal adapter's passes.
         max_examples: Most examples of one person, the latest of the training side.
+        sitting: Most acts that share one prompt in training, see `ExampleBuilder.sittings`.
         group: People trained in one pass; it bounds memory and what an interrupt can lose.
         seed: Seed of initial factors and orders.
     """
@@ -63,10 +68,23 @@ class TrainingConfig:
     prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2, batch_size=16))
     prior_examples: int = 384
     shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8.0))
-    schedule: Schedule = field(default_factory=lambda: Schedule(lr=1e-3, epochs=2, act_weight=0.2))
+    init: str = STANDARD
+    schedule: Schedule = field(default_factory=lambda: Schedule(lr=4e-3, epochs=2, act_weight=0.2))
     max_examples: int = 24
+    sitting: int = 4
     group: int = 32
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_init(self.init)
+
+    def adapted(self, base: BaseModel) -> AdaptedModel:
+        """Wrap the layers of personal adapters and of the prior beneath them."""
+        return AdaptedModel(base, self.shape, self.prior_shape)
+
+    def split(self, base: BaseModel) -> SplitModel:
+        """Split the base below the first layer of personal adapters and prior."""
+        return split_for(base, self.shape, self.prior_shape)
 
 
 @dataclass(frozen=True)
@@ -111,20 +129,44 @@ class PopulationTraining:
         It learns from everybody's training acts, whoever is simulated later, so that a larger run reuses it.
         """
         examples = self._prior_examples()
-        wanted = self._wanted(PRIOR, "", examples, self.config.prior_shape, self.config.prior_schedule, None)
+        wanted = self._wanted(PRIOR, "", examples, self.config.prior_shape, self.config.prior_schedule, STANDARD, None)
         found = self.bank.find(wanted.training_digest)
         if found is not None:
             return found
         (trained,) = self._train([Learner("prior", examples)], wanted, None)
         return self._keep(wanted, trained)
 
+    def beneath(self) -> Revision:
+        """Return what personal adapters are learned and used over.
+
+        That is the prior; where the initialisation's first product is not zero, that product is taken off in the same
+        object: W x + s(B A − B0 A0) x, with one (B0, A0) for all people.
+        """
+        prior = self.prior()
+        if self.config.init not in SHIFTED:
+            return prior
+        shape = self.config.shape
+        wanted = self._wanted(START, "", [], shape, self.config.schedule, self.config.init, prior)
+        found = self.bank.find(wanted.training_digest)
+        if found is not None:
+            return found
+        start = shared_start(self.base, shape, self.config.init)
+        merged = merge([(self.bank.factors(prior.object), prior.scale), (start, -shape.scale)])
+        return self.bank.add(replace(wanted, scale=1.0, losses=prior.losses), merged)
+
     def personal(self, personas: Sequence[Persona]) -> list[Revision]:
         """Return everybody's own adapter in the order of `personas`; each finished group is in the bank at once."""
-        prior = self.prior()
+        prior = self.beneath()
         learners = {persona.handle: self._learner(persona) for persona in personas}
         wanted = {
             name: self._wanted(
-                PERSONAL, name, [*learner.train, *learner.validation], self.config.shape, self.config.schedule, prior
+                PERSONAL,
+                name,
+                [*learner.train, *learner.validation],
+                self.config.shape,
+                self.config.schedule,
+                self.config.init,
+                prior,
             )
             for name, learner in learners.items()
         }
@@ -145,26 +187,34 @@ class PopulationTraining:
         self._progress("personal adapters", before + done, total)
 
     def _tokens(self, learner: Learner) -> int:
-        return self.config.schedule.epochs * sum(
-            len(example.tokens) for example in (*learner.train, *learner.validation)
-        )
+        rows = rows_of([*learner.train, *learner.validation])
+        return self.config.schedule.epochs * sum(len(row.tokens) for row in rows)
 
     def _learner(self, persona: Persona) -> Learner:
-        train = self.examples.examples(persona, persona.train)[-self.config.max_examples :]
-        return Learner(persona.handle, train, self.examples.examples(persona, persona.validation))
+        size = self.config.sitting
+        acts = self.examples.known(persona.train)[-self.config.max_examples :]
+        return Learner(
+            persona.handle,
+            self.examples.sittings(persona, acts, size),
+            self.examples.sittings(persona, persona.validation, size),
+        )
 
     def _prior_examples(self) -> list[Example]:
-        acts = [(persona, act) for persona in self.population.personas for act in persona.train]
-        order = keyed_generator(self.config.seed, "prior examples").permutation(len(acts))
+        """Sittings drawn over all people's training acts."""
+        size = self.config.sitting
+        sittings = [
+            (persona, persona.train[start : start + size])
+            for persona in self.population.personas
+            for start in range(0, len(persona.train), size)
+        ]
+        order = keyed_generator(self.config.seed, "prior examples").permutation(len(sittings))
         examples: list[Example] = []
         for index in order:
-            if len(examples) == self.config.prior_examples:
+            persona, acts = sittings[index]
+            examples += self.examples.sittings(persona, acts, size)
+            if len(examples) >= self.config.prior_examples:
                 break
-            persona, act = acts[index]
-            example = self.examples.example(persona.handle, persona.description, act)
-            if example is not None:
-                examples.append(example)
-        return examples
+        return examples[: self.config.prior_examples]
 
     def _wanted(
         self,
@@ -173,6 +223,7 @@ class PopulationTraining:
         examples: Sequence[Example],
         shape: LoraShape,
         schedule: Schedule,
+        init: str,
         prior: Revision | None,
     ) -> Revision:
         config: dict[str, Any] = {
@@ -182,7 +233,7 @@ class PopulationTraining:
             "dtype": self.base.dtype,
         }
         data_digest = digest_of([[example.act_id, example.tokens] for example in examples])
-        decides = [self.base.hash, kind, person, config, INIT, self.config.seed, data_digest]
+        decides = [self.base.hash, kind, person, config, init, self.config.seed, data_digest]
         return Revision(
             adapter_id=adapter_id(self.base.hash, self.population.name, kind, person),
             kind=kind,
@@ -190,7 +241,7 @@ class PopulationTraining:
             population=self.population.name,
             base_hash=self.base.hash,
             config=config,
-            init=INIT,
+            init=init,
             seed=self.config.seed,
             data_digest=data_digest,
             training_digest=digest_of([*decides, prior.object if prior else None]),
@@ -207,21 +258,27 @@ class PopulationTraining:
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Trained]:
         is_prior = wanted.kind == PRIOR
-        shape = self.config.prior_shape if is_prior else self.config.shape
         schedule = self.config.prior_schedule if is_prior else self.config.schedule
         report = progress or (lambda done, total: self._progress("population prior", done, total))
-        with AdaptedModel(self.base, shape) as adapted:
+        shared = None if wanted.init == STANDARD else shared_start(self.base, self.config.shape, wanted.init)
+        with (
+            AdaptedModel(self.base, self.config.prior_shape) if is_prior else self.config.adapted(self.base) as adapted
+        ):
+            split = split_for(self.base, self.config.prior_shape) if is_prior else self.config.split(self.base)
             if prior is not None:
                 adapted.set_prior(self.bank.factors(prior.object), prior.scale)
-            scoring = Scoring(adapted, split_for(self.base, shape), self.kit.scorer)
-            return PopulationTrainer(scoring, learners, schedule, seed=self.config.seed, progress=report).train()
+            trainer = PopulationTrainer(
+                Scoring(adapted, split, self.kit.scorer), learners, schedule,
+                seed=self.config.seed, start=shared, train_b=wanted.init != "mica", progress=report,
+            )  # fmt: skip
+            return trainer.train()
 
     def _keep(self, wanted: Revision, trained: Trained) -> Revision:
         losses = {"train": trained.train_loss, "validation": trained.validation_loss, "epoch": trained.epoch}
         return self.bank.add(replace(wanted, losses=losses), trained.factors)
 
 
-def split_for(base: BaseModel, shape: LoraShape) -> SplitModel:
+def split_for(base: BaseModel, *shapes: LoraShape) -> SplitModel:
     """Split the base below the first adapted block."""
     _, blocks = decoder_blocks(base.model)
-    return SplitModel(base, max(0, len(blocks) - shape.top_blocks))
+    return SplitModel(base, max(0, len(blocks) - max(shape.top_blocks for shape in shapes)))

@@ -56,9 +56,7 @@ class PromptBuilder:
             description: The persona prompt; None where the arm has none.
             feed: What is shown, first item first; at most nine.
         """
-        persona = f" {description}" if description else ""
-        who = [*self.plain(f"You are @{handle}."), *self.plain(persona, self.persona_tokens)]
-        tokens = [*self._before, *who, *self._between]
+        tokens = self.constant(handle, description)
         for number, item in enumerate(feed, 1):
             tokens += self.plain(f"{number} @{item.handle}:")
             tokens += self.plain(" " + item.text, self.item_tokens)
@@ -66,6 +64,12 @@ class PromptBuilder:
         if not feed:
             tokens += self.plain(EMPTY_FEED + "\n")
         return [*tokens, *self.plain(self._question()), *self._after]
+
+    def constant(self, handle: str, description: str | None) -> list[int]:
+        """Return the beginning of every prompt of one agent: all that comes before the feed."""
+        persona = f" {description}" if description else ""
+        who = [*self.plain(f"You are @{handle}."), *self.plain(persona, self.persona_tokens)]
+        return [*self._before, *who, *self._between]
 
     def chat(self, system: str, user: str) -> list[int]:
         """Return the tokens before an act for a chat in the same template, its user part line by line."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adapters.examples import Example
+from adapters.initialisation import population_start
 from adapters.likelihood import ExampleStore, Scoring
 from adapters.lora import Factors
 from adapters.slot_adamw import SlotAdamW
@@ -24,7 +25,7 @@ class Schedule:
     Attributes:
         lr: Learning rate after warm-up.
         epochs: Most passes over the examples; the pass with the best validation loss is kept.
-        batch_size: Examples of one learner in one step.
+        batch_size: Prompts of one learner in one step; examples that share a prompt are learned together.
         warmup_steps: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         act_weight: Weight of the act's own loss beside its text's.
@@ -82,19 +83,31 @@ class PopulationTrainer:
         schedule: Schedule,
         *,
         seed: int,
+        start: Factors | None = None,
+        train_b: bool = True,
         progress: Progress = lambda done, total: None,
     ) -> None:
-        """Prepare the slots; nothing is computed yet. Rank and layers are those of the adapted model."""
+        """Prepare the slots; nothing is computed yet. Rank and layers are those of the adapted model.
+
+        Args:
+            scoring: What scores the examples.
+            learners: Who learns.
+            schedule: How.
+            seed: Key of orders and random starts.
+            start: Factors that all begin with; None for each learner's own random ones, with B zero.
+            train_b: Whether B learns too.
+            progress: Told of every batch.
+        """
         self._scoring, self._learners, self._schedule = scoring, learners, schedule
         self._seed, self._progress = seed, progress
-        self._stack = self._initial_factors()
+        self._stack = self._initial_factors(start, train_b)
         self._optimiser = SlotAdamW(
-            [factor for pair in self._stack.values() for factor in pair],
+            [factor for pair in self._stack.values() for factor in pair if factor.requires_grad],
             lr=schedule.lr,
             weight_decay=schedule.weight_decay,
             warmup_steps=schedule.warmup_steps,
         )
-        self._owner: dict[int, int] = {}
+        self._owner: list[int] = []
         self._train: list[list[int]] = []
         self._validation: list[list[int]] = []
 
@@ -129,84 +142,76 @@ class PopulationTrainer:
         ]
 
     def _make_store(self) -> ExampleStore:
-        examples: list[Example] = []
-        for slot, learner in enumerate(self._learners):
-            for part, places in ((learner.train, self._train), (learner.validation, self._validation)):
-                indices = list(range(len(examples), len(examples) + len(part)))
-                places.append(indices)
-                self._owner.update(dict.fromkeys(indices, slot))
-                examples += part
+        parts = [part for learner in self._learners for part in (learner.train, learner.validation)]
+        store = ExampleStore(self._scoring.split, [example for part in parts for example in part])
+        part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        rows_of_part: list[list[int]] = [[] for _ in parts]
+        for index, row in enumerate(store.rows):
+            rows_of_part[part_of[row.members[0]]].append(index)
+        self._train, self._validation = rows_of_part[::2], rows_of_part[1::2]
+        self._owner = [int(part_of[row.members[0]]) // 2 for row in store.rows]
         self._done = 0
-        self._total = self._schedule.epochs * sum(len(example.tokens) for example in examples)
-        return ExampleStore(self._scoring.split, examples)
+        self._total = self._schedule.epochs * sum(len(row.tokens) for row in store.rows)
+        return store
 
     def _epoch(self, store: ExampleStore, epoch: int) -> np.ndarray:
         """Go once over every learner's examples; return each one's mean loss."""
         size = self._schedule.batch_size
         orders = [
-            [indices[i] for i in keyed_generator(self._seed, "order", learner.name, epoch).permutation(len(indices))]
-            for learner, indices in zip(self._learners, self._train, strict=True)
+            [rows[i] for i in keyed_generator(self._seed, "order", learner.name, epoch).permutation(len(rows))]
+            for learner, rows in zip(self._learners, self._train, strict=True)
         ]
         losses = np.zeros(len(orders))
         for start in range(0, max(map(len, orders)), size):
-            shares = {
-                index: 1 / len(part) for order in orders if (part := order[start : start + size]) for index in part
-            }
-            for index, loss in self._step(store, shares).items():
-                losses[self._owner[index]] += loss
-        return losses / [len(order) for order in orders]
+            taken = [order[start : start + size] for order in orders]
+            losses += self._step(store, taken)
+        return losses / [len(learner.train) for learner in self._learners]
 
-    def _step(self, store: ExampleStore, shares: dict[int, float]) -> dict[int, float]:
-        """One optimiser step: the loss is the sum over learners of each one's mean."""
-        out: dict[int, float] = {}
+    def _step(self, store: ExampleStore, taken: Sequence[Sequence[int]]) -> np.ndarray:
+        """One optimiser step on the rows taken of each learner: the loss is the sum over learners of each one's mean.
+
+        Returns each learner's summed loss.
+        """
+        sums = np.zeros(len(taken))
         device = self._scoring.split.base.device
-        for batch in store.batches(list(shares), self._schedule.token_budget):
+        share = {row: 1 / len(store.members(part)) for part in taken for row in part}
+        for batch in store.batches(list(share), self._schedule.token_budget):
             loss = self._loss(store, batch)
-            weights = torch.tensor([shares[index] for index in batch], device=device)
-            (loss * weights).sum().backward()
-            out.update(zip(batch, loss.tolist(), strict=True))
-            self._report(store, batch)
-        active = torch.zeros(len(self._learners), device=device)
-        active[[self._owner[index] for index in shares]] = 1
+            weights = [share[row] for row in batch for _ in store.rows[row].members]
+            (loss * torch.tensor(weights, device=device)).sum().backward()
+            self._add(sums, store, batch, loss)
+        active = torch.tensor([float(len(part) > 0) for part in taken], device=device)
         self._optimiser.step(active)
-        return out
+        return sums
 
     def _validate(self, store: ExampleStore) -> np.ndarray:
-        losses = np.full(len(self._learners), np.nan)
         sums = np.zeros(len(self._learners))
         everything = [index for part in self._validation for index in part]
         with torch.no_grad():
             for batch in store.batches(everything, self._schedule.token_budget):
-                for index, loss in zip(batch, self._loss(store, batch).tolist(), strict=True):
-                    sums[self._owner[index]] += loss
-                self._report(store, batch)
-        for slot, part in enumerate(self._validation):
-            if part:
-                losses[slot] = sums[slot] / len(part)
-        return losses
+                self._add(sums, store, batch, self._loss(store, batch))
+        counts = [len(learner.validation) for learner in self._learners]
+        return np.array([total / count if count else np.nan for total, count in zip(sums, counts, strict=True)])
 
-    def _loss(self, store: ExampleStore, batch: Sequence[int]) -> Tensor:
-        slots = [self._owner[index] for index in batch]
-        return self._scoring.nll(store, batch, slots).loss(self._schedule.act_weight)
-
-    def _report(self, store: ExampleStore, batch: Sequence[int]) -> None:
-        self._done += sum(len(store.examples[index].tokens) for index in batch)
+    def _add(self, sums: np.ndarray, store: ExampleStore, batch: Sequence[int], loss: Tensor) -> None:
+        """Add each example's loss to its learner's sum, and report the tokens."""
+        owners = [self._owner[row] for row in batch for _ in store.rows[row].members]
+        np.add.at(sums, owners, loss.tolist())
+        self._done += sum(len(store.rows[row].tokens) for row in batch)
         self._progress(self._done, self._total)
 
-    def _initial_factors(self) -> Factors:
-        """A uniform in ±1/√in (He et al. 2015 with a = √5, as PEFT's default), B zero: the start equals the base."""
-        rank, device = self._scoring.adapted.shape.rank, self._scoring.split.base.device
-        stack = {}
-        generators = [keyed_generator(self._seed, "factors", learner.name) for learner in self._learners]
-        for name, (width_in, width_out) in self._scoring.adapted.sizes.items():
-            bound = width_in**-0.5
-            a = np.stack([random.uniform(-bound, bound, (rank, width_in)) for random in generators])
-            b = torch.zeros(len(generators), width_out, rank, device=device)
-            stack[name] = (
-                torch.tensor(a, dtype=torch.float32, device=device).requires_grad_(),
-                b.requires_grad_(),
-            )
-        return stack
+    def _loss(self, store: ExampleStore, batch: Sequence[int]) -> Tensor:
+        slots = [self._owner[row] for row in batch]
+        return self._scoring.nll(store, batch, slots).loss(self._schedule.act_weight)
+
+    def _initial_factors(self, start: Factors | None, train_b: bool) -> Factors:
+        adapted, device = self._scoring.adapted, self._scoring.split.base.device
+        randoms = [keyed_generator(self._seed, "factors", learner.name) for learner in self._learners]
+        first = population_start(adapted.sizes, adapted.shape.rank, randoms, start)
+        return {
+            name: (a.to(device).requires_grad_(), b.to(device).requires_grad_(train_b))
+            for name, (a, b) in first.items()
+        }
 
     def _factors_of(self, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
         return {

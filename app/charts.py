@@ -108,7 +108,8 @@ def network_chart(run: RunData) -> go.Figure | None:
 
 
 def _edges(graph: "nx.Graph[int]", place: dict[int, Any]) -> go.Scatter:
-    heaviest = sorted(graph.edges(data="weight"), key=lambda edge: -edge[2])[:_MOST_DRAWN_EDGES]
+    edges: list[Any] = list(graph.edges.data("weight"))
+    heaviest = sorted(edges, key=lambda edge: -edge[2])[:_MOST_DRAWN_EDGES]
     xs: list[float | None] = []
     ys: list[float | None] = []
     for left, right, _ in heaviest:

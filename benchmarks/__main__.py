@@ -1,27 +1,58 @@
 """``make bench``: every figure of the engine and the trainer, printed and written to benchmarks/results.json."""
 
+import gc
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from adapters.base_model import load_base_model
+from adapters.base_model import BaseModel, load_base_model
 from benchmarks import results
+from benchmarks.activation import activation_results
 from benchmarks.engine import engine_results
 from benchmarks.grammars import grammar_results
-from benchmarks.training import training_results
-from personas.population import load_population
+from benchmarks.precision import precision_results
+from benchmarks.results import Result
+from benchmarks.training import gemm_peak, training_results
+from personas.population import Population, load_population
+
+PARTS = ("engine", "training", "activation", "precision", "grammars")
 
 
 def main() -> None:
+    """Run the parts named on the command line, or all; earlier figures of other parts are kept."""
+    parts = sys.argv[1:] or PARTS
     base, town = load_base_model(say=print), load_population("town")
-    print(results.machine(), results.versions(), base.dtype)
-    found = [*training_results(base, town), *engine_results(base), *grammar_results(base, town)]
-    table = Table("figure", "value", "unit", "goal", "repeats")
+    print(results.machine(), results.versions(), base.dtype, flush=True)
+    path = Path(__file__).parent / "results.json"
+    for part in parts:
+        found = _run(part, base, town)
+        gc.collect()
+        _print(part, found)
+        results.merge(path, part, found)
+
+
+def _run(part: str, base: BaseModel, town: Population) -> list[Result]:
+    if part == "engine":
+        return engine_results(base, gemm_peak(base.dtype))
+    if part == "training":
+        return training_results(base, town, gemm_peak(base.dtype))
+    if part == "activation":
+        return activation_results(base, town)
+    if part == "precision":
+        return precision_results(town)
+    if part == "grammars":
+        return grammar_results(base, town)
+    raise SystemExit(f"benchmarks: {part!r} is not one of {', '.join(PARTS)}")
+
+
+def _print(part: str, found: list[Result]) -> None:
+    table = Table("figure", "value", "unit", "goal", "repeats", title=part)
     for result in found:
         table.add_row(result.name, f"{result.value:.3g}", result.unit, result.goal, str(result.repeats))
-    Console().print(table)
-    results.write(Path(__file__).parent / "results.json", found)
+    Console(width=140).print(table)
+    sys.stdout.flush()
 
 
 main()

@@ -53,7 +53,7 @@ def _requests(builder, feed_items: int, population: Population) -> list[ActReque
     targets = {verb: list(range(1, feed_items + 1)) if verb.has_target else [] for verb in Verb}
     requests = []
     for persona in population.personas[:PEOPLE]:
-        feed, _ = examples._feed(persona.train[-1], None)
+        feed, _ = examples._feed(persona.train[-1], [])
         items = [FeedItem(act.author, act.text) for act in feed]
         prompt = builder.prompt(persona.handle, persona.description, items)
         requests.append(ActRequest(None, prompt, targets, 1, np.full(8, 0.5)))

@@ -46,7 +46,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "transformers", "peft")}
 
 
-def write(path: Path, results: Sequence[Result]) -> None:
-    """Write the results as JSON."""
-    report = {"machine": machine(), "versions": versions(), "results": [asdict(result) for result in results]}
+def merge(path: Path, part: str, results: Sequence[Result]) -> None:
+    """Write the results of one part as JSON; those of other parts stay if they are of this machine and versions."""
+    report = {"machine": machine(), "versions": versions(), "results": []}
+    if path.exists():
+        old = json.loads(path.read_text())
+        if {name: old.get(name) for name in ("machine", "versions")} == {n: report[n] for n in ("machine", "versions")}:
+            report["results"] = [row for row in old["results"] if row.get("part") != part]
+    report["results"] = [*report["results"], *({"part": part, **asdict(result)} for result in results)]
     path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")

@@ -84,7 +84,7 @@ def _rewired_modularities(graph: "nx.Graph[int]", rng: np.random.Generator) -> l
     swapped: nx.Graph[int] = nx.Graph()
     swapped.add_nodes_from(graph)
     swapped.add_edges_from(graph.edges)
-    weights = np.array([weight for _, _, weight in graph.edges(data="weight")], dtype=float)
+    weights = np.array([float(graph.edges[edge]["weight"]) for edge in graph.edges])
     draws = []
     for draw in range(_REWIRINGS):
         sweeps = _BURN_IN_SWEEPS if draw == 0 else 1
@@ -100,7 +100,7 @@ def _rewired_modularities(graph: "nx.Graph[int]", rng: np.random.Generator) -> l
 
 def _swap_edges(graph: "nx.Graph[int]", swaps: int, rng: np.random.Generator) -> bool:
     try:
-        nx.double_edge_swap(graph, nswap=swaps, max_tries=20 * swaps + 100, seed=rng)
+        nx.double_edge_swap(graph, nswap=swaps, max_tries=20 * swaps + 100, seed=rng)  # type: ignore[call-overload,unused-ignore]
     except nx.NetworkXException:
         return False
     return True

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -37,6 +37,11 @@ DtypeOption = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
 GrammarOption = Annotated[str, typer.Option(help="Labels of the verbs: words, letters or shuffled-letters.")]
 RankOption = Annotated[int, typer.Option(help="Rank of the personal adapters.")]
 ExamplesOption = Annotated[int, typer.Option(help="Most training acts of a person, the latest.")]
+InitOption = Annotated[str, typer.Option(help="Start of the factors: standard, pissa, olora, olora-tail or mica.")]
+BlocksOption = Annotated[int, typer.Option(help="Adapt this many of the last decoder blocks.")]
+TargetsOption = Annotated[str, typer.Option(help="Linear layers to adapt, as q_proj,v_proj; empty for all.")]
+EpochsOption = Annotated[int, typer.Option(help="Most passes over a person's acts; the best one is kept.")]
+RateOption = Annotated[float, typer.Option(help="Learning rate of the personal adapters.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
@@ -62,14 +67,20 @@ def run(
     grammar: GrammarOption = "words",
     rank: RankOption = 4,
     examples: ExamplesOption = 24,
+    init: InitOption = "standard",
+    top_blocks: BlocksOption = 10,
+    targets: TargetsOption = "",
+    epochs: EpochsOption = 2,
+    learning_rate: RateOption = 4e-3,
 ) -> None:
     """Train missing adapters, simulate one arm, print the measurements."""
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
+    plan = _training(grammar, rank, examples, init, top_blocks, targets, epochs, learning_rate)
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
-        minutes=minutes_per_step, activation=activation, history=history, training=_training(grammar, rank, examples),
+        minutes=minutes_per_step, activation=activation, history=history, training=plan,
     )  # fmt: skip
     name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"
     target = out or Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
@@ -96,13 +107,22 @@ def train(
     grammar: GrammarOption = "words",
     rank: RankOption = 4,
     examples: ExamplesOption = 24,
+    init: InitOption = "standard",
+    top_blocks: BlocksOption = 10,
+    targets: TargetsOption = "",
+    epochs: EpochsOption = 2,
+    learning_rate: RateOption = 4e-3,
 ) -> None:
     """Train the population prior and personal adapters; what the bank holds is not trained again."""
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
+    plan = _training(grammar, rank, examples, init, top_blocks, targets, epochs, learning_rate)
     settings = RunSettings(
-        population=population, agents=users, timesteps=1, training=_training(grammar, rank, examples)
+        population=population,
+        agents=users,
+        timesteps=1,
+        training=plan,
     )
     with Reporter() as reporter:
         runner = Runner(
@@ -208,6 +228,11 @@ def bank_evaluate(
     grammar: GrammarOption = "words",
     rank: RankOption = 4,
     examples: ExamplesOption = 24,
+    init: InitOption = "standard",
+    top_blocks: BlocksOption = 10,
+    targets: TargetsOption = "",
+    epochs: EpochsOption = 2,
+    learning_rate: RateOption = 4e-3,
     as_json: JsonOption = False,
 ) -> None:
     """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
@@ -215,8 +240,12 @@ def bank_evaluate(
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
+    plan = _training(grammar, rank, examples, init, top_blocks, targets, epochs, learning_rate)
     settings = RunSettings(
-        population=population, agents=users, timesteps=1, training=_training(grammar, rank, examples)
+        population=population,
+        agents=users,
+        timesteps=1,
+        training=plan,
     )
     with Reporter() as reporter:
         runner = Runner(
@@ -307,16 +336,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _training(grammar: str, rank: int, examples: int) -> "TrainingConfig":
+def _training(
+    grammar: str,
+    rank: int,
+    examples: int,
+    init: str,
+    top_blocks: int,
+    targets: str,
+    epochs: int,
+    learning_rate: float,
+) -> "TrainingConfig":
     from adapters.lora import LoraShape
     from adapters.population_training import PromptConfig, TrainingConfig
 
-    if rank < 1:
-        raise InputError(f"--rank {rank} must be at least 1")
-    if examples < 1:
-        raise InputError(f"--examples {examples} must be at least 1")
-    return TrainingConfig(
-        prompt=PromptConfig(grammar=grammar), shape=LoraShape(rank=rank, alpha=2.0 * rank), max_examples=examples
+    counts = {"rank": rank, "examples": examples, "top-blocks": top_blocks, "epochs": epochs}
+    for option, count in counts.items():
+        if count < 1:
+            raise InputError(f"--{option} {count} must be at least 1")
+    if not 0 < learning_rate < 1:
+        raise InputError(f"--learning-rate {learning_rate} must be above 0 and below 1")
+    names = tuple(name.strip() for name in targets.split(",") if name.strip())
+    plain = TrainingConfig()
+    return replace(
+        plain,
+        prompt=PromptConfig(grammar=grammar),
+        shape=LoraShape(rank=rank, alpha=2.0 * rank, top_blocks=top_blocks, targets=names),
+        init=init,
+        schedule=replace(plain.schedule, epochs=epochs, lr=learning_rate),
+        max_examples=examples,
     )
 
 

@@ -20,14 +20,20 @@ class EnginePolicy:
         """Bind agents to their slots: agent i acts with slot i."""
         self._engine, self._kit, self._personas, self._arm, self._seed = engine, kit, personas, arm, seed
         self._caps = [length_cap(persona, kit) for persona in personas]
+        self._constants = [kit.builder.constant(persona.handle, self._description(persona)) for persona in personas]
+
+    def remember(self) -> None:
+        """Have the engine compute what is constant in the agents' prompts once and for all."""
+        self._engine.remember([(self._slot(agent), tokens) for agent, tokens in enumerate(self._constants)])
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide for all observations in one batch."""
         prompts = [self.prompt(observation) for observation in observations]
         requests = [
             ActRequest(
-                slot=None if self._arm.adapter is AdapterUse.NONE else observation.agent,
+                slot=self._slot(observation.agent),
                 prompt=prompt,
+                constant=len(self._constants[observation.agent]),
                 targets=observation.targets,
                 length_cap=self._caps[observation.agent],
                 uniforms=keyed_generator(self._seed, "act", observation.agent, observation.timestep).random(
@@ -52,8 +58,13 @@ class EnginePolicy:
     def prompt(self, observation: Observation) -> list[int]:
         """Render the prompt of one observation, as training does."""
         persona = self._personas[observation.agent]
-        description = persona.description if self._arm.persona_prompt else None
-        return self._kit.builder.prompt(persona.handle, description, observation.feed)
+        return self._kit.builder.prompt(persona.handle, self._description(persona), observation.feed)
+
+    def _description(self, persona: Persona) -> str | None:
+        return persona.description if self._arm.persona_prompt else None
+
+    def _slot(self, agent: int) -> int | None:
+        return None if self._arm.adapter is AdapterUse.NONE else agent
 
 
 def length_cap(persona: Persona, kit: PromptKit) -> int:

@@ -17,7 +17,7 @@ from adapters.engine import Engine
 from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining, PromptKit, TrainingConfig, make_prompt_kit
 from adapters.population_training import Progress as TrainingProgress
-from adapters.stacking import stack_revisions
+from adapters.stacking import install
 from personas.errors import InputError
 from personas.persona import Persona
 from personas.population import Population, load_population
@@ -31,6 +31,8 @@ from simulation.policy import Policy
 from simulation.setup import people_rows, populate
 from simulation.store import RunStore
 
+# Expected acts of an agent from which computing its constant prompt once pays.
+WORTH_REMEMBERING = 2.0
 POLICIES = ("engine", "camel", "null")
 
 
@@ -138,8 +140,9 @@ class Runner:
         if arm.adapter is AdapterUse.NONE:
             self._simulate(settings, out, resume, clock, self._policy(settings, arm, None), base, revisions)
             return
-        with AdaptedModel(base, settings.training.shape) as adapted:
-            self._install(adapted, arm, revisions)
+        with settings.training.adapted(base) as adapted:
+            with self._timed("loading adapters"):
+                self._install(adapted, arm, revisions)
             self._simulate(settings, out, resume, clock, self._policy(settings, arm, adapted), base, revisions)
 
     def base_and_kit(self, settings: RunSettings) -> tuple[BaseModel, PromptKit]:
@@ -186,9 +189,7 @@ class Runner:
             if arm.adapter is AdapterUse.POOLED:
                 adapted.set_prior(bank.factors(revisions[0].object), revisions[0].scale)
                 return
-            if revisions[0].prior_object is not None:
-                adapted.set_prior(bank.factors(revisions[0].prior_object), bank.prior_scale(revisions[0]))
-            adapted.set_stack(stack_revisions(bank, revisions, adapted.base.device), revisions[0].scale)
+            install(adapted, bank, revisions)
         finally:
             bank.close()
 
@@ -197,7 +198,11 @@ class Runner:
         engine = Engine(base, adapted, kit, decoding=settings.decoding)
         if settings.policy == "camel":
             return camel_policy(engine, kit, self.personas, arm, seed=settings.seed)
-        return EnginePolicy(engine, kit, self.personas, arm, seed=settings.seed)
+        policy = EnginePolicy(engine, kit, self.personas, arm, seed=settings.seed)
+        if settings.timesteps * settings.activation >= WORTH_REMEMBERING:
+            with self._timed("simulation"):
+                policy.remember()
+        return policy
 
     def _simulate(
         self,

@@ -1,5 +1,8 @@
 """The bank: identities, revisions, content-addressed weights that are checked before use."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -16,7 +19,8 @@ def factors(seed):
 def revision(person="ada", training="t1"):
     return Revision(
         adapter_id=adapter_id("base", "town", PERSONAL, person), kind=PERSONAL, person=person, population="town",
-        base_hash="base", config={"rank": 2}, init="standard", seed=0, data_digest="d", training_digest=training,
+        base_hash="base", config={"shape": {"rank": 2}}, init="standard", seed=0, data_digest="d",
+        training_digest=training,
         losses={"train": [2.0], "validation": [1.5], "epoch": 1}, scale=2.0,
     )  # fmt: skip
 
@@ -98,11 +102,46 @@ def test_a_catalog_that_is_no_database_is_one_line(tmp_path):
         Bank(tmp_path)
 
 
-def test_stacks_keep_the_order_of_people(bank):
+class Fits:
+    """Stands for the one layer that these factors change."""
+
+    sizes = {"model.layers.0.q": (8, 4)}  # noqa: RUF012
+    base = SimpleNamespace(
+        hash="base", device=torch.device("cpu"), model=SimpleNamespace(dtype=torch.float32), name="tiny"
+    )
+
+
+def test_stacks_keep_the_order_of_people_and_fold_the_scale_in(bank):
     kept = [bank.add(revision(str(seed), f"t{seed}"), factors(seed)) for seed in (1, 2, 3)]
-    stack = stack_revisions(bank, [kept[2], kept[0]], torch.device("cpu"))
-    a, b = stack["model.layers.0.q"]
-    assert torch.equal(a[0], factors(3)["model.layers.0.q"][0]) and torch.equal(b[1], factors(1)["model.layers.0.q"][1])
+    a, b = stack_revisions(Fits, bank, [kept[2], kept[0]])["model.layers.0.q"]
+    assert torch.equal(a[0], factors(3)["model.layers.0.q"][0])
+    assert torch.equal(b[1], 2.0 * factors(1)["model.layers.0.q"][1])
+
+
+def test_smaller_ranks_are_filled_up_with_nothing(bank):
+    small = {name: (a[:1], b[:, :1]) for name, (a, b) in factors(1).items()}
+    one = bank.add(replace(revision(), config={"shape": {"rank": 1}}), small)
+    two = bank.add(revision("bob", "t2"), factors(2))
+    a, b = stack_revisions(Fits, bank, [one, two])["model.layers.0.q"]
+    assert a.shape == (2, 2, 8) and float(a[0, 1].abs().sum()) == 0 == float(b[0, :, 1].abs().sum())
+    assert torch.equal(b[0] @ a[0], 2.0 * small["model.layers.0.q"][1] @ small["model.layers.0.q"][0])
+
+
+def broken(what):
+    a, b = factors(1)["model.layers.0.q"]
+    return {
+        "another base model": (replace(revision(), base_hash="other"), {"model.layers.0.q": (a, b)}),
+        "not finite": (revision(), {"model.layers.0.q": (a * torch.nan, b)}),
+        "do not fit": (revision(), {"model.layers.0.q": (a, b[:3])}),
+        "not adapted here": (revision(), {"model.layers.7.q": (a, b)}),
+    }[what]
+
+
+@pytest.mark.parametrize("what", ["another base model", "not finite", "do not fit", "not adapted here"])
+def test_adapters_that_do_not_fit_are_refused_by_name(bank, what):
+    made = bank.add(*broken(what))
+    with pytest.raises(InputError, match=f"adapter {made.adapter_id} of 'ada'.*{what}"):
+        stack_revisions(Fits, bank, [made])
 
 
 def test_digests_follow_content_not_key_order():

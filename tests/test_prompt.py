@@ -33,7 +33,7 @@ def test_a_training_example_holds_the_prompt_of_the_simulation(kit, town):
     text = kit.builder.tokenizer.decode(example.tokens)
     shown = town.acts[act.target]
     assert f"{example.position} @{shown.author}:" in text
-    feed, _ = examples._feed(act, shown)
+    feed, _ = examples._feed(act, [shown])
     items = [FeedItem(item.author, item.text) for item in feed]
     prompt = kit.builder.prompt(persona.handle, persona.description, items)
     assert list(example.tokens[: example.prompt_length]) == prompt
@@ -45,9 +45,9 @@ def test_a_feed_shows_only_what_was_there_before_the_act(kit, town):
     for persona in town.personas[:20]:
         for act in persona.train[:5]:
             shown = examples._shown_for(act)
-            feed, position = examples._feed(act, shown)
+            feed, places = examples._feed(act, [] if shown is None else [shown])
             assert all(item.at < act.at for item in feed)
-            assert shown is None if position is None else feed[position - 1] is shown
+            assert not places or shown is None or feed[places[shown.id] - 1] is shown
 
 
 def test_a_long_text_is_cut_without_an_end(kit):

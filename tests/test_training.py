@@ -5,13 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from adapter_factory import random_factors, stacked
 from peft import LoraConfig, get_peft_model
 
 from adapters.examples import ExampleBuilder
-from adapters.likelihood import ExampleStore, Scoring, act_nll
-from adapters.lora import AdaptedModel, LoraShape
+from adapters.initialisation import INITS, SHIFTED, check_init, population_start, shared_start, start_of
+from adapters.likelihood import ExampleStore, Scoring, act_nll, rows_of
+from adapters.lora import AdaptedModel, LoraShape, Route
 from adapters.population_training import split_for
 from adapters.training import Learner, PopulationTrainer, Schedule
+from personas.errors import InputError
 from personas.randomness import keyed_generator
 
 SHAPE = LoraShape(rank=2, alpha=4, top_blocks=2)
@@ -142,3 +145,89 @@ def test_scores_do_not_depend_on_the_batch(base, kit, learners):
         together = scoring.nll(store, range(len(examples)), None).loss(1.0)
         alone = torch.cat([scoring.nll(store, [index], None).loss(1.0) for index in range(len(examples))])
     assert torch.allclose(together, alone, atol=1e-4)
+
+
+def test_acts_that_share_a_prompt_are_scored_as_if_each_stood_alone(base, kit, town):
+    """The prompt is computed once for a sitting; every act must still see its own prompt and itself only."""
+    builder = ExampleBuilder(town.acts, kit.builder, feed_items=4)
+    persona = town.personas[0]
+    examples = builder.sittings(persona, persona.train, 4)[:8]
+    rows = rows_of(examples)
+    assert max(len(row.members) for row in rows) > 1 and sum(len(row.members) for row in rows) == 8
+    with AdaptedModel(base, SHAPE) as adapted, torch.no_grad():
+        adapted.set_stack(stacked([random_factors(adapted, 1, rank=2)]), SHAPE.scale)
+        scoring = Scoring(adapted, split_for(base, SHAPE), kit.scorer)
+        store = ExampleStore(scoring.split, examples)
+        together = scoring.nll(store, range(len(rows)), [0] * len(rows))
+        for number, example in enumerate(examples):
+            alone = scoring.nll(ExampleStore(scoring.split, [example]), [0], [0])
+            for part in ("verb", "target", "text"):
+                assert float(getattr(alone, part)) == pytest.approx(float(getattr(together, part)[number]), abs=1e-4)
+
+
+def test_states_beyond_the_bound_are_computed_again(base, kit, learners):
+    examples = [example for learner in learners for example in learner.train]
+    with AdaptedModel(base, SHAPE) as adapted, torch.no_grad():
+        scoring = Scoring(adapted, split_for(base, SHAPE), kit.scorer)
+        kept, none = ExampleStore(scoring.split, examples), ExampleStore(scoring.split, examples, keep_bytes=0)
+        assert all(state is None for state in none._states) and kept._states[0] is not None
+        rows = list(range(len(kept.rows)))
+        one, other = (scoring.nll(store, rows, None).loss(1.0) for store in (kept, none))
+    assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_a_sitting_shows_what_its_acts_are_about_and_nothing_that_answers_them(kit, town):
+    builder = ExampleBuilder(town.acts, kit.builder, feed_items=4)
+    sizes = []
+    for persona in town.personas[:30]:
+        for row in rows_of(made := builder.sittings(persona, persona.train, 4)):
+            acts = [town.acts[made[member].act_id] for member in row.members]
+            sizes.append(len(acts))
+            assert len({made[member].position for member in row.members} - {None}) < 4
+            about = [builder._shown_for(act) for act in acts]
+            assert not {item.target for item in about if item} & {act.id for act in acts}
+            for act, member in zip(acts, row.members, strict=True):
+                shown = builder._shown_for(act)
+                assert (shown is None) == (made[member].position is None)
+    assert max(sizes) == 4 and np.mean(sizes) > 2
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_every_start_is_the_base_and_learns(base, kit, learners, init):
+    """Over the shared shift the first function is the base's own; a few steps then lower the loss."""
+    shape = LoraShape(rank=3, alpha=6, top_blocks=1)
+    tokens = torch.randint(5, 40_000, (2, 16), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        plain = base.model(tokens).logits
+    shared = None if init == "standard" else shared_start(base, shape, init)
+    with AdaptedModel(base, shape) as adapted:
+        if init in SHIFTED:
+            adapted.set_prior(shared, -shape.scale)
+        randoms = [keyed_generator(0, "factors", name) for name in ("ada", "bob")]
+        adapted.set_stack(population_start(adapted.sizes, 3, randoms, shared), shape.scale)
+        with torch.no_grad(), adapted.routed(Route(torch.tensor([0, 1]))):
+            assert float((base.model(tokens).logits - plain).abs().max()) <= 1e-4
+        scoring = Scoring(adapted, split_for(base, shape), kit.scorer)
+        schedule = Schedule(lr=3e-3, epochs=3, warmup_steps=0)
+        (trained,) = PopulationTrainer(
+            scoring, [replace(learners[0], validation=())], schedule, seed=0, start=shared, train_b=init != "mica"
+        ).train()
+        assert trained.train_loss[-1] < trained.train_loss[0] - 0.02
+        if init == "mica":
+            assert all(torch.equal(b, shared[name][1]) for name, (_, b) in trained.factors.items())
+
+
+def test_the_tail_is_orthogonal_and_small(base):
+    shape = LoraShape(rank=3, alpha=6, top_blocks=1, targets=("q_proj",))
+    (name, (a, b)) = next(iter(shared_start(base, shape, "olora-tail").items()))
+    weight = base.model.get_submodule(name).weight
+    assert torch.allclose(a @ a.T, torch.eye(3), atol=1e-5) and torch.allclose(b.T @ b, torch.eye(3), atol=1e-5)
+    smallest = torch.linalg.svdvals(weight)[-3:]
+    assert torch.allclose((b.T @ weight @ a.T).diag().abs(), smallest, atol=1e-4)
+
+
+def test_a_rank_beyond_a_layer_is_refused(base):
+    with pytest.raises(InputError, match="--rank 1000 is more than a layer"):
+        start_of(torch.randn(4, 8), "pissa", 1000, 1.0)
+    with pytest.raises(InputError, match="--init 'magic' is not one of"):
+        check_init("magic")

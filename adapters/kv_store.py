@@ -1,0 +1,85 @@
+"""Keys and values of many rows in one store that is allocated once and reused by every call."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+
+COLUMN_STEP = 64
+
+
+class KeyValueStore(Cache):
+    """A fixed table of rows and columns for each layer; a row's tokens fill a run of its columns.
+
+    The library's growing cache copies every key and value once a token. Here a call writes its tokens in place and
+    attends to views. Before each forward pass `aim` says where its rows stand.
+    """
+
+    def __init__(self) -> None:
+        """Allocate nothing yet; the first pass through a layer does."""
+        super().__init__(layers=[])
+        self._tables: list[tuple[Tensor, Tensor]] = []
+        self._capacity = (0, 0)
+        self._rows = slice(0, 0)
+        self._starts: Tensor | int = 0
+        self._columns = 0
+
+    def reserve(self, rows: int, columns: int) -> None:
+        """Make room for that many rows and columns; growing forgets what is stored."""
+        columns = -(-columns // COLUMN_STEP) * COLUMN_STEP
+        if rows > self._capacity[0] or columns > self._capacity[1]:
+            self._capacity = (max(rows, self._capacity[0]), max(columns, self._capacity[1]))
+            self._tables = []
+
+    def aim(self, rows: slice, starts: Tensor | int, columns: int) -> None:
+        """Point the next forward pass at `rows`.
+
+        Args:
+            rows: Rows of the table, one for each row of the pass.
+            starts: Column of each row's first new token, shape [rows]; an int where it is the same for all.
+            columns: How many columns the pass sees.
+        """
+        self._rows, self._starts, self._columns = rows, starts, columns
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write new keys and values of shape [rows, heads, length, width] and return all that the pass sees."""
+        if layer_idx == len(self._tables):
+            self._tables.append((self._table(key_states), self._table(value_states)))
+        keys, values = self._tables[layer_idx]
+        for table, states in ((keys, key_states), (values, value_states)):
+            if isinstance(self._starts, int):
+                table[self._rows, :, self._starts : self._starts + states.shape[2]] = states
+            else:
+                rows = torch.arange(self._rows.start, self._rows.stop, device=table.device)
+                table[rows, :, self._starts] = states[:, :, 0]
+        return keys[self._rows, :, : self._columns], values[self._rows, :, : self._columns]
+
+    def move(self, source: int, target: int, columns: slice) -> None:
+        """Copy one row's columns over another's."""
+        for keys, values in self._tables:
+            keys[target, :, columns] = keys[source, :, columns]
+            values[target, :, columns] = values[source, :, columns]
+
+    def read(self, row: int, columns: slice) -> list[Tensor]:
+        """Copy one row's columns out: for each layer keys and values, shape [2, heads, columns, width]."""
+        return [torch.stack([keys[row, :, columns], values[row, :, columns]]) for keys, values in self._tables]
+
+    def write(self, row: int, columns: slice, states: list[Tensor]) -> None:
+        """Put back what `read` returned."""
+        if not self._tables:
+            self._tables = [(self._table(state), self._table(state)) for state in states]
+        for (keys, values), (key, value) in zip(self._tables, states, strict=True):
+            keys[row, :, columns] = key
+            values[row, :, columns] = value
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:
+        """Columns before the new tokens; positions and masks are given explicitly, so nothing is derived from it."""
+        return 0
+
+    def _table(self, like: Tensor) -> Tensor:
+        rows, columns = self._capacity
+        # Zeros, not garbage: a masked column's weight is 0, and 0 × NaN would still be NaN.
+        return torch.zeros(rows, like.shape[1], columns, like.shape[3], dtype=like.dtype, device=like.device)

@@ -1,0 +1,51 @@
+"""Five hundred and twelve agents, each with its own adapter, each activated once."""
+
+import time
+
+import numpy as np
+
+from adapters.base_model import BaseModel
+from adapters.engine import ActRequest, Engine
+from adapters.examples import ExampleBuilder
+from adapters.lora import AdaptedModel, LoraShape
+from adapters.population_training import PromptConfig, make_prompt_kit
+from adapters.prompt import FeedItem
+from benchmarks.engine import random_stack
+from benchmarks.results import Result
+from personas.acts import Verb
+from personas.population import Population
+from personas.randomness import keyed_generator
+
+AGENTS, FEED = 512, 5
+
+
+def activation_results(base: BaseModel, population: Population) -> list[Result]:
+    """Seconds of one decision each, with a feed of five and an act that has text."""
+    kit = make_prompt_kit(base, PromptConfig(feed_items=FEED))
+    examples = ExampleBuilder(population.acts, kit.builder, feed_items=FEED)
+    writing = {verb: list(range(1, FEED + 1)) if verb.has_target else [] for verb in Verb if verb.has_text}
+    requests = []
+    for slot, persona in enumerate(population.choose(AGENTS)):
+        feed, _ = examples._feed(persona.train[-1], [])
+        prompt = kit.builder.prompt(
+            persona.handle, persona.description, [FeedItem(act.author, act.text) for act in feed]
+        )
+        cap = int(np.median([len(kit.builder.plain(" " + act.text)) for act in persona.train if act.text] or [24]))
+        requests.append(ActRequest(slot, prompt, writing, cap, keyed_generator(0, "bench", slot).random(2 + cap)))
+    shape = LoraShape()
+    with AdaptedModel(base, shape) as adapted:
+        adapted.set_stack(random_stack(adapted, AGENTS), shape.scale)
+        engine = Engine(base, adapted, kit)
+        engine.decide(requests[:16])
+        began = time.perf_counter()
+        choices = engine.decide(requests)
+        spent = time.perf_counter() - began
+    prompts = sum(len(request.prompt) for request in requests) / AGENTS
+    written = sum(choice.output_tokens for choice in choices) / AGENTS
+    goal = 120 if base.dtype == "bf16" and base.device.type == "cpu" else 240
+    return [
+        Result(f"{AGENTS} agents activated once, feed of {FEED}", spent, "s", f"≤ {goal}", 1),
+        Result("the same: prompt tokens an agent", prompts, "tokens", "", 1),
+        Result("the same: output tokens an agent", written, "tokens", "", 1),
+        Result("the same: tokens read and written a second", AGENTS * (prompts + written) / spent, "tokens/s", "", 1),
+    ]

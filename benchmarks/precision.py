@@ -1,0 +1,51 @@
+"""Half against full precision on this processor: reading, decoding, training, and what it costs in likelihood."""
+
+import numpy as np
+import torch
+
+from adapters.base_model import BaseModel, load_base_model
+from adapters.examples import ExampleBuilder
+from adapters.likelihood import ExampleStore, Scoring
+from adapters.lora import AdaptedModel, LoraShape
+from adapters.population_training import PromptConfig, make_prompt_kit, split_for
+from benchmarks.engine import times
+from benchmarks.results import Result
+from benchmarks.training import training_throughput
+from personas.population import Population
+
+REPEATS = 5
+
+
+def precision_results(population: Population) -> list[Result]:
+    """Ratios of bf16 to fp32, each side loaded in turn."""
+    speed: dict[str, dict[str, float]] = {}
+    nll: dict[str, float] = {}
+    for dtype in ("fp32", "bf16"):
+        base = load_base_model(dtype=dtype)
+        timed = times(base, make_prompt_kit(base, PromptConfig()), ("base",))["base"]
+        training = training_throughput(base, population)
+        speed[dtype] = {"prefill": 1 / timed.prefill, "decode": 1 / timed.decode, "fused training": training["acts/s"]}
+        nll[dtype] = _held_out_nll(base, population)
+    goals = {"prefill": "≥ 2.5", "decode": "≥ 1.6", "fused training": "≥ 2.5"}
+    ratios = [
+        Result(f"bf16 ÷ fp32, {what}", speed["bf16"][what] / speed["fp32"][what], "×", goal, REPEATS)
+        for what, goal in goals.items()
+    ]
+    difference = abs(nll["bf16"] - nll["fp32"])
+    return [*ratios, Result("bf16 against fp32, text NLL of the base, difference", difference, "nats", "≤ 0.002", 1)]
+
+
+@torch.no_grad()
+def _held_out_nll(base: BaseModel, population: Population, people: int = 48) -> float:
+    kit = make_prompt_kit(base, PromptConfig())
+    builder = ExampleBuilder(population.acts, kit.builder, feed_items=kit.config.feed_items)
+    examples = [e for person in population.choose(people) for e in builder.examples(person, person.held_out[:3])]
+    shape = LoraShape()
+    with AdaptedModel(base, shape) as adapted:
+        scoring = Scoring(adapted, split_for(base, shape), kit.scorer)
+        store = ExampleStore(scoring.split, examples)
+        found = np.zeros(len(examples))
+        for batch in store.batches(range(len(store.rows)), 1024):
+            found[store.members(batch)] = scoring.nll(store, batch, None).text.cpu().numpy()
+    written = [example.text_start is not None for example in examples]
+    return float(found[written].mean())

@@ -1,0 +1,101 @@
+"""Sixty-four adapters in one batch against PEFT with each alone: reading, decoding, with and without prefix reuse."""
+
+import pytest
+import torch
+from adapter_factory import random_factors, stacked
+from peft import LoraConfig, get_peft_model
+
+from adapters.engine import Engine
+from adapters.lora import AdaptedModel, LoraShape, route_of
+
+PEOPLE, PROMPT, STEPS = 64, 20, 3
+SHAPE = LoraShape(rank=4, alpha=8, top_blocks=30, targets=("q_proj", "k_proj", "v_proj", "o_proj"))
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    """Prompts of unequal lengths, and the tokens that are decoded after each."""
+    drawn = torch.randint(5, 40_000, (PEOPLE, PROMPT + STEPS), generator=torch.Generator().manual_seed(4)).tolist()
+    return [(row[: PROMPT - number % 5], row[PROMPT:]) for number, row in enumerate(drawn)]
+
+
+@pytest.fixture(scope="module")
+def people(base):
+    with AdaptedModel(base, SHAPE) as adapted:
+        return [random_factors(adapted, seed) for seed in range(PEOPLE)]
+
+
+@pytest.fixture(scope="module")
+def alone(base, people, prompts):
+    """Final hidden states [steps + 1, hidden] of each person under PEFT, one adapter at a time."""
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=sorted(people[0]), task_type="CAUSAL_LM")
+    peft = get_peft_model(base.model, config)
+    layers = {name: peft.base_model.model.get_submodule(name) for name in people[0]}
+    found = []
+    try:
+        for factors, (prompt, following) in zip(people, prompts, strict=True):
+            for name, (a, b) in factors.items():
+                layers[name].lora_A["default"].weight.data = a
+                layers[name].lora_B["default"].weight.data = b
+            with torch.no_grad():
+                logits = peft(torch.tensor([[*prompt, *following]])).logits[0]
+            found.append(logits[len(prompt) - 1 :])
+    finally:
+        peft.unload()
+    return found
+
+
+@pytest.mark.parametrize("reused", [False, True])
+def test_sixty_four_adapters_in_one_batch_equal_peft_one_by_one(base, kit, people, prompts, alone, reused):
+    slots = list(range(PEOPLE))
+    with AdaptedModel(base, SHAPE) as adapted, torch.no_grad():
+        adapted.set_stack(stacked(people), SHAPE.scale)
+        engine = Engine(base, adapted, kit)
+        skip = [7 + number % 3 if reused else 0 for number in slots]
+        if reused:
+            engine.remember([(slot, prompts[slot][0][: skip[slot]]) for slot in slots])
+        engine.store.reserve(PEOPLE, PROMPT + STEPS)
+        for slot in slots:
+            if reused:
+                beginning = engine.prefixes[slot, tuple(prompts[slot][0][: skip[slot]])]
+                engine.store.write(slot, slice(max(skip) - skip[slot], max(skip)), beginning)
+        hidden, firsts, begin = engine.read([prompt for prompt, _ in prompts], slots, slice(0, PEOPLE), skip)
+        ends = [begin + len(prompt) - count for (prompt, _), count in zip(prompts, skip, strict=True)]
+        states = [hidden]
+        for step in range(STEPS):
+            fed = [following[step] for _, following in prompts]
+            states.append(engine.append(fed, firsts, [end + step for end in ends], route_of(slots)))
+        logits = torch.stack([base.model.get_output_embeddings()(state) for state in states], dim=1)
+    worst = max(float((ours - theirs).abs().max()) for ours, theirs in zip(logits, alone, strict=True))
+    assert worst <= 1e-3
+    apart = (logits[0] - base.model.get_output_embeddings()(states[0])[1]).abs().max()
+    assert float(apart) > 0.1, "the adapters must matter for this to prove anything"
+
+
+def test_rows_of_one_adapter_share_its_product_and_change_nothing(base, people):
+    tokens = torch.randint(5, 40_000, (6, 9), generator=torch.Generator().manual_seed(5))
+    with AdaptedModel(base, SHAPE) as adapted, torch.no_grad():
+        adapted.set_stack(stacked(people[:2]), SHAPE.scale)
+        shared = route_of([0, 0, 0, 1, 1, 1])
+        assert shared.run == 3 and shared.slots.tolist() == [0, 1]
+        with adapted.routed(shared):
+            together = base.model(tokens).logits
+        with adapted.routed(route_of([0, 1, 0, 1, 0, 1])):
+            mixed = base.model(tokens[[0, 3, 1, 4, 2, 5]]).logits
+    assert torch.allclose(together[[0, 3, 1, 4, 2, 5]], mixed, atol=1e-4)
+
+
+def test_rows_that_change_their_adapter_get_the_new_one(base, people):
+    """Between passes only rows whose slot changed are gathered anew; every pass must still be its own."""
+    tokens = torch.randint(5, 40_000, (3, 5), generator=torch.Generator().manual_seed(6))
+    passes = [[0, 1, 2], [0, 3, 2], [3, 1], [3, None], [2, 1, 0]]
+    with AdaptedModel(base, SHAPE) as adapted, torch.no_grad():
+        adapted.set_stack(stacked(people[:4]), SHAPE.scale)
+        kept = []
+        for slots in passes:
+            with adapted.routed(route_of(slots)):
+                kept.append(base.model(tokens[: len(slots)]).logits)
+        for slots, found in zip(passes, kept, strict=True):
+            adapted.forget_rows()
+            with adapted.routed(route_of(slots)):
+                assert torch.allclose(found, base.model(tokens[: len(slots)]).logits, atol=1e-5)
