@@ -57,7 +57,10 @@ def matmul_attention(
     rows, heads, _, width = query.shape
     shared = key.shape[1]
     group = heads // shared
-    bias = _bias(attention_mask, rows, length, keys, query).expand(rows, group, length, keys)
+    bias = _bias(attention_mask, rows, length, keys, query)
+    if length == 1:
+        return _attend_once(query, key, value, bias, scaling if scaling is not None else width**-0.5), None
+    bias = bias.expand(rows, group, length, keys)
     bias = bias.reshape(rows, 1, group * length, keys).expand(rows, shared, group * length, keys)
     stacked = (query * (scaling if scaling is not None else width**-0.5)).reshape(rows * shared, group * length, width)
     # Rows of a key-value store are views with a longer stride; flattened by heads they stay views.
@@ -65,6 +68,18 @@ def matmul_attention(
     scores = torch.baddbmm(bias.reshape(rows * shared, group * length, keys), stacked, keyed.mT)
     mixed = torch.bmm(scores.softmax(-1), valued)
     return mixed.view(rows, heads, length, width).transpose(1, 2), None
+
+
+def _attend_once(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scaling: float) -> Tensor:
+    """Attend from one token a row. Keys stand on the left of their product: on the right they would be copied."""
+    rows, heads, _, width = query.shape
+    shared, keys = key.shape[1:3]
+    group = heads // shared
+    asked = (query * scaling).reshape(rows * shared, group, width)
+    scores = torch.matmul(key.flatten(0, 1), asked.mT).mT.reshape(rows, shared, group, keys)
+    shares = (scores + bias.view(rows, 1, 1, keys)).softmax(-1)
+    mixed = torch.matmul(shares.view(rows * shared, group, keys), value.flatten(0, 1))
+    return mixed.view(rows, 1, heads, width)
 
 
 def _bias(mask: Tensor | None, rows: int, length: int, keys: int, like: Tensor) -> Tensor:

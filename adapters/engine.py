@@ -79,7 +79,7 @@ class Engine:
         *,
         decoding: DecodingConfig | None = None,
         max_rows: int = 64,
-        token_budget: int = 4096,
+        token_budget: int = 1024,
         prefix_bytes: int = 512 << 20,
     ) -> None:
         """Use the factors installed in `adapted`; None runs the bare base alone.
@@ -159,7 +159,7 @@ class Engine:
         """Run prompts, right-aligned at their remembered beginnings, into rows of the store.
 
         Args:
-            prompts: Whole prompts.
+            prompts: Whole prompts, best in order of falling length: as many are run at once as the budget allows.
             slots: Slot of each.
             rows: Where their keys and values go.
             skip: How many first tokens of each are in the store already, ending at one common column.
@@ -171,13 +171,28 @@ class Engine:
         begin = max(skip)
         firsts = [begin - count for count in skip]
         new = [list(prompt[count:]) for prompt, count in zip(prompts, skip, strict=True)]
+        parts = []
+        start = 0
+        while start < len(new):
+            stop = start + max(1, self._token_budget // len(new[start]))
+            place = slice(rows.start + start, rows.start + min(stop, len(new)))
+            parts.append(
+                self._read_part(new[start:stop], firsts[start:stop], begin, place, route_of(slots[start:stop]))
+            )
+            start = stop
+        return torch.cat(parts), firsts, begin
+
+    def _read_part(
+        self, new: Sequence[Sequence[int]], firsts: Sequence[int], begin: int, rows: slice, route: Route | None
+    ) -> Tensor:
+        """Run new tokens from column `begin` on; returns the hidden state of each row's last."""
         width = max(map(len, new))
-        tokens = torch.tensor([part + [0] * (width - len(part)) for part in new], device=self.base.device)
+        tokens = torch.tensor([[*part, *[0] * (width - len(part))] for part in new], device=self.base.device)
         columns = torch.arange(begin, begin + width, device=self.base.device).expand(len(new), -1)
         self.store.aim(rows, begin, begin + width)
-        hidden = self._forward(tokens, columns, firsts, begin + width, route_of(slots))
+        hidden = self._forward(tokens, columns, firsts, begin + width, route)
         last = torch.tensor([len(part) - 1 for part in new], device=hidden.device)
-        return hidden[torch.arange(len(new), device=hidden.device), last], firsts, begin
+        return hidden[torch.arange(len(new), device=hidden.device), last]
 
     def append(self, tokens: Sequence[int], firsts: Sequence[int], ends: Sequence[int], route: Route | None) -> Tensor:
         """Append one token to each of the first rows of the store; returns hidden states [rows, hidden]."""
@@ -302,16 +317,11 @@ class _Pool:
         return len(beginning) if (request.slot, beginning) in self._engine.prefixes else 0
 
     def _next_batch(self, free: int) -> list[int]:
-        """The next requests of similar length; those with a remembered beginning come apart from those without."""
+        """The next requests, as many as rows are free; those with a remembered beginning apart from those without."""
         batch: list[int] = []
-        longest = 0
         while self._waiting and len(batch) < free:
             index = self._waiting[0]
-            longest = max(longest, len(self._requests[index].prompt) - self._known[index])
-            if batch and (
-                (len(batch) + 1) * longest > self._engine.token_budget
-                or bool(self._known[index]) != bool(self._known[batch[0]])
-            ):
+            if batch and bool(self._known[index]) != bool(self._known[batch[0]]):
                 break
             batch.append(self._waiting.popleft())
         return batch

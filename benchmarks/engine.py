@@ -1,10 +1,12 @@
 """Many adapters in one batch beside the bare base and PEFT's mixed batch, in one run."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -19,7 +21,7 @@ from adapters.population_training import PromptConfig, PromptKit, make_prompt_ki
 from benchmarks.results import Result
 from benchmarks.timing import medians
 
-ROWS, PROMPT, REPEATS = 64, 96, 5
+ROWS, PROMPT, STEPS, REPEATS = 64, 96, 4, 5
 CONSTANT, NEW = 100, 50
 ATTENTION = LoraShape(rank=4, alpha=8.0, top_blocks=1000, targets=("q_proj", "k_proj", "v_proj", "o_proj"))
 EVERYTHING = LoraShape(rank=8, alpha=16.0, top_blocks=1000)
@@ -62,73 +64,90 @@ def engine_results(base: BaseModel, peak: float) -> list[Result]:
     ]  # fmt: skip
 
 
-def times(base: BaseModel, kit: PromptKit, sides: Sequence[str] = ()) -> dict[str, Timed]:
-    """Time every side, or those named, on its own installation of the same base, one after another in one process."""
+@dataclass(frozen=True)
+class _Side:
+    """One of those compared: what puts its layers in and out again, outside the timing, and its two calls."""
+
+    installed: Callable[[], AbstractContextManager[object]]
+    prefill: Callable[[Tensor], object]
+    decode: Callable[[Tensor], object]
+
+
+def times(base: BaseModel, kit: PromptKit, names: Sequence[str] = ()) -> dict[str, Timed]:
+    """Time all sides, or those named, in one process, taking turns; the first turn is a warm-up.
+
+    PEFT changes the model's layers for good until it is unloaded, so that it comes last and alone.
+    """
     tokens = torch.randint(5, 40_000, (ROWS, PROMPT), generator=torch.Generator().manual_seed(0))
-    installations = {
-        "base": lambda: _engine(base, kit, None),
-        "q,k,v,o rank 4": lambda: _engine(base, kit, ATTENTION),
-        "all linears rank 8": lambda: _engine(base, kit, EVERYTHING),
-        "library": lambda: _library(base),
-        "peft": lambda: _peft(base),
+    sides = {
+        "base": _engine(base, kit, None),
+        "q,k,v,o rank 4": _engine(base, kit, ATTENTION),
+        "all linears rank 8": _engine(base, kit, EVERYTHING),
+        "library": _library(base),
     }
-    found = {}
-    with torch.no_grad():
-        for name, installed in installations.items():
-            if not sides or name in sides:
-                with installed() as (prefill, decode):
-                    prefill(tokens)
-                    step = {
-                        "prefill": lambda call=prefill: call(tokens),
-                        "decode": lambda call=decode: call(tokens[:, :1]),
-                    }
-                    spent = medians(step, repeats=REPEATS)
-                    found[name] = Timed(spent["prefill"], spent["decode"])
+    found = _in_turn({name: side for name, side in sides.items() if name in names or not names}, tokens)
+    if not names:
+        with _peft(base) as side:
+            found |= _in_turn({"peft": side}, tokens)
     return found
 
 
-_Calls = tuple[Callable[[Tensor], object], Callable[[Tensor], object]]
+def _in_turn(sides: Mapping[str, _Side], tokens: Tensor) -> dict[str, Timed]:
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
+    with torch.no_grad():
+        for _ in range(1 + REPEATS):
+            for name, side in sides.items():
+                with side.installed():
+                    began = time.perf_counter()
+                    side.prefill(tokens)
+                    reading = time.perf_counter() - began
+                    side.decode(tokens[:, :1])  # what the first token after a prompt prepares, later ones find
+                    began = time.perf_counter()
+                    for _ in range(STEPS):
+                        side.decode(tokens[:, :1])
+                    spent[name].append((reading, (time.perf_counter() - began) / STEPS))
+    return {
+        name: Timed(*(median(turn[part] for turn in turns[1:]) for part in (0, 1))) for name, turns in spent.items()
+    }
 
 
-@contextmanager
-def _engine(base: BaseModel, kit: PromptKit, shape: LoraShape | None) -> Iterator[_Calls]:
+def _engine(base: BaseModel, kit: PromptKit, shape: LoraShape | None) -> _Side:
     """The engine's own reading and decoding, with 64 adapters of a shape, or with none."""
     with AdaptedModel(base, shape or ATTENTION) as adapted:
-        slots: list[int | None] = [None] * ROWS
-        if shape is not None:
-            slots = list(range(ROWS))
-            adapted.set_stack(random_stack(adapted, ROWS), shape.scale)
-        engine = Engine(base, adapted, kit)
-        engine.store.reserve(ROWS, PROMPT + 1)
-        route = route_of(slots)
-
-        def prefill(tokens: Tensor) -> object:
-            return engine.read(tokens.tolist(), slots, slice(0, ROWS))
-
-        def decode(tokens: Tensor) -> object:
-            return engine.append(tokens[:, 0].tolist(), [0] * ROWS, [PROMPT] * ROWS, route)
-
-        yield prefill, decode
+        stack = None if shape is None else random_stack(adapted, ROWS)
+    slots: list[int | None] = [None] * ROWS if shape is None else list(range(ROWS))
+    adapted.set_stack(stack, 1.0)
+    engine = Engine(base, adapted, kit)
+    engine.store.reserve(ROWS, PROMPT + 1)
+    route = route_of(slots)
+    return _Side(
+        (lambda: nullcontext()) if shape is None else (lambda: adapted),
+        lambda tokens: engine.read(tokens.tolist(), slots, slice(0, ROWS)),
+        lambda tokens: engine.append(tokens[:, 0].tolist(), [0] * ROWS, [PROMPT] * ROWS, route),
+    )
 
 
-@contextmanager
-def _library(base: BaseModel) -> Iterator[_Calls]:
+def _library(base: BaseModel) -> _Side:
     """Plain transformers with its growing cache."""
+    return _cached(lambda tokens, cache: base.model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True))
+
+
+def _cached(call: Callable[[Tensor, DynamicCache], object]) -> _Side:
     caches = [DynamicCache()]
 
-    def prefill(tokens: Tensor) -> object:
+    def prefill(tokens: Tensor) -> None:
         caches[0] = DynamicCache()
-        return base.model.base_model(input_ids=tokens, past_key_values=caches[0], use_cache=True)
+        call(tokens, caches[0])
 
-    def decode(tokens: Tensor) -> object:
-        caches[0].crop(PROMPT)
-        return base.model.base_model(input_ids=tokens, past_key_values=caches[0], use_cache=True)
+    def decode(tokens: Tensor) -> None:
+        call(tokens, caches[0])
+        caches[0].crop(-1)
 
-    yield prefill, decode
+    return _Side(nullcontext, prefill, decode)
 
 
 @contextmanager
-def _peft(base: BaseModel) -> Iterator[_Calls]:
+def _peft(base: BaseModel) -> Iterator[_Side]:
     """PEFT's mixed batch: 64 adapters loaded, one named for each row."""
     with AdaptedModel(base, ATTENTION) as adapted:
         targets = sorted(adapted.sizes)
@@ -138,23 +157,12 @@ def _peft(base: BaseModel) -> Iterator[_Calls]:
         peft.add_adapter(f"p{number}", config)
     peft.eval()
     names = [f"p{number}" for number in range(ROWS)]
-    caches = [DynamicCache()]
-
-    def call(tokens: Tensor) -> object:
-        return peft(
-            input_ids=tokens, past_key_values=caches[0], use_cache=True, adapter_names=names, logits_to_keep=1
-        )  # fmt: skip
-
-    def prefill(tokens: Tensor) -> object:
-        caches[0] = DynamicCache()
-        return call(tokens)
-
-    def decode(tokens: Tensor) -> object:
-        caches[0].crop(PROMPT)
-        return call(tokens)
-
     try:
-        yield prefill, decode
+        yield _cached(
+            lambda tokens, cache: peft(
+                input_ids=tokens, past_key_values=cache, use_cache=True, adapter_names=names, logits_to_keep=1
+            )
+        )
     finally:
         peft.unload()
 
