@@ -123,7 +123,7 @@ class Routing:
 
     def set(self, route: Route | None) -> None:
         """Take the route of the next pass."""
-        if route is not None and route is not self._last and not torch.is_grad_enabled():
+        if route is not None and route is not self._last:
             self.changed = self._difference(route)
             self.version += 1
             self._last = route
@@ -195,9 +195,9 @@ class StackedLora(nn.Module):
             return self._gather(route.slots, dtype)
         version, changed, groups = self._routing.version, self._routing.changed, len(route.slots)
         kept = self._gathered
-        if kept is None or changed is None or kept[0] < version - 1 or kept[1].dtype != dtype:
+        if kept is None or kept[1].dtype != dtype or kept[0] < version - 1 or (kept[0] < version and changed is None):
             kept = (version, *self._gather(route.slots, dtype))
-        elif kept[0] == version - 1:
+        elif kept[0] < version and changed is not None:
             kept = (version, kept[1], kept[2])
             if len(changed):
                 kept[1][changed], kept[2][changed] = self._gather(route.slots[changed], dtype)

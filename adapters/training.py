@@ -187,6 +187,7 @@ class PopulationTrainer:
     def _validate(self, store: ExampleStore) -> np.ndarray:
         sums = np.zeros(len(self._learners))
         everything = [index for part in self._validation for index in part]
+        self._scoring.adapted.forget_rows()  # the factors have moved since they were gathered
         with torch.no_grad():
             for batch in store.batches(everything, self._schedule.token_budget):
                 self._add(sums, store, batch, self._loss(store, batch))

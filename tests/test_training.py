@@ -91,6 +91,19 @@ def test_validation_chooses_the_epoch(base, kit, learners):
         assert trained.epoch == int(np.argmin(trained.validation_loss)) + 1
 
 
+def test_every_epoch_is_validated_with_its_own_factors(base, kit, learners):
+    """The loss that chose an epoch is the loss of the factors that were kept: nothing gathered earlier is used."""
+    (trained,) = train(base, kit, learners[1:2], Schedule(lr=1e-3, epochs=3, warmup_steps=0))
+    with AdaptedModel(base, SHAPE) as adapted, torch.no_grad():
+        adapted.set_stack(stacked([trained.factors]), SHAPE.scale)
+        scoring = Scoring(adapted, split_for(base, SHAPE), kit.scorer)
+        store = ExampleStore(scoring.split, learners[1].validation)
+        rows = list(range(len(store.rows)))
+        fresh = scoring.nll(store, rows, [0] * len(rows)).loss(1.0).mean()
+    assert max(trained.validation_loss) - min(trained.validation_loss) > 1e-3, "the epochs must differ to tell"
+    assert float(fresh) == pytest.approx(trained.validation_loss[trained.epoch - 1], abs=1e-4)
+
+
 def test_fused_training_equals_sequential_peft(base, kit, learners):
     """A plain PEFT loop with torch's own AdamW, the same start, order, loss, warm-up and clipping."""
     schedule = replace(SCHEDULE, epochs=1)
