@@ -1,6 +1,6 @@
 """The engine: many agents, each with its own adapter, decide what to do in one batch."""
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from personas.errors import InputError, PolyphonyError
 
 # Tokens of an act around its text: label, digit, colon.
 HEAD_TOKENS = 3
-# Lengths of remembered beginnings are computed in rows of this many tokens.
+# Beginnings computed together.
 PREFIX_ROWS = 16
 
 
@@ -97,14 +97,9 @@ class Engine:
         self._adapted, self._token_budget, self._prefix_bytes = adapted, token_budget, prefix_bytes
         self.sampler = TextSampler(base.tokenizer, kit.builder.grammar, decoding or DecodingConfig())
         self.store = KeyValueStore()
-        self.prefixes: OrderedDict[tuple[int | None, tuple[int, ...]], list[Tensor]] = OrderedDict()
+        self.prefixes: dict[tuple[int | None, tuple[int, ...]], list[Tensor]] = {}
         limit = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
         self._context = int(limit) if limit else None
-
-    @property
-    def token_budget(self) -> int:
-        """Most padded prompt tokens read in one pass; halved where memory did not suffice."""
-        return self._token_budget
 
     @torch.no_grad()
     def decide(self, requests: Sequence[ActRequest]) -> list[ActChoice]:
@@ -162,7 +157,7 @@ class Engine:
             prompts: Whole prompts, best in order of falling length: as many are run at once as the budget allows.
             slots: Slot of each.
             rows: Where their keys and values go.
-            skip: How many first tokens of each are in the store already, ending at one common column.
+            skip: How many first tokens of each are remembered; they are put so that all end at one common column.
 
         Returns:
             The hidden state of each last token, each row's first column, and the common column of the first new token.
@@ -170,6 +165,10 @@ class Engine:
         skip = skip or [0] * len(prompts)
         begin = max(skip)
         firsts = [begin - count for count in skip]
+        for number, (prompt, slot, count) in enumerate(zip(prompts, slots, skip, strict=True)):
+            if count:
+                states = self.prefixes[slot, tuple(prompt[:count])]
+                self.store.write(rows.start + number, slice(begin - count, begin), states)
         new = [list(prompt[count:]) for prompt, count in zip(prompts, skip, strict=True)]
         parts = []
         start = 0
@@ -330,7 +329,12 @@ class _Pool:
         requests = [self._requests[index] for index in batch]
         rows = slice(len(self._rows), len(self._rows) + len(batch))
         try:
-            hidden, firsts, begin = self._read(batch, rows)
+            hidden, firsts, begin = self._engine.read(
+                [request.prompt for request in requests],
+                [request.slot for request in requests],
+                rows,
+                [self._known[index] for index in batch],
+            )
         except (RuntimeError, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
@@ -347,17 +351,6 @@ class _Pool:
             self._shares[index] = shares[place]
             self._rows.append(_Row(index, firsts[place], end, verb, self._grammar.verb_ids[verb], head))
         self._settle({row.index for row in self._rows if not (row.verb.has_target or row.verb.has_text)})
-
-    def _read(self, batch: Sequence[int], rows: slice) -> tuple[Tensor, list[int], int]:
-        known = [self._known[index] for index in batch]
-        requests = [self._requests[index] for index in batch]
-        for row, request, count in zip(range(rows.start, rows.stop), requests, known, strict=True):
-            if count:
-                states = self._engine.prefixes[request.slot, tuple(request.prompt[:count])]
-                self._engine.store.write(row, slice(max(known) - count, max(known)), states)
-        return self._engine.read(
-            [request.prompt for request in requests], [request.slot for request in requests], rows, known
-        )
 
     def _step(self) -> None:
         """Feed one token to every row in work, and go on from what follows it."""

@@ -180,7 +180,7 @@ class StackedLora(nn.Module):
 
     def _shared(self, x: Tensor, route: Route) -> Tensor:
         """What the base and the prior make of x."""
-        if self.prior is not None and self._merged is not None and route.prior is None:
+        if self._merged is not None and route.prior is None:
             return functional.linear(x, self._merged, self.linear.bias)
         y: Tensor = self.linear(x)
         if self.prior is None or route.prior is None:
@@ -219,7 +219,8 @@ class StackedLora(nn.Module):
 class AdaptedModel:
     """A base model whose top blocks can be routed through people's factors.
 
-    The base's own modules stay untouched and are put back by `close`; one base carries one AdaptedModel at a time.
+    Within a `with` block its layers stand in the base; its own modules stay untouched and are put back at the end.
+    One base carries one AdaptedModel at a time.
     """
 
     def __init__(self, base: BaseModel, shape: LoraShape, *others: LoraShape) -> None:
@@ -232,12 +233,6 @@ class AdaptedModel:
         for other in others:
             self._original |= adapted_modules(base, other)
         self.layers = {name: StackedLora(module, self.routing) for name, module in self._original.items()}
-        self.open()
-
-    def open(self) -> None:
-        """Put the wrapped layers in; the base must carry no other AdaptedModel."""
-        for name, layer in self.layers.items():
-            _replace(self.base.model, name, layer)
 
     def close(self) -> None:
         """Put the base's own layers back."""
@@ -245,7 +240,8 @@ class AdaptedModel:
             _replace(self.base.model, name, module)
 
     def __enter__(self) -> "AdaptedModel":
-        self.open()
+        for name, layer in self.layers.items():
+            _replace(self.base.model, name, layer)
         return self
 
     def __exit__(self, *_: object) -> None:

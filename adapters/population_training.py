@@ -22,7 +22,7 @@ from personas.persona import Persona
 from personas.population import Population
 from personas.randomness import keyed_generator
 
-# The prior and the shared start of an initialisation in one: what lies beneath such personal adapters.
+# How the prior's factors start, and personal ones by default.
 STANDARD = "standard"
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, the tokens trained so far and in all."""
@@ -261,10 +261,9 @@ class PopulationTraining:
         schedule = self.config.prior_schedule if is_prior else self.config.schedule
         report = progress or (lambda done, total: self._progress("population prior", done, total))
         shared = None if wanted.init == STANDARD else shared_start(self.base, self.config.shape, wanted.init)
-        with (
-            AdaptedModel(self.base, self.config.prior_shape) if is_prior else self.config.adapted(self.base) as adapted
-        ):
-            split = split_for(self.base, self.config.prior_shape) if is_prior else self.config.split(self.base)
+        shapes = [self.config.prior_shape] if is_prior else [self.config.shape, self.config.prior_shape]
+        with AdaptedModel(self.base, *shapes) as adapted:
+            split = split_for(self.base, *shapes)
             if prior is not None:
                 adapted.set_prior(self.bank.factors(prior.object), prior.scale)
             trainer = PopulationTrainer(

@@ -11,6 +11,7 @@ from adapters.likelihood import ExampleStore, Row, Scoring
 from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining, PromptConfig, TrainingConfig, make_prompt_kit, split_for
 from adapters.training import Learner, PopulationTrainer
+from benchmarks.engine import random_stack
 from benchmarks.results import Result
 from benchmarks.timing import medians
 from personas.population import Population
@@ -107,14 +108,10 @@ def _learners(base: BaseModel, population: Population) -> tuple[list[Learner], C
 
 
 def _install_random(adapted: AdaptedModel) -> None:
-    rank = CONFIG.shape.rank
     stack = {
-        name: (torch.randn(PEOPLE, rank, width) * width**-0.5, torch.zeros(PEOPLE, out, rank))
-        for name, (width, out) in adapted.sizes.items()
+        name: (a.float().requires_grad_(), b.float().requires_grad_())
+        for name, (a, b) in random_stack(adapted, PEOPLE).items()
     }
-    for pair in stack.values():
-        for factor in pair:
-            factor.requires_grad_()
     adapted.set_stack(stack, CONFIG.shape.scale)
 
 

@@ -55,10 +55,6 @@ def test_sixty_four_adapters_in_one_batch_equal_peft_one_by_one(base, kit, peopl
         if reused:
             engine.remember([(slot, prompts[slot][0][: skip[slot]]) for slot in slots])
         engine.store.reserve(PEOPLE, PROMPT + STEPS)
-        for slot in slots:
-            if reused:
-                beginning = engine.prefixes[slot, tuple(prompts[slot][0][: skip[slot]])]
-                engine.store.write(slot, slice(max(skip) - skip[slot], max(skip)), beginning)
         hidden, firsts, begin = engine.read([prompt for prompt, _ in prompts], slots, slice(0, PEOPLE), skip)
         ends = [begin + len(prompt) - count for (prompt, _), count in zip(prompts, skip, strict=True)]
         states = [hidden]
