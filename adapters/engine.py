@@ -14,6 +14,7 @@ from adapters.choice import VERBS
 from adapters.decoding import DecodingConfig, TextSampler
 from adapters.kv_store import KeyValueStore
 from adapters.lora import AdaptedModel, Route, route_of
+from adapters.memory import TokenBudget, out_of_memory
 from adapters.population_training import PromptKit
 from personas.acts import Verb
 from personas.errors import InputError, PolyphonyError
@@ -94,10 +95,12 @@ class Engine:
             prefix_bytes: Most memory of remembered beginnings.
         """
         self.base, self.kit, self.max_rows = base, kit, max_rows
-        self._adapted, self._token_budget, self._prefix_bytes = adapted, token_budget, prefix_bytes
+        self._adapted, self._prefix_bytes = adapted, prefix_bytes
+        self.budget = TokenBudget(token_budget)
         self.sampler = TextSampler(base.tokenizer, kit.builder.grammar, decoding or DecodingConfig())
         self.store = KeyValueStore()
         self.prefixes: dict[tuple[int | None, tuple[int, ...]], list[Tensor]] = {}
+        self._prefix_room, self._generation = prefix_bytes, 0 if adapted is None else adapted.generation
         limit = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
         self._context = int(limit) if limit else None
 
@@ -115,10 +118,19 @@ class Engine:
                 f"a prompt with its act takes {longest} tokens, {self.base.name} reads {self._context}; "
                 "show fewer feed items"
             )
+        self._drop_stale_beginnings()
         self.store.reserve(min(self.max_rows, len(requests)), longest)
         pool = _Pool(self, requests)
-        while pool.unfinished:
-            pool.advance()
+        try:
+            while pool.unfinished:
+                pool.advance()
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            raise PolyphonyError(
+                f"out of memory with {self.max_rows} agents writing at once; fewer agents, a smaller base model or "
+                "more memory would do"
+            ) from error
         return pool.choices()
 
     @torch.no_grad()
@@ -131,6 +143,7 @@ class Engine:
         Args:
             beginnings: Slot and tokens of each; `ActRequest.constant` says how much of a prompt one covers.
         """
+        self._drop_stale_beginnings()
         for start in range(0, len(beginnings), PREFIX_ROWS):
             part = [(slot, tuple(tokens)) for slot, tokens in beginnings[start : start + PREFIX_ROWS]]
             self.store.reserve(len(part), max(len(tokens) for _, tokens in part))
@@ -138,11 +151,18 @@ class Engine:
             for row, (slot, tokens) in enumerate(part):
                 states = self.store.read(row, slice(0, len(tokens)))
                 size = sum(state.nbytes for state in states)
-                if size > self._prefix_bytes:
+                if size > self._prefix_room:
                     return
                 if (slot, tokens) not in self.prefixes:
-                    self._prefix_bytes -= size
+                    self._prefix_room -= size
                     self.prefixes[slot, tokens] = states
+
+    def _drop_stale_beginnings(self) -> None:
+        """Forget beginnings that were computed with other factors than those installed now."""
+        if self._adapted is not None and self._adapted.generation != self._generation:
+            self._generation = self._adapted.generation
+            self.prefixes.clear()
+            self._prefix_room = self._prefix_bytes
 
     def read(
         self,
@@ -173,7 +193,7 @@ class Engine:
         parts = []
         start = 0
         while start < len(new):
-            stop = start + max(1, self._token_budget // len(new[start]))
+            stop = start + max(1, self.budget.tokens // len(new[start]))
             place = slice(rows.start + start, rows.start + min(stop, len(new)))
             parts.append(
                 self._read_part(new[start:stop], firsts[start:stop], begin, place, route_of(slots[start:stop]))
@@ -217,16 +237,6 @@ class Engine:
             )  # fmt: skip
         hidden: Tensor = out.last_hidden_state
         return hidden
-
-    def shrink(self) -> None:
-        """Halve what is read at once, after memory ran out.
-
-        Raises:
-            PolyphonyError: It was down to single prompts already.
-        """
-        if self._token_budget == 1:
-            raise PolyphonyError("out of memory with a single prompt in work; use a smaller base model or more memory")
-        self._token_budget = max(1, self._token_budget // 2)
 
 
 @dataclass
@@ -306,10 +316,6 @@ class _Pool:
             )
         return made
 
-    def _place_in_line(self, index: int) -> tuple[bool, int, int]:
-        """Requests with a remembered beginning first, long ones first."""
-        return (not self._known[index], self._known[index] - len(self._requests[index].prompt), index)
-
     def _remembered(self, request: ActRequest) -> int:
         """How many first tokens of a prompt the engine remembers."""
         beginning = tuple(request.prompt[: request.constant])
@@ -336,9 +342,9 @@ class _Pool:
                 [self._known[index] for index in batch],
             )
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not out_of_memory(error):
                 raise
-            self._engine.shrink()
+            self._engine.budget.shrink()
             self._waiting.extendleft(reversed(batch))
             return
         scorer = self._engine.kit.scorer
@@ -420,8 +426,3 @@ def draw_index(shares: np.ndarray, uniform: float) -> int:
     total = np.cumsum(shares, dtype=np.float64)
     index = int(np.searchsorted(total, uniform * total[-1], side="right"))
     return min(index, int(np.flatnonzero(shares)[-1]))
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Whether an error is the allocator's; on the CPU torch has no class of its own for it."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error)

@@ -1,44 +1,108 @@
-"""Does an adapter carry its person? Held-out posts under base, prior, own and other people's adapters."""
+"""Does an adapter carry its person? Held-out acts under base, prior, own and other people's adapters."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
+from adapters.attribution import attributed, write_posts
 from adapters.bank import Revision
+from adapters.choice import VERBS
+from adapters.engine import Engine
 from adapters.examples import Example
-from adapters.likelihood import ActNll, ExampleStore, Scoring
+from adapters.figures import Figure, figure_over_people
+from adapters.likelihood import ExampleStore, Scoring, act_nll, verb_log_shares
+from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining
 from adapters.stacking import install
 from personas.persona import Persona
 
 TOKEN_BUDGET = 1024
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is compared with what.
+
+    Attributes:
+        others: How many other people's adapters each held-out post is scored under.
+        candidates: How many people identification and attribution choose among.
+        known_posts: From how many held-out posts a person is identified.
+        written_posts: How many posts each candidate writes under each arm for the attribution; 0 leaves it out.
+        seed: Key of the draws of written posts.
+    """
+
+    others: int = 4
+    candidates: int = 32
+    known_posts: int = 5
+    written_posts: int = 4
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Held-out negative log-likelihood in nats per token, posts weighted equally.
+    """How well adapters carry their people; negative log-likelihoods in nats per token, posts weighted equally.
 
     Attributes:
         people: People with at least one held-out text.
         held_out_posts: Held-out acts with text.
         nll: Text NLL under ``base``, ``pooled`` (prior alone), ``own`` and ``other`` (mean of the others tried).
+        own_advantage: NLL under other people's adapters less that under the own one.
         own_beats_other: Share of (post, other adapter) pairs in which the person's own adapter is likelier.
-        identification_top1: Share of people whose own adapter has the lowest mean NLL among those tried.
-        chance: What guessing would reach.
-        act_nll: NLL of verb and target on the same people's held-out acts, by the same names.
-        per_person: Handle to the same four figures.
+        identification_top1: Share of people whose own adapter finds their first held-out posts likeliest among all
+            candidates'.
+        chance: What guessing would reach in identification and attribution.
+        act_nll: NLL of verb and target on all held-out acts, under ``base``, ``pooled`` and ``own``.
+        act_distance: Total variation between a person's held-out verbs and the mean distribution predicted before
+            them, by ``base``, ``pooled``, ``own``, and by the frequencies of their training acts (``history``).
+        attribution: Share of posts that a classifier of real posts gives to the right person: posts written by
+            ``base``, ``pooled``, ``own``, and the ``real`` held-out ones.
+        matrix: NLL of person i's first held-out posts under candidate j's adapter, for the first candidates.
+        candidates: Handles of those.
+        per_person: Handle to text NLL by name.
     """
 
     people: int
     held_out_posts: int
-    nll: dict[str, float]
-    own_beats_other: float | None
-    identification_top1: float | None
+    nll: dict[str, Figure]
+    own_advantage: Figure
+    own_beats_other: Figure
+    identification_top1: Figure
     chance: float | None
-    act_nll: dict[str, float]
-    per_person: dict[str, dict[str, float]]
+    act_nll: dict[str, Figure]
+    act_distance: dict[str, Figure]
+    attribution: dict[str, Figure]
+    matrix: list[list[float]] = field(repr=False)
+    candidates: list[str] = field(repr=False)
+    per_person: dict[str, dict[str, float]] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract of ``simulate bank evaluate --json``: plain values, with all intervals beside them."""
+        shown = {name: value for name, value in asdict(self).items() if name not in ("matrix", "candidates")}
+        del shown["per_person"]
+        plain: dict[str, Any] = {}
+        intervals: dict[str, Any] = {}
+        for name, value in shown.items():
+            if not isinstance(value, dict):
+                plain[name] = value
+            elif set(value) == {"value", "n", "interval"}:
+                plain[name], intervals[name] = value["value"], value["interval"]
+            else:
+                plain[name] = {key: figure["value"] for key, figure in value.items()}
+                intervals[name] = {key: figure["interval"] for key, figure in value.items()}
+        return {**plain, "intervals": intervals}
+
+
+@dataclass(frozen=True)
+class _Scores:
+    """Of each example: NLL of verb and target, NLL of the text, and the distribution of verbs [examples, verbs]."""
+
+    act: np.ndarray
+    text: np.ndarray
+    verbs: np.ndarray
 
 
 def evaluate(
@@ -46,86 +110,210 @@ def evaluate(
     personas: Sequence[Persona],
     revisions: Sequence[Revision],
     *,
-    others: int = 4,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    protocol: Protocol | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Evaluation:
-    """Score everybody's held-out acts under base, prior, own and `others` other people's adapters.
+    """Evaluate people's own adapters on their held-out acts.
 
-    The others of person i are persons i + 1, i + 2, … in the given order, wrapping round: a fixed derangement each.
+    The others of person i are persons i + 1, i + 2, … in the given order, wrapping round. Candidates are cut in the
+    given order, so that person i chooses among the block of neighbours that they belong to.
+
+    Args:
+        training: Whose prior and settings the adapters have.
+        personas: The people.
+        revisions: Their own adapters, in the same order.
+        protocol: What is compared.
+        progress: Told of the passes over the held-out acts.
     """
-    owners, examples = _held_out(training, personas)
-    others = min(others, len(personas) - 1)
-    passes: list[int | None] = [None, *range(others + 1)]
+    protocol = protocol or Protocol()
     with training.config.adapted(training.base) as adapted, torch.no_grad():
-        scoring = Scoring(adapted, training.config.split(training.base), training.kit.scorer)
-        store = ExampleStore(scoring.split, examples)
-        pooled = training.prior()
-        adapted.set_prior(training.bank.factors(pooled.object), pooled.scale)
-        table = {"pooled": _score(scoring, store, owners, 0, len(personas))}
-        install(adapted, training.bank, revisions)
-        for number, shift in enumerate(passes):
-            name = "base" if shift is None else f"shift{shift}"
-            table[name] = _score(scoring, store, owners, shift, len(personas))
-            progress(number + 1, len(passes))
-    return _summarise(personas, owners, examples, table, others)
+        return _Evaluating(training, personas, revisions, adapted, protocol, progress).run()
 
 
-def _held_out(training: PopulationTraining, personas: Sequence[Persona]) -> tuple[list[int], list[Example]]:
-    owners, examples = [], []
-    for number, persona in enumerate(personas):
-        made = training.examples.examples(persona, persona.held_out)
-        owners += [number] * len(made)
-        examples += made
-    return owners, examples
+class _Evaluating:
+    """One evaluation in work."""
+
+    def __init__(
+        self,
+        training: PopulationTraining,
+        personas: Sequence[Persona],
+        revisions: Sequence[Revision],
+        adapted: AdaptedModel,
+        protocol: Protocol,
+        progress: Progress,
+    ) -> None:
+        self._training, self._personas, self._revisions = training, personas, revisions
+        self._adapted, self._protocol, self._progress = adapted, protocol, progress
+        self._scoring = Scoring(adapted, training.config.split(training.base), training.kit.scorer)
+        self._others = min(protocol.others, len(personas) - 1)
+        self._candidates = min(protocol.candidates, len(personas))
+        self._passes = 3 + self._others + self._candidates
+        self._done = 0
+        made = [(number, example) for number, person in enumerate(personas) for example in self._held_out(person)]
+        self._owner = np.array([number for number, _ in made], dtype=int)
+        self._examples = [example for _, example in made]
+        self._written = np.array([example.text_start is not None for example in self._examples], dtype=bool)
+
+    def run(self) -> Evaluation:
+        people = range(len(self._personas))
+        store = ExampleStore(self._scoring.split, self._examples)
+        self._install_prior()
+        pooled_posts = self._posts_of(pooled=True)
+        scores = {"pooled": self._score(store, [0] * len(people), self._owner)}
+        install(self._adapted, self._training.bank, self._revisions)
+        scores["base"] = self._score(store, None, self._owner)
+        for shift in range(self._others + 1):
+            scores[f"shift{shift}"] = self._score(store, [(i + shift) % len(people) for i in people], self._owner)
+        matrix = self._matrix()
+        posts = {**pooled_posts, **self._posts_of(pooled=False)}
+        return self._summary(scores, matrix, self._attribution(posts))
+
+    def _held_out(self, person: Persona) -> list[Example]:
+        return self._training.examples.examples(person, person.held_out)
+
+    def _install_prior(self) -> None:
+        prior = self._training.prior()
+        self._adapted.set_prior(self._training.bank.factors(prior.object), prior.scale)
+
+    def _score(self, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray) -> _Scores:
+        """Score all examples, those of person i under slot ``slot_of[i]``; None is the bare base."""
+        count = len(store.examples)
+        found = _Scores(np.zeros(count), np.zeros(count), np.zeros((count, len(VERBS))))
+        for batch in store.batches(range(len(store.rows)), TOKEN_BUDGET):
+            members = store.members(batch)
+            slots = None if slot_of is None else [slot_of[owner[store.rows[row].members[0]]] for row in batch]
+            hidden, places = self._scoring.hidden(store, batch, slots), store.places(batch)
+            examples = [store.examples[member] for member in members]
+            nll = act_nll(hidden, examples, self._scoring.scorer, places)
+            shares = verb_log_shares(hidden, examples, places, self._scoring.scorer).exp()
+            found.act[members], found.text[members] = (nll.verb + nll.target).cpu(), nll.text.cpu()
+            found.verbs[members] = shares.cpu()
+        self._done += 1
+        self._progress(self._done, self._passes)
+        return found
+
+    def _block(self, person: int) -> int:
+        """The first of the candidates that a person is found among."""
+        size = self._candidates
+        return min(person // size * size, len(self._personas) - size)
+
+    def _matrix(self) -> np.ndarray:
+        """NLL of each person's first held-out posts under each of their candidates, shape [people, candidates].
+
+        The posts follow one shared prompt, as sittings do in training; without any, a person's row is NaN.
+        """
+        made: list[tuple[int, Example]] = []
+        for number, person in enumerate(self._personas):
+            texts = self._training.examples.known([act for act in person.held_out if act.text])
+            taken = texts[: self._protocol.known_posts]
+            made += [(number, e) for e in self._training.examples.sittings(person, taken, len(taken) or 1)]
+        owner = np.array([number for number, _ in made], dtype=int)
+        store = ExampleStore(self._scoring.split, [example for _, example in made])
+        matrix = np.full((len(self._personas), self._candidates), np.nan)
+        for candidate in range(self._candidates):
+            slots = [self._block(person) + candidate for person in range(len(self._personas))]
+            text = self._score(store, slots, owner).text
+            for person in np.unique(owner):
+                matrix[person, candidate] = text[owner == person].mean()
+        return matrix
+
+    def _posts_of(self, *, pooled: bool) -> dict[str, list[tuple[int, str]]]:
+        """Posts that the first candidates write after the prompts of their first held-out acts, by arm."""
+        most = self._protocol.written_posts
+        prompts = [
+            (person, example)
+            for person in range(self._candidates)
+            for example in self._held_out(self._personas[person])[:most]
+        ]
+        kit = self._training.kit
+        engine = Engine(self._training.base, self._adapted, kit)
+        arms: dict[str, list[int | None]] = (
+            {"pooled": [0] * len(prompts)}
+            if pooled
+            else {"base": [None] * len(prompts), "own": [person for person, _ in prompts]}
+        )
+        written = {
+            arm: write_posts(
+                engine, prompts, slots, most_tokens=kit.config.text_tokens // 2, seed=self._protocol.seed
+            )
+            for arm, slots in arms.items()
+        }  # fmt: skip
+        self._adapted.forget_rows()
+        return {
+            arm: [(person, text) for (person, _), text in zip(prompts, texts, strict=True)]
+            for arm, texts in written.items()
+        }
+
+    def _attribution(self, posts: dict[str, list[tuple[int, str]]]) -> dict[str, Figure]:
+        if self._protocol.written_posts == 0 or self._candidates < 2:
+            return {}
+        people = self._personas[: self._candidates]
+        real = [(number, act.text) for number, person in enumerate(people) for act in person.held_out if act.text]
+        posts = {**posts, "real": real}
+        right = attributed(people, posts)
+        return {
+            name: figure_over_people(*_sums_of(right[name], np.array([author for author, _ in texts]), len(people)))
+            for name, texts in posts.items()
+        }
+
+    def _summary(
+        self, scores: dict[str, _Scores], matrix: np.ndarray, attribution: dict[str, Figure]
+    ) -> Evaluation:  # fmt: skip
+        written, owner, count = self._written, self._owner[self._written], len(self._personas)
+        own = scores["shift0"].text[written]
+        others = np.array([scores[f"shift{shift}"].text[written] for shift in range(1, self._others + 1)])
+        text = {"base": scores["base"].text[written], "pooled": scores["pooled"].text[written], "own": own}
+        beats = advantage = Figure(None, 0, None)
+        if self._others:
+            text["other"] = others.mean(0)
+            beats = figure_over_people(*_sums_of((own < others).mean(0), owner, count))
+            advantage = figure_over_people(*_sums_of(text["other"] - own, owner, count))
+        sums = {name: _sums_of(values, owner, count) for name, values in text.items()}
+        identified = [
+            float(row.argmin() == person - self._block(person))
+            for person, row in enumerate(matrix)
+            if not np.isnan(row).any()
+        ]
+        acts = {"base": "base", "pooled": "pooled", "own": "shift0"}
+        return Evaluation(
+            people=len(np.unique(owner)),
+            held_out_posts=int(written.sum()),
+            nll={name: figure_over_people(*pair) for name, pair in sums.items()},
+            own_advantage=advantage,
+            own_beats_other=beats,
+            identification_top1=figure_over_people(identified) if self._candidates > 1 else Figure(None, 0, None),
+            chance=1 / self._candidates if self._candidates > 1 else None,
+            act_nll={
+                name: figure_over_people(*_sums_of(scores[key].act, self._owner, count)) for name, key in acts.items()
+            },
+            act_distance=self._act_distance({name: scores[key].verbs for name, key in acts.items()}),
+            attribution=attribution,
+            matrix=[[round(float(nll), 4) for nll in row] for row in matrix[: self._candidates]],
+            candidates=[person.handle for person in self._personas[: self._candidates]],
+            per_person={
+                self._personas[person].handle: {name: float(s[person] / n[person]) for name, (s, n) in sums.items()}
+                for person in np.unique(owner)
+            },
+        )
+
+    def _act_distance(self, predicted: dict[str, np.ndarray]) -> dict[str, Figure]:
+        """Total variation between what people then did and what was predicted, each person counting once."""
+        found: dict[str, list[float]] = {name: [] for name in (*predicted, "history")}
+        done = np.array([VERBS.index(example.verb) for example in self._examples], dtype=int)
+        for person in np.unique(self._owner):
+            theirs = self._owner == person
+            real = _frequencies(done[theirs])
+            for name, shares in predicted.items():
+                found[name].append(float(np.abs(shares[theirs].mean(0) - real).sum() / 2))
+            known = _frequencies(np.array([VERBS.index(act.verb) for act in self._personas[person].train]))
+            found["history"].append(float(np.abs(known - real).sum() / 2))
+        return {name: figure_over_people(distances) for name, distances in found.items()}
 
 
-def _score(
-    scoring: Scoring, store: ExampleStore, owners: Sequence[int], shift: int | None, people: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return (act NLL, text NLL), each of shape [examples]; `shift` None is the bare base."""
-    acts, texts = np.zeros(len(owners)), np.zeros(len(owners))
-    for batch in store.batches(range(len(store.rows)), TOKEN_BUDGET):
-        members = store.members(batch)
-        slots = None if shift is None else [(owners[store.rows[row].members[0]] + shift) % people for row in batch]
-        nll: ActNll = scoring.nll(store, batch, slots)
-        acts[members], texts[members] = (nll.verb + nll.target).cpu().numpy(), nll.text.cpu().numpy()
-    return acts, texts
+def _sums_of(values: np.ndarray, owner: np.ndarray, people: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sum and number of values of each person."""
+    return np.bincount(owner, values, minlength=people), np.bincount(owner, minlength=people)
 
 
-def _summarise(
-    personas: Sequence[Persona],
-    owners: Sequence[int],
-    examples: Sequence[Example],
-    table: dict[str, tuple[np.ndarray, np.ndarray]],
-    others: int,
-) -> Evaluation:
-    written = np.array([example.text_start is not None for example in examples])
-    owner = np.array(owners)
-    people = np.unique(owner[written])
-    text = {name: values[1] for name, values in table.items()}
-    shifts = [text[f"shift{number}"] for number in range(1, others + 1)]
-    if shifts:
-        text["other"] = np.mean(shifts, axis=0)
-    text["own"] = text["shift0"]
-    named = [name for name in ("base", "pooled", "own", "other") if name in text]
-    means = {
-        name: np.array([values[written & (owner == person)].mean() for person in people])
-        for name, values in text.items()
-    }
-    candidates = np.array([means[f"shift{number}"] for number in range(others + 1)])
-    return Evaluation(
-        people=len(people),
-        held_out_posts=int(written.sum()),
-        nll={name: float(text[name][written].mean()) for name in named},
-        own_beats_other=float(np.mean([(text["own"] < other)[written] for other in shifts])) if shifts else None,
-        identification_top1=float((candidates.argmin(0) == 0).mean()) if shifts else None,
-        chance=1 / (others + 1) if shifts else None,
-        act_nll={name: float(table[key][0].mean()) for name, key in _ACT_TABLES.items() if key in table},
-        per_person={
-            personas[person].handle: {name: float(means[name][place]) for name in named}
-            for place, person in enumerate(people)
-        },
-    )
-
-
-_ACT_TABLES = {"base": "base", "pooled": "pooled", "own": "shift0", "other": "shift1"}
+def _frequencies(verbs: np.ndarray) -> np.ndarray:
+    return np.bincount(verbs, minlength=len(VERBS)) / len(verbs)

@@ -67,11 +67,12 @@ class Head:
         """
         weight = self._weight if tokens is None else self._weight[tokens]
         bias = self._bias if tokens is None or self._bias is None else self._bias[tokens]
-        out = functional.linear(hidden.to(self._cast), weight, bias).float()
-        return out if self._cap is None else torch.tanh(out / self._cap) * self._cap
+        return self._capped(functional.linear(hidden.to(self._cast), weight, bias).float())
 
     def nll(self, hidden: Tensor, tokens: Tensor) -> Tensor:
-        """Negative log-likelihood in nats of each next token; where a gradient is asked for, in the base's precision.
+        """Negative log-likelihood in nats of each next token, its product in the base's own compute type.
+
+        Over many tokens the rounding of a half-precision product cancels out; drawing a token reads one alone.
 
         Args:
             hidden: Shape [n, hidden].
@@ -83,4 +84,11 @@ class Head:
         if self._cap is None and hidden.requires_grad:
             nll: Tensor = _TokenNll.apply(hidden, tokens, self._training_weight, self._training_bias)
             return nll
-        return functional.cross_entropy(self(hidden), tokens, reduction="none")
+        parts = zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True)
+        return torch.cat([functional.cross_entropy(self._logits(part), said, reduction="none") for part, said in parts])
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return self._capped(functional.linear(hidden, self._training_weight, self._training_bias).float())
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap

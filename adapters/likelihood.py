@@ -188,11 +188,14 @@ class Scoring:
             rows: Which rows.
             slots: Which slot's factors each row uses, with the prior if one is installed; None for the bare base.
         """
+        examples = [store.examples[index] for index in store.members(rows)]
+        return act_nll(self.hidden(store, rows, slots), examples, self.scorer, store.places(rows))
+
+    def hidden(self, store: ExampleStore, rows: Sequence[int], slots: Sequence[int] | None) -> Tensor:
+        """Final hidden states of one batch of rows, right-padded, shape [rows, length, hidden]."""
         states = store.states(rows)
         with self.adapted.routed(None if slots is None else Route(torch.tensor(slots, device=states.device))):
-            hidden = self.split.upper(states, store.layout(rows))
-        examples = [store.examples[index] for index in store.members(rows)]
-        return act_nll(hidden, examples, self.scorer, store.places(rows))
+            return self.split.upper(states, store.layout(rows))
 
 
 def act_nll(
@@ -220,14 +223,21 @@ def possible_verbs(items: int) -> list[bool]:
     return [items > 0 or not verb.has_target for verb in VERBS]
 
 
-def _verb_nll(
+def verb_log_shares(
     hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
 ) -> Tensor:  # fmt: skip
+    """Log-probabilities of all verbs before each example's act, shape [examples, verbs]; arguments as in `act_nll`."""
     rows = torch.tensor([place.row for place in places], device=hidden.device)
     last = torch.tensor([example.prompt_length - 1 for example in examples], device=hidden.device)
     allowed = torch.tensor([possible_verbs(example.items) for example in examples], device=hidden.device)
+    return scorer.verbs(hidden[rows, last], allowed)
+
+
+def _verb_nll(
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
+) -> Tensor:  # fmt: skip
     done = torch.tensor([VERBS.index(example.verb) for example in examples], device=hidden.device)
-    shares = scorer.verbs(hidden[rows, last], allowed)
+    shares = verb_log_shares(hidden, examples, places, scorer)
     return -shares.gather(1, done.unsqueeze(1)).squeeze(1)
 
 

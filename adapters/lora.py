@@ -228,6 +228,8 @@ class AdaptedModel:
         self.base = base
         self.shape = shape
         self.routing = Routing()
+        self.generation = 0
+        """Counts the changes of installed factors: what was computed under an earlier one is stale."""
         self._own = adapted_modules(base, shape)
         self._original = self._own.copy()
         for other in others:
@@ -265,6 +267,7 @@ class AdaptedModel:
             if prior is not None and name in prior:
                 a, b = prior[name]
                 layer.set_prior((a.to(device), (b * scale).to(device)))
+        self.generation += 1
         self.forget_rows()
 
     def set_stack(self, stack: Factors | None, scale: float) -> None:
@@ -277,6 +280,7 @@ class AdaptedModel:
         for name, layer in self.layers.items():
             layer.stack = None if stack is None else stack.get(name)
             layer.scale = scale
+        self.generation += 1
         self.forget_rows()
 
     def _check(self, factors: Factors | None) -> None:

@@ -24,6 +24,8 @@ from personas.randomness import keyed_generator
 
 # How the prior's factors start, and personal ones by default.
 STANDARD = "standard"
+# Acts of the validation part that share one prompt: no step is taken between them, so that many may.
+CHECKED_TOGETHER = 8
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, the tokens trained so far and in all."""
 
@@ -196,7 +198,7 @@ class PopulationTraining:
         return Learner(
             persona.handle,
             self.examples.sittings(persona, acts, size),
-            self.examples.sittings(persona, persona.validation, size),
+            self.examples.sittings(persona, persona.validation, CHECKED_TOGETHER),
         )
 
     def _prior_examples(self) -> list[Example]:

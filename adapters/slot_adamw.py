@@ -51,6 +51,11 @@ class SlotAdamW:
             param.sub_(_column(lr, param) * unbiased / denominator)
             param.grad = None
 
+    def clear(self) -> None:
+        """Drop all gradients."""
+        for param in self.params:
+            param.grad = None
+
     def _clip_factor(self, grads: list[Tensor]) -> Tensor:
         norms = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0).sqrt()
         return (self._max_norm / norms.clamp(min=1e-12)).clamp(max=1.0)

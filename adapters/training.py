@@ -11,6 +11,7 @@ from adapters.examples import Example
 from adapters.initialisation import population_start
 from adapters.likelihood import ExampleStore, Scoring
 from adapters.lora import Factors
+from adapters.memory import TokenBudget
 from adapters.slot_adamw import SlotAdamW
 from personas.randomness import keyed_generator
 
@@ -100,6 +101,7 @@ class PopulationTrainer:
         """
         self._scoring, self._learners, self._schedule = scoring, learners, schedule
         self._seed, self._progress = seed, progress
+        self._budget = TokenBudget(schedule.token_budget)
         self._stack = self._initial_factors(start, train_b)
         self._optimiser = SlotAdamW(
             [factor for pair in self._stack.values() for factor in pair if factor.requires_grad],
@@ -143,7 +145,8 @@ class PopulationTrainer:
 
     def _make_store(self) -> ExampleStore:
         parts = [part for learner in self._learners for part in (learner.train, learner.validation)]
-        store = ExampleStore(self._scoring.split, [example for part in parts for example in part])
+        examples = [example for part in parts for example in part]
+        store = self._budget.run(lambda tokens: ExampleStore(self._scoring.split, examples, token_budget=tokens))
         part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         rows_of_part: list[list[int]] = [[] for _ in parts]
         for index, row in enumerate(store.rows):
@@ -172,34 +175,46 @@ class PopulationTrainer:
 
         Returns each learner's summed loss.
         """
-        sums = np.zeros(len(taken))
-        device = self._scoring.split.base.device
+        sums = self._budget.run(lambda tokens: self._add_gradients(store, taken, tokens))
+        self._optimiser.step(
+            torch.tensor([float(len(part) > 0) for part in taken], device=self._scoring.split.base.device)
+        )
+        return sums
+
+    def _add_gradients(self, store: ExampleStore, taken: Sequence[Sequence[int]], tokens: int) -> np.ndarray:
+        self._optimiser.clear()  # what a try that ran out of memory left
+        sums, done = np.zeros(len(taken)), self._done
         share = {row: 1 / len(store.members(part)) for part in taken for row in part}
-        for batch in store.batches(list(share), self._schedule.token_budget):
+        for batch in store.batches(list(share), tokens):
             loss = self._loss(store, batch)
             weights = [share[row] for row in batch for _ in store.rows[row].members]
-            (loss * torch.tensor(weights, device=device)).sum().backward()
-            self._add(sums, store, batch, loss)
-        active = torch.tensor([float(len(part) > 0) for part in taken], device=device)
-        self._optimiser.step(active)
+            (loss * torch.tensor(weights, device=loss.device)).sum().backward()
+            done = self._add(sums, store, batch, loss, done)
+        self._done = done
         return sums
 
     def _validate(self, store: ExampleStore) -> np.ndarray:
-        sums = np.zeros(len(self._learners))
-        everything = [index for part in self._validation for index in part]
         self._scoring.adapted.forget_rows()  # the factors have moved since they were gathered
-        with torch.no_grad():
-            for batch in store.batches(everything, self._schedule.token_budget):
-                self._add(sums, store, batch, self._loss(store, batch))
+        sums = self._budget.run(lambda tokens: self._validation_sums(store, tokens))
         counts = [len(learner.validation) for learner in self._learners]
         return np.array([total / count if count else np.nan for total, count in zip(sums, counts, strict=True)])
 
-    def _add(self, sums: np.ndarray, store: ExampleStore, batch: Sequence[int], loss: Tensor) -> None:
-        """Add each example's loss to its learner's sum, and report the tokens."""
+    @torch.no_grad()
+    def _validation_sums(self, store: ExampleStore, tokens: int) -> np.ndarray:
+        sums, done = np.zeros(len(self._learners)), self._done
+        everything = [index for part in self._validation for index in part]
+        for batch in store.batches(everything, tokens):
+            done = self._add(sums, store, batch, self._loss(store, batch), done)
+        self._done = done
+        return sums
+
+    def _add(self, sums: np.ndarray, store: ExampleStore, batch: Sequence[int], loss: Tensor, done: int) -> int:
+        """Add each example's loss to its learner's sum; report and return the tokens done."""
         owners = [self._owner[row] for row in batch for _ in store.rows[row].members]
         np.add.at(sums, owners, loss.tolist())
-        self._done += sum(len(store.rows[row].tokens) for row in batch)
-        self._progress(self._done, self._total)
+        done += sum(len(store.rows[row].tokens) for row in batch)
+        self._progress(done, self._total)
+        return done
 
     def _loss(self, store: ExampleStore, batch: Sequence[int]) -> Tensor:
         slots = [self._owner[row] for row in batch]

@@ -259,11 +259,20 @@ def bank_evaluate(
             if persona.handle in result.per_person:
                 opened.set_evaluation(revision, {"nll": result.per_person[persona.handle]})
         opened.close()
-    report = {name: value for name, value in asdict(result).items() if name != "per_person"}
+    report = result.to_json()
     if as_json:
-        print(json.dumps(report))
-    else:
-        _print_pairs("held-out evaluation (nats per token)", {name: _flat(value) for name, value in report.items()})
+        print(json.dumps({**report, "matrix": result.matrix, "candidates": result.candidates}))
+        return
+    table = Table("figure", "of", "value", "95% interval over people", title="held-out evaluation (nats per token)")
+    for name, value in report.items():
+        if name == "intervals":
+            continue
+        parts = value if isinstance(value, dict) else {"": value}
+        for part, number in parts.items():
+            interval = report["intervals"].get(name)
+            interval = interval.get(part) if isinstance(interval, dict) else interval
+            table.add_row(name, part, _number(number), " … ".join(map(_number, interval or ())))
+    _stdout().print(table)
 
 
 @bank_app.command("export")

@@ -65,3 +65,19 @@ def town():
     from personas.population import load_population
 
     return load_population("town")
+
+
+@pytest.fixture(scope="session")
+def learners(kit, town):
+    """Three people with unequal numbers of short examples."""
+    from training_factory import three_learners
+
+    return three_learners(kit, town)
+
+
+@pytest.fixture(scope="session")
+def together(base, kit, learners):
+    """Those three, trained together."""
+    from training_factory import train
+
+    return train(base, kit, learners)

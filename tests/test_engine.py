@@ -1,5 +1,7 @@
 """The engine: exact distributions, the same for an agent alone and among others, text that is only text."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from adapters.lora import AdaptedModel, LoraShape
 from adapters.population_training import split_for
 from adapters.prompt import CONTENT_FREE, FeedItem
 from personas.acts import Verb
+from personas.errors import PolyphonyError
 from personas.randomness import keyed_generator
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
@@ -127,3 +130,31 @@ def test_batches_cut_by_rows_or_tokens_change_nothing(base, kit, adapted, engine
 def test_a_draw_never_picks_what_is_impossible():
     shares = np.array([0.0, 0.25, 0.75, 0.0])
     assert [draw_index(shares, uniform) for uniform in (0.0, 0.2499, 0.25, 0.999999999)] == [1, 1, 2, 2]
+
+
+def test_beginnings_computed_with_other_factors_are_forgotten(base, kit):
+    """What an engine remembers belongs to the factors of then; new ones must not meet old keys and values."""
+    with AdaptedModel(base, SHAPE) as adapted:
+        first, second = (stacked([random_factors(adapted, seed)]) for seed in (1, 2))
+        asked = [request(kit, 0, number) for number in range(2)]
+        constant = [replace(single, constant=12) for single in asked]
+        beginnings = [(0, single.prompt[:12]) for single in asked]
+        engine = Engine(base, adapted, kit)
+        adapted.set_stack(first, SHAPE.scale)
+        engine.remember(beginnings)
+        assert engine.prefixes
+        adapted.set_stack(second, SHAPE.scale)
+        after = engine.decide(constant)
+        assert not engine.prefixes
+        fresh = Engine(base, adapted, kit).decide(asked)
+    for one, other in zip(after, fresh, strict=True):
+        assert list(one.distribution.values()) == pytest.approx(list(other.distribution.values()), abs=1e-5)
+
+
+def test_running_out_of_memory_while_writing_is_one_clear_line(kit, engine, monkeypatch):
+    def full(*_args):
+        raise MemoryError
+
+    monkeypatch.setattr(engine, "append", full)
+    with pytest.raises(PolyphonyError, match="out of memory with .* agents writing at once"):
+        engine.decide([request(kit, 0, 0, {Verb.POST: []})])

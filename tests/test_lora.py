@@ -4,10 +4,11 @@ import pytest
 import torch
 from adapter_factory import random_factors, stacked
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GPTNeoXConfig, Qwen3Config
+from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen3Config
 
 from adapters.base_model import BaseModel
 from adapters.blocks import SplitModel, decoder_blocks
+from adapters.head import Head
 from adapters.lora import AdaptedModel, LoraShape, Route
 from adapters.peft_layout import export_directory, merge, read_factors
 
@@ -98,6 +99,10 @@ FAMILIES = {
     "gpt_neox": GPTNeoXConfig(
         vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4
     ),
+    "gemma2": Gemma2Config(
+        vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, final_logit_softcapping=5.0,
+    ),
 }  # fmt: skip
 
 
@@ -106,9 +111,10 @@ def test_other_families_split_and_adapt(name):
     tiny = family(FAMILIES[name])
     tokens = torch.randint(0, 300, (3, 10), generator=torch.Generator().manual_seed(2))
     split = SplitModel(tiny, 2)
-    assert split.first_upper == 2
+    assert split.first_upper in (0, 2) if name == "gemma2" else split.first_upper == 2
     with torch.no_grad():
         hidden = split.upper(split.trunk(tokens))
+        assert torch.allclose(Head(tiny)(hidden), logits(tiny, tokens), atol=1e-5)
         whole = tiny.model.base_model(input_ids=tokens).last_hidden_state
         assert torch.allclose(hidden, whole, atol=1e-6)
         assert len(decoder_blocks(tiny.model)[1]) == 4
@@ -119,3 +125,17 @@ def test_other_families_split_and_adapt(name):
     plain = logits(tiny, tokens)
     assert torch.allclose(changed[2], plain[2], atol=1e-5)
     assert (changed[:2] - plain[:2]).abs().amax(dim=(1, 2)).min() > 1e-3
+
+
+def test_a_family_that_scales_what_enters_its_blocks_is_not_split():
+    tiny = family(FAMILIES["qwen3"])
+    body = tiny.model.base_model
+    body.get_input_embeddings().register_forward_hook(lambda _module, _inputs, embedded: embedded * 8.0)
+
+    def scale(_module, args, kwargs):
+        if kwargs.get("inputs_embeds") is not None:
+            kwargs["inputs_embeds"] = kwargs["inputs_embeds"] * 8.0
+        return args, kwargs
+
+    body.register_forward_pre_hook(scale, with_kwargs=True)
+    assert SplitModel(tiny, 2).first_upper == 0

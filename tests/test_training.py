@@ -7,49 +7,16 @@ import pytest
 import torch
 from adapter_factory import random_factors, stacked
 from peft import LoraConfig, get_peft_model
+from training_factory import SCHEDULE, SHAPE, farthest, train
 
 from adapters.examples import ExampleBuilder
 from adapters.initialisation import INITS, SHIFTED, check_init, population_start, shared_start, start_of
 from adapters.likelihood import ExampleStore, Scoring, act_nll, rows_of
 from adapters.lora import AdaptedModel, LoraShape, Route
 from adapters.population_training import split_for
-from adapters.training import Learner, PopulationTrainer, Schedule
+from adapters.training import PopulationTrainer, Schedule
 from personas.errors import InputError
 from personas.randomness import keyed_generator
-
-SHAPE = LoraShape(rank=2, alpha=4, top_blocks=2)
-SCHEDULE = Schedule(lr=1e-3, epochs=2, warmup_steps=2)
-
-
-@pytest.fixture(scope="module")
-def learners(kit, town):
-    """Three people with unequal numbers of short examples, two of them with validation examples."""
-    builder = ExampleBuilder(town.acts, kit.builder, feed_items=1)
-    made = []
-    for persona, count in zip(town.personas[:3], (3, 4, 2), strict=True):
-        examples = builder.examples(persona, persona.train)[: count + 1]
-        made.append(Learner(persona.handle, examples[:count], examples[count:] if count != 2 else ()))
-    return made
-
-
-def train(base, kit, learners, schedule=SCHEDULE, seed=3):
-    with AdaptedModel(base, SHAPE) as adapted:
-        scoring = Scoring(adapted, split_for(base, SHAPE), kit.scorer)
-        return PopulationTrainer(scoring, learners, schedule, seed=seed).train()
-
-
-def farthest(one, other):
-    """Largest relative distance between two people's factors, layer by layer."""
-    return max(
-        float((one.factors[name][side] - other.factors[name][side]).norm() / other.factors[name][side].norm())
-        for name in one.factors
-        for side in (0, 1)
-    )
-
-
-@pytest.fixture(scope="module")
-def together(base, kit, learners):
-    return train(base, kit, learners)
 
 
 def test_trained_alone_is_trained_in_a_batch(base, kit, learners, together):

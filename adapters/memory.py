@@ -1,0 +1,47 @@
+"""What to do when memory runs out: less at once, and a clear line where even the least does not fit."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from personas.errors import PolyphonyError
+
+Answer = TypeVar("Answer")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error is the allocator's; on the CPU torch has no class of its own for it."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "not enough memory" in str(error)
+
+
+class TokenBudget:
+    """How many padded tokens go through the model at once; halved whenever memory runs out."""
+
+    def __init__(self, tokens: int) -> None:
+        """Begin with `tokens`."""
+        self.tokens = tokens
+
+    def run(self, call: Callable[[int], Answer]) -> Answer:
+        """Return what `call` returns, given the budget; after a failure it is called again with half of it.
+
+        Raises:
+            PolyphonyError: Memory does not even suffice for one sequence at a time.
+        """
+        while True:
+            try:
+                return call(self.tokens)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            self.shrink()
+
+    def shrink(self) -> None:
+        """Halve the budget.
+
+        Raises:
+            PolyphonyError: It was down to single sequences already.
+        """
+        if self.tokens == 1:
+            raise PolyphonyError("out of memory with a single sequence; use a smaller base model or more memory")
+        self.tokens = max(1, self.tokens // 2)

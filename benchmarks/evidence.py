@@ -1,0 +1,122 @@
+"""The proof that adapters carry people: ``make evidence`` trains, evaluates, and writes docs/adapters.md.
+
+Every cell is kept as soon as it is done, so that an interrupted study goes on where it stopped.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from adapters.bank import Bank
+from adapters.base_model import BaseModel, load_base_model
+from adapters.evaluation import evaluate
+from adapters.population_training import PopulationTraining, TrainingConfig, make_prompt_kit
+from benchmarks import results
+from benchmarks.evidence_report import write_report
+from personas.population import Population, load_population
+
+ROOT = Path(__file__).resolve().parent.parent
+RANKS = (1, 2, 4, 8, 16)
+INITS = ("standard", "olora-tail", "mica")
+POSTS = (4, 8, 16)
+PLAIN = TrainingConfig()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One setting: what differs from the defaults."""
+
+    rank: int = PLAIN.shape.rank
+    init: str = PLAIN.init
+    posts: int = PLAIN.max_examples
+    users: int = 64
+
+    def config(self) -> TrainingConfig:
+        """The defaults with this setting; alpha stays twice the rank."""
+        shape = replace(PLAIN.shape, rank=self.rank, alpha=2.0 * self.rank)
+        return replace(PLAIN, shape=shape, init=self.init, max_examples=self.posts)
+
+
+def cells(users: int, inits: tuple[str, ...]) -> Iterator[Cell]:
+    """All ranks under each init, then fewer posts at the defaults."""
+    for init in inits:
+        for rank in RANKS:
+            yield Cell(rank=rank, init=init, users=users)
+    for posts in POSTS:
+        yield Cell(posts=posts, users=users)
+
+
+def run_cell(cell: Cell, base: BaseModel, population: Population, bank: Bank) -> dict[str, Any]:
+    """Train what is missing and evaluate it."""
+    kit = make_prompt_kit(base, cell.config().prompt)
+    training = PopulationTraining(base, kit, population, bank, cell.config())
+    personas = population.choose(cell.users)
+    training.prior()
+    began = time.perf_counter()
+    revisions = training.personal(personas)
+    trained = time.perf_counter() - began
+    found = evaluate(training, personas, revisions)
+    kept = [r.losses["validation"][r.losses["epoch"] - 1] for r in revisions if r.losses["validation"]]
+    return {
+        "rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users, "dtype": base.dtype,
+        "validation_loss": sum(kept) / len(kept), "training_seconds": trained,
+        "evaluation_seconds": time.perf_counter() - began - trained,
+        **found.to_json(), "matrix": found.matrix,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Run the cells of one population, or write the report from what is there."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--population", default="town", help="'town', or a file of posts, reported as 'real'")
+    parser.add_argument("--users", type=int, default=64)
+    parser.add_argument("--inits", default=",".join(INITS))
+    parser.add_argument("--only-defaults", action="store_true", help="the default setting alone")
+    parser.add_argument("--bank", type=Path, default=Path("bank-evidence"))
+    parser.add_argument("--out", type=Path, default=ROOT / "data" / "studies" / "adapters")
+    parser.add_argument("--report", action="store_true", help="write docs/adapters.md from --out")
+    asked = parser.parse_args()
+    if asked.report:
+        write_report(asked.out, ROOT / "docs" / "adapters.md")
+        return
+    base, population = load_base_model(say=print), load_population(asked.population)
+    path = asked.out / ("town.json" if asked.population == "town" else "real.json")
+    study = _study(path, base, population)
+    bank = Bank(asked.bank, create=True)
+    inits = tuple(asked.inits.split(","))
+    wanted = [Cell(users=asked.users)] if asked.only_defaults else list(cells(asked.users, inits))
+    for number, cell in enumerate(wanted, 1):
+        key = {"rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users}
+        if any(all(row[name] == value for name, value in key.items()) for row in study["cells"]):
+            continue
+        study["cells"].append(run_cell(cell, base, population, bank))
+        path.write_text(json.dumps(study, indent=1) + "\n")
+        row = study["cells"][-1]
+        print(
+            f"{number}/{len(wanted)} {key}: {row['training_seconds']:.0f} + {row['evaluation_seconds']:.0f} s, "
+            f"nll {row['nll']}, beats {row['own_beats_other']}, top1 {row['identification_top1']}, "
+            f"attribution {row['attribution']}, acts {row['act_distance']}",
+            flush=True,
+        )
+
+
+def _study(path: Path, base: BaseModel, population: Population) -> dict[str, Any]:
+    """What was done before with the same data and model, or a new study."""
+    head = {
+        "machine": results.machine(), "versions": results.versions(), "base_hash": base.hash,
+        "population_digest": population.digest,
+    }  # fmt: skip
+    if path.exists():
+        old: dict[str, Any] = json.loads(path.read_text())
+        if all(old[name] == head[name] for name in ("base_hash", "population_digest")):
+            return old
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return {**head, "cells": []}
+
+
+if __name__ == "__main__":
+    main()

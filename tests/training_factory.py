@@ -1,0 +1,36 @@
+"""Three people's examples and a short training on them."""
+
+from adapters.examples import ExampleBuilder
+from adapters.likelihood import Scoring
+from adapters.lora import AdaptedModel, LoraShape
+from adapters.population_training import split_for
+from adapters.training import Learner, PopulationTrainer, Schedule
+
+SHAPE = LoraShape(rank=2, alpha=4, top_blocks=2)
+SCHEDULE = Schedule(lr=1e-3, epochs=2, warmup_steps=2)
+
+
+def three_learners(kit, town):
+    """Three people with unequal numbers of short examples, two of them with validation examples."""
+    builder = ExampleBuilder(town.acts, kit.builder, feed_items=1)
+    made = []
+    for persona, count in zip(town.personas[:3], (3, 4, 2), strict=True):
+        examples = builder.examples(persona, persona.train)[: count + 1]
+        made.append(Learner(persona.handle, examples[:count], examples[count:] if count != 2 else ()))
+    return made
+
+
+def train(base, kit, learners, schedule=SCHEDULE, seed=3):
+    """Train them together."""
+    with AdaptedModel(base, SHAPE) as adapted:
+        scoring = Scoring(adapted, split_for(base, SHAPE), kit.scorer)
+        return PopulationTrainer(scoring, learners, schedule, seed=seed).train()
+
+
+def farthest(one, other):
+    """Largest relative distance between two people's factors, layer by layer."""
+    return max(
+        float((one.factors[name][side] - other.factors[name][side]).norm() / other.factors[name][side].norm())
+        for name in one.factors
+        for side in (0, 1)
+    )
