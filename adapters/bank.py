@@ -30,7 +30,7 @@ from sqlalchemy.exc import DatabaseError
 from torch import Tensor
 
 from adapters.lora import Factors
-from adapters.peft_layout import read_factors, write_factors
+from adapters.peft_layout import parse_factors, write_factors
 from personas.errors import InputError
 
 CATALOG = "catalog.sqlite"
@@ -193,13 +193,13 @@ class Bank:
         """
         path = self.object_path(stored)
         try:
-            with path.open("rb") as handle:
-                found = hashlib.file_digest(handle, "sha256").hexdigest()
+            content = path.read_bytes()
         except OSError as error:
             raise InputError(f"{path}: the bank's object cannot be read: {error.strerror}; train again") from error
+        found = hashlib.sha256(content).hexdigest()
         if found != stored:
             raise InputError(f"{path}: the bank's object is damaged (checksum {found[:12]}); delete it and train again")
-        return read_factors(path)
+        return parse_factors(content, str(path))
 
     def prior_scale(self, revision: Revision) -> float:
         """Scale of what lies beneath a personal revision.

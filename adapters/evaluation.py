@@ -31,6 +31,7 @@ class Protocol:
         others: How many other people's adapters each held-out post is scored under.
         candidates: How many people identification and attribution choose among.
         known_posts: From how many held-out posts a person is identified.
+        identified: How many people, at most, are looked for among their candidates.
         written_posts: How many posts each candidate writes under each arm for the attribution; 0 leaves it out.
         seed: Key of the draws of written posts.
     """
@@ -38,6 +39,7 @@ class Protocol:
     others: int = 4
     candidates: int = 32
     known_posts: int = 5
+    identified: int = 128
     written_posts: int = 4
     seed: int = 0
 
@@ -115,8 +117,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate people's own adapters on their held-out acts.
 
-    The others of person i are persons i + 1, i + 2, … in the given order, wrapping round. Candidates are cut in the
-    given order, so that person i chooses among the block of neighbours that they belong to.
+    Held-out acts are laid out in sittings, as in training. The others of person i are persons i + 1, i + 2, … in the
+    given order, wrapping round. Candidates are cut in the given order, so that person i chooses among the block of
+    neighbours that they belong to.
 
     Args:
         training: Whose prior and settings the adapters have.
@@ -149,7 +152,12 @@ class _Evaluating:
         self._candidates = min(protocol.candidates, len(personas))
         self._passes = 3 + self._others + self._candidates
         self._done = 0
-        made = [(number, example) for number, person in enumerate(personas) for example in self._held_out(person)]
+        size = training.config.sitting
+        made = [
+            (number, example)
+            for number, person in enumerate(personas)
+            for example in training.examples.sittings(person, training.examples.known(person.held_out), size)
+        ]
         self._owner = np.array([number for number, _ in made], dtype=int)
         self._examples = [example for _, example in made]
         self._written = np.array([example.text_start is not None for example in self._examples], dtype=bool)
@@ -167,9 +175,6 @@ class _Evaluating:
         matrix = self._matrix()
         posts = {**pooled_posts, **self._posts_of(pooled=False)}
         return self._summary(scores, matrix, self._attribution(posts))
-
-    def _held_out(self, person: Persona) -> list[Example]:
-        return self._training.examples.examples(person, person.held_out)
 
     def _install_prior(self) -> None:
         prior = self._training.prior()
@@ -198,24 +203,28 @@ class _Evaluating:
         return min(person // size * size, len(self._personas) - size)
 
     def _matrix(self) -> np.ndarray:
-        """NLL of each person's first held-out posts under each of their candidates, shape [people, candidates].
+        """NLL of each person's first held-out posts under each of their candidates, shape [identified, candidates].
 
         The posts follow one shared prompt, as sittings do in training; without any, a person's row is NaN.
         """
+        people = self._personas[: max(self._protocol.identified, self._candidates)]
         made: list[tuple[int, Example]] = []
-        for number, person in enumerate(self._personas):
+        for number, person in enumerate(people):
             texts = self._training.examples.known([act for act in person.held_out if act.text])
             taken = texts[: self._protocol.known_posts]
             made += [(number, e) for e in self._training.examples.sittings(person, taken, len(taken) or 1)]
         owner = np.array([number for number, _ in made], dtype=int)
         store = ExampleStore(self._scoring.split, [example for _, example in made])
-        matrix = np.full((len(self._personas), self._candidates), np.nan)
+        matrix = np.full((len(people), self._candidates), np.nan)
         for candidate in range(self._candidates):
-            slots = [self._block(person) + candidate for person in range(len(self._personas))]
+            slots = [self._block(person) + candidate for person in range(len(people))]
             text = self._score(store, slots, owner).text
             for person in np.unique(owner):
                 matrix[person, candidate] = text[owner == person].mean()
         return matrix
+
+    def _prompts(self, person: Persona) -> list[Example]:
+        return self._training.examples.examples(person, person.held_out)
 
     def _posts_of(self, *, pooled: bool) -> dict[str, list[tuple[int, str]]]:
         """Posts that the first candidates write after the prompts of their first held-out acts, by arm."""
@@ -223,7 +232,7 @@ class _Evaluating:
         prompts = [
             (person, example)
             for person in range(self._candidates)
-            for example in self._held_out(self._personas[person])[:most]
+            for example in self._prompts(self._personas[person])[:most]
         ]
         kit = self._training.kit
         engine = Engine(self._training.base, self._adapted, kit)

@@ -109,6 +109,10 @@ class ExampleBuilder:
         feed, places = self._feed(act, [] if shown is None else [shown])
         return self._made(handle, description, act, feed, None if shown is None else places[shown.id])
 
+    def feed_before(self, act: Act) -> list[FeedItem]:
+        """Return a feed that holds nothing in particular, of what others said before an act."""
+        return [FeedItem(item.author, item.text) for item in self._feed(act, [])[0]]
+
     def _made(
         self, handle: str, description: str | None, act: Act, feed: Sequence[Act], position: int | None
     ) -> Example:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from adapters.lora import Factors
@@ -41,19 +41,31 @@ def read_factors(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
         InputError: The file is missing, damaged, or holds something else than LoRA factors.
     """
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: the adapter cannot be read: {error}") from error
+        return parse_factors(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(f"{path}: the adapter cannot be read: {error.strerror}") from error
+
+
+def parse_factors(content: bytes, where: str) -> dict[str, tuple[Tensor, Tensor]]:
+    """Read factors from the bytes of a safetensors file; `where` names it in errors.
+
+    Raises:
+        InputError: They are damaged, or hold something else than LoRA factors.
+    """
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise InputError(f"{where}: the adapter cannot be read: {error}") from error
     factors = {}
     for name, tensor in tensors.items():
         module, _, kind = name.removeprefix(_PREFIX).rpartition(".lora_")
         if kind == "A.weight":
             other = tensors.get(name.replace(".lora_A.", ".lora_B."))
             if other is None:
-                raise InputError(f"{path}: {name!r} has no matching lora_B")
+                raise InputError(f"{where}: {name!r} has no matching lora_B")
             factors[module] = (tensor, other)
         elif kind != "B.weight":
-            raise InputError(f"{path}: {name!r} is no LoRA factor")
+            raise InputError(f"{where}: {name!r} is no LoRA factor")
     return factors
 
 

@@ -9,6 +9,9 @@ from adapters.bank import Bank, Revision
 from adapters.lora import AdaptedModel, Factors
 from personas.errors import InputError
 
+# Adapters that are read before their factors are copied together: it bounds the memory beside the stack.
+READ_TOGETHER = 64
+
 
 def install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> None:
     """Install people's adapters, slot i being ``revisions[i]``, and the prior that they share.
@@ -18,11 +21,16 @@ def install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) ->
             layers, or its factors are damaged.
     """
     first = revisions[0]
-    if first.prior_object is None:
+    stack = stack_revisions(adapted, bank, revisions)
+    prior = None
+    if first.prior_object is not None:
+        prior = bank.factors(first.prior_object), bank.prior_scale(first)
+    # Nothing is put in before everything is there: an interrupted load leaves what stood before.
+    if prior is None:
         adapted.set_prior(None)
     else:
-        adapted.set_prior(bank.factors(first.prior_object), bank.prior_scale(first))
-    adapted.set_stack(stack_revisions(adapted, bank, revisions), 1.0)
+        adapted.set_prior(*prior)
+    adapted.set_stack(stack, 1.0)
 
 
 def stack_revisions(
@@ -39,21 +47,52 @@ def stack_revisions(
         module: (zero.new_zeros(people, rank, width_in), zero.new_zeros(people, width_out, rank))
         for module, (width_in, width_out) in adapted.sizes.items()
     }
-    for slot, revision in enumerate(revisions):
-        who = f"adapter {revision.adapter_id} of {revision.person!r}"
-        if revision.base_hash != adapted.base.hash:
-            raise InputError(f"{who} belongs to another base model (hash {revision.base_hash[:12]}); train again")
-        if revision.prior_object != revisions[0].prior_object:
-            raise InputError(f"{who} lies over another prior than the first adapter; train both with one setting")
-        factors = bank.factors(revision.object)
-        check_factors(who, factors, adapted.sizes, rank)
-        for module, (a, b) in factors.items():
-            stack[module][0][slot, : len(a)] = a
-            stack[module][1][slot, :, : len(a)] = b * revision.scale
+    for start in range(0, people, READ_TOGETHER):
+        some = revisions[start : start + READ_TOGETHER]
+        _fill(stack, start, [_checked(adapted, bank, revision, revisions[0], rank) for revision in some], some)
     return stack
 
 
-def check_factors(who: str, factors: Factors, sizes: Mapping[str, tuple[int, int]], rank: int) -> None:
+def _checked(adapted: AdaptedModel, bank: Bank, revision: Revision, first: Revision, rank: int) -> Factors:
+    who = _name(revision)
+    if revision.base_hash != adapted.base.hash:
+        raise InputError(f"{who} belongs to another base model (hash {revision.base_hash[:12]}); train again")
+    if revision.prior_object != first.prior_object:
+        raise InputError(f"{who} lies over another prior than the first adapter; train both with one setting")
+    factors = bank.factors(revision.object)
+    check_shapes(who, factors, adapted.sizes, rank)
+    return factors
+
+
+def _fill(
+    stack: Mapping[str, tuple[Tensor, Tensor]], start: int, people: Sequence[Factors], revisions: Sequence[Revision]
+) -> None:
+    """Copy some people's factors into their slots, layer by layer: one copy for all of them where ranks are equal."""
+    for module, (stacked_a, stacked_b) in stack.items():
+        having = [place for place, factors in enumerate(people) if module in factors]
+        for rank in sorted({len(people[place][module][0]) for place in having}):
+            places = [place for place in having if len(people[place][module][0]) == rank]
+            a = torch.stack([people[place][module][0] for place in places])
+            b = torch.stack([people[place][module][1] for place in places])
+            if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
+                raise _not_finite(module, a, b, [revisions[place] for place in places])
+            slots = torch.tensor([start + place for place in places], device=stacked_a.device)
+            scales = torch.tensor([revisions[place].scale for place in places]).view(-1, 1, 1)
+            stacked_a[slots, :rank] = a.to(stacked_a)
+            stacked_b[slots, :, :rank] = (b * scales).to(stacked_b)
+
+
+def _not_finite(module: str, a: Tensor, b: Tensor, revisions: Sequence[Revision]) -> InputError:
+    fine = torch.isfinite(a).flatten(1).all(1) & torch.isfinite(b).flatten(1).all(1)
+    bad = revisions[int(fine.int().argmin())]
+    return InputError(f"{_name(bad)}: factors of {module} hold numbers that are not finite; train again")
+
+
+def _name(revision: Revision) -> str:
+    return f"adapter {revision.adapter_id} of {revision.person!r}"
+
+
+def check_shapes(who: str, factors: Factors, sizes: Mapping[str, tuple[int, int]], rank: int) -> None:
     """Refuse factors that do not fit a model.
 
     Args:
@@ -63,7 +102,7 @@ def check_factors(who: str, factors: Factors, sizes: Mapping[str, tuple[int, int
         rank: The largest rank allowed.
 
     Raises:
-        InputError: A layer is unknown, a shape does not fit, or a number is not finite.
+        InputError: A layer is unknown, or a shape does not fit.
     """
     for module, (a, b) in factors.items():
         if module not in sizes:
@@ -76,5 +115,3 @@ def check_factors(who: str, factors: Factors, sizes: Mapping[str, tuple[int, int
                 f"{who}: factors of {module} have shapes {tuple(a.shape)} and {tuple(b.shape)}, "
                 f"which do not fit rank {rank} on a layer of {width_in} × {width_out}"
             )
-        if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-            raise InputError(f"{who}: factors of {module} hold numbers that are not finite; train again")

@@ -9,7 +9,6 @@ from adapters.engine import ActRequest, Engine
 from adapters.examples import ExampleBuilder
 from adapters.lora import AdaptedModel, LoraShape
 from adapters.population_training import PromptConfig, make_prompt_kit
-from adapters.prompt import FeedItem
 from benchmarks.engine import random_stack
 from benchmarks.results import Result
 from personas.acts import Verb
@@ -26,10 +25,8 @@ def activation_results(base: BaseModel, population: Population) -> list[Result]:
     writing = {verb: list(range(1, FEED + 1)) if verb.has_target else [] for verb in Verb if verb.has_text}
     requests = []
     for slot, persona in enumerate(population.choose(AGENTS)):
-        feed, _ = examples._feed(persona.train[-1], [])
-        prompt = kit.builder.prompt(
-            persona.handle, persona.description, [FeedItem(act.author, act.text) for act in feed]
-        )
+        feed = examples.feed_before(persona.train[-1])
+        prompt = kit.builder.prompt(persona.handle, persona.description, feed)
         cap = int(np.median([len(kit.builder.plain(" " + act.text)) for act in persona.train if act.text] or [24]))
         requests.append(ActRequest(slot, prompt, writing, cap, keyed_generator(0, "bench", slot).random(2 + cap)))
     shape = LoraShape()

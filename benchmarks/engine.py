@@ -13,11 +13,13 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from adapters.bank import PERSONAL as PERSONAL_KIND
+from adapters.bank import Bank, Revision, adapter_id
 from adapters.base_model import BaseModel
 from adapters.engine import Engine
-from adapters.lora import AdaptedModel, LoraShape, route_of
-from adapters.peft_layout import read_factors, write_factors
+from adapters.lora import AdaptedModel, Factors, LoraShape, route_of
 from adapters.population_training import PromptConfig, PromptKit, make_prompt_kit
+from adapters.stacking import stack_revisions
 from benchmarks.results import Result
 from benchmarks.timing import medians
 
@@ -216,27 +218,25 @@ def _reuse(base: BaseModel, kit: PromptKit) -> Result:
 
 
 def _loading(base: BaseModel, people: int = 512) -> Result:
-    """From files to stacked tensors in the base's compute type."""
+    """From a bank's objects to stacked tensors in the base's compute type, checksums and shapes checked."""
     with AdaptedModel(base, PERSONAL) as adapted, tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder) / f"{number}.safetensors" for number in range(people)]
-        for path in paths:
-            write_factors(
-                path,
-                {
-                    name: (torch.randn(PERSONAL.rank, width), torch.randn(out, PERSONAL.rank))
-                    for name, (width, out) in adapted.sizes.items()
-                },
-            )
+        bank = Bank(Path(folder) / "bank", create=True)
+        revisions = [bank.add(_revision(base, number), _random_factors(adapted)) for number in range(people)]
+        spent = medians({"load": lambda: stack_revisions(adapted, bank, revisions)}, repeats=REPEATS)
+        bank.close()
+    return Result(f"loading {people} adapters from disk into slots", spent["load"], "s", "≤ 2", REPEATS)
 
-        def load() -> None:
-            stack = random_stack(adapted, 1)
-            filled = {
-                name: (a.new_zeros(people, *a.shape[1:]), b.new_zeros(people, *b.shape[1:]))
-                for name, (a, b) in stack.items()
-            }
-            for slot, path in enumerate(paths):
-                for name, (a, b) in read_factors(path).items():
-                    filled[name][0][slot], filled[name][1][slot] = a, b
 
-        seconds = medians({"load": load}, repeats=REPEATS)["load"]
-    return Result(f"loading {people} adapters from disk into slots", seconds, "s", "≤ 2", REPEATS)
+def _random_factors(adapted: AdaptedModel) -> Factors:
+    rank = adapted.shape.rank
+    return {
+        name: (torch.randn(rank, width), torch.randn(out, rank)) for name, (width, out) in adapted.sizes.items()
+    }  # fmt: skip
+
+
+def _revision(base: BaseModel, number: int) -> Revision:
+    return Revision(
+        adapter_id=adapter_id(base.hash, "bench", PERSONAL_KIND, str(number)), kind=PERSONAL_KIND, person=str(number),
+        population="bench", base_hash=base.hash, config={"shape": {"rank": PERSONAL.rank}}, init="standard", seed=0,
+        data_digest="", training_digest=str(number), losses={}, scale=PERSONAL.scale,
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from adapters.examples import ExampleBuilder
 from adapters.grammar import LABEL_SETS
 from adapters.head import Head
 from adapters.population_training import PromptConfig, make_prompt_kit
-from adapters.prompt import FeedItem
+from adapters.prompt import PromptBuilder
 from benchmarks.results import Result
 from personas.acts import Verb
 from personas.population import Population
@@ -48,13 +48,11 @@ def _spread(means: dict[tuple[str, str], np.ndarray], kind: str) -> float:
     return max(float(np.abs(one - other).sum() / 2) for one in found for other in found)
 
 
-def _requests(builder, feed_items: int, population: Population) -> list[ActRequest]:  # type: ignore[no-untyped-def]
+def _requests(builder: PromptBuilder, feed_items: int, population: Population) -> list[ActRequest]:
     examples = ExampleBuilder(population.acts, builder, feed_items=feed_items)
     targets = {verb: list(range(1, feed_items + 1)) if verb.has_target else [] for verb in Verb}
     requests = []
     for persona in population.personas[:PEOPLE]:
-        feed, _ = examples._feed(persona.train[-1], [])
-        items = [FeedItem(act.author, act.text) for act in feed]
-        prompt = builder.prompt(persona.handle, persona.description, items)
+        prompt = builder.prompt(persona.handle, persona.description, examples.feed_before(persona.train[-1]))
         requests.append(ActRequest(None, prompt, targets, 1, np.full(8, 0.5)))
     return requests

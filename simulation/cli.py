@@ -4,9 +4,9 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import click
 import typer
@@ -15,9 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from personas.errors import InputError, PolyphonyError
-
-if TYPE_CHECKING:
-    from adapters.population_training import TrainingConfig
+from simulation.training_options import Plan, takes_training_options
 
 app = typer.Typer(
     help="Agent-based social simulation in which every agent owns its own trained weights.",
@@ -34,19 +32,13 @@ BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.")
 BaseOption = Annotated[Path | None, typer.Option(help="A local Hugging Face causal LM instead of the embedded one.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeOption = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
-GrammarOption = Annotated[str, typer.Option(help="Labels of the verbs: words, letters or shuffled-letters.")]
-RankOption = Annotated[int, typer.Option(help="Rank of the personal adapters.")]
-ExamplesOption = Annotated[int, typer.Option(help="Most training acts of a person, the latest.")]
-InitOption = Annotated[str, typer.Option(help="Start of the factors: standard, pissa, olora, olora-tail or mica.")]
-BlocksOption = Annotated[int, typer.Option(help="Adapt this many of the last decoder blocks.")]
-TargetsOption = Annotated[str, typer.Option(help="Linear layers to adapt, as q_proj,v_proj; empty for all.")]
-EpochsOption = Annotated[int, typer.Option(help="Most passes over a person's acts; the best one is kept.")]
-RateOption = Annotated[float, typer.Option(help="Learning rate of the personal adapters.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
 @app.command()
+@takes_training_options
 def run(
+    *,
     agents: AgentsOption = 32,
     steps: Annotated[int, typer.Option(help="Timesteps to simulate.")] = 6,
     seed: Annotated[int, typer.Option(help="Key of every random draw.")] = 0,
@@ -64,23 +56,15 @@ def run(
     base_model: BaseOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
-    grammar: GrammarOption = "words",
-    rank: RankOption = 4,
-    examples: ExamplesOption = 24,
-    init: InitOption = "standard",
-    top_blocks: BlocksOption = 10,
-    targets: TargetsOption = "",
-    epochs: EpochsOption = 2,
-    learning_rate: RateOption = 4e-3,
+    plan: Plan,
 ) -> None:
     """Train missing adapters, simulate one arm, print the measurements."""
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
-    plan = _training(grammar, rank, examples, init, top_blocks, targets, epochs, learning_rate)
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
-        minutes=minutes_per_step, activation=activation, history=history, training=plan,
+        minutes=minutes_per_step, activation=activation, history=history, training=plan(),
     )  # fmt: skip
     name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"
     target = out or Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
@@ -97,32 +81,26 @@ def run(
 
 
 @app.command()
+@takes_training_options
 def train(
+    *,
     population: PopulationOption = "town",
     bank: BankOption = Path("bank"),
     users: Annotated[int, typer.Option(help="How many people get an adapter.")] = 32,
     base_model: BaseOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
-    grammar: GrammarOption = "words",
-    rank: RankOption = 4,
-    examples: ExamplesOption = 24,
-    init: InitOption = "standard",
-    top_blocks: BlocksOption = 10,
-    targets: TargetsOption = "",
-    epochs: EpochsOption = 2,
-    learning_rate: RateOption = 4e-3,
+    plan: Plan,
 ) -> None:
     """Train the population prior and personal adapters; what the bank holds is not trained again."""
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
-    plan = _training(grammar, rank, examples, init, top_blocks, targets, epochs, learning_rate)
     settings = RunSettings(
         population=population,
         agents=users,
         timesteps=1,
-        training=plan,
+        training=plan(),
     )
     with Reporter() as reporter:
         runner = Runner(
@@ -218,21 +196,16 @@ def bank_list(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> N
 
 
 @bank_app.command("evaluate")
+@takes_training_options
 def bank_evaluate(
+    *,
     population: PopulationOption = "town",
     bank: BankOption = Path("bank"),
     users: Annotated[int, typer.Option(help="How many people.")] = 32,
     base_model: BaseOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
-    grammar: GrammarOption = "words",
-    rank: RankOption = 4,
-    examples: ExamplesOption = 24,
-    init: InitOption = "standard",
-    top_blocks: BlocksOption = 10,
-    targets: TargetsOption = "",
-    epochs: EpochsOption = 2,
-    learning_rate: RateOption = 4e-3,
+    plan: Plan,
     as_json: JsonOption = False,
 ) -> None:
     """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
@@ -240,12 +213,11 @@ def bank_evaluate(
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
-    plan = _training(grammar, rank, examples, init, top_blocks, targets, epochs, learning_rate)
     settings = RunSettings(
         population=population,
         agents=users,
         timesteps=1,
-        training=plan,
+        training=plan(),
     )
     with Reporter() as reporter:
         runner = Runner(
@@ -343,37 +315,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(INTERRUPTED, 3)
     if isinstance(code, int) and code:
         sys.exit(code)
-
-
-def _training(
-    grammar: str,
-    rank: int,
-    examples: int,
-    init: str,
-    top_blocks: int,
-    targets: str,
-    epochs: int,
-    learning_rate: float,
-) -> "TrainingConfig":
-    from adapters.lora import LoraShape
-    from adapters.population_training import PromptConfig, TrainingConfig
-
-    counts = {"rank": rank, "examples": examples, "top-blocks": top_blocks, "epochs": epochs}
-    for option, count in counts.items():
-        if count < 1:
-            raise InputError(f"--{option} {count} must be at least 1")
-    if not 0 < learning_rate < 1:
-        raise InputError(f"--learning-rate {learning_rate} must be above 0 and below 1")
-    names = tuple(name.strip() for name in targets.split(",") if name.strip())
-    plain = TrainingConfig()
-    return replace(
-        plain,
-        prompt=PromptConfig(grammar=grammar),
-        shape=LoraShape(rank=rank, alpha=2.0 * rank, top_blocks=top_blocks, targets=names),
-        init=init,
-        schedule=replace(plain.schedule, epochs=epochs, lr=learning_rate),
-        max_examples=examples,
-    )
 
 
 def _fail(line: str, code: int) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from adapters.bank import PERSONAL, Bank, Revision, adapter_id, digest_of
-from adapters.stacking import stack_revisions
+from adapters.stacking import install, stack_revisions
 from personas.errors import InputError
 
 
@@ -142,6 +142,29 @@ def test_adapters_that_do_not_fit_are_refused_by_name(bank, what):
     made = bank.add(*broken(what))
     with pytest.raises(InputError, match=f"adapter {made.adapter_id} of 'ada'.*{what}"):
         stack_revisions(Fits, bank, [made])
+
+
+def test_a_load_that_breaks_off_leaves_what_was_installed(bank):
+    class Installed(Fits):
+        """Remembers what is put in."""
+
+        def __init__(self):
+            self.prior, self.stack = "old prior", "old stack"
+
+        def set_prior(self, *prior):
+            self.prior = prior
+
+        def set_stack(self, stack, _scale):
+            self.stack = stack
+
+    there = [bank.add(revision(str(seed), f"t{seed}"), factors(seed)) for seed in (1, 2)]
+    bank.object_path(there[1].object).write_bytes(b"cut off")
+    adapted = Installed()
+    with pytest.raises(InputError, match="damaged"):
+        install(adapted, bank, there)
+    assert (adapted.prior, adapted.stack) == ("old prior", "old stack")
+    install(adapted, bank, there[:1])
+    assert adapted.stack["model.layers.0.q"][0].shape == (1, 2, 8) and adapted.prior == (None,)
 
 
 def test_digests_follow_content_not_key_order():

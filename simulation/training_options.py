@@ -1,0 +1,81 @@
+"""The options that say how adapters are trained, the same for every command that may train."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from personas.errors import InputError
+
+if TYPE_CHECKING:
+    from adapters.population_training import TrainingConfig
+
+Plan = Callable[[], "TrainingConfig"]
+"""Makes the training configuration that the options ask for; it loads torch, which a command's help does without."""
+
+
+def takes_training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `training_config`; it gets what they ask for as its argument `plan`."""
+    options = inspect.signature(training_config).parameters
+    own = [
+        parameter for parameter in inspect.signature(command, eval_str=True).parameters.values()
+        if parameter.name != "plan"
+    ]  # fmt: skip
+
+    @wraps(command)
+    def with_options(**given: object) -> None:
+        chosen = {name: given.pop(name) for name in options}
+        command(**given, plan=lambda: training_config(**chosen))  # type: ignore[arg-type]
+
+    parameters = [*own, *options.values()]
+    del with_options.__wrapped__
+    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_options
+
+
+def training_config(
+    *,
+    grammar: Annotated[
+        str | None, typer.Option(help="Labels of the verbs: words, letters or shuffled-letters.")
+    ] = None,
+    rank: Annotated[int | None, typer.Option(help="Rank of the personal adapters; alpha is twice it.")] = None,
+    examples: Annotated[int | None, typer.Option(help="Most training acts of a person, the latest.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start of the factors: standard, pissa, olora, olora-tail or mica.")
+    ] = None,
+    top_blocks: Annotated[int | None, typer.Option(help="Adapt this many of the last decoder blocks.")] = None,
+    targets: Annotated[str, typer.Option(help="Linear layers to adapt, as q_proj,v_proj; empty for all.")] = "",
+    epochs: Annotated[int | None, typer.Option(help="Most passes over a person's acts; the best one is kept.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate of the personal adapters.")] = None,
+) -> "TrainingConfig":
+    """Return the default configuration with what was asked for instead.
+
+    Raises:
+        InputError: A value is out of range.
+    """
+    from adapters.population_training import PromptConfig, TrainingConfig
+
+    for option, count in {"rank": rank, "examples": examples, "top-blocks": top_blocks, "epochs": epochs}.items():
+        if count is not None and count < 1:
+            raise InputError(f"--{option} {count} must be at least 1")
+    if learning_rate is not None and not 0 < learning_rate < 1:
+        raise InputError(f"--learning-rate {learning_rate} must be above 0 and below 1")
+    plain = TrainingConfig()
+    rank = rank or plain.shape.rank
+    return replace(
+        plain,
+        prompt=PromptConfig(grammar=grammar or plain.prompt.grammar),
+        shape=replace(
+            plain.shape, rank=rank, alpha=2.0 * rank, top_blocks=top_blocks or plain.shape.top_blocks,
+            targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
+        ),
+        init=init or plain.init,
+        schedule=replace(
+            plain.schedule, epochs=epochs or plain.schedule.epochs, lr=learning_rate or plain.schedule.lr
+        ),
+        max_examples=examples or plain.max_examples,
+    )  # fmt: skip

@@ -1,0 +1,132 @@
+"""The evaluation that says whether adapters carry their people: known answers, then the real model."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from adapters.attribution import attributed
+from adapters.bank import Bank
+from adapters.evaluation import Protocol, evaluate
+from adapters.figures import figure_over_people
+from adapters.lora import LoraShape
+from adapters.population_training import PopulationTraining, TrainingConfig
+from adapters.training import Schedule
+from personas.acts import Verb
+
+PEOPLE = 4
+
+
+def test_a_figure_weighs_items_and_draws_people():
+    figure = figure_over_people([3.0, 0.0, 9.9], [3, 1, 0])
+    assert figure.value == 0.75 and figure.n == 2, "the third has no item and is left out"
+    assert figure.interval == (0.0, 1.0), "either person may be drawn twice"
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(100):
+        low, high = figure_over_people(random.normal(1.0, 1.0, 60)).interval
+        covered += low <= 1.0 <= high
+    assert 88 <= covered <= 100
+
+
+def test_figures_of_nobody_and_of_one():
+    assert figure_over_people([]).value is None
+    alone = figure_over_people([2.0])
+    assert (alone.value, alone.n, alone.interval) == (2.0, 1, None)
+
+
+@dataclass
+class Words:
+    """An act that is only words."""
+
+    text: str
+
+
+@dataclass
+class Author:
+    """A person who is only words."""
+
+    train: list
+
+
+def test_posts_are_attributed_by_manner():
+    manners = ["the cat sat on the mat", "QUARTERLY REVENUE UP 12%", "lol omg sooo funny xd"]
+    people = [Author([Words(f"{manner} {number}") for number in range(5)]) for manner in manners]
+    right = attributed(people, {"same": list(enumerate(manners)), "swapped": [(0, manners[1])], "none": []})
+    assert right["same"].all() and not right["swapped"].any() and len(right["none"]) == 0
+
+
+@pytest.fixture(scope="module")
+def trained(base, kit, town, tmp_path_factory):
+    """Four people with small adapters, and the training that made them."""
+    config = replace(
+        TrainingConfig(),
+        prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=32,
+        shape=LoraShape(rank=2, alpha=4, top_blocks=4), max_examples=8,
+        schedule=Schedule(lr=8e-3, epochs=2, act_weight=0.2),
+    )  # fmt: skip
+    bank = Bank(tmp_path_factory.mktemp("evaluation") / "bank", create=True)
+    training = PopulationTraining(base, kit, town, bank, config)
+    people = town.choose(PEOPLE)
+    yield training, people, training.personal(people)
+    bank.close()
+
+
+@pytest.fixture(scope="module")
+def found(trained):
+    """Their evaluation."""
+    return evaluate(*trained, protocol=Protocol(others=2, candidates=PEOPLE, known_posts=2, written_posts=1))
+
+
+def test_every_held_out_text_is_scored(trained, found):
+    training, people, _ = trained
+    known = [act for person in people for act in training.examples.known(person.held_out)]
+    assert found.held_out_posts == sum(bool(act.text) for act in known)
+    assert set(found.per_person) == {person.handle for person in people}
+    assert found.people == PEOPLE and found.chance == 1 / PEOPLE
+
+
+def test_own_adapters_carry_their_people(found):
+    nll = {name: figure.value for name, figure in found.nll.items()}
+    assert nll["own"] < nll["pooled"] < nll["base"]
+    assert nll["own"] < nll["other"]
+    assert found.own_advantage.value == pytest.approx(nll["other"] - nll["own"])
+    assert found.own_beats_other.value > 0.6
+
+
+def test_identification_reads_the_matrix(found):
+    matrix = np.array(found.matrix)
+    assert matrix.shape == (PEOPLE, PEOPLE)
+    share = float((matrix.argmin(1) == np.arange(PEOPLE)).mean())
+    assert found.identification_top1.value == share > 1 / PEOPLE
+
+
+def test_with_others_adapters_for_own_nothing_is_carried(trained):
+    """Exchange neighbours' adapters: the advantage turns against them, so that the figures cannot be an artefact."""
+    training, people, revisions = trained
+    swapped = [revisions[1], revisions[0], revisions[3], revisions[2]]
+    found = evaluate(training, people, swapped, protocol=Protocol(1, PEOPLE, 2, written_posts=0))
+    assert found.identification_top1.value < 0.5
+    assert found.attribution == {}
+
+
+def test_act_distances_are_total_variations(trained, found):
+    training, people, _ = trained
+    assert set(found.act_distance) == {"base", "pooled", "own", "history"}
+    assert all(0 <= figure.value <= 1 for figure in found.act_distance.values())
+    by_hand = []
+    for person in people:
+        shares = [np.array([sum(act.verb is verb for act in part) / len(part) for verb in Verb])
+                  for part in (person.train, training.examples.known(person.held_out))]  # fmt: skip
+        by_hand.append(np.abs(shares[0] - shares[1]).sum() / 2)
+    assert found.act_distance["history"].value == pytest.approx(np.mean(by_hand))
+
+
+def test_the_json_holds_values_and_intervals(found):
+    shown = found.to_json()
+    assert shown["nll"]["own"] == found.nll["own"].value
+    assert tuple(shown["intervals"]["nll"]["own"]) == found.nll["own"].interval
+    assert shown["chance"] == 0.25 and "matrix" not in shown
