@@ -1,6 +1,5 @@
 """Drawing text tokens: temperature, nucleus, repetition control, nothing but printable words."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from adapters.grammar import Grammar
+from personas.printable import printable
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,3 @@ class TextSampler:
         seen = torch.tensor(sorted(set(tokens)), device=scores.device)
         penalty = self._config.repetition_penalty
         scores[seen] = torch.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
-
-
-def printable(text: str) -> str:
-    """Collapse whitespace and drop control, format-override, surrogate and unassigned characters."""
-    kept = (char for char in text if char.isspace() or char == "\u200d" or unicodedata.category(char)[0] != "C")
-    return " ".join("".join(kept).replace("\ufffd", "").split())

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, MetaData, Table, select
 
 from metrics.database import open_run
 
-_UNCOUNTED_TABLES = frozenset({"timing"})
+_UNCOUNTED_TABLES = frozenset({"timing", "migration"})
 # How a run ended and what it ran on say nothing about what happened in it: an interrupted and resumed run
 # must equal the uninterrupted one.
 _UNCOUNTED_COLUMNS = {"run": frozenset({"status", "versions"})}

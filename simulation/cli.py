@@ -32,6 +32,7 @@ BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.")
 BaseOption = Annotated[Path | None, typer.Option(help="A local Hugging Face causal LM instead of the embedded one.")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 DtypeOption = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
+RunArgument = Annotated[str, typer.Argument(help="A run file, or the URL of a run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
@@ -45,13 +46,34 @@ def run(
     arm: Annotated[str, typer.Option(help="lora, base, pooled, shuffled, lora-noprompt or base-noprompt.")] = "lora",
     population: PopulationOption = "town",
     bank: BankOption = Path("bank"),
-    out: Annotated[Path | None, typer.Option(help="Run file; default runs/POPULATION-ARM-AGENTS-SEED.db.")] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(help="Run file, or postgresql+psycopg://… ; default runs/POPULATION-ARM-AGENTS-SEED.db."),
+    ] = None,
     policy: Annotated[
         str, typer.Option(help="engine; camel: camel-ai agents; null: acts from history, no model.")
     ] = "engine",
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = False,
     minutes_per_step: Annotated[int, typer.Option(help="Simulated minutes of a timestep.")] = 120,
     activation: Annotated[float, typer.Option(help="Mean expected acts of an agent in a timestep.")] = 0.5,
+    actions: Annotated[
+        str, typer.Option(help="What agents may do: all, twitter, reddit, or a list as post,reply,like.")
+    ] = "all",
+    recommender: Annotated[
+        str,
+        typer.Option(
+            help="attention, chronological, collaborative, followee-popular, random, reddit-hot, similarity or twhin."
+        ),
+    ] = "attention",
+    followee_share: Annotated[float, typer.Option(help="Part of a feed kept for followees, from 0 to 1.")] = 0.5,
+    who_to_follow: Annotated[
+        str,
+        typer.Option(
+            help="Suggest people in a feed's last place: none, random, popularity, common-neighbours, adamic-adar or "
+            "similar-content."
+        ),
+    ] = "none",
+    repeats: Annotated[bool, typer.Option(help="Show posts again that an agent has seen.")] = False,
     history: Annotated[bool, typer.Option(help="Keep people's own acts in the run file.")] = True,
     base_model: BaseOption = None,
     device: DeviceOption = "auto",
@@ -60,14 +82,17 @@ def run(
 ) -> None:
     """Train missing adapters, simulate one arm, print the measurements."""
     from simulation.console import Reporter
+    from simulation.feed import FeedSettings
     from simulation.runner import Runner, RunSettings
+    from simulation.store import name_of, run_target
 
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
-        minutes=minutes_per_step, activation=activation, history=history, training=plan(),
+        minutes=minutes_per_step, activation=activation, history=history, training=plan(), actions=actions,
+        feed=FeedSettings(recommender, followee_share, who_to_follow, repeats),
     )  # fmt: skip
     name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"
-    target = out or Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
+    target = run_target(out) if out else Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
     with Reporter() as reporter:
         runner = Runner(
             settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
@@ -77,7 +102,7 @@ def run(
         runner.run(settings, target, resume=resume)
         reporter.say("took: " + ", ".join(f"{stage} {spent:.0f} s" for stage, spent in runner.stages.items()))
     print_measurements(target, False)
-    _stderr().print(f"run file: {target}", markup=False)
+    _stderr().print(f"run file: {name_of(target)}", markup=False)
 
 
 @app.command()
@@ -129,13 +154,15 @@ def personas(
 
 
 @app.command()
-def metrics(run_file: Annotated[Path, typer.Argument(help="A run file.")], as_json: JsonOption = False) -> None:
+def metrics(
+    run_file: Annotated[str, typer.Argument(help="A run file, or the URL of a run.")], as_json: JsonOption = False
+) -> None:
     """Measure one run."""
     print_measurements(run_file, as_json)
 
 
 @app.command()
-def digest(run_file: Annotated[Path, typer.Argument(help="A run file.")]) -> None:
+def digest(run_file: RunArgument) -> None:
     """Print the fingerprint of a run: the same seed on the same machine gives the same."""
     from metrics.digest import run_digest
 
@@ -270,7 +297,7 @@ def bank_export(
     print(out)
 
 
-def print_measurements(path: Path, as_json: bool) -> None:
+def print_measurements(path: Path | str, as_json: bool) -> None:
     """Measure a run and print it, as a table or as one JSON object."""
     from metrics.measure import measure_run
 
@@ -296,6 +323,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 done, 2 the input is wrong, 3 interrupted but resumable, 1 our fault.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(arguments, standalone_mode=False)
     except click.ClickException as error:

@@ -1,14 +1,20 @@
-"""What an agent is shown: posts of followees, filled up with what is popular."""
+"""What agents are shown: a recommender's scores, less what may not be shown, followees first."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from personas.randomness import keyed_generator
-from simulation.platform import Platform, Post
+import numpy as np
 
-# A tenfold attention outweighs this many timesteps of age.
-STEPS_PER_DECADE = 6
+from personas.errors import InputError
+from personas.randomness import keyed_generator
+from simulation.platform import REPORT_THRESHOLD, Moment, Platform
+from simulation.recommenders import POOL, make_recommender, suggest_people, suggester_names
+from simulation.text_vectors import TextVectors
+
+# Agents that are scored together; it bounds the memory.
+AGENTS_AT_ONCE = 256
+NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,42 +27,163 @@ class Exposure:
     score: float
 
 
-def hotness(post: Post, timestep: int) -> float:
-    """Attention on a logarithmic scale against age, in the manner of Reddit's hot ranking.
+@dataclass(frozen=True)
+class FeedSettings:
+    """How feeds are made.
 
-    log10(1 + likes + comments + shares) − age / 6, the age in timesteps; every seed post counts as one timestep old.
+    Attributes:
+        recommender: Name of the recommender, see `simulation.recommenders`.
+        followee_share: Part of a feed that is kept for followees, rounded up; each part fills gaps of the other.
+        who_to_follow: How people are suggested by their latest post in the last place of a feed; ``none`` for not at
+            all.
+        repeats: Whether a post may be shown to an agent again.
     """
-    attention = math.log10(1 + post.likes + post.comments + post.shares)
-    return attention - (timestep - post.timestep) / STEPS_PER_DECADE
+
+    recommender: str = "attention"
+    followee_share: float = 0.5
+    who_to_follow: str = NONE
+    repeats: bool = False
+
+    def __post_init__(self) -> None:
+        make_recommender(self.recommender, 0, TextVectors([]))
+        if not 0 <= self.followee_share <= 1:
+            raise InputError(f"--followee-share {self.followee_share} must be from 0 to 1")
+        if self.who_to_follow not in (NONE, *suggester_names()):
+            raise InputError(
+                f"--who-to-follow {self.who_to_follow!r} is not one of {', '.join((NONE, *suggester_names()))}"
+            )
 
 
-def make_feed(platform: Platform, agent: int, *, timestep: int, items: int, seed: int) -> list[Exposure]:
-    """Choose what an agent sees.
+class FeedMaker:
+    """Makes everybody's feed of a moment at once."""
 
-    Half of the feed (rounded up) are unseen posts of followees, or originals that followees reposted; the rest are
-    unseen posts of other people; each half fills gaps of the other. Equal scores are broken by a keyed draw.
+    def __init__(self, settings: FeedSettings, texts: Sequence[str], *, items: int, seed: int) -> None:
+        """Prepare a run's feeds.
+
+        Args:
+            settings: How they are made.
+            texts: Texts that recommenders by content learn their space from: seed posts and descriptions.
+            items: Items of a feed.
+            seed: The run's seed.
+        """
+        self._settings, self._items, self._seed = settings, items, seed
+        self._vectors = TextVectors(texts)
+        self._recommender = make_recommender(settings.recommender, seed, self._vectors)
+
+    def feeds(self, platform: Platform, agents: Sequence[int], now: Moment) -> dict[int, list[Exposure]]:
+        """Return what each agent sees.
+
+        That is never a post of its own, of people it muted, a hidden one, nor (unless the settings allow it) one it saw
+        before. Equal scores are broken by a draw of each agent's own.
+        """
+        rows = platform.posts.rows
+        hidden = rows["repost"] | (rows["reports"] >= REPORT_THRESHOLD)
+        if platform.suspended:
+            hidden |= np.isin(rows["user"], list(platform.suspended))
+        pool = self._recommender.pool(rows, np.flatnonzero(~hidden), POOL)
+        found: dict[int, list[Exposure]] = {}
+        for start in range(0, len(agents), AGENTS_AT_ONCE):
+            some = agents[start : start + AGENTS_AT_ONCE]
+            found.update(zip(some, self._of_some(platform, some, pool, now), strict=True))
+        if self._settings.who_to_follow != NONE:
+            self._suggest(platform, found, hidden, now)
+        return found
+
+    def _of_some(
+        self, platform: Platform, agents: Sequence[int], pool: np.ndarray, now: Moment
+    ) -> Iterator[list[Exposure]]:
+        if not len(pool):
+            yield from ([] for _ in agents)
+            return
+        numbers = np.asarray(agents, dtype=int)
+        scores = self._recommender.scores(platform, numbers, pool, now)
+        barred, near = self._relations(platform, agents, pool)
+        ranks = _ranked(scores, len(agents))
+        for row, agent in enumerate(agents):
+            random = keyed_generator(self._seed, "feed", agent, now.timestep).random(len(pool), dtype=np.float32)
+            order = ranks[row] + random
+            order[barred[row]] = -np.inf
+            chosen = self._chosen(order, near[row])
+            own = scores[row if len(scores) > 1 else 0]
+            yield [
+                Exposure(int(pool[place]) + 1, position, "followee" if near[row, place] else "recommended",
+                         float(own[place]))
+                for position, place in enumerate(chosen, 1)
+            ]  # fmt: skip
+
+    def _relations(
+        self, platform: Platform, agents: Sequence[int], pool: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """Which posts of the pool each agent may not see, and which come from followees (reposts by them count)."""
+        authors = platform.posts.rows["user"][pool]
+        place_of = np.full(len(platform.posts) + 1, -1)
+        place_of[pool + 1] = np.arange(len(pool))
+        shared = [
+            (place_of[post], who) for post, people in platform.reposters.items() if place_of[post] >= 0
+            for who in people
+        ]  # fmt: skip
+        places, sharers = np.array(shared, dtype=int).reshape(-1, 2).T
+        barred = authors == np.asarray(agents)[:, None]
+        near = np.zeros_like(barred)
+        followed, muted = np.zeros((2, len(platform.names)), dtype=bool)
+        for row, agent in enumerate(agents):
+            followees = list(platform.following[agent])
+            followed[followees] = True
+            near[row] = followed[authors]
+            near[row, places[followed[sharers]]] = True
+            followed[followees] = False
+            if platform.muted[agent]:
+                muted[:] = False
+                muted[list(platform.muted[agent])] = True
+                barred[row] |= muted[authors]
+            if not self._settings.repeats and platform.seen[agent]:
+                seen = place_of[platform.seen[agent]]
+                barred[row, seen[seen >= 0]] = True
+        return barred, near
+
+    def _chosen(self, order: np.ndarray, near: np.ndarray) -> np.ndarray:
+        """Places in the pool of what is shown, the best first."""
+        best_near = _top(np.where(near, order, -np.inf), self._items)
+        best_far = _top(np.where(near, -np.inf, order), self._items)
+        wanted = math.ceil(round(self._items * self._settings.followee_share, 9))
+        from_near = max(min(len(best_near), wanted), min(len(best_near), self._items - len(best_far)))
+        chosen = np.concatenate([best_near[:from_near], best_far[: self._items - from_near]])
+        shown: np.ndarray = chosen[np.argsort(-order[chosen], kind="stable")]
+        return shown
+
+    def _suggest(
+        self, platform: Platform, feeds: dict[int, list[Exposure]], hidden: np.ndarray, now: Moment
+    ) -> None:  # fmt: skip
+        """Put the latest post of somebody suggested in the last place."""
+        latest = {int(user): row + 1 for row, user in enumerate(platform.posts.rows["user"]) if not hidden[row]}
+        people = suggest_people(
+            self._settings.who_to_follow, platform, list(feeds), self._vectors, seed=self._seed, now=now, count=5
+        )
+        for agent, feed in feeds.items():
+            shown = {exposure.post_id for exposure in feed[:-1]} | set(platform.seen[agent])
+            fitting = [(latest[who], score) for who, score in people[agent] if latest.get(who, 0) not in {0, *shown}]
+            if fitting:
+                feed[self._items - 1 :] = [
+                    Exposure(fitting[0][0], min(len(feed), self._items - 1) + 1, "who_to_follow", fitting[0][1])
+                ]
+
+
+def _ranked(scores: np.ndarray, agents: int) -> np.ndarray:
+    """Scores on a scale where a draw from 0 to 1 breaks ties and nothing else, shape [agents, pool].
+
+    Scores that all agents share become whole numbers. Those of each agent's own are hardly ever equal: their scale is
+    stretched so far that the draw moves nothing that differs by more than a billionth of the span.
     """
-    unseen = [
-        post for post in platform.posts.values()
-        if post.user_id != agent and post.post_id not in platform.seen[agent]
-    ]  # fmt: skip
-    ties = keyed_generator(seed, "feed", agent, timestep).random(len(unseen))
-    scored = [(hotness(post, timestep), tie, post) for post, tie in zip(unseen, ties, strict=True)]
-    scored.sort(key=lambda entry: (-entry[0], entry[1]))
-    following = platform.following[agent]
-    near: list[tuple[int, float]] = []
-    far: list[tuple[int, float]] = []
-    for score, _, post in scored:
-        from_followee = post.user_id in following or not following.isdisjoint(post.reposters)
-        (near if from_followee else far).append((post.post_id, score))
-    from_near = max(min(len(near), (items + 1) // 2), min(len(near), items - len(far)))
-    chosen = [
-        *(("followee", *entry) for entry in near[:from_near]),
-        *(("recommended", *entry) for entry in far[: items - from_near]),
-    ]
-    return list(_numbered(sorted(chosen, key=lambda entry: (-entry[2], entry[1]))))
+    if len(scores) == 1:
+        return np.broadcast_to(np.unique(scores, return_inverse=True)[1].reshape(1, -1), (agents, scores.shape[1]))
+    span = float(np.ptp(scores)) or 1.0
+    stretched: np.ndarray = scores.astype(np.float64) * (1e9 / span)
+    return stretched
 
 
-def _numbered(chosen: Iterable[tuple[str, int, float]]) -> Iterable[Exposure]:
-    for position, (source, post_id, score) in enumerate(chosen, 1):
-        yield Exposure(post_id, position, source, score)
+def _top(values: np.ndarray, count: int) -> np.ndarray:
+    """Places of the highest values above minus infinity, the best first."""
+    places = np.argpartition(-values, count)[:count] if len(values) > count else np.arange(len(values))
+    places = places[values[places] > -np.inf]
+    best: np.ndarray = places[np.argsort(-values[places], kind="stable")]
+    return best

@@ -1,17 +1,21 @@
 """The event loop: observe → decide → act → record, one transaction a timestep."""
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from adapters.bank import Revision
 from adapters.prompt import FeedItem
-from personas.persona import Persona
-from simulation import schema
-from simulation.clock import Clock, iso
-from simulation.feed import Exposure, make_feed
-from simulation.platform import Platform, Rows
+from personas.acts import Verb
+from simulation.choices import action_of, possible_targets
+from simulation.clock import Clock
+from simulation.feed import Exposure, FeedMaker
+from simulation.platform import Moment, Outcome, Platform
 from simulation.policy import Decision, Observation, Policy
+from simulation.rows import Rows
 from simulation.store import RunStore
 
 Progress = Callable[[int, int, int], None]
@@ -27,16 +31,24 @@ class Simulation:
         platform: Platform,
         clock: Clock,
         policy: Policy,
-        personas: Sequence[Persona],
+        feeds: FeedMaker,
         revisions: Sequence[Revision | None],
         *,
-        feed_items: int,
-        seed: int,
+        offered: Sequence[Verb] = tuple(Verb),
     ) -> None:
-        """Bind the parts; `revisions` names the weights each agent acts with, None where it has none."""
+        """Bind the parts.
+
+        Args:
+            store: Where everything is recorded.
+            platform: What is acted on.
+            clock: Who is active when.
+            policy: What decides.
+            feeds: What agents are shown.
+            revisions: The weights each agent acts with, None where it has none.
+            offered: Verbs that the policy may choose.
+        """
         self._store, self._platform, self._clock, self._policy = store, platform, clock, policy
-        self._personas, self._revisions = personas, revisions
-        self._feed_items, self._seed = feed_items, seed
+        self._feeds, self._revisions, self._offered = feeds, revisions, offered
         self._activations = store.activations()
 
     def run(self, timesteps: int, progress: Progress = lambda done, total, activations: None) -> None:
@@ -48,22 +60,19 @@ class Simulation:
     def step(self, timestep: int) -> None:
         """Simulate one timestep: all active agents see the same moment, then act in the order of their ids."""
         began = time.perf_counter()
-        feeds = {agent: self._feed(agent, timestep) for agent in self._clock.active(timestep)}
+        when = Moment(timestep, self._clock.at(timestep))
+        feeds = self._feeds.feeds(self._platform, self._clock.active(timestep), when)
         observations = [self._observe(agent, timestep, feed) for agent, feed in feeds.items()]
         decisions = self._policy.decide(observations) if observations else []
         rows: Rows = {"activation": [], "exposure": self._exposures(feeds, timestep)}
         for observation, decision in zip(observations, decisions, strict=True):
-            rows["activation"].append(self._act(observation, decision, feeds[observation.agent]))
+            rows["activation"].append(self._act(observation, decision, feeds[observation.agent], when))
         self._record(timestep, rows, time.perf_counter() - began)
 
-    def _feed(self, agent: int, timestep: int) -> list[Exposure]:
-        return make_feed(self._platform, agent, timestep=timestep, items=self._feed_items, seed=self._seed)
-
     def _observe(self, agent: int, timestep: int, feed: Sequence[Exposure]) -> Observation:
-        posts = [self._platform.posts[exposure.post_id] for exposure in feed]
-        items = [FeedItem(self._personas[post.user_id].handle, post.text) for post in posts]
-        targets = self._platform.possible_targets(agent, [post.post_id for post in posts])
-        return Observation(agent, timestep, items, targets)
+        posts, shown = self._platform.posts, [exposure.post_id for exposure in feed]
+        items = [FeedItem(self._platform.names[int(posts[post]["user"])], posts.text(post)) for post in shown]
+        return Observation(agent, timestep, items, possible_targets(self._platform, agent, shown, self._offered))
 
     def _exposures(self, feeds: dict[int, list[Exposure]], timestep: int) -> list[dict[str, Any]]:
         rows = []
@@ -78,7 +87,9 @@ class Simulation:
                 )  # fmt: skip
         return rows
 
-    def _act(self, observation: Observation, decision: Decision, feed: Sequence[Exposure]) -> dict[str, Any]:
+    def _act(
+        self, observation: Observation, decision: Decision, feed: Sequence[Exposure], when: Moment
+    ) -> dict[str, Any]:
         """Carry a decision out; return the activation's row."""
         agent, verb = observation.agent, decision.verb
         row: dict[str, Any] = {
@@ -98,9 +109,7 @@ class Simulation:
         self._activations += 1
         if verb is None:
             return row
-        post_id = feed[decision.position - 1].post_id if decision.position else None
-        at = iso(self._clock.at(observation.timestep))
-        outcome = self._platform.perform(agent, verb, post_id, decision.text, timestep=observation.timestep, at=at)
+        outcome = self._carry_out(agent, verb, decision, feed, when)
         return row | {
             "outcome": "refused" if outcome.refused else "ok",
             "reason": outcome.refused,
@@ -110,6 +119,15 @@ class Simulation:
             "comment_id": outcome.comment_id,
         }
 
+    def _carry_out(self, agent: int, verb: Verb, decision: Decision, feed: Sequence[Exposure], when: Moment) -> Outcome:
+        post_id = feed[decision.position - 1].post_id if decision.position else None
+        author = None if post_id is None else int(self._platform.posts[post_id]["user"])
+        try:
+            action = action_of(verb, post_id, author, decision.text)
+        except ValidationError as error:
+            return Outcome(refused=error.errors()[0]["msg"], target_post_id=post_id)
+        return self._platform.act(agent, action, when)
+
     def _weights_of(self, agent: int) -> dict[str, Any]:
         revision = self._revisions[agent]
         return {
@@ -118,14 +136,12 @@ class Simulation:
         }
 
     def _record(self, timestep: int, rows: Rows, seconds: float) -> None:
-        acts, posts, users = self._platform.take_rows()
-        rows = {**acts, **rows}
-        rows["checkpoint"] = [{"timestep": timestep, "activations": len(rows["activation"])}]
+        changes = self._platform.take_changes()
+        last = {"last_numbers": json.dumps(self._platform.last_numbers)}
+        rows["checkpoint"] = [{"timestep": timestep, "activations": len(rows["activation"]), **last}]
         rows["timing"] = [{"timestep": timestep, "stage": "timestep", "seconds": seconds}]
         with self._store.transaction() as connection:
-            self._store.insert(connection, rows)
-            self._store.update(connection, schema.post, posts)
-            self._store.update(connection, schema.user, users)
+            self._store.write(connection, changes, rows)
 
 
 def _rounded(decision: Decision) -> dict[str, float] | None:

@@ -1,226 +1,545 @@
 """The simulated platform: what is there, what may be done to it, and what was done."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-from personas.acts import Verb
+import numpy as np
 
-Rows = dict[str, list[dict[str, Any]]]
-"""Rows to insert, by table name."""
+from simulation import actions
+from simulation.actions import Action
+from simulation.clock import iso
+from simulation.post_table import NONE, PostTable
+from simulation.rows import Changes, RowBuffer, Rows
 
-OASIS_ACTION = {
-    Verb.POST: "create_post",
-    Verb.REPLY: "create_comment",
-    Verb.QUOTE: "quote_post",
-    Verb.REPOST: "repost",
-    Verb.LIKE: "like_post",
-    Verb.FOLLOW: "follow",
-    Verb.NOTHING: "do_nothing",
-}
+# Reports from which on a post is kept out of feeds (OASIS: 2).
+REPORT_THRESHOLD = 2
+FOUND_AT_MOST = 10
+TREND_SPAN = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When something happens: the timestep (-1 before the first) and the simulated time."""
+
+    timestep: int
+    at: datetime
 
 
 @dataclass(slots=True)
-class Post:
-    """One post that a feed can show: an original or a quote. Reposts are kept by their original."""
+class Comment:
+    """One comment."""
 
     post_id: int
     user_id: int
-    text: str
-    timestep: int
-    is_seed: bool
     likes: int = 0
-    comments: int = 0
-    shares: int = 0
-    reposters: set[int] = field(default_factory=set)
+    dislikes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of an act: the rows it made, or why it was refused."""
+    """What came of an act.
+
+    Attributes:
+        refused: Why nothing was done; None where it was done.
+        target_post_id: The post it was about.
+        target_user_id: The person it was about.
+        post_id: The post it made.
+        comment_id: The comment it made.
+        group_id: The chat group it made.
+        shown: Posts that it showed to the agent.
+        people: People that it showed to the agent.
+        messages: What the agent read in its chat groups.
+    """
 
     refused: str | None = None
     target_post_id: int | None = None
     target_user_id: int | None = None
     post_id: int | None = None
     comment_id: int | None = None
+    group_id: int | None = None
+    shown: tuple[int, ...] = ()
+    people: tuple[int, ...] = ()
+    messages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Relation:
+    """A table of who did something to what: its key, the column of who, and that of what."""
+
+    key: str
+    who: str
+    what: str
+
+
+_RELATIONS = {
+    "like": _Relation("like_id", "user_id", "post_id"),
+    "dislike": _Relation("dislike_id", "user_id", "post_id"),
+    "comment_like": _Relation("comment_like_id", "user_id", "comment_id"),
+    "comment_dislike": _Relation("comment_dislike_id", "user_id", "comment_id"),
+    "follow": _Relation("follow_id", "follower_id", "followee_id"),
+    "mute": _Relation("mute_id", "muter_id", "mutee_id"),
+    "report": _Relation("report_id", "user_id", "post_id"),
+}
+# Reaction -> the table it writes, the counter it moves, and whether it makes or takes back.
+_POST_REACTIONS = {
+    actions.LikePost: ("like", "likes", True),
+    actions.UnlikePost: ("like", "likes", False),
+    actions.DislikePost: ("dislike", "dislikes", True),
+    actions.UndoDislikePost: ("dislike", "dislikes", False),
+}
+_COMMENT_REACTIONS = {
+    actions.LikeComment: ("comment_like", "likes", True),
+    actions.UnlikeComment: ("comment_like", "likes", False),
+    actions.DislikeComment: ("comment_dislike", "dislikes", True),
+    actions.UndoDislikeComment: ("comment_dislike", "dislikes", False),
+}
+_STATE = ("post", "comment", *_RELATIONS, "chat_group", "group_members", "group_messages", "product")
+RESTORED = (*_STATE, "exposure")
+"""Tables that the state is rebuilt from."""
+NUMBERED = (*_STATE, "trace")
+"""Tables whose rows the platform numbers."""
+
+
+@dataclass
+class _Group:
+    """A chat group: members with the rows of their membership, and messages as (sender, words)."""
+
+    members: dict[int, int] = field(default_factory=dict)
+    messages: list[tuple[int, str]] = field(default_factory=list)
 
 
 class Platform:
     """State of the platform in memory, kept in step with the rows it hands out for the run file.
 
-    User ids and agent ids are the same numbers.
+    User ids and agent ids are the same numbers. Every act is checked as a whole before anything changes.
     """
 
-    def __init__(self, users: int) -> None:
-        """Start an empty platform for `users` users."""
-        self.posts: dict[int, Post] = {}
-        self.following: dict[int, set[int]] = {user: set() for user in range(users)}
-        self.followers: dict[int, set[int]] = {user: set() for user in range(users)}
-        self.liked: set[tuple[int, int]] = set()
-        self.seen: dict[int, set[int]] = defaultdict(set)
-        self._last: dict[str, int] = defaultdict(int)
-        self._rows: Rows = defaultdict(list)
-        self._touched: set[int] = set()
-        self._met: set[int] = set()
-
-    def possible_targets(self, agent: int, shown: list[int]) -> dict[Verb, list[int]]:
-        """For each possible verb, the feed positions (from 1) it may be said about; empty for verbs without one."""
-        posts = [self.posts[post_id] for post_id in shown]
-        targets: dict[Verb, list[int]] = {Verb.POST: [], Verb.NOTHING: []}
-        allowed: dict[Verb, Callable[[Post], bool]] = {
-            Verb.REPLY: lambda post: True,
-            Verb.QUOTE: lambda post: True,
-            Verb.REPOST: lambda post: agent not in post.reposters,
-            Verb.LIKE: lambda post: (agent, post.post_id) not in self.liked,
-            Verb.FOLLOW: lambda post: post.user_id not in self.following[agent],
+    def __init__(self, names: Sequence[str], bios: Sequence[str] = ()) -> None:
+        """Start an empty platform; user ``i`` has ``names[i]`` and, where given, ``bios[i]``."""
+        self.names = list(names)
+        self.bios = [*bios, *[""] * (len(names) - len(bios))]
+        self.posts = PostTable()
+        self.comments: list[Comment] = []
+        """Comment ``n`` is at ``n - 1``."""
+        self.reposters: dict[int, set[int]] = defaultdict(set)
+        """Post -> who reposted it."""
+        self.following: dict[int, set[int]] = defaultdict(set)
+        self.followers: dict[int, set[int]] = defaultdict(set)
+        self.muted: dict[int, set[int]] = defaultdict(set)
+        self.seen: dict[int, list[int]] = defaultdict(list)
+        """Agent -> posts it was shown."""
+        self.suspended: set[int] = set()
+        self._links: dict[str, dict[tuple[int, int], int]] = {table: {} for table in _RELATIONS}
+        self._groups: dict[int, _Group] = {}
+        self._products: dict[str, tuple[int, int]] = {}
+        self._buffer = RowBuffer()
+        self._touched: dict[str, set[int]] = defaultdict(set)
+        self._handlers: Mapping[type[Action], Callable[..., Outcome]] = {
+            actions.CreatePost: self._create_post,
+            actions.Repost: self._repost,
+            actions.QuotePost: self._quote,
+            actions.CreateComment: self._comment,
+            actions.ReportPost: self._report,
+            actions.Follow: self._follow,
+            actions.Unfollow: self._unfollow,
+            actions.Mute: self._mute,
+            actions.Unmute: self._unmute,
+            actions.SearchPosts: self._search_posts,
+            actions.SearchUser: self._search_user,
+            actions.Trend: self._trend,
+            actions.CreateGroup: self._create_group,
+            actions.JoinGroup: self._join_group,
+            actions.LeaveGroup: self._leave_group,
+            actions.SendToGroup: self._send,
+            actions.ListenFromGroup: self._listen,
+            actions.PurchaseProduct: self._purchase,
+            actions.DoNothing: self._do_nothing,
+            **dict.fromkeys(_POST_REACTIONS, self._react_to_post),
+            **dict.fromkeys(_COMMENT_REACTIONS, self._react_to_comment),
         }
-        for verb, may in allowed.items():
-            positions = [number for number, post in enumerate(posts, 1) if post.user_id != agent and may(post)]
-            if positions:
-                targets[verb] = positions
-        return targets
 
-    def perform(
-        self, agent: int, verb: Verb, post_id: int | None, text: str, *, timestep: int, at: str, seed: bool = False
-    ) -> Outcome:
+    @property
+    def last_numbers(self) -> dict[str, int]:
+        """Last row number given in each table."""
+        return dict(sorted(self._buffer.last.items()))
+
+    @property
+    def acts(self) -> int:
+        """How many acts were carried out so far."""
+        return self._buffer.last.get("trace", 0)
+
+    def act(self, user: int, action: Action, when: Moment, *, seed: bool = False) -> Outcome:
         """Carry out one act and remember its rows; a refused act changes nothing.
 
         Args:
-            agent: Who acts.
-            verb: What is done.
-            post_id: The post it is about; for a follow, a post of the followee.
-            text: Own words, for verbs that have them.
-            timestep: When, as a timestep; -1 before the first.
-            at: When, in simulated time.
-            seed: Whether it is a seed post.
+            user: Who acts.
+            action: What is done.
+            when: When.
+            seed: Whether a post is a seed post.
         """
-        post = self.posts[post_id] if post_id is not None else None
-        if verb.has_text and not text:
-            return Outcome(refused="no printable text")
-        if verb is Verb.NOTHING:
-            return self._trace(agent, verb, at, {}, Outcome())
-        if verb is Verb.POST:
-            return self._create_post(agent, text, timestep, at, seed)
-        if post is None:
-            return Outcome(refused="no target")
-        if verb is Verb.FOLLOW:
-            return self.follow(agent, post.user_id, timestep=timestep, at=at)
-        acts = {Verb.REPLY: self._comment, Verb.QUOTE: self._share, Verb.REPOST: self._share, Verb.LIKE: self._like}
-        return acts[verb](agent, post, text, timestep, at)
+        if not 0 <= user < len(self.names):
+            return Outcome(refused="no such user")
+        if user in self.suspended:
+            return Outcome(refused="suspended")
+        if isinstance(action, actions.CreatePost):
+            return self._create_post(user, action, when, seed)
+        return self._handlers[type(action)](user, action, when)
+
+    def linked(self, table: str, who: int, what: int) -> bool:
+        """Whether somebody did this: liked, disliked, followed, muted, reported."""
+        return (who, what) in self._links[table]
+
+    def reactions(self) -> Iterator[tuple[int, int]]:
+        """Who reacted to whom: pairs of a person and whom they followed, or whose post they liked or reposted."""
+        yield from self._links["follow"]
+        for who, post in self._links["like"]:
+            yield who, int(self.posts[post]["user"])
+        for post, people in self.reposters.items():
+            author = int(self.posts[post]["user"])
+            yield from ((who, author) for who in sorted(people))
+
+    def is_hidden(self, post_id: int) -> bool:
+        """Whether a post is kept out of every feed: reported often enough, or of a suspended account."""
+        post = self.posts[post_id]
+        return bool(post["reports"] >= REPORT_THRESHOLD) or int(post["user"]) in self.suspended
 
     def expose(self, agent: int, post_id: int) -> None:
-        """Remember that an agent was shown a post: it is not shown again."""
-        self.seen[agent].add(post_id)
+        """Remember that an agent was shown a post."""
+        self.seen[agent].append(post_id)
 
-    def follow(self, agent: int, followee: int, *, timestep: int, at: str) -> Outcome:
-        """Let one agent follow another."""
-        if followee == agent or followee in self.following[agent]:
-            return Outcome(refused="already followed or oneself", target_user_id=followee)
-        self.following[agent].add(followee)
-        self.followers[followee].add(agent)
-        self._met |= {agent, followee}
-        self._insert(
-            "follow", "follow_id", follower_id=agent, followee_id=followee, created_at=at, timestep=timestep
-        )  # fmt: skip
-        outcome = Outcome(target_user_id=followee)
-        return self._trace(agent, Verb.FOLLOW, at, {"followee_id": followee}, outcome)
+    def sign_up(self, name: str, bio: str) -> int:
+        """Let somebody join; returns the id. The caller writes the row of `user`."""
+        self.names.append(name)
+        self.bios.append(bio)
+        return len(self.names) - 1
 
-    def take_rows(self) -> tuple[Rows, list[dict[str, int]], list[dict[str, int]]]:
-        """Hand out what changed since the last call: rows to insert, post counters, user counters to update."""
-        rows, self._rows = self._rows, defaultdict(list)
-        fresh = {row["post_id"]: row for row in rows.get("post", [])}
-        counters = []
-        for post_id in sorted(self._touched):
-            post = self.posts[post_id]
-            counts = {"num_likes": post.likes, "num_shares": post.shares}
-            if post_id in fresh:
-                fresh[post_id].update(counts)
-            else:
-                counters.append({"key": post_id, **counts})
-        users = [
-            {"key": user, "num_followings": len(self.following[user]), "num_followers": len(self.followers[user])}
-            for user in sorted(self._met)
-        ]
-        self._touched, self._met = set(), set()
-        return rows, counters, users
+    def suspend(self, user: int) -> None:
+        """Suspend an account: it does nothing more, and its posts are shown to nobody."""
+        self.suspended.add(user)
 
-    def restore(self, tables: Mapping[str, list[dict[str, Any]]]) -> None:
-        """Rebuild the state from a run file's rows, in the order of their keys."""
+    def add_product(self, name: str) -> int:
+        """Put a product on sale; returns its id."""
+        number = self._buffer.insert("product", "product_id", {"product_name": name, "sales": 0})
+        self._products[name] = number, 0
+        return number
+
+    def take_changes(self) -> Changes:
+        """Hand out what changed since the last call."""
+        counters = {table: {number: self._counters(table, number) for number in numbers}
+                    for table, numbers in self._touched.items()}  # fmt: skip
+        self._touched = defaultdict(set)
+        return self._buffer.take(counters)
+
+    def restore(self, tables: Rows, last_numbers: Mapping[str, int]) -> None:
+        """Rebuild the state from a run file's rows, in the order of their keys, and the last row numbers."""
         for row in tables["post"]:
             self._restore_post(row)
         for row in tables["comment"]:
-            self.posts[row["post_id"]].comments += 1
-        for row in tables["like"]:
-            self.liked.add((row["user_id"], row["post_id"]))
-        for row in tables["follow"]:
-            self.following[row["follower_id"]].add(row["followee_id"])
-            self.followers[row["followee_id"]].add(row["follower_id"])
+            self.comments.append(Comment(row["post_id"], row["user_id"], row["num_likes"], row["num_dislikes"]))
+            self.posts[row["post_id"]]["comments"] += 1
+        for table, relation in _RELATIONS.items():
+            for row in tables[table]:
+                self._link_in_memory(table, row[relation.who], row[relation.what], row[relation.key])
+        for row in tables["chat_group"]:
+            self._groups[row["group_id"]] = _Group()
+        for row in tables["group_members"]:
+            self._groups[row["group_id"]].members[row["agent_id"]] = row["membership_id"]
+        for row in tables["group_messages"]:
+            self._groups[row["group_id"]].messages.append((row["sender_id"], row["content"]))
+        for row in tables["product"]:
+            self._products[row["product_name"]] = row["product_id"], row["sales"]
         for row in tables["exposure"]:
-            self.seen[row["agent_id"]].add(row["post_id"])
-        for table in ("post", "comment", "like", "follow", "trace"):
-            key = f"{table}_id"
-            self._last[table] = max((row[key] for row in tables[table]), default=0)
+            self.seen[row["agent_id"]].append(row["post_id"])
+        self._buffer.last = dict(last_numbers)
 
     def _restore_post(self, row: Mapping[str, Any]) -> None:
-        if row["original_post_id"] is not None and row["quote_content"] is None:
-            self.posts[row["original_post_id"]].reposters.add(row["user_id"])
-            return
-        text = row["quote_content"] or row["content"]
-        post = Post(row["post_id"], row["user_id"], text, row["timestep"], row["is_seed"])
-        post.likes, post.shares = row["num_likes"], row["num_shares"]
-        self.posts[post.post_id] = post
+        original, words = row["original_post_id"], row["quote_content"]
+        is_repost = original is not None and words is None
+        self.posts.add(
+            words if words is not None else row["content"],
+            user=row["user_id"], original=NONE if original is None else original, timestep=row["timestep"],
+            at=_seconds(datetime.fromisoformat(row["created_at"])), likes=row["num_likes"],
+            dislikes=row["num_dislikes"], shares=row["num_shares"], reports=row["num_reports"], repost=is_repost,
+            seed=row["is_seed"],
+        )  # fmt: skip
+        if is_repost:
+            self.reposters[original].add(row["user_id"])
 
-    def _create_post(self, agent: int, text: str, timestep: int, at: str, seed: bool) -> Outcome:
+    # Content
+
+    def _create_post(self, user: int, action: actions.CreatePost, when: Moment, seed: bool) -> Outcome:
+        post_id = self._new_post(user, None, action.content, None, when, seed)
+        return self._trace(user, action, when, {"post_id": post_id}, Outcome(post_id=post_id))
+
+    def _repost(self, user: int, action: actions.Repost, when: Moment) -> Outcome:
+        return self._share(user, action, None, when)
+
+    def _quote(self, user: int, action: actions.QuotePost, when: Moment) -> Outcome:
+        return self._share(user, action, action.quote_content, when)
+
+    def _share(self, user: int, action: actions.Repost | actions.QuotePost, words: str | None, when: Moment) -> Outcome:
+        target = action.post_id
+        if (refused := self._no_post(target)) is not None:
+            return refused
+        if self.posts[target]["repost"]:  # sharing a repost shares what it repeats
+            target = int(self.posts[target]["original"])
+        if words is None and (user in self.reposters[target] or self.posts[target]["user"] == user):
+            return Outcome(refused="already reposted, or one's own", target_post_id=target)
+        post_id = self._new_post(user, target, self.posts.text(target), words, when, False)
+        self.posts[target]["shares"] += 1
+        self._touched["post"].add(target)
+        if words is None:
+            self.reposters[target].add(user)
+        outcome = Outcome(target_post_id=target, post_id=post_id)
+        return self._trace(user, action, when, {"post_id": post_id, "original_post_id": target}, outcome)
+
+    def _new_post(
+        self, user: int, original: int | None, content: str, words: str | None, when: Moment, seed: bool
+    ) -> int:
         post_id = self._insert(
-            "post", "post_id", user_id=agent, original_post_id=None, content=text, quote_content=None, created_at=at,
-            num_likes=0, num_shares=0, is_seed=seed, timestep=timestep,
+            "post", "post_id", user_id=user, original_post_id=original, content=content, quote_content=words,
+            created_at=iso(when.at), num_likes=0, num_dislikes=0, num_shares=0, num_reports=0, is_seed=seed,
+            timestep=when.timestep,
         )  # fmt: skip
-        self.posts[post_id] = Post(post_id, agent, text, timestep, seed)
-        return self._trace(agent, Verb.POST, at, {"post_id": post_id}, Outcome(post_id=post_id))
+        self.posts.add(
+            content if words is None else words,
+            user=user, original=NONE if original is None else original, timestep=when.timestep,
+            at=_seconds(when.at), repost=original is not None and words is None, seed=seed,
+        )  # fmt: skip
+        return post_id
 
-    def _comment(self, agent: int, post: Post, text: str, timestep: int, at: str) -> Outcome:
+    def _comment(self, user: int, action: actions.CreateComment, when: Moment) -> Outcome:
+        if (refused := self._no_post(action.post_id)) is not None:
+            return refused
         comment_id = self._insert(
-            "comment", "comment_id", post_id=post.post_id, user_id=agent, content=text, created_at=at,
-            timestep=timestep,
+            "comment", "comment_id", post_id=action.post_id, user_id=user, content=action.content,
+            created_at=iso(when.at), num_likes=0, num_dislikes=0, timestep=when.timestep,
         )  # fmt: skip
-        post.comments += 1
-        outcome = Outcome(target_post_id=post.post_id, comment_id=comment_id)
-        return self._trace(agent, Verb.REPLY, at, {"post_id": post.post_id, "comment_id": comment_id}, outcome)
+        self.comments.append(Comment(action.post_id, user))
+        self.posts[action.post_id]["comments"] += 1
+        outcome = Outcome(target_post_id=action.post_id, comment_id=comment_id)
+        return self._trace(user, action, when, {"post_id": action.post_id, "comment_id": comment_id}, outcome)
 
-    def _share(self, agent: int, post: Post, text: str, timestep: int, at: str) -> Outcome:
-        """Repost or, with words of one's own, quote."""
-        verb = Verb.QUOTE if text else Verb.REPOST
-        if verb is Verb.REPOST and agent in post.reposters:
-            return Outcome(refused="already reposted", target_post_id=post.post_id)
-        made = self._insert(
-            "post", "post_id", user_id=agent, original_post_id=post.post_id, content=post.text,
-            quote_content=text or None, created_at=at, num_likes=0, num_shares=0, is_seed=False, timestep=timestep,
+    # Reactions
+
+    def _react_to_post(self, user: int, action: Any, when: Moment) -> Outcome:
+        if (refused := self._no_post(action.post_id)) is not None:
+            return refused
+        table, counter, makes = _POST_REACTIONS[type(action)]
+        outcome = Outcome(target_post_id=action.post_id)
+        if not self._switch(table, user, action.post_id, makes, when):
+            return Outcome(refused=_NOT_TWICE[makes], target_post_id=action.post_id)
+        self.posts[action.post_id][counter] += 1 if makes else -1
+        self._touched["post"].add(action.post_id)
+        return self._trace(user, action, when, {"post_id": action.post_id}, outcome)
+
+    def _react_to_comment(self, user: int, action: Any, when: Moment) -> Outcome:
+        if not 1 <= action.comment_id <= len(self.comments):
+            return Outcome(refused="no such comment")
+        table, counter, makes = _COMMENT_REACTIONS[type(action)]
+        comment = self.comments[action.comment_id - 1]
+        if not self._switch(table, user, action.comment_id, makes, when):
+            return Outcome(refused=_NOT_TWICE[makes], target_post_id=comment.post_id)
+        setattr(comment, counter, getattr(comment, counter) + (1 if makes else -1))
+        self._touched["comment"].add(action.comment_id)
+        outcome = Outcome(target_post_id=comment.post_id)
+        return self._trace(user, action, when, {"comment_id": action.comment_id}, outcome)
+
+    def _report(self, user: int, action: actions.ReportPost, when: Moment) -> Outcome:
+        if (refused := self._no_post(action.post_id)) is not None:
+            return refused
+        if not self._switch("report", user, action.post_id, True, when, report_reason=action.report_reason):
+            return Outcome(refused="already reported", target_post_id=action.post_id)
+        self.posts[action.post_id]["reports"] += 1
+        self._touched["post"].add(action.post_id)
+        return self._trace(
+            user, action, when, {"post_id": action.post_id}, Outcome(target_post_id=action.post_id)
         )  # fmt: skip
-        post.shares += 1
-        self._touched.add(post.post_id)
-        if verb is Verb.QUOTE:
-            self.posts[made] = Post(made, agent, text, timestep, False)
+
+    # People
+
+    def _follow(self, user: int, action: actions.Follow, when: Moment) -> Outcome:
+        return self._meet(user, action, action.followee_id, "follow", True, when)
+
+    def _unfollow(self, user: int, action: actions.Unfollow, when: Moment) -> Outcome:
+        return self._meet(user, action, action.followee_id, "follow", False, when)
+
+    def _mute(self, user: int, action: actions.Mute, when: Moment) -> Outcome:
+        return self._meet(user, action, action.mutee_id, "mute", True, when)
+
+    def _unmute(self, user: int, action: actions.Unmute, when: Moment) -> Outcome:
+        return self._meet(user, action, action.mutee_id, "mute", False, when)
+
+    def _meet(self, user: int, action: Action, other: int, table: str, makes: bool, when: Moment) -> Outcome:
+        if not 0 <= other < len(self.names):
+            return Outcome(refused="no such user")
+        if other == user:
+            return Outcome(refused="oneself", target_user_id=other)
+        more = {"timestep": when.timestep} if table == "follow" else {}
+        if not self._switch(table, user, other, makes, when, **more):
+            return Outcome(refused=_NOT_TWICE[makes], target_user_id=other)
+        if table == "follow":
+            self._touched["user"] |= {user, other}
+        return self._trace(
+            user, action, when, {_RELATIONS[table].what: other}, Outcome(target_user_id=other)
+        )  # fmt: skip
+
+    # Discovery
+
+    def _search_posts(self, user: int, action: actions.SearchPosts, when: Moment) -> Outcome:
+        wanted = action.query.casefold()
+        found: list[int] = []
+        for post_id in range(len(self.posts), 0, -1):
+            if len(found) == FOUND_AT_MOST:
+                break
+            if self._may_see(user, post_id) and wanted in self.posts.text(post_id).casefold():
+                found.append(post_id)
+        return self._trace(user, action, when, {"query": action.query}, Outcome(shown=tuple(found)))
+
+    def _search_user(self, user: int, action: actions.SearchUser, when: Moment) -> Outcome:
+        wanted = action.query.casefold()
+        found = [
+            other
+            for other, (name, bio) in enumerate(zip(self.names, self.bios, strict=True))
+            if wanted in name.casefold() or wanted in bio.casefold()
+        ]
+        outcome = Outcome(people=tuple(found[:FOUND_AT_MOST]))
+        return self._trace(user, action, when, {"query": action.query}, outcome)
+
+    def _trend(self, user: int, action: actions.Trend, when: Moment) -> Outcome:
+        rows = self.posts.rows
+        recent = np.flatnonzero((rows["at"] >= _seconds(when.at - TREND_SPAN)) & ~rows["repost"])
+        order = recent[np.lexsort((-recent, -rows["likes"][recent]))]
+        found: list[int] = []
+        for row in order:
+            if len(found) == FOUND_AT_MOST:
+                break
+            if self._may_see(user, int(row) + 1):
+                found.append(int(row) + 1)
+        return self._trace(user, action, when, {}, Outcome(shown=tuple(found)))
+
+    def _may_see(self, user: int, post_id: int) -> bool:
+        post = self.posts[post_id]
+        return not post["repost"] and int(post["user"]) not in self.muted[user] and not self.is_hidden(post_id)
+
+    # Groups and products
+
+    def _create_group(self, user: int, action: actions.CreateGroup, when: Moment) -> Outcome:
+        group_id = self._insert("chat_group", "group_id", name=action.group_name, created_at=iso(when.at))
+        self._groups[group_id] = _Group()
+        self._join(user, group_id, when)
+        return self._trace(user, action, when, {"group_id": group_id}, Outcome(group_id=group_id))
+
+    def _join_group(self, user: int, action: actions.JoinGroup, when: Moment) -> Outcome:
+        group = self._groups.get(action.group_id)
+        if group is None or user in group.members:
+            return Outcome(refused="no such group, or already in it")
+        self._join(user, action.group_id, when)
+        return self._trace(user, action, when, {"group_id": action.group_id}, Outcome(group_id=action.group_id))
+
+    def _join(self, user: int, group_id: int, when: Moment) -> None:
+        self._groups[group_id].members[user] = self._insert(
+            "group_members", "membership_id", group_id=group_id, agent_id=user, joined_at=iso(when.at)
+        )
+
+    def _leave_group(self, user: int, action: actions.LeaveGroup, when: Moment) -> Outcome:
+        group = self._groups.get(action.group_id)
+        if group is None or user not in group.members:
+            return Outcome(refused="not in that group")
+        self._buffer.delete("group_members", group.members.pop(user))
+        return self._trace(user, action, when, {"group_id": action.group_id}, Outcome(group_id=action.group_id))
+
+    def _send(self, user: int, action: actions.SendToGroup, when: Moment) -> Outcome:
+        group = self._groups.get(action.group_id)
+        if group is None or user not in group.members:
+            return Outcome(refused="not in that group")
+        message_id = self._insert(
+            "group_messages", "message_id", group_id=action.group_id, sender_id=user, content=action.message,
+            sent_at=iso(when.at),
+        )  # fmt: skip
+        group.messages.append((user, action.message))
+        info = {"group_id": action.group_id, "message_id": message_id}
+        return self._trace(user, action, when, info, Outcome(group_id=action.group_id))
+
+    def _listen(self, user: int, action: actions.ListenFromGroup, when: Moment) -> Outcome:
+        heard = [
+            f"{self.names[sender]}: {words}"
+            for _, group in sorted(self._groups.items())
+            if user in group.members
+            for sender, words in group.messages
+            if sender not in self.muted[user]
+        ]
+        return self._trace(user, action, when, {}, Outcome(messages=tuple(heard)))
+
+    def _purchase(self, user: int, action: actions.PurchaseProduct, when: Moment) -> Outcome:
+        if action.product_name not in self._products:
+            return Outcome(refused="no such product")
+        number, sales = self._products[action.product_name]
+        self._products[action.product_name] = number, sales + action.purchase_num
+        self._touched["product"].add(number)
+        info = {"product_id": number, "purchase_num": action.purchase_num}
+        return self._trace(user, action, when, info, Outcome())
+
+    def _do_nothing(self, user: int, action: actions.DoNothing, when: Moment) -> Outcome:
+        return self._trace(user, action, when, {}, Outcome())
+
+    # Rows
+
+    def _no_post(self, post_id: int) -> Outcome | None:
+        return None if post_id in self.posts else Outcome(refused="no such post")
+
+    def _switch(self, table: str, who: int, what: int, makes: bool, when: Moment, **more: Any) -> bool:
+        """Make or take back what somebody did; False where it was so already."""
+        relation, links = _RELATIONS[table], self._links[table]
+        if ((who, what) in links) == makes:
+            return False
+        if makes:
+            pair = {relation.who: who, relation.what: what}
+            number = self._insert(table, relation.key, **pair, created_at=iso(when.at), **more)
+            self._link_in_memory(table, who, what, number)
         else:
-            post.reposters.add(agent)
-        outcome = Outcome(target_post_id=post.post_id, post_id=made)
-        return self._trace(agent, verb, at, {"post_id": made, "original_post_id": post.post_id}, outcome)
+            self._buffer.delete(table, links.pop((who, what)))
+            if table == "follow":
+                self.following[who].discard(what)
+                self.followers[what].discard(who)
+            elif table == "mute":
+                self.muted[who].discard(what)
+        return True
 
-    def _like(self, agent: int, post: Post, text: str, timestep: int, at: str) -> Outcome:
-        if (agent, post.post_id) in self.liked:
-            return Outcome(refused="already liked", target_post_id=post.post_id)
-        self._insert("like", "like_id", user_id=agent, post_id=post.post_id, created_at=at)
-        self.liked.add((agent, post.post_id))
-        post.likes += 1
-        self._touched.add(post.post_id)
-        return self._trace(agent, Verb.LIKE, at, {"post_id": post.post_id}, Outcome(target_post_id=post.post_id))
+    def _link_in_memory(self, table: str, who: int, what: int, number: int) -> None:
+        self._links[table][who, what] = number
+        if table == "follow":
+            self.following[who].add(what)
+            self.followers[what].add(who)
+        elif table == "mute":
+            self.muted[who].add(what)
 
-    def _trace(self, agent: int, verb: Verb, at: str, info: dict[str, int], outcome: Outcome) -> Outcome:
-        self._insert("trace", "trace_id", user_id=agent, created_at=at, action=OASIS_ACTION[verb], info=info)
+    def _counters(self, table: str, number: int) -> dict[str, int]:
+        if table == "user":
+            return {"num_followings": len(self.following[number]), "num_followers": len(self.followers[number])}
+        if table == "comment":
+            comment = self.comments[number - 1]
+            return {"num_likes": comment.likes, "num_dislikes": comment.dislikes}
+        if table == "product":
+            return {"sales": next(sales for key, sales in self._products.values() if key == number)}
+        post = self.posts[number]
+        return {f"num_{name}": int(post[name]) for name in ("likes", "dislikes", "shares", "reports")}
+
+    def _trace(
+        self, user: int, action: Action, when: Moment, info: Mapping[str, int | str], outcome: Outcome
+    ) -> Outcome:
+        self._insert("trace", "trace_id", user_id=user, created_at=iso(when.at), action=action.name, info=dict(info))
         return outcome
 
     def _insert(self, table: str, key: str, **values: Any) -> int:
-        self._last[table] += 1
-        self._rows[table].append({key: self._last[table], **values})
-        return self._last[table]
+        return self._buffer.insert(table, key, values)
+
+
+_NOT_TWICE = {True: "already done", False: "not done before"}
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.timestamp())

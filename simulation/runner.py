@@ -22,14 +22,16 @@ from personas.errors import InputError
 from personas.persona import Persona
 from personas.population import Population, load_population
 from simulation.arms import AdapterUse, Arm, arm_named
+from simulation.choices import offered_verbs
 from simulation.clock import Clock, iso, make_clock
 from simulation.engine_policy import EnginePolicy
+from simulation.feed import FeedMaker, FeedSettings
 from simulation.loop import Progress, Simulation
 from simulation.null_policy import NullPolicy
 from simulation.platform import Platform
 from simulation.policy import Policy
-from simulation.setup import people_rows, populate
-from simulation.store import RunStore
+from simulation.setup import feed_texts, people_rows, populate
+from simulation.store import RunStore, is_run, name_of
 
 # Expected acts of an agent from which computing its constant prompt once pays.
 WORTH_REMEMBERING = 2.0
@@ -50,6 +52,8 @@ class RunSettings:
         minutes: Simulated minutes of a timestep.
         activation: Mean expected activations of an agent in a timestep.
         seed_posts: Seed posts of each agent.
+        actions: What the policy may choose among, see `simulation.choices.offered_verbs`.
+        feed: How feeds are made.
         history: Whether the run file holds people's own acts.
         training: How missing adapters are trained.
         decoding: How text is drawn.
@@ -64,6 +68,8 @@ class RunSettings:
     minutes: int = 120
     activation: float = 0.5
     seed_posts: int = 2
+    actions: str = "all"
+    feed: FeedSettings = field(default_factory=FeedSettings)
     history: bool = True
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
@@ -79,6 +85,7 @@ class RunSettings:
         if self.policy not in POLICIES:
             raise InputError(f"--policy {self.policy!r} is not one of {', '.join(POLICIES)}")
         arm_named(self.arm)
+        offered_verbs(self.actions)
 
     def recorded(self) -> str:
         """Everything that decides the run and has no column of its own, as JSON for the run file."""
@@ -118,14 +125,14 @@ class Runner:
         finally:
             self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - began
 
-    def run(self, settings: RunSettings, out: Path, *, resume: bool) -> None:
+    def run(self, settings: RunSettings, out: Path | str, *, resume: bool) -> None:
         """Run one arm into `out`.
 
         Raises:
             InputError: `out` exists (without `resume`), or holds another run (with it).
         """
-        if not resume and out.exists():
-            raise InputError(f"{out} exists already; choose another --out, or continue it with --resume")
+        if not resume and is_run(out):
+            raise InputError(f"{name_of(out)} exists already; choose another --out, or continue it with --resume")
         if resume:
             RunStore.open(out).close()
         arm = arm_named(settings.arm)
@@ -207,7 +214,7 @@ class Runner:
     def _simulate(
         self,
         settings: RunSettings,
-        out: Path,
+        out: Path | str,
         resume: bool,
         clock: Clock,
         policy: Policy,
@@ -216,14 +223,13 @@ class Runner:
     ) -> None:
         weights: list[Revision | None] = list(revisions) or [None] * len(self.personas)
         run_row = self._run_row(settings, base, revisions)
-        platform = Platform(len(self.personas))
+        platform = Platform([p.handle for p in self.personas], [p.description for p in self.personas])
         store = self._continued(out, run_row, platform) if resume else self._begun(
             settings, out, run_row, platform, clock, weights
         )  # fmt: skip
         simulation = Simulation(
-            store, platform, clock, policy, self.personas, weights,
-            feed_items=settings.training.prompt.feed_items, seed=settings.seed,
-        )  # fmt: skip
+            store, platform, clock, policy, self._feeds(settings), weights, offered=offered_verbs(settings.actions)
+        )
         try:
             with self._timed("simulation"):
                 simulation.run(settings.timesteps, self.hooks.timestep)
@@ -234,33 +240,35 @@ class Runner:
         finally:
             store.close()
 
+    def _feeds(self, settings: RunSettings) -> FeedMaker:
+        items = settings.training.prompt.feed_items
+        return FeedMaker(settings.feed, feed_texts(self.personas), items=items, seed=settings.seed)
+
     def _begun(
         self,
         settings: RunSettings,
-        out: Path,
+        out: Path | str,
         run_row: dict[str, Any],
         platform: Platform,
         clock: Clock,
         revisions: Sequence[Revision | None],
     ) -> RunStore:
-        at = iso(clock.start)
         store = RunStore.create(out)
         try:
-            rows = people_rows(self.personas, revisions, at=at, history=settings.history)
-            populate(platform, self.personas, at=at, seed_posts=settings.seed_posts)
-            made, _, users = platform.take_rows()
-            counts = {user.pop("key"): user for user in users}
-            rows["user"] = [row | counts.get(row["user_id"], {}) for row in rows["user"]]
+            rows = people_rows(self.personas, revisions, at=iso(clock.start), history=settings.history)
+            populate(platform, self.personas, at=clock.start, seed_posts=settings.seed_posts)
+            changes = platform.take_changes()
+            rows["run"] = [run_row]
             rows["timing"] = [{"stage": stage, "seconds": spent} for stage, spent in self.stages.items()]
             with store.transaction() as connection:
-                store.insert(connection, {**rows, **made, "run": [run_row]})
+                store.write(connection, changes, rows)
         except BaseException:
             store.close()
             store.remove()
             raise
         return store
 
-    def _continued(self, out: Path, run_row: dict[str, Any], platform: Platform) -> RunStore:
+    def _continued(self, out: Path | str, run_row: dict[str, Any], platform: Platform) -> RunStore:
         store = RunStore.open(out)
         there = store.run_row()
         differs = [
@@ -268,8 +276,10 @@ class Runner:
         ]
         if differs:
             store.close()
-            raise InputError(f"{out} holds another run (its {', '.join(differs)} differ); choose another --out")
-        platform.restore(store.platform_tables())
+            raise InputError(
+                f"{name_of(out)} holds another run (its {', '.join(differs)} differ); choose another --out"
+            )
+        platform.restore(store.platform_tables(), store.last_numbers())
         store.extend(max(there["timesteps"], run_row["timesteps"]))
         return store
 

@@ -4,7 +4,19 @@ Times of the platform are simulated, UTC, ISO 8601 (``2026-03-02T08:00:00Z``). `
 figures and stays outside the run's digest.
 """
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)  # fmt: skip
 
 metadata = MetaData()
 
@@ -63,6 +75,75 @@ like = Table(
     _reference("user_id", "user.user_id"),
     _reference("post_id", "post.post_id"),
     Column("created_at", String, nullable=False),
+)  # fmt: skip
+
+
+def _reaction(name: str, target: str) -> Table:
+    """A table of who reacted to what: OASIS's four, all alike."""
+    return Table(
+        name, metadata,
+        Column(f"{name}_id", Integer, primary_key=True),
+        _reference("user_id", "user.user_id"),
+        _reference(f"{target}_id", f"{target}.{target}_id"),
+        Column("created_at", String, nullable=False),
+        UniqueConstraint("user_id", f"{target}_id"),
+    )  # fmt: skip
+
+
+dislike = _reaction("dislike", "post")
+comment_like = _reaction("comment_like", "comment")
+comment_dislike = _reaction("comment_dislike", "comment")
+
+mute = Table(
+    "mute", metadata,
+    Column("mute_id", Integer, primary_key=True),
+    _reference("muter_id", "user.user_id"),
+    _reference("mutee_id", "user.user_id"),
+    Column("created_at", String, nullable=False),
+    UniqueConstraint("muter_id", "mutee_id"),
+)  # fmt: skip
+
+report = Table(
+    "report", metadata,
+    Column("report_id", Integer, primary_key=True),
+    _reference("user_id", "user.user_id"),
+    _reference("post_id", "post.post_id"),
+    Column("report_reason", Text, nullable=False),
+    Column("created_at", String, nullable=False),
+    UniqueConstraint("user_id", "post_id"),
+)  # fmt: skip
+
+chat_group = Table(
+    "chat_group", metadata,
+    Column("group_id", Integer, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("created_at", String, nullable=False),
+)  # fmt: skip
+
+# OASIS keys this by group and agent alone; a number lets a member leave and come back within one run.
+group_members = Table(
+    "group_members", metadata,
+    Column("membership_id", Integer, primary_key=True),
+    _reference("group_id", "chat_group.group_id"),
+    _reference("agent_id", "agent.agent_id"),
+    Column("joined_at", String, nullable=False),
+    UniqueConstraint("group_id", "agent_id"),
+)  # fmt: skip
+
+group_messages = Table(
+    "group_messages", metadata,
+    Column("message_id", Integer, primary_key=True),
+    _reference("group_id", "chat_group.group_id"),
+    _reference("sender_id", "user.user_id"),
+    Column("content", Text, nullable=False),
+    Column("sent_at", String, nullable=False),
+)  # fmt: skip
+
+product = Table(
+    "product", metadata,
+    Column("product_id", Integer, primary_key=True),
+    Column("product_name", String, nullable=False, unique=True),
+    Column("sales", Integer, nullable=False, default=0),
 )  # fmt: skip
 
 follow = Table(
@@ -149,7 +230,7 @@ exposure = Table(
     _reference("agent_id", "agent.agent_id"),
     _reference("post_id", "post.post_id"),
     Column("position", Integer, nullable=False),  # 1 = first item of the feed
-    Column("source", String, nullable=False),  # followee, recommended, seed, search
+    Column("source", String, nullable=False),  # followee, recommended, who_to_follow, search
     Column("score", Float),
     Index("exposure_by_timestep", "timestep", "agent_id"),
 )  # fmt: skip
@@ -169,6 +250,8 @@ checkpoint = Table(
     "checkpoint", metadata,
     Column("timestep", Integer, primary_key=True),  # last timestep that is complete
     Column("activations", Integer, nullable=False),
+    # JSON: last row number given in each table, so that no number of a deleted row is given again after a resume.
+    Column("last_numbers", Text),
 )  # fmt: skip
 
 timing = Table(
@@ -178,3 +261,6 @@ timing = Table(
     Column("stage", String, nullable=False),
     Column("seconds", Float, nullable=False),
 )  # fmt: skip
+
+# Names of the changes to the tables that a file has been through, see `simulation.store`.
+migration = Table("migration", metadata, Column("name", String, primary_key=True))

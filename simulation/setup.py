@@ -1,18 +1,23 @@
 """What stands on the platform before the first timestep: users, the follow graph, seed posts, histories."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from adapters.bank import Revision
 from personas.acts import Act, Verb
 from personas.persona import Persona
+from personas.printable import printable
+from simulation.actions import CreatePost, Follow
 from simulation.clock import iso
-from simulation.platform import Platform, Rows
+from simulation.platform import Moment, Platform
+from simulation.rows import Rows
 
 BEFORE = -1
+TEXTS_A_PERSON = 20
 
 
-def populate(platform: Platform, personas: Sequence[Persona], *, at: str, seed_posts: int) -> None:
+def populate(platform: Platform, personas: Sequence[Persona], *, at: datetime, seed_posts: int) -> None:
     """Draw the starting follow graph and publish everybody's latest training posts as seed posts.
 
     Args:
@@ -25,11 +30,16 @@ def populate(platform: Platform, personas: Sequence[Persona], *, at: str, seed_p
     for agent, persona in enumerate(personas):
         for followee in persona.following:
             if followee in ids:
-                platform.follow(agent, ids[followee], timestep=BEFORE, at=at)
+                platform.act(agent, Follow(followee_id=ids[followee]), Moment(BEFORE, at))
     seeds = [(act, agent) for agent, persona in enumerate(personas) for act in _latest(persona, seed_posts)]
     for act, agent in sorted(seeds, key=lambda entry: (entry[0].at, entry[0].id)):
-        text = " ".join(act.text.split())
-        platform.perform(agent, Verb.POST, None, text, timestep=BEFORE, at=iso(act.at), seed=True)
+        if printable(act.text):
+            platform.act(agent, CreatePost(content=act.text), Moment(BEFORE, act.at), seed=True)
+
+
+def feed_texts(personas: Sequence[Persona]) -> list[str]:
+    """Texts that recommenders by content learn their space from: what people said on the training side."""
+    return [act.text for persona in personas for act in persona.train[-TEXTS_A_PERSON:] if act.text]
 
 
 def people_rows(personas: Sequence[Persona], revisions: Sequence[Revision | None], *, at: str, history: bool) -> Rows:

@@ -1,42 +1,74 @@
 """The run file: created once, one transaction a timestep, resumed after any interruption."""
 
+import fcntl
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, bindparam, create_engine, event, func, select, update
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    update,
+)  # fmt: skip
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from personas.errors import InputError
 from simulation import schema
+from simulation.platform import NUMBERED, RESTORED
+from simulation.rows import Changes, Rows
 
-_RESTORED = ("post", "comment", "like", "follow", "trace", "exposure")
+# PostgreSQL: the advisory lock that a run's writer holds in its database.
+ADVISORY_KEY = 0x706F6C79
+# What happened to the tables since the first version, by name; a file lists those that its tables hold.
+MIGRATIONS: Mapping[str, Sequence[str]] = {
+    "0001 run file": (),
+    "0002 all actions": ("ALTER TABLE checkpoint ADD COLUMN last_numbers TEXT",),
+}
 
 
 class RunStore:
-    """One run's database."""
+    """One run's database, written by one process at a time."""
 
     def __init__(self, engine: Engine, name: str) -> None:
         """Wrap an open database; use `create` or `open`."""
         self._engine = engine
         self.name = name
+        self._lock: int | Connection | None = None
 
     @classmethod
-    def create(cls, path: Path) -> "RunStore":
-        """Make a new run file.
+    def create(cls, target: Path | str) -> "RunStore":
+        """Make a new run file, or the tables of a run in an empty database.
+
+        Args:
+            target: Path of an SQLite file, or the URL of a PostgreSQL database.
 
         Raises:
-            InputError: The file exists, or its directory cannot be written.
+            InputError: There is a run already, or it cannot be written.
         """
-        if path.exists():
-            raise InputError(f"{path} exists already; choose another --out, or continue it with --resume")
-        with _named_failures(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            store = cls(_engine(path), str(path))
+        if is_run(target):
+            raise InputError(f"{name_of(target)} exists already; choose another --out, or continue it with --resume")
+        with _named_failures(name_of(target)):
+            if isinstance(target, Path):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644))
+            store = cls(_engine(target), name_of(target))
             try:
+                store._take_lock(target)
                 schema.metadata.create_all(store._engine)
+                with store._engine.begin() as connection:
+                    connection.execute(schema.migration.insert(), [{"name": name} for name in MIGRATIONS])
             except BaseException:
                 store.close()
                 store.remove()
@@ -44,25 +76,78 @@ class RunStore:
         return store
 
     @classmethod
-    def open(cls, path: Path) -> "RunStore":
-        """Open an existing run file.
+    def open(cls, target: Path | str) -> "RunStore":
+        """Open an existing run, and bring the tables of an older version up to date.
 
         Raises:
-            InputError: It is missing, or no intact run file.
+            InputError: It is missing, no intact run, of a newer version, or written by another process now.
         """
-        if not path.is_file():
-            raise InputError(f"{path}: no such run file; leave out --resume to start one")
-        store = cls(_engine(path), str(path))
-        with _named_failures(path), store._engine.connect() as connection:
-            intact = connection.exec_driver_sql("PRAGMA quick_check").scalar()
-            tables = {row[0] for row in connection.exec_driver_sql("SELECT name FROM sqlite_master")}
-        if intact != "ok" or not {"run", "checkpoint"} <= tables:
-            raise InputError(f"{path}: not an intact run file; start again with another --out")
+        name = name_of(target)
+        if isinstance(target, Path) and not target.is_file():
+            raise InputError(f"{name}: no such run file; leave out --resume to start one")
+        store = cls(_engine(target), name)
+        try:
+            with _named_failures(name):
+                tables = set(inspect(store._engine).get_table_names())
+                with store._engine.connect() as connection:
+                    intact = not _is_file(connection) or (
+                        connection.exec_driver_sql("PRAGMA quick_check").scalar() == "ok"
+                        and not connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                    )
+                if not intact or not {"run", "checkpoint"} <= tables:
+                    raise InputError(f"{name}: not an intact run file; start again with another --out")
+                store._take_lock(target)
+                store._migrate("migration" in tables)
+        except BaseException:
+            store.close()
+            raise
         return store
 
     def close(self) -> None:
-        """Release the database."""
+        """Release the database and its lock."""
+        lock, self._lock = self._lock, None
+        if isinstance(lock, Connection):
+            lock.close()
         self._engine.dispose()
+        if isinstance(lock, int):
+            os.close(lock)
+
+    def _take_lock(self, target: Path | str) -> None:
+        """Keep other processes from writing this run until it is closed, or its process ends."""
+        taken = False
+        if isinstance(target, Path):
+            # Apart from SQLite's own locks, which last as long as a transaction.
+            self._lock = os.open(target, os.O_RDWR)
+            with suppress(BlockingIOError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                taken = True
+        else:
+            self._lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            taken = bool(self._lock.scalar(select(func.pg_try_advisory_lock(ADVISORY_KEY))))
+        if not taken:
+            raise InputError(f"{self.name}: another process writes this run; wait for it, or choose another --out")
+
+    def _migrate(self, has_names: bool) -> None:
+        """Make the tables those of this version."""
+        done = {next(iter(MIGRATIONS))}
+        if has_names:
+            with self._engine.connect() as connection:
+                done = set(connection.scalars(select(schema.migration.c.name)))
+        newer = sorted(done - set(MIGRATIONS))
+        if newer:
+            raise InputError(
+                f"{self.name}: written by a newer version (its tables have {newer[0]!r}); update polyphony"
+            )
+        missing = [name for name in MIGRATIONS if name not in done]
+        if not missing and has_names:
+            return
+        with self._engine.begin() as connection:
+            schema.metadata.create_all(connection)
+            for name in missing:
+                for statement in MIGRATIONS[name]:
+                    connection.exec_driver_sql(statement)
+            known = [] if has_names else sorted(done)
+            connection.execute(schema.migration.insert(), [{"name": name} for name in (*known, *missing)])
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -76,7 +161,17 @@ class RunStore:
             if rows.get(table.name):
                 connection.execute(table.insert(), [_plain(row) for row in rows[table.name]])
 
-    def update(self, connection: Connection, table: Table, values: Sequence[Mapping[str, Any]]) -> None:
+    def write(self, connection: Connection, changes: Changes, rows: Rows) -> None:
+        """Write what changed on the platform, and rows beside it."""
+        tables = schema.metadata.tables
+        for name, keys in changes.deleted.items():
+            (key,) = tables[name].primary_key.columns
+            connection.execute(delete(tables[name]).where(key == bindparam("number")), [{"number": k} for k in keys])
+        self.insert(connection, {**changes.inserted, **rows})
+        for name, values in changes.updated.items():
+            self._update(connection, tables[name], values)
+
+    def _update(self, connection: Connection, table: Table, values: Sequence[Mapping[str, Any]]) -> None:
         """Update rows by primary key; each mapping holds ``key`` and the columns to set."""
         if not values:
             return
@@ -99,11 +194,26 @@ class RunStore:
             last = connection.scalar(select(func.max(schema.checkpoint.c.timestep)))
         return 0 if last is None else int(last) + 1
 
-    def platform_tables(self) -> dict[str, list[dict[str, Any]]]:
+    def last_numbers(self) -> dict[str, int]:
+        """Last row number given in each table: as the last timestep left them, or the numbers in the tables."""
+        with self._engine.connect() as connection:
+            newest = schema.checkpoint.c.timestep.desc()
+            kept = connection.scalar(select(schema.checkpoint.c.last_numbers).order_by(newest).limit(1))
+            if kept is not None:
+                return dict(json.loads(kept))
+            found = {}
+            for name in NUMBERED:
+                (key,) = schema.metadata.tables[name].primary_key.columns
+                last = connection.scalar(select(func.max(key)))
+                if last is not None:
+                    found[name] = int(last)
+        return found
+
+    def platform_tables(self) -> Rows:
         """Rows that the platform's state is rebuilt from, each table in the order of its key."""
         tables = {}
         with self._engine.connect() as connection:
-            for name in _RESTORED:
+            for name in RESTORED:
                 table = schema.metadata.tables[name]
                 query = select(table).order_by(*table.primary_key.columns)
                 tables[name] = [dict(row) for row in connection.execute(query).mappings()]
@@ -120,7 +230,11 @@ class RunStore:
             connection.execute(update(schema.run).values(timesteps=timesteps, status="running"))
 
     def remove(self) -> None:
-        """Delete a run file that holds no complete beginning."""
+        """Delete a run file, or the tables of a run, that holds no complete beginning."""
+        if self._engine.dialect.name != "sqlite":
+            schema.metadata.drop_all(self._engine)
+            self._engine.dispose()
+            return
         for suffix in ("", "-wal", "-shm"):
             Path(self.name + suffix).unlink(missing_ok=True)
 
@@ -130,8 +244,49 @@ class RunStore:
             connection.execute(update(schema.run).values(status=status))
 
 
-def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}")
+def run_target(text: str) -> Path | str:
+    """A path, or the URL of a database server, as `RunStore` takes it.
+
+    Raises:
+        InputError: The URL is none that SQLAlchemy opens.
+    """
+    if "://" not in text:
+        return Path(text)
+    if text.startswith("sqlite:///"):
+        return Path(text.removeprefix("sqlite:///"))
+    try:
+        url = make_url(text)
+        if url.get_backend_name() != "postgresql":
+            raise InputError(f"--out {url.render_as_string()}: a path or a postgresql:// URL is needed")
+    except ArgumentError as error:
+        raise InputError(f"--out {text!r}: not a database URL; give a path or postgresql+psycopg://…") from error
+    return text
+
+
+def is_run(target: Path | str) -> bool:
+    """Whether there is something already: a file, or tables of a run."""
+    if isinstance(target, Path):
+        return target.exists()
+    engine = _engine(target)
+    try:
+        with _named_failures(name_of(target)):
+            return "run" in inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def name_of(target: Path | str) -> str:
+    """How messages call a run: never with a password."""
+    return str(target) if isinstance(target, Path) else make_url(target).render_as_string()
+
+
+def _engine(target: Path | str) -> Engine:
+    if not isinstance(target, Path):
+        try:
+            return create_engine(target)
+        except ImportError as error:
+            raise InputError(f"{name_of(target)}: no driver ({error}); pip install 'polyphony[postgres]'") from error
+    engine = create_engine(f"sqlite:///{target}")
 
     @event.listens_for(engine, "connect")
     def _careful(connection: Any, _record: object) -> None:
@@ -139,6 +294,10 @@ def _engine(path: Path) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
 
     return engine
+
+
+def _is_file(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

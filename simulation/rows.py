@@ -1,0 +1,67 @@
+"""What changed on the platform since the last transaction, as rows of the run file."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Rows = dict[str, list[dict[str, Any]]]
+"""Rows by table name."""
+
+
+@dataclass
+class Changes:
+    """What one transaction writes.
+
+    Attributes:
+        inserted: Rows to insert by table.
+        updated: Counters by table: each row holds ``key`` and the columns to set.
+        deleted: Primary keys by table.
+    """
+
+    inserted: Rows = field(default_factory=dict)
+    updated: Rows = field(default_factory=dict)
+    deleted: dict[str, list[int]] = field(default_factory=dict)
+
+
+class RowBuffer:
+    """Numbers new rows and keeps them until they are taken."""
+
+    def __init__(self) -> None:
+        """Start with nothing; every table counts from 1."""
+        self.last: dict[str, int] = {}
+        """Last number given in each table: it grows even where rows are deleted, so that none is given twice."""
+        self._fresh: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
+        self._deleted: dict[str, list[int]] = defaultdict(list)
+
+    def insert(self, table: str, key: str, values: Mapping[str, Any]) -> int:
+        """Add a row under the next number of its table."""
+        number = self.last.get(table, 0) + 1
+        self.last[table] = number
+        self._fresh[table][number] = {key: number, **values}
+        return number
+
+    def delete(self, table: str, number: int) -> None:
+        """Take a row away, written or not."""
+        if self._fresh[table].pop(number, None) is None:
+            self._deleted[table].append(number)
+
+    def take(self, counters: Mapping[str, Mapping[int, Mapping[str, int]]]) -> Changes:
+        """Hand out everything since the last call.
+
+        Args:
+            counters: By table and row number, the columns whose values changed.
+        """
+        updated: Rows = {}
+        for table, rows in counters.items():
+            updated[table] = []
+            for number in sorted(rows):
+                fresh = self._fresh[table].get(number)
+                if fresh is not None:
+                    fresh.update(rows[number])
+                else:
+                    updated[table].append({"key": number, **rows[number]})
+        inserted = {table: list(rows.values()) for table, rows in self._fresh.items()}
+        changes = Changes(inserted, updated, {table: keys for table, keys in self._deleted.items() if keys})
+        self._fresh, self._deleted = defaultdict(dict), defaultdict(list)
+        return changes
