@@ -163,19 +163,26 @@ class RunData:
         return {post.post_id: post for post in self.posts}
 
     @cached_property
+    def agent_users(self) -> frozenset[int]:
+        """Users who are agents: what bots and other accounts do is nobody's behaviour."""
+        return frozenset(agent.user_id for agent in self.agents)
+
+    @cached_property
     def own_posts(self) -> tuple[Post, ...]:
-        """Posts, reposts and quotes made during the run."""
-        return tuple(post for post in self.posts if not post.is_seed)
+        """Posts, reposts and quotes that agents made during the run."""
+        return tuple(post for post in self.posts if not post.is_seed and post.user_id in self.agent_users)
 
     @cached_property
     def own_comments(self) -> tuple[Comment, ...]:
-        """Comments made during the run."""
-        return tuple(comment for comment in self.comments if comment.timestep >= 0)
+        """Comments that agents made during the run."""
+        made = (comment for comment in self.comments if comment.timestep >= 0)
+        return tuple(comment for comment in made if comment.user_id in self.agent_users)
 
     @cached_property
     def new_follows(self) -> tuple[Follow, ...]:
-        """Follows made during the run."""
-        return tuple(follow for follow in self.follows if follow.timestep >= 0)
+        """Follows that agents made during the run."""
+        made = (follow for follow in self.follows if follow.timestep >= 0)
+        return tuple(follow for follow in made if follow.follower_id in self.agent_users)
 
     def author_of(self, post_id: int) -> int | None:
         """The `user_id` of a post's author; None where the file does not hold the post."""

@@ -4,9 +4,9 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import click
 import typer
@@ -73,6 +73,9 @@ def run(
             "similar-content."
         ),
     ] = "none",
+    scenario: Annotated[
+        Path | None, typer.Option(help="YAML or TOML: seed posts, news, bots, suspensions, recommender switches.")
+    ] = None,
     repeats: Annotated[bool, typer.Option(help="Show posts again that an agent has seen.")] = False,
     history: Annotated[bool, typer.Option(help="Keep people's own acts in the run file.")] = True,
     base_model: BaseOption = None,
@@ -84,12 +87,14 @@ def run(
     from simulation.console import Reporter
     from simulation.feed import FeedSettings
     from simulation.runner import Runner, RunSettings
+    from simulation.scenario import Scenario, load_scenario
     from simulation.store import name_of, run_target
 
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
         minutes=minutes_per_step, activation=activation, history=history, training=plan(), actions=actions,
         feed=FeedSettings(recommender, followee_share, who_to_follow, repeats),
+        scenario=load_scenario(scenario) if scenario else Scenario(),
     )  # fmt: skip
     name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"
     target = run_target(out) if out else Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
@@ -101,6 +106,51 @@ def run(
             reporter.say(f"warning: {problem.message}")
         runner.run(settings, target, resume=resume)
         reporter.say("took: " + ", ".join(f"{stage} {spent:.0f} s" for stage, spent in runner.stages.items()))
+    print_measurements(target, False)
+    _stderr().print(f"run file: {name_of(target)}", markup=False)
+
+
+@app.command()
+def fork(
+    run_file: RunArgument,
+    at: Annotated[int, typer.Option(help="First timestep that is simulated anew.")],
+    out: Annotated[str, typer.Option(help="Run file of the fork.")],
+    steps: Annotated[int | None, typer.Option(help="Timesteps in all; default as before.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another key of the random draws.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Another arm.")] = None,
+    policy: Annotated[str | None, typer.Option(help="Another policy.")] = None,
+    actions: Annotated[str | None, typer.Option(help="Other actions.")] = None,
+    recommender: Annotated[str | None, typer.Option(help="Another recommender.")] = None,
+    scenario: Annotated[Path | None, typer.Option(help="What happens from then on instead.")] = None,
+    population: Annotated[str | None, typer.Option(help="Where the posts file is now, if it has moved.")] = None,
+    resume: Annotated[bool, typer.Option(help="Continue an interrupted fork.")] = False,
+    bank: BankOption = Path("bank"),
+    base_model: BaseOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+) -> None:
+    """Continue a run from any of its timesteps under other settings."""
+    from metrics.digest import run_digest
+    from simulation.console import Reporter
+    from simulation.fork import Fork, merged, settings_of
+    from simulation.runner import Runner
+    from simulation.scenario import load_scenario
+    from simulation.store import name_of, run_target
+
+    source, target = run_target(run_file), run_target(out)
+    before = settings_of(source)
+    given: dict[str, Any] = {
+        "timesteps": steps, "seed": seed, "arm": arm, "policy": policy, "actions": actions, "population": population,
+        "feed": replace(before.feed, recommender=recommender) if recommender else None,
+        "scenario": merged(before.scenario, load_scenario(scenario)) if scenario else None,
+        "forked_from": f"{run_digest(run_file)}@{at}",
+    }  # fmt: skip
+    settings = replace(before, **{name: value for name, value in given.items() if value is not None})
+    with Reporter() as reporter:
+        runner = Runner(
+            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
+        )  # fmt: skip
+        runner.run(settings, target, resume=resume, fork=Fork(source, at))
     print_measurements(target, False)
     _stderr().print(f"run file: {name_of(target)}", markup=False)
 

@@ -69,6 +69,17 @@ class FeedMaker:
         self._settings, self._items, self._seed = settings, items, seed
         self._vectors = TextVectors(texts)
         self._recommender = make_recommender(settings.recommender, seed, self._vectors)
+        self._name = settings.recommender
+
+    @property
+    def default(self) -> str:
+        """Name of the recommender that the settings ask for."""
+        return self._settings.recommender
+
+    def switch(self, name: str) -> None:
+        """Let another recommender take over."""
+        if name != self._name:
+            self._recommender, self._name = make_recommender(name, self._seed, self._vectors), name
 
     def feeds(self, platform: Platform, agents: Sequence[int], now: Moment) -> dict[int, list[Exposure]]:
         """Return what each agent sees.

@@ -10,14 +10,17 @@ from pydantic import ValidationError
 from adapters.bank import Revision
 from adapters.prompt import FeedItem
 from personas.acts import Verb
+from simulation.actions import CreatePost
 from simulation.choices import action_of, possible_targets
 from simulation.clock import Clock
 from simulation.feed import Exposure, FeedMaker
 from simulation.platform import Moment, Outcome, Platform
 from simulation.policy import Decision, Observation, Policy
 from simulation.rows import Rows
+from simulation.scenario import Scenario
 from simulation.store import RunStore
 
+EMPTY = Scenario()
 Progress = Callable[[int, int, int], None]
 """Called after each timestep with the timesteps done, the timesteps in all, and the activations so far."""
 
@@ -35,6 +38,7 @@ class Simulation:
         revisions: Sequence[Revision | None],
         *,
         offered: Sequence[Verb] = tuple(Verb),
+        scenario: Scenario = EMPTY,
     ) -> None:
         """Bind the parts.
 
@@ -46,9 +50,11 @@ class Simulation:
             feeds: What agents are shown.
             revisions: The weights each agent acts with, None where it has none.
             offered: Verbs that the policy may choose.
+            scenario: What the experimenter does.
         """
         self._store, self._platform, self._clock, self._policy = store, platform, clock, policy
-        self._feeds, self._revisions, self._offered = feeds, revisions, offered
+        self._feeds, self._revisions, self._offered, self._scenario = feeds, revisions, offered, scenario
+        self._users = {name: user for user, name in enumerate(platform.names)}
         self._activations = store.activations()
 
     def run(self, timesteps: int, progress: Progress = lambda done, total, activations: None) -> None:
@@ -61,13 +67,27 @@ class Simulation:
         """Simulate one timestep: all active agents see the same moment, then act in the order of their ids."""
         began = time.perf_counter()
         when = Moment(timestep, self._clock.at(timestep))
-        feeds = self._feeds.feeds(self._platform, self._clock.active(timestep), when)
+        scripted = self._stage(when)
+        active = [agent for agent in self._clock.active(timestep) if agent not in self._platform.suspended]
+        feeds = self._feeds.feeds(self._platform, active, when)
         observations = [self._observe(agent, timestep, feed) for agent, feed in feeds.items()]
         decisions = self._policy.decide(observations) if observations else []
-        rows: Rows = {"activation": [], "exposure": self._exposures(feeds, timestep)}
+        rows: Rows = {"activation": [], "exposure": self._exposures(feeds, timestep), "scripted": scripted}
         for observation, decision in zip(observations, decisions, strict=True):
             rows["activation"].append(self._act(observation, decision, feeds[observation.agent], when))
         self._record(timestep, rows, time.perf_counter() - began)
+
+    def _stage(self, when: Moment) -> list[dict[str, Any]]:
+        """Set what the scenario orders for a timestep; return the rows of its acts."""
+        platform, users = self._platform, self._users
+        platform.suspended = {users[name] for name in self._scenario.suspended_at(when.timestep)}
+        self._feeds.switch(self._scenario.recommender_at(when.timestep, self._feeds.default))
+        rows = []
+        for name, action in self._scenario.acts_at(when.timestep):
+            refused = platform.act(users[name], action, when, seed=isinstance(action, CreatePost)).refused
+            outcome = {"outcome": "refused" if refused else "ok", "reason": refused}
+            rows.append({"timestep": when.timestep, "user_id": users[name], "action": action.name, **outcome})
+        return rows
 
     def _observe(self, agent: int, timestep: int, feed: Sequence[Exposure]) -> Observation:
         posts, shown = self._platform.posts, [exposure.post_id for exposure in feed]

@@ -132,6 +132,7 @@ class Platform:
         self.seen: dict[int, list[int]] = defaultdict(list)
         """Agent -> posts it was shown."""
         self.suspended: set[int] = set()
+        """Accounts that can do nothing and whose posts are shown to nobody."""
         self._links: dict[str, dict[tuple[int, int], int]] = {table: {} for table in _RELATIONS}
         self._groups: dict[int, _Group] = {}
         self._products: dict[str, tuple[int, int]] = {}
@@ -210,16 +211,6 @@ class Platform:
         """Remember that an agent was shown a post."""
         self.seen[agent].append(post_id)
 
-    def sign_up(self, name: str, bio: str) -> int:
-        """Let somebody join; returns the id. The caller writes the row of `user`."""
-        self.names.append(name)
-        self.bios.append(bio)
-        return len(self.names) - 1
-
-    def suspend(self, user: int) -> None:
-        """Suspend an account: it does nothing more, and its posts are shown to nobody."""
-        self.suspended.add(user)
-
     def add_product(self, name: str) -> int:
         """Put a product on sale; returns its id."""
         number = self._buffer.insert("product", "product_id", {"product_name": name, "sales": 0})
@@ -235,6 +226,7 @@ class Platform:
 
     def restore(self, tables: Rows, last_numbers: Mapping[str, int]) -> None:
         """Rebuild the state from a run file's rows, in the order of their keys, and the last row numbers."""
+        self._buffer = RowBuffer()
         for row in tables["post"]:
             self._restore_post(row)
         for row in tables["comment"]:
@@ -531,7 +523,10 @@ class Platform:
     def _trace(
         self, user: int, action: Action, when: Moment, info: Mapping[str, int | str], outcome: Outcome
     ) -> Outcome:
-        self._insert("trace", "trace_id", user_id=user, created_at=iso(when.at), action=action.name, info=dict(info))
+        self._insert(
+            "trace", "trace_id", user_id=user, created_at=iso(when.at), action=action.name, info=dict(info),
+            timestep=when.timestep,
+        )  # fmt: skip
         return outcome
 
     def _insert(self, table: str, key: str, **values: Any) -> int:

@@ -26,10 +26,12 @@ from simulation.choices import offered_verbs
 from simulation.clock import Clock, iso, make_clock
 from simulation.engine_policy import EnginePolicy
 from simulation.feed import FeedMaker, FeedSettings
+from simulation.fork import Fork, replayed
 from simulation.loop import Progress, Simulation
 from simulation.null_policy import NullPolicy
 from simulation.platform import Platform
 from simulation.policy import Policy
+from simulation.scenario import Scenario, check_users
 from simulation.setup import feed_texts, people_rows, populate
 from simulation.store import RunStore, is_run, name_of
 
@@ -54,6 +56,8 @@ class RunSettings:
         seed_posts: Seed posts of each agent.
         actions: What the policy may choose among, see `simulation.choices.offered_verbs`.
         feed: How feeds are made.
+        scenario: What the experimenter does.
+        forked_from: Digest of the run and the timestep it branches off from, as ``DIGEST@T``; empty for none.
         history: Whether the run file holds people's own acts.
         training: How missing adapters are trained.
         decoding: How text is drawn.
@@ -70,6 +74,8 @@ class RunSettings:
     seed_posts: int = 2
     actions: str = "all"
     feed: FeedSettings = field(default_factory=FeedSettings)
+    scenario: Scenario = field(default_factory=Scenario)
+    forked_from: str = ""
     history: bool = True
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
@@ -90,7 +96,8 @@ class RunSettings:
     def recorded(self) -> str:
         """Everything that decides the run and has no column of its own, as JSON for the run file."""
         own = {"population", "agents", "timesteps", "seed", "arm"}
-        return json.dumps({name: value for name, value in asdict(self).items() if name not in own}, sort_keys=True)
+        values = {name: value for name, value in asdict(self).items() if name not in own}
+        return json.dumps(values | {"scenario": self.scenario.model_dump(mode="json")}, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -125,32 +132,39 @@ class Runner:
         finally:
             self.stages[stage] = self.stages.get(stage, 0.0) + time.perf_counter() - began
 
-    def run(self, settings: RunSettings, out: Path | str, *, resume: bool) -> None:
+    def run(self, settings: RunSettings, out: Path | str, *, resume: bool, fork: Fork | None = None) -> None:
         """Run one arm into `out`.
 
+        Args:
+            settings: What decides the run.
+            out: Path or URL of the run file.
+            resume: Whether it goes on with what `out` holds.
+            fork: The run and timestep it branches off from; None for one that begins afresh.
+
         Raises:
-            InputError: `out` exists (without `resume`), or holds another run (with it).
+            InputError: `out` exists (without `resume`), or holds another run (with it), or `fork` cannot be.
         """
         if not resume and is_run(out):
             raise InputError(f"{name_of(out)} exists already; choose another --out, or continue it with --resume")
         if resume:
             RunStore.open(out).close()
         arm = arm_named(settings.arm)
+        check_users(settings.scenario, [persona.handle for persona in self.personas])
         clock = make_clock(
             self.personas, minutes=settings.minutes, activation=settings.activation, seed=settings.seed
         )  # fmt: skip
         if settings.policy == "null":
-            self._simulate(settings, out, resume, clock, NullPolicy(self.personas, seed=settings.seed), None, [])
+            self._simulate(settings, out, resume, fork, clock, NullPolicy(self.personas, seed=settings.seed), None, [])
             return
         base, kit = self.base_and_kit(settings)
         revisions = self._revisions(settings, arm)
         if arm.adapter is AdapterUse.NONE:
-            self._simulate(settings, out, resume, clock, self._policy(settings, arm, None), base, revisions)
+            self._simulate(settings, out, resume, fork, clock, self._policy(settings, arm, None), base, revisions)
             return
         with settings.training.adapted(base) as adapted:
             with self._timed("loading adapters"):
                 self._install(adapted, arm, revisions)
-            self._simulate(settings, out, resume, clock, self._policy(settings, arm, adapted), base, revisions)
+            self._simulate(settings, out, resume, fork, clock, self._policy(settings, arm, adapted), base, revisions)
 
     def base_and_kit(self, settings: RunSettings) -> tuple[BaseModel, PromptKit]:
         """The base model and its calibrated prompts, loaded on first use."""
@@ -216,6 +230,7 @@ class Runner:
         settings: RunSettings,
         out: Path | str,
         resume: bool,
+        fork: Fork | None,
         clock: Clock,
         policy: Policy,
         base: BaseModel | None,
@@ -223,12 +238,19 @@ class Runner:
     ) -> None:
         weights: list[Revision | None] = list(revisions) or [None] * len(self.personas)
         run_row = self._run_row(settings, base, revisions)
-        platform = Platform([p.handle for p in self.personas], [p.description for p in self.personas])
+        platform = self.empty_platform(settings)
         store = self._continued(out, run_row, platform) if resume else self._begun(
-            settings, out, run_row, platform, clock, weights
+            settings, out, fork, run_row, platform, clock, weights
         )  # fmt: skip
         simulation = Simulation(
-            store, platform, clock, policy, self._feeds(settings), weights, offered=offered_verbs(settings.actions)
+            store,
+            platform,
+            clock,
+            policy,
+            self._feeds(settings),
+            weights,
+            offered=offered_verbs(settings.actions),
+            scenario=settings.scenario,
         )
         try:
             with self._timed("simulation"):
@@ -240,6 +262,14 @@ class Runner:
         finally:
             store.close()
 
+    def empty_platform(self, settings: RunSettings) -> Platform:
+        """The platform with its users, agents first, and its products."""
+        people = [(persona.handle, persona.description) for persona in self.personas]
+        platform = Platform(*zip(*people, *((bot.name, bot.bio) for bot in settings.scenario.bots), strict=True))
+        for name in settings.scenario.products:
+            platform.add_product(name)
+        return platform
+
     def _feeds(self, settings: RunSettings) -> FeedMaker:
         items = settings.training.prompt.feed_items
         return FeedMaker(settings.feed, feed_texts(self.personas), items=items, seed=settings.seed)
@@ -248,6 +278,7 @@ class Runner:
         self,
         settings: RunSettings,
         out: Path | str,
+        fork: Fork | None,
         run_row: dict[str, Any],
         platform: Platform,
         clock: Clock,
@@ -255,8 +286,15 @@ class Runner:
     ) -> RunStore:
         store = RunStore.create(out)
         try:
-            rows = people_rows(self.personas, revisions, at=iso(clock.start), history=settings.history)
-            populate(platform, self.personas, at=clock.start, seed_posts=settings.seed_posts)
+            rows = people_rows(
+                self.personas, revisions, at=iso(clock.start), history=settings.history, bots=settings.scenario.bots
+            )
+            if fork is not None:
+                rows |= replayed(platform, fork, run_row)
+            else:
+                populate(
+                    platform, self.personas, at=clock.start, seed_posts=settings.seed_posts, scenario=settings.scenario
+                )
             changes = platform.take_changes()
             rows["run"] = [run_row]
             rows["timing"] = [{"stage": stage, "seconds": spent} for stage, spent in self.stages.items()]

@@ -125,7 +125,7 @@ group_members = Table(
     "group_members", metadata,
     Column("membership_id", Integer, primary_key=True),
     _reference("group_id", "chat_group.group_id"),
-    _reference("agent_id", "agent.agent_id"),
+    _reference("agent_id", "user.user_id"),
     Column("joined_at", String, nullable=False),
     UniqueConstraint("group_id", "agent_id"),
 )  # fmt: skip
@@ -164,6 +164,7 @@ trace = Table(
     Column("created_at", String, nullable=False),
     Column("action", String, nullable=False),
     Column("info", Text, nullable=False),
+    Column("timestep", Integer),
 )  # fmt: skip
 
 rec = Table(
@@ -260,6 +261,17 @@ timing = Table(
     Column("timestep", Integer),
     Column("stage", String, nullable=False),
     Column("seconds", Float, nullable=False),
+)  # fmt: skip
+
+# Acts that a scenario orders: news and bots. Those that were refused say why.
+scripted = Table(
+    "scripted", metadata,
+    Column("scripted_id", Integer, primary_key=True),
+    Column("timestep", Integer, nullable=False),
+    _reference("user_id", "user.user_id"),
+    Column("action", String, nullable=False),
+    Column("outcome", String, nullable=False),  # ok, refused
+    Column("reason", Text),
 )  # fmt: skip
 
 # Names of the changes to the tables that a file has been through, see `simulation.store`.

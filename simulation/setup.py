@@ -12,19 +12,23 @@ from simulation.actions import CreatePost, Follow
 from simulation.clock import iso
 from simulation.platform import Moment, Platform
 from simulation.rows import Rows
+from simulation.scenario import Bot, Scenario
 
 BEFORE = -1
 TEXTS_A_PERSON = 20
 
 
-def populate(platform: Platform, personas: Sequence[Persona], *, at: datetime, seed_posts: int) -> None:
-    """Draw the starting follow graph and publish everybody's latest training posts as seed posts.
+def populate(
+    platform: Platform, personas: Sequence[Persona], *, at: datetime, seed_posts: int, scenario: Scenario
+) -> None:
+    """Draw the starting follow graph and publish everybody's latest training posts, and a scenario's, as seed posts.
 
     Args:
         platform: An empty platform with one user per persona.
         personas: The agents, in order.
         at: Simulated start, the time of the starting follows.
         seed_posts: Seed posts of each agent.
+        scenario: Whose seed posts and products are there, too.
     """
     ids = {persona.handle: agent for agent, persona in enumerate(personas)}
     for agent, persona in enumerate(personas):
@@ -35,6 +39,9 @@ def populate(platform: Platform, personas: Sequence[Persona], *, at: datetime, s
     for act, agent in sorted(seeds, key=lambda entry: (entry[0].at, entry[0].id)):
         if printable(act.text):
             platform.act(agent, CreatePost(content=act.text), Moment(BEFORE, act.at), seed=True)
+    users = {name: user for user, name in enumerate(platform.names)}
+    for post in scenario.seed_posts:
+        platform.act(users[post.user], CreatePost(content=post.text), Moment(BEFORE, at), seed=True)
 
 
 def feed_texts(personas: Sequence[Persona]) -> list[str]:
@@ -42,8 +49,15 @@ def feed_texts(personas: Sequence[Persona]) -> list[str]:
     return [act.text for persona in personas for act in persona.train[-TEXTS_A_PERSON:] if act.text]
 
 
-def people_rows(personas: Sequence[Persona], revisions: Sequence[Revision | None], *, at: str, history: bool) -> Rows:
-    """Rows of `user`, `agent` and, if asked, `history`."""
+def people_rows(
+    personas: Sequence[Persona],
+    revisions: Sequence[Revision | None],
+    *,
+    at: str,
+    history: bool,
+    bots: Sequence[Bot] = (),
+) -> Rows:
+    """Rows of `user`, `agent` and, if asked, `history`; bots are users after the agents and no agents."""
     users, agents, acts = [], [], []
     for number, (persona, revision) in enumerate(zip(personas, revisions, strict=True)):
         users.append(
@@ -61,6 +75,13 @@ def people_rows(personas: Sequence[Persona], revisions: Sequence[Revision | None
         )  # fmt: skip
         if history:
             acts += _history(number, persona)
+    for number, bot in enumerate(bots, len(personas)):
+        users.append(
+            {
+                "user_id": number, "agent_id": None, "user_name": bot.name, "name": bot.name, "bio": bot.bio,
+                "created_at": at, "num_followings": 0, "num_followers": 0,
+            }
+        )  # fmt: skip
     return {"user": users, "agent": agents, "history": acts}
 
 

@@ -34,7 +34,10 @@ ADVISORY_KEY = 0x706F6C79
 # What happened to the tables since the first version, by name; a file lists those that its tables hold.
 MIGRATIONS: Mapping[str, Sequence[str]] = {
     "0001 run file": (),
-    "0002 all actions": ("ALTER TABLE checkpoint ADD COLUMN last_numbers TEXT",),
+    "0002 all actions": (
+        "ALTER TABLE checkpoint ADD COLUMN last_numbers TEXT",
+        "ALTER TABLE trace ADD COLUMN timestep INTEGER",
+    ),
 }
 
 
@@ -211,13 +214,16 @@ class RunStore:
 
     def platform_tables(self) -> Rows:
         """Rows that the platform's state is rebuilt from, each table in the order of its key."""
-        tables = {}
+        return {name: self.rows(name) for name in RESTORED}
+
+    def rows(self, name: str, before: int | None = None) -> list[dict[str, Any]]:
+        """Rows of one table in the order of its key, where asked only those of timesteps before one."""
+        table = schema.metadata.tables[name]
+        query = select(table).order_by(*table.primary_key.columns)
+        if before is not None:
+            query = query.where(table.c.timestep < before)
         with self._engine.connect() as connection:
-            for name in RESTORED:
-                table = schema.metadata.tables[name]
-                query = select(table).order_by(*table.primary_key.columns)
-                tables[name] = [dict(row) for row in connection.execute(query).mappings()]
-        return tables
+            return [dict(row) for row in connection.execute(query).mappings()]
 
     def activations(self) -> int:
         """How many activations there are so far."""

@@ -43,7 +43,7 @@ def feeds(platform, agents=range(PEOPLE), items=4, timestep=0, seed=1, **changes
 def test_what_may_not_be_shown_is_never_shown(platform, name):
     platform.act(0, actions.Mute(mutee_id=1), at(0))
     platform.act(2, actions.Repost(post_id=4), at(0))
-    platform.suspend(5)
+    platform.suspended.add(5)
     for user in (6, 7):
         platform.act(user, actions.ReportPost(post_id=8, report_reason="spam"), at(0))
     platform.expose(0, 3)

@@ -123,7 +123,7 @@ def test_reported_and_suspended_posts_are_hidden(platform):
         platform.act(user, actions.ReportPost(post_id=1, report_reason="spam"), now())
     assert platform.is_hidden(1)
     platform.act(1, actions.CreatePost(content="x"), now())
-    platform.suspend(1)
+    platform.suspended.add(1)
     assert platform.is_hidden(2)
     assert platform.act(1, actions.DoNothing(), now()).refused == "suspended"
 
