@@ -2,7 +2,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup announce run test test-slow lint bench
+.PHONY: setup announce run test test-slow lint bench evidence
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -30,3 +30,10 @@ lint: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+# Hours on 2 cores; what is interrupted goes on. REAL names a posts file of real authors, whose words stay outside.
+evidence: setup
+	$(BIN)/python -m benchmarks.evidence --users 512 --only-defaults
+	$(BIN)/python -m benchmarks.evidence --users 64
+	$(BIN)/python -m benchmarks.evidence --users 48 --population "$(REAL)"
+	$(BIN)/python -m benchmarks.evidence --report

@@ -13,7 +13,7 @@ from typing import Any
 
 from adapters.bank import Bank
 from adapters.base_model import BaseModel, load_base_model
-from adapters.evaluation import evaluate
+from adapters.evaluation import Protocol, evaluate
 from adapters.population_training import PopulationTraining, TrainingConfig, make_prompt_kit
 from benchmarks import results
 from benchmarks.evidence_report import write_report
@@ -24,6 +24,7 @@ RANKS = (1, 2, 4, 8, 16)
 INITS = ("standard", "olora-tail", "mica")
 POSTS = (4, 8, 16)
 PLAIN = TrainingConfig()
+PROTOCOL = Protocol(others=2)
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,17 @@ class Cell:
 
 
 def cells(users: int, inits: tuple[str, ...]) -> Iterator[Cell]:
-    """All ranks under each init, then fewer posts at the defaults."""
+    """The defaults, each factor by itself, then the other combinations: what is interrupted is worth most so."""
+    yield Cell(users=users)
+    for rank in RANKS:
+        yield Cell(rank=rank, users=users)
+    for init in inits:
+        yield Cell(init=init, users=users)
+    for posts in POSTS:
+        yield Cell(posts=posts, users=users)
     for init in inits:
         for rank in RANKS:
             yield Cell(rank=rank, init=init, users=users)
-    for posts in POSTS:
-        yield Cell(posts=posts, users=users)
 
 
 def run_cell(cell: Cell, base: BaseModel, population: Population, bank: Bank) -> dict[str, Any]:
@@ -59,7 +65,7 @@ def run_cell(cell: Cell, base: BaseModel, population: Population, bank: Bank) ->
     began = time.perf_counter()
     revisions = training.personal(personas)
     trained = time.perf_counter() - began
-    found = evaluate(training, personas, revisions)
+    found = evaluate(training, personas, revisions, protocol=PROTOCOL)
     kept = [r.losses["validation"][r.losses["epoch"] - 1] for r in revisions if r.losses["validation"]]
     return {
         "rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users, "dtype": base.dtype,
@@ -88,7 +94,7 @@ def main() -> None:
     study = _study(path, base, population)
     bank = Bank(asked.bank, create=True)
     inits = tuple(asked.inits.split(","))
-    wanted = [Cell(users=asked.users)] if asked.only_defaults else list(cells(asked.users, inits))
+    wanted = [Cell(users=asked.users)] if asked.only_defaults else list(dict.fromkeys(cells(asked.users, inits)))
     for number, cell in enumerate(wanted, 1):
         key = {"rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users}
         if any(all(row[name] == value for name, value in key.items()) for row in study["cells"]):

@@ -49,7 +49,7 @@ intervals over people. Held-out acts are later than all training and validation 
 evaluation. NLL is in nats per token of held-out texts, posts weighted equally.
 
 - **base** is the bare model, **pooled** the population prior alone, **own** the prior with the person's adapter,
-  **other** the mean over four other people's.
+  **other** the mean over two other people's.
 - **own beats other**: share of (post, other person) pairs in which the person's own adapter finds the post likelier.
 - **top-1 of 32**: share of people whose own adapter, among 32 people's, finds their first five held-out posts
   likeliest; guessing reaches 3.1%.

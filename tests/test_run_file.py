@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 from conftest import hear_interrupts
+from sqlalchemy import create_engine, event
 
 from metrics.digest import run_digest
+from personas.errors import InputError
 from simulation.runner import Runner, RunSettings
+from simulation.store import RunStore
 
 STEPS = 40
 
@@ -93,6 +96,81 @@ def test_an_interrupt_ends_with_exit_3_and_resumes(whole, runner, tmp_path):
     _, err = process.communicate()
     assert process.returncode == 3, err
     assert "--resume" in err and "Traceback" not in err
+    runner.run(settings(), out, resume=True)
+    assert run_digest(out) == run_digest(whole)
+
+
+def test_a_termination_ends_with_exit_3_and_resumes(whole, runner, tmp_path):
+    out = tmp_path / "terminated.db"
+    process = subprocess.Popen(command(out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not has_run(out):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    assert process.returncode == 3, err
+    runner.run(settings(), out, resume=True)
+    assert run_digest(out) == run_digest(whole)
+
+
+def test_a_second_writer_is_refused_until_the_first_is_gone(runner, tmp_path):
+    out = tmp_path / "busy.db"
+    runner.run(settings(timesteps=1), out, resume=False)
+    store = RunStore.open(out)
+    try:
+        again = subprocess.run([*command(out), "--resume"], capture_output=True, text=True, timeout=120, check=False)
+        assert again.returncode == 2 and "another process writes this run" in again.stderr
+        assert rows(out, "SELECT count(*) FROM checkpoint") == [(1,)], "readers are not kept out"
+    finally:
+        store.close()
+    runner.run(settings(timesteps=2), out, resume=True)
+
+
+def test_a_run_of_a_newer_version_is_refused(runner, tmp_path):
+    out = tmp_path / "newer.db"
+    runner.run(settings(timesteps=1), out, resume=False)
+    with closing(sqlite3.connect(out)) as connection:
+        connection.execute("INSERT INTO migration VALUES ('9999 from the future')")
+        connection.commit()
+    with pytest.raises(InputError, match="written by a newer version .its tables have '9999 from the future'"):
+        runner.run(settings(timesteps=2), out, resume=True)
+
+
+def test_a_run_of_the_first_version_is_brought_up_to_date(runner, whole, tmp_path):
+    """Take from a file what the first version did not have; the tables are then those of a new run."""
+    out = tmp_path / "old.db"
+    runner.run(settings(timesteps=3), out, resume=False)
+    with closing(sqlite3.connect(out)) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        for table in ("migration", "scripted", "dislike", "mute", "report", "group_messages", "group_members",
+                      "chat_group", "comment_like", "comment_dislike", "product"):  # fmt: skip
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("ALTER TABLE checkpoint DROP COLUMN last_numbers")
+        connection.execute("ALTER TABLE trace DROP COLUMN timestep")
+        connection.commit()
+    RunStore.open(out).close()
+    tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY 1"
+    assert rows(out, tables) == rows(whole, tables)
+    for (table,) in rows(out, tables):
+        columns = f"SELECT name, type FROM pragma_table_info('{table}') ORDER BY 1"
+        assert rows(out, columns) == rows(whole, columns)
+
+
+def test_a_full_disk_is_one_line_and_the_run_resumes(runner, whole, tmp_path, monkeypatch):
+    """SQLite's own limit on pages stands for the disk: the transaction that meets it is rolled back."""
+    out = tmp_path / "full.db"
+    runner.run(settings(timesteps=2), out, resume=False)
+    (pages,) = rows(out, "PRAGMA page_count")[0]
+    opened = create_engine
+
+    def small(url):
+        engine = opened(url)
+        event.listen(engine, "connect", lambda dbapi, _record: dbapi.execute(f"PRAGMA max_page_count = {pages + 2}"))
+        return engine
+
+    monkeypatch.setattr("simulation.store.create_engine", small)
+    with pytest.raises(InputError, match=r"full\.db: cannot be written: database or disk is full.*--resume"):
+        runner.run(settings(), out, resume=True)
+    monkeypatch.undo()
     runner.run(settings(), out, resume=True)
     assert run_digest(out) == run_digest(whole)
 

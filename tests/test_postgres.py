@@ -1,0 +1,119 @@
+"""The same run in PostgreSQL as in a file: a real server, started for these tests."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from metrics.digest import run_digest
+from metrics.measure import measure_run
+from personas.errors import InputError
+from simulation.fork import Fork, settings_of
+from simulation.runner import Hooks, Runner, RunSettings
+from simulation.store import RunStore, name_of, run_target
+
+PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
+STEPS = 10
+
+
+def as_server(*command):
+    """PostgreSQL refuses to run as root."""
+    prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    return [*prefix, *map(str, command)]
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Folder of the socket of a server without network."""
+    if not PROGRAMS:
+        pytest.skip("no PostgreSQL server: apt-get install postgresql")
+    pytest.importorskip("psycopg", reason="pip install 'polyphony[postgres]'")
+    folder = Path(tmp_path_factory.mktemp("pg")).resolve()
+    data, programs = folder / "data", PROGRAMS[-1]
+    if os.geteuid() == 0:
+        for parent in (folder, *list(folder.parents)[:2]):
+            parent.chmod(0o755)
+        shutil.chown(folder, "postgres")
+    make = as_server(programs / "initdb", "-D", data, "-U", "polyphony", "-A", "trust", "--no-sync", "-E", "UTF8")
+    subprocess.run(make, check=True, capture_output=True, timeout=120)
+    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c fsync=off"
+    control = as_server(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log")
+    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, timeout=120)
+    yield folder
+    subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def database(server, request):
+    """URL of a fresh database."""
+    name = "db_" + "".join(char if char.isalnum() else "_" for char in request.node.name.lower())[:40]
+    root = create_engine(url(server, "postgres"), isolation_level="AUTOCOMMIT")
+    with root.connect() as connection:
+        connection.execute(text(f'CREATE DATABASE "{name}"'))
+    root.dispose()
+    return url(server, name)
+
+
+def url(server, name):
+    return f"postgresql+psycopg://polyphony@/{name}?host={server}"
+
+
+def settings(**changes):
+    return RunSettings(**({"population": "town", "agents": 16, "timesteps": STEPS, "policy": "null"} | changes))
+
+
+@pytest.fixture(scope="module")
+def runner():
+    return Runner(settings(), bank=Path("unused"), base_model=None, device="auto", dtype="auto", hooks=Hooks())
+
+
+@pytest.fixture(scope="module")
+def in_a_file(runner, tmp_path_factory):
+    out = tmp_path_factory.mktemp("file") / "run.db"
+    runner.run(settings(), out, resume=False)
+    return out
+
+
+def test_the_same_seed_gives_the_same_digest_and_measurements_as_in_a_file(runner, in_a_file, database):
+    runner.run(settings(), database, resume=False)
+    assert run_digest(database) == run_digest(in_a_file)
+    there, here = (measure_run(source).to_json()["measurements"] for source in (database, in_a_file))
+    assert there == here
+
+
+def test_a_run_in_a_server_resumes_and_forks(runner, in_a_file, database, tmp_path):
+    runner.run(settings(timesteps=4), database, resume=False)
+    runner.run(settings(), database, resume=True)
+    assert run_digest(database) == run_digest(in_a_file)
+    runner.run(settings_of(database), tmp_path / "fork.db", resume=False, fork=Fork(database, 5))
+    assert run_digest(tmp_path / "fork.db") == run_digest(in_a_file)
+
+
+def test_one_writer_at_a_time_and_one_run_a_database(runner, database):
+    runner.run(settings(timesteps=1), database, resume=False)
+    with pytest.raises(InputError, match="exists already"):
+        runner.run(settings(timesteps=1), database, resume=False)
+    writing = RunStore.open(database)
+    try:
+        with pytest.raises(InputError, match="another process writes this run"):
+            RunStore.open(database)
+    finally:
+        writing.close()
+    RunStore.open(database).close()
+
+
+def test_a_server_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(InputError, match="cannot be written"):
+        RunStore.create(f"postgresql+psycopg://me:secret@/run?host={tmp_path}")
+
+
+def test_urls_that_are_none_are_one_line_and_passwords_stay_unsaid():
+    with pytest.raises(InputError, match="a path or a postgresql"):
+        run_target("mysql://me:secret@host/run")
+    with pytest.raises(InputError, match="not a database URL"):
+        run_target("://")
+    assert "secret" not in name_of("postgresql+psycopg://me:secret@host/run")
+    assert run_target("sqlite:///x.db") == Path("x.db")
