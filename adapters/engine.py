@@ -12,7 +12,7 @@ from torch import Tensor
 from adapters.base_model import BaseModel
 from adapters.choice import VERBS
 from adapters.decoding import DecodingConfig, TextSampler
-from adapters.kv_store import KeyValueStore
+from adapters.kv_store import KeyValueStore, cache_argument
 from adapters.lora import AdaptedModel, Route, route_of
 from adapters.memory import TokenBudget, out_of_memory
 from adapters.population_training import PromptKit
@@ -94,6 +94,7 @@ class Engine:
             token_budget: Most padded prompt tokens read in one pass.
             prefix_bytes: Most memory of remembered beginnings.
         """
+        self._cache_argument = cache_argument(base.model)
         self.base, self.kit, self.max_rows = base, kit, max_rows
         self._adapted, self._prefix_bytes = adapted, prefix_bytes
         self.budget = TokenBudget(token_budget)
@@ -233,7 +234,7 @@ class Engine:
         with self._adapted.routed(route) if self._adapted is not None else nullcontext():
             out = self.base.model.base_model(
                 input_ids=tokens, attention_mask=mask.unsqueeze(1), position_ids=columns - first,
-                past_key_values=self.store, use_cache=True,
+                use_cache=True, **{self._cache_argument: self.store},
             )  # fmt: skip
         hidden: Tensor = out.last_hidden_state
         return hidden

@@ -17,6 +17,7 @@ from adapters.bank import PERSONAL as PERSONAL_KIND
 from adapters.bank import Bank, Revision, adapter_id
 from adapters.base_model import BaseModel
 from adapters.engine import Engine
+from adapters.kv_store import cache_argument
 from adapters.lora import AdaptedModel, Factors, LoraShape, route_of
 from adapters.population_training import PromptConfig, PromptKit, make_prompt_kit
 from adapters.stacking import stack_revisions
@@ -131,7 +132,8 @@ def _engine(base: BaseModel, kit: PromptKit, shape: LoraShape | None) -> _Side:
 
 def _library(base: BaseModel) -> _Side:
     """Plain transformers with its growing cache."""
-    return _cached(lambda tokens, cache: base.model.base_model(input_ids=tokens, past_key_values=cache, use_cache=True))
+    name = cache_argument(base.model)
+    return _cached(lambda tokens, cache: base.model.base_model(input_ids=tokens, use_cache=True, **{name: cache}))
 
 
 def _cached(call: Callable[[Tensor, DynamicCache], object]) -> _Side:
@@ -158,11 +160,11 @@ def _peft(base: BaseModel) -> Iterator[_Side]:
     for number in range(1, ROWS):
         peft.add_adapter(f"p{number}", config)
     peft.eval()
-    names = [f"p{number}" for number in range(ROWS)]
+    names, name = [f"p{number}" for number in range(ROWS)], cache_argument(base.model)
     try:
         yield _cached(
             lambda tokens, cache: peft(
-                input_ids=tokens, past_key_values=cache, use_cache=True, adapter_names=names, logits_to_keep=1
+                input_ids=tokens, use_cache=True, adapter_names=names, logits_to_keep=1, **{name: cache}
             )
         )
     finally:

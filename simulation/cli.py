@@ -1,12 +1,13 @@
 """The `simulate` command."""
 
+import gc
 import json
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
@@ -16,6 +17,10 @@ from rich.text import Text
 
 from personas.errors import InputError, PolyphonyError
 from simulation.training_options import Plan, takes_training_options
+
+if TYPE_CHECKING:
+    from simulation.fork import Fork
+    from simulation.runner import RunSettings
 
 app = typer.Typer(
     help="Agent-based social simulation in which every agent owns its own trained weights.",
@@ -84,9 +89,8 @@ def run(
     plan: Plan,
 ) -> None:
     """Train missing adapters, simulate one arm, print the measurements."""
-    from simulation.console import Reporter
     from simulation.feed import FeedSettings
-    from simulation.runner import Runner, RunSettings
+    from simulation.runner import RunSettings
     from simulation.scenario import Scenario, load_scenario
     from simulation.store import name_of, run_target
 
@@ -98,14 +102,7 @@ def run(
     )  # fmt: skip
     name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"
     target = run_target(out) if out else Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
-    with Reporter() as reporter:
-        runner = Runner(
-            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
-        )  # fmt: skip
-        for problem in runner.population.problems:
-            reporter.say(f"warning: {problem.message}")
-        runner.run(settings, target, resume=resume)
-        reporter.say("took: " + ", ".join(f"{stage} {spent:.0f} s" for stage, spent in runner.stages.items()))
+    _simulate(settings, target, resume, None, bank, base_model, device, dtype)
     print_measurements(target, False)
     _stderr().print(f"run file: {name_of(target)}", markup=False)
 
@@ -131,9 +128,7 @@ def fork(
 ) -> None:
     """Continue a run from any of its timesteps under other settings."""
     from metrics.digest import run_digest
-    from simulation.console import Reporter
     from simulation.fork import Fork, merged, settings_of
-    from simulation.runner import Runner
     from simulation.scenario import load_scenario
     from simulation.store import name_of, run_target
 
@@ -146,11 +141,7 @@ def fork(
         "forked_from": f"{run_digest(run_file)}@{at}",
     }  # fmt: skip
     settings = replace(before, **{name: value for name, value in given.items() if value is not None})
-    with Reporter() as reporter:
-        runner = Runner(
-            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
-        )  # fmt: skip
-        runner.run(settings, target, resume=resume, fork=Fork(source, at))
+    _simulate(settings, target, resume, Fork(source, at), bank, base_model, device, dtype)
     print_measurements(target, False)
     _stderr().print(f"run file: {name_of(target)}", markup=False)
 
@@ -345,6 +336,32 @@ def bank_export(
     card = {"person": person, "revision": revision.number, "base_hash": revision.base_hash, "config": revision.config}
     export_directory(out, merge(parts), base_name="", card=card)
     print(out)
+
+
+def _simulate(
+    settings: "RunSettings",
+    target: Path | str,
+    resume: bool,
+    fork: "Fork | None",
+    bank: Path,
+    base_model: Path | None,
+    device: str,
+    dtype: str,
+) -> None:
+    """Run with progress on the console; when this returns, the model's memory is free for the measurements."""
+    from simulation.console import Reporter
+    from simulation.runner import Runner
+
+    with Reporter() as reporter:
+        runner = Runner(
+            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
+        )  # fmt: skip
+        for problem in runner.population.problems:
+            reporter.say(f"warning: {problem.message}")
+        runner.run(settings, target, resume=resume, fork=fork)
+        reporter.say("took: " + ", ".join(f"{stage} {spent:.0f} s" for stage, spent in runner.stages.items()))
+    del runner
+    gc.collect()
 
 
 def print_measurements(path: Path | str, as_json: bool) -> None:

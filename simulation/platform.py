@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,16 @@ class Moment:
 
     timestep: int
     at: datetime
+
+    @cached_property
+    def text(self) -> str:
+        """The time as the run file holds it."""
+        return iso(self.at)
+
+    @cached_property
+    def seconds(self) -> int:
+        """The time in seconds since 1970."""
+        return _seconds(self.at)
 
 
 @dataclass(slots=True)
@@ -293,13 +304,13 @@ class Platform:
     ) -> int:
         post_id = self._insert(
             "post", "post_id", user_id=user, original_post_id=original, content=content, quote_content=words,
-            created_at=iso(when.at), num_likes=0, num_dislikes=0, num_shares=0, num_reports=0, is_seed=seed,
+            created_at=when.text, num_likes=0, num_dislikes=0, num_shares=0, num_reports=0, is_seed=seed,
             timestep=when.timestep,
         )  # fmt: skip
         self.posts.add(
             content if words is None else words,
             user=user, original=NONE if original is None else original, timestep=when.timestep,
-            at=_seconds(when.at), repost=original is not None and words is None, seed=seed,
+            at=when.seconds, repost=original is not None and words is None, seed=seed,
         )  # fmt: skip
         return post_id
 
@@ -308,7 +319,7 @@ class Platform:
             return refused
         comment_id = self._insert(
             "comment", "comment_id", post_id=action.post_id, user_id=user, content=action.content,
-            created_at=iso(when.at), num_likes=0, num_dislikes=0, timestep=when.timestep,
+            created_at=when.text, num_likes=0, num_dislikes=0, timestep=when.timestep,
         )  # fmt: skip
         self.comments.append(Comment(action.post_id, user))
         self.posts[action.post_id]["comments"] += 1
@@ -420,7 +431,7 @@ class Platform:
     # Groups and products
 
     def _create_group(self, user: int, action: actions.CreateGroup, when: Moment) -> Outcome:
-        group_id = self._insert("chat_group", "group_id", name=action.group_name, created_at=iso(when.at))
+        group_id = self._insert("chat_group", "group_id", name=action.group_name, created_at=when.text)
         self._groups[group_id] = _Group()
         self._join(user, group_id, when)
         return self._trace(user, action, when, {"group_id": group_id}, Outcome(group_id=group_id))
@@ -434,7 +445,7 @@ class Platform:
 
     def _join(self, user: int, group_id: int, when: Moment) -> None:
         self._groups[group_id].members[user] = self._insert(
-            "group_members", "membership_id", group_id=group_id, agent_id=user, joined_at=iso(when.at)
+            "group_members", "membership_id", group_id=group_id, agent_id=user, joined_at=when.text
         )
 
     def _leave_group(self, user: int, action: actions.LeaveGroup, when: Moment) -> Outcome:
@@ -450,7 +461,7 @@ class Platform:
             return Outcome(refused="not in that group")
         message_id = self._insert(
             "group_messages", "message_id", group_id=action.group_id, sender_id=user, content=action.message,
-            sent_at=iso(when.at),
+            sent_at=when.text,
         )  # fmt: skip
         group.messages.append((user, action.message))
         info = {"group_id": action.group_id, "message_id": message_id}
@@ -490,7 +501,7 @@ class Platform:
             return False
         if makes:
             pair = {relation.who: who, relation.what: what}
-            number = self._insert(table, relation.key, **pair, created_at=iso(when.at), **more)
+            number = self._insert(table, relation.key, **pair, created_at=when.text, **more)
             self._link_in_memory(table, who, what, number)
         else:
             self._buffer.delete(table, links.pop((who, what)))
@@ -524,7 +535,7 @@ class Platform:
         self, user: int, action: Action, when: Moment, info: Mapping[str, int | str], outcome: Outcome
     ) -> Outcome:
         self._insert(
-            "trace", "trace_id", user_id=user, created_at=iso(when.at), action=action.name, info=dict(info),
+            "trace", "trace_id", user_id=user, created_at=when.text, action=action.name, info=dict(info),
             timestep=when.timestep,
         )  # fmt: skip
         return outcome
