@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 
 from personas.acts import Verb
 from personas.errors import InputError
-from personas.formats import Row
 from personas.problems import quoted
+from personas.rows import Row
 
 MAX_HANDLE = 64
 MAX_ID = 128

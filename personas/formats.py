@@ -1,37 +1,23 @@
-"""Posts files as rows of raw cells: JSONL (plain or gzip), CSV and Parquet."""
+"""Posts files as rows of raw cells: JSONL (plain or gzip), CSV, Parquet, and what platforms export."""
 
 import csv
 import gzip
 import io
 import json
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from personas.bluesky import read_bluesky_car, read_bluesky_json
 from personas.errors import InputError
+from personas.mastodon import read_mastodon
+from personas.oasis_files import is_oasis_twitter, read_oasis_twitter
 from personas.problems import quoted
-
-REQUIRED = ("author", "id", "created_at", "text")
-REFERENCES = ("reply_to", "repost_of", "quote_of", "like_of", "follow_of")
-COLUMNS = REQUIRED + REFERENCES
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of a posts file.
-
-    Attributes:
-        number: Line number in JSONL and CSV (where the row begins), row number from 1 in Parquet.
-        where: File and row, for error texts.
-        cells: Values by column, of the known columns only; absent ones (null, NaN, an empty string) are left out.
-    """
-
-    number: int
-    where: str
-    cells: Mapping[str, object]
-
+from personas.reddit_dump import read_reddit_dump
+from personas.rows import COLUMNS, REQUIRED, Row, make_row
+from personas.x_archive import read_x_archive
 
 Reader = Callable[[Path, str], Iterator[Row]]
 
@@ -40,7 +26,7 @@ def read_rows(path: Path) -> list[Row]:
     """Read a posts file.
 
     Args:
-        path: A ``.jsonl``, ``.jsonl.gz``, ``.csv`` or ``.parquet`` file.
+        path: A file whose name ends as one of `READERS`.
 
     Raises:
         InputError: The file is missing, empty, of another kind, unreadable, not UTF-8, or broken at a row.
@@ -78,15 +64,6 @@ def _reader(path: Path, shown: str) -> Reader:
     raise InputError(f"{shown}: unknown kind of file: give one that ends in {', '.join(READERS)}")
 
 
-def _row(number: int, where: str, cells: Mapping[str, object]) -> Row:
-    present = {name: cells[name] for name in COLUMNS if name in cells and not _is_absent(cells[name])}
-    return Row(number, where, present)
-
-
-def _is_absent(value: object) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and value != value)
-
-
 def _read_jsonl(path: Path, shown: str) -> Iterator[Row]:
     with path.open("rb") as stream:
         yield from _json_rows(stream, shown)
@@ -102,7 +79,7 @@ def _json_rows(stream: BinaryIO, shown: str) -> Iterator[Row]:
         where = f"{shown}:{number}"
         text = _decode(line, shown, number)
         if text.strip():
-            yield _row(number, where, _json_object(text, where))
+            yield make_row(number, where, _json_object(text, where))
 
 
 def _decode(data: bytes, shown: str, first_line: int) -> str:
@@ -134,12 +111,19 @@ def _read_csv(path: Path, shown: str) -> Iterator[Row]:
     names = [name.strip() for name in header]
     if not names:
         return
+    rows = ((number, _named(names, cells, f"{shown}:{number}")) for number, cells in records)
+    if is_oasis_twitter(names):
+        yield from read_oasis_twitter(rows, shown)
+        return
     _check_columns(names, shown)
-    for number, cells in records:
-        where = f"{shown}:{number}"
-        if len(cells) > len(names):
-            raise InputError(f"{where}: {len(cells)} cells under {len(names)} columns: quote cells that hold commas")
-        yield _row(number, where, dict(zip(names, cells, strict=False)))
+    for number, named in rows:
+        yield make_row(number, f"{shown}:{number}", named)
+
+
+def _named(names: Sequence[str], cells: Sequence[str], where: str) -> dict[str, str]:
+    if len(cells) > len(names):
+        raise InputError(f"{where}: {len(cells)} cells under {len(names)} columns: quote cells that hold commas")
+    return dict(zip(names, cells, strict=False))
 
 
 def _csv_records(text: str, shown: str) -> Iterator[tuple[int, list[str]]]:
@@ -180,7 +164,7 @@ def _read_parquet(path: Path, shown: str) -> Iterator[Row]:
         reason = quoted(str(error).partition("\n")[0])
         raise InputError(f"{shown}: not a readable Parquet file ({reason}): write it again") from error
     for number, cells in enumerate(zip(*columns.values(), strict=True), 1):
-        yield _row(number, f"{shown}: row {number}", dict(zip(columns, cells, strict=True)))
+        yield make_row(number, f"{shown}: row {number}", dict(zip(columns, cells, strict=True)))
 
 
 def _parquet_columns(path: Path, shown: str) -> dict[str, list[object]]:
@@ -201,9 +185,42 @@ def _parquet_columns(path: Path, shown: str) -> dict[str, list[object]]:
     return columns
 
 
+def _json_reader(path: Path, shown: str) -> Reader:
+    """Tell by its beginning which export a JSON file is."""
+    with path.open("rb") as stream:
+        head = stream.read(65_536)
+    if b'"orderedItems"' in head:
+        return read_mastodon
+    if b'"realname"' in head and b'"persona"' in head:
+        raise InputError(f"{shown}: holds OASIS personas without posts: agents are trained on posts, give some")
+    if b"app.bsky." in head:
+        prefix = "item" if head.lstrip().startswith(b"[") else "records.item"
+        return lambda path, shown: read_bluesky_json(path, shown, prefix)
+    raise InputError(f"{shown}: neither a Mastodon outbox nor Bluesky records: give one of them, or JSONL")
+
+
+def _read_json(path: Path, shown: str) -> Iterator[Row]:
+    yield from _json_reader(path, shown)(path, shown)
+
+
+def _read_zip(path: Path, shown: str) -> Iterator[Row]:
+    """X and Mastodon both give ZIP archives; Mastodon's has its outbox at the top."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            is_mastodon = "outbox.json" in archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{shown}: not a readable ZIP archive: download it again") from error
+    yield from (read_mastodon if is_mastodon else read_x_archive)(path, shown)
+
+
 READERS: Mapping[str, Reader] = {
     ".jsonl": _read_jsonl,
     ".jsonl.gz": _read_jsonl_gzip,
     ".csv": _read_csv,
     ".parquet": _read_parquet,
+    ".zip": _read_zip,
+    ".tar.gz": read_mastodon,
+    ".json": _read_json,
+    ".car": read_bluesky_car,
+    ".zst": read_reddit_dump,
 }

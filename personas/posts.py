@@ -8,8 +8,9 @@ from pathlib import Path
 from personas.acts import Act, Verb
 from personas.cells import author_of, id_of, moment_of, text_of, verb_of
 from personas.errors import InputError
-from personas.formats import Row, name_of, read_rows
+from personas.formats import name_of, read_rows
 from personas.problems import Problem, ProblemCounter
+from personas.rows import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ def read_posts(path: Path) -> Corpus:
 
 
 def _post(row: Row, counter: ProblemCounter) -> _Post | None:
+    if row.problem is not None:
+        counter.add(row.problem, row.number)
+        return None
+    if row.warning is not None:
+        counter.add(row.warning, row.number)
     author, identifier, at = author_of(row), id_of(row), moment_of(row)
     verb, reference = verb_of(row)
     text, cleaned = text_of(row) if verb.has_text else ("", False)

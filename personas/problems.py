@@ -6,6 +6,8 @@ from dataclasses import dataclass
 QUOTE_LIMIT = 60
 
 KINDS: Mapping[str, str] = {
+    "too few posts": "an author of the dump has too few texts, or others are more active; the row is skipped",
+    "no dates": "the file says nothing of when; a person's posts stand an hour apart",
     "missing text": "a post, reply or quote has no text and is skipped",
     "control characters": "control, escape or text-direction characters are removed from a text",
     "dates out of order": "a row is earlier than one above it; acts are sorted by time",
