@@ -12,12 +12,13 @@ from benchmarks import results
 from benchmarks.activation import activation_results
 from benchmarks.engine import engine_results
 from benchmarks.grammars import grammar_results
+from benchmarks.platform import platform_results
 from benchmarks.precision import precision_results
 from benchmarks.results import Result
 from benchmarks.training import gemm_peak, training_results
 from personas.population import Population, load_population
 
-PARTS = ("engine", "training", "activation", "precision", "grammars")
+PARTS = ("engine", "training", "activation", "precision", "grammars", "platform")
 
 
 def main() -> None:
@@ -42,6 +43,8 @@ def _run(part: str, base: BaseModel, town: Population) -> list[Result]:
         return activation_results(base, town)
     if part == "precision":
         return precision_results(town)
+    if part == "platform":
+        return platform_results()
     if part == "grammars":
         return grammar_results(base, town)
     raise SystemExit(f"benchmarks: {part!r} is not one of {', '.join(PARTS)}")

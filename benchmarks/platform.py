@@ -1,20 +1,88 @@
 """The platform without a model: feeds of many agents, and timesteps under the null policy."""
 
+import resource
+import tempfile
 import time
 from datetime import UTC, datetime
+from pathlib import Path
+from statistics import fmean, median
 
 import numpy as np
 
 from benchmarks.results import Result
+from personas.acts import Act, Verb
+from personas.persona import Persona
 from personas.randomness import keyed_generator
 from simulation.actions import CreatePost, Follow, LikePost
+from simulation.clock import iso, make_clock
 from simulation.feed import FeedMaker, FeedSettings
+from simulation.loop import Simulation
+from simulation.null_policy import NullPolicy
 from simulation.platform import Moment, Platform
 from simulation.recommenders import recommender_names
+from simulation.scenario import Scenario
+from simulation.setup import people_rows, populate
+from simulation.store import RunStore
 
 AGENTS, POSTS, FOLLOWS, LIKES, ITEMS = 10_000, 50_000, 200_000, 100_000, 5
 WORDS = [f"word{number}" for number in range(2000)]
 NOW = Moment(24, datetime(2026, 3, 3, 8, tzinfo=UTC))
+
+
+def platform_results() -> list[Result]:
+    """Feeds, then timesteps of the null policy with everything that is recorded."""
+    crowds = {agents: null_seconds(agents, activation=0.5, steps=6) for agents in (1_000, AGENTS)}
+    all_active = null_seconds(512, activation=20.0, steps=6)
+    each = {agents: seconds / activations for agents, (seconds, activations) in crowds.items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return [
+        Result("null policy, 512 agents all active, a timestep", all_active[0], "s", "≤ 0.2", 6),
+        Result(f"null policy, {AGENTS:,} agents, 24 timesteps", 24 * crowds[AGENTS][0], "s", "≤ 600", 6),
+        Result(f"time of an activation, {AGENTS:,} ÷ 1,000 agents", each[AGENTS] / each[1_000], "×", "≤ 1.5", 6),
+        Result("peak memory of those runs", peak, "GiB", "≤ 2", 1),
+        *feed_results(),
+    ]
+
+
+def null_seconds(agents: int, *, activation: float, steps: int) -> tuple[float, float]:
+    """Median seconds and mean activations of a timestep, feed and transaction included, with people of random words."""
+    random = keyed_generator(0, "null benchmark", agents)
+    texts = [" ".join(words) for words in random.choice(WORDS, size=(1000, 8))]
+    personas = [_persona(f"p{number}", agents, texts, random) for number in range(agents)]
+    clock = make_clock(personas, minutes=60, activation=activation, seed=0)
+    platform = Platform([persona.handle for persona in personas])
+    spent, active = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        store = RunStore.create(Path(folder) / "run.db")
+        rows = people_rows(personas, [None] * agents, at=iso(clock.start), history=False)
+        populate(platform, personas, at=clock.start, seed_posts=2, scenario=Scenario())
+        with store.transaction() as connection:
+            store.write(connection, platform.take_changes(), rows)
+        feeds = FeedMaker(FeedSettings(), [], items=ITEMS, seed=0)
+        simulation = Simulation(store, platform, clock, NullPolicy(personas, seed=0), feeds, [None] * agents)
+        for step in range(1 + steps):
+            before = store.activations()
+            began = time.perf_counter()
+            simulation.step(step)
+            spent.append(time.perf_counter() - began)
+            active.append(store.activations() - before)
+        store.close()
+    return median(spent[1:]), fmean(active[1:])
+
+
+def _persona(handle: str, people: int, texts: list[str], random: np.random.Generator) -> Persona:
+    verbs = [Verb(name) for name in random.choice(["post", "reply", "like", "repost", "quote", "follow"], size=12)]
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    said = iter(random.choice(texts, size=12).tolist())
+    acts = tuple(
+        Act(id=f"{handle}-{n}", author=handle, verb=verb, at=at, text=next(said) if verb.has_text else "")
+        for n, verb in enumerate(verbs)
+    )
+    following = tuple(sorted({f"p{number}" for number in random.integers(people, size=15)} - {handle}))
+    return Persona(
+        handle=handle, description="", acts=acts, train_end=12, validation_end=12, hours=(1 / 24,) * 24,
+        acts_per_day=1.0, following=following,
+    )  # fmt: skip
 
 
 def feed_results() -> list[Result]:

@@ -61,6 +61,11 @@ def run(
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = False,
     minutes_per_step: Annotated[int, typer.Option(help="Simulated minutes of a timestep.")] = 120,
     activation: Annotated[float, typer.Option(help="Mean expected acts of an agent in a timestep.")] = 0.5,
+    start: Annotated[
+        str, typer.Option(help="Simulated start, as 2026-03-02T08:00Z; default the morning after the last post.")
+    ] = "",
+    churn: Annotated[float, typer.Option(help="Rate a day at which agents leave for good.")] = 0.0,
+    late: Annotated[float, typer.Option(help="Share of agents who join during the run.")] = 0.0,
     actions: Annotated[
         str, typer.Option(help="What agents may do: all, twitter, reddit, or a list as post,reply,like.")
     ] = "all",
@@ -97,7 +102,7 @@ def run(
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
         minutes=minutes_per_step, activation=activation, history=history, training=plan(), actions=actions,
-        feed=FeedSettings(recommender, followee_share, who_to_follow, repeats),
+        feed=FeedSettings(recommender, followee_share, who_to_follow, repeats), start=start, churn=churn, late=late,
         scenario=load_scenario(scenario) if scenario else Scenario(),
     )  # fmt: skip
     name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"

@@ -113,8 +113,7 @@ class FeedMaker:
         for row, agent in enumerate(agents):
             random = keyed_generator(self._seed, "feed", agent, now.timestep).random(len(pool), dtype=np.float32)
             order = ranks[row] + random
-            order[barred[row]] = -np.inf
-            chosen = self._chosen(order, near[row])
+            chosen = self._chosen(order, np.flatnonzero(near[row] & ~barred[row]), barred[row] | near[row])
             own = scores[row if len(scores) > 1 else 0]
             yield [
                 Exposure(int(pool[place]) + 1, position, "followee" if near[row, place] else "recommended",
@@ -152,10 +151,16 @@ class FeedMaker:
                 barred[row, seen[seen >= 0]] = True
         return barred, near
 
-    def _chosen(self, order: np.ndarray, near: np.ndarray) -> np.ndarray:
-        """Places in the pool of what is shown, the best first."""
-        best_near = _top(np.where(near, order, -np.inf), self._items)
-        best_far = _top(np.where(near, -np.inf, order), self._items)
+    def _chosen(self, order: np.ndarray, near: np.ndarray, not_far: np.ndarray) -> np.ndarray:
+        """Places in the pool of what is shown, the best first.
+
+        Args:
+            order: Score of each place, without ties.
+            near: Places that come from followees and may be shown.
+            not_far: Whether a place may not be shown, or comes from a followee.
+        """
+        best_near = near[_top(order[near], self._items)]
+        best_far = _top(np.where(not_far, -np.inf, order), self._items)
         wanted = math.ceil(round(self._items * self._settings.followee_share, 9))
         from_near = max(min(len(best_near), wanted), min(len(best_near), self._items - len(best_far)))
         chosen = np.concatenate([best_near[:from_near], best_far[: self._items - from_near]])
@@ -194,7 +199,7 @@ def _ranked(scores: np.ndarray, agents: int) -> np.ndarray:
 
 def _top(values: np.ndarray, count: int) -> np.ndarray:
     """Places of the highest values above minus infinity, the best first."""
-    places = np.argpartition(-values, count)[:count] if len(values) > count else np.arange(len(values))
+    places = np.argpartition(values, -count)[-count:] if len(values) > count else np.arange(len(values))
     places = places[values[places] > -np.inf]
     best: np.ndarray = places[np.argsort(-values[places], kind="stable")]
     return best

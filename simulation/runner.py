@@ -23,7 +23,7 @@ from personas.persona import Persona
 from personas.population import Population, load_population
 from simulation.arms import AdapterUse, Arm, arm_named
 from simulation.choices import offered_verbs
-from simulation.clock import Clock, iso, make_clock
+from simulation.clock import Clock, iso, make_clock, moment
 from simulation.engine_policy import EnginePolicy
 from simulation.feed import FeedMaker, FeedSettings
 from simulation.fork import Fork, replayed
@@ -53,6 +53,9 @@ class RunSettings:
         policy: ``engine``, ``camel`` or ``null``.
         minutes: Simulated minutes of a timestep.
         activation: Mean expected activations of an agent in a timestep.
+        start: Simulated moment of timestep 0 in ISO 8601; empty for the morning after everybody's history.
+        churn: Rate a day at which agents leave for good.
+        late: Share of agents who join during the run.
         seed_posts: Seed posts of each agent.
         actions: What the policy may choose among, see `simulation.choices.offered_verbs`.
         feed: How feeds are made.
@@ -71,6 +74,9 @@ class RunSettings:
     policy: str = "engine"
     minutes: int = 120
     activation: float = 0.5
+    start: str = ""
+    churn: float = 0.0
+    late: float = 0.0
     seed_posts: int = 2
     actions: str = "all"
     feed: FeedSettings = field(default_factory=FeedSettings)
@@ -88,6 +94,12 @@ class RunSettings:
                 raise InputError(f"--{option} {getattr(self, name)} must be at least 1")
         if not 0 < self.activation <= 10:
             raise InputError(f"--activation {self.activation} must be above 0 and at most 10")
+        if not 0 <= self.churn <= 100:
+            raise InputError(f"--churn {self.churn} must be from 0 to 100 a day")
+        if not 0 <= self.late <= 1:
+            raise InputError(f"--late {self.late} must be from 0 to 1")
+        if self.start:
+            moment(self.start)
         if self.policy not in POLICIES:
             raise InputError(f"--policy {self.policy!r} is not one of {', '.join(POLICIES)}")
         arm_named(self.arm)
@@ -151,7 +163,8 @@ class Runner:
         arm = arm_named(settings.arm)
         check_users(settings.scenario, [persona.handle for persona in self.personas])
         clock = make_clock(
-            self.personas, minutes=settings.minutes, activation=settings.activation, seed=settings.seed
+            self.personas, minutes=settings.minutes, activation=settings.activation, seed=settings.seed,
+            start=moment(settings.start) if settings.start else None, churn=settings.churn, late=settings.late,
         )  # fmt: skip
         if settings.policy == "null":
             self._simulate(settings, out, resume, fork, clock, NullPolicy(self.personas, seed=settings.seed), None, [])
