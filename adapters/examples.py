@@ -3,14 +3,18 @@
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from adapters.prompt import FeedItem, PromptBuilder
 from personas.acts import Act, Verb
 from personas.persona import Persona
 from personas.randomness import keyed_generator
+from personas.recollection import history_recollections
 
 # Distractors come from this many texts just before the act: what a feed could have shown then.
 RECENT_TEXTS = 60
+# A prompt recalls at most this many things, however short.
+RECALLED = 12
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,10 @@ class ExampleBuilder:
         self._by_author: dict[str, list[Act]] = {}
         for act in self._texts:
             self._by_author.setdefault(act.author, []).append(act)
+        self._remembered: dict[str, list[tuple[datetime, str]]] = {}
+        if builder.memory_tokens:
+            for person, act, line in history_recollections(corpus.values(), corpus):
+                self._remembered.setdefault(person, []).append((act.at, line))
 
     def examples(self, persona: Persona, acts: Sequence[Act], *, prompt_persona: bool = True) -> list[Example]:
         """Return one example for each act whose target is known; acts about something unseen teach nothing.
@@ -95,11 +103,15 @@ class ExampleBuilder:
 
     def _sitting(self, persona: Persona, sitting: Sequence[tuple[Act, Act | None]]) -> list[Example]:
         shown = list({item.id: item for _, item in sitting if item is not None}.values())
-        feed, places = self._feed(sitting[0][0], shown)
+        first = sitting[0][0]
+        feed, places = self._feed(first, shown)
+        memory = self._recalled(persona.handle, first)
         return [
-            self._made(persona.handle, persona.description, act, feed, None if item is None else places[item.id])
+            self._made(
+                persona.handle, persona.description, act, feed, None if item is None else places[item.id], memory
+            )
             for act, item in sitting
-        ]
+        ]  # fmt: skip
 
     def example(self, handle: str, description: str | None, act: Act) -> Example | None:
         """Return the example of one act, or None where its target is not in the corpus."""
@@ -107,16 +119,30 @@ class ExampleBuilder:
         if act.verb.has_target and shown is None:
             return None
         feed, places = self._feed(act, [] if shown is None else [shown])
-        return self._made(handle, description, act, feed, None if shown is None else places[shown.id])
+        memory = self._recalled(handle, act)
+        return self._made(handle, description, act, feed, None if shown is None else places[shown.id], memory)
 
     def feed_before(self, act: Act) -> list[FeedItem]:
         """Return a feed that holds nothing in particular, of what others said before an act."""
         return [FeedItem(item.author, item.text) for item in self._feed(act, [])[0]]
 
+    def _recalled(self, handle: str, act: Act) -> list[str]:
+        """What a person remembers just before an act, oldest first."""
+        lines = self._remembered.get(handle, [])
+        end = bisect_left(lines, act.at, key=lambda line: line[0])
+        return [line for _, line in lines[max(0, end - RECALLED) : end]]
+
     def _made(
-        self, handle: str, description: str | None, act: Act, feed: Sequence[Act], position: int | None
+        self,
+        handle: str,
+        description: str | None,
+        act: Act,
+        feed: Sequence[Act],
+        position: int | None,
+        memory: Sequence[str],
     ) -> Example:
-        prompt = self.builder.prompt(handle, description, [FeedItem(item.author, item.text) for item in feed])
+        items = [FeedItem(item.author, item.text) for item in feed]
+        prompt = self.builder.prompt(handle, description, items, memory)
         head = self.builder.grammar.head(act.verb, position)
         tokens = (*prompt, *self.builder.act(head, act.text))
         text_start = len(prompt) + len(head) if act.text else None

@@ -39,12 +39,14 @@ class PromptConfig:
         feed_items: Items a feed shows.
         item_tokens: Most tokens of one item's text.
         text_tokens: Most tokens of an act's text.
+        memory_tokens: Most tokens of own acts, replies, mentions and new followers that a prompt recalls; 0 for none.
     """
 
     grammar: str = "words"
     feed_items: int = 4
     item_tokens: int = 24
     text_tokens: int = 96
+    memory_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def make_prompt_kit(base: BaseModel, config: PromptConfig) -> PromptKit:
     """Build prompts and calibrate the act scorer; must run while no adapter is installed in `base`."""
     grammar = make_grammar(base.tokenizer, config.grammar)
     builder = PromptBuilder(
-        base.tokenizer, grammar, item_tokens=config.item_tokens, text_tokens=config.text_tokens
+        base.tokenizer, grammar, item_tokens=config.item_tokens, text_tokens=config.text_tokens,
+        memory_tokens=config.memory_tokens,
     )  # fmt: skip
     return PromptKit(builder, calibrated_scorer(base, builder, Head(base), feed_items=config.feed_items), config)
 

@@ -38,25 +38,31 @@ class PromptBuilder:
         item_tokens: int = 24,
         text_tokens: int = 48,
         persona_tokens: int = 64,
+        memory_tokens: int = 0,
     ) -> None:
-        """Fix the token budgets: of one feed item's text, of an act's text, of the persona prompt."""
+        """Fix the token budgets: of one feed item's text, of an act's text, of the persona prompt, of the memory."""
         self.tokenizer = tokenizer
         self.grammar = grammar
         self.item_tokens = item_tokens
         self.text_tokens = text_tokens
         self.persona_tokens = persona_tokens
+        self.memory_tokens = memory_tokens
         self._encode = lru_cache(maxsize=100_000)(self._encode_plain)
         self._before, self._between, self._after = (self._encode_template(part) for part in self._template_parts())
 
-    def prompt(self, handle: str, description: str | None, feed: Sequence[FeedItem]) -> list[int]:
+    def prompt(
+        self, handle: str, description: str | None, feed: Sequence[FeedItem], memory: Sequence[str] = ()
+    ) -> list[int]:
         """Return the tokens before an act.
 
         Args:
             handle: Who acts.
             description: The persona prompt; None where the arm has none.
             feed: What is shown, first item first; at most nine.
+            memory: What the agent remembers, oldest first, see `personas.recollection`; as much of the latest as the
+                budget holds is said.
         """
-        tokens = self.constant(handle, description)
+        tokens = [*self.constant(handle, description), *self._remembered(memory)]
         for number, item in enumerate(feed, 1):
             tokens += self.plain(f"{number} @{item.handle}:")
             tokens += self.plain(" " + item.text, self.item_tokens)
@@ -64,6 +70,17 @@ class PromptBuilder:
         if not feed:
             tokens += self.plain(EMPTY_FEED + "\n")
         return [*tokens, *self.plain(self._question()), *self._after]
+
+    def _remembered(self, memory: Sequence[str]) -> list[int]:
+        kept: list[tuple[int, ...]] = []
+        left = self.memory_tokens
+        for line in reversed(memory):
+            tokens = (*self.plain(f"- {line}", self.item_tokens), *self.plain("\n"))
+            if len(tokens) > left:
+                break
+            left -= len(tokens)
+            kept.append(tokens)
+        return [token for line in reversed(kept) for token in line]
 
     def constant(self, handle: str, description: str | None) -> list[int]:
         """Return the beginning of every prompt of one agent: all that comes before the feed."""
@@ -76,14 +93,17 @@ class PromptBuilder:
         lines = [token for line in user.splitlines() if line.strip() for token in self.plain(line + "\n")]
         return [*self._before, *self.plain(system), *self._between, *lines, *self._after]
 
-    def messages(self, handle: str, description: str | None, feed: Sequence[FeedItem]) -> tuple[str, str]:
+    def messages(
+        self, handle: str, description: str | None, feed: Sequence[FeedItem], memory: Sequence[str] = ()
+    ) -> tuple[str, str]:
         """Return what `prompt` says as the texts of a system and a user message."""
+        remembered = str(self.tokenizer.decode(self._remembered(memory))).splitlines()
         shown = [
             f"{number} @{item.handle}:{self.tokenizer.decode(list(self.plain(' ' + item.text, self.item_tokens)))}"
             for number, item in enumerate(feed, 1)
         ]
         system = f"You are @{handle}." + (f" {description}" if description else "")
-        return system, "\n".join([*(shown or [EMPTY_FEED]), self._question()])
+        return system, "\n".join([*remembered, *(shown or [EMPTY_FEED]), self._question()])
 
     def act(self, head: Sequence[int], text: str) -> list[int]:
         """Return the tokens of a whole act: its head, its text cut to the budget, and the end where it was not cut."""

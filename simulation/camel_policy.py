@@ -47,7 +47,7 @@ class CamelPolicy:
     def _decide(self, observation: Observation) -> Decision:
         persona = self._personas[observation.agent]
         described = persona.description if self._arm.persona_prompt else None
-        system, user = self._builder.messages(persona.handle, described, observation.feed)
+        system, user = self._builder.messages(persona.handle, described, observation.feed, observation.memory)
         backend = self._backends(observation)
         failure = ""
         for _ in range(ATTEMPTS):

@@ -152,6 +152,35 @@ def fork(
 
 
 @app.command()
+def interview(
+    run_file: RunArgument,
+    agent: Annotated[str, typer.Argument(help="Handle of the agent.")],
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    at: Annotated[int | None, typer.Option(help="As of the beginning of this timestep; default the end.")] = None,
+    bank: BankOption = Path("bank"),
+    base_model: BaseOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Ask an agent something, outside simulated time; the run does not change."""
+    from simulation.console import Reporter
+    from simulation.fork import settings_of
+    from simulation.interview import interview as ask
+    from simulation.runner import Runner
+    from simulation.store import run_target
+
+    source = run_target(run_file)
+    settings = settings_of(source)
+    with Reporter() as reporter:
+        runner = Runner(
+            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
+        )  # fmt: skip
+        answer = ask(runner, settings, source, agent, question, at=at)
+    print(json.dumps({"agent": agent, "question": question, "at": at, "answer": answer}) if as_json else answer)
+
+
+@app.command()
 @takes_training_options
 def train(
     *,

@@ -58,7 +58,9 @@ class EnginePolicy:
     def prompt(self, observation: Observation) -> list[int]:
         """Render the prompt of one observation, as training does."""
         persona = self._personas[observation.agent]
-        return self._kit.builder.prompt(persona.handle, self._description(persona), observation.feed)
+        return self._kit.builder.prompt(
+            persona.handle, self._description(persona), observation.feed, observation.memory
+        )
 
     def _description(self, persona: Persona) -> str | None:
         return persona.description if self._arm.persona_prompt else None

@@ -41,7 +41,7 @@ def settings_of(source: Path | str) -> "RunSettings":
     """
     from simulation.runner import RunSettings
 
-    store = RunStore.open(source)
+    store = RunStore.read(source)
     try:
         row = store.run_row()
     finally:
@@ -76,7 +76,7 @@ def replayed(platform: Platform, fork: Fork, run_row: dict[str, Any]) -> Rows:
         InputError: The other run has another population, or has not come that far.
     """
     name = name_of(fork.source)
-    store = RunStore.open(fork.source)
+    store = RunStore.read(fork.source)
     try:
         there, done = store.run_row(), store.next_timestep()
         if (there["population_digest"], there["agents"]) != (run_row["population_digest"], run_row["agents"]):

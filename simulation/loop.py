@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -71,11 +71,13 @@ class Simulation:
         active = [agent for agent in self._clock.active(timestep) if agent not in self._platform.suspended]
         feeds = self._feeds.feeds(self._platform, active, when)
         observations = [self._observe(agent, timestep, feed) for agent, feed in feeds.items()]
+        asked = time.perf_counter()
         decisions = self._policy.decide(observations) if observations else []
+        answered = time.perf_counter()
         rows: Rows = {"activation": [], "exposure": self._exposures(feeds, timestep), "scripted": scripted}
         for observation, decision in zip(observations, decisions, strict=True):
             rows["activation"].append(self._act(observation, decision, feeds[observation.agent], when))
-        self._record(timestep, rows, time.perf_counter() - began)
+        self._record(timestep, rows, {"policy": answered - asked, "timestep": time.perf_counter() - began})
 
     def _stage(self, when: Moment) -> list[dict[str, Any]]:
         """Set what the scenario orders for a timestep; return the rows of its acts."""
@@ -92,7 +94,8 @@ class Simulation:
     def _observe(self, agent: int, timestep: int, feed: Sequence[Exposure]) -> Observation:
         posts, shown = self._platform.posts, [exposure.post_id for exposure in feed]
         items = [FeedItem(self._platform.names[int(posts[post]["user"])], posts.text(post)) for post in shown]
-        return Observation(agent, timestep, items, possible_targets(self._platform, agent, shown, self._offered))
+        targets = possible_targets(self._platform, agent, shown, self._offered)
+        return Observation(agent, timestep, items, targets, tuple(self._platform.memory[agent]))
 
     def _exposures(self, feeds: dict[int, list[Exposure]], timestep: int) -> list[dict[str, Any]]:
         rows = []
@@ -155,11 +158,13 @@ class Simulation:
             "revision": revision.number if revision else None,
         }
 
-    def _record(self, timestep: int, rows: Rows, seconds: float) -> None:
+    def _record(self, timestep: int, rows: Rows, seconds: Mapping[str, float]) -> None:
         changes = self._platform.take_changes()
         last = {"last_numbers": json.dumps(self._platform.last_numbers)}
         rows["checkpoint"] = [{"timestep": timestep, "activations": len(rows["activation"]), **last}]
-        rows["timing"] = [{"timestep": timestep, "stage": "timestep", "seconds": seconds}]
+        rows["timing"] = [
+            {"timestep": timestep, "stage": stage, "seconds": spent} for stage, spent in seconds.items()
+        ]  # fmt: skip
         with self._store.transaction() as connection:
             self._store.write(connection, changes, rows)
 

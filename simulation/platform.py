@@ -1,6 +1,6 @@
 """The simulated platform: what is there, what may be done to it, and what was done."""
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from personas.acts import Verb
+from personas.recollection import recollections
 from simulation import actions
 from simulation.actions import Action
 from simulation.clock import iso
@@ -18,6 +20,8 @@ from simulation.rows import Changes, RowBuffer, Rows
 # Reports from which on a post is kept out of feeds (OASIS: 2).
 REPORT_THRESHOLD = 2
 FOUND_AT_MOST = 10
+# What a user remembers at most; a prompt's token budget holds less.
+RECALLED = 12
 TREND_SPAN = timedelta(days=7)
 
 
@@ -101,12 +105,20 @@ _POST_REACTIONS = {
     actions.DislikePost: ("dislike", "dislikes", True),
     actions.UndoDislikePost: ("dislike", "dislikes", False),
 }
+_REMEMBERED: Mapping[type[Action], Verb] = {
+    actions.CreatePost: Verb.POST,
+    actions.CreateComment: Verb.REPLY,
+    actions.QuotePost: Verb.QUOTE,
+    actions.Follow: Verb.FOLLOW,
+}
 _COMMENT_REACTIONS = {
     actions.LikeComment: ("comment_like", "likes", True),
     actions.UnlikeComment: ("comment_like", "likes", False),
     actions.DislikeComment: ("comment_dislike", "dislikes", True),
     actions.UndoDislikeComment: ("comment_dislike", "dislikes", False),
 }
+REMEMBERED = frozenset(kind.name for kind in _REMEMBERED)
+"""Names of the actions that somebody remembers."""
 _STATE = ("post", "comment", *_RELATIONS, "chat_group", "group_members", "group_messages", "product")
 RESTORED = (*_STATE, "exposure")
 """Tables that the state is rebuilt from."""
@@ -144,6 +156,9 @@ class Platform:
         """Agent -> posts it was shown."""
         self.suspended: set[int] = set()
         """Accounts that can do nothing and whose posts are shown to nobody."""
+        self.memory: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=RECALLED))
+        """User -> what they remember, oldest first, see `personas.recollection`."""
+        self._user_of = {name: user for user, name in enumerate(names)}
         self._links: dict[str, dict[tuple[int, int], int]] = {table: {} for table in _RELATIONS}
         self._groups: dict[int, _Group] = {}
         self._products: dict[str, tuple[int, int]] = {}
@@ -270,6 +285,19 @@ class Platform:
         )  # fmt: skip
         if is_repost:
             self.reposters[original].add(row["user_id"])
+
+    def remember(self, user: int, action: Action, timestep: int) -> None:
+        """Let those whom an act concerns remember it; the starting follow graph is nobody's news."""
+        verb = _REMEMBERED.get(type(action))
+        if verb is None or (verb is Verb.FOLLOW and timestep < 0):
+            return
+        words = str(getattr(action, "content", None) or getattr(action, "quote_content", ""))
+        post_id = getattr(action, "post_id", None)
+        author = getattr(action, "followee_id", None) if post_id is None else int(self.posts[post_id]["user"])
+        other = None if author is None or author == user else self.names[author]
+        for name, line in recollections(verb, self.names[user], words, other):
+            if name in self._user_of:
+                self.memory[self._user_of[name]].append(line)
 
     # Content
 
@@ -538,6 +566,7 @@ class Platform:
             "trace", "trace_id", user_id=user, created_at=when.text, action=action.name, info=dict(info),
             timestep=when.timestep,
         )  # fmt: skip
+        self.remember(user, action, when.timestep)
         return outcome
 
     def _insert(self, table: str, key: str, **values: Any) -> int:

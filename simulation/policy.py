@@ -17,12 +17,14 @@ class Observation:
         timestep: When.
         feed: Items shown, first first.
         targets: For each possible verb, the feed items (from 1) it may be said about.
+        memory: What the agent remembers, oldest first; a prompt says as much of it as its budget holds.
     """
 
     agent: int
     timestep: int
     feed: Sequence[FeedItem]
     targets: dict[Verb, list[int]]
+    memory: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from simulation.actions import ACTIONS, Action
-from simulation.platform import Moment, Platform
+from simulation.platform import REMEMBERED, Moment, Platform
 from simulation.rows import Rows
 
 
@@ -27,6 +27,19 @@ def replay(platform: Platform, tables: Rows, before: int) -> None:
         outcome = platform.act(row["user_id"], action, when, seed=seed)
         if outcome.refused:
             raise ValueError(f"trace {row['trace_id']}: {action.name} cannot be done again: {outcome.refused}")
+
+
+def recall(platform: Platform, tables: Rows) -> None:
+    """Let the users of a restored platform remember what they did and what was done to them.
+
+    Args:
+        platform: As restored.
+        tables: As for `replay`.
+    """
+    words = _Words(tables)
+    for row in tables["trace"]:
+        if row["action"] in REMEMBERED:
+            platform.remember(row["user_id"], words.action(row)[0], row["timestep"])
 
 
 class _Words:

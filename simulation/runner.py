@@ -29,8 +29,9 @@ from simulation.feed import FeedMaker, FeedSettings
 from simulation.fork import Fork, replayed
 from simulation.loop import Progress, Simulation
 from simulation.null_policy import NullPolicy
-from simulation.platform import Platform
+from simulation.platform import RESTORED, Platform
 from simulation.policy import Policy
+from simulation.replay import recall
 from simulation.scenario import Scenario, check_users
 from simulation.setup import feed_texts, people_rows, populate
 from simulation.store import RunStore, is_run, name_of
@@ -331,6 +332,7 @@ class Runner:
                 f"{name_of(out)} holds another run (its {', '.join(differs)} differ); choose another --out"
             )
         platform.restore(store.platform_tables(), store.last_numbers())
+        recall(platform, {table: store.rows(table) for table in (*RESTORED, "trace")})
         store.extend(max(there["timesteps"], run_row["timesteps"]))
         return store
 

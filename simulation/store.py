@@ -80,11 +80,43 @@ class RunStore:
 
     @classmethod
     def open(cls, target: Path | str) -> "RunStore":
-        """Open an existing run, and bring the tables of an older version up to date.
+        """Open an existing run to go on with it, and bring the tables of an older version up to date.
 
         Raises:
             InputError: It is missing, no intact run, of a newer version, or written by another process now.
         """
+        store = cls._opened(target)
+        try:
+            with _named_failures(store.name):
+                store._take_lock(target)
+                store._migrate()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def read(cls, target: Path | str) -> "RunStore":
+        """Open an existing run to read it, be it written at the same time.
+
+        Raises:
+            InputError: It is missing, no intact run, or of another version.
+        """
+        store = cls._opened(target)
+        try:
+            with _named_failures(store.name):
+                done = store._migrations()
+            if done != set(MIGRATIONS):
+                raise InputError(
+                    f"{store.name}: written by another version; continue it with --resume, or run it again"
+                )
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def _opened(cls, target: Path | str) -> "RunStore":
         name = name_of(target)
         if isinstance(target, Path) and not target.is_file():
             raise InputError(f"{name}: no such run file; leave out --resume to start one")
@@ -97,10 +129,8 @@ class RunStore:
                         connection.exec_driver_sql("PRAGMA quick_check").scalar() == "ok"
                         and not connection.exec_driver_sql("PRAGMA foreign_key_check").first()
                     )
-                if not intact or not {"run", "checkpoint"} <= tables:
-                    raise InputError(f"{name}: not an intact run file; start again with another --out")
-                store._take_lock(target)
-                store._migrate("migration" in tables)
+            if not intact or not {"run", "checkpoint"} <= tables:
+                raise InputError(f"{name}: not an intact run file; start again with another --out")
         except BaseException:
             store.close()
             raise
@@ -130,27 +160,32 @@ class RunStore:
         if not taken:
             raise InputError(f"{self.name}: another process writes this run; wait for it, or choose another --out")
 
-    def _migrate(self, has_names: bool) -> None:
+    def _migrations(self) -> set[str]:
+        """Names of the changes that the tables have been through."""
+        if not inspect(self._engine).has_table(schema.migration.name):
+            return set()
+        with self._engine.connect() as connection:
+            return set(connection.scalars(select(schema.migration.c.name)))
+
+    def _migrate(self) -> None:
         """Make the tables those of this version."""
-        done = {next(iter(MIGRATIONS))}
-        if has_names:
-            with self._engine.connect() as connection:
-                done = set(connection.scalars(select(schema.migration.c.name)))
+        named = self._migrations()
+        done = named or {next(iter(MIGRATIONS))}
         newer = sorted(done - set(MIGRATIONS))
         if newer:
             raise InputError(
                 f"{self.name}: written by a newer version (its tables have {newer[0]!r}); update polyphony"
             )
         missing = [name for name in MIGRATIONS if name not in done]
-        if not missing and has_names:
+        if not missing and named:
             return
         with self._engine.begin() as connection:
             schema.metadata.create_all(connection)
             for name in missing:
                 for statement in MIGRATIONS[name]:
                     connection.exec_driver_sql(statement)
-            known = [] if has_names else sorted(done)
-            connection.execute(schema.migration.insert(), [{"name": name} for name in (*known, *missing)])
+            unnamed = [name for name in MIGRATIONS if name not in named]
+            connection.execute(schema.migration.insert(), [{"name": name} for name in unnamed])
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

@@ -42,6 +42,9 @@ def training_config(
     grammar: Annotated[
         str | None, typer.Option(help="Labels of the verbs: words, letters or shuffled-letters.")
     ] = None,
+    memory: Annotated[
+        int, typer.Option(help="Most prompt tokens for own acts, replies, mentions and new followers; 0 for none.")
+    ] = 0,
     rank: Annotated[int | None, typer.Option(help="Rank of the personal adapters; alpha is twice it.")] = None,
     examples: Annotated[int | None, typer.Option(help="Most training acts of a person, the latest.")] = None,
     init: Annotated[
@@ -57,18 +60,20 @@ def training_config(
     Raises:
         InputError: A value is out of range.
     """
-    from adapters.population_training import PromptConfig, TrainingConfig
+    from adapters.population_training import TrainingConfig
 
     for option, count in {"rank": rank, "examples": examples, "top-blocks": top_blocks, "epochs": epochs}.items():
         if count is not None and count < 1:
             raise InputError(f"--{option} {count} must be at least 1")
+    if memory < 0:
+        raise InputError(f"--memory {memory} must be at least 0")
     if learning_rate is not None and not 0 < learning_rate < 1:
         raise InputError(f"--learning-rate {learning_rate} must be above 0 and below 1")
     plain = TrainingConfig()
     rank = rank or plain.shape.rank
     return replace(
         plain,
-        prompt=PromptConfig(grammar=grammar or plain.prompt.grammar),
+        prompt=replace(plain.prompt, grammar=grammar or plain.prompt.grammar, memory_tokens=memory),
         shape=replace(
             plain.shape, rank=rank, alpha=2.0 * rank, top_blocks=top_blocks or plain.shape.top_blocks,
             targets=tuple(name.strip() for name in targets.split(",") if name.strip()),

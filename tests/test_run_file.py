@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -15,6 +16,7 @@ from conftest import hear_interrupts
 from sqlalchemy import create_engine, event
 
 from metrics.digest import run_digest
+from metrics.rundata import load_run
 from personas.errors import InputError
 from simulation.runner import Runner, RunSettings
 from simulation.store import RunStore
@@ -179,6 +181,58 @@ def test_a_run_can_be_made_longer(runner, whole, tmp_path):
     out = tmp_path / "short.db"
     runner.run(settings(timesteps=5), out, resume=False)
     runner.run(settings(), out, resume=True)
+    assert run_digest(out) == run_digest(whole)
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_end_in_the_same_digest(whole, tmp_path):
+    """Each resumed run is killed again, until one gets to the end; reading and measuring meanwhile harms nothing."""
+    out, draw, kills = tmp_path / "killed.db", random.Random(5), 0
+    while True:
+        begun = has_run(out)
+        if not begun:
+            for path in tmp_path.glob("killed.db*"):
+                path.unlink()
+        process = subprocess.Popen(
+            command(out, *(["--resume"] if begun else [])), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        if kills == 20:
+            _, err = process.communicate()
+            assert process.returncode == 0, err
+            break
+        try:
+            process.wait(timeout=2.5 + 6 * draw.random())
+            assert process.returncode == 0
+        except subprocess.TimeoutExpired:
+            pass
+        process.kill()
+        process.communicate()
+        kills += 1
+    assert run_digest(out) == run_digest(whole)
+
+
+def test_readers_meet_no_lock_while_a_run_is_written(whole, runner, tmp_path):
+    out, failures, reads = tmp_path / "read.db", [], []
+    runner.run(settings(timesteps=1), out, resume=False)
+    over = threading.Event()
+
+    def read():
+        while not over.is_set():
+            try:
+                reads.append(load_run(out).completed_timesteps)
+            except Exception as error:
+                failures.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        runner.run(settings(), out, resume=True)
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
+    assert not failures and len(set(reads)) > 3, "they saw the run grow"
     assert run_digest(out) == run_digest(whole)
 
 

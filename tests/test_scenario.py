@@ -12,6 +12,7 @@ from metrics.digest import run_digest
 from metrics.rundata import load_run
 from personas.errors import InputError
 from simulation.fork import Fork, merged, settings_of
+from simulation.interview import interview
 from simulation.runner import Hooks, Runner, RunSettings
 from simulation.scenario import Scenario, check_users, load_scenario, make_scenario
 
@@ -126,6 +127,25 @@ def test_a_fork_under_the_same_settings_is_the_same_run(runner, staged, tmp_path
     assert content(out) == content(staged)
 
 
+def test_a_resumed_platform_remembers_what_the_running_one_did(runner, staged):
+    from simulation.platform import RESTORED
+    from simulation.replay import recall, replay
+    from simulation.store import RunStore
+
+    store = RunStore.open(staged)
+    tables = {name: store.rows(name) for name in (*RESTORED, "trace")}
+    numbers = store.last_numbers()
+    store.close()
+    restored, again = runner.empty_platform(settings_of(staged)), runner.empty_platform(settings_of(staged))
+    restored.restore(tables, numbers)
+    recall(restored, tables)
+    replay(again, tables, STEPS)
+    assert {user: list(lines) for user, lines in restored.memory.items() if lines} == {
+        user: list(lines) for user, lines in again.memory.items() if lines
+    }
+    assert sum(map(len, again.memory.values())) > 20
+
+
 def test_a_fork_under_other_settings_shares_the_past_only(runner, staged, tmp_path):
     out = tmp_path / "fork.db"
     other = replace(settings_of(staged), seed=9, scenario=merged(settings_of(staged).scenario, Scenario()))
@@ -146,6 +166,22 @@ def test_a_fork_past_the_end_or_of_other_people_is_one_line(runner, staged, tmp_
     few = Runner(settings(agents=4), bank=Path("x"), base_model=None, device="auto", dtype="auto", hooks=Hooks())
     with pytest.raises(InputError, match="holds other people"):
         few.run(settings(agents=4), tmp_path / "x.db", resume=False, fork=Fork(staged, 2))
+
+
+def test_an_interview_changes_nothing(base, kit, staged):
+    """A run without weights of its own, asked through the real model."""
+    asked = replace(settings_of(staged), arm="base")
+    runner = Runner(asked, bank=Path("unused"), base_model=None, device="cpu", dtype="fp32", hooks=Hooks())
+    runner._loaded = base, kit
+    before = staged.read_bytes()
+    handle = runner.personas[0].handle
+    answers = [interview(runner, asked, staged, handle, "What did you do today?", at=at) for at in (None, None, 1)]
+    assert answers[0] == answers[1] != answers[2] and answers[0].isprintable() and len(answers[0]) > 3
+    assert staged.read_bytes() == before
+    with pytest.raises(InputError, match="no agent 'nobody'"):
+        interview(runner, asked, staged, "nobody", "Who are you?")
+    with pytest.raises(InputError, match="no printable text"):
+        interview(runner, asked, staged, handle, " ")
 
 
 @pytest.mark.parametrize(
