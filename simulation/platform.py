@@ -3,26 +3,23 @@
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import Any
-
-import numpy as np
 
 from personas.acts import Verb
 from personas.recollection import recollections
 from simulation import actions
 from simulation.actions import Action
 from simulation.clock import iso
+from simulation.discovery import people_named, posts_with, trending
 from simulation.post_table import NONE, PostTable
 from simulation.rows import Changes, RowBuffer, Rows
 
 # Reports from which on a post is kept out of feeds (OASIS: 2).
 REPORT_THRESHOLD = 2
-FOUND_AT_MOST = 10
 # What a user remembers at most; a prompt's token budget holds less.
 RECALLED = 12
-TREND_SPAN = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -421,40 +418,15 @@ class Platform:
     # Discovery
 
     def _search_posts(self, user: int, action: actions.SearchPosts, when: Moment) -> Outcome:
-        wanted = action.query.casefold()
-        found: list[int] = []
-        for post_id in range(len(self.posts), 0, -1):
-            if len(found) == FOUND_AT_MOST:
-                break
-            if self._may_see(user, post_id) and wanted in self.posts.text(post_id).casefold():
-                found.append(post_id)
-        return self._trace(user, action, when, {"query": action.query}, Outcome(shown=tuple(found)))
+        outcome = Outcome(shown=tuple(posts_with(self, user, action.query)))
+        return self._trace(user, action, when, {"query": action.query}, outcome)
 
     def _search_user(self, user: int, action: actions.SearchUser, when: Moment) -> Outcome:
-        wanted = action.query.casefold()
-        found = [
-            other
-            for other, (name, bio) in enumerate(zip(self.names, self.bios, strict=True))
-            if wanted in name.casefold() or wanted in bio.casefold()
-        ]
-        outcome = Outcome(people=tuple(found[:FOUND_AT_MOST]))
+        outcome = Outcome(people=tuple(people_named(self, action.query)))
         return self._trace(user, action, when, {"query": action.query}, outcome)
 
     def _trend(self, user: int, action: actions.Trend, when: Moment) -> Outcome:
-        rows = self.posts.rows
-        recent = np.flatnonzero((rows["at"] >= _seconds(when.at - TREND_SPAN)) & ~rows["repost"])
-        order = recent[np.lexsort((-recent, -rows["likes"][recent]))]
-        found: list[int] = []
-        for row in order:
-            if len(found) == FOUND_AT_MOST:
-                break
-            if self._may_see(user, int(row) + 1):
-                found.append(int(row) + 1)
-        return self._trace(user, action, when, {}, Outcome(shown=tuple(found)))
-
-    def _may_see(self, user: int, post_id: int) -> bool:
-        post = self.posts[post_id]
-        return not post["repost"] and int(post["user"]) not in self.muted[user] and not self.is_hidden(post_id)
+        return self._trace(user, action, when, {}, Outcome(shown=tuple(trending(self, user, when.seconds))))
 
     # Groups and products
 
