@@ -12,9 +12,11 @@ from torch.nn import functional
 
 from adapters.base_model import BaseModel
 from adapters.blocks import decoder_blocks
+from adapters.thin_product import laid_out, thin_add
 from personas.errors import InputError
 
-# CPUs multiply many thin matrices of so few tokens, as in decoding, several times faster in float32 than in bf16.
+# For so few tokens a row, as in decoding, many thin products cost more than they compute: see `adapters.thin_product`.
+# Where its kernel is missing, CPUs make them several times faster in float32 than in bf16.
 FEW_TOKENS = 4
 
 Factors = Mapping[str, tuple[Tensor, Tensor]]
@@ -172,6 +174,8 @@ class StackedLora(nn.Module):
         groups = len(route.slots)
         grouped = x.reshape(groups, -1, x.shape[-1])
         if grouped.shape[1] <= FEW_TOKENS and x.device.type == "cpu" and not torch.is_grad_enabled():
+            if thin_add(y, x, self.stack, route.slots, grouped.shape[1], self.scale):
+                return y
             a, b = self._own(route, torch.float32)
             own = torch.bmm(torch.bmm(grouped.float(), a), b)
             return y.add_(own.view_as(y))
@@ -278,7 +282,8 @@ class AdaptedModel:
         """
         self._check(stack)
         for name, layer in self.layers.items():
-            layer.stack = None if stack is None else stack.get(name)
+            pair = None if stack is None else stack.get(name)
+            layer.stack = None if pair is None else (pair[0], laid_out(pair[1]))
             layer.scale = scale
         self.generation += 1
         self.forget_rows()

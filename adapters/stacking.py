@@ -44,7 +44,7 @@ def stack_revisions(
     zero = torch.zeros((), dtype=adapted.base.model.dtype, device=adapted.base.device)
     people = len(revisions)
     stack = {
-        module: (zero.new_zeros(people, rank, width_in), zero.new_zeros(people, width_out, rank))
+        module: (zero.new_zeros(people, rank, width_in), zero.new_zeros(people, rank, width_out).mT)
         for module, (width_in, width_out) in adapted.sizes.items()
     }
     for start in range(0, people, READ_TOGETHER):

@@ -189,7 +189,7 @@ def random_stack(adapted: AdaptedModel, people: int) -> dict[str, tuple[Tensor, 
     return {
         name: (
             (torch.randn(people, rank, width) * width**-0.5).to(dtype),
-            torch.zeros(people, out, rank, dtype=dtype),
+            torch.zeros(people, rank, out, dtype=dtype).mT,
         )
         for name, (width, out) in adapted.sizes.items()
     }
