@@ -13,7 +13,6 @@ from adapters.prompt import CONTENT_FREE, FeedItem, PromptBuilder
 from personas.acts import Verb
 
 VERBS = tuple(Verb)
-TARGETED = tuple(verb for verb in Verb if verb.has_target)
 
 
 @dataclass(frozen=True)
@@ -26,13 +25,15 @@ class ChoiceScorer:
 
     Attributes:
         head: The language-model head.
-        verb_ids: Label tokens, shape [verbs], in the order of `VERBS`.
+        offered: Which verbs the grammar has, boolean, shape [verbs], in the order of `VERBS`.
+        verb_ids: Label tokens, shape [verbs]; any token for a verb that is not offered.
         digit_ids: Digit tokens, shape [items].
         verb_bias: Log-probabilities to subtract, shape [verbs].
         digit_bias: The same for items given a verb, shape [verbs, items]; zero for verbs without a target.
     """
 
     head: Head
+    offered: Tensor
     verb_ids: Tensor
     digit_ids: Tensor
     verb_bias: Tensor
@@ -46,7 +47,7 @@ class ChoiceScorer:
             allowed: Which verbs may be chosen, boolean, shape [rows, verbs].
         """
         scores = self.head(hidden, self.verb_ids) - self.verb_bias
-        return scores.masked_fill(~allowed, -torch.inf).log_softmax(-1)
+        return scores.masked_fill(~(allowed & self.offered), -torch.inf).log_softmax(-1)
 
     def targets(self, hidden: Tensor, verbs: Tensor, allowed: Tensor) -> Tensor:
         """Log-probabilities of the feed items after a verb.
@@ -65,26 +66,28 @@ def calibrated_scorer(base: BaseModel, builder: PromptBuilder, head: Head, *, fe
 
     Must be called while no adapter is routed.
     """
-    verb_ids, digit_ids = _token_ids(builder.grammar, feed_items, base.device)
+    offered, verb_ids, digit_ids = _token_ids(builder.grammar, feed_items, base.device)
     prompt = builder.prompt(CONTENT_FREE, None, [FeedItem(CONTENT_FREE, CONTENT_FREE)] * feed_items)
-    verb_bias = _log_shares(base, head, prompt, verb_ids)
+    verb_bias = torch.zeros(len(VERBS), device=base.device)
+    verb_bias[offered] = _log_shares(base, head, prompt, verb_ids[offered])
     digit_bias = torch.zeros(len(VERBS), feed_items, device=base.device)
-    for verb in TARGETED:
+    for verb in (verb for verb in builder.grammar.verb_ids if verb.has_target):
         tokens = [*prompt, builder.grammar.verb_ids[verb]]
         digit_bias[VERBS.index(verb)] = _log_shares(base, head, tokens, digit_ids)
-    return ChoiceScorer(head, verb_ids, digit_ids, verb_bias, digit_bias)
+    return ChoiceScorer(head, offered, verb_ids, digit_ids, verb_bias, digit_bias)
 
 
 def uncalibrated_scorer(base: BaseModel, grammar: Grammar, head: Head, *, feed_items: int) -> ChoiceScorer:
     """Return a scorer of the raw label probabilities, to compare with."""
-    verb_ids, digit_ids = _token_ids(grammar, feed_items, base.device)
+    offered, verb_ids, digit_ids = _token_ids(grammar, feed_items, base.device)
     zeros = torch.zeros(len(VERBS), feed_items, device=base.device)
-    return ChoiceScorer(head, verb_ids, digit_ids, zeros[:, 0] * 0, zeros)
+    return ChoiceScorer(head, offered, verb_ids, digit_ids, zeros[:, 0] * 0, zeros)
 
 
-def _token_ids(grammar: Grammar, feed_items: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    verb_ids = torch.tensor([grammar.verb_ids[verb] for verb in VERBS], device=device)
-    return verb_ids, torch.tensor(grammar.digit_ids[:feed_items], device=device)
+def _token_ids(grammar: Grammar, feed_items: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    offered = torch.tensor([verb in grammar.verb_ids for verb in VERBS], device=device)
+    verb_ids = torch.tensor([grammar.verb_ids.get(verb, grammar.end_id) for verb in VERBS], device=device)
+    return offered, verb_ids, torch.tensor(grammar.digit_ids[:feed_items], device=device)
 
 
 @torch.no_grad()

@@ -112,7 +112,11 @@ class Engine:
         Raises:
             InputError: A prompt with its act does not fit the base model's context.
             PolyphonyError: Not even one prompt fits into memory.
+            ValueError: A verb is asked for that the prompts do not name.
         """
+        unnamed = sorted({verb for request in requests for verb in request.targets} - set(self.kit.config.verbs))
+        if unnamed:
+            raise ValueError(f"prompts do not name {', '.join(unnamed)}: add them to PromptConfig.verbs")
         longest = max((len(request.prompt) + HEAD_TOKENS + request.length_cap for request in requests), default=0)
         if self._context is not None and longest > self._context:
             raise InputError(

@@ -33,6 +33,8 @@ class Protocol:
         known_posts: From how many held-out posts a person is identified.
         identified: How many people, at most, are looked for among their candidates.
         written_posts: How many posts each candidate writes under each arm for the attribution; 0 leaves it out.
+        controls: Whether ``base`` and ``pooled`` are scored and write too; they are the same for all personal adapters
+            over one prior.
         seed: Key of the draws of written posts.
     """
 
@@ -41,6 +43,7 @@ class Protocol:
     known_posts: int = 5
     identified: int = 128
     written_posts: int = 4
+    controls: bool = True
     seed: int = 0
 
 
@@ -147,10 +150,10 @@ class _Evaluating:
     ) -> None:
         self._training, self._personas, self._revisions = training, personas, revisions
         self._adapted, self._protocol, self._progress = adapted, protocol, progress
-        self._scoring = Scoring(adapted, training.config.split(training.base), training.kit.scorer)
+        self._scoring = Scoring(adapted, training.split(), training.kit.scorer)
         self._others = min(protocol.others, len(personas) - 1)
         self._candidates = min(protocol.candidates, len(personas))
-        self._passes = 3 + self._others + self._candidates
+        self._passes = 1 + 2 * protocol.controls + self._others + self._candidates
         self._done = 0
         size = training.config.sitting
         made = [
@@ -165,15 +168,19 @@ class _Evaluating:
     def run(self) -> Evaluation:
         people = range(len(self._personas))
         store = ExampleStore(self._scoring.split, self._examples)
-        self._install_prior()
-        pooled_posts = self._posts_of(pooled=True)
-        scores = {"pooled": self._score(store, [0] * len(people), self._owner)}
+        scores, posts = {}, {}
+        if self._protocol.controls:
+            self._install_prior()
+            posts = self._posts_of("pooled")
+            scores["pooled"] = self._score(store, [0] * len(people), self._owner)
         install(self._adapted, self._training.bank, self._revisions)
-        scores["base"] = self._score(store, None, self._owner)
+        if self._protocol.controls:
+            posts |= self._posts_of("base")
+            scores["base"] = self._score(store, None, self._owner)
         for shift in range(self._others + 1):
             scores[f"shift{shift}"] = self._score(store, [(i + shift) % len(people) for i in people], self._owner)
         matrix = self._matrix()
-        posts = {**pooled_posts, **self._posts_of(pooled=False)}
+        posts |= self._posts_of("own")
         return self._summary(scores, matrix, self._attribution(posts))
 
     def _install_prior(self) -> None:
@@ -226,32 +233,23 @@ class _Evaluating:
     def _prompts(self, person: Persona) -> list[Example]:
         return self._training.examples.examples(person, person.held_out)
 
-    def _posts_of(self, *, pooled: bool) -> dict[str, list[tuple[int, str]]]:
-        """Posts that the first candidates write after the prompts of their first held-out acts, by arm."""
-        most = self._protocol.written_posts
+    def _posts_of(self, arm: str) -> dict[str, list[tuple[int, str]]]:
+        """Posts that the first candidates write after the prompts of their first held-out acts, in one arm."""
         prompts = [
             (person, example)
             for person in range(self._candidates)
-            for example in self._prompts(self._personas[person])[:most]
+            for example in self._prompts(self._personas[person])[: self._protocol.written_posts]
         ]
         kit = self._training.kit
         engine = Engine(self._training.base, self._adapted, kit)
-        arms: dict[str, list[int | None]] = (
-            {"pooled": [0] * len(prompts)}
-            if pooled
-            else {"base": [None] * len(prompts), "own": [person for person, _ in prompts]}
-        )
-        written = {
-            arm: write_posts(
-                engine, prompts, slots, most_tokens=kit.config.text_tokens // 2, seed=self._protocol.seed
-            )
-            for arm, slots in arms.items()
+        slots: dict[str, list[int | None]] = {
+            "base": [None] * len(prompts), "pooled": [0] * len(prompts), "own": [person for person, _ in prompts]
         }  # fmt: skip
+        texts = write_posts(
+            engine, prompts, slots[arm], most_tokens=kit.config.text_tokens // 2, seed=self._protocol.seed
+        )  # fmt: skip
         self._adapted.forget_rows()
-        return {
-            arm: [(person, text) for (person, _), text in zip(prompts, texts, strict=True)]
-            for arm, texts in written.items()
-        }
+        return {arm: [(person, text) for (person, _), text in zip(prompts, texts, strict=True)]}
 
     def _attribution(self, posts: dict[str, list[tuple[int, str]]]) -> dict[str, Figure]:
         if self._protocol.written_posts == 0 or self._candidates < 2:
@@ -271,7 +269,7 @@ class _Evaluating:
         written, owner, count = self._written, self._owner[self._written], len(self._personas)
         own = scores["shift0"].text[written]
         others = np.array([scores[f"shift{shift}"].text[written] for shift in range(1, self._others + 1)])
-        text = {"base": scores["base"].text[written], "pooled": scores["pooled"].text[written], "own": own}
+        text = {name: scores[name].text[written] for name in ("base", "pooled") if name in scores} | {"own": own}
         beats = advantage = Figure(None, 0, None)
         if self._others:
             text["other"] = others.mean(0)
@@ -283,7 +281,7 @@ class _Evaluating:
             for person, row in enumerate(matrix)
             if not np.isnan(row).any()
         ]
-        acts = {"base": "base", "pooled": "pooled", "own": "shift0"}
+        acts = {name: name for name in ("base", "pooled") if name in scores} | {"own": "shift0"}
         return Evaluation(
             people=len(np.unique(owner)),
             held_out_posts=int(written.sum()),

@@ -9,12 +9,10 @@ from adapters.prompt import FeedItem, PromptBuilder
 from personas.acts import Act, Verb
 from personas.persona import Persona
 from personas.randomness import keyed_generator
-from personas.recollection import history_recollections
+from personas.recollection import RECALLED, history_recollections
 
 # Distractors come from this many texts just before the act: what a feed could have shown then.
 RECENT_TEXTS = 60
-# A prompt recalls at most this many things, however short.
-RECALLED = 12
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,27 @@ one token each. Equal lengths let the labels compete fairly: scoring strings of 
 ``reply 1:``) measures tokens, not habits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from personas.acts import Verb
+from personas.acts import USUAL, Verb
 from personas.errors import InputError
 
 MAX_FEED_ITEMS = 9
 
 # Label sets to compare: a habit that shows under one set only is an artefact of its tokens.
 LABEL_SETS: dict[str, dict[Verb, str]] = {
-    "words": dict(zip(Verb, ("post", "reply", "quote", "share", "like", "follow", "nothing"), strict=True)),
-    "letters": dict(zip(Verb, "ABCDEFG", strict=True)),
-    "shuffled-letters": dict(zip(Verb, "ECGAFBD", strict=True)),
+    "words": dict(
+        zip(
+            Verb,
+            ("post", "reply", "quote", "share", "like", "follow", "nothing", "down", "hide", "search", "top"),
+            strict=True,
+        )
+    ),
+    "letters": dict(zip(Verb, "ABCDEFGHIJK", strict=True)),
+    "shuffled-letters": dict(zip(Verb, "ECGAFBDJHKI", strict=True)),
 }
 
 
@@ -28,7 +35,7 @@ class Grammar:
 
     Attributes:
         name: The label set.
-        labels: Label text of each verb, as the prompt names them.
+        labels: Label text of each verb that is offered, as the prompt names them.
         verb_ids: Token id of each verb's label.
         digit_ids: Token ids of ``1`` to ``9``; item n of the feed is ``digit_ids[n - 1]``.
         colon_id: Token id that opens the text.
@@ -59,15 +66,17 @@ class Grammar:
         return tokens
 
 
-def make_grammar(tokenizer: PreTrainedTokenizerBase, name: str = "words") -> Grammar:
-    """Build the grammar of one label set.
+def make_grammar(
+    tokenizer: PreTrainedTokenizerBase, name: str = "words", verbs: Sequence[Verb] = USUAL
+) -> Grammar:  # fmt: skip
+    """Build the grammar of one label set over the verbs that are offered.
 
     Raises:
         InputError: There is no such label set, or a label, digit or colon is more than one token.
     """
     if name not in LABEL_SETS:
         raise InputError(f"--grammar {name!r} is not one of {', '.join(LABEL_SETS)}")
-    labels = LABEL_SETS[name]
+    labels = {verb: LABEL_SETS[name][verb] for verb in Verb if verb in verbs}
     if tokenizer.eos_token_id is None:
         raise InputError("the base model's tokenizer names no end-of-sequence token; add eos_token to its config")
     verb_ids = {verb: _single(tokenizer, label) for verb, label in labels.items()}

@@ -18,6 +18,7 @@ from adapters.lora import AdaptedModel, LoraShape
 from adapters.peft_layout import merge
 from adapters.prompt import PromptBuilder
 from adapters.training import Learner, PopulationTrainer, Schedule, Trained
+from personas.acts import USUAL, Verb
 from personas.persona import Persona
 from personas.population import Population
 from personas.randomness import keyed_generator
@@ -40,6 +41,7 @@ class PromptConfig:
         item_tokens: Most tokens of one item's text.
         text_tokens: Most tokens of an act's text.
         memory_tokens: Most tokens of own acts, replies, mentions and new followers that a prompt recalls; 0 for none.
+        verbs: What a prompt says the agent may do.
     """
 
     grammar: str = "words"
@@ -47,6 +49,7 @@ class PromptConfig:
     item_tokens: int = 24
     text_tokens: int = 96
     memory_tokens: int = 0
+    verbs: tuple[Verb, ...] = USUAL
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,6 @@ class TrainingConfig:
         """Wrap the layers of personal adapters and of the prior beneath them."""
         return AdaptedModel(base, self.shape, self.prior_shape)
 
-    def split(self, base: BaseModel) -> SplitModel:
-        """Split the base below the first layer of personal adapters and prior."""
-        return split_for(base, self.shape, self.prior_shape)
-
 
 @dataclass(frozen=True)
 class PromptKit:
@@ -102,7 +101,7 @@ class PromptKit:
 
 def make_prompt_kit(base: BaseModel, config: PromptConfig) -> PromptKit:
     """Build prompts and calibrate the act scorer; must run while no adapter is installed in `base`."""
-    grammar = make_grammar(base.tokenizer, config.grammar)
+    grammar = make_grammar(base.tokenizer, config.grammar, config.verbs)
     builder = PromptBuilder(
         base.tokenizer, grammar, item_tokens=config.item_tokens, text_tokens=config.text_tokens,
         memory_tokens=config.memory_tokens,
@@ -122,10 +121,21 @@ class PopulationTraining:
         config: TrainingConfig,
         *,
         progress: Progress = lambda stage, done, total: None,
+        split: Callable[..., SplitModel] | None = None,
     ) -> None:
-        """Bind a population to a bank; nothing is trained yet."""
+        """Bind a population to a bank; nothing is trained yet.
+
+        Args:
+            base: The base model.
+            kit: Prompts and act scorer.
+            population: Whose acts are learned.
+            bank: Where adapters are found and kept.
+            config: How they are trained.
+            progress: Told of the tokens trained.
+            split: What splits the base below the first block that some shapes adapt; default `split_for`.
+        """
         self.base, self.kit, self.population, self.bank, self.config = base, kit, population, bank, config
-        self._progress = progress
+        self._progress, self._split = progress, split or split_for
         self.examples = ExampleBuilder(population.acts, kit.builder, feed_items=kit.config.feed_items)
 
     def prior(self) -> Revision:
@@ -140,6 +150,10 @@ class PopulationTraining:
             return found
         (trained,) = self._train([Learner("prior", examples)], wanted, None)
         return self._keep(wanted, trained)
+
+    def split(self, *shapes: LoraShape) -> SplitModel:
+        """Split the base below the first block that shapes adapt; by default those of personal adapters and prior."""
+        return self._split(self.base, *(shapes or (self.config.shape, self.config.prior_shape)))
 
     def beneath(self) -> Revision:
         """Return what personal adapters are learned and used over.
@@ -268,11 +282,10 @@ class PopulationTraining:
         shared = None if wanted.init == STANDARD else shared_start(self.base, self.config.shape, wanted.init)
         shapes = [self.config.prior_shape] if is_prior else [self.config.shape, self.config.prior_shape]
         with AdaptedModel(self.base, *shapes) as adapted:
-            split = split_for(self.base, *shapes)
             if prior is not None:
                 adapted.set_prior(self.bank.factors(prior.object), prior.scale)
             trainer = PopulationTrainer(
-                Scoring(adapted, split, self.kit.scorer), learners, schedule,
+                Scoring(adapted, self.split(*shapes), self.kit.scorer), learners, schedule,
                 seed=self.config.seed, start=shared, train_b=wanted.init != "mica", progress=report,
             )  # fmt: skip
             return trainer.train()

@@ -11,7 +11,7 @@ from adapters.lora import AdaptedModel, LoraShape
 from adapters.population_training import PromptConfig, make_prompt_kit
 from benchmarks.engine import random_stack
 from benchmarks.results import Result
-from personas.acts import Verb
+from personas.acts import USUAL
 from personas.population import Population
 from personas.randomness import keyed_generator
 
@@ -22,7 +22,7 @@ def activation_results(base: BaseModel, population: Population) -> list[Result]:
     """Seconds of one decision each, with a feed of five and an act that has text."""
     kit = make_prompt_kit(base, PromptConfig(feed_items=FEED))
     examples = ExampleBuilder(population.acts, kit.builder, feed_items=FEED)
-    writing = {verb: list(range(1, FEED + 1)) if verb.has_target else [] for verb in Verb if verb.has_text}
+    writing = {verb: list(range(1, FEED + 1)) if verb.has_target else [] for verb in USUAL if verb.has_text}
     requests = []
     for slot, persona in enumerate(population.choose(AGENTS)):
         feed = examples.feed_before(persona.train[-1])

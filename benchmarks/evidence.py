@@ -8,13 +8,18 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from adapters.bank import Bank
 from adapters.base_model import BaseModel, load_base_model
+from adapters.blocks import Layout, SplitModel
 from adapters.evaluation import Protocol, evaluate
-from adapters.population_training import PopulationTraining, TrainingConfig, make_prompt_kit
+from adapters.lora import LoraShape
+from adapters.population_training import PopulationTraining, TrainingConfig, make_prompt_kit, split_for
 from benchmarks import results
 from benchmarks.evidence_report import write_report
 from personas.population import Population, load_population
@@ -25,6 +30,8 @@ INITS = ("standard", "olora-tail", "mica")
 POSTS = (4, 8, 16)
 PLAIN = TrainingConfig()
 PROTOCOL = Protocol(others=2)
+# In a sweep only the personal adapters differ: what they are compared with is in the cell of the defaults.
+SWEPT = replace(PROTOCOL, controls=False, identified=32)
 
 
 @dataclass(frozen=True)
@@ -45,10 +52,10 @@ class Cell:
 def cells(users: int, inits: tuple[str, ...]) -> Iterator[Cell]:
     """The defaults, each factor by itself, then the other combinations: what is interrupted is worth most so."""
     yield Cell(users=users)
-    for rank in RANKS:
-        yield Cell(rank=rank, users=users)
     for init in inits:
         yield Cell(init=init, users=users)
+    for rank in RANKS:
+        yield Cell(rank=rank, users=users)
     for posts in POSTS:
         yield Cell(posts=posts, users=users)
     for init in inits:
@@ -56,23 +63,48 @@ def cells(users: int, inits: tuple[str, ...]) -> Iterator[Cell]:
             yield Cell(rank=rank, init=init, users=users)
 
 
-def run_cell(cell: Cell, base: BaseModel, population: Population, bank: Bank) -> dict[str, Any]:
-    """Train what is missing and evaluate it."""
+class RememberingSplit(SplitModel):
+    """Keeps what the frozen blocks made of every batch: the cells of a sweep learn from the same examples."""
+
+    def __init__(self, base: BaseModel, first_upper: int, trunks: dict[bytes, Tensor]) -> None:
+        super().__init__(base, first_upper)
+        self._trunks = trunks
+
+    def trunk(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+        """Run the lower blocks, unless they have seen this batch before."""
+        places = [] if layout is None else [layout.positions]
+        key = b"".join(tensor.cpu().numpy().tobytes() for tensor in (tokens, *places))
+        if key not in self._trunks:
+            self._trunks[key] = super().trunk(tokens, layout)
+        return self._trunks[key]
+
+
+def run_cell(
+    cell: Cell, base: BaseModel, population: Population, bank: Bank, trunks: dict[bytes, Tensor] | None
+) -> dict[str, Any]:
+    """Train what is missing and evaluate it; `trunks` is handed from cell to cell, None where one cell is all."""
     kit = make_prompt_kit(base, cell.config().prompt)
-    training = PopulationTraining(base, kit, population, bank, cell.config())
+    training = PopulationTraining(
+        base, kit, population, bank, cell.config(),
+        split=None if trunks is None else partial(_remembering, trunks),
+    )  # fmt: skip
     personas = population.choose(cell.users)
     training.prior()
     began = time.perf_counter()
     revisions = training.personal(personas)
     trained = time.perf_counter() - began
-    found = evaluate(training, personas, revisions, protocol=PROTOCOL)
-    kept = [r.losses["validation"][r.losses["epoch"] - 1] for r in revisions if r.losses["validation"]]
+    found = evaluate(training, personas, revisions, protocol=PROTOCOL if cell == Cell(users=cell.users) else SWEPT)
+    best = [r.losses["validation"][r.losses["epoch"] - 1] for r in revisions if r.losses["validation"]]
     return {
         "rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users, "dtype": base.dtype,
-        "validation_loss": sum(kept) / len(kept), "training_seconds": trained,
+        "validation_loss": sum(best) / len(best), "training_seconds": trained,
         "evaluation_seconds": time.perf_counter() - began - trained,
         **found.to_json(), "matrix": found.matrix,
     }  # fmt: skip
+
+
+def _remembering(trunks: dict[bytes, Tensor], base: BaseModel, *shapes: LoraShape) -> SplitModel:
+    return RememberingSplit(base, split_for(base, *shapes).first_upper, trunks)
 
 
 def main() -> None:
@@ -93,13 +125,14 @@ def main() -> None:
     path = asked.out / ("town.json" if asked.population == "town" else "real.json")
     study = _study(path, base, population)
     bank = Bank(asked.bank, create=True)
+    trunks: dict[bytes, Tensor] | None = None if asked.only_defaults else {}
     inits = tuple(asked.inits.split(","))
     wanted = [Cell(users=asked.users)] if asked.only_defaults else list(dict.fromkeys(cells(asked.users, inits)))
     for number, cell in enumerate(wanted, 1):
         key = {"rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users}
         if any(all(row[name] == value for name, value in key.items()) for row in study["cells"]):
             continue
-        study["cells"].append(run_cell(cell, base, population, bank))
+        study["cells"].append(run_cell(cell, base, population, bank, trunks))
         path.write_text(json.dumps(study, indent=1) + "\n")
         row = study["cells"][-1]
         print(

@@ -81,7 +81,7 @@ def _headline(row: Row) -> str:
          " / ".join(_shown(row, "act_distance", n) for n in ("base", "pooled", "own", "history"))),
         ("attribution base / pooled / own / real",
          " / ".join(_percent(row, "attribution", n) for n in ("base", "pooled", "own", "real"))),
-        ("training", f"{row['training_seconds'] / 60:.1f} minutes in {row['dtype']}"),
+        ("compute type", row["dtype"]),
     ]  # fmt: skip
     return _table(("figure", "value"), lines)
 
@@ -90,13 +90,13 @@ def _sweep(rows: Sequence[Row]) -> str:
     users = min(row["users"] for row in rows)
     swept = [row for row in rows if row["users"] == users]
     header = (
-        "rank", "start", "posts", "validation loss", "NLL pooled", "NLL own", "NLL other", "own beats other",
+        "rank", "start", "posts", "validation loss", "NLL own", "NLL other", "own beats other",
         "top-1 of 32", "act distance own", "attribution own",
     )  # fmt: skip
     body = [
         (
             str(row["rank"]), row["init"], str(row["posts"]), f"{row['validation_loss']:.3f}",
-            _shown(row, "nll", "pooled"), _shown(row, "nll", "own"), _shown(row, "nll", "other"),
+            _shown(row, "nll", "own"), _shown(row, "nll", "other"),
             _percent(row, "own_beats_other"), _percent(row, "identification_top1"),
             _shown(row, "act_distance", "own"), _percent(row, "attribution", "own"),
         )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from adapters.base_model import BaseModel
-from adapters.choice import VERBS, uncalibrated_scorer
+from adapters.choice import uncalibrated_scorer
 from adapters.engine import ActRequest, Engine
 from adapters.examples import ExampleBuilder
 from adapters.grammar import LABEL_SETS
@@ -13,7 +13,7 @@ from adapters.head import Head
 from adapters.population_training import PromptConfig, make_prompt_kit
 from adapters.prompt import PromptBuilder
 from benchmarks.results import Result
-from personas.acts import Verb
+from personas.acts import USUAL
 from personas.population import Population
 
 PEOPLE = 48
@@ -28,8 +28,8 @@ def grammar_results(base: BaseModel, population: Population) -> list[Result]:
         requests = _requests(kit.builder, kit.config.feed_items, population)
         for kind, scorer in (("calibrated", kit.scorer), ("raw", raw)):
             made = Engine(base, None, replace(kit, scorer=scorer)).decide(requests)
-            means[kind, name] = np.mean([[choice.distribution[verb] for verb in VERBS] for choice in made], axis=0)
-            shares = "  ".join(f"{verb} {share:.3f}" for verb, share in zip(VERBS, means[kind, name], strict=True))
+            means[kind, name] = np.mean([[choice.distribution[verb] for verb in USUAL] for choice in made], axis=0)
+            shares = "  ".join(f"{verb} {share:.3f}" for verb, share in zip(USUAL, means[kind, name], strict=True))
             print(f"{kind:10} {name:16} {shares}")
     return [
         Result(
@@ -50,7 +50,7 @@ def _spread(means: dict[tuple[str, str], np.ndarray], kind: str) -> float:
 
 def _requests(builder: PromptBuilder, feed_items: int, population: Population) -> list[ActRequest]:
     examples = ExampleBuilder(population.acts, builder, feed_items=feed_items)
-    targets = {verb: list(range(1, feed_items + 1)) if verb.has_target else [] for verb in Verb}
+    targets = {verb: list(range(1, feed_items + 1)) if verb.has_target else [] for verb in USUAL}
     requests = []
     for persona in population.personas[:PEOPLE]:
         prompt = builder.prompt(persona.handle, persona.description, examples.feed_before(persona.train[-1]))

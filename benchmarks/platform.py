@@ -113,6 +113,6 @@ def filled_platform() -> Platform:
         platform.act(who, LikePost(post_id=post), before)
     for agent in range(AGENTS):
         for post in random.integers(1, POSTS + 1, size=60).tolist():
-            platform.expose(agent, post)
+            platform.expose(agent, post, "recommended")
     platform.take_changes()
     return platform

@@ -15,16 +15,24 @@ class Verb(StrEnum):
     LIKE = "like"
     FOLLOW = "follow"
     NOTHING = "nothing"
+    DISLIKE = "dislike"
+    MUTE = "mute"
+    SEARCH = "search"
+    TREND = "trend"
 
     @property
     def has_target(self) -> bool:
         """Whether the verb is said about an item of the feed."""
-        return self not in (Verb.POST, Verb.NOTHING)
+        return self not in (Verb.POST, Verb.NOTHING, Verb.SEARCH, Verb.TREND)
 
     @property
     def has_text(self) -> bool:
-        """Whether the verb carries words of one's own."""
-        return self in (Verb.POST, Verb.REPLY, Verb.QUOTE)
+        """Whether the verb carries words of one's own; those of a search are what is looked for."""
+        return self in (Verb.POST, Verb.REPLY, Verb.QUOTE, Verb.SEARCH)
+
+
+USUAL = (Verb.POST, Verb.REPLY, Verb.QUOTE, Verb.REPOST, Verb.LIKE, Verb.FOLLOW, Verb.NOTHING)
+"""Verbs that every prompt names; the others are named where they are offered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

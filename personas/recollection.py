@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from personas.acts import Act, Verb
 from personas.follow_graph import addressee
 
+# What a person remembers at most; a prompt's token budget holds less.
+RECALLED = 12
+
 _OWN = {
     Verb.POST: "you posted: {words}",
     Verb.REPLY: "you replied to @{other}: {words}",

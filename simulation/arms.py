@@ -14,6 +14,13 @@ class AdapterUse(StrEnum):
     SHUFFLED = "shuffled"
     POOLED = "pooled"
 
+    def owner(self, agent: int, agents: int) -> int:
+        """Whose weights an agent acts with, where they are a person's.
+
+        Shuffled is a rotation by one, a derangement: nobody keeps their own, and it is the same for every seed.
+        """
+        return (agent + 1) % agents if self is AdapterUse.SHUFFLED else agent
+
 
 @dataclass(frozen=True)
 class Arm:

@@ -23,6 +23,10 @@ DOES = {
     Verb.LIKE: "Like an item of the feed.",
     Verb.FOLLOW: "Follow the author of an item of the feed.",
     Verb.NOTHING: "Do nothing now.",
+    Verb.DISLIKE: "Dislike an item of the feed.",
+    Verb.MUTE: "See nothing more of the author of an item of the feed.",
+    Verb.SEARCH: "Look for posts that hold some words.",
+    Verb.TREND: "See the most liked posts of the week.",
 }
 
 

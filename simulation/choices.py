@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from personas.acts import Verb
+from personas.acts import USUAL, Verb
 from personas.errors import InputError
 from simulation import actions as act
 from simulation.actions import ACTIONS, Action
@@ -16,11 +16,16 @@ NAMES = {
     Verb.LIKE: act.LikePost.name,
     Verb.FOLLOW: act.Follow.name,
     Verb.NOTHING: act.DoNothing.name,
+    Verb.DISLIKE: act.DislikePost.name,
+    Verb.MUTE: act.Mute.name,
+    Verb.SEARCH: act.SearchPosts.name,
+    Verb.TREND: act.Trend.name,
 }
 """Verb -> OASIS's name of the action."""
 
-# OASIS's default sets; what they hold beyond NAMES no policy chooses yet, scripted agents may.
+# OASIS's default sets, and ours; what they hold beyond NAMES no policy chooses, scripted agents may.
 SETS = {
+    "default": tuple(NAMES[verb] for verb in USUAL),
     "twitter": ("create_post", "like_post", "repost", "follow", "do_nothing", "quote_post"),
     "reddit": (
         "like_post", "dislike_post", "create_post", "create_comment", "like_comment", "dislike_comment",
@@ -49,8 +54,13 @@ def offered_verbs(text: str) -> tuple[Verb, ...]:
     return offered
 
 
+def named_verbs(text: str) -> tuple[Verb, ...]:
+    """Return the verbs that prompts name where these actions are offered: the usual ones, and what goes beyond them."""
+    return (*USUAL, *(verb for verb in offered_verbs(text) if verb not in USUAL))
+
+
 def possible_targets(
-    platform: Platform, agent: int, shown: Sequence[int], offered: Sequence[Verb] = tuple(Verb)
+    platform: Platform, agent: int, shown: Sequence[int], offered: Sequence[Verb] = USUAL
 ) -> dict[Verb, list[int]]:
     """For each verb offered and possible, the feed positions (from 1) it may be said about.
 
@@ -62,6 +72,8 @@ def possible_targets(
         Verb.REPOST: lambda post, author: agent not in platform.reposters[post],
         Verb.LIKE: lambda post, author: not platform.linked("like", agent, post),
         Verb.FOLLOW: lambda post, author: author not in platform.following[agent],
+        Verb.DISLIKE: lambda post, author: not platform.linked("dislike", agent, post),
+        Verb.MUTE: lambda post, author: author not in platform.muted[agent],
     }
     posts = [(post_id, int(platform.posts[post_id]["user"])) for post_id in shown]
     targets: dict[Verb, list[int]] = {verb: [] for verb in offered if not verb.has_target}
@@ -86,5 +98,9 @@ def action_of(verb: Verb, post_id: int | None, author: int | None, text: str) ->
         Verb.LIKE: {"post_id": post_id},
         Verb.FOLLOW: {"followee_id": author},
         Verb.NOTHING: {},
+        Verb.DISLIKE: {"post_id": post_id},
+        Verb.MUTE: {"mutee_id": author},
+        Verb.SEARCH: {"query": text},
+        Verb.TREND: {},
     }[verb]
     return ACTIONS[NAMES[verb]].model_validate(values)

@@ -67,8 +67,8 @@ def run(
     churn: Annotated[float, typer.Option(help="Rate a day at which agents leave for good.")] = 0.0,
     late: Annotated[float, typer.Option(help="Share of agents who join during the run.")] = 0.0,
     actions: Annotated[
-        str, typer.Option(help="What agents may do: all, twitter, reddit, or a list as post,reply,like.")
-    ] = "all",
+        str, typer.Option(help="What agents may do: default, twitter, reddit, all, or a list as post,reply,mute.")
+    ] = "default",
     recommender: Annotated[
         str,
         typer.Option(
@@ -229,9 +229,7 @@ def personas(
 
 
 @app.command()
-def metrics(
-    run_file: Annotated[str, typer.Argument(help="A run file, or the URL of a run.")], as_json: JsonOption = False
-) -> None:
+def metrics(run_file: RunArgument, as_json: JsonOption = False) -> None:
     """Measure one run."""
     print_measurements(run_file, as_json)
 

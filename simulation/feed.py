@@ -8,8 +8,8 @@ import numpy as np
 
 from personas.errors import InputError
 from personas.randomness import keyed_generator
-from simulation.platform import REPORT_THRESHOLD, Moment, Platform
-from simulation.recommenders import POOL, make_recommender, suggest_people, suggester_names
+from simulation.platform import Moment, Platform
+from simulation.recommenders import POOL, check_recommender, make_recommender, suggest_people, suggester_names
 from simulation.text_vectors import TextVectors
 
 # Agents that are scored together; it bounds the memory.
@@ -19,12 +19,12 @@ NONE = "none"
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """One shown post: where it stood, why it was shown, and with which score."""
+    """One shown post: where it stood, why it was shown, and with which score, if any."""
 
     post_id: int
     position: int
     source: str
-    score: float
+    score: float | None
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,44 @@ class FeedSettings:
     repeats: bool = False
 
     def __post_init__(self) -> None:
-        make_recommender(self.recommender, 0, TextVectors([]))
+        check_recommender(self.recommender, "--recommender")
         if not 0 <= self.followee_share <= 1:
             raise InputError(f"--followee-share {self.followee_share} must be from 0 to 1")
         if self.who_to_follow not in (NONE, *suggester_names()):
             raise InputError(
                 f"--who-to-follow {self.who_to_follow!r} is not one of {', '.join((NONE, *suggester_names()))}"
             )
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """The posts that are scored, whoever is asked for.
+
+    Attributes:
+        rows: Their rows in the post table; the others count places in these.
+        authors: Their authors.
+        place_of: Place of each post by its id, -1 outside.
+        shared: Place of a post that was reposted, once for each repost.
+        sharers: Who reposted it.
+    """
+
+    rows: np.ndarray
+    authors: np.ndarray
+    place_of: np.ndarray
+    shared: np.ndarray
+    sharers: np.ndarray
+
+    @classmethod
+    def of(cls, platform: Platform, rows: np.ndarray) -> "_Pool":
+        """Look up what is known of some rows of the post table."""
+        place_of = np.full(len(platform.posts) + 1, -1)
+        place_of[rows + 1] = np.arange(len(rows))
+        reposts = [
+            (place_of[post], who) for post, people in platform.reposters.items() if place_of[post] >= 0
+            for who in people
+        ]  # fmt: skip
+        shared, sharers = np.array(reposts, dtype=int).reshape(-1, 2).T
+        return cls(rows, platform.posts.rows["user"][rows], place_of, shared, sharers)
 
 
 class FeedMaker:
@@ -88,10 +119,8 @@ class FeedMaker:
         before. Equal scores are broken by a draw of each agent's own.
         """
         rows = platform.posts.rows
-        hidden = rows["repost"] | (rows["reports"] >= REPORT_THRESHOLD)
-        if platform.suspended:
-            hidden |= np.isin(rows["user"], list(platform.suspended))
-        pool = self._recommender.pool(rows, np.flatnonzero(~hidden), POOL)
+        hidden = rows["repost"] | platform.hidden(rows)
+        pool = _Pool.of(platform, self._recommender.pool(rows, np.flatnonzero(~hidden), POOL))
         found: dict[int, list[Exposure]] = {}
         for start in range(0, len(agents), AGENTS_AT_ONCE):
             some = agents[start : start + AGENTS_AT_ONCE]
@@ -101,53 +130,45 @@ class FeedMaker:
         return found
 
     def _of_some(
-        self, platform: Platform, agents: Sequence[int], pool: np.ndarray, now: Moment
+        self, platform: Platform, agents: Sequence[int], pool: "_Pool", now: Moment
     ) -> Iterator[list[Exposure]]:
-        if not len(pool):
+        if not len(pool.rows):
             yield from ([] for _ in agents)
             return
         numbers = np.asarray(agents, dtype=int)
-        scores = self._recommender.scores(platform, numbers, pool, now)
+        scores = self._recommender.scores(platform, numbers, pool.rows, now)
         barred, near = self._relations(platform, agents, pool)
         ranks = _ranked(scores, len(agents))
         for row, agent in enumerate(agents):
-            random = keyed_generator(self._seed, "feed", agent, now.timestep).random(len(pool), dtype=np.float32)
+            random = keyed_generator(self._seed, "feed", agent, now.timestep).random(len(pool.rows), dtype=np.float32)
             order = ranks[row] + random
             chosen = self._chosen(order, np.flatnonzero(near[row] & ~barred[row]), barred[row] | near[row])
             own = scores[row if len(scores) > 1 else 0]
             yield [
-                Exposure(int(pool[place]) + 1, position, "followee" if near[row, place] else "recommended",
+                Exposure(int(pool.rows[place]) + 1, position, "followee" if near[row, place] else "recommended",
                          float(own[place]))
                 for position, place in enumerate(chosen, 1)
             ]  # fmt: skip
 
     def _relations(
-        self, platform: Platform, agents: Sequence[int], pool: np.ndarray
+        self, platform: Platform, agents: Sequence[int], pool: "_Pool"
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
         """Which posts of the pool each agent may not see, and which come from followees (reposts by them count)."""
-        authors = platform.posts.rows["user"][pool]
-        place_of = np.full(len(platform.posts) + 1, -1)
-        place_of[pool + 1] = np.arange(len(pool))
-        shared = [
-            (place_of[post], who) for post, people in platform.reposters.items() if place_of[post] >= 0
-            for who in people
-        ]  # fmt: skip
-        places, sharers = np.array(shared, dtype=int).reshape(-1, 2).T
-        barred = authors == np.asarray(agents)[:, None]
+        barred = pool.authors == np.asarray(agents)[:, None]
         near = np.zeros_like(barred)
         followed, muted = np.zeros((2, len(platform.names)), dtype=bool)
         for row, agent in enumerate(agents):
             followees = list(platform.following[agent])
             followed[followees] = True
-            near[row] = followed[authors]
-            near[row, places[followed[sharers]]] = True
+            near[row] = followed[pool.authors]
+            near[row, pool.shared[followed[pool.sharers]]] = True
             followed[followees] = False
             if platform.muted[agent]:
                 muted[:] = False
                 muted[list(platform.muted[agent])] = True
-                barred[row] |= muted[authors]
+                barred[row] |= muted[pool.authors]
             if not self._settings.repeats and platform.seen[agent]:
-                seen = place_of[platform.seen[agent]]
+                seen = pool.place_of[platform.seen[agent]]
                 barred[row, seen[seen >= 0]] = True
         return barred, near
 

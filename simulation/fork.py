@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from personas.errors import InputError
-from simulation.platform import RESTORED, Platform
+from simulation.platform import Platform
 from simulation.replay import replay
 from simulation.rows import Rows
 from simulation.scenario import Scenario
@@ -83,11 +83,11 @@ def replayed(platform: Platform, fork: Fork, run_row: dict[str, Any]) -> Rows:
             raise InputError(f"{name}: holds other people; fork it with the population file it was run with")
         if not 0 <= fork.at <= done:
             raise InputError(f"{name}: --at {fork.at} is not a timestep from 0 to {done}, which are complete")
-        tables = {table: store.rows(table) for table in (*RESTORED, "trace")}
+        tables = store.platform_tables()
         rows = {table: store.rows(table, fork.at) for table in _COPIED}
     finally:
         store.close()
     replay(platform, tables, fork.at)
     for shown in rows["exposure"]:
-        platform.expose(shown["agent_id"], shown["post_id"])
+        platform.expose(shown["agent_id"], shown["post_id"], shown["source"])
     return rows

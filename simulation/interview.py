@@ -4,13 +4,11 @@ from pathlib import Path
 
 from adapters.engine import ActRequest, Engine
 from adapters.prompt import prompt_digest
-from adapters.stacking import install
 from personas.acts import Verb
 from personas.errors import InputError
 from personas.printable import printable
 from personas.randomness import keyed_generator
-from simulation.arms import AdapterUse, arm_named
-from simulation.platform import RESTORED
+from simulation.arms import arm_named
 from simulation.replay import replay
 from simulation.runner import Runner, RunSettings
 from simulation.store import RunStore, name_of
@@ -46,32 +44,16 @@ def interview(
     prompt = kit.builder.chat(system, "\n".join([*memory, words]))
     cap = kit.config.text_tokens
     uniforms = keyed_generator(settings.seed, "interview", agent, prompt_digest(prompt)).random(2 + cap)
-    if arm.adapter is AdapterUse.NONE:
-        engine = Engine(base, None, kit, decoding=settings.decoding)
-        return engine.decide([ActRequest(None, prompt, {Verb.POST: []}, cap, uniforms)])[0].text
-    bank = runner.open_bank()
-    try:
-        training = runner.training(settings, bank)
-        with settings.training.adapted(base) as adapted:
-            if arm.adapter is AdapterUse.POOLED:
-                prior = training.prior()
-                adapted.set_prior(bank.factors(prior.object), prior.scale)
-            else:
-                install(adapted, bank, training.personal([runner.personas[_weights_of(arm.adapter, agent, runner)]]))
-            engine = Engine(base, adapted, kit, decoding=settings.decoding)
-            return engine.decide([ActRequest(0, prompt, {Verb.POST: []}, cap, uniforms)])[0].text
-    finally:
-        bank.close()
-
-
-def _weights_of(use: AdapterUse, agent: int, runner: Runner) -> int:
-    return agent if use is AdapterUse.OWN else (agent + 1) % len(runner.personas)
+    with runner.weights(settings, arm, [agent]) as (adapted, _):
+        engine = Engine(base, adapted, kit, decoding=settings.decoding)
+        slot = None if adapted is None else 0
+        return engine.decide([ActRequest(slot, prompt, {Verb.POST: []}, cap, uniforms)])[0].text
 
 
 def _memory(runner: Runner, settings: RunSettings, source: Path | str, agent: int, at: int | None) -> list[str]:
     store = RunStore.read(source)
     try:
-        tables = {table: store.rows(table) for table in (*RESTORED, "trace")}
+        tables = store.platform_tables()
         done = store.next_timestep()
     finally:
         store.close()

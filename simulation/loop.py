@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from adapters.bank import Revision
 from adapters.prompt import FeedItem
-from personas.acts import Verb
+from personas.acts import USUAL, Verb
 from simulation.actions import CreatePost
 from simulation.choices import action_of, possible_targets
 from simulation.clock import Clock
@@ -37,7 +37,7 @@ class Simulation:
         feeds: FeedMaker,
         revisions: Sequence[Revision | None],
         *,
-        offered: Sequence[Verb] = tuple(Verb),
+        offered: Sequence[Verb] = USUAL,
         scenario: Scenario = EMPTY,
     ) -> None:
         """Bind the parts.
@@ -76,7 +76,9 @@ class Simulation:
         answered = time.perf_counter()
         rows: Rows = {"activation": [], "exposure": self._exposures(feeds, timestep), "scripted": scripted}
         for observation, decision in zip(observations, decisions, strict=True):
-            rows["activation"].append(self._act(observation, decision, feeds[observation.agent], when))
+            row, found = self._act(observation, decision, feeds[observation.agent], when)
+            rows["activation"].append(row)
+            rows["exposure"] += self._exposures({observation.agent: found}, timestep)
         self._record(timestep, rows, {"policy": answered - asked, "timestep": time.perf_counter() - began})
 
     def _stage(self, when: Moment) -> list[dict[str, Any]]:
@@ -101,19 +103,20 @@ class Simulation:
         rows = []
         for agent, feed in feeds.items():
             for shown in feed:
-                self._platform.expose(agent, shown.post_id)
+                self._platform.expose(agent, shown.post_id, shown.source)
                 rows.append(
                     {
                         "timestep": timestep, "agent_id": agent, "post_id": shown.post_id,
-                        "position": shown.position, "source": shown.source, "score": round(shown.score, 6),
+                        "position": shown.position, "source": shown.source,
+                        "score": None if shown.score is None else round(shown.score, 6),
                     }
                 )  # fmt: skip
         return rows
 
     def _act(
         self, observation: Observation, decision: Decision, feed: Sequence[Exposure], when: Moment
-    ) -> dict[str, Any]:
-        """Carry a decision out; return the activation's row."""
+    ) -> tuple[dict[str, Any], list[Exposure]]:
+        """Carry a decision out; return the activation's row, and what the act showed the agent."""
         agent, verb = observation.agent, decision.verb
         row: dict[str, Any] = {
             "activation_id": self._activations + 1,
@@ -131,8 +134,10 @@ class Simulation:
         }
         self._activations += 1
         if verb is None:
-            return row
+            return row, []
         outcome = self._carry_out(agent, verb, decision, feed, when)
+        source = "search" if verb is Verb.SEARCH else "trend"
+        found = [Exposure(post_id, place, source, None) for place, post_id in enumerate(outcome.shown, 1)]
         return row | {
             "outcome": "refused" if outcome.refused else "ok",
             "reason": outcome.refused,
@@ -140,7 +145,7 @@ class Simulation:
             "target_user_id": outcome.target_user_id,
             "post_id": outcome.post_id,
             "comment_id": outcome.comment_id,
-        }
+        }, found
 
     def _carry_out(self, agent: int, verb: Verb, decision: Decision, feed: Sequence[Exposure], when: Moment) -> Outcome:
         post_id = feed[decision.position - 1].post_id if decision.position else None

@@ -7,8 +7,10 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from personas.acts import Verb
-from personas.recollection import recollections
+from personas.recollection import RECALLED, recollections
 from simulation import actions
 from simulation.actions import Action
 from simulation.clock import iso
@@ -18,8 +20,8 @@ from simulation.rows import Changes, RowBuffer, Rows
 
 # Reports from which on a post is kept out of feeds (OASIS: 2).
 REPORT_THRESHOLD = 2
-# What a user remembers at most; a prompt's token budget holds less.
-RECALLED = 12
+# Sources of exposure outside feeds: what an act of the agent's own showed it.
+FOUND = ("search", "trend")
 
 
 @dataclass(frozen=True)
@@ -227,12 +229,17 @@ class Platform:
 
     def is_hidden(self, post_id: int) -> bool:
         """Whether a post is kept out of every feed: reported often enough, or of a suspended account."""
-        post = self.posts[post_id]
-        return bool(post["reports"] >= REPORT_THRESHOLD) or int(post["user"]) in self.suspended
+        return bool(self.hidden(self.posts[post_id]))
 
-    def expose(self, agent: int, post_id: int) -> None:
-        """Remember that an agent was shown a post."""
-        self.seen[agent].append(post_id)
+    def hidden(self, rows: np.ndarray | np.void) -> np.ndarray:
+        """`is_hidden` of any rows of the post table at once."""
+        found: np.ndarray = (rows["reports"] >= REPORT_THRESHOLD) | np.isin(rows["user"], list(self.suspended))
+        return found
+
+    def expose(self, agent: int, post_id: int, source: str) -> None:
+        """Remember that a feed showed an agent a post; what a search found may still come in a feed."""
+        if source not in FOUND:
+            self.seen[agent].append(post_id)
 
     def add_product(self, name: str) -> int:
         """Put a product on sale; returns its id."""
@@ -267,7 +274,7 @@ class Platform:
         for row in tables["product"]:
             self._products[row["product_name"]] = row["product_id"], row["sales"]
         for row in tables["exposure"]:
-            self.seen[row["agent_id"]].append(row["post_id"])
+            self.expose(row["agent_id"], row["post_id"], row["source"])
         self._buffer.last = dict(last_numbers)
 
     def _restore_post(self, row: Mapping[str, Any]) -> None:

@@ -73,9 +73,18 @@ def make_recommender(name: str, seed: int, vectors: TextVectors) -> Recommender:
     Raises:
         InputError: There is none.
     """
-    if name not in _KINDS:
-        raise InputError(f"--recommender {name!r} is not one of {', '.join(recommender_names())}")
+    check_recommender(name, "--recommender")
     return _KINDS[name](seed, vectors)
+
+
+def check_recommender(name: str, where: str) -> None:
+    """Refuse a name that no recommender has; `where` says in the error where it stands.
+
+    Raises:
+        InputError: There is none.
+    """
+    if name not in _KINDS:
+        raise InputError(f"{where} {name!r} is not one of {', '.join(recommender_names())}")
 
 
 class _Plain:
@@ -180,8 +189,7 @@ class Similarity(_Plain):
 
     def scores(self, platform: Platform, agents: np.ndarray, pool: np.ndarray, now: Moment) -> np.ndarray:
         """Cosine, from -1 to 1."""
-        cosine: np.ndarray = self._vectors.of_agents(platform, agents) @ self._vectors.of_posts(platform, pool).T
-        return cosine
+        return self._vectors.cosine(platform, agents, pool)
 
 
 @recommender("twhin")
@@ -197,7 +205,7 @@ class Twhin(_Plain):
     def scores(self, platform: Platform, agents: np.ndarray, pool: np.ndarray, now: Moment) -> np.ndarray:
         """As the class says."""
         rows = platform.posts.rows[pool]
-        cosine = self._vectors.of_agents(platform, agents) @ self._vectors.of_posts(platform, pool).T
+        cosine = self._vectors.cosine(platform, agents, pool)
         left = np.maximum(self.LIFE - (now.timestep - rows["timestep"]), self.SCALE)
         fame = np.log1p([len(platform.followers[int(user)]) for user in rows["user"]])
         fame = fame / max(float(fame.max(initial=0.0)), 1e-9)

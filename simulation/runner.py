@@ -5,7 +5,7 @@ import platform as machine
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,18 +18,19 @@ from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining, PromptKit, TrainingConfig, make_prompt_kit
 from adapters.population_training import Progress as TrainingProgress
 from adapters.stacking import install
+from adapters.thin_product import kernel_built
 from personas.errors import InputError
 from personas.persona import Persona
 from personas.population import Population, load_population
 from simulation.arms import AdapterUse, Arm, arm_named
-from simulation.choices import offered_verbs
+from simulation.choices import named_verbs, offered_verbs
 from simulation.clock import Clock, iso, make_clock, moment
 from simulation.engine_policy import EnginePolicy
 from simulation.feed import FeedMaker, FeedSettings
 from simulation.fork import Fork, replayed
 from simulation.loop import Progress, Simulation
 from simulation.null_policy import NullPolicy
-from simulation.platform import RESTORED, Platform
+from simulation.platform import Platform
 from simulation.policy import Policy
 from simulation.replay import recall
 from simulation.scenario import Scenario, check_users
@@ -79,7 +80,7 @@ class RunSettings:
     churn: float = 0.0
     late: float = 0.0
     seed_posts: int = 2
-    actions: str = "all"
+    actions: str = "default"
     feed: FeedSettings = field(default_factory=FeedSettings)
     scenario: Scenario = field(default_factory=Scenario)
     forked_from: str = ""
@@ -105,6 +106,11 @@ class RunSettings:
             raise InputError(f"--policy {self.policy!r} is not one of {', '.join(POLICIES)}")
         arm_named(self.arm)
         offered_verbs(self.actions)
+
+    @property
+    def plan(self) -> TrainingConfig:
+        """The training, with prompts that name what may be chosen: adapters learn from the prompts they act with."""
+        return replace(self.training, prompt=replace(self.training.prompt, verbs=named_verbs(self.actions)))
 
     def recorded(self) -> str:
         """Everything that decides the run and has no column of its own, as JSON for the run file."""
@@ -170,15 +176,23 @@ class Runner:
         if settings.policy == "null":
             self._simulate(settings, out, resume, fork, clock, NullPolicy(self.personas, seed=settings.seed), None, [])
             return
-        base, kit = self.base_and_kit(settings)
-        revisions = self._revisions(settings, arm)
+        base, _ = self.base_and_kit(settings)
+        with self.weights(settings, arm, range(len(self.personas))) as (adapted, revisions):
+            self._simulate(settings, out, resume, fork, clock, self._policy(settings, arm, adapted), base, revisions)
+
+    @contextmanager
+    def weights(
+        self, settings: RunSettings, arm: Arm, agents: Sequence[int]
+    ) -> Iterator[tuple[AdaptedModel | None, list[Revision]]]:
+        """Install the weights of some agents in this arm, slot i being ``agents[i]``; None for the bare base."""
+        revisions = self._revisions(settings, arm, agents)
         if arm.adapter is AdapterUse.NONE:
-            self._simulate(settings, out, resume, fork, clock, self._policy(settings, arm, None), base, revisions)
+            yield None, revisions
             return
-        with settings.training.adapted(base) as adapted:
+        with settings.plan.adapted(self.base_and_kit(settings)[0]) as adapted:
             with self._timed("loading adapters"):
                 self._install(adapted, arm, revisions)
-            self._simulate(settings, out, resume, fork, clock, self._policy(settings, arm, adapted), base, revisions)
+            yield adapted, revisions
 
     def base_and_kit(self, settings: RunSettings) -> tuple[BaseModel, PromptKit]:
         """The base model and its calibrated prompts, loaded on first use."""
@@ -186,22 +200,22 @@ class Runner:
             with self._timed("base model"):
                 base = load_base_model(self._base_source, device=self._device, dtype=self._dtype, say=self.hooks.say)
                 self.hooks.say(f"base model {base.name} on {base.device.type} in {base.dtype}")
-                self._loaded = base, make_prompt_kit(base, settings.training.prompt)
+                self._loaded = base, make_prompt_kit(base, settings.plan.prompt)
         return self._loaded
 
     def training(self, settings: RunSettings, bank: Bank) -> PopulationTraining:
         """The training of this population into a bank."""
         base, kit = self.base_and_kit(settings)
         return PopulationTraining(
-            base, kit, self.population, bank, settings.training, progress=self.hooks.training
+            base, kit, self.population, bank, settings.plan, progress=self.hooks.training
         )  # fmt: skip
 
     def open_bank(self) -> Bank:
         """Open the bank, made if it is not there."""
         return Bank(self._bank_directory, create=True)
 
-    def _revisions(self, settings: RunSettings, arm: Arm) -> list[Revision]:
-        """The weights of each agent in this arm, in the order of agents; none for the bare base."""
+    def _revisions(self, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> list[Revision]:
+        """The weights of some agents in this arm, in their order; none for the bare base."""
         if arm.adapter is AdapterUse.NONE:
             return []
         bank = self.open_bank()
@@ -210,13 +224,15 @@ class Runner:
             with self._timed("population prior"):
                 prior = training.prior()
             if arm.adapter is AdapterUse.POOLED:
-                return [prior] * len(self.personas)
+                return [prior] * len(agents)
+            owners = [arm.adapter.owner(agent, len(self.personas)) for agent in agents]
+            trained = sorted(owners)  # in the order of people whatever the arm, so that arms find the same objects
             with self._timed("personal adapters"):
-                own = training.personal(self.personas)
+                revisions = training.personal([self.personas[owner] for owner in trained])
         finally:
             bank.close()
-        # A rotation by one is a derangement: nobody keeps their own weights, and it is the same for every seed.
-        return own if arm.adapter is AdapterUse.OWN else [*own[1:], *own[:1]]
+        of_owner = dict(zip(trained, revisions, strict=True))
+        return [of_owner[owner] for owner in owners]
 
     def _install(self, adapted: AdaptedModel, arm: Arm, revisions: Sequence[Revision]) -> None:
         bank = self.open_bank()
@@ -331,8 +347,9 @@ class Runner:
             raise InputError(
                 f"{name_of(out)} holds another run (its {', '.join(differs)} differ); choose another --out"
             )
-        platform.restore(store.platform_tables(), store.last_numbers())
-        recall(platform, {table: store.rows(table) for table in (*RESTORED, "trace")})
+        tables = store.platform_tables()
+        platform.restore(tables, store.last_numbers())
+        recall(platform, tables)
         store.extend(max(there["timesteps"], run_row["timesteps"]))
         return store
 
@@ -372,7 +389,7 @@ def camel_policy(
     return CamelPolicy(engine_backends(engine, kit, personas, arm, seed=seed), kit.builder, personas, arm)
 
 
-def _versions(base: BaseModel | None) -> dict[str, str | None]:
+def _versions(base: BaseModel | None) -> dict[str, Any]:
     packages = {name: version(name) for name in ("torch", "transformers", "peft", "sqlalchemy")}
     return {
         **packages,
@@ -380,4 +397,5 @@ def _versions(base: BaseModel | None) -> dict[str, str | None]:
         "machine": machine.machine(),
         "dtype": base.dtype if base else None,
         "device": base.device.type if base else None,
+        "kernel": kernel_built() if base else None,
     }

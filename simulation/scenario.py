@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from personas.errors import InputError
 from personas.formats import name_of
 from simulation.actions import Action, CreatePost, Words, parse_action
-from simulation.recommenders import recommender_names
+from simulation.recommenders import check_recommender
 
 Timestep = Annotated[int, Field(ge=0)]
 
@@ -131,9 +131,7 @@ def make_scenario(value: object, where: str) -> Scenario:
         keys = f"; known are {', '.join(Scenario.model_fields)}" if first["type"] == "extra_forbidden" else ""
         raise InputError(f"{where}: {place or 'scenario'}: {first['msg']}{keys}") from error
     for switch in scenario.recommenders:
-        if switch.recommender not in recommender_names():
-            known = ", ".join(recommender_names())
-            raise InputError(f"{where}: recommender {switch.recommender!r} is not one of {known}")
+        check_recommender(switch.recommender, f"{where}: recommender")
     for bot in scenario.bots:
         for number, script in enumerate(bot.acts, 1):
             _scripted(script, f"{where}: bot {bot.name!r}, act {number}")

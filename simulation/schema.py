@@ -231,7 +231,7 @@ exposure = Table(
     _reference("agent_id", "agent.agent_id"),
     _reference("post_id", "post.post_id"),
     Column("position", Integer, nullable=False),  # 1 = first item of the feed
-    Column("source", String, nullable=False),  # followee, recommended, who_to_follow, search
+    Column("source", String, nullable=False),  # followee, recommended, who_to_follow; search, trend: found by an act
     Column("score", Float),
     Index("exposure_by_timestep", "timestep", "agent_id"),
 )  # fmt: skip

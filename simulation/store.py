@@ -248,8 +248,8 @@ class RunStore:
         return found
 
     def platform_tables(self) -> Rows:
-        """Rows that the platform's state is rebuilt from, each table in the order of its key."""
-        return {name: self.rows(name) for name in RESTORED}
+        """Rows that the platform is restored or replayed from, each table in the order of its key."""
+        return {name: self.rows(name) for name in (*RESTORED, "trace")}
 
     def rows(self, name: str, before: int | None = None) -> list[dict[str, Any]]:
         """Rows of one table in the order of its key, where asked only those of timesteps before one."""

@@ -42,6 +42,11 @@ class TextVectors:
             vectors[places] += self._posts[posts]
         return _unit(vectors)
 
+    def cosine(self, platform: Platform, agents: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Cosine between people and posts, from -1 to 1, shape [agents, rows]."""
+        cosine: np.ndarray = self.of_agents(platform, agents) @ self.of_posts(platform, rows).T
+        return cosine
+
     def _update(self, platform: Platform) -> None:
         known = len(self._posts)
         if known < len(platform.posts):

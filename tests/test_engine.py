@@ -15,13 +15,13 @@ from adapters.likelihood import ExampleStore, Scoring
 from adapters.lora import AdaptedModel, LoraShape
 from adapters.population_training import split_for
 from adapters.prompt import CONTENT_FREE, FeedItem
-from personas.acts import Verb
+from personas.acts import USUAL, Verb
 from personas.errors import PolyphonyError
 from personas.randomness import keyed_generator
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
 FEED = [FeedItem("bob", "the harbour is closed again"), FeedItem("eve", "who took my bike?")]
-EVERYTHING = {verb: [1, 2] if verb.has_target else [] for verb in VERBS}
+EVERYTHING = {verb: [1, 2] if verb.has_target else [] for verb in USUAL}
 
 
 def request(kit, slot, number, targets=EVERYTHING, cap=12):
@@ -53,7 +53,7 @@ def test_a_mixed_batch_decides_as_each_agent_alone(kit, engine):
 def test_adapters_move_the_distribution(kit, engine):
     """Same prompt, other weights: otherwise agreement between slots would prove nothing."""
     made = engine.decide([request(kit, slot, 1) for slot in (0, 1, None)])
-    rows = np.array([[choice.distribution[verb] for verb in VERBS] for choice in made])
+    rows = np.array([[choice.distribution[verb] for verb in USUAL] for choice in made])
     assert np.abs(rows[0] - rows[1]).max() > 0.01 < np.abs(rows[0] - rows[2]).max()
 
 
@@ -69,12 +69,17 @@ def test_the_distribution_equals_brute_force_over_act_strings(base, kit):
     prompt = kit.builder.prompt("ada", None, FEED)
     (choice,) = Engine(base, None, kit).decide([request_for(prompt)])
     brute = {}
-    for verb in VERBS:
+    for verb in USUAL:
         with torch.no_grad():
             at = base.model(torch.tensor([[*prompt, grammar.verb_ids[verb]]])).logits[0].float()
         brute[verb] = float(at[-2, grammar.verb_ids[verb]] - scorer.verb_bias[VERBS.index(verb)])
     shares = torch.tensor(list(brute.values())).softmax(0)
-    assert [choice.distribution[verb] for verb in VERBS] == pytest.approx(shares.tolist(), abs=1e-4)
+    assert [choice.distribution[verb] for verb in USUAL] == pytest.approx(shares.tolist(), abs=1e-4)
+
+
+def test_a_verb_that_prompts_do_not_name_is_refused(kit, engine):
+    with pytest.raises(ValueError, match="mute, trend"):
+        engine.decide([request(kit, 0, 3, {Verb.POST: [], Verb.TREND: [], Verb.MUTE: [1]})])
 
 
 def request_for(prompt):
@@ -83,7 +88,7 @@ def request_for(prompt):
 
 def test_calibration_makes_the_content_free_choice_uniform(base, kit):
     prompt = kit.builder.prompt(CONTENT_FREE, None, [FeedItem(CONTENT_FREE, CONTENT_FREE)] * kit.config.feed_items)
-    targets = {verb: list(range(1, kit.config.feed_items + 1)) if verb.has_target else [] for verb in VERBS}
+    targets = {verb: list(range(1, kit.config.feed_items + 1)) if verb.has_target else [] for verb in USUAL}
     (choice,) = Engine(base, None, kit).decide([ActRequest(None, prompt, targets, 4, np.full(16, 0.5))])
     assert list(choice.distribution.values()) == pytest.approx([1 / 7] * 7, abs=1e-4)
     raw = uncalibrated_scorer(base, kit.builder.grammar, Head(base), feed_items=kit.config.feed_items)

@@ -46,7 +46,7 @@ def test_what_may_not_be_shown_is_never_shown(platform, name):
     platform.suspended.add(5)
     for user in (6, 7):
         platform.act(user, actions.ReportPost(post_id=8, report_reason="spam"), at(0))
-    platform.expose(0, 3)
+    platform.expose(0, 3, "recommended")
     found = feeds(platform, items=PEOPLE, recommender=name)
     assert {exposure.post_id for exposure in found[0]} == {4, 5, 7, 9, 10, 11, 12}
     for agent, feed in found.items():
@@ -66,7 +66,7 @@ def test_the_same_seed_shows_the_same_and_asking_for_fewer_agents_changes_nothin
 
 def test_a_seen_post_comes_back_only_where_it_may(platform):
     for post in range(1, PEOPLE):
-        platform.expose(11, post)
+        platform.expose(11, post, "recommended")
     assert feeds(platform, [11])[11] == []
     assert len(feeds(platform, [11], repeats=True)[11]) == 4
 

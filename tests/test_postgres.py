@@ -6,13 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from null_run_factory import null_runner, null_settings
 from sqlalchemy import create_engine, text
 
 from metrics.digest import run_digest
 from metrics.measure import measure_run
 from personas.errors import InputError
 from simulation.fork import Fork, settings_of
-from simulation.runner import Hooks, Runner, RunSettings
 from simulation.store import RunStore, name_of, run_target
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
@@ -62,12 +62,12 @@ def url(server, name):
 
 
 def settings(**changes):
-    return RunSettings(**({"population": "town", "agents": 16, "timesteps": STEPS, "policy": "null"} | changes))
+    return null_settings(**({"agents": 16, "timesteps": STEPS} | changes))
 
 
 @pytest.fixture(scope="module")
 def runner():
-    return Runner(settings(), bank=Path("unused"), base_model=None, device="auto", dtype="auto", hooks=Hooks())
+    return null_runner(16)
 
 
 @pytest.fixture(scope="module")

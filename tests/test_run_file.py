@@ -9,34 +9,27 @@ import sys
 import threading
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from conftest import hear_interrupts
+from null_run_factory import null_runner, null_settings
 from sqlalchemy import create_engine, event
 
 from metrics.digest import run_digest
 from metrics.rundata import load_run
 from personas.errors import InputError
-from simulation.runner import Runner, RunSettings
 from simulation.store import RunStore
 
 STEPS = 40
 
 
 def settings(**changes):
-    return RunSettings(**({"population": "town", "agents": 24, "timesteps": STEPS, "policy": "null"} | changes))
+    return null_settings(**({"agents": 24, "timesteps": STEPS} | changes))
 
 
 @pytest.fixture(scope="module")
 def runner():
-    return Runner(settings(), bank=Path("unused"), base_model=None, device="auto", dtype="auto", hooks=quiet())
-
-
-def quiet():
-    from simulation.runner import Hooks
-
-    return Hooks()
+    return null_runner(24)
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from null_run_factory import null_runner, null_settings
 
 from metrics.digest import run_digest
 from metrics.rundata import load_run
 from personas.errors import InputError
 from simulation.fork import Fork, merged, settings_of
 from simulation.interview import interview
-from simulation.runner import Hooks, Runner, RunSettings
+from simulation.runner import Hooks, Runner
 from simulation.scenario import Scenario, check_users, load_scenario, make_scenario
 
 STEPS = 12
@@ -39,12 +40,12 @@ products: [kettle]
 
 
 def settings(**changes):
-    return RunSettings(**({"population": "town", "agents": 16, "timesteps": STEPS, "policy": "null"} | changes))
+    return null_settings(**({"agents": 16, "timesteps": STEPS} | changes))
 
 
 @pytest.fixture(scope="module")
 def runner():
-    return Runner(settings(), bank=Path("unused"), base_model=None, device="auto", dtype="auto", hooks=Hooks())
+    return null_runner(16)
 
 
 @pytest.fixture(scope="module")
@@ -128,12 +129,11 @@ def test_a_fork_under_the_same_settings_is_the_same_run(runner, staged, tmp_path
 
 
 def test_a_resumed_platform_remembers_what_the_running_one_did(runner, staged):
-    from simulation.platform import RESTORED
     from simulation.replay import recall, replay
     from simulation.store import RunStore
 
     store = RunStore.open(staged)
-    tables = {name: store.rows(name) for name in (*RESTORED, "trace")}
+    tables = store.platform_tables()
     numbers = store.last_numbers()
     store.close()
     restored, again = runner.empty_platform(settings_of(staged)), runner.empty_platform(settings_of(staged))
@@ -163,7 +163,7 @@ def test_a_fork_past_the_end_or_of_other_people_is_one_line(runner, staged, tmp_
     with pytest.raises(InputError, match="--at 99 is not a timestep from 0 to 12"):
         runner.run(settings(), tmp_path / "x.db", resume=False, fork=Fork(staged, 99))
     assert not (tmp_path / "x.db").exists()
-    few = Runner(settings(agents=4), bank=Path("x"), base_model=None, device="auto", dtype="auto", hooks=Hooks())
+    few = null_runner(4)
     with pytest.raises(InputError, match="holds other people"):
         few.run(settings(agents=4), tmp_path / "x.db", resume=False, fork=Fork(staged, 2))
 

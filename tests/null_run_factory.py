@@ -1,0 +1,16 @@
+"""Runs of the null policy on the town: a platform's worth of acts without a model."""
+
+from pathlib import Path
+
+from simulation.runner import Hooks, Runner, RunSettings
+
+
+def null_settings(**settings):
+    """Settings of such a run."""
+    return RunSettings(population="town", policy="null", **settings)
+
+
+def null_runner(agents):
+    """A runner of the first people of the town."""
+    settings = null_settings(agents=agents, timesteps=1)
+    return Runner(settings, bank=Path("unused"), base_model=None, device="auto", dtype="auto", hooks=Hooks())
