@@ -19,6 +19,7 @@ from adapters.peft_layout import merge
 from adapters.prompt import PromptBuilder
 from adapters.training import Learner, PopulationTrainer, Schedule, Trained
 from personas.acts import USUAL, Verb
+from personas.errors import InputError
 from personas.persona import Persona
 from personas.population import Population
 from personas.randomness import keyed_generator
@@ -220,6 +221,10 @@ class PopulationTraining:
 
     def _prior_examples(self) -> list[Example]:
         """Sittings drawn over all people's training acts."""
+        if not any(persona.train for persona in self.population.personas):
+            raise InputError(
+                f"{self.population.name}: its people have no acts to learn from; give --arm base, or a file of posts"
+            )
         size = self.config.sitting
         sittings = [
             (persona, persona.train[start : start + size])

@@ -13,8 +13,15 @@ from typing import BinaryIO, cast
 from personas.bluesky import read_bluesky_car, read_bluesky_json
 from personas.errors import InputError
 from personas.mastodon import read_mastodon
-from personas.oasis_files import is_oasis_twitter, read_oasis_twitter
+from personas.oasis_files import (
+    is_oasis_reddit,
+    is_oasis_twitter,
+    read_oasis_twitter,
+    reddit_profiles,
+    twitter_profiles,
+)
 from personas.problems import quoted
+from personas.profile import Profile
 from personas.reddit_dump import read_reddit_dump
 from personas.rows import COLUMNS, REQUIRED, Row, make_row
 from personas.x_archive import read_x_archive
@@ -42,6 +49,39 @@ def read_rows(path: Path) -> list[Row]:
     if not rows:
         raise InputError(f"{shown}: holds no posts: give a file with one post a row")
     return rows
+
+
+def read_profiles(path: Path) -> dict[str, Profile]:
+    """Read what a file says of people beside their acts, by handle: OASIS's persona files do, others say nothing.
+
+    Raises:
+        InputError: A person's row is broken, or two people have one handle.
+    """
+    shown, profiles = name_of(path), dict[str, Profile]()
+    for profile in _profiles(path, shown):
+        if profile.handle in profiles:
+            raise InputError(f"{shown}: two people are named {quoted(profile.handle)}: give everybody their own name")
+        profiles[profile.handle] = profile
+    return profiles
+
+
+def _profiles(path: Path, shown: str) -> Iterator[Profile]:
+    if holds_people_alone(path):
+        yield from reddit_profiles(path, shown)
+    elif path.name.lower().endswith(".csv") and path.is_file():
+        names, rows = _csv_table(path, shown)
+        if is_oasis_twitter(names):
+            yield from twitter_profiles(rows, shown)
+
+
+def holds_people_alone(path: Path) -> bool:
+    """Whether a file describes people and holds nothing that they did: OASIS's Reddit file."""
+    return path.name.lower().endswith(".json") and path.is_file() and is_oasis_reddit(_head(path))
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(65_536)
 
 
 def name_of(path: Path) -> str:
@@ -105,19 +145,23 @@ def _json_object(text: str, where: str) -> Mapping[str, object]:
 
 
 def _read_csv(path: Path, shown: str) -> Iterator[Row]:
-    text = _decode(path.read_bytes(), shown, 1)
-    records = _csv_records(text, shown)
-    _, header = next(records, (0, []))
-    names = [name.strip() for name in header]
+    names, rows = _csv_table(path, shown)
     if not names:
         return
-    rows = ((number, _named(names, cells, f"{shown}:{number}")) for number, cells in records)
     if is_oasis_twitter(names):
         yield from read_oasis_twitter(rows, shown)
         return
     _check_columns(names, shown)
     for number, named in rows:
         yield make_row(number, f"{shown}:{number}", named)
+
+
+def _csv_table(path: Path, shown: str) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
+    """Names of the columns, and each record's line with its cells by column."""
+    records = _csv_records(_decode(path.read_bytes(), shown, 1), shown)
+    _, header = next(records, (0, []))
+    names = [name.strip() for name in header]
+    return names, ((number, _named(names, cells, f"{shown}:{number}")) for number, cells in records)
 
 
 def _named(names: Sequence[str], cells: Sequence[str], where: str) -> dict[str, str]:
@@ -187,11 +231,10 @@ def _parquet_columns(path: Path, shown: str) -> dict[str, list[object]]:
 
 def _json_reader(path: Path, shown: str) -> Reader:
     """Tell by its beginning which export a JSON file is."""
-    with path.open("rb") as stream:
-        head = stream.read(65_536)
+    head = _head(path)
     if b'"orderedItems"' in head:
         return read_mastodon
-    if b'"realname"' in head and b'"persona"' in head:
+    if is_oasis_reddit(head):
         raise InputError(f"{shown}: holds OASIS personas without posts: agents are trained on posts, give some")
     if b"app.bsky." in head:
         prefix = "item" if head.lstrip().startswith(b"[") else "records.item"

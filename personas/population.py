@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,11 +13,12 @@ from personas.acts import Act, Verb
 from personas.describe import describe
 from personas.errors import InputError
 from personas.follow_graph import follow_graph, interaction_graph
-from personas.formats import READERS, name_of
+from personas.formats import READERS, holds_people_alone, name_of, read_profiles
 from personas.persona import Persona
 from personas.posts import read_posts
 from personas.problems import Problem
-from personas.rhythm import daily_rate, hourly_shares
+from personas.profile import Profile
+from personas.rhythm import HOURS, PRIOR_ACTS, daily_rate, hourly_shares
 from personas.sampling import sampling_order
 
 TOWN = "town"
@@ -57,6 +58,11 @@ class Population:
         """
         if agents < 1:
             raise InputError(f"{agents} agents: ask for at least 1")
+        if agents > len(self.personas) and not self.acts:
+            raise InputError(
+                f"{self.name}: describes {len(self.personas)} people, {agents} agents are asked for: "
+                f"ask for at most {len(self.personas)}"
+            )
         if agents > len(self.personas):
             people = len({act.author for act in self.acts.values()})
             enough = f"enough acts ({MIN_ACTS} besides follows, {MIN_TEXTS} of them with text)"
@@ -80,9 +86,40 @@ def load_population(source: str | Path) -> Population:
         InputError: The file cannot be read.
     """
     path, name = _locate(source)
-    corpus = read_posts(path)
+    if holds_people_alone(path):
+        return _of_people_alone(name, read_profiles(path))
+    corpus, profiles = read_posts(path), read_profiles(path)
     digest = acts_digest(corpus.acts.values())
-    return Population(name, _personas(corpus.acts, _communities(path), digest), corpus.acts, corpus.problems, digest)
+    known = [_with_profile(person, profiles.get(person.handle))
+             for person in _personas(corpus.acts, _communities(path), digest)]  # fmt: skip
+    return Population(name, tuple(known), corpus.acts, corpus.problems, digest)
+
+
+def _with_profile(person: Persona, profile: Profile | None) -> Persona:
+    """What a file says of somebody goes before what is derived from their acts."""
+    if profile is None:
+        return person
+    described = replace(person, description=profile.description or person.description)
+    if profile.activity is None:
+        return described
+    total = sum(profile.activity)
+    floor = PRIOR_ACTS / HOURS
+    shares = tuple((share + floor) / (total + PRIOR_ACTS) for share in profile.activity)
+    return replace(described, hours=shares, acts_per_day=total)
+
+
+def _of_people_alone(name: str, profiles: Mapping[str, Profile]) -> Population:
+    """People without a history: they can act with the shared base, and have nothing to learn from."""
+    even = (1 / HOURS,) * HOURS
+    people = tuple(
+        Persona(
+            handle=profile.handle, description=profile.description, acts=(), train_end=0, validation_end=0,
+            hours=even, acts_per_day=1.0, following=(),
+        )
+        for profile in profiles.values()
+    )  # fmt: skip
+    digest = hashlib.sha256(json.dumps([[p.handle, p.description] for p in people], ensure_ascii=False).encode())
+    return Population(name, people, {}, (), digest.hexdigest())
 
 
 def _locate(source: str | Path) -> tuple[Path, str]:
@@ -171,19 +208,19 @@ def summarise(population: Population) -> dict[str, Any]:
     """Return what a population holds, ready for JSON.
 
     Keys: name, digest, people, eligible_people, posts (acts with text), acts (count by verb), span (first and last
-    time, ISO 8601), median_texts_per_person (over everybody), follow_edges, problems.
+    time, ISO 8601; None without acts), median_texts_per_person (over everybody), follow_edges, problems.
     """
     acts = list(population.acts.values())
     texts = {act.author: 0 for act in acts} | Counter(act.author for act in posts_of(acts))
     return {
         "name": population.name,
         "digest": population.digest,
-        "people": len(texts),
+        "people": len(texts) or len(population.personas),
         "eligible_people": len(population.personas),
         "posts": len(posts_of(acts)),
         "acts": {verb.value: count for verb, count in sorted(Counter(act.verb for act in acts).items())},
-        "span": [acts[0].at.isoformat(), acts[-1].at.isoformat()],
-        "median_texts_per_person": median(texts.values()),
+        "span": [acts[0].at.isoformat(), acts[-1].at.isoformat()] if acts else None,
+        "median_texts_per_person": median(texts.values()) if texts else 0,
         "follow_edges": sum(len(persona.following) for persona in population.personas),
         "problems": [
             {

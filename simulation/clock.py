@@ -11,6 +11,8 @@ from personas.persona import Persona
 from personas.randomness import keyed_generator
 
 START_HOUR = 8
+# The eve of a simulation of people without a history.
+NO_HISTORY = datetime(2026, 1, 4, tzinfo=UTC)
 
 
 def iso(moment: datetime) -> str:
@@ -33,7 +35,7 @@ def moment(text: str) -> datetime:
 
 def start_after(personas: Sequence[Persona]) -> datetime:
     """First simulated moment: the morning after the last act of anybody's history, so that nothing is foreseen."""
-    last = max(act.at for persona in personas for act in persona.acts)
+    last = max((act.at for persona in personas for act in persona.acts), default=NO_HISTORY)
     return datetime(last.year, last.month, last.day, START_HOUR, tzinfo=UTC) + timedelta(days=1)
 
 

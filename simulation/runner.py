@@ -174,6 +174,10 @@ class Runner:
             start=moment(settings.start) if settings.start else None, churn=settings.churn, late=settings.late,
         )  # fmt: skip
         if settings.policy == "null":
+            if not any(persona.train for persona in self.personas):
+                raise InputError(
+                    f"--policy null: {self.population.name} holds no acts to draw from; give a file of posts"
+                )
             self._simulate(settings, out, resume, fork, clock, NullPolicy(self.personas, seed=settings.seed), None, [])
             return
         base, _ = self.base_and_kit(settings)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from export_factory import DID, MAKERS, x_archive
@@ -14,6 +15,7 @@ from test_posts import MIXED, write_csv, write_jsonl, write_parquet
 
 from personas.acts import Verb
 from personas.errors import InputError
+from personas.population import load_population, summarise
 from personas.posts import read_posts
 
 FUZZED = 500
@@ -106,6 +108,74 @@ def test_oasis_personas_without_posts_are_refused_with_the_reason(tmp_path):
         read_posts(path)
 
 
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "oasis_reddit_users.json"
+
+
+@pytest.mark.skipif(not SHARED.is_file(), reason="shared/data is not beside the checkout")
+def test_oasis_people_without_posts_are_a_population():
+    people = load_population(SHARED)
+    first = people.personas[0]
+    assert len(people.personas) == len(json.loads(SHARED.read_text())) and not people.acts
+    assert first.handle == "millerhospitality" and not first.acts
+    assert first.description.startswith(
+        "male, 40, UK, Hospitality & Tourism, ESTJ; interested in Economics, Business. James "
+    )
+    assert sum(first.hours) == pytest.approx(1)
+    summary = summarise(people)
+    assert (summary["eligible_people"], summary["posts"], summary["span"]) == (len(people.personas), 0, None)
+    with pytest.raises(InputError, match="describes 36 people, 99 agents are asked for"):
+        people.choose(99)
+
+
+def test_an_oasis_twitter_file_says_who_people_are_and_when_they_act(tmp_path):
+    hours = [0] * 24
+    hours[20] = 3
+    tweets = [f"tweet number {number} about tea" for number in range(14)]
+    people = [
+        {"username": name, "user_char": who, "previous_tweets": str(tweets), "following_agentid_list": "[]",
+         "activity_level_frequency": activity}
+        for name, who, activity in (("ada", "A \u202equiet reader", str(hours)), ("bo", "", ""))
+    ]  # fmt: skip
+    write_csv(tmp_path / "users.csv", tuple(people))
+    ada, bo = sorted(load_population(tmp_path / "users.csv").personas, key=lambda person: person.handle)
+    assert ada.description == "A quiet reader" and ada.acts_per_day == 3
+    assert ada.hours[20] == pytest.approx((3 + 1 / 24) / 4) and sum(ada.hours) == pytest.approx(1)
+    assert "original posts" in bo.description, "where the file is silent, acts speak"
+
+
+@pytest.mark.parametrize(
+    "people, reason",
+    [
+        ([{"realname": "A", "persona": "x"}], "person 1: 'username': Field required"),
+        ([{"realname": "A", "persona": "x", "username": "a\x1b[2J"}], "holds control characters"),
+        ([{"realname": "A", "persona": "x", "username": "a"}] * 2, "two people are named 'a'"),
+        ([{"realname": "A", "persona": ["x"], "username": "a"}], "person 1: 'persona': Input should be a valid string"),
+        ({"realname": "A", "persona": "x"}, "not a list of people"),
+    ],
+)
+def test_a_broken_persona_file_is_one_line(tmp_path, people, reason):
+    path = tmp_path / "people.json"
+    path.write_text(json.dumps(people))
+    with pytest.raises(InputError, match=reason) as caught:
+        load_population(path)
+    assert str(caught.value).isprintable() and "people.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("activity", ["[1, 2]", str(["x"] * 24), str([-1] * 24), "5"])
+def test_activity_that_is_not_a_day_is_refused(tmp_path, activity):
+    row = {"username": "ada", "previous_tweets": "['tea']", "activity_level_frequency": activity}
+    write_csv(tmp_path / "users.csv", (row,))
+    with pytest.raises(InputError, match=r"users.csv:2: activity_level_frequency"):
+        load_population(tmp_path / "users.csv")
+
+
+def oasis_reddit(path):
+    person = {"realname": "Ada", "username": "ada", "bio": "tea", "persona": "Ada likes tea.", "age": 3, "mbti": "ESTJ",
+              "interested_topics": ["tea"]}  # fmt: skip
+    path.write_text(json.dumps([person, {**person, "username": "bo"}]))
+    return path
+
+
 def damaged(name, content, reason):
     return pytest.param(name, content, reason, id=reason)
 
@@ -182,6 +252,7 @@ def test_five_hundred_damaged_files_are_refused_in_one_line_or_read(tmp_path):
     makers = {
         **MAKERS,
         "users.csv": oasis_twitter,
+        "people.json": oasis_reddit,
         "posts.jsonl": lambda path: write_jsonl(path.parent, *MIXED),
         "posts.csv": lambda path: write_csv(path, MIXED),
         "posts.parquet": lambda path: write_parquet(path, MIXED),
@@ -194,7 +265,7 @@ def test_five_hundred_damaged_files_are_refused_in_one_line_or_read(tmp_path):
             path = tmp_path / f"{number}-{name}"
             path.write_bytes(mutated(content, draw))
             try:
-                read_posts(path)
+                load_population(path)
             except InputError as error:
                 refused[name] += 1
                 assert str(error).isprintable() and name in str(error), error
