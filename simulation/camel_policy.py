@@ -1,5 +1,6 @@
 """The policy of camel-ai's agents: a ChatAgent a person, whose tools are the acts."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,7 +34,15 @@ DOES = {
 class CamelPolicy:
     """Lets a real ChatAgent decide for each observation; what fails becomes a recorded failure."""
 
-    def __init__(self, backends: BackendFactory, builder: PromptBuilder, personas: Sequence[Persona], arm: Arm) -> None:
+    def __init__(
+        self,
+        backends: BackendFactory,
+        builder: PromptBuilder,
+        personas: Sequence[Persona],
+        arm: Arm,
+        *,
+        step_seconds: float = STEP_SECONDS,
+    ) -> None:
         """Bind agents to model backends.
 
         Args:
@@ -41,7 +50,9 @@ class CamelPolicy:
             builder: Writes the messages.
             personas: The agents, in order.
             arm: Says whether the prompt describes the person.
+            step_seconds: How long an attempt may take.
         """
+        self._step_seconds = step_seconds
         self._backends, self._builder, self._personas, self._arm = backends, builder, personas, arm
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
@@ -57,9 +68,9 @@ class CamelPolicy:
         for _ in range(ATTEMPTS):
             calls: list[tuple[Verb, int | None, str]] = []
             tools = [_tool(verb, items, calls) for verb, items in observation.targets.items()]
-            agent = ChatAgent(system, model=backend, tools=tools, max_iteration=1, step_timeout=STEP_SECONDS)
+            agent = ChatAgent(system, model=backend, tools=tools, max_iteration=1, step_timeout=None)
             try:
-                agent.step(user)
+                _within(self._step_seconds, agent.step, user)
                 failure = "" if calls else "the model called no act with usable arguments"
             except Exception as error:
                 # Whatever a provider throws at us is an outcome of this activation, not the end of the run.
@@ -67,6 +78,32 @@ class CamelPolicy:
             if calls:
                 return _decision(calls[0], backend)
         return Decision(verb=None, position=None, text="", distribution=None, failure=failure)
+
+
+def _within(seconds: float, call: Callable[[str], object], message: str) -> None:
+    """Call, and go on without it once the time is over.
+
+    camel's own time-out waits for the call that it gives up, so that a provider that never answers would end the run.
+
+    Raises:
+        TimeoutError: The time is over.
+        Exception: What the call raised.
+    """
+    raised: list[Exception] = []
+
+    def run() -> None:
+        try:
+            call(message)
+        except Exception as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer in {seconds:g} s")
+    if raised:
+        raise raised[0]
 
 
 def _tool(verb: Verb, items: Sequence[int], calls: list[tuple[Verb, int | None, str]]) -> FunctionTool:

@@ -1,6 +1,8 @@
 """Real camel agents over our engine, and what becomes of models that misbehave."""
 
 import json
+import threading
+import time
 
 import pytest
 
@@ -92,6 +94,31 @@ def test_a_misbehaving_model_becomes_a_recorded_failure(kit, town, answer):
     assert decision.verb is None
     assert decision.failure and "\n" not in decision.failure
     assert model.calls == 2, "one bounded retry"
+
+
+def test_a_model_that_never_answers_is_given_up(kit, town):
+    """camel's own time-out waits for the call it gives up; ours must not."""
+    from camel.models import StubModel
+    from camel.types import ModelType
+
+    from simulation.camel_policy import CamelPolicy
+
+    answered, asked = threading.Event(), []
+
+    class Silent(StubModel):
+        def _run(self, messages, response_format=None, tools=None):
+            asked.append(1)
+            answered.wait(60)
+            raise RuntimeError("too late")
+
+    made = CamelPolicy(
+        lambda _: Silent(ModelType.STUB), kit.builder, town.personas[:2], ARMS["base"], step_seconds=0.5
+    )  # fmt: skip
+    began = time.monotonic()
+    (decision,) = made.decide([observation()])
+    assert time.monotonic() - began < 20
+    answered.set()
+    assert (decision.verb, decision.failure, len(asked)) == (None, "TimeoutError: no answer in 0.5 s", 2)
 
 
 def test_any_other_backend_serves(kit, town):
