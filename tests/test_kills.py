@@ -1,0 +1,115 @@
+"""kill -9 while a model is converted, adapters are trained and agents act: the digest of the undisturbed run."""
+
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+
+from adapters.bank import Bank
+from metrics.digest import run_digest
+
+pytestmark = pytest.mark.slow
+TRAINING_KILLS, CONVERSION_KILLS = 20, 4
+
+
+@pytest.fixture(scope="module")
+def tiny(base, tmp_path_factory):
+    """A small model with random weights, so that training takes seconds."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(base.tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
+        num_attention_heads=2, max_position_embeddings=2048, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def command(out, bank, *more):
+    return [
+        sys.executable, "-m", "simulation", "run", "--agents", "6", "--steps", "12", "--activation", "1",
+        "--examples", "6", "--device", "cpu", "--dtype", "fp32", "--bank", str(bank), "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def launch(out, line, **options):
+    if not out.exists() or not has_run(out):
+        for path in out.parent.glob(f"{out.name}*"):
+            path.unlink()  # killed before the first transaction: nothing is there to resume
+    else:
+        line = [*line, "--resume"]
+    return subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
+
+
+def has_run(out):
+    try:
+        with closing(sqlite3.connect(f"file:{out}?mode=ro", uri=True)) as connection:
+            return connection.execute("SELECT 1 FROM run").fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
+def finish(out, line, **options):
+    process = launch(out, line, **options)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+
+
+def kill_after(seconds, out, line, **options):
+    """Say whether the kill came before the end."""
+    process = launch(out, line, **options)
+    try:
+        process.wait(timeout=seconds)
+        assert process.returncode == 0
+        return False
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return True
+    finally:
+        process.communicate()
+
+
+def test_kills_while_training_and_acting_end_in_the_same_digest(tiny, tmp_path):
+    model = ("--base-model", str(tiny))
+    whole, again = tmp_path / "whole.db", tmp_path / "again.db"
+    began = time.monotonic()
+    finish(whole, command(whole, tmp_path / "bank", *model))
+    spent = time.monotonic() - began
+    finish(again, command(again, tmp_path / "other-bank", *model))
+    assert run_digest(again) == run_digest(whole), "fresh processes, training included"
+    draw, kills, rounds = random.Random(8), 0, 0
+    while kills < TRAINING_KILLS:
+        rounds += 1
+        assert rounds < 4 * TRAINING_KILLS
+        out, bank = tmp_path / f"killed{rounds}.db", tmp_path / f"bank{rounds}"
+        while kills < TRAINING_KILLS and kill_after(1 + spent * draw.random(), out, command(out, bank, *model)):
+            kills += 1
+        finish(out, command(out, bank, *model))
+        assert run_digest(out) == run_digest(whole)
+        opened = Bank(bank)
+        people = [revision.person for revision in opened.revisions(kind="personal")]
+        opened.close()
+        assert len(people) == len(set(people)) == 6, "nobody is trained twice"
+
+
+def test_kills_while_converting_leave_nothing_behind(base, tmp_path, monkeypatch):
+    line = ("--arm", "base", "--steps", "2")
+    whole, out = tmp_path / "whole.db", tmp_path / "killed.db"
+    finish(whole, command(whole, tmp_path / "bank", *line))
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("POLYPHONY_CACHE", str(cache))
+    draw, kills = random.Random(9), 0
+    for _ in range(CONVERSION_KILLS):
+        kills += kill_after(8 + 20 * draw.random(), out, command(out, tmp_path / "bank", *line))
+    finish(out, command(out, tmp_path / "bank", *line))
+    assert kills >= 2
+    assert run_digest(out) == run_digest(whole)
+    assert not [path.name for path in cache.iterdir() if path.name.startswith("converting")]
