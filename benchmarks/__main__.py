@@ -14,11 +14,12 @@ from benchmarks.engine import engine_results
 from benchmarks.grammars import grammar_results
 from benchmarks.platform import platform_results
 from benchmarks.precision import precision_results
+from benchmarks.readers import reader_results
 from benchmarks.results import Result
 from benchmarks.training import gemm_peak, training_results
 from personas.population import Population, load_population
 
-PARTS = ("engine", "training", "activation", "precision", "grammars", "platform")
+PARTS = ("engine", "training", "activation", "precision", "grammars", "platform", "readers")
 
 
 def main() -> None:
@@ -45,6 +46,8 @@ def _run(part: str, base: BaseModel, town: Population) -> list[Result]:
         return precision_results(town)
     if part == "platform":
         return platform_results()
+    if part == "readers":
+        return reader_results()
     if part == "grammars":
         return grammar_results(base, town)
     raise SystemExit(f"benchmarks: {part!r} is not one of {', '.join(PARTS)}")

@@ -2,7 +2,7 @@
 
 OASIS pins an older camel-ai, so that it needs a virtual environment of its own:
 
-    python3 -m venv oasis && oasis/bin/pip install camel-oasis==0.2.5
+    python3 -m venv oasis && oasis/bin/pip install camel-oasis==0.2.5 'mcp<2'
     python -m benchmarks.oasis_floor oasis/bin/python
 """
 
@@ -34,7 +34,7 @@ def _oasis(python: str) -> dict[str, object]:
     script = Path(__file__).with_name("oasis_side.py")
     clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [python, str(script), str(AGENTS), str(STEPS)], capture_output=True, text=True, check=True, env=clean
+        [python, "-P", str(script), str(AGENTS), str(STEPS)], capture_output=True, text=True, check=True, env=clean
     )
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found
