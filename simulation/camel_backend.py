@@ -6,14 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from camel.messages import OpenAIMessage
-from camel.models import BaseModelBackend
-from camel.types import ChatCompletion
+from camel.models import BaseModelBackend, ModelFactory
+from camel.types import ChatCompletion, ModelPlatformType
 from camel.utils import BaseTokenCounter
 from pydantic import BaseModel
 
 from adapters.engine import ActChoice, ActRequest, Engine
 from adapters.population_training import PromptKit
 from personas.acts import Verb
+from personas.errors import InputError
 from personas.persona import Persona
 from personas.randomness import keyed_generator
 from simulation.arms import AdapterUse, Arm
@@ -108,6 +109,31 @@ def engine_backends(
         return EngineBackend(engine, kit, slot=slot, cap=caps[observation.agent], key=key)
 
     return make
+
+
+def served_backends(model: str, url: str, kit: PromptKit) -> BackendFactory:
+    """Return a factory that gives every agent the same model of one of camel's platforms.
+
+    Args:
+        model: ``PLATFORM/NAME``, as ``ollama/llama3.2`` or ``openai-compatible-model/my-model``.
+        url: Where it is served; empty for the platform's own address.
+        kit: Whose tokenizer counts tokens, so that nothing is looked up elsewhere.
+
+    Raises:
+        InputError: camel has no such platform, or lacks its key.
+    """
+    platform, _, name = model.partition("/")
+    known = sorted(kind.value for kind in ModelPlatformType)
+    if platform not in known or not name:
+        raise InputError(f"--camel-model {model!r} is not PLATFORM/NAME with a platform of {', '.join(known)}")
+    try:
+        backend = ModelFactory.create(
+            model_platform=ModelPlatformType(platform), model_type=name, url=url or None,
+            token_counter=EngineTokenCounter(kit),
+        )  # fmt: skip
+    except Exception as error:  # every platform's client has errors of its own
+        raise InputError(f"--camel-model {model}: {' '.join(str(error).split())[:200]}") from error
+    return lambda _observation: backend
 
 
 def _targets(tools: Sequence[Mapping[str, Any]]) -> dict[Verb, list[int]]:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from camel.agents import ChatAgent
@@ -42,6 +43,7 @@ class CamelPolicy:
         arm: Arm,
         *,
         step_seconds: float = STEP_SECONDS,
+        at_once: int = 1,
     ) -> None:
         """Bind agents to model backends.
 
@@ -51,13 +53,15 @@ class CamelPolicy:
             personas: The agents, in order.
             arm: Says whether the prompt describes the person.
             step_seconds: How long an attempt may take.
+            at_once: How many agents may ask at once; a served model answers several, ours is one.
         """
-        self._step_seconds = step_seconds
+        self._step_seconds, self._at_once = step_seconds, at_once
         self._backends, self._builder, self._personas, self._arm = backends, builder, personas, arm
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide for each observation alone."""
-        return [self._decide(observation) for observation in observations]
+        with ThreadPoolExecutor(self._at_once) as pool:
+            return list(pool.map(self._decide, observations))
 
     def _decide(self, observation: Observation) -> Decision:
         persona = self._personas[observation.agent]

@@ -58,6 +58,11 @@ def run(
     policy: Annotated[
         str, typer.Option(help="engine; camel: camel-ai agents; null: acts from history, no model.")
     ] = "engine",
+    camel_model: Annotated[
+        str,
+        typer.Option(help="With --policy camel: PLATFORM/NAME of a model that camel reaches, as ollama/llama3.2."),
+    ] = "",
+    camel_url: Annotated[str, typer.Option(help="Where that model is served, as http://127.0.0.1:8000/v1.")] = "",
     resume: Annotated[bool, typer.Option(help="Continue an interrupted run.")] = False,
     minutes_per_step: Annotated[int, typer.Option(help="Simulated minutes of a timestep.")] = 120,
     activation: Annotated[float, typer.Option(help="Mean expected acts of an agent in a timestep.")] = 0.5,
@@ -101,7 +106,8 @@ def run(
 
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
-        minutes=minutes_per_step, activation=activation, history=history, training=plan(), actions=actions,
+        camel_model=camel_model, camel_url=camel_url, minutes=minutes_per_step,
+        activation=activation, history=history, training=plan(), actions=actions,
         feed=FeedSettings(recommender, followee_share, who_to_follow, repeats), start=start, churn=churn, late=late,
         scenario=load_scenario(scenario) if scenario else Scenario(),
     )  # fmt: skip

@@ -40,6 +40,8 @@ from simulation.store import RunStore, is_run, name_of
 # Expected acts of an agent from which computing its constant prompt once pays.
 WORTH_REMEMBERING = 2.0
 POLICIES = ("engine", "camel", "null")
+# Agents of camel that ask a served model at the same time.
+ASKING_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class RunSettings:
         seed: Key of every draw.
         arm: Name of the arm.
         policy: ``engine``, ``camel`` or ``null``.
+        camel_model: ``PLATFORM/NAME`` of the model that camel's agents ask; empty for our engine.
+        camel_url: Where it is served; empty for the platform's own address.
         minutes: Simulated minutes of a timestep.
         activation: Mean expected activations of an agent in a timestep.
         start: Simulated moment of timestep 0 in ISO 8601; empty for the morning after everybody's history.
@@ -74,6 +78,8 @@ class RunSettings:
     seed: int = 0
     arm: str = "lora"
     policy: str = "engine"
+    camel_model: str = ""
+    camel_url: str = ""
     minutes: int = 120
     activation: float = 0.5
     start: str = ""
@@ -104,7 +110,9 @@ class RunSettings:
             moment(self.start)
         if self.policy not in POLICIES:
             raise InputError(f"--policy {self.policy!r} is not one of {', '.join(POLICIES)}")
-        arm_named(self.arm)
+        arm = arm_named(self.arm)
+        if self.camel_model and (self.policy != "camel" or arm.adapter is not AdapterUse.NONE):
+            raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
         offered_verbs(self.actions)
 
     @property
@@ -252,7 +260,7 @@ class Runner:
         base, kit = self.base_and_kit(settings)
         engine = Engine(base, adapted, kit, decoding=settings.decoding)
         if settings.policy == "camel":
-            return camel_policy(engine, kit, self.personas, arm, seed=settings.seed)
+            return camel_policy(engine, kit, self.personas, arm, settings)
         policy = EnginePolicy(engine, kit, self.personas, arm, seed=settings.seed)
         if settings.timesteps * settings.activation >= WORTH_REMEMBERING:
             with self._timed("simulation"):
@@ -376,21 +384,24 @@ class Runner:
 
 
 def camel_policy(
-    engine: Engine, kit: PromptKit, personas: Sequence[Persona], arm: Arm, *, seed: int
+    engine: Engine, kit: PromptKit, personas: Sequence[Persona], arm: Arm, settings: RunSettings
 ) -> Policy:  # fmt: skip
-    """Make the policy of camel's agents over our engine; camel-ai takes seconds to import, so only here.
+    """Make the policy of camel's agents, over our engine or a served model; camel-ai takes seconds to import.
 
     Raises:
-        InputError: camel-ai is not installed.
+        InputError: camel-ai is not installed, or it cannot make that model.
     """
     try:
-        from simulation.camel_backend import engine_backends
+        from simulation.camel_backend import engine_backends, served_backends
         from simulation.camel_policy import CamelPolicy
     except ModuleNotFoundError as error:
         raise InputError(
             f"--policy camel needs the package {error.name}: pip install 'polyphony-sim[camel]'"
         ) from error
-    return CamelPolicy(engine_backends(engine, kit, personas, arm, seed=seed), kit.builder, personas, arm)
+    if settings.camel_model:
+        served = served_backends(settings.camel_model, settings.camel_url, kit)
+        return CamelPolicy(served, kit.builder, personas, arm, at_once=ASKING_AT_ONCE)
+    return CamelPolicy(engine_backends(engine, kit, personas, arm, seed=settings.seed), kit.builder, personas, arm)
 
 
 def _versions(base: BaseModel | None) -> dict[str, Any]:

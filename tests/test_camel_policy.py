@@ -1,14 +1,17 @@
 """Real camel agents over our engine, and what becomes of models that misbehave."""
 
 import json
+import sqlite3
 import threading
 import time
+from contextlib import closing
 
 import pytest
 
 from adapters.engine import Engine
 from adapters.prompt import FeedItem
 from personas.acts import Verb
+from personas.errors import InputError
 from simulation.arms import ARMS
 from simulation.policy import Observation
 
@@ -119,6 +122,81 @@ def test_a_model_that_never_answers_is_given_up(kit, town):
     assert time.monotonic() - began < 20
     answered.set()
     assert (decision.verb, decision.failure, len(asked)) == (None, "TimeoutError: no answer in 0.5 s", 2)
+
+
+@pytest.fixture
+def server(base, kit):
+    """The engine behind an OpenAI-compatible endpoint on this machine; every third request it fails."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    from simulation.camel_backend import EngineBackend
+
+    lock, asked = threading.Lock(), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            with lock:
+                asked.append(body["model"])
+                backend = EngineBackend(Engine(base, None, kit), kit, slot=None, cap=8, key=(0, "served", len(asked)))
+                answer = backend._run(body["messages"], tools=body.get("tools")).model_dump_json().encode()
+            self.send_response(400 if len(asked) % 3 == 0 else 200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_):
+            pass
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=listening.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{listening.server_port}/v1", asked
+    listening.shutdown()
+    listening.server_close()
+
+
+def test_a_run_of_agents_over_a_served_model(server, tmp_path, monkeypatch):
+    """Eight at once; what the server refuses is retried once, and recorded where that fails too."""
+    from simulation.runner import Hooks, Runner, RunSettings
+
+    url, asked = server
+    monkeypatch.setenv("OPENAI_COMPATIBILITY_API_KEY", "none")
+    settings = RunSettings(
+        population="town", agents=6, timesteps=2, arm="base", policy="camel", activation=3.0,
+        camel_model="openai-compatible-model/small", camel_url=url,
+    )  # fmt: skip
+    out = tmp_path / "run.db"
+    runner = Runner(settings, bank=tmp_path, base_model=None, device="cpu", dtype="fp32", hooks=Hooks())
+    runner.run(settings, out, resume=False)
+    with closing(sqlite3.connect(out)) as connection:
+        outcomes = connection.execute("SELECT outcome, act, reason FROM activation").fetchall()
+        handed_on = connection.execute("SELECT count(*) FROM trace WHERE timestep >= 0").fetchone()[0]
+    assert set(asked) == {"small"} and len(asked) > len(outcomes) >= 6
+    done = [act for outcome, act, _ in outcomes if outcome == "ok"]
+    assert done and handed_on == len(done)
+    assert all(reason for outcome, _, reason in outcomes if outcome != "ok")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"camel_model": "nowhere/x"}, "is not PLATFORM/NAME"), ({"camel_model": "ollama"}, "is not PLATFORM/NAME"),
+     ({"camel_model": "openai/gpt-4o-mini"}, "--camel-model openai/gpt-4o-mini: Missing or empty")],
+)  # fmt: skip
+def test_a_model_that_camel_cannot_make_is_one_line(kit, monkeypatch, changes, reason):
+    from simulation.camel_backend import served_backends
+
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(InputError, match=reason) as caught:
+        served_backends(changes["camel_model"], "", kit)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_served_model_has_no_adapters():
+    from simulation.runner import RunSettings
+
+    for changes in ({"policy": "camel", "arm": "lora"}, {"policy": "engine", "arm": "base"}):
+        with pytest.raises(InputError, match="give --policy camel --arm base"):
+            RunSettings(population="town", agents=2, timesteps=1, camel_model="ollama/x", **changes)
 
 
 def test_any_other_backend_serves(kit, town):
