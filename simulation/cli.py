@@ -5,17 +5,27 @@ import json
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from personas.errors import InputError, PolyphonyError
+from personas.errors import PolyphonyError
+from simulation.bank_cli import bank_app
+from simulation.options import (
+    AgentsOption,
+    BankOption,
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    PopulationOption,
+    RunArgument,
+)
+from simulation.printing import figure, flat, print_pairs, stderr, stdout
 from simulation.training_options import Plan, takes_training_options
 
 if TYPE_CHECKING:
@@ -26,19 +36,9 @@ app = typer.Typer(
     help="Agent-based social simulation in which every agent owns its own trained weights.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
-bank_app = typer.Typer(help="Look at the adapters in a bank.", no_args_is_help=True)
 app.add_typer(bank_app, name="bank")
 
 INTERRUPTED = "interrupted; the same command with --resume (or again, for training) continues"
-
-AgentsOption = Annotated[int, typer.Option(help="How many people act.")]
-PopulationOption = Annotated[str, typer.Option(help="'town' (built in), or a file of posts (JSONL, CSV, Parquet).")]
-BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.")]
-BaseOption = Annotated[Path | None, typer.Option(help="A local Hugging Face causal LM instead of the embedded one.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-DtypeOption = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
-RunArgument = Annotated[str, typer.Argument(help="A run file, or the URL of a run.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 
 
 @app.command()
@@ -115,7 +115,7 @@ def run(
     target = run_target(out) if out else Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
     _simulate(settings, target, resume, None, bank, base_model, device, dtype)
     print_measurements(target, False)
-    _stderr().print(f"run file: {name_of(target)}", markup=False)
+    stderr().print(f"run file: {name_of(target)}", markup=False)
 
 
 @app.command()
@@ -154,7 +154,7 @@ def fork(
     settings = replace(before, **{name: value for name, value in given.items() if value is not None})
     _simulate(settings, target, resume, Fork(source, at), bank, base_model, device, dtype)
     print_measurements(target, False)
-    _stderr().print(f"run file: {name_of(target)}", markup=False)
+    stderr().print(f"run file: {name_of(target)}", markup=False)
 
 
 @app.command()
@@ -229,9 +229,9 @@ def personas(
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return
-    _print_pairs(path, {name: _flat(value) for name, value in summary.items() if name != "problems"})
+    print_pairs(path, {name: flat(value) for name, value in summary.items() if name != "problems"})
     for problem in summary["problems"]:
-        _stdout().print(f"warning: {problem['message']}", markup=False)
+        stdout().print(f"warning: {problem['message']}", markup=False)
 
 
 @app.command()
@@ -263,10 +263,10 @@ def compare(
     arms = list(comparison.arms)
     table = Table("measurement", *arms, "difference", "95% interval", title=f"against {comparison.reference}")
     for row in rows:
-        values = [_number(row.values.get(arm)) for arm in arms]
-        interval = "" if row.interval is None else f"{_number(row.interval[0])} … {_number(row.interval[1])}"
-        table.add_row(row.measurement, *values, _number(row.difference), interval)
-    _stdout().print(table)
+        values = [figure(row.values.get(arm)) for arm in arms]
+        interval = "" if row.interval is None else f"{figure(row.interval[0])} … {figure(row.interval[1])}"
+        table.add_row(row.measurement, *values, figure(row.difference), interval)
+    stdout().print(table)
 
 
 @app.command("app")
@@ -279,101 +279,6 @@ def dashboard(
     from app.launch import launch
 
     raise typer.Exit(launch(path, port, browser))
-
-
-@bank_app.command("list")
-def bank_list(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
-    """List every adapter revision."""
-    from adapters.bank import Bank
-
-    revisions = Bank(bank).revisions()
-    if as_json:
-        print(json.dumps({"revisions": [asdict(revision) for revision in revisions]}))
-        return
-    table = Table("adapter", "person", "population", "revision", "status", "epoch", "validation loss", "created")
-    for revision in revisions:
-        losses = revision.losses
-        last = losses["validation"][losses["epoch"] - 1] if losses["validation"] else None
-        table.add_row(
-            revision.adapter_id, Text(revision.person or "(prior)"), Text(revision.population), str(revision.number),
-            revision.status, str(losses["epoch"]), _number(last), revision.created_at,
-        )  # fmt: skip
-    _stdout().print(table)
-
-
-@bank_app.command("evaluate")
-@takes_training_options
-def bank_evaluate(
-    *,
-    population: PopulationOption = "town",
-    bank: BankOption = Path("bank"),
-    users: Annotated[int, typer.Option(help="How many people.")] = 32,
-    base_model: BaseOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    plan: Plan,
-    as_json: JsonOption = False,
-) -> None:
-    """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
-    from adapters.evaluation import evaluate
-    from simulation.console import Reporter
-    from simulation.runner import Runner, RunSettings
-
-    settings = RunSettings(
-        population=population,
-        agents=users,
-        timesteps=1,
-        training=plan(),
-    )
-    with Reporter() as reporter:
-        runner = Runner(
-            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
-        )  # fmt: skip
-        opened = runner.open_bank()
-        training = runner.training(settings, opened)
-        revisions = training.personal(runner.personas)
-        result = evaluate(training, runner.personas, revisions)
-        for persona, revision in zip(runner.personas, revisions, strict=True):
-            if persona.handle in result.per_person:
-                opened.set_evaluation(revision, {"nll": result.per_person[persona.handle]})
-        opened.close()
-    report = result.to_json()
-    if as_json:
-        print(json.dumps({**report, "matrix": result.matrix, "candidates": result.candidates}))
-        return
-    table = Table("figure", "of", "value", "95% interval over people", title="held-out evaluation (nats per token)")
-    for name, value in report.items():
-        if name == "intervals":
-            continue
-        parts = value if isinstance(value, dict) else {"": value}
-        for part, number in parts.items():
-            interval = report["intervals"].get(name)
-            interval = interval.get(part) if isinstance(interval, dict) else interval
-            table.add_row(name, part, _number(number), " … ".join(map(_number, interval or ())))
-    _stdout().print(table)
-
-
-@bank_app.command("export")
-def bank_export(
-    person: Annotated[str, typer.Argument(help="Handle.")],
-    out: Annotated[Path, typer.Option(help="Directory to make.")],
-    bank: BankOption = Path("bank"),
-) -> None:
-    """Write one person's complete adapter as a directory that PEFT loads."""
-    from adapters.bank import PERSONAL, Bank
-    from adapters.peft_layout import export_directory, merge
-
-    opened = Bank(bank)
-    found = [revision for revision in opened.revisions(kind=PERSONAL) if revision.person == person]
-    if not found:
-        raise InputError(f"{bank}: no adapter of {person!r}; see `simulate bank list`")
-    revision = found[-1]
-    parts = [(opened.factors(revision.object), revision.scale)]
-    if revision.prior_object is not None:
-        parts.append((opened.factors(revision.prior_object), opened.prior_scale(revision)))
-    card = {"person": person, "revision": revision.number, "base_hash": revision.base_hash, "config": revision.config}
-    export_directory(out, merge(parts), base_name="", card=card)
-    print(out)
 
 
 def _simulate(
@@ -416,11 +321,11 @@ def print_measurements(path: Path | str, as_json: bool) -> None:
         title=f"{head['arm']}: {head['agents']} agents, {head['timesteps']} timesteps, seed {head['seed']}",
     )  # fmt: skip
     for name, found in report["measurements"].items():
-        interval = "" if found["interval"] is None else " … ".join(_number(bound) for bound in found["interval"])
+        interval = "" if found["interval"] is None else " … ".join(figure(bound) for bound in found["interval"])
         null = found["null"]
-        against = "" if null is None else f"{_number(null['mean'])} ({_number(null['z'])})"
-        table.add_row(name, _number(found["value"]), str(found["n"]), interval, against)
-    _stdout().print(table)
+        against = "" if null is None else f"{figure(null['mean'])} ({figure(null['z'])})"
+        table.add_row(name, figure(found["value"]), str(found["n"]), interval, against)
+    stdout().print(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -451,38 +356,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(line: str, code: int) -> None:
-    _stderr().print(f"simulate: {' '.join(line.split())}", markup=False)
+    stderr().print(f"simulate: {' '.join(line.split())}", markup=False)
     sys.exit(code)
 
 
 def _stem(population: str) -> str:
     return Path(population).name.split(".")[0]
-
-
-def _flat(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_flat(part)}" for name, part in value.items())
-    if isinstance(value, list):
-        return " … ".join(map(str, value))
-    return _number(value) if isinstance(value, float) else str(value)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) >= 10 else f"{value:.3g}"
-
-
-def _print_pairs(title: str, pairs: dict[str, str]) -> None:
-    table = Table("", "", title=Text(title), show_header=False)
-    for name, value in pairs.items():
-        table.add_row(Text(name), Text(value))
-    _stdout().print(table)
-
-
-def _stdout() -> Console:
-    return Console(highlight=False)
-
-
-def _stderr() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)

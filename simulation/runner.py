@@ -4,7 +4,7 @@ import json
 import platform as machine
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -190,6 +190,7 @@ class Runner:
             return
         base, _ = self.base_and_kit(settings)
         with self.weights(settings, arm, range(len(self.personas))) as (adapted, revisions):
+            self._note_use(out, revisions)
             self._simulate(settings, out, resume, fork, clock, self._policy(settings, arm, adapted), base, revisions)
 
     @contextmanager
@@ -221,6 +222,12 @@ class Runner:
         return PopulationTraining(
             base, kit, self.population, bank, settings.plan, progress=self.hooks.training
         )  # fmt: skip
+
+    def _note_use(self, out: Path | str, revisions: Sequence[Revision]) -> None:
+        """Have the bank keep these weights for the run."""
+        if revisions:
+            with closing(self.open_bank()) as bank:
+                bank.note_use(str(out.resolve()) if isinstance(out, Path) else name_of(out), revisions)
 
     def open_bank(self) -> Bank:
         """Open the bank, made if it is not there."""

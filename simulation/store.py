@@ -24,6 +24,7 @@ from sqlalchemy import (
 )  # fmt: skip
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
+from adapters.migrations import Migrations
 from personas.errors import InputError
 from simulation import schema
 from simulation.platform import NUMBERED, RESTORED
@@ -31,14 +32,17 @@ from simulation.rows import Changes, Rows
 
 # PostgreSQL: the advisory lock that a run's writer holds in its database.
 ADVISORY_KEY = 0x706F6C79
-# What happened to the tables since the first version, by name; a file lists those that its tables hold.
-MIGRATIONS: Mapping[str, Sequence[str]] = {
-    "0001 run file": (),
-    "0002 all actions": (
-        "ALTER TABLE checkpoint ADD COLUMN last_numbers TEXT",
-        "ALTER TABLE trace ADD COLUMN timestep INTEGER",
-    ),
-}
+MIGRATIONS = Migrations(
+    schema.metadata,
+    schema.migration,
+    {
+        "0001 run file": (),
+        "0002 all actions": (
+            "ALTER TABLE checkpoint ADD COLUMN last_numbers TEXT",
+            "ALTER TABLE trace ADD COLUMN timestep INTEGER",
+        ),
+    },
+)
 
 
 class RunStore:
@@ -69,9 +73,8 @@ class RunStore:
             store = cls(_engine(target), name_of(target))
             try:
                 store._take_lock(target)
-                schema.metadata.create_all(store._engine)
                 with store._engine.begin() as connection:
-                    connection.execute(schema.migration.insert(), [{"name": name} for name in MIGRATIONS])
+                    MIGRATIONS.create(connection)
             except BaseException:
                 store.close()
                 store.remove()
@@ -89,7 +92,8 @@ class RunStore:
         try:
             with _named_failures(store.name):
                 store._take_lock(target)
-                store._migrate()
+                with store._engine.begin() as connection:
+                    MIGRATIONS.bring_up_to_date(connection, store.name)
         except BaseException:
             store.close()
             raise
@@ -104,9 +108,9 @@ class RunStore:
         """
         store = cls._opened(target)
         try:
-            with _named_failures(store.name):
-                done = store._migrations()
-            if done != set(MIGRATIONS):
+            with _named_failures(store.name), store._engine.connect() as connection:
+                done = MIGRATIONS.done(connection)
+            if done != set(MIGRATIONS.changes):
                 raise InputError(
                     f"{store.name}: written by another version; continue it with --resume, or run it again"
                 )
@@ -159,33 +163,6 @@ class RunStore:
             taken = bool(self._lock.scalar(select(func.pg_try_advisory_lock(ADVISORY_KEY))))
         if not taken:
             raise InputError(f"{self.name}: another process writes this run; wait for it, or choose another --out")
-
-    def _migrations(self) -> set[str]:
-        """Names of the changes that the tables have been through."""
-        if not inspect(self._engine).has_table(schema.migration.name):
-            return set()
-        with self._engine.connect() as connection:
-            return set(connection.scalars(select(schema.migration.c.name)))
-
-    def _migrate(self) -> None:
-        """Make the tables those of this version."""
-        named = self._migrations()
-        done = named or {next(iter(MIGRATIONS))}
-        newer = sorted(done - set(MIGRATIONS))
-        if newer:
-            raise InputError(
-                f"{self.name}: written by a newer version (its tables have {newer[0]!r}); update polyphony"
-            )
-        missing = [name for name in MIGRATIONS if name not in done]
-        if not missing and named:
-            return
-        with self._engine.begin() as connection:
-            schema.metadata.create_all(connection)
-            for name in missing:
-                for statement in MIGRATIONS[name]:
-                    connection.exec_driver_sql(statement)
-            unnamed = [name for name in MIGRATIONS if name not in named]
-            connection.execute(schema.migration.insert(), [{"name": name} for name in unnamed])
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:

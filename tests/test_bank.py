@@ -35,19 +35,23 @@ def bank(tmp_path):
 def test_what_was_trained_is_found_again(bank):
     kept = bank.add(revision(), factors(1))
     found = bank.find("t1")
-    assert found == kept and found.number == 1 and found.status == "serving"
+    assert found == kept and found.number == 1 and found.status == "candidate"
     assert bank.find("t2") is None
     loaded = bank.factors(found.object)
     assert all(torch.equal(loaded[name][side], factors(1)[name][side]) for name in loaded for side in (0, 1))
 
 
-def test_a_new_revision_retires_the_one_before(bank):
+def test_revisions_of_one_adapter_are_numbered(bank):
     bank.add(revision(), factors(1))
     bank.add(revision(training="t2"), factors(2))
     bank.add(revision("bob", "t3"), factors(3))
-    assert [(r.person, r.number, r.status) for r in bank.revisions()] == [
-        ("ada", 1, "retired"), ("ada", 2, "serving"), ("bob", 1, "serving"),
-    ]  # fmt: skip
+    assert [(r.person, r.number) for r in bank.revisions()] == [("ada", 1), ("ada", 2), ("bob", 1)]
+
+
+def test_the_same_training_is_kept_once(bank):
+    kept = bank.add(revision(), factors(1))
+    assert bank.add(revision(), factors(2)) == kept
+    assert len(bank.revisions()) == 1 == len(bank.object_files())
 
 
 def test_an_evaluation_stays_with_its_revision(bank):

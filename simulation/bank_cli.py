@@ -1,0 +1,271 @@
+"""The `simulate bank` commands: the life of adapters."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from personas.errors import InputError
+from simulation.options import BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption, PopulationOption
+from simulation.printing import figure, flat, print_pairs, stdout
+from simulation.training_options import Plan, takes_training_options
+
+if TYPE_CHECKING:
+    from adapters.bank import Bank, Revision
+
+bank_app = typer.Typer(help="Look after the adapters in a bank.", no_args_is_help=True)
+
+PersonArgument = Annotated[str, typer.Argument(help="Handle.")]
+NumberOption = Annotated[int | None, typer.Option(help="Which revision; default the serving one, else the latest.")]
+
+
+@contextmanager
+def _opened(directory: Path) -> "Iterator[Bank]":
+    from adapters.bank import Bank
+
+    with closing(Bank(directory)) as bank:
+        yield bank
+
+
+def _of(bank: "Bank", person: str) -> "list[Revision]":
+    """A person's revisions, oldest first.
+
+    Raises:
+        InputError: There is none, or people of that name are in several populations or over several base models.
+    """
+    from adapters.bank import PERSONAL
+
+    found = bank.revisions(kind=PERSONAL, person=person)
+    if not found:
+        raise InputError(f"{bank.directory}: no adapter of {person!r}; see `simulate bank list`")
+    several = sorted({revision.population for revision in found if revision.adapter_id != found[0].adapter_id})
+    if several:
+        raise InputError(f"{bank.directory}: {person!r} is in several populations or over several base models")
+    return found
+
+
+def _chosen(bank: "Bank", person: str, number: int | None) -> "Revision":
+    revisions = _of(bank, person)
+    if number is not None:
+        return bank.revision(revisions[0].adapter_id, number)
+    return bank.serving(revisions[0].adapter_id) or revisions[-1]
+
+
+@bank_app.command("list")
+def bank_list(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
+    """List every adapter revision."""
+    with _opened(bank) as opened:
+        revisions = opened.revisions()
+    if as_json:
+        print(json.dumps({"revisions": [asdict(revision) for revision in revisions]}))
+        return
+    table = Table("adapter", "person", "population", "revision", "status", "epoch", "validation loss", "created")
+    for revision in revisions:
+        table.add_row(
+            revision.adapter_id, Text(revision.person or f"({revision.kind})"), Text(revision.population),
+            str(revision.number), revision.status, str(revision.losses.get("epoch", "–")), figure(_best_loss(revision)),
+            revision.created_at,
+        )  # fmt: skip
+    stdout().print(table)
+
+
+def _best_loss(revision: "Revision") -> float | None:
+    losses = revision.losses
+    return losses["validation"][losses["epoch"] - 1] if losses.get("validation") else None
+
+
+@bank_app.command("show")
+def bank_show(
+    person: PersonArgument, number: NumberOption = None, bank: BankOption = Path("bank"), as_json: JsonOption = False
+) -> None:
+    """Tell where a person's weights come from, what they are worth, and what became of them."""
+    with _opened(bank) as opened:
+        revision = _chosen(opened, person, number)
+        steps, runs = opened.steps(revision.adapter_id), opened.runs_of(revision.adapter_id)
+    known: dict[str, Any] = {**asdict(revision), "life": [asdict(step) for step in steps], "runs": runs}
+    if as_json:
+        print(json.dumps(known))
+        return
+    life = "\n".join(
+        f"{step.at} revision {step.number}: {step.after}" + (f" (forced: {step.forced})" if step.forced else "")
+        for step in steps
+    )
+    lines = {name: flat(value) for name, value in known.items() if name not in ("life", "runs")}
+    print_pairs(person, {**lines, "life": life, "runs": "\n".join(runs) or "none"})
+
+
+@bank_app.command("promote")
+def bank_promote(
+    person: Annotated[str | None, typer.Argument(help="Handle; leave it out with --all.")] = None,
+    number: Annotated[int | None, typer.Option(help="Which revision; default the latest.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Everybody's latest revision that may serve.")] = False,
+    force: Annotated[bool, typer.Option(help="Overrule the held-out evaluation; the reason is kept.")] = False,
+    bank: BankOption = Path("bank"),
+) -> None:
+    """Let a revision serve: only past the gate that it beats the prior on held-out posts, or by force."""
+    if (person is None) != everybody:
+        raise InputError("bank promote takes a handle, or --all")
+    with _opened(bank) as opened:
+        if person is not None:
+            revisions = _of(opened, person)
+            made = opened.promote(revisions[0].adapter_id, number or revisions[-1].number, force=force)
+            print(f"{made.name} serves")
+            return
+        served, kept_back = _promote_all(opened, force)
+        print(f"{served} revisions serve")
+        for line in kept_back:
+            stdout().print(line, markup=False)
+
+
+def _promote_all(bank: "Bank", force: bool) -> tuple[int, list[str]]:
+    """Promote everybody's latest revision; returns how many now serve anew, and why others do not."""
+    from adapters.bank import PERSONAL
+    from adapters.lifecycle import Status
+
+    latest = {revision.adapter_id: revision for revision in bank.revisions(kind=PERSONAL)}
+    served, kept_back = 0, []
+    for revision in latest.values():
+        if revision.status in (Status.SERVING, Status.RETIRED):
+            continue
+        try:
+            bank.promote(revision.adapter_id, revision.number, force=force)
+            served += 1
+        except InputError as error:
+            kept_back.append(str(error))
+    return served, kept_back
+
+
+@bank_app.command("rollback")
+def bank_rollback(person: PersonArgument, bank: BankOption = Path("bank")) -> None:
+    """Let the revision that served before serve again."""
+    with _opened(bank) as opened:
+        print(f"{opened.rollback(_of(opened, person)[0].adapter_id).name} serves")
+
+
+@bank_app.command("retire")
+def bank_retire(
+    person: PersonArgument,
+    number: Annotated[int, typer.Argument(help="Which revision.")],
+    bank: BankOption = Path("bank"),
+) -> None:
+    """Take a revision out of use; `simulate bank gc` removes it once nothing refers to it."""
+    with _opened(bank) as opened:
+        opened.retire(_of(opened, person)[0].adapter_id, number)
+    print(f"revision {number} of {person!r} is retired")
+
+
+@bank_app.command("gc")
+def bank_gc(bank: BankOption = Path("bank")) -> None:
+    """Remove retired revisions that no run and no later revision refers to, and weights that none names."""
+    with _opened(bank) as opened:
+        gone = opened.collect()
+    print(f"removed {gone.revisions} revisions and {gone.objects} objects ({gone.bytes / 2**20:.1f} MiB)")
+
+
+@bank_app.command("forget")
+def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
+    """Remove a person's weights, and what was derived from their posts, from every revision."""
+    with _opened(bank) as opened:
+        gone = opened.forget(person)
+    if as_json:
+        print(json.dumps(asdict(gone)))
+        return
+    print(f"the weights of {gone.revisions} revisions are gone")
+    for run in gone.runs:
+        stdout().print(f"used by: {run}", markup=False)
+
+
+@bank_app.command("verify")
+def bank_verify(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
+    """Check every object against its checksum and the catalog against itself; exit code 2 if anything is wrong."""
+    from adapters.verification import verify
+
+    with _opened(bank) as opened:
+        report = verify(opened)
+    if as_json:
+        print(json.dumps(asdict(report)))
+    else:
+        print(f"{report.revisions} revisions, {report.objects} objects")
+        for line in report.problems:
+            stdout().print(line, markup=False)
+    if report.problems:
+        raise typer.Exit(2)
+
+
+@bank_app.command("evaluate")
+@takes_training_options
+def bank_evaluate(
+    *,
+    population: PopulationOption = "town",
+    bank: BankOption = Path("bank"),
+    users: Annotated[int, typer.Option(help="How many people.")] = 32,
+    base_model: BaseOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    plan: Plan,
+    as_json: JsonOption = False,
+) -> None:
+    """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
+    from adapters.evaluation import evaluate
+    from simulation.console import Reporter
+    from simulation.runner import Runner, RunSettings
+
+    settings = RunSettings(
+        population=population,
+        agents=users,
+        timesteps=1,
+        training=plan(),
+    )
+    with Reporter() as reporter:
+        runner = Runner(
+            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
+        )  # fmt: skip
+        opened = runner.open_bank()
+        training = runner.training(settings, opened)
+        revisions = training.personal(runner.personas)
+        result = evaluate(training, runner.personas, revisions)
+        for persona, revision in zip(runner.personas, revisions, strict=True):
+            if persona.handle in result.per_person:
+                opened.set_evaluation(revision, {"nll": result.per_person[persona.handle]})
+        opened.close()
+    report = result.to_json()
+    if as_json:
+        print(json.dumps({**report, "matrix": result.matrix, "candidates": result.candidates}))
+        return
+    table = Table("figure", "of", "value", "95% interval over people", title="held-out evaluation (nats per token)")
+    for name, value in report.items():
+        if name == "intervals":
+            continue
+        parts = value if isinstance(value, dict) else {"": value}
+        for part, value_of in parts.items():
+            interval = report["intervals"].get(name)
+            interval = interval.get(part) if isinstance(interval, dict) else interval
+            table.add_row(name, part, figure(value_of), " … ".join(map(figure, interval or ())))
+    stdout().print(table)
+
+
+@bank_app.command("export")
+def bank_export(
+    person: Annotated[str, typer.Argument(help="Handle.")],
+    out: Annotated[Path, typer.Option(help="Directory to make.")],
+    number: NumberOption = None,
+    bank: BankOption = Path("bank"),
+) -> None:
+    """Write one person's complete adapter as a directory that PEFT loads."""
+    from adapters.bank import Bank
+    from adapters.peft_layout import export_directory, merge
+
+    opened = Bank(bank)
+    revision = _chosen(opened, person, number)
+    parts = [(opened.factors(revision.object), revision.scale)]
+    if revision.prior_object is not None:
+        parts.append((opened.factors(revision.prior_object), opened.prior_scale(revision)))
+    card = {"person": person, "revision": revision.number, "base_hash": revision.base_hash, "config": revision.config}
+    export_directory(out, merge(parts), base_name="", card=card)
+    print(out)
