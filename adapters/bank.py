@@ -1,14 +1,11 @@
 """The bank: every adapter's identity, revisions, provenance and serving state, over content-addressed weights."""
 
-import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from sqlalchemy import Connection, delete, exists, func, select, update
 from sqlalchemy.dialects.sqlite import insert
@@ -19,88 +16,11 @@ from adapters import catalog
 from adapters.catalog import open_catalog, writing
 from adapters.lifecycle import Status, check_step, reason_against
 from adapters.lora import Factors
-from adapters.peft_layout import parse_factors, write_factors
+from adapters.objects import ObjectStore
+from adapters.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, Step, from_row, to_row
 from personas.errors import InputError
 
 CATALOG = "catalog.sqlite"
-PRIOR = "prior"
-PERSONAL = "personal"
-START = "start"
-FORGOTTEN = "(forgotten)"
-"""Stands for a person whose weights were removed on request."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Revision:
-    """One trained state of one adapter.
-
-    Attributes:
-        adapter_id: Stable identity, derived from base, population and person.
-        number: From 1 within the adapter.
-        parent: The revision it continues; None where it started fresh.
-        kind: ``prior``, ``personal``, or ``start``: the prior with an initialisation's shared start taken off.
-        person: Handle; empty for a prior.
-        population: Name of the population.
-        base_hash: The base model it belongs to.
-        config: Everything that decided the training.
-        init: Initialisation of the factors.
-        seed: Seed of the training.
-        data_digest: SHA-256 over the examples it learned from.
-        training_digest: SHA-256 over all that decides the weights; the same digest is never trained twice.
-        losses: Train and validation loss by epoch and the epoch kept.
-        evaluation: Held-out evaluation, where it was made.
-        provenance: Counts and spans of the data, its origin and consent notes, versions of the code that trained.
-        status: See `adapters.lifecycle.Status`.
-        object: SHA-256 of the weights file; empty once the person is forgotten.
-        prior_object: SHA-256 of the prior's weights file beneath it; None without a prior.
-        scale: Factor on the low-rank product.
-        created_at: Wall-clock, UTC.
-    """
-
-    adapter_id: str
-    kind: str
-    person: str
-    population: str
-    base_hash: str
-    config: Mapping[str, Any]
-    init: str
-    seed: int
-    data_digest: str
-    training_digest: str
-    losses: Mapping[str, Any]
-    scale: float
-    object: str = ""
-    prior_object: str | None = None
-    number: int = 0
-    parent: int | None = None
-    evaluation: Mapping[str, Any] | None = None
-    provenance: Mapping[str, Any] | None = None
-    status: str = Status.CANDIDATE
-    created_at: str = ""
-
-    @property
-    def name(self) -> str:
-        """Names the revision to a person."""
-        return f"revision {self.number} of adapter {self.adapter_id} ({self.person or self.kind!r})"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of a revision's life.
-
-    Attributes:
-        number: The revision.
-        before: The state before; None at its making.
-        after: The state after.
-        at: Wall-clock, UTC.
-        forced: The reason against it that was overruled; None where there was none.
-    """
-
-    number: int
-    before: str | None
-    after: str
-    at: str
-    forced: str | None
 
 
 @dataclass(frozen=True)
@@ -120,16 +40,6 @@ class Collected:
     bytes: int
 
 
-def adapter_id(base_hash: str, population: str, kind: str, person: str) -> str:
-    """Derive the stable id: 16 hexadecimal digits, so that no name from a corpus ever becomes a path."""
-    return digest_of([base_hash, population, kind, person])[:16]
-
-
-def digest_of(value: object) -> str:
-    """SHA-256 over canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
 class Bank:
     """A directory with `catalog.sqlite` and immutable objects; any number of processes may use it at once."""
 
@@ -141,6 +51,7 @@ class Bank:
                 newer version.
         """
         self.directory = directory
+        self.objects = ObjectStore(directory / "objects")
         path = directory / CATALOG
         if not create and not path.is_file():
             raise InputError(f"{directory}: no adapter bank here; `simulate train --bank {directory}` makes one")
@@ -212,13 +123,13 @@ class Bank:
                 return there
             made = replace(
                 revision,
-                object=self._store(factors),
+                object=self.objects.store(factors),
                 number=_next_number(connection, revision.adapter_id),
                 status=Status.CANDIDATE,
                 created_at=_now(),
             )
             _name(connection, made)
-            connection.execute(catalog.revision.insert().values(_row(made, catalog.revision)))
+            connection.execute(catalog.revision.insert().values(to_row(made, catalog.revision.c.keys())))
             _note(connection, made, None, Status.CANDIDATE)
         return made
 
@@ -343,15 +254,7 @@ class Bank:
         Raises:
             InputError: The object is missing, or its checksum differs.
         """
-        path = self.object_path(stored)
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise InputError(f"{path}: the bank's object cannot be read: {error.strerror}; train again") from error
-        found = hashlib.sha256(content).hexdigest()
-        if found != stored:
-            raise InputError(f"{path}: the bank's object is damaged (checksum {found[:12]}); delete it and train again")
-        return parse_factors(content, str(path))
+        return self.objects.load(stored)
 
     def prior_scale(self, revision: Revision) -> float:
         """Scale of what lies beneath a personal revision.
@@ -367,25 +270,6 @@ class Bank:
             raise InputError(f"{self.directory}: the prior of {revision.person!r} is missing; train again")
         return priors[0].scale
 
-    def object_path(self, stored: str) -> Path:
-        """Where an object lies."""
-        return self.directory / "objects" / stored[:2] / f"{stored}.safetensors"
-
-    def object_files(self) -> list[Path]:
-        """Every file below ``objects``, half-written ones included."""
-        return sorted(path for path in (self.directory / "objects").rglob("*") if path.is_file())
-
-    def _store(self, factors: Factors) -> str:
-        incoming = self.directory / "objects" / f"incoming-{uuid4().hex}.safetensors"
-        write_factors(incoming, factors)
-        with incoming.open("rb") as handle:
-            stored = hashlib.file_digest(handle, "sha256").hexdigest()
-        target = self.object_path(stored)
-        target.parent.mkdir(exist_ok=True)
-        incoming.replace(target)
-        _sync(target.parent)
-        return stored
-
     def _remove_unnamed(self) -> tuple[int, int]:
         """Remove objects that no revision names; returns their number and bytes.
 
@@ -395,11 +279,7 @@ class Bank:
         table = catalog.revision.c
         with writing(self._engine) as connection:
             named = {*connection.scalars(select(table.object)), *connection.scalars(select(table.prior_object))}
-            gone = [path for path in self.object_files() if path.stem not in named]
-            size = sum(path.stat().st_size for path in gone)
-            for path in gone:
-                path.unlink()
-        return len(gone), size
+            return self.objects.keep_only(named)
 
     def _read(self, query: Any) -> list[Revision]:
         with self._engine.connect() as connection:
@@ -407,12 +287,7 @@ class Bank:
 
     @staticmethod
     def _read_in(connection: Connection, query: Any) -> list[Revision]:
-        return [_revision_of(dict(row)) for row in connection.execute(query).mappings()]
-
-
-def revisions_digest(revisions: Sequence[Revision]) -> str:
-    """Fingerprint of the weights a run uses, in the order of its agents."""
-    return digest_of([[revision.object, revision.prior_object] for revision in revisions])
+        return [from_row(dict(row)) for row in connection.execute(query).mappings()]
 
 
 def _joined() -> Any:
@@ -465,7 +340,7 @@ def _note(
 
 def _name(connection: Connection, revision: Revision) -> None:
     """Have the adapter in the catalog, under its person's name again where it was forgotten."""
-    row = _row(revision, catalog.adapter)
+    row = to_row(revision, catalog.adapter.c.keys())
     renamed = insert(catalog.adapter).values(row).on_conflict_do_update(["adapter_id"], set_={"person": row["person"]})
     connection.execute(renamed)
 
@@ -479,30 +354,3 @@ def _next_number(connection: Connection, identity: str) -> int:
 
 def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _sync(directory: Path) -> None:
-    """Make a rename in a directory last."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-_JSON_FIELDS = ("config", "losses", "evaluation", "provenance")
-
-
-def _row(revision: Revision, table: Any) -> dict[str, Any]:
-    row = {column.name: getattr(revision, column.name) for column in table.c}
-    for name in _JSON_FIELDS:
-        if row.get(name) is not None:
-            row[name] = json.dumps(row[name], sort_keys=True)
-    return row
-
-
-def _revision_of(row: dict[str, Any]) -> Revision:
-    for name in _JSON_FIELDS:
-        if row[name] is not None:
-            row[name] = json.loads(row[name])
-    return Revision(**row)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 
 from adapters.attribution import attributed, write_posts
-from adapters.bank import Revision
 from adapters.choice import VERBS
 from adapters.engine import Engine
 from adapters.examples import Example
@@ -16,6 +15,7 @@ from adapters.figures import Figure, figure_over_people
 from adapters.likelihood import ExampleStore, Scoring, act_nll, verb_log_shares
 from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining
+from adapters.revision import Revision
 from adapters.stacking import install
 from personas.persona import Persona
 

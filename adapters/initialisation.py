@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from adapters.bank import digest_of
 from adapters.base_model import BaseModel, cache_directory
 from adapters.lora import LoraShape, adapted_modules
 from adapters.peft_layout import read_factors, write_factors
+from adapters.revision import digest_of
 from personas.errors import InputError
 
 INITS = ("standard", "pissa", "olora", "olora-tail", "mica")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from adapters.bank import PERSONAL, PRIOR, START, Bank, Revision, adapter_id, digest_of
+from adapters.bank import Bank
 from adapters.base_model import BaseModel
 from adapters.blocks import SplitModel, decoder_blocks
 from adapters.choice import ChoiceScorer, calibrated_scorer
@@ -17,6 +17,7 @@ from adapters.likelihood import Scoring, rows_of
 from adapters.lora import AdaptedModel, LoraShape
 from adapters.peft_layout import merge
 from adapters.prompt import PromptBuilder
+from adapters.revision import PERSONAL, PRIOR, START, Revision, adapter_id, digest_of
 from adapters.training import Learner, PopulationTrainer, Schedule, Trained
 from personas.acts import USUAL, Verb
 from personas.errors import InputError

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from adapters.bank import Bank, Revision
+from adapters.bank import Bank
 from adapters.lora import AdaptedModel, Factors
+from adapters.revision import Revision
 from personas.errors import InputError
 
 # Adapters that are read before their factors are copied together: it bounds the memory beside the stack.

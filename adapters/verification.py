@@ -3,8 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from adapters.bank import FORGOTTEN, Bank, Revision
+from adapters.bank import Bank
 from adapters.lifecycle import Status
+from adapters.revision import FORGOTTEN, Revision
 from personas.errors import InputError
 
 
@@ -27,7 +28,7 @@ class Report:
 
 def verify(bank: Bank) -> Report:
     """Read everything once; nothing is changed."""
-    revisions, files = bank.revisions(), bank.object_files()
+    revisions, files = bank.revisions(), bank.objects.files()
     named = {stored for revision in revisions for stored in _objects(revision)}
     problems = [*_damaged(bank, sorted(named)), *_two_serving(revisions), *_without_parent(revisions)]
     problems += _without_weights(revisions)

@@ -13,13 +13,14 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from adapters.bank import PERSONAL as PERSONAL_KIND
-from adapters.bank import Bank, Revision, adapter_id
+from adapters.bank import Bank
 from adapters.base_model import BaseModel
 from adapters.engine import Engine
 from adapters.kv_store import cache_argument
 from adapters.lora import AdaptedModel, Factors, LoraShape, route_of
 from adapters.population_training import PromptConfig, PromptKit, make_prompt_kit
+from adapters.revision import PERSONAL as PERSONAL_KIND
+from adapters.revision import Revision, adapter_id
 from adapters.stacking import stack_revisions
 from benchmarks.results import Result
 from benchmarks.timing import medians

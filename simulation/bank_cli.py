@@ -17,7 +17,8 @@ from simulation.printing import figure, flat, print_pairs, stdout
 from simulation.training_options import Plan, takes_training_options
 
 if TYPE_CHECKING:
-    from adapters.bank import Bank, Revision
+    from adapters.bank import Bank
+    from adapters.revision import Revision
 
 bank_app = typer.Typer(help="Look after the adapters in a bank.", no_args_is_help=True)
 
@@ -39,7 +40,7 @@ def _of(bank: "Bank", person: str) -> "list[Revision]":
     Raises:
         InputError: There is none, or people of that name are in several populations or over several base models.
     """
-    from adapters.bank import PERSONAL
+    from adapters.revision import PERSONAL
 
     found = bank.revisions(kind=PERSONAL, person=person)
     if not found:
@@ -125,8 +126,8 @@ def bank_promote(
 
 def _promote_all(bank: "Bank", force: bool) -> tuple[int, list[str]]:
     """Promote everybody's latest revision; returns how many now serve anew, and why others do not."""
-    from adapters.bank import PERSONAL
     from adapters.lifecycle import Status
+    from adapters.revision import PERSONAL
 
     latest = {revision.adapter_id: revision for revision in bank.revisions(kind=PERSONAL)}
     served, kept_back = 0, []

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from adapters.bank import Revision
 from adapters.prompt import FeedItem
+from adapters.revision import Revision
 from personas.acts import USUAL, Verb
 from simulation.actions import CreatePost
 from simulation.choices import action_of, possible_targets

@@ -10,13 +10,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from adapters.bank import Bank, Revision, revisions_digest
+from adapters.bank import Bank
 from adapters.base_model import BaseModel, load_base_model
 from adapters.decoding import DecodingConfig
 from adapters.engine import Engine
 from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining, PromptKit, TrainingConfig, make_prompt_kit
 from adapters.population_training import Progress as TrainingProgress
+from adapters.revision import Revision, revisions_digest
 from adapters.stacking import install
 from adapters.thin_product import kernel_built
 from personas.errors import InputError

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from adapters.bank import Revision
+from adapters.revision import Revision
 from personas.acts import Act, Verb
 from personas.persona import Persona
 from personas.printable import printable

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from adapters.bank import PERSONAL, Bank, Revision, adapter_id, digest_of
+from adapters.bank import Bank
+from adapters.revision import PERSONAL, Revision, adapter_id, digest_of
 from adapters.stacking import install, stack_revisions
 from personas.errors import InputError
 
@@ -51,7 +52,7 @@ def test_revisions_of_one_adapter_are_numbered(bank):
 def test_the_same_training_is_kept_once(bank):
     kept = bank.add(revision(), factors(1))
     assert bank.add(revision(), factors(2)) == kept
-    assert len(bank.revisions()) == 1 == len(bank.object_files())
+    assert len(bank.revisions()) == 1 == len(bank.objects.files())
 
 
 def test_an_evaluation_stays_with_its_revision(bank):
@@ -63,7 +64,7 @@ def test_an_evaluation_stays_with_its_revision(bank):
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone"])
 def test_damaged_weights_are_never_used(bank, damage):
     kept = bank.add(revision(), factors(1))
-    path = bank.object_path(kept.object)
+    path = bank.objects.path(kept.object)
     content = bytearray(path.read_bytes())
     if damage == "gone":
         path.unlink()
@@ -162,7 +163,7 @@ def test_a_load_that_breaks_off_leaves_what_was_installed(bank):
             self.stack = stack
 
     there = [bank.add(revision(str(seed), f"t{seed}"), factors(seed)) for seed in (1, 2)]
-    bank.object_path(there[1].object).write_bytes(b"cut off")
+    bank.objects.path(there[1].object).write_bytes(b"cut off")
     adapted = Installed()
     with pytest.raises(InputError, match="damaged"):
         install(adapted, bank, there)

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from test_bank import factors, revision
 
-from adapters.bank import FORGOTTEN, Bank
+from adapters.bank import Bank
 from adapters.lifecycle import FOLLOWS, Status, check_step
+from adapters.revision import FORGOTTEN
 from adapters.verification import verify
 from personas.errors import InputError
 from simulation.cli import main
@@ -93,7 +94,7 @@ def test_a_collection_keeps_what_runs_and_children_need(bank):
     gone = bank.collect()
     assert (gone.revisions, gone.objects) == (1, 1) and gone.bytes > 0
     assert [found.number for found in bank.revisions()] == [1, 2, 3]
-    assert not bank.object_path(free.object).exists()
+    assert not bank.objects.path(free.object).exists()
     assert bank.factors(child.object) and bank.factors(parent.object)
     bank.note_use("run.db", [child])
     assert bank.collect().revisions == 1, "the run was made again with others"
@@ -115,7 +116,7 @@ def test_forgetting_somebody_leaves_nothing_of_theirs(bank):
     bank.note_use("b.db", [bank.revision(ada.adapter_id, 2)])
     gone = bank.forget("ada")
     assert (gone.revisions, gone.runs) == (2, ("a.db", "b.db"))
-    assert not bank.object_path(ada.object).exists() and bank.factors(bob.object)
+    assert not bank.objects.path(ada.object).exists() and bank.factors(bob.object)
     with closing(sqlite3.connect(bank.directory / "catalog.sqlite")) as catalog:
         assert "ada" not in "\n".join(catalog.iterdump()).replace("adapter", "")
     theirs = [found for found in bank.revisions() if found.person == FORGOTTEN]
@@ -155,7 +156,7 @@ def test_verification_finds(bank, damage):
     made(bank, "t2", BETTER)
     bank.promote(kept.adapter_id, 1)
     assert verify(bank).problems == verify(bank).orphans == ()
-    path, reason = bank.object_path(kept.object), kept.object
+    path, reason = bank.objects.path(kept.object), kept.object
     if damage == "flip":
         content = bytearray(path.read_bytes())
         content[-1] ^= 4
@@ -234,7 +235,7 @@ def test_the_commands_tell_and_do_it(bank, capsys):
     assert "serving" in said("show", "../ada\u202e") and "serving" in said("list")
     assert "removed 1 revisions and 1 objects" in said("gc")
     assert json.loads(said("verify", "--json"))["problems"] == []
-    bank.object_path(bank.revisions()[0].object).unlink()
+    bank.objects.path(bank.revisions()[0].object).unlink()
     assert "cannot be read" in said("verify", code=2)
     assert json.loads(said("forget", "../ada\u202e", "--json")) == {"revisions": 1, "runs": []}
     assert "no adapter of 'nobody'" in said("show", "nobody", code=2)
