@@ -72,8 +72,8 @@ class RememberingSplit(SplitModel):
 
     def trunk(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
         """Run the lower blocks, unless they have seen this batch before."""
-        places = [] if layout is None else [layout.positions]
-        key = b"".join(tensor.cpu().numpy().tobytes() for tensor in (tokens, *places))
+        parts = [tokens] if layout is None else [tokens, layout.positions]
+        key = str(tokens.shape).encode() + b"".join(part.cpu().numpy().tobytes() for part in parts)
         if key not in self._trunks:
             self._trunks[key] = super().trunk(tokens, layout)
         return self._trunks[key]

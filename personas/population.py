@@ -38,7 +38,7 @@ class Population:
         personas: Everybody with enough acts, in sampling order: each beginning is a small copy of the whole network.
         acts: Every act of the corpus by id in time order, also of authors without enough acts.
         problems: Counted, named warnings about the file.
-        digest: SHA-256 over the acts; the same for the same acts in any format.
+        digest: SHA-256 over the acts, the same for the same acts in any format, and over what the file says of people.
     """
 
     name: str
@@ -90,6 +90,8 @@ def load_population(source: str | Path) -> Population:
         return _of_people_alone(name, read_profiles(path))
     corpus, profiles = read_posts(path), read_profiles(path)
     digest = acts_digest(corpus.acts.values())
+    if profiles:
+        digest = _profiles_digest(profiles.values(), digest)
     known = [_with_profile(person, profiles.get(person.handle))
              for person in _personas(corpus.acts, _communities(path), digest)]  # fmt: skip
     return Population(name, tuple(known), corpus.acts, corpus.problems, digest)
@@ -118,8 +120,12 @@ def _of_people_alone(name: str, profiles: Mapping[str, Profile]) -> Population:
         )
         for profile in profiles.values()
     )  # fmt: skip
-    digest = hashlib.sha256(json.dumps([[p.handle, p.description] for p in people], ensure_ascii=False).encode())
-    return Population(name, people, {}, (), digest.hexdigest())
+    return Population(name, people, {}, (), _profiles_digest(profiles.values(), ""))
+
+
+def _profiles_digest(profiles: Iterable[Profile], acts: str) -> str:
+    facts = [[profile.handle, profile.description, profile.activity] for profile in profiles]
+    return hashlib.sha256(json.dumps([acts, facts], ensure_ascii=False).encode()).hexdigest()
 
 
 def _locate(source: str | Path) -> tuple[Path, str]:

@@ -60,8 +60,11 @@ class CamelPolicy:
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide for each observation alone."""
-        with ThreadPoolExecutor(self._at_once) as pool:
+        pool = ThreadPoolExecutor(self._at_once)
+        try:
             return list(pool.map(self._decide, observations))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # an interrupt waits for nobody
 
     def _decide(self, observation: Observation) -> Decision:
         persona = self._personas[observation.agent]
