@@ -50,7 +50,15 @@ class Cell:
 
 
 def cells(users: int, inits: tuple[str, ...]) -> Iterator[Cell]:
-    """The defaults, each factor by itself, then the other combinations: what is interrupted is worth most so."""
+    """Each factor by itself, then the other combinations: what is interrupted is worth most so."""
+    yield from single_factors(users, inits)
+    for init in inits:
+        for rank in RANKS:
+            yield Cell(rank=rank, init=init, users=users)
+
+
+def single_factors(users: int, inits: tuple[str, ...]) -> Iterator[Cell]:
+    """The defaults, and all cells that differ from them in one factor."""
     yield Cell(users=users)
     for init in inits:
         yield Cell(init=init, users=users)
@@ -58,9 +66,6 @@ def cells(users: int, inits: tuple[str, ...]) -> Iterator[Cell]:
         yield Cell(rank=rank, users=users)
     for posts in POSTS:
         yield Cell(posts=posts, users=users)
-    for init in inits:
-        for rank in RANKS:
-            yield Cell(rank=rank, init=init, users=users)
 
 
 class RememberingSplit(SplitModel):
@@ -119,7 +124,8 @@ def main() -> None:
     parser.add_argument("--report", action="store_true", help="write docs/adapters.md from --out")
     asked = parser.parse_args()
     if asked.report:
-        write_report(asked.out, ROOT / "docs" / "adapters.md")
+        swept = [{"rank": c.rank, "init": c.init, "posts": c.posts} for c in dict.fromkeys(single_factors(0, INITS))]
+        write_report(asked.out, ROOT / "docs" / "adapters.md", swept)
         return
     base, population = load_base_model(say=print), load_population(asked.population)
     path = asked.out / ("town.json" if asked.population == "town" else "real.json")
