@@ -59,7 +59,7 @@ def test_a_long_text_is_cut_without_an_end(kit):
 
 @pytest.mark.parametrize("name", LABEL_SETS)
 def test_every_label_is_one_token_of_its_own(base, name):
-    grammar = make_grammar(base.tokenizer, name)
+    grammar = make_grammar(base.tokenizer, name, tuple(Verb))
     assert len(set(grammar.verb_ids.values())) == len(Verb)
     assert len(set(grammar.digit_ids)) == 9
 
