@@ -147,7 +147,11 @@ def test_action_sets_by_name():
     }  # fmt: skip
     assert len(offered_verbs("all")) == len(NAMES)
     assert {verb.value for verb in offered_verbs("post, like_post")} == {"post", "like"}
-    for text, reason in (("fly", "'fly': not known; give default"), ("join_group", "policies choose among"), ("", "''")):
+    for text, reason in (
+        ("fly", "'fly': not known; give default"),
+        ("join_group", "policies choose among"),
+        ("", "''"),
+    ):
         with pytest.raises(InputError, match=reason):
             offered_verbs(text)
 
