@@ -1,26 +1,27 @@
 """The bank: every adapter's identity, revisions, provenance and serving state, over content-addressed weights."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, func, select, update
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError
-from torch import Tensor
+from sqlalchemy import Connection, delete, exists, select, update
 
-from adapters import catalog
-from adapters.catalog import open_catalog, writing
-from adapters.lifecycle import Status, check_step, reason_against
+from adapters import catalog, records
+from adapters.catalog import Catalog
+from adapters.lifecycle import Status, reason_against
 from adapters.lora import Factors
-from adapters.objects import ObjectStore
-from adapters.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, Step, from_row, to_row
+from adapters.objects import Loaded, ObjectStore, Place, remove
+from adapters.precision import Precision
+from adapters.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, Step
 from personas.errors import InputError
 
 CATALOG = "catalog.sqlite"
+SHARD_BYTES = 64 << 20
+# Names asked for in one statement; SQLite takes some tens of thousands.
+NAMES_TOGETHER = 1000
 
 
 @dataclass(frozen=True)
@@ -44,43 +45,51 @@ class Bank:
     """A directory with `catalog.sqlite` and immutable objects; any number of processes may use it at once."""
 
     def __init__(self, directory: Path, *, create: bool = False) -> None:
-        """Open a bank.
+        """Open a bank; one that cannot be written serves what it holds.
 
         Raises:
-            InputError: There is none at `directory` (and `create` is off), it cannot be read or written, or it is of a
-                newer version.
+            InputError: There is none at `directory` (and `create` is off), it cannot be read, or it is of a newer
+                version.
         """
         self.directory = directory
-        self.objects = ObjectStore(directory / "objects")
+        self.objects = ObjectStore(directory / "objects", self._places)
         path = directory / CATALOG
-        if not create and not path.is_file():
-            raise InputError(f"{directory}: no adapter bank here; `simulate train --bank {directory}` makes one")
-        try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._engine = open_catalog(path)
-        except (OSError, DatabaseError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error.orig)
-            raise InputError(f"{directory}: the bank cannot be opened: {reason}") from error
+        if not path.is_file():
+            if not create:
+                raise InputError(f"{directory}: no adapter bank here; `simulate train --bank {directory}` makes one")
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"{directory}: the bank cannot be opened: {error.strerror}") from error
+        self._catalog = Catalog(path)
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the bank can only be read."""
+        return self._catalog.read_only
 
     def close(self) -> None:
         """Release the catalog."""
-        self._engine.dispose()
+        self._catalog.close()
 
     # Reading
 
     def find(self, training_digest: str) -> Revision | None:
         """Return the revision that was trained from exactly this, if there is one, wherever it stands in its life."""
-        with self._engine.connect() as connection:
-            return _trained(connection, training_digest)
+        with self._catalog.reading() as connection:
+            return records.trained(connection, training_digest)
 
-    def revisions(self, *, kind: str | None = None, person: str | None = None) -> list[Revision]:
-        """All revisions, or those of a kind or person, by kind, person and number."""
-        query = _joined().order_by(catalog.adapter.c.kind, catalog.adapter.c.person, catalog.revision.c.number)
-        if kind is not None:
-            query = query.where(catalog.adapter.c.kind == kind)
-        if person is not None:
-            query = query.where(catalog.adapter.c.person == person)
-        return self._read(query)
+    def revisions(
+        self, *, kind: str | None = None, person: str | None = None, limit: int | None = None, offset: int = 0
+    ) -> list[Revision]:
+        """All revisions, or those of a kind or person, by kind, person and number; at most `limit` after `offset`."""
+        expected = {name: value for name, value in (("kind", kind), ("person", person)) if value is not None}
+        query = records.joined().order_by(
+            catalog.adapter.c.kind, catalog.adapter.c.person, catalog.adapter.c.adapter_id, catalog.revision.c.number
+        )
+        query = query.where(*(catalog.adapter.c[name] == value for name, value in expected.items()))
+        with self._catalog.reading() as connection:
+            return records.read(connection, query.limit(limit).offset(offset), **expected)
 
     def revision(self, identity: str, number: int) -> Revision:
         """One revision.
@@ -88,59 +97,77 @@ class Bank:
         Raises:
             InputError: There is none.
         """
-        with self._engine.connect() as connection:
-            return _the(connection, identity, number)
+        with self._catalog.reading() as connection:
+            return records.the(connection, identity, number)
 
     def serving(self, identity: str) -> Revision | None:
         """The revision that an adapter stands for; None where none was promoted."""
-        rows = self._read(_joined().where(catalog.revision.c.adapter_id == identity, _is(Status.SERVING)))
-        return rows[0] if rows else None
+        with self._catalog.reading() as connection:
+            return next(iter(records.standing(connection, identity, Status.SERVING)), None)
+
+    def newest(self, identity: str) -> Revision | None:
+        """The revision to go on from: the serving one, else the latest that is not retired."""
+        if (serving := self.serving(identity)) is not None:
+            return serving
+        table = catalog.revision.c
+        query = records.joined().where(table.adapter_id == identity, table.status != Status.RETIRED)
+        with self._catalog.reading() as connection:
+            found = records.read(connection, query.order_by(table.number.desc()).limit(1), adapter_id=identity)
+        return next(iter(found), None)
 
     def steps(self, identity: str) -> list[Step]:
         """An adapter's life so far, oldest first."""
         table = catalog.transition.c
         columns = (table.number, table.before, table.after, table.at, table.forced)
         query = select(*columns).where(table.adapter_id == identity).order_by(table.transition_id)
-        with self._engine.connect() as connection:
+        with self._catalog.reading() as connection:
             return [Step(*row) for row in connection.execute(query)]
 
-    def runs_of(self, identity: str) -> list[str]:
-        """Names of the runs that used an adapter."""
-        table = catalog.use.c
-        query = select(table.run).where(table.adapter_id == identity).distinct().order_by(table.run)
-        with self._engine.connect() as connection:
-            return list(connection.scalars(query))
+    def runs_of(self, *identities: str) -> list[str]:
+        """Names of the runs that used some adapters."""
+        with self._catalog.reading() as connection:
+            return _runs_of(connection, identities)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """The catalog's tables, to read by."""
+        with self._catalog.reading() as connection:
+            yield connection
 
     # Life
 
-    def add(self, revision: Revision, factors: Factors) -> Revision:
+    def add(self, revision: Revision, factors: Factors, precision: Precision = Precision.FP32) -> Revision:
         """Store weights and the candidate revision that names them, in one transaction.
 
         Where another process has just trained the same, its revision is returned and nothing is stored.
+
+        Raises:
+            InputError: The bank is read-only, or its disk is full.
+            OSError: The disk is full; nothing is changed then.
         """
-        with writing(self._engine) as connection:
-            if (there := _trained(connection, revision.training_digest)) is not None:
+        with self._catalog.writing() as connection:
+            if (there := records.trained(connection, revision.training_digest)) is not None:
                 return there
             made = replace(
                 revision,
-                object=self.objects.store(factors),
-                number=_next_number(connection, revision.adapter_id),
+                object=self.objects.store(factors, precision),
+                number=records.next_number(connection, revision.adapter_id),
                 status=Status.CANDIDATE,
-                created_at=_now(),
+                rank=max(a.shape[0] for a, _ in factors.values()),
+                precision=precision,
+                created_at=records.now(),
             )
-            _name(connection, made)
-            connection.execute(catalog.revision.insert().values(to_row(made, catalog.revision.c.keys())))
-            _note(connection, made, None, Status.CANDIDATE)
-        return made
+            records.add(connection, made)
+            return records.the(connection, made.adapter_id, made.number)
 
     def set_evaluation(self, revision: Revision, evaluation: Mapping[str, Any]) -> None:
         """Keep a held-out evaluation with its revision; a candidate becomes evaluated."""
-        with writing(self._engine) as connection:
-            there = _the(connection, revision.adapter_id, revision.number)
-            kept = {"evaluation": json.dumps(evaluation, sort_keys=True)}
-            connection.execute(update(catalog.revision).where(_same(there)).values(kept))
+        with self._catalog.writing() as connection:
+            there = records.the(connection, revision.adapter_id, revision.number)
+            there = replace(there, evaluation=json.loads(json.dumps(evaluation)))
+            records.save(connection, there)
             if there.status == Status.CANDIDATE:
-                _step(connection, there, Status.EVALUATED)
+                records.step(connection, there, Status.EVALUATED)
 
     def promote(self, identity: str, number: int, *, force: bool = False) -> Revision:
         """Let a revision serve, in one durable transaction; the one that served is superseded.
@@ -151,19 +178,19 @@ class Bank:
             force: Overrule what speaks against it; the reason is kept with the step.
 
         Raises:
-            InputError: There is no such revision, it cannot serve from where it stands, or its held-out evaluation
-                speaks against it.
+            InputError: There is no such revision, it cannot serve from where it stands, its weights are damaged, or
+                its evaluation speaks against it.
         """
-        with writing(self._engine) as connection:
-            made = _the(connection, identity, number)
+        self.objects.read(self.revision(identity, number).object)
+        with self._catalog.writing() as connection:
+            made = records.the(connection, identity, number)
             against = reason_against(made.evaluation)
             if against is not None and not force:
                 raise InputError(f"{made.name} is not promoted: {against}; --force overrules it")
-            check_step(made.name, Status(made.status), Status.SERVING)
-            for before in _where(connection, identity, Status.SERVING):
-                _step(connection, before, Status.SUPERSEDED)
-            _step(connection, made, Status.SERVING, forced=against)
-        return replace(made, status=Status.SERVING)
+            for before in records.standing(connection, identity, Status.SERVING):
+                if before.number != number:
+                    records.step(connection, before, Status.SUPERSEDED)
+            return records.step(connection, made, Status.SERVING, forced=against)
 
     def rollback(self, identity: str) -> Revision:
         """Let the revision that served before serve again, in one durable transaction.
@@ -171,20 +198,16 @@ class Bank:
         Raises:
             InputError: Nothing serves, or nothing served before.
         """
-        with writing(self._engine) as connection:
-            serving = _where(connection, identity, Status.SERVING)
-            table = catalog.transition.c
-            last = (
-                select(func.max(table.transition_id))
-                .where(table.adapter_id == identity, table.number == catalog.revision.c.number)
-                .scalar_subquery()
+        with self._catalog.writing() as connection:
+            serving = records.standing(connection, identity, Status.SERVING)
+            earlier = records.standing(
+                connection, identity, Status.SUPERSEDED, records.last_step_of_revision().desc()
             )  # fmt: skip
-            earlier = _where(connection, identity, Status.SUPERSEDED, last.desc())
             if not serving or not earlier:
                 raise InputError(f"adapter {identity}: no revision served before; see `simulate bank show`")
-            _step(connection, serving[0], Status.SUPERSEDED)
-            _step(connection, earlier[0], Status.SERVING)
-        return replace(earlier[0], status=Status.SERVING)
+            self.objects.read(earlier[0].object)
+            records.step(connection, serving[0], Status.SUPERSEDED)
+            return records.step(connection, earlier[0], Status.SERVING)
 
     def retire(self, identity: str, number: int) -> None:
         """Take a revision out of use.
@@ -192,14 +215,14 @@ class Bank:
         Raises:
             InputError: There is no such revision, or it is retired already.
         """
-        with writing(self._engine) as connection:
-            _step(connection, _the(connection, identity, number), Status.RETIRED)
+        with self._catalog.writing() as connection:
+            records.step(connection, records.the(connection, identity, number), Status.RETIRED)
 
     def note_use(self, run: str, revisions: Iterable[Revision]) -> None:
         """Remember that a run used these revisions, so that they are kept for it."""
         rows = {(revision.adapter_id, revision.number): run for revision in revisions}
         values = [{"run": run, "adapter_id": identity, "number": number} for identity, number in rows]
-        with writing(self._engine) as connection:
+        with self._catalog.writing() as connection:
             connection.execute(delete(catalog.use).where(catalog.use.c.run == run))
             if values:
                 connection.execute(catalog.use.insert(), values)
@@ -208,11 +231,11 @@ class Bank:
         """Remove retired revisions that no run and no later revision refers to, then weights that none names."""
         table, used, child = catalog.revision.c, catalog.use.c, catalog.revision.alias()
         free = (
-            _is(Status.RETIRED),
+            table.status == Status.RETIRED,
             ~exists().where(used.adapter_id == table.adapter_id, used.number == table.number),
             ~exists().where(child.c.adapter_id == table.adapter_id, child.c.parent == table.number),
         )
-        with writing(self._engine) as connection:
+        with self._catalog.writing() as connection:
             gone = connection.execute(delete(catalog.revision).where(*free)).rowcount
         return Collected(gone, *self._remove_unnamed())
 
@@ -225,30 +248,28 @@ class Bank:
             InputError: The bank knows nobody of that name.
         """
         table = catalog.adapter.c
-        with writing(self._engine) as connection:
-            query = select(table.adapter_id).where(table.person == person, table.kind == PERSONAL)
-            identities = list(connection.scalars(query))
-            if not identities:
+        with self._catalog.writing() as connection:
+            theirs = records.joined().where(table.person == person, table.kind == PERSONAL)
+            revisions = records.read(connection, theirs, person=person, kind=PERSONAL)
+            if not revisions:
                 raise InputError(f"{self.directory}: no adapter of {person!r}; see `simulate bank list`")
-            theirs = catalog.revision.c.adapter_id.in_(identities)
-            runs = connection.scalars(
-                select(catalog.use.c.run).where(catalog.use.c.adapter_id.in_(identities)).distinct()
-            )
-            found = tuple(sorted(runs))
-            emptied = {"object": "", "losses": "{}", "evaluation": None, "provenance": None, "data_digest": "",
-                       "training_digest": "", "status": Status.RETIRED}  # fmt: skip
-            for revision in self._read_in(connection, _joined().where(theirs)):
+            identities = sorted({revision.adapter_id for revision in revisions})
+            runs = _runs_of(connection, identities)
+            for revision in revisions:
                 if revision.status != Status.RETIRED:
-                    _note(connection, revision, revision.status, Status.RETIRED)
-            count = connection.execute(update(catalog.revision).where(theirs).values(emptied)).rowcount
-            named = update(catalog.adapter).where(table.adapter_id.in_(identities))
-            connection.execute(named.values(person=FORGOTTEN))
+                    records.note(connection, revision, revision.status, Status.RETIRED)
+                records.save(
+                    connection,
+                    replace(revision, object="", losses={}, evaluation=None, provenance=None, data_digest="",
+                            training_digest="", status=Status.RETIRED),
+                )  # fmt: skip
+            connection.execute(update(catalog.adapter).where(table.adapter_id.in_(identities)).values(person=FORGOTTEN))
         self._remove_unnamed()
-        return Forgotten(count, found)
+        return Forgotten(len(revisions), tuple(runs))
 
     # Weights
 
-    def factors(self, stored: str) -> dict[str, tuple[Tensor, Tensor]]:
+    def factors(self, stored: str) -> Loaded:
         """Load one object and check it against its name.
 
         Raises:
@@ -256,101 +277,106 @@ class Bank:
         """
         return self.objects.load(stored)
 
-    def prior_scale(self, revision: Revision) -> float:
-        """Scale of what lies beneath a personal revision.
+    def beneath(self, revision: Revision) -> Revision:
+        """What lies beneath a personal revision: its prior, or that with a shared start taken off.
 
         Raises:
-            InputError: The bank does not hold that prior.
+            InputError: The bank does not hold it.
         """
-        beneath = _joined().where(
+        query = records.joined().where(
             catalog.revision.c.object == revision.prior_object, catalog.adapter.c.kind.in_((PRIOR, START))
         )
-        priors = self._read(beneath.limit(1))
+        with self._catalog.reading() as connection:
+            priors = records.read(connection, query.limit(1), object=revision.prior_object)
         if not priors:
             raise InputError(f"{self.directory}: the prior of {revision.person!r} is missing; train again")
-        return priors[0].scale
+        return priors[0]
+
+    def pack(self) -> int:
+        """Put all objects that have files of their own into shards of some tens of MiB; returns how many.
+
+        Raises:
+            InputError: One of them is missing or damaged, or the bank cannot be written.
+        """
+        with self._catalog.writing() as connection:
+            files = [path for name in _named(connection) if (path := self.objects.path(name)).is_file()]
+            packed = _places(connection, [path.stem for path in files])
+            for names in _shardfuls([path for path in files if path.stem not in packed]):
+                self._write_shard(connection, names)
+        remove(files)
+        return len(files)
+
+    def _write_shard(self, connection: Connection, names: Sequence[str]) -> None:
+        rows = [
+            {"object": name, "shard": place.shard, "start": place.start, "size": place.size}
+            for name, place in self.objects.write_shard(names).items()
+        ]
+        connection.execute(catalog.packed.insert(), rows)
 
     def _remove_unnamed(self) -> tuple[int, int]:
         """Remove objects that no revision names; returns their number and bytes.
 
         What made them so is committed: a kill leaves objects too many, never one too few. Whoever stores an object
-        holds the transaction that will name it, so that none is on its way here.
+        holds the transaction that will name it, so that none is on its way here. Shards are removed after the
+        transaction that wrote what is kept of them into others.
         """
-        table = catalog.revision.c
-        with writing(self._engine) as connection:
-            named = {*connection.scalars(select(table.object)), *connection.scalars(select(table.prior_object))}
-            return self.objects.keep_only(named)
+        table = catalog.packed.c
+        with self._catalog.writing() as connection:
+            named = set(_named(connection))
+            lying = connection.execute(select(catalog.packed)).all()
+            gone = [row for row in lying if row.object not in named]
+            for shard in sorted({row.shard for row in gone}):
+                connection.execute(delete(catalog.packed).where(table.shard == shard))
+                if kept := [row.object for row in lying if row.shard == shard and row.object in named]:
+                    self._write_shard(connection, kept)
+            shards = set(connection.scalars(select(table.shard).distinct()))
+            unused = [path for path in self.objects.shards() if path.stem not in shards]
+            packed = {row.object for row in lying} & named
+            count, size = remove(path for path in self.objects.files() if path.stem not in named)
+            remove(path for path in self.objects.files() if path.stem in packed)
+        remove(unused)
+        return count + len(gone), size + sum(row.size for row in gone)
 
-    def _read(self, query: Any) -> list[Revision]:
-        with self._engine.connect() as connection:
-            return self._read_in(connection, query)
-
-    @staticmethod
-    def _read_in(connection: Connection, query: Any) -> list[Revision]:
-        return [from_row(dict(row)) for row in connection.execute(query).mappings()]
+    def _places(self, names: Sequence[str]) -> Mapping[str, Place]:
+        with self._catalog.reading() as connection:
+            return _places(connection, names)
 
 
-def _joined() -> Any:
-    columns = [*catalog.adapter.c, *(column for column in catalog.revision.c if column.name != "adapter_id")]
-    return select(*columns).join_from(catalog.adapter, catalog.revision)
+def _shardfuls(files: Sequence[Path]) -> Iterator[list[str]]:
+    """Cut objects into what one shard takes."""
+    names: list[str] = []
+    size = 0
+    for path in files:
+        own = path.stat().st_size
+        if names and (size + own > SHARD_BYTES or len(names) == NAMES_TOGETHER):
+            yield names
+            names, size = [], 0
+        names.append(path.stem)
+        size += own
+    if names:
+        yield names
 
 
-def _is(status: Status) -> Any:
-    return catalog.revision.c.status == status
+def _places(connection: Connection, names: Sequence[str]) -> dict[str, Place]:
+    """Where in shards objects lie, of those that do."""
+    table, found = catalog.packed.c, {}
+    for start in range(0, len(names), NAMES_TOGETHER):
+        part = names[start : start + NAMES_TOGETHER]
+        for row in connection.execute(select(catalog.packed).where(table.object.in_(part))):
+            found[row.object] = Place(row.shard, row.start, row.size)
+    return found
 
 
-def _same(revision: Revision) -> Any:
+def _named(connection: Connection) -> list[str]:
+    """All objects that revisions name, by kind and in the order of making."""
     table = catalog.revision.c
-    return (table.adapter_id == revision.adapter_id) & (table.number == revision.number)
+    order = (catalog.adapter.c.kind, catalog.adapter.c.population, table.created_at, table.adapter_id)
+    query = select(table.object, table.prior_object).join_from(catalog.adapter, catalog.revision).order_by(*order)
+    return [*dict.fromkeys(name for row in connection.execute(query) for name in row if name)]
 
 
-def _trained(connection: Connection, training_digest: str) -> Revision | None:
-    table = catalog.revision.c
-    query = _joined().where(table.training_digest == training_digest).order_by(table.number.desc()).limit(1)
-    rows = Bank._read_in(connection, query)
-    return rows[0] if rows else None
-
-
-def _the(connection: Connection, identity: str, number: int) -> Revision:
-    table = catalog.revision.c
-    rows = Bank._read_in(connection, _joined().where(table.adapter_id == identity, table.number == number))
-    if not rows:
-        raise InputError(f"no revision {number} of adapter {identity!r}; see `simulate bank list`")
-    return rows[0]
-
-
-def _where(connection: Connection, identity: str, status: Status, *order: Any) -> list[Revision]:
-    query = _joined().where(catalog.revision.c.adapter_id == identity, _is(status)).order_by(*order)
-    return Bank._read_in(connection, query)
-
-
-def _step(connection: Connection, revision: Revision, after: Status, *, forced: str | None = None) -> None:
-    check_step(revision.name, Status(revision.status), after)
-    connection.execute(update(catalog.revision).where(_same(revision)).values(status=after))
-    _note(connection, revision, revision.status, after, forced)
-
-
-def _note(
-    connection: Connection, revision: Revision, before: str | None, after: Status, forced: str | None = None
-) -> None:
-    values = {"adapter_id": revision.adapter_id, "number": revision.number, "before": before, "after": after,
-              "at": _now(), "forced": forced}  # fmt: skip
-    connection.execute(catalog.transition.insert().values(values))
-
-
-def _name(connection: Connection, revision: Revision) -> None:
-    """Have the adapter in the catalog, under its person's name again where it was forgotten."""
-    row = to_row(revision, catalog.adapter.c.keys())
-    renamed = insert(catalog.adapter).values(row).on_conflict_do_update(["adapter_id"], set_={"person": row["person"]})
-    connection.execute(renamed)
-
-
-def _next_number(connection: Connection, identity: str) -> int:
-    table = catalog.transition.c
-    given = select(func.max(table.number)).where(table.adapter_id == identity)
-    before = select(func.max(catalog.revision.c.number)).where(catalog.revision.c.adapter_id == identity)
-    return max(connection.scalar(given) or 0, connection.scalar(before) or 0) + 1
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _runs_of(connection: Connection, identities: Sequence[str]) -> list[str]:
+    table = catalog.use.c
+    return list(
+        connection.scalars(select(table.run).where(table.adapter_id.in_(identities)).distinct().order_by(table.run))
+    )

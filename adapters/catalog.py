@@ -1,6 +1,8 @@
 """The catalog of a bank: its tables, their changes since the first version, and how they are opened."""
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +23,12 @@ from sqlalchemy import (
     create_engine,
     event,
     inspect,
+    select,
 )
+from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from adapters.migrations import Migrations
+from personas.errors import InputError
 
 BUSY_SECONDS = 60
 
@@ -55,6 +60,9 @@ revision = Table(
     Column("object", String, nullable=False, index=True),
     Column("prior_object", String),
     Column("scale", Float, nullable=False),
+    Column("rank", Integer, nullable=False, server_default="0"),
+    Column("precision", String, nullable=False, server_default="fp32"),  # see adapters.precision.Precision
+    Column("seal", String, nullable=False, server_default=""),  # see `sealed`
 )  # fmt: skip
 transition = Table(
     "transition", metadata,
@@ -76,7 +84,48 @@ use = Table(
     ForeignKeyConstraint(["adapter_id", "number"], ["revision.adapter_id", "revision.number"]),
     Index("use_by_revision", "adapter_id", "number"),
 )  # fmt: skip
+packed = Table(
+    "packed", metadata,
+    Column("object", String, primary_key=True),
+    Column("shard", String, nullable=False),
+    Column("start", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Index("packed_by_shard", "shard"),
+)  # fmt: skip
+residency = Table(
+    "residency", metadata,
+    Column("run", String, primary_key=True),
+    Column("tier", String, primary_key=True),
+    Column("hits", Integer, nullable=False),
+    Column("misses", Integer, nullable=False),
+    Column("bytes", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+)  # fmt: skip
 migration = Table("migration", metadata, Column("name", String, primary_key=True))
+
+
+def sealed(row: Mapping[str, Any]) -> str:
+    """Checksum of a revision's row: SQLite would hand out a flipped bit as data.
+
+    The row of its adapter needs none: the adapter's id is a hash of it.
+    """
+    values = [row[column.name] for column in revision.columns if column.name != "seal"]
+    return hashlib.sha256(json.dumps(values, default=repr).encode()).hexdigest()
+
+
+def _record_ranks(connection: Connection) -> None:
+    table = revision.c
+    for identity, number, config in connection.execute(select(table.adapter_id, table.number, table.config)).all():
+        rank = json.loads(config).get("shape", {}).get("rank", 0)
+        here = (table.adapter_id == identity) & (table.number == number)
+        connection.execute(revision.update().where(here).values(rank=rank))
+
+
+def _seal_all(connection: Connection) -> None:
+    for row in connection.execute(select(revision)).mappings().all():
+        here = (revision.c.adapter_id == row["adapter_id"]) & (revision.c.number == row["number"])
+        connection.execute(revision.update().where(here).values(seal=sealed(dict(row))))
+
 
 MIGRATIONS = Migrations(
     metadata,
@@ -90,37 +139,100 @@ MIGRATIONS = Migrations(
             "CREATE INDEX IF NOT EXISTS ix_revision_object ON revision (object)",
             "CREATE INDEX IF NOT EXISTS adapter_by_person ON adapter (person)",
         ),
+        "0003 seals": (
+            "ALTER TABLE revision ADD COLUMN rank INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE revision ADD COLUMN precision VARCHAR NOT NULL DEFAULT 'fp32'",
+            "ALTER TABLE revision ADD COLUMN seal VARCHAR NOT NULL DEFAULT ''",
+            _record_ranks,
+            _seal_all,
+        ),
     },
 )
 
 
-def open_catalog(path: Path) -> Engine:
-    """Open a catalog, made or brought up to date where it has to be.
+class Catalog:
+    """The open database of a bank; what the disk or the file does to it is told in one line."""
 
-    Raises:
-        InputError: It is of a newer version.
-        DatabaseError: It is no database, or cannot be written.
-    """
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+    def __init__(self, path: Path) -> None:
+        """Open a catalog, made or brought up to date where it has to be; one that cannot be written is only read.
 
+        Raises:
+            InputError: It is of a newer version, is no database, or cannot be read.
+        """
+        self.path = path
+        self.read_only = False
+        self._engine = _durable(create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}))
+        try:
+            with _plainly(path), _immediate(self._engine) as connection:
+                if inspect(connection).get_table_names():
+                    MIGRATIONS.bring_up_to_date(connection, str(path))
+                else:
+                    MIGRATIONS.create(connection)
+        except CannotWrite:
+            self._engine.dispose()
+            self._engine = _reader(path)
+            self.read_only = True
+            with self.reading() as connection:
+                _check_version(connection, path)
+
+    def close(self) -> None:
+        """Release the database."""
+        self._engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection to read by.
+
+        Raises:
+            InputError: The catalog is damaged.
+        """
+        with _plainly(self.path), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that other writers wait for from its beginning on, objects that it stores included.
+
+        Raises:
+            InputError: The bank is read-only, the disk is full, or the catalog is damaged; nothing is changed then.
+        """
+        if self.read_only:
+            raise InputError(f"{self.path.parent}: the bank is read-only; copy it to where it can be written")
+        with _plainly(self.path), _immediate(self._engine) as connection:
+            yield connection
+
+
+class CannotWrite(InputError):
+    """The file or its directory allows no writing."""
+
+
+def _durable(engine: Engine) -> Engine:
     @event.listens_for(engine, "connect")
-    def _durable(connection: Any, _record: object) -> None:
+    def _set_up(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where `writing` says so, not at the first statement
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA cell_size_check = ON")
 
-    with writing(engine) as connection:
-        if inspect(connection).has_table(adapter.name):
-            MIGRATIONS.bring_up_to_date(connection, str(path))
-        else:
-            MIGRATIONS.create(connection)
     return engine
 
 
+def _reader(path: Path) -> Engine:
+    """Open for reading alone; without the files that live writers share, the database is as immutable as its disk."""
+    left = path.with_name(f"{path.name}-wal")
+    how = "mode=ro" if left.is_file() and left.stat().st_size else "immutable=1"
+    return create_engine(f"sqlite:///file:{path}?{how}&uri=true", connect_args={"timeout": BUSY_SECONDS})
+
+
+def _check_version(connection: Connection, path: Path) -> None:
+    done = MIGRATIONS.done(connection)
+    if done != set(MIGRATIONS.changes):
+        raise InputError(f"{path}: of another version, and read-only; open a copy of it that can be written first")
+
+
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """A transaction that other writers wait for from its beginning on, objects that it stores included."""
+def _immediate(engine: Engine) -> Iterator[Connection]:
     with engine.connect() as connection:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
         try:
@@ -129,3 +241,28 @@ def writing(engine: Engine) -> Iterator[Connection]:
             connection.exec_driver_sql("ROLLBACK")
             raise
         connection.exec_driver_sql("COMMIT")
+
+
+@contextmanager
+def _plainly(path: Path) -> Iterator[None]:
+    """Tell in one line what SQLite found wrong with the disk or the file."""
+    try:
+        yield
+    except IntegrityError:
+        raise
+    except DatabaseError as error:
+        name = getattr(error.orig, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+            raise CannotWrite(f"{path}: the bank cannot be opened or written: {error.orig}") from error
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+            raise InputError(f"{path}: {error.orig}: nothing was changed; free some space and try again") from error
+        if name.startswith("SQLITE_BUSY"):
+            raise InputError(
+                f"{path}: another process has been writing for {BUSY_SECONDS} s; try again when it is done"
+            ) from error
+        if name == "SQLITE_ERROR" and "no such" not in str(error.orig):
+            raise  # our statement is wrong
+        raise InputError(
+            f"{path}: the bank cannot be opened: its catalog is damaged ({error.orig}); restore it from an archive, "
+            "or train again into another bank"
+        ) from error

@@ -15,7 +15,7 @@ from adapters.decoding import DecodingConfig, TextSampler
 from adapters.kv_store import KeyValueStore, cache_argument
 from adapters.lora import AdaptedModel, Route, route_of
 from adapters.memory import TokenBudget, out_of_memory
-from adapters.population_training import PromptKit
+from adapters.prompt_kit import PromptKit
 from personas.acts import Verb
 from personas.errors import InputError, PolyphonyError
 

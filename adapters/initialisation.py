@@ -8,7 +8,7 @@ from torch import Tensor
 
 from adapters.base_model import BaseModel, cache_directory
 from adapters.lora import LoraShape, adapted_modules
-from adapters.peft_layout import read_factors, write_factors
+from adapters.peft_layout import read_factors, serialised, write_durably
 from adapters.revision import digest_of
 from personas.errors import InputError
 
@@ -88,7 +88,7 @@ def shared_start(base: BaseModel, shape: LoraShape, init: str) -> dict[str, Pair
     if path.is_file():
         return read_factors(path)
     made = {name: start_of(module.weight.cpu(), init, shape.rank, shape.scale) for name, module in modules.items()}
-    write_factors(path, made)
+    write_durably(path, serialised(made))
     return made
 
 

@@ -1,17 +1,20 @@
 """Named changes to the tables of a database: a file lists those that its tables have been through."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sqlalchemy import Connection, MetaData, Table, inspect, select
 
 from personas.errors import InputError
 
+Change = str | Callable[[Connection], None]
+"""A statement, or what has to be computed."""
+
 
 class Migrations:
     """The changes of one kind of database, the first one being its first version."""
 
-    def __init__(self, metadata: MetaData, table: Table, changes: Mapping[str, Sequence[str]]) -> None:
-        """Take all tables of today, the one that lists names (its column is ``name``), and statements by name."""
+    def __init__(self, metadata: MetaData, table: Table, changes: Mapping[str, Sequence[Change]]) -> None:
+        """Take all tables of today, the one that lists names (its column is ``name``), and changes by name."""
         self._metadata, self._table, self.changes = metadata, table, changes
 
     def done(self, connection: Connection) -> set[str]:
@@ -41,7 +44,10 @@ class Migrations:
             return
         self._metadata.create_all(connection)
         for name in missing:
-            for statement in self.changes[name]:
-                connection.exec_driver_sql(statement)
+            for change in self.changes[name]:
+                if callable(change):
+                    change(connection)
+                else:
+                    connection.exec_driver_sql(change)
         unnamed = [name for name in self.changes if name not in named]
         connection.execute(self._table.insert(), [{"name": name} for name in unnamed])

@@ -1,74 +1,221 @@
-"""Immutable weights files under the checksums of their content."""
+"""Immutable weights under the checksums of their content: a file each, or many in one shard."""
 
 import hashlib
+import json
 import os
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
+import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from adapters.lora import Factors
-from adapters.peft_layout import parse_factors, write_factors
+from adapters.peft_layout import parse_factors, serialised, write_durably
+from adapters.precision import Precision
 from personas.errors import InputError
+
+# Objects that one thread reads, checks and parses while the next ones are on their way.
+READ_TOGETHER = 32
+READERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in which shard the bytes of an object lie."""
+
+    shard: str
+    start: int
+    size: int
+
+
+Span = dict[str, Place]
+"""Neighbours in one shard."""
+Loaded = dict[str, tuple[Tensor, Tensor]]
+Locate = Callable[[Sequence[str]], Mapping[str, Place]]
+"""Looks up those of some objects that lie in shards."""
 
 
 class ObjectStore:
-    """A folder of safetensors files in PEFT's layout, each named by the SHA-256 of its bytes."""
+    """A folder of objects, each a safetensors file in PEFT's layout, named by the SHA-256 of its bytes.
 
-    def __init__(self, directory: Path) -> None:
-        """Take the folder; it need not exist yet."""
+    A shard is a safetensors file, too: each tensor in it holds the bytes of one object and has its name.
+    """
+
+    def __init__(self, directory: Path, locate: Locate = lambda names: {}) -> None:
+        """Take the folder, which need not exist yet, and who knows what lies in shards."""
         self.directory = directory
+        self._locate = locate
 
     def path(self, stored: str) -> Path:
-        """Where an object lies."""
+        """Where an object lies that has a file of its own."""
         return self.directory / stored[:2] / f"{stored}.safetensors"
 
+    def shard_path(self, shard: str) -> Path:
+        """Where a shard lies."""
+        return self.directory / "shards" / f"{shard}.safetensors"
+
     def files(self) -> list[Path]:
-        """Every file, half-written ones included."""
+        """Every file that is no shard, half-written ones included."""
+        return [path for path in self._all_files() if path.parent.name != "shards"]
+
+    def shards(self) -> list[Path]:
+        """Every shard, half-written ones included."""
+        return [path for path in self._all_files() if path.parent.name == "shards"]
+
+    def _all_files(self) -> list[Path]:
         return sorted(path for path in self.directory.rglob("*") if path.is_file())
 
-    def store(self, factors: Factors) -> str:
-        """Write weights to a temporary name, sync, and give them their name; returns it."""
-        incoming = self.directory / f"incoming-{uuid4().hex}.safetensors"
-        write_factors(incoming, factors)
-        with incoming.open("rb") as handle:
-            stored = hashlib.file_digest(handle, "sha256").hexdigest()
-        target = self.path(stored)
-        target.parent.mkdir(exist_ok=True)
-        incoming.replace(target)
-        _sync(target.parent)
+    # Writing
+
+    def store(self, factors: Factors, precision: Precision = Precision.FP32) -> str:
+        """Keep weights under the checksum of their bytes; returns it.
+
+        Raises:
+            OSError: The disk is full, or cannot be written; nothing is left then.
+        """
+        return self.keep(serialised(factors, precision))
+
+    def keep(self, content: bytes) -> str:
+        """Keep the bytes of an object; returns its name."""
+        stored = hashlib.sha256(content).hexdigest()
+        write_durably(self.path(stored), content)
         return stored
 
-    def load(self, stored: str) -> dict[str, tuple[Tensor, Tensor]]:
+    def write_shard(self, names: Sequence[str]) -> dict[str, Place]:
+        """Write some objects, as they lie now, into one shard; returns their places. Nothing is removed.
+
+        Raises:
+            InputError: One of them is missing or damaged.
+        """
+        bodies = {name: torch.frombuffer(bytearray(self.read(name)), dtype=torch.uint8) for name in names}
+        content = save(bodies, metadata={"format": "pt"})
+        shard = hashlib.sha256(content).hexdigest()
+        write_durably(self.shard_path(shard), content)
+        return {name: Place(shard, start, len(bodies[name])) for name, start in _starts(content).items()}
+
+    # Reading
+
+    def read(self, stored: str) -> bytes:
+        """The bytes of one object, checked against its name.
+
+        Raises:
+            InputError: It is missing, or its checksum differs.
+        """
+        return next(self._read_many([stored]))
+
+    def load(self, stored: str) -> Loaded:
         """Load one object and check it against its name.
 
         Raises:
             InputError: The object is missing, or its checksum differs.
         """
-        path = self.path(stored)
+        return next(self.load_many([stored]))
+
+    def load_many(self, names: Sequence[str]) -> Iterator[Loaded]:
+        """Load objects in the order of their names; the next ones are read while the caller uses these.
+
+        Raises:
+            InputError: One is missing, or its checksum differs.
+        """
+        chunks = _chunks(names)
+        if len(chunks) < 2:
+            yield from self._load_chunk(names)
+            return
+        with ThreadPoolExecutor(READERS) as pool:
+            for chunk in _ahead(pool, self._load_chunk, chunks):
+                yield from chunk
+
+    def _load_chunk(self, names: Sequence[str]) -> list[Loaded]:
+        contents = self._read_many(names)
+        return [parse_factors(content, name) for name, content in zip(names, contents, strict=True)]
+
+    def _read_many(self, names: Sequence[str]) -> Iterator[bytes]:
+        span_of = {name: span for span in _spans(names, self._locate(names)) for name in span}
+        held: dict[str, memoryview] = {}
+        for name in names:
+            if name not in held:
+                held |= self._read_span(span_of[name]) if name in span_of else {name: self._read_file(name)}
+            content = held[name]
+            if (found := hashlib.sha256(content).hexdigest()) != name:
+                where = self.shard_path(span_of[name][name].shard) if name in span_of else self.path(name)
+                raise InputError(
+                    f"{where}: the bank's object {name[:12]} is damaged (checksum {found[:12]}); "
+                    "delete it and train again"
+                )
+            yield bytes(content)
+
+    def _read_file(self, name: str) -> memoryview:
+        path = self.path(name)
         try:
-            content = path.read_bytes()
+            return memoryview(path.read_bytes())
         except OSError as error:
+            if moved := _spans([name], self._locate([name])):  # packed since it was looked up
+                return self._read_span(moved[0])[name]
             raise InputError(f"{path}: the bank's object cannot be read: {error.strerror}; train again") from error
-        found = hashlib.sha256(content).hexdigest()
-        if found != stored:
-            raise InputError(f"{path}: the bank's object is damaged (checksum {found[:12]}); delete it and train again")
-        return parse_factors(content, str(path))
 
-    def keep_only(self, named: Collection[str | None]) -> tuple[int, int]:
-        """Remove all other files; returns their number and bytes."""
-        gone = [path for path in self.files() if path.stem not in named]
-        size = sum(path.stat().st_size for path in gone)
-        for path in gone:
-            path.unlink()
-        return len(gone), size
+    def _read_span(self, span: Span) -> dict[str, memoryview]:
+        """Read neighbours in one shard at once."""
+        first = min(place.start for place in span.values())
+        end = max(place.start + place.size for place in span.values())
+        path = self.shard_path(next(iter(span.values())).shard)
+        try:
+            with path.open("rb", buffering=0) as handle:
+                content = memoryview(os.pread(handle.fileno(), end - first, first))
+        except OSError as error:
+            raise InputError(f"{path}: the bank's shard cannot be read: {error.strerror}; train again") from error
+        return {name: content[at.start - first : at.start - first + at.size] for name, at in span.items()}
 
 
-def _sync(directory: Path) -> None:
-    """Make a rename in a directory last."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def remove(paths: Iterable[Path]) -> tuple[int, int]:
+    """Remove files; returns their number and bytes."""
+    count = size = 0
+    for path in paths:
+        size += path.stat().st_size
+        path.unlink()
+        count += 1
+    return count, size
+
+
+def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[start : start + READ_TOGETHER] for start in range(0, len(names), READ_TOGETHER)]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, load: Callable[[Sequence[str]], list[Loaded]], chunks: Sequence[Sequence[str]]
+) -> Iterator[list[Loaded]]:
+    """Load chunks in order, as many ahead of the caller as there are threads."""
+    waiting = deque(pool.submit(load, chunk) for chunk in chunks[:READERS])
+    for number in range(len(chunks)):
+        loaded = waiting.popleft().result()
+        if number + READERS < len(chunks):
+            waiting.append(pool.submit(load, chunks[number + READERS]))
+        yield loaded
+
+
+def _spans(names: Sequence[str], places: Mapping[str, Place]) -> list[Span]:
+    """Cut what lies in shards into stretches without a gap."""
+    spans: list[Span] = []
+    end = ("", -1)
+    for name in sorted({name for name in names if name in places}, key=lambda name: _order(places[name])):
+        place = places[name]
+        if (place.shard, place.start) == end:
+            spans[-1][name] = place
+        else:
+            spans.append({name: place})
+        end = (place.shard, place.start + place.size)
+    return spans
+
+
+def _order(place: Place) -> tuple[str, int]:
+    return place.shard, place.start
+
+
+def _starts(content: bytes) -> dict[str, int]:
+    """Where in a safetensors file the bytes of each tensor begin."""
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    return {name: 8 + length + at["data_offsets"][0] for name, at in header.items() if name != "__metadata__"}

@@ -2,40 +2,70 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from peft import LoraConfig
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from adapters.lora import Factors
+from adapters.precision import Precision, narrowed, widened
 from personas.errors import InputError
 
 _PREFIX = "base_model.model."
 
 
-def write_factors(path: Path, factors: Factors) -> None:
-    """Write factors as one safetensors file: to a temporary name, synced, then renamed."""
+def serialised(factors: Factors, precision: Precision = Precision.FP32) -> bytes:
+    """Put factors into the bytes of one safetensors file.
+
+    Names are PEFT's. In `Precision.INT8` the scales lie beside them under names that PEFT does not know.
+    """
     tensors = {}
-    for module, (a, b) in factors.items():
-        tensors[f"{_PREFIX}{module}.lora_A.weight"] = a.contiguous()
-        tensors[f"{_PREFIX}{module}.lora_B.weight"] = b.contiguous()
+    for module, pair in factors.items():
+        for side, along, values in (("A", 1, pair[0]), ("B", 0, pair[1])):
+            name = f"{_PREFIX}{module}.lora_{side}"
+            if precision is Precision.INT8:
+                tensors[f"{name}.weight"], tensors[f"{name}.scale"] = narrowed(values, along)
+            else:
+                kept = torch.bfloat16 if precision is Precision.BF16 else torch.float32
+                tensors[f"{name}.weight"] = values.to(kept).contiguous()
+    content: bytes = save(tensors, metadata={"format": "pt"})
+    return content
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a file: to a temporary name, synced, then renamed, the rename synced too.
+
+    Raises:
+        OSError: The disk is full, or cannot be written; nothing is left then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        save_file(tensors, part, metadata={"format": "pt"})
-        with part.open("rb") as handle:
+        with part.open("wb") as handle:
+            handle.write(content)
+            handle.flush()
             os.fsync(handle.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make what was renamed in a directory last."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def read_factors(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Read factors written by `write_factors` or by PEFT.
+    """Read factors of `serialised`, or of PEFT.
 
     Raises:
         InputError: The file is missing, damaged, or holds something else than LoRA factors.
@@ -56,17 +86,27 @@ def parse_factors(content: bytes, where: str) -> dict[str, tuple[Tensor, Tensor]
         tensors = load(content)
     except SafetensorError as error:
         raise InputError(f"{where}: the adapter cannot be read: {error}") from error
-    factors = {}
+    sides: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         module, _, kind = name.removeprefix(_PREFIX).rpartition(".lora_")
-        if kind == "A.weight":
-            other = tensors.get(name.replace(".lora_A.", ".lora_B."))
-            if other is None:
-                raise InputError(f"{where}: {name!r} has no matching lora_B")
-            factors[module] = (tensor, other)
-        elif kind != "B.weight":
+        if kind not in ("A.weight", "B.weight", "A.scale", "B.scale"):
             raise InputError(f"{where}: {name!r} is no LoRA factor")
+        sides.setdefault(module, {})[kind] = tensor
+    factors = {}
+    for module, parts in sides.items():
+        for side, other in ("AB", "BA"):
+            if f"{side}.weight" not in parts:
+                raise InputError(f"{where}: {module}.lora_{other} has no matching lora_{side}")
+        a, b = (_numbers(parts, side) for side in "AB")
+        factors[module] = (a, b)
+    if not factors:
+        raise InputError(f"{where}: the adapter holds no factors")
     return factors
+
+
+def _numbers(parts: Mapping[str, Tensor], side: str) -> Tensor:
+    values, scales = parts[f"{side}.weight"], parts.get(f"{side}.scale")
+    return values if scales is None else widened(values, scales)
 
 
 def merge(parts: Sequence[tuple[Factors, float]]) -> dict[str, tuple[Tensor, Tensor]]:
@@ -111,6 +151,6 @@ def export_directory(directory: Path, factors: Factors, *, base_name: str, card:
     part = directory.with_name(f"{directory.name}.{os.getpid()}.part")
     part.mkdir(parents=True)
     config.save_pretrained(str(part))
-    write_factors(part / "adapter_model.safetensors", factors)
+    write_durably(part / "adapter_model.safetensors", serialised(factors))
     (part / "polyphony.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
     os.replace(part, directory)

@@ -1,114 +1,38 @@
 """From a population to a bank: the prior all people share, then everybody's own adapter."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from functools import partial
 from typing import Any
 
 from adapters.bank import Bank
 from adapters.base_model import BaseModel
 from adapters.blocks import SplitModel, decoder_blocks
-from adapters.choice import ChoiceScorer, calibrated_scorer
 from adapters.examples import Example, ExampleBuilder
-from adapters.grammar import make_grammar
-from adapters.head import Head
-from adapters.initialisation import SHIFTED, check_init, shared_start
+from adapters.initialisation import SHIFTED, shared_start
 from adapters.likelihood import Scoring, rows_of
-from adapters.lora import AdaptedModel, LoraShape
+from adapters.lora import AdaptedModel, Factors, LoraShape, adapted_modules
 from adapters.peft_layout import merge
-from adapters.prompt import PromptBuilder
+from adapters.precision import Precision
+from adapters.prompt_kit import PromptKit
+from adapters.provenance import personal_provenance, shared_provenance
 from adapters.revision import PERSONAL, PRIOR, START, Revision, adapter_id, digest_of
 from adapters.training import Learner, PopulationTrainer, Schedule, Trained
-from personas.acts import USUAL, Verb
+from adapters.training_config import STANDARD, TrainingConfig, plain_precision
+from personas.acts import Act
 from personas.errors import InputError
 from personas.persona import Persona
 from personas.population import Population
 from personas.randomness import keyed_generator
 
-# How the prior's factors start, and personal ones by default.
-STANDARD = "standard"
 # Acts of the validation part that share one prompt: no step is taken between them, so that many may.
 CHECKED_TOGETHER = 8
+# New adapters that are worth a shard.
+PACKED_FROM = 64
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, the tokens trained so far and in all."""
-
-
-@dataclass(frozen=True)
-class PromptConfig:
-    """What prompts hold, in training and simulation alike.
-
-    Attributes:
-        grammar: Label set of the verbs, see `adapters.grammar.LABEL_SETS`.
-        feed_items: Items a feed shows.
-        item_tokens: Most tokens of one item's text.
-        text_tokens: Most tokens of an act's text.
-        memory_tokens: Most tokens of own acts, replies, mentions and new followers that a prompt recalls; 0 for none.
-        verbs: What a prompt says the agent may do.
-    """
-
-    grammar: str = "words"
-    feed_items: int = 4
-    item_tokens: int = 24
-    text_tokens: int = 96
-    memory_tokens: int = 0
-    verbs: tuple[Verb, ...] = USUAL
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a population is trained.
-
-    Attributes:
-        prompt: What prompts hold.
-        prior_shape: Rank and layers of the population prior.
-        prior_schedule: Its passes; one learner, so that a batch is one step.
-        prior_examples: Most examples it learns from, sampled over all people's training acts.
-        shape: Rank and layers of a personal adapter.
-        init: How its factors start, see `adapters.initialisation`.
-        schedule: A personal adapter's passes.
-        max_examples: Most examples of one person, the latest of the training side.
-        sitting: Most acts that share one prompt in training, see `ExampleBuilder.sittings`.
-        group: People trained in one pass; it bounds memory and what an interrupt can lose.
-        seed: Seed of initial factors and orders.
-    """
-
-    prompt: PromptConfig = field(default_factory=PromptConfig)
-    prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16.0))
-    prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2, batch_size=16))
-    prior_examples: int = 384
-    shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8.0))
-    init: str = STANDARD
-    schedule: Schedule = field(default_factory=lambda: Schedule(lr=4e-3, epochs=2, act_weight=0.2))
-    max_examples: int = 24
-    sitting: int = 4
-    group: int = 32
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_init(self.init)
-
-    def adapted(self, base: BaseModel) -> AdaptedModel:
-        """Wrap the layers of personal adapters and of the prior beneath them."""
-        return AdaptedModel(base, self.shape, self.prior_shape)
-
-
-@dataclass(frozen=True)
-class PromptKit:
-    """The prompt builder of one base model with the act scorer calibrated for it."""
-
-    builder: PromptBuilder
-    scorer: ChoiceScorer
-    config: PromptConfig
-
-
-def make_prompt_kit(base: BaseModel, config: PromptConfig) -> PromptKit:
-    """Build prompts and calibrate the act scorer; must run while no adapter is installed in `base`."""
-    grammar = make_grammar(base.tokenizer, config.grammar, config.verbs)
-    builder = PromptBuilder(
-        base.tokenizer, grammar, item_tokens=config.item_tokens, text_tokens=config.text_tokens,
-        memory_tokens=config.memory_tokens,
-    )  # fmt: skip
-    return PromptKit(builder, calibrated_scorer(base, builder, Head(base), feed_items=config.feed_items), config)
 
 
 class PopulationTraining:
@@ -175,34 +99,87 @@ class PopulationTraining:
         merged = merge([(self.bank.factors(prior.object), prior.scale), (start, -shape.scale)])
         return self.bank.add(replace(wanted, scale=1.0, losses=prior.losses), merged)
 
-    def personal(self, personas: Sequence[Persona]) -> list[Revision]:
-        """Return everybody's own adapter in the order of `personas`; each finished group is in the bank at once."""
-        prior = self.beneath()
-        learners = {persona.handle: self._learner(persona) for persona in personas}
-        wanted = {
-            name: self._wanted(
-                PERSONAL,
-                name,
-                [*learner.train, *learner.validation],
-                self.config.shape,
-                self.config.schedule,
-                self.config.init,
-                prior,
-            )
-            for name, learner in learners.items()
-        }
-        found = {name: self.bank.find(revision.training_digest) for name, revision in wanted.items()}
-        missing = [name for name, revision in found.items() if revision is None]
-        total = sum(self._tokens(learners[name]) for name in missing)
+    def personal(self, personas: Sequence[Persona], *, continued: bool = False) -> list[Revision]:
+        """Return everybody's own adapter in the order of `personas`; each finished group is in the bank at once.
+
+        Args:
+            personas: The people.
+            continued: Go on from what the bank holds of each, with the acts since what that one learned, over the
+                prior it has; whoever has none begins afresh, whoever has done nothing since keeps the old one.
+
+        Raises:
+            InputError: What would be continued has another shape than is asked for.
+        """
+        plans = [self._continuation(persona) if continued else None for persona in personas]
+        beneath = self._common_prior(plans) or self.beneath()
+        wanted = [plan or self._plan(persona, beneath) for persona, plan in zip(personas, plans, strict=True)]
+        found = [plan.wanted if plan.done else self.bank.find(plan.wanted.training_digest) for plan in wanted]
+        missing = [number for number, revision in enumerate(found) if revision is None]
+        total = sum(self._tokens(wanted[number].learner) for number in missing)
         before = 0
-        for start in range(0, len(missing), self.config.group):
-            names = missing[start : start + self.config.group]
+        for numbers in self._groups(missing, wanted):
+            plans_of = [wanted[number] for number in numbers]
             report = partial(self._report_personal, before, total)
-            trained = self._train([learners[name] for name in names], wanted[names[0]], prior, report)
-            for name, result in zip(names, trained, strict=True):
-                found[name] = self._keep(wanted[name], result)
-            before += sum(self._tokens(learners[name]) for name in names)
-        return [revision for name in learners if (revision := found[name]) is not None]
+            trained = self._train([plan.learner for plan in plans_of], plans_of[0].wanted, plans_of[0].beneath, report)
+            for number, plan, result in zip(numbers, plans_of, trained, strict=True):
+                found[number] = self._keep(plan.wanted, result)
+            before += sum(self._tokens(plan.learner) for plan in plans_of)
+        if len(missing) >= PACKED_FROM:
+            self.bank.pack()
+        return [revision for revision in found if revision is not None]
+
+    def _groups(self, missing: Sequence[int], wanted: Sequence["_Plan"]) -> Iterator[list[int]]:
+        """Cut who has to be trained into groups over one prior each."""
+        for prior in dict.fromkeys(wanted[number].beneath.object for number in missing):
+            over = [number for number in missing if wanted[number].beneath.object == prior]
+            for start in range(0, len(over), self.config.group):
+                yield over[start : start + self.config.group]
+
+    def _plan(self, persona: Persona, beneath: Revision) -> "_Plan":
+        return self._planned(persona, persona.train, beneath, None, None)
+
+    def _planned(
+        self, persona: Persona, acts: Sequence[Act], beneath: Revision, parent: Revision | None, start: Factors | None
+    ) -> "_Plan":
+        learner = self._learner(persona, acts, start)
+        wanted = self._wanted(
+            PERSONAL, persona.handle, [*learner.train, *learner.validation], self.config.shape, self.config.schedule,
+            self.config.init, beneath, parent,
+        )  # fmt: skip
+        facts = personal_provenance(self.population, self.base, persona, learner)
+        return _Plan(replace(wanted, provenance=facts), learner, beneath)
+
+    def _continuation(self, persona: Persona) -> "_Plan | None":
+        """What goes on from a person's revision in the bank; None where there is none."""
+        parent = self.bank.newest(adapter_id(self.base.hash, self.population.name, PERSONAL, persona.handle))
+        if parent is None:
+            return None
+        learned = (parent.provenance or {}).get("learned")
+        if not learned:
+            raise InputError(f"{parent.name} does not tell what it has learned; train it anew, without --continue")
+        since = [act for act in persona.train if act.at > datetime.fromisoformat(learned[1])]
+        beneath = self.bank.beneath(parent)
+        if not self.examples.known(since):
+            return _Plan(parent, Learner(persona.handle, ()), beneath, done=True)
+        return self._planned(persona, since, beneath, parent, self._start_from(parent))
+
+    def _start_from(self, parent: Revision) -> Factors:
+        shape, factors = self.config.shape, self.bank.factors(parent.object)
+        wanted = set(adapted_modules(self.base, shape))
+        if parent.rank != shape.rank or set(factors) != wanted:
+            raise InputError(
+                f"{parent.name} has rank {parent.rank} on {len(factors)} layers, asked for are {shape.rank} on "
+                f"{len(wanted)}; give the --rank, --top-blocks and --targets it was trained with"
+            )
+        return {name: (a.float(), b.float() * (parent.scale / shape.scale)) for name, (a, b) in factors.items()}
+
+    def _common_prior(self, plans: "Sequence[_Plan | None]") -> Revision | None:
+        """The prior under most of what is continued, which others then begin over, too."""
+        priors = Counter(plan.beneath.object for plan in plans if plan is not None)
+        if not priors:
+            return None
+        most = priors.most_common(1)[0][0]
+        return next(plan.beneath for plan in plans if plan is not None and plan.beneath.object == most)
 
     def _report_personal(self, before: int, total: int, done: int, _: int) -> None:
         self._progress("personal adapters", before + done, total)
@@ -211,13 +188,14 @@ class PopulationTraining:
         rows = rows_of([*learner.train, *learner.validation])
         return self.config.schedule.epochs * sum(len(row.tokens) for row in rows)
 
-    def _learner(self, persona: Persona) -> Learner:
+    def _learner(self, persona: Persona, acts: Sequence[Act], start: Factors | None) -> Learner:
         size = self.config.sitting
-        acts = self.examples.known(persona.train)[-self.config.max_examples :]
+        taken = self.examples.known(acts)[-self.config.max_examples :]
         return Learner(
             persona.handle,
-            self.examples.sittings(persona, acts, size),
+            self.examples.sittings(persona, taken, size),
             self.examples.sittings(persona, persona.validation, CHECKED_TOGETHER),
+            start,
         )
 
     def _prior_examples(self) -> list[Example]:
@@ -250,6 +228,7 @@ class PopulationTraining:
         schedule: Schedule,
         init: str,
         prior: Revision | None,
+        parent: Revision | None = None,
     ) -> Revision:
         config: dict[str, Any] = {
             "shape": asdict(shape),
@@ -259,6 +238,10 @@ class PopulationTraining:
         }
         data_digest = digest_of([[example.act_id, example.tokens] for example in examples])
         decides = [self.base.hash, kind, person, config, init, self.config.seed, data_digest]
+        if kind == PERSONAL and self._precision(kind) != plain_precision(self.base):
+            decides.append(self._precision(kind))
+        if parent is not None:
+            decides.append({"continues": parent.object})
         return Revision(
             adapter_id=adapter_id(self.base.hash, self.population.name, kind, person),
             kind=kind,
@@ -273,7 +256,15 @@ class PopulationTraining:
             losses={},
             scale=shape.scale,
             prior_object=prior.object if prior else None,
+            parent=parent.number if parent else None,
+            provenance=shared_provenance(self.population, self.base),
         )
+
+    def _precision(self, kind: str) -> Precision:
+        """What is shared by all keeps all bits."""
+        if kind != PERSONAL:
+            return Precision.FP32
+        return Precision(self.config.storage) if self.config.storage else plain_precision(self.base)
 
     def _train(
         self,
@@ -298,7 +289,17 @@ class PopulationTraining:
 
     def _keep(self, wanted: Revision, trained: Trained) -> Revision:
         losses = {"train": trained.train_loss, "validation": trained.validation_loss, "epoch": trained.epoch}
-        return self.bank.add(replace(wanted, losses=losses), trained.factors)
+        return self.bank.add(replace(wanted, losses=losses), trained.factors, self._precision(wanted.kind))
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one person's training needs; `done` where the bank holds the result under another training."""
+
+    wanted: Revision
+    learner: Learner
+    beneath: Revision
+    done: bool = False
 
 
 def split_for(base: BaseModel, *shapes: LoraShape) -> SplitModel:

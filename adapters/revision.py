@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.lifecycle import Status
+from adapters.precision import Precision
 
 PRIOR = "prior"
 PERSONAL = "personal"
@@ -39,6 +40,8 @@ class Revision:
         object: SHA-256 of the weights file; empty once the person is forgotten.
         prior_object: SHA-256 of the prior's weights file beneath it; None without a prior.
         scale: Factor on the low-rank product.
+        rank: Largest rank of its factors.
+        precision: How its object keeps the numbers, see `adapters.precision.Precision`.
         created_at: Wall-clock, UTC.
     """
 
@@ -61,6 +64,8 @@ class Revision:
     evaluation: Mapping[str, Any] | None = None
     provenance: Mapping[str, Any] | None = None
     status: str = Status.CANDIDATE
+    rank: int = 0
+    precision: str = Precision.FP32
     created_at: str = ""
 
     @property

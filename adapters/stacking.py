@@ -1,6 +1,7 @@
 """Loads many people's factors from the bank into the stacked tensors of the engine."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -10,8 +11,8 @@ from adapters.lora import AdaptedModel, Factors
 from adapters.revision import Revision
 from personas.errors import InputError
 
-# Adapters that are read before their factors are copied together: it bounds the memory beside the stack.
-READ_TOGETHER = 64
+# Adapters whose factors are copied together: it bounds the memory beside the stack.
+STACKED_TOGETHER = 64
 
 
 def install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> None:
@@ -25,7 +26,7 @@ def install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) ->
     stack = stack_revisions(adapted, bank, revisions)
     prior = None
     if first.prior_object is not None:
-        prior = bank.factors(first.prior_object), bank.prior_scale(first)
+        prior = bank.factors(first.prior_object), bank.beneath(first).scale
     # Nothing is put in before everything is there: an interrupted load leaves what stood before.
     if prior is None:
         adapted.set_prior(None)
@@ -41,28 +42,31 @@ def stack_revisions(
 
     They are in the base's compute type. Ranks may differ: smaller ones are filled up with zeros, which change nothing.
     """
-    rank = max(int(revision.config["shape"]["rank"]) for revision in revisions)
+    rank = max(revision.rank for revision in revisions)
     zero = torch.zeros((), dtype=adapted.base.model.dtype, device=adapted.base.device)
     people = len(revisions)
     stack = {
         module: (zero.new_zeros(people, rank, width_in), zero.new_zeros(people, rank, width_out).mT)
         for module, (width_in, width_out) in adapted.sizes.items()
     }
-    for start in range(0, people, READ_TOGETHER):
-        some = revisions[start : start + READ_TOGETHER]
-        _fill(stack, start, [_checked(adapted, bank, revision, revisions[0], rank) for revision in some], some)
+    for revision in revisions:
+        _check_belongs(adapted, revision, revisions[0])
+    loaded = bank.objects.load_many([revision.object for revision in revisions])
+    for start in range(0, people, STACKED_TOGETHER):
+        some = revisions[start : start + STACKED_TOGETHER]
+        factors = list(islice(loaded, len(some)))
+        for revision, own in zip(some, factors, strict=True):
+            check_shapes(_name(revision), own, adapted.sizes, rank)
+        _fill(stack, start, factors, some)
     return stack
 
 
-def _checked(adapted: AdaptedModel, bank: Bank, revision: Revision, first: Revision, rank: int) -> Factors:
+def _check_belongs(adapted: AdaptedModel, revision: Revision, first: Revision) -> None:
     who = _name(revision)
     if revision.base_hash != adapted.base.hash:
         raise InputError(f"{who} belongs to another base model (hash {revision.base_hash[:12]}); train again")
     if revision.prior_object != first.prior_object:
         raise InputError(f"{who} lies over another prior than the first adapter; train both with one setting")
-    factors = bank.factors(revision.object)
-    check_shapes(who, factors, adapted.sizes, rank)
-    return factors
 
 
 def _fill(

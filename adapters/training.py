@@ -50,11 +50,13 @@ class Learner:
         name: Keys the initial factors and the order of examples; the person's handle.
         train: Examples to learn, at least one.
         validation: Examples that choose the epoch; where there are none the last epoch is kept.
+        start: Factors it goes on from, of the adapted layers and rank; None to begin as all others do.
     """
 
     name: str
     train: Sequence[Example]
     validation: Sequence[Example] = ()
+    start: Factors | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,9 @@ class PopulationTrainer:
         adapted, device = self._scoring.adapted, self._scoring.split.base.device
         randoms = [keyed_generator(self._seed, "factors", learner.name) for learner in self._learners]
         first = population_start(adapted.sizes, adapted.shape.rank, randoms, start)
+        for slot, learner in enumerate(self._learners):
+            for name, (a, b) in (learner.start or {}).items():
+                first[name][0][slot], first[name][1][slot] = a, b
         return {
             name: (a.to(device).requires_grad_(), b.to(device).requires_grad_(train_b))
             for name, (a, b) in first.items()

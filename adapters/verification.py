@@ -1,8 +1,12 @@
 """Is a bank sound? Every object against its name, and the catalog against itself and the objects."""
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+from sqlalchemy import Connection, select
+
+from adapters import catalog, records
 from adapters.bank import Bank
 from adapters.lifecycle import Status
 from adapters.revision import FORGOTTEN, Revision
@@ -15,9 +19,9 @@ class Report:
 
     Attributes:
         revisions: How many there are.
-        objects: How many object files there are.
+        objects: How many objects there are, in files of their own and in shards.
         problems: One line for each thing that is wrong.
-        orphans: Objects that no revision names; they harm nothing, and a collection removes them.
+        orphans: Files that no revision names; they harm nothing, and a collection removes them.
     """
 
     revisions: int
@@ -26,46 +30,76 @@ class Report:
     orphans: tuple[str, ...]
 
 
+@dataclass
+class _Seen:
+    """What the catalog names, gathered in one pass over its rows."""
+
+    count: int = 0
+    problems: list[str] = field(default_factory=list)
+    numbers: dict[str, list[int]] = field(default_factory=dict)
+    parents: list[tuple[str, str, int]] = field(default_factory=list)
+    serving: Counter[str] = field(default_factory=Counter)
+    bases: dict[str, str] = field(default_factory=dict)
+    beneath: dict[tuple[str, str], str] = field(default_factory=dict)
+    objects: dict[str, None] = field(default_factory=dict)
+
+    def take(self, revision: Revision) -> None:
+        self.count += 1
+        self.numbers.setdefault(revision.adapter_id, []).append(revision.number)
+        self.serving[revision.adapter_id] += revision.status == Status.SERVING
+        if revision.parent is not None:
+            self.parents.append((revision.name, revision.adapter_id, revision.parent))
+        if revision.object:
+            self.objects[revision.object] = None
+            self.bases[revision.object] = revision.base_hash
+        elif revision.person != FORGOTTEN:
+            self.problems.append(f"{revision.name}: names no weights")
+        if revision.object and revision.prior_object:
+            self.objects[revision.prior_object] = None
+            self.beneath[revision.prior_object, revision.base_hash] = revision.name
+
+
 def verify(bank: Bank) -> Report:
     """Read everything once; nothing is changed."""
-    revisions, files = bank.revisions(), bank.objects.files()
-    named = {stored for revision in revisions for stored in _objects(revision)}
-    problems = [*_damaged(bank, sorted(named)), *_two_serving(revisions), *_without_parent(revisions)]
-    problems += _without_weights(revisions)
-    orphans = tuple(path.name for path in files if path.stem not in named)
-    return Report(len(revisions), len(files), tuple(problems), orphans)
+    seen = _Seen()
+    with bank.reading() as connection:
+        seen.problems += _structure(connection)
+        for row in records.each(connection, records.joined()):
+            wrong = records.fault_of(row)
+            if wrong is None:
+                seen.take(records.opened(row))
+            else:
+                seen.problems.append(wrong)
+        lying = connection.execute(select(catalog.packed.c.object, catalog.packed.c.shard)).all()
+        packed = {row.object: row.shard for row in lying}
+    files, shards = bank.objects.files(), bank.objects.shards()
+    problems = [*seen.problems, *_damaged(bank, sorted(seen.objects)), *_inconsistent(seen)]
+    orphans = [path.name for path in files if path.stem not in seen.objects]
+    orphans += [path.name for path in shards if path.stem not in set(packed.values())]
+    return Report(seen.count, len(files) + len(packed), tuple(problems), tuple(orphans))
 
 
-def _objects(revision: Revision) -> list[str]:
-    return [stored for stored in (revision.object, revision.prior_object) if stored]
+def _structure(connection: Connection) -> Sequence[str]:
+    """What SQLite finds wrong with its pages and indexes."""
+    found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    return [] if found == ["ok"] else [f"catalog: {line}" for line in found]
 
 
-def _damaged(bank: Bank, stored: list[str]) -> list[str]:
-    found = []
+def _damaged(bank: Bank, stored: Sequence[str]) -> Iterator[str]:
     for name in stored:
         try:
             bank.factors(name)
         except InputError as error:
-            found.append(str(error))
-    return found
+            yield str(error)
 
 
-def _two_serving(revisions: list[Revision]) -> list[str]:
-    serving = Counter(revision.adapter_id for revision in revisions if revision.status == Status.SERVING)
-    return [f"adapter {name}: {count} revisions serve at once" for name, count in serving.items() if count > 1]
-
-
-def _without_parent(revisions: list[Revision]) -> list[str]:
-    there = {(revision.adapter_id, revision.number) for revision in revisions}
-    return [
-        f"{revision.name}: its parent, revision {revision.parent}, is gone"
-        for revision in revisions
-        if revision.parent is not None and (revision.adapter_id, revision.parent) not in there
-    ]
-
-
-def _without_weights(revisions: list[Revision]) -> list[str]:
-    return [
-        f"{revision.name}: names no weights" for revision in revisions
-        if not revision.object and revision.person != FORGOTTEN
-    ]  # fmt: skip
+def _inconsistent(seen: _Seen) -> Iterator[str]:
+    for identity, count in seen.serving.items():
+        if count > 1:
+            yield f"adapter {identity}: {count} revisions serve at once"
+    for name, identity, parent in seen.parents:
+        if parent not in seen.numbers[identity]:
+            yield f"{name}: its parent, revision {parent}, is gone"
+    for (prior, base), name in seen.beneath.items():
+        if seen.bases.get(prior, base) != base:
+            yield f"{name}: belongs to another base model than the prior beneath it"

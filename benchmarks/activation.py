@@ -8,7 +8,7 @@ from adapters.base_model import BaseModel
 from adapters.engine import ActRequest, Engine
 from adapters.examples import ExampleBuilder
 from adapters.lora import AdaptedModel, LoraShape
-from adapters.population_training import PromptConfig, make_prompt_kit
+from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from benchmarks.engine import random_stack
 from benchmarks.results import Result
 from personas.acts import USUAL

@@ -18,7 +18,7 @@ from adapters.base_model import BaseModel
 from adapters.engine import Engine
 from adapters.kv_store import cache_argument
 from adapters.lora import AdaptedModel, Factors, LoraShape, route_of
-from adapters.population_training import PromptConfig, PromptKit, make_prompt_kit
+from adapters.prompt_kit import PromptConfig, PromptKit, make_prompt_kit
 from adapters.revision import PERSONAL as PERSONAL_KIND
 from adapters.revision import Revision, adapter_id
 from adapters.stacking import stack_revisions

@@ -19,7 +19,9 @@ from adapters.base_model import BaseModel, load_base_model
 from adapters.blocks import Layout, SplitModel
 from adapters.evaluation import Protocol, evaluate
 from adapters.lora import LoraShape
-from adapters.population_training import PopulationTraining, TrainingConfig, make_prompt_kit, split_for
+from adapters.population_training import PopulationTraining, split_for
+from adapters.prompt_kit import make_prompt_kit
+from adapters.training_config import TrainingConfig
 from benchmarks import results
 from benchmarks.evidence_report import write_report
 from personas.population import Population, load_population
@@ -119,6 +121,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=64)
     parser.add_argument("--inits", default=",".join(INITS))
     parser.add_argument("--only-defaults", action="store_true", help="the default setting alone")
+    parser.add_argument("--single-factors", action="store_true", help="no combinations of settings")
     parser.add_argument("--bank", type=Path, default=Path("bank-evidence"))
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "studies" / "adapters")
     parser.add_argument("--report", action="store_true", help="write docs/adapters.md from --out")
@@ -133,7 +136,8 @@ def main() -> None:
     bank = Bank(asked.bank, create=True)
     trunks: dict[bytes, Tensor] | None = None if asked.only_defaults else {}
     inits = tuple(asked.inits.split(","))
-    wanted = [Cell(users=asked.users)] if asked.only_defaults else list(dict.fromkeys(cells(asked.users, inits)))
+    asked_cells = (single_factors if asked.single_factors else cells)(asked.users, inits)
+    wanted = [Cell(users=asked.users)] if asked.only_defaults else list(dict.fromkeys(asked_cells))
     for number, cell in enumerate(wanted, 1):
         key = {"rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users}
         if any(all(row[name] == value for name, value in key.items()) for row in study["cells"]):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from adapters.population_training import TrainingConfig
+from adapters.training_config import TrainingConfig
 
 PLAIN = TrainingConfig()
 NAMES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}

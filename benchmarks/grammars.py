@@ -10,8 +10,8 @@ from adapters.engine import ActRequest, Engine
 from adapters.examples import ExampleBuilder
 from adapters.grammar import LABEL_SETS
 from adapters.head import Head
-from adapters.population_training import PromptConfig, make_prompt_kit
 from adapters.prompt import PromptBuilder
+from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from benchmarks.results import Result
 from personas.acts import USUAL
 from personas.population import Population

@@ -7,7 +7,8 @@ from adapters.base_model import BaseModel, load_base_model
 from adapters.examples import ExampleBuilder
 from adapters.likelihood import ExampleStore, Scoring
 from adapters.lora import AdaptedModel, LoraShape
-from adapters.population_training import PromptConfig, make_prompt_kit, split_for
+from adapters.population_training import split_for
+from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from benchmarks.engine import times
 from benchmarks.results import Result
 from benchmarks.training import training_throughput

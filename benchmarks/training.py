@@ -9,8 +9,10 @@ from adapters.base_model import DTYPES, BaseModel
 from adapters.choice import ChoiceScorer
 from adapters.likelihood import ExampleStore, Row, Scoring
 from adapters.lora import AdaptedModel
-from adapters.population_training import PopulationTraining, PromptConfig, TrainingConfig, make_prompt_kit, split_for
+from adapters.population_training import PopulationTraining, split_for
+from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from adapters.training import Learner, PopulationTrainer
+from adapters.training_config import TrainingConfig
 from benchmarks.engine import random_stack
 from benchmarks.results import Result
 from benchmarks.timing import medians

@@ -4,11 +4,12 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from personas.about import ABOUT_TOWN, about_path, read_about
 from personas.acts import Act, Verb
 from personas.describe import describe
 from personas.errors import InputError
@@ -39,6 +40,7 @@ class Population:
         acts: Every act of the corpus by id in time order, also of authors without enough acts.
         problems: Counted, named warnings about the file.
         digest: SHA-256 over the acts, the same for the same acts in any format, and over what the file says of people.
+        about: The corpus's own notes, see `personas.about`.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Population:
     acts: Mapping[str, Act]
     problems: tuple[Problem, ...]
     digest: str
+    about: Mapping[str, str] = field(default_factory=dict)
 
     def choose(self, agents: int) -> tuple[Persona, ...]:
         """Return the first people in sampling order, so that a smaller choice is part of a larger one.
@@ -86,15 +89,16 @@ def load_population(source: str | Path) -> Population:
         InputError: The file cannot be read.
     """
     path, name = _locate(source)
+    about = ABOUT_TOWN if source == TOWN else read_about(about_path(path, name))
     if holds_people_alone(path):
-        return _of_people_alone(name, read_profiles(path))
+        return replace(_of_people_alone(name, read_profiles(path)), about=about)
     corpus, profiles = read_posts(path), read_profiles(path)
     digest = acts_digest(corpus.acts.values())
     if profiles:
         digest = _profiles_digest(profiles.values(), digest)
     known = [_with_profile(person, profiles.get(person.handle))
              for person in _personas(corpus.acts, _communities(path), digest)]  # fmt: skip
-    return Population(name, tuple(known), corpus.acts, corpus.problems, digest)
+    return Population(name, tuple(known), corpus.acts, corpus.problems, digest, about)
 
 
 def _with_profile(person: Persona, profile: Profile | None) -> Persona:
@@ -213,14 +217,16 @@ def acts_digest(acts: Iterable[Act]) -> str:
 def summarise(population: Population) -> dict[str, Any]:
     """Return what a population holds, ready for JSON.
 
-    Keys: name, digest, people, eligible_people, posts (acts with text), acts (count by verb), span (first and last
-    time, ISO 8601; None without acts), median_texts_per_person (over everybody), follow_edges, problems.
+    Keys: name, digest, about (the corpus's own notes), people, eligible_people, posts (acts with text), acts (count by
+    verb), span (first and last time, ISO 8601; None without acts), median_texts_per_person (over everybody),
+    follow_edges, problems.
     """
     acts = list(population.acts.values())
     texts = {act.author: 0 for act in acts} | Counter(act.author for act in posts_of(acts))
     return {
         "name": population.name,
         "digest": population.digest,
+        "about": dict(population.about),
         "people": len(texts) or len(population.personas),
         "eligible_people": len(population.personas),
         "posts": len(posts_of(acts)),

@@ -59,21 +59,30 @@ def _chosen(bank: "Bank", person: str, number: int | None) -> "Revision":
 
 
 @bank_app.command("list")
-def bank_list(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
-    """List every adapter revision."""
+def bank_list(
+    bank: BankOption = Path("bank"),
+    kind: Annotated[str | None, typer.Option(help="personal, prior or start.")] = None,
+    limit: Annotated[int, typer.Option(help="Most revisions to list.")] = 1000,
+    skip: Annotated[int, typer.Option(help="How many to leave out before.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List adapter revisions by kind, person and number."""
+    if limit < 1 or skip < 0:
+        raise InputError(f"--limit {limit} must be at least 1 and --skip {skip} at least 0")
     with _opened(bank) as opened:
-        revisions = opened.revisions()
+        revisions = opened.revisions(kind=kind, limit=limit, offset=skip)
     if as_json:
         print(json.dumps({"revisions": [asdict(revision) for revision in revisions]}))
         return
-    table = Table("adapter", "person", "population", "revision", "status", "epoch", "validation loss", "created")
+    table = Table("adapter", "person", "revision", "status", "rank", "kept as", "loss")
     for revision in revisions:
         table.add_row(
-            revision.adapter_id, Text(revision.person or f"({revision.kind})"), Text(revision.population),
-            str(revision.number), revision.status, str(revision.losses.get("epoch", "–")), figure(_best_loss(revision)),
-            revision.created_at,
+            revision.adapter_id, Text(revision.person or f"({revision.kind})"), str(revision.number), revision.status,
+            str(revision.rank), revision.precision, figure(_best_loss(revision)),
         )  # fmt: skip
     stdout().print(table)
+    if len(revisions) == limit:
+        print(f"there may be more: simulate bank list --skip {skip + limit}")
 
 
 def _best_loss(revision: "Revision") -> float | None:
@@ -167,6 +176,13 @@ def bank_gc(bank: BankOption = Path("bank")) -> None:
     with _opened(bank) as opened:
         gone = opened.collect()
     print(f"removed {gone.revisions} revisions and {gone.objects} objects ({gone.bytes / 2**20:.1f} MiB)")
+
+
+@bank_app.command("pack")
+def bank_pack(bank: BankOption = Path("bank")) -> None:
+    """Put adapters that have files of their own into a few large ones."""
+    with _opened(bank) as opened:
+        print(f"{opened.pack()} objects are now in shards")
 
 
 @bank_app.command("forget")
@@ -266,7 +282,7 @@ def bank_export(
     revision = _chosen(opened, person, number)
     parts = [(opened.factors(revision.object), revision.scale)]
     if revision.prior_object is not None:
-        parts.append((opened.factors(revision.prior_object), opened.prior_scale(revision)))
+        parts.append((opened.factors(revision.prior_object), opened.beneath(revision).scale))
     card = {"person": person, "revision": revision.number, "base_hash": revision.base_hash, "config": revision.config}
     export_directory(out, merge(parts), base_name="", card=card)
     print(out)

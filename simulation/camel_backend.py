@@ -12,7 +12,7 @@ from camel.utils import BaseTokenCounter
 from pydantic import BaseModel
 
 from adapters.engine import ActChoice, ActRequest, Engine
-from adapters.population_training import PromptKit
+from adapters.prompt_kit import PromptKit
 from personas.acts import Verb
 from personas.errors import InputError
 from personas.persona import Persona

@@ -196,6 +196,9 @@ def train(
     base_model: BaseOption = None,
     device: DeviceOption = "auto",
     dtype: DtypeOption = "auto",
+    continued: Annotated[
+        bool, typer.Option("--continue", help="Go on from what the bank holds, with the posts since then.")
+    ] = False,
     plan: Plan,
 ) -> None:
     """Train the population prior and personal adapters; what the bank holds is not trained again."""
@@ -213,7 +216,7 @@ def train(
             settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
         )  # fmt: skip
         opened = runner.open_bank()
-        revisions = runner.training(settings, opened).personal(runner.personas)
+        revisions = runner.training(settings, opened).personal(runner.personas, continued=continued)
         opened.close()
         reporter.say(f"{len(revisions)} personal adapters and their prior are in {bank}")
 

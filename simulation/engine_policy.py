@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from adapters.engine import ActRequest, Engine
-from adapters.population_training import PromptKit
 from adapters.prompt import prompt_digest
+from adapters.prompt_kit import PromptKit
 from personas.persona import Persona
 from personas.randomness import keyed_generator
 from simulation.arms import AdapterUse, Arm

@@ -15,11 +15,13 @@ from adapters.base_model import BaseModel, load_base_model
 from adapters.decoding import DecodingConfig
 from adapters.engine import Engine
 from adapters.lora import AdaptedModel
-from adapters.population_training import PopulationTraining, PromptKit, TrainingConfig, make_prompt_kit
+from adapters.population_training import PopulationTraining
 from adapters.population_training import Progress as TrainingProgress
+from adapters.prompt_kit import PromptKit, make_prompt_kit
 from adapters.revision import Revision, revisions_digest
 from adapters.stacking import install
 from adapters.thin_product import kernel_built
+from adapters.training_config import TrainingConfig
 from personas.errors import InputError
 from personas.persona import Persona
 from personas.population import Population, load_population
@@ -228,6 +230,9 @@ class Runner:
         """Have the bank keep these weights for the run."""
         if revisions:
             with closing(self.open_bank()) as bank:
+                if bank.read_only:
+                    self.hooks.say("the bank is read-only: it does not remember this run, and may lose its weights")
+                    return
                 bank.note_use(str(out.resolve()) if isinstance(out, Path) else name_of(out), revisions)
 
     def open_bank(self) -> Bank:

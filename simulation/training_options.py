@@ -11,7 +11,7 @@ import typer
 from personas.errors import InputError
 
 if TYPE_CHECKING:
-    from adapters.population_training import TrainingConfig
+    from adapters.training_config import TrainingConfig
 
 Plan = Callable[[], "TrainingConfig"]
 """Makes the training configuration that the options ask for; it loads torch, which a command's help does without."""
@@ -54,13 +54,16 @@ def training_config(
     targets: Annotated[str, typer.Option(help="Linear layers to adapt, as q_proj,v_proj; empty for all.")] = "",
     epochs: Annotated[int | None, typer.Option(help="Most passes over a person's acts; the best one is kept.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Learning rate of the personal adapters.")] = None,
+    storage: Annotated[
+        str, typer.Option(help="Numbers of stored adapters: fp32, bf16 or int8; default what loses nothing.")
+    ] = "",
 ) -> "TrainingConfig":
     """Return the default configuration with what was asked for instead.
 
     Raises:
         InputError: A value is out of range.
     """
-    from adapters.population_training import TrainingConfig
+    from adapters.training_config import TrainingConfig
 
     for option, count in {"rank": rank, "examples": examples, "top-blocks": top_blocks, "epochs": epochs}.items():
         if count is not None and count < 1:
@@ -83,4 +86,5 @@ def training_config(
             plain.schedule, epochs=epochs or plain.schedule.epochs, lr=learning_rate or plain.schedule.lr
         ),
         max_examples=examples or plain.max_examples,
+        storage=storage,
     )  # fmt: skip

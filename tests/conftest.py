@@ -54,7 +54,7 @@ def base():
 @pytest.fixture(scope="session")
 def kit(base):
     """Prompt builder and act scorer of the base model."""
-    from adapters.population_training import PromptConfig, make_prompt_kit
+    from adapters.prompt_kit import PromptConfig, make_prompt_kit
 
     return make_prompt_kit(base, PromptConfig())
 

@@ -1,6 +1,11 @@
 """The bank: identities, revisions, content-addressed weights that are checked before use."""
 
+import os
+import resource
+import shutil
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +14,7 @@ import torch
 from adapters.bank import Bank
 from adapters.revision import PERSONAL, Revision, adapter_id, digest_of
 from adapters.stacking import install, stack_revisions
+from adapters.verification import verify
 from personas.errors import InputError
 
 
@@ -86,14 +92,59 @@ def test_a_hostile_handle_never_becomes_a_path(bank):
 
 
 def test_a_failed_store_leaves_no_revision(bank, monkeypatch):
-    def full(*_args, **_kwargs):
+    def full(_handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adapters.peft_layout.save_file", full)
+    monkeypatch.setattr("adapters.peft_layout.os.fsync", full)
     with pytest.raises(OSError):
         bank.add(revision(), factors(1))
     assert bank.revisions() == []
     assert [path for path in (bank.directory / "objects").rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("most_bytes", [0, 100, 4096])
+def test_a_disk_that_fills_up_leaves_nothing_half_written(bank, most_bytes):
+    """A limit on what a file may hold stands for a full disk."""
+    bank.add(revision(), factors(1))
+    big = {"model.layers.0.q": (torch.randn(4, 2000), torch.randn(2000, 4))}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        with pytest.raises((OSError, InputError), match="File too large|full|disk I/O"):
+            bank.add(revision("bob", "t2"), big)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [made.person for made in bank.revisions()] == ["ada"] and verify(bank).orphans == verify(bank).problems == ()
+    assert bank.add(revision("bob", "t2"), big).number == 1
+
+
+@pytest.fixture
+def nobody():
+    """A place that may be read and not written, looked at by somebody without rights of their own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    place = Path(tempfile.mkdtemp())
+    yield place
+    os.seteuid(0)
+    shutil.rmtree(place)
+
+
+def test_a_bank_that_cannot_be_written_serves(nobody):
+    made = Bank(nobody / "bank", create=True)
+    kept = made.add(revision(), factors(1))
+    made.promote(kept.adapter_id, 1, force=True)
+    made.close()
+    for path in (nobody, *nobody.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    os.seteuid(65534)
+    bank = Bank(nobody / "bank", create=True)
+    assert bank.read_only and bank.serving(kept.adapter_id).object == kept.object
+    assert bank.factors(kept.object).keys() == factors(1).keys() and not verify(bank).problems
+    for change in (lambda: bank.add(revision("bob", "t2"), factors(2)), bank.collect, bank.pack,
+                   lambda: bank.rollback(kept.adapter_id), lambda: bank.note_use("x.db", [kept])):  # fmt: skip
+        with pytest.raises(InputError, match="the bank is read-only; copy it"):
+            change()
+    bank.close()
 
 
 def test_a_missing_bank_is_one_line(tmp_path):
@@ -134,8 +185,9 @@ def test_smaller_ranks_are_filled_up_with_nothing(bank):
 
 def broken(what):
     a, b = factors(1)["model.layers.0.q"]
+    other = replace(revision(), base_hash="other", adapter_id=adapter_id("other", "town", PERSONAL, "ada"))
     return {
-        "another base model": (replace(revision(), base_hash="other"), {"model.layers.0.q": (a, b)}),
+        "another base model": (other, {"model.layers.0.q": (a, b)}),
         "not finite": (revision(), {"model.layers.0.q": (a * torch.nan, b)}),
         "do not fit": (revision(), {"model.layers.0.q": (a, b[:3])}),
         "not adapted here": (revision(), {"model.layers.7.q": (a, b)}),

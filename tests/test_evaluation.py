@@ -10,8 +10,9 @@ from adapters.bank import Bank
 from adapters.evaluation import Protocol, evaluate
 from adapters.figures import figure_over_people
 from adapters.lora import LoraShape
-from adapters.population_training import PopulationTraining, TrainingConfig
+from adapters.population_training import PopulationTraining
 from adapters.training import Schedule
+from adapters.training_config import TrainingConfig
 from personas.acts import Verb
 
 PEOPLE = 4

@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 from test_bank import factors, revision
 
+from adapters import records
 from adapters.bank import Bank
+from adapters.catalog import Catalog
 from adapters.lifecycle import FOLLOWS, Status, check_step
-from adapters.revision import FORGOTTEN
+from adapters.revision import FORGOTTEN, adapter_id
 from adapters.verification import verify
 from personas.errors import InputError
 from simulation.cli import main
@@ -102,7 +104,9 @@ def test_a_collection_keeps_what_runs_and_children_need(bank):
 
 
 def test_a_shared_prior_outlives_the_people_over_it(bank):
-    prior = bank.add(replace(revision("", "p"), kind="prior", adapter_id="f" * 16), factors(9))
+    prior = bank.add(
+        replace(revision("", "p"), kind="prior", adapter_id=adapter_id("base", "town", "prior", "")), factors(9)
+    )
     kept = made(bank, "t1", prior_object=prior.object)
     bank.retire(kept.adapter_id, 1)
     bank.collect()
@@ -168,11 +172,10 @@ def test_verification_finds(bank, damage):
     elif damage == "orphan":
         path.with_name("incoming-x.safetensors").write_bytes(b"half")
     else:
-        change = "status = 'serving'" if damage == "two serve" else "parent = 7"
+        change = {"status": "serving"} if damage == "two serve" else {"parent": 7}
         reason = "2 revisions serve at once" if damage == "two serve" else "its parent, revision 7, is gone"
-        with closing(sqlite3.connect(bank.directory / "catalog.sqlite")) as catalog:
-            catalog.execute(f"UPDATE revision SET {change} WHERE number = 2")
-            catalog.commit()
+        with closing(Catalog(bank.directory / "catalog.sqlite")) as catalog, catalog.writing() as connection:
+            records.save(connection, replace(bank.revision(kept.adapter_id, 2), **change))
     report = verify(bank)
     if damage == "orphan":
         assert report.orphans == ("incoming-x.safetensors",) and not report.problems
@@ -190,6 +193,8 @@ def test_a_bank_of_the_first_version_is_brought_up_to_date(bank):
         catalog.executescript(
             "DROP TABLE migration; DROP TABLE transition; DROP TABLE use; DROP INDEX ix_revision_object;"
             "DROP INDEX adapter_by_person; ALTER TABLE revision DROP COLUMN provenance;"
+            "ALTER TABLE revision DROP COLUMN rank; ALTER TABLE revision DROP COLUMN precision;"
+            "ALTER TABLE revision DROP COLUMN seal; DROP TABLE packed; DROP TABLE residency;"
             "UPDATE revision SET status = 'serving'"
         )
     old = Bank(bank.directory)
@@ -240,3 +245,17 @@ def test_the_commands_tell_and_do_it(bank, capsys):
     assert json.loads(said("forget", "../ada\u202e", "--json")) == {"revisions": 1, "runs": []}
     assert "no adapter of 'nobody'" in said("show", "nobody", code=2)
     assert "takes a handle, or --all" in said("promote", code=2)
+
+
+@pytest.mark.parametrize("column", ["object", "status", "scale", "evaluation", "seal"])
+def test_a_row_that_was_changed_from_outside_is_never_used(bank, column):
+    kept = made(bank, "t1", BETTER)
+    value = {"scale": "scale * 2", "status": "'serving'"}.get(column, f"substr({column}, 2) || 'x'")
+    with closing(sqlite3.connect(bank.directory / "catalog.sqlite")) as catalog:
+        catalog.execute(f"UPDATE revision SET {column} = {value}")
+        catalog.commit()
+    damaged = f"revision 1 of adapter {kept.adapter_id}: its row in the catalog is damaged"
+    for use in (lambda: bank.find("t1"), lambda: bank.revision(kept.adapter_id, 1), bank.revisions):
+        with pytest.raises(InputError, match=damaged):
+            use()
+    assert damaged in "\n".join(verify(bank).problems)

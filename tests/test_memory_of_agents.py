@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.examples import ExampleBuilder
-from adapters.population_training import PromptConfig, make_prompt_kit
 from adapters.prompt import FeedItem
+from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from personas.acts import Act, Verb
 from personas.recollection import history_recollections
 from simulation import actions

@@ -1,0 +1,62 @@
+"""How a population is trained."""
+
+from dataclasses import dataclass, field
+
+from adapters.base_model import BaseModel
+from adapters.initialisation import check_init
+from adapters.lora import AdaptedModel, LoraShape
+from adapters.precision import Precision
+from adapters.prompt_kit import PromptConfig
+from adapters.training import Schedule
+from personas.errors import InputError
+
+# How the prior's factors start, and personal ones by default.
+STANDARD = "standard"
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a population is trained.
+
+    Attributes:
+        prompt: What prompts hold.
+        prior_shape: Rank and layers of the population prior.
+        prior_schedule: Its passes; one learner, so that a batch is one step.
+        prior_examples: Most examples it learns from, sampled over all people's training acts.
+        shape: Rank and layers of a personal adapter.
+        init: How its factors start, see `adapters.initialisation`.
+        schedule: A personal adapter's passes.
+        max_examples: Most examples of one person, the latest of the training side.
+        sitting: Most acts that share one prompt in training, see `ExampleBuilder.sittings`.
+        group: People trained in one pass; it bounds memory and what an interrupt can lose.
+        storage: How personal adapters keep their numbers, see `adapters.precision.Precision`; empty for what loses
+            nothing in the base's compute type.
+        seed: Seed of initial factors and orders.
+    """
+
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16.0))
+    prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2, batch_size=16))
+    prior_examples: int = 384
+    shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8.0))
+    init: str = STANDARD
+    schedule: Schedule = field(default_factory=lambda: Schedule(lr=4e-3, epochs=2, act_weight=0.2))
+    max_examples: int = 24
+    sitting: int = 4
+    group: int = 32
+    storage: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_init(self.init)
+        if self.storage and self.storage not in set(Precision):
+            raise InputError(f"--storage {self.storage!r} is not one of {', '.join(Precision)}")
+
+    def adapted(self, base: BaseModel) -> AdaptedModel:
+        """Wrap the layers of personal adapters and of the prior beneath them."""
+        return AdaptedModel(base, self.shape, self.prior_shape)
+
+
+def plain_precision(base: BaseModel) -> Precision:
+    """What keeps an adapter as it acts: a base that computes in bf16 rounds factors to it anyway."""
+    return Precision.BF16 if base.dtype == "bf16" else Precision.FP32

@@ -1,0 +1,125 @@
+"""Where adapters come from, and going on from one when its person has written more."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from adapters.bank import Bank
+from adapters.lora import LoraShape
+from adapters.population_training import PopulationTraining
+from adapters.precision import Precision
+from adapters.training import Schedule
+from adapters.training_config import TrainingConfig
+from personas.about import NOTES
+from personas.errors import InputError
+from personas.population import load_population, summarise
+
+UNSEEN = 4
+CONFIG = replace(
+    TrainingConfig(),
+    prior_shape=LoraShape(rank=2, alpha=4, top_blocks=1), prior_examples=8,
+    shape=LoraShape(rank=2, alpha=4, top_blocks=1), max_examples=6, schedule=Schedule(lr=1e-3, epochs=1),
+)  # fmt: skip
+
+
+def earlier(persona):
+    """The person as they were before their last few training acts."""
+    return replace(persona, train_end=persona.train_end - UNSEEN)
+
+
+@pytest.fixture
+def make(base, kit, town, tmp_path):
+    bank = Bank(tmp_path / "bank", create=True)
+
+    def training(**changes):
+        return PopulationTraining(base, kit, town, bank, replace(CONFIG, **changes))
+
+    yield training
+    bank.close()
+
+
+def test_provenance_counts_and_never_quotes(make, town):
+    training, persona = make(), town.personas[0]
+    (made,) = training.personal([persona])
+    facts = made.provenance
+    assert facts["acts"] == {
+        "train": len(persona.train), "validation": len(persona.validation), "held_out": len(persona.held_out)
+    }  # fmt: skip
+    assert facts["examples"]["train"] == CONFIG.max_examples
+    learned = training.examples.known(persona.train)[-CONFIG.max_examples :]
+    assert facts["learned"] == [learned[0].at.isoformat(), learned[-1].at.isoformat()]
+    assert facts["corpus"]["digest"] == town.digest and "no real people" in facts["corpus"]["consent"]
+    assert facts["code"]["torch"] == torch.__version__ and len(facts["code"]["source"]) == 16
+    assert training.prior().provenance["corpus"]["name"] == "town"
+    assert not any(act.text in json.dumps(facts) for act in persona.acts if len(act.text) > 12)
+
+
+def test_new_posts_make_the_next_revision_of_the_old_one(make, town):
+    training, people = make(), town.personas[:2]
+    first = training.personal([earlier(person) for person in people])
+    second = training.personal(people, continued=True)
+    assert [(made.number, made.parent, made.prior_object) for made in second] == [(2, 1, first[0].prior_object)] * 2
+    for person, before, after in zip(people, first, second, strict=True):
+        new = training.examples.known(person.train[-UNSEEN:])
+        assert after.provenance["examples"]["train"] == len(new)
+        assert after.provenance["learned"][0] > before.provenance["learned"][1]
+        old, now = (training.bank.factors(made.object) for made in (before, after))
+        moved = sum(float((now[name][1] - old[name][1]).norm()) for name in old)
+        size = sum(float(old[name][1].norm()) for name in old)
+        assert 0 < moved < 3 * size, "it starts where the old one ended"
+        assert all(torch.cosine_similarity(old[n][0], now[n][0], dim=1).min() > 0.9 for n in old)
+    assert training.personal(people, continued=True) == second, "nothing is new"
+    training.bank.promote(first[0].adapter_id, 1, force=True)
+    assert training.personal(people, continued=True) == second, "what was trained from the serving one is found"
+
+
+def test_a_newcomer_begins_over_the_prior_of_the_others(make, town):
+    training = make()
+    (first,) = training.personal([earlier(town.personas[0])])
+    second = make(prior_examples=12).personal(town.personas[:2], continued=True)
+    assert [(made.number, made.parent) for made in second] == [(2, 1), (1, None)]
+    assert {made.prior_object for made in second} == {first.prior_object}
+
+
+def test_another_shape_is_not_continued(make, town):
+    make().personal([earlier(town.personas[0])])
+    wider = make(shape=LoraShape(rank=3, alpha=6, top_blocks=1))
+    with pytest.raises(InputError, match="has rank 2 on 7 layers, asked for are 3 on 7"):
+        wider.personal([town.personas[0]], continued=True)
+
+
+def test_numbers_are_kept_as_asked_and_as_another_training(make, town):
+    plain, small = make(), make(storage="int8")
+    (one,) = plain.personal(town.personas[:1])
+    (two,) = small.personal(town.personas[:1])
+    assert (one.precision, two.precision, two.number) == (Precision.FP32, Precision.INT8, 2)
+    assert one.training_digest != two.training_digest and small.prior().precision == Precision.FP32
+    exact, rounded = (plain.bank.factors(made.object) for made in (one, two))
+    errors = [float((exact[n][0] - rounded[n][0]).abs().max() / exact[n][0].abs().max()) for n in exact]
+    assert 0 < max(errors) < 1 / 250
+    with pytest.raises(InputError, match="--storage 'fp8' is not one of fp32, bf16, int8"):
+        make(storage="fp8")
+
+
+def posts_with_notes(directory, notes):
+    row = {"author": "ada", "id": "1", "created_at": "2024-01-01T00:00:00Z", "text": "hello"}
+    (directory / "club.jsonl").write_text(json.dumps(row) + "\n")
+    (directory / "club.about.json").write_text(notes)
+    return directory / "club.jsonl"
+
+
+def test_a_corpus_tells_where_it_comes_from(tmp_path):
+    notes = {"consent": "asked\u202e in\nwriting", "origin": "club minutes"}
+    population = load_population(posts_with_notes(tmp_path, json.dumps(notes)))
+    assert population.about == {"origin": "club minutes", "consent": "asked in writing"}
+    assert summarise(population)["about"] == population.about
+
+
+@pytest.mark.parametrize("notes", ["{", "[]", '{"mood": "good"}', '{"origin": 7}', json.dumps({"origin": "x" * 9999})])
+def test_bad_notes_are_one_line(tmp_path, notes):
+    with pytest.raises(InputError, match=r"club\.about\.json: .*(JSON|no note)") as caught:
+        load_population(posts_with_notes(tmp_path, notes))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    assert "mood" not in notes or all(note in str(caught.value) for note in NOTES)
