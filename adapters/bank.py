@@ -1,9 +1,10 @@
 """The bank: every adapter's identity, revisions, provenance and serving state, over content-addressed weights."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from adapters.catalog import Catalog
 from adapters.lifecycle import Status, reason_against
 from adapters.lora import Factors
 from adapters.objects import Loaded, ObjectStore, Place, remove
+from adapters.peft_layout import serialised
 from adapters.precision import Precision
 from adapters.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, Step
 from personas.errors import InputError
@@ -145,20 +147,51 @@ class Bank:
             InputError: The bank is read-only, or its disk is full.
             OSError: The disk is full; nothing is changed then.
         """
+        return self.add_all([(revision, factors)], precision)[0]
+
+    def add_all(
+        self, made: Iterable[tuple[Revision, Factors]], precision: Precision = Precision.FP32
+    ) -> list[Revision]:
+        """Do for many what `add` does for one, all or nothing."""
+        with self.receiving() as (connection, keep):
+            return [self._add(connection, keep, revision, factors, precision) for revision, factors in made]
+
+    @staticmethod
+    def _add(
+        connection: Connection, keep: Callable[[bytes], str], revision: Revision, factors: Factors, precision: Precision
+    ) -> Revision:
+        if (there := records.trained(connection, revision.training_digest)) is not None:
+            return there
+        made = replace(
+            revision,
+            object=keep(serialised(factors, precision)),
+            number=records.next_number(connection, revision.adapter_id),
+            status=Status.CANDIDATE,
+            rank=max(a.shape[0] for a, _ in factors.values()),
+            precision=precision,
+            created_at=records.now(),
+        )
+        records.add(connection, made)
+        return records.the(connection, made.adapter_id, made.number)
+
+    @contextmanager
+    def receiving(self) -> Iterator[tuple[Connection, Callable[[bytes], str]]]:
+        """A transaction, and what keeps objects that it will name; if it fails, those that are new are gone again."""
+        new: list[Path] = []
+
+        def keep(content: bytes) -> str:
+            path = self.objects.path(sha256(content).hexdigest())
+            if not path.exists():
+                new.append(path)
+            return self.objects.keep(content)
+
         with self._catalog.writing() as connection:
-            if (there := records.trained(connection, revision.training_digest)) is not None:
-                return there
-            made = replace(
-                revision,
-                object=self.objects.store(factors, precision),
-                number=records.next_number(connection, revision.adapter_id),
-                status=Status.CANDIDATE,
-                rank=max(a.shape[0] for a, _ in factors.values()),
-                precision=precision,
-                created_at=records.now(),
-            )
-            records.add(connection, made)
-            return records.the(connection, made.adapter_id, made.number)
+            try:
+                yield connection, keep
+            except BaseException:
+                for path in new:
+                    path.unlink(missing_ok=True)
+                raise
 
     def set_evaluation(self, revision: Revision, evaluation: Mapping[str, Any]) -> None:
         """Keep a held-out evaluation with its revision; a candidate becomes evaluated."""

@@ -13,9 +13,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from adapters.lora import Factors
-from adapters.peft_layout import parse_factors, serialised, write_durably
-from adapters.precision import Precision
+from adapters.peft_layout import parse_factors, write_durably
 from personas.errors import InputError
 
 # Objects that one thread reads, checks and parses while the next ones are on their way.
@@ -71,16 +69,12 @@ class ObjectStore:
 
     # Writing
 
-    def store(self, factors: Factors, precision: Precision = Precision.FP32) -> str:
-        """Keep weights under the checksum of their bytes; returns it.
+    def keep(self, content: bytes) -> str:
+        """Keep the bytes of an object; returns its name.
 
         Raises:
             OSError: The disk is full, or cannot be written; nothing is left then.
         """
-        return self.keep(serialised(factors, precision))
-
-    def keep(self, content: bytes) -> str:
-        """Keep the bytes of an object; returns its name."""
         stored = hashlib.sha256(content).hexdigest()
         write_durably(self.path(stored), content)
         return stored

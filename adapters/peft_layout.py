@@ -1,12 +1,10 @@
-"""Adapters on disk in PEFT's layout: safetensors with PEFT's key names, and directories that PEFT loads."""
+"""Adapters as bytes in PEFT's layout: safetensors with PEFT's key names."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from peft import LoraConfig
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -127,30 +125,3 @@ def merge(parts: Sequence[tuple[Factors, float]]) -> dict[str, tuple[Tensor, Ten
         ]
         merged[module] = (torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs], dim=1))
     return merged
-
-
-def export_directory(directory: Path, factors: Factors, *, base_name: str, card: dict[str, object]) -> None:
-    """Write a directory that ``PeftModel.from_pretrained`` loads.
-
-    Args:
-        directory: Must not exist yet.
-        factors: Complete factors with their scale folded in, see `merge`.
-        base_name: What the config names as base model.
-        card: Provenance, written beside the weights as ``polyphony.json``.
-
-    Raises:
-        InputError: The directory exists.
-    """
-    if directory.exists():
-        raise InputError(f"{directory} exists already; choose another --out")
-    rank = next(iter(factors.values()))[0].shape[0]
-    config = LoraConfig(
-        r=rank, lora_alpha=rank, target_modules=sorted(factors), base_model_name_or_path=base_name,
-        task_type="CAUSAL_LM", inference_mode=True,
-    )  # fmt: skip
-    part = directory.with_name(f"{directory.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    config.save_pretrained(str(part))
-    write_durably(part / "adapter_model.safetensors", serialised(factors))
-    (part / "polyphony.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
-    os.replace(part, directory)

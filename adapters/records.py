@@ -103,13 +103,17 @@ def last_step_of_revision() -> Any:
     return select(func.max(table.transition_id)).where(of).scalar_subquery()
 
 
-def add(connection: Connection, revision: Revision) -> None:
-    """Write a new revision, its adapter (under its person's name again where it was forgotten) and its first step."""
+def add(connection: Connection, revision: Revision, *, noted: bool = True) -> None:
+    """Write a new revision, its adapter (under its person's name again where it was forgotten) and its first step.
+
+    Without `noted` the caller writes the steps of its life.
+    """
     row = to_row(revision, catalog.adapter.c.keys())
     renamed = insert(catalog.adapter).values(row).on_conflict_do_update(["adapter_id"], set_={"person": row["person"]})
     connection.execute(renamed)
     connection.execute(catalog.revision.insert().values(_sealed_row(revision)))
-    note(connection, revision, None, Status(revision.status))
+    if noted:
+        note(connection, revision, None, Status(revision.status))
 
 
 def save(connection: Connection, revision: Revision) -> None:

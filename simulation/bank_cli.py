@@ -27,14 +27,15 @@ NumberOption = Annotated[int | None, typer.Option(help="Which revision; default 
 
 
 @contextmanager
-def _opened(directory: Path) -> "Iterator[Bank]":
+def opened_bank(directory: Path) -> "Iterator[Bank]":
+    """Open a bank for one command."""
     from adapters.bank import Bank
 
     with closing(Bank(directory)) as bank:
         yield bank
 
 
-def _of(bank: "Bank", person: str) -> "list[Revision]":
+def revisions_of(bank: "Bank", person: str) -> "list[Revision]":
     """A person's revisions, oldest first.
 
     Raises:
@@ -51,8 +52,13 @@ def _of(bank: "Bank", person: str) -> "list[Revision]":
     return found
 
 
-def _chosen(bank: "Bank", person: str, number: int | None) -> "Revision":
-    revisions = _of(bank, person)
+def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision":
+    """A person's revision of that number, else the serving one, else the latest.
+
+    Raises:
+        InputError: There is none.
+    """
+    revisions = revisions_of(bank, person)
     if number is not None:
         return bank.revision(revisions[0].adapter_id, number)
     return bank.serving(revisions[0].adapter_id) or revisions[-1]
@@ -69,7 +75,7 @@ def bank_list(
     """List adapter revisions by kind, person and number."""
     if limit < 1 or skip < 0:
         raise InputError(f"--limit {limit} must be at least 1 and --skip {skip} at least 0")
-    with _opened(bank) as opened:
+    with opened_bank(bank) as opened:
         revisions = opened.revisions(kind=kind, limit=limit, offset=skip)
     if as_json:
         print(json.dumps({"revisions": [asdict(revision) for revision in revisions]}))
@@ -95,8 +101,8 @@ def bank_show(
     person: PersonArgument, number: NumberOption = None, bank: BankOption = Path("bank"), as_json: JsonOption = False
 ) -> None:
     """Tell where a person's weights come from, what they are worth, and what became of them."""
-    with _opened(bank) as opened:
-        revision = _chosen(opened, person, number)
+    with opened_bank(bank) as opened:
+        revision = chosen_revision(opened, person, number)
         steps, runs = opened.steps(revision.adapter_id), opened.runs_of(revision.adapter_id)
     known: dict[str, Any] = {**asdict(revision), "life": [asdict(step) for step in steps], "runs": runs}
     if as_json:
@@ -121,9 +127,9 @@ def bank_promote(
     """Let a revision serve: only past the gate that it beats the prior on held-out posts, or by force."""
     if (person is None) != everybody:
         raise InputError("bank promote takes a handle, or --all")
-    with _opened(bank) as opened:
+    with opened_bank(bank) as opened:
         if person is not None:
-            revisions = _of(opened, person)
+            revisions = revisions_of(opened, person)
             made = opened.promote(revisions[0].adapter_id, number or revisions[-1].number, force=force)
             print(f"{made.name} serves")
             return
@@ -154,8 +160,8 @@ def _promote_all(bank: "Bank", force: bool) -> tuple[int, list[str]]:
 @bank_app.command("rollback")
 def bank_rollback(person: PersonArgument, bank: BankOption = Path("bank")) -> None:
     """Let the revision that served before serve again."""
-    with _opened(bank) as opened:
-        print(f"{opened.rollback(_of(opened, person)[0].adapter_id).name} serves")
+    with opened_bank(bank) as opened:
+        print(f"{opened.rollback(revisions_of(opened, person)[0].adapter_id).name} serves")
 
 
 @bank_app.command("retire")
@@ -165,15 +171,15 @@ def bank_retire(
     bank: BankOption = Path("bank"),
 ) -> None:
     """Take a revision out of use; `simulate bank gc` removes it once nothing refers to it."""
-    with _opened(bank) as opened:
-        opened.retire(_of(opened, person)[0].adapter_id, number)
+    with opened_bank(bank) as opened:
+        opened.retire(revisions_of(opened, person)[0].adapter_id, number)
     print(f"revision {number} of {person!r} is retired")
 
 
 @bank_app.command("gc")
 def bank_gc(bank: BankOption = Path("bank")) -> None:
     """Remove retired revisions that no run and no later revision refers to, and weights that none names."""
-    with _opened(bank) as opened:
+    with opened_bank(bank) as opened:
         gone = opened.collect()
     print(f"removed {gone.revisions} revisions and {gone.objects} objects ({gone.bytes / 2**20:.1f} MiB)")
 
@@ -181,14 +187,14 @@ def bank_gc(bank: BankOption = Path("bank")) -> None:
 @bank_app.command("pack")
 def bank_pack(bank: BankOption = Path("bank")) -> None:
     """Put adapters that have files of their own into a few large ones."""
-    with _opened(bank) as opened:
+    with opened_bank(bank) as opened:
         print(f"{opened.pack()} objects are now in shards")
 
 
 @bank_app.command("forget")
 def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
     """Remove a person's weights, and what was derived from their posts, from every revision."""
-    with _opened(bank) as opened:
+    with opened_bank(bank) as opened:
         gone = opened.forget(person)
     if as_json:
         print(json.dumps(asdict(gone)))
@@ -203,7 +209,7 @@ def bank_verify(bank: BankOption = Path("bank"), as_json: JsonOption = False) ->
     """Check every object against its checksum and the catalog against itself; exit code 2 if anything is wrong."""
     from adapters.verification import verify
 
-    with _opened(bank) as opened:
+    with opened_bank(bank) as opened:
         report = verify(opened)
     if as_json:
         print(json.dumps(asdict(report)))
@@ -265,24 +271,3 @@ def bank_evaluate(
             interval = interval.get(part) if isinstance(interval, dict) else interval
             table.add_row(name, part, figure(value_of), " … ".join(map(figure, interval or ())))
     stdout().print(table)
-
-
-@bank_app.command("export")
-def bank_export(
-    person: Annotated[str, typer.Argument(help="Handle.")],
-    out: Annotated[Path, typer.Option(help="Directory to make.")],
-    number: NumberOption = None,
-    bank: BankOption = Path("bank"),
-) -> None:
-    """Write one person's complete adapter as a directory that PEFT loads."""
-    from adapters.bank import Bank
-    from adapters.peft_layout import export_directory, merge
-
-    opened = Bank(bank)
-    revision = _chosen(opened, person, number)
-    parts = [(opened.factors(revision.object), revision.scale)]
-    if revision.prior_object is not None:
-        parts.append((opened.factors(revision.prior_object), opened.beneath(revision).scale))
-    card = {"person": person, "revision": revision.number, "base_hash": revision.base_hash, "config": revision.config}
-    export_directory(out, merge(parts), base_name="", card=card)
-    print(out)

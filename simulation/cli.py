@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from personas.errors import PolyphonyError
-from simulation.bank_cli import bank_app
+from simulation.interchange_cli import bank_app
 from simulation.options import (
     AgentsOption,
     BankOption,
@@ -71,6 +71,9 @@ def run(
     ] = "",
     churn: Annotated[float, typer.Option(help="Rate a day at which agents leave for good.")] = 0.0,
     late: Annotated[float, typer.Option(help="Share of agents who join during the run.")] = 0.0,
+    weights: Annotated[
+        str, typer.Option(help="trained: exactly what the training options ask for; serving: what the bank promoted.")
+    ] = "trained",
     actions: Annotated[
         str, typer.Option(help="What agents may do: default, twitter, reddit, all, or a list as post,reply,mute.")
     ] = "default",
@@ -107,7 +110,7 @@ def run(
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
         camel_model=camel_model, camel_url=camel_url, minutes=minutes_per_step,
-        activation=activation, history=history, training=plan(), actions=actions,
+        activation=activation, history=history, training=plan(), actions=actions, weights=weights,
         feed=FeedSettings(recommender, followee_share, who_to_follow, repeats), start=start, churn=churn, late=late,
         scenario=load_scenario(scenario) if scenario else Scenario(),
     )  # fmt: skip

@@ -18,8 +18,8 @@ from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining
 from adapters.population_training import Progress as TrainingProgress
 from adapters.prompt_kit import PromptKit, make_prompt_kit
-from adapters.revision import Revision, revisions_digest
-from adapters.stacking import install
+from adapters.revision import PERSONAL, Revision, adapter_id, revisions_digest
+from adapters.stacking import covering_shape, install
 from adapters.thin_product import kernel_built
 from adapters.training_config import TrainingConfig
 from personas.errors import InputError
@@ -43,6 +43,7 @@ from simulation.store import RunStore, is_run, name_of
 # Expected acts of an agent from which computing its constant prompt once pays.
 WORTH_REMEMBERING = 2.0
 POLICIES = ("engine", "camel", "null")
+WEIGHTS = ("trained", "serving")
 # Agents of camel that ask a served model at the same time.
 ASKING_AT_ONCE = 8
 
@@ -71,6 +72,7 @@ class RunSettings:
         scenario: What the experimenter does.
         forked_from: Digest of the run and the timestep it branches off from, as ``DIGEST@T``; empty for none.
         history: Whether the run file holds people's own acts.
+        weights: ``trained`` for exactly what `training` asks for, or ``serving`` for what the bank has promoted.
         training: How missing adapters are trained.
         decoding: How text is drawn.
     """
@@ -94,6 +96,7 @@ class RunSettings:
     scenario: Scenario = field(default_factory=Scenario)
     forked_from: str = ""
     history: bool = True
+    weights: str = "trained"
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
@@ -113,6 +116,8 @@ class RunSettings:
             moment(self.start)
         if self.policy not in POLICIES:
             raise InputError(f"--policy {self.policy!r} is not one of {', '.join(POLICIES)}")
+        if self.weights not in WEIGHTS:
+            raise InputError(f"--weights {self.weights!r} is not one of {', '.join(WEIGHTS)}")
         arm = arm_named(self.arm)
         if self.camel_model and (self.policy != "camel" or arm.adapter is not AdapterUse.NONE):
             raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
@@ -205,10 +210,17 @@ class Runner:
         if arm.adapter is AdapterUse.NONE:
             yield None, revisions
             return
-        with settings.plan.adapted(self.base_and_kit(settings)[0]) as adapted:
+        with self._adapted(settings, arm, revisions) as adapted:
             with self._timed("loading adapters"):
                 self._install(adapted, arm, revisions)
             yield adapted, revisions
+
+    def _adapted(self, settings: RunSettings, arm: Arm, revisions: Sequence[Revision]) -> AdaptedModel:
+        base, _ = self.base_and_kit(settings)
+        if settings.weights == "trained" or arm.adapter is AdapterUse.POOLED:
+            return settings.plan.adapted(base)
+        with closing(self.open_bank()) as bank:
+            return AdaptedModel(base, covering_shape(bank, revisions))
 
     def base_and_kit(self, settings: RunSettings) -> tuple[BaseModel, PromptKit]:
         """The base model and its calibrated prompts, loaded on first use."""
@@ -246,11 +258,14 @@ class Runner:
         bank = self.open_bank()
         try:
             training = self.training(settings, bank)
-            with self._timed("population prior"):
-                prior = training.prior()
             if arm.adapter is AdapterUse.POOLED:
-                return [prior] * len(agents)
+                with self._timed("population prior"):
+                    return [training.prior()] * len(agents)
             owners = [arm.adapter.owner(agent, len(self.personas)) for agent in agents]
+            if settings.weights == "serving":
+                return self._serving(bank, training.base, [self.personas[owner] for owner in owners])
+            with self._timed("population prior"):
+                training.prior()
             trained = sorted(owners)  # in the order of people whatever the arm, so that arms find the same objects
             with self._timed("personal adapters"):
                 revisions = training.personal([self.personas[owner] for owner in trained])
@@ -258,6 +273,22 @@ class Runner:
             bank.close()
         of_owner = dict(zip(trained, revisions, strict=True))
         return [of_owner[owner] for owner in owners]
+
+    def _serving(self, bank: Bank, base: BaseModel, personas: Sequence[Persona]) -> list[Revision]:
+        """What the bank serves for some people.
+
+        Raises:
+            InputError: It serves nothing for somebody.
+        """
+        names = [adapter_id(base.hash, self.population.name, PERSONAL, persona.handle) for persona in personas]
+        found = [bank.serving(name) for name in names]
+        missing = [persona.handle for persona, revision in zip(personas, found, strict=True) if revision is None]
+        if missing:
+            raise InputError(
+                f"--weights serving: {bank.directory} serves nothing for {len(missing)} of {len(personas)} people, as "
+                f"{missing[0]!r}; see `simulate bank promote`, or leave the option out"
+            )
+        return [revision for revision in found if revision is not None]
 
     def _install(self, adapted: AdaptedModel, arm: Arm, revisions: Sequence[Revision]) -> None:
         bank = self.open_bank()

@@ -9,8 +9,9 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen
 from adapters.base_model import BaseModel
 from adapters.blocks import SplitModel, decoder_blocks
 from adapters.head import Head
+from adapters.interchange import export_directory
 from adapters.lora import AdaptedModel, LoraShape, Route
-from adapters.peft_layout import export_directory, merge, read_factors
+from adapters.peft_layout import merge, read_factors
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
 
