@@ -194,12 +194,16 @@ class Bank:
                 raise
 
     def set_evaluation(self, revision: Revision, evaluation: Mapping[str, Any]) -> None:
-        """Keep a held-out evaluation with its revision; a candidate becomes evaluated."""
+        """Keep a held-out evaluation, or what the probes say, with its revision, beside what is there.
+
+        A candidate with an evaluation becomes evaluated.
+        """
         with self._catalog.writing() as connection:
             there = records.the(connection, revision.adapter_id, revision.number)
-            there = replace(there, evaluation=json.loads(json.dumps(evaluation)))
+            told = {**(there.evaluation or {}), **json.loads(json.dumps(evaluation))}
+            there = replace(there, evaluation=told)
             records.save(connection, there)
-            if there.status == Status.CANDIDATE:
+            if there.status == Status.CANDIDATE and "nll" in told:
                 records.step(connection, there, Status.EVALUATED)
 
     def promote(self, identity: str, number: int, *, force: bool = False) -> Revision:

@@ -114,10 +114,14 @@ def sealed(row: Mapping[str, Any]) -> str:
 
 
 def _record_ranks(connection: Connection) -> None:
+    """The rank in a configuration is a person's; what lies beneath a shifted start has that of its prior besides."""
     table = revision.c
-    for identity, number, config in connection.execute(select(table.adapter_id, table.number, table.config)).all():
-        rank = json.loads(config).get("shape", {}).get("rank", 0)
-        here = (table.adapter_id == identity) & (table.number == number)
+    columns = (table.adapter_id, table.number, table.config, table.object, table.prior_object, adapter.c.kind)
+    rows = connection.execute(select(*columns).join_from(adapter, revision)).all()
+    own = {row.object: json.loads(row.config).get("shape", {}).get("rank", 0) for row in rows}
+    for row in rows:
+        rank = own[row.object] + (own.get(row.prior_object, 0) if row.kind == "start" else 0)
+        here = (table.adapter_id == row.adapter_id) & (table.number == row.number)
         connection.execute(revision.update().where(here).values(rank=rank))
 
 

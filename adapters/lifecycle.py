@@ -6,6 +6,14 @@ from typing import Any
 
 from personas.errors import InputError
 
+# About four times what 64 people of the town and 48 real authors showed at most (docs/bank.md); beyond is no rounding.
+MOST_DISAGREEMENT = {"fp32": 1e-3, "bf16": 1.0}
+"""Nats of one token's log-probability, by compute type."""
+MOST_ROUND_TRIP = {"fp32": 1e-4, "bf16": 0.005}
+"""Nats a token, by compute type."""
+MOST_DRIFT = 4.0
+"""Nats a token."""
+
 
 class Status(StrEnum):
     """Where a revision stands (the lifecycle of MinT, arXiv 2605.13779, kept to what one machine needs)."""
@@ -47,15 +55,36 @@ def reason_against(evaluation: Mapping[str, Any] | None) -> str | None:
     """Why a revision may not serve: it must find its person's held-out posts likelier than the prior alone does.
 
     Args:
-        evaluation: Its held-out evaluation, ``{"nll": {"own", "pooled", …}}`` in nats per token; None without one.
+        evaluation: Its held-out evaluation, ``{"nll": {"own", "pooled", …}}`` in nats per token, and what
+            `adapters.probing.Probed` holds under ``probe``, where it was probed; None without any.
 
     Returns:
         The reason, or None where it may serve.
     """
-    nll = (evaluation or {}).get("nll", {})
-    own, pooled = nll.get("own"), nll.get("pooled")
+    found = evaluation or {}
+    if (unsound := reason_against_probe(found.get("probe"))) is not None:
+        return unsound
+    own, pooled = (found.get("nll", {}).get(name) for name in ("own", "pooled"))
     if own is None or pooled is None:
         return "it has no held-out evaluation against the prior; run `simulate bank evaluate`"
     if not own < pooled:
         return f"its held-out NLL of {own:.3f} is not below the prior's {pooled:.3f}"
+    return None
+
+
+def reason_against_probe(found: Mapping[str, Any] | None) -> str | None:
+    """What the probes say against a revision; None where nothing does, or nobody has asked them."""
+    if found is None:
+        return None
+    agreement, drift, round_trip = (found[name] for name in ("agreement", "drift", "round_trip"))
+    dtype = found["dtype"]
+    if not drift <= MOST_DRIFT:
+        return f"it has drifted {drift:.2g} nats a token from {found['against']}, more than {MOST_DRIFT:g}"
+    if not agreement <= MOST_DISAGREEMENT[dtype]:
+        return (
+            f"trainer and engine differ by {agreement:.2g} nats on a token of the probes; in {dtype} at most "
+            f"{MOST_DISAGREEMENT[dtype]:g} is rounding"
+        )
+    if not round_trip <= MOST_ROUND_TRIP[dtype]:
+        return f"its export differs from it by {round_trip:.2g} nats a token, more than {MOST_ROUND_TRIP[dtype]:g}"
     return None

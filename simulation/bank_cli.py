@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,8 @@ from simulation.training_options import Plan, takes_training_options
 if TYPE_CHECKING:
     from adapters.bank import Bank
     from adapters.revision import Revision
+    from adapters.verification import Report
+    from simulation.console import Reporter
 
 bank_app = typer.Typer(help="Look after the adapters in a bank.", no_args_is_help=True)
 
@@ -205,12 +207,25 @@ def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json
 
 
 @bank_app.command("verify")
-def bank_verify(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
+def bank_verify(
+    bank: BankOption = Path("bank"),
+    probed: Annotated[
+        bool, typer.Option("--probe", help="Ask the base model, too: drift, agreement of trainer and engine, exports.")
+    ] = False,
+    base_model: BaseOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
     """Check every object against its checksum and the catalog against itself; exit code 2 if anything is wrong."""
     from adapters.verification import verify
+    from simulation.console import Reporter
 
     with opened_bank(bank) as opened:
         report = verify(opened)
+        if probed and not report.problems:
+            with Reporter() as reporter:
+                report = _probed(opened, report, base_model, device, dtype, reporter)
     if as_json:
         print(json.dumps(asdict(report)))
     else:
@@ -219,6 +234,33 @@ def bank_verify(bank: BankOption = Path("bank"), as_json: JsonOption = False) ->
             stdout().print(line, markup=False)
     if report.problems:
         raise typer.Exit(2)
+
+
+def _probed(
+    bank: "Bank", report: "Report", base_model: Path | None, device: str, dtype: str, reporter: "Reporter"
+) -> "Report":
+    """Ask the probes of every personal revision that is not retired; what they say stays with it."""
+    from adapters.base_model import load_base_model
+    from adapters.lifecycle import Status, reason_against_probe
+    from adapters.probing import probe
+    from adapters.prompt_kit import PromptConfig, make_prompt_kit
+    from adapters.revision import PERSONAL
+
+    base = load_base_model(base_model, device=device, dtype=dtype, say=reporter.say)
+    revisions = [found for found in bank.revisions(kind=PERSONAL) if found.status != Status.RETIRED]
+    fitting = [revision for revision in revisions if revision.base_hash == base.hash]
+    problems = [
+        f"{revision.name}: belongs to another base model (hash {revision.base_hash[:12]}) than {base.name}"
+        for revision in revisions if revision.base_hash != base.hash
+    ]  # fmt: skip
+    kit = make_prompt_kit(base, PromptConfig())
+    found = probe(base, kit, bank, fitting, lambda done, total: reporter.show("probing", done, total, "adapters"))
+    for revision, said in zip(fitting, found, strict=True):
+        if not bank.read_only:
+            bank.set_evaluation(revision, {"probe": asdict(said)})
+        if (reason := reason_against_probe(asdict(said))) is not None:
+            problems.append(f"{revision.name}: {reason}")
+    return replace(report, problems=tuple(problems))
 
 
 @bank_app.command("evaluate")
@@ -236,6 +278,7 @@ def bank_evaluate(
 ) -> None:
     """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
     from adapters.evaluation import evaluate
+    from adapters.probing import probe
     from simulation.console import Reporter
     from simulation.runner import Runner, RunSettings
 
@@ -253,9 +296,10 @@ def bank_evaluate(
         training = runner.training(settings, opened)
         revisions = training.personal(runner.personas)
         result = evaluate(training, runner.personas, revisions)
-        for persona, revision in zip(runner.personas, revisions, strict=True):
-            if persona.handle in result.per_person:
-                opened.set_evaluation(revision, {"nll": result.per_person[persona.handle]})
+        said = probe(training.base, training.kit, opened, revisions)
+        for persona, revision, probed in zip(runner.personas, revisions, said, strict=True):
+            nll = {"nll": result.per_person[persona.handle]} if persona.handle in result.per_person else {}
+            opened.set_evaluation(revision, {**nll, "probe": asdict(probed)})
         opened.close()
     report = result.to_json()
     if as_json:
