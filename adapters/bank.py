@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, delete, exists, select, update
+from torch import Tensor
 
 from adapters import catalog, records
 from adapters.catalog import Catalog
 from adapters.lifecycle import Status, reason_against
 from adapters.lora import Factors
-from adapters.objects import Loaded, ObjectStore, Place, remove
+from adapters.objects import ObjectStore, Place, remove
 from adapters.peft_layout import serialised
 from adapters.precision import Precision
 from adapters.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, Step
@@ -306,13 +307,13 @@ class Bank:
 
     # Weights
 
-    def factors(self, stored: str) -> Loaded:
-        """Load one object and check it against its name.
+    def factors(self, stored: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """Load one object's factors and check it against its name.
 
         Raises:
             InputError: The object is missing, or its checksum differs.
         """
-        return self.objects.load(stored)
+        return self.objects.load(stored).factors()
 
     def beneath(self, revision: Revision) -> Revision:
         """What lies beneath a personal revision: its prior, or that with a shared start taken off.

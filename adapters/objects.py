@@ -2,18 +2,18 @@
 
 import hashlib
 import json
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save
-from torch import Tensor
 
-from adapters.peft_layout import parse_factors, write_durably
+from adapters.flat import Flat, read_flat
+from adapters.peft_layout import write_durably
 from personas.errors import InputError
 
 # Objects that one thread reads, checks and parses while the next ones are on their way.
@@ -32,7 +32,6 @@ class Place:
 
 Span = dict[str, Place]
 """Neighbours in one shard."""
-Loaded = dict[str, tuple[Tensor, Tensor]]
 Locate = Callable[[Sequence[str]], Mapping[str, Place]]
 """Looks up those of some objects that lie in shards."""
 
@@ -99,9 +98,10 @@ class ObjectStore:
         Raises:
             InputError: It is missing, or its checksum differs.
         """
-        return next(self._read_many([stored]))
+        (content,) = self._read_many([stored])
+        return content.tobytes()
 
-    def load(self, stored: str) -> Loaded:
+    def load(self, stored: str) -> Flat:
         """Load one object and check it against its name.
 
         Raises:
@@ -109,7 +109,7 @@ class ObjectStore:
         """
         return next(self.load_many([stored]))
 
-    def load_many(self, names: Sequence[str]) -> Iterator[Loaded]:
+    def load_many(self, names: Sequence[str]) -> Iterator[Flat]:
         """Load objects in the order of their names; the next ones are read while the caller uses these.
 
         Raises:
@@ -123,42 +123,40 @@ class ObjectStore:
             for chunk in _ahead(pool, self._load_chunk, chunks):
                 yield from chunk
 
-    def _load_chunk(self, names: Sequence[str]) -> list[Loaded]:
-        contents = self._read_many(names)
-        return [parse_factors(content, name) for name, content in zip(names, contents, strict=True)]
+    def _load_chunk(self, names: Sequence[str]) -> list[Flat]:
+        return [read_flat(content, name) for name, content in zip(names, self._read_many(names), strict=True)]
 
-    def _read_many(self, names: Sequence[str]) -> Iterator[bytes]:
+    def _read_many(self, names: Sequence[str]) -> Iterator[np.ndarray]:
         span_of = {name: span for span in _spans(names, self._locate(names)) for name in span}
-        held: dict[str, memoryview] = {}
+        held: dict[str, np.ndarray] = {}
         for name in names:
             if name not in held:
                 held |= self._read_span(span_of[name]) if name in span_of else {name: self._read_file(name)}
             content = held[name]
-            if (found := hashlib.sha256(content).hexdigest()) != name:
+            if (found := hashlib.sha256(content.data).hexdigest()) != name:
                 where = self.shard_path(span_of[name][name].shard) if name in span_of else self.path(name)
                 raise InputError(
                     f"{where}: the bank's object {name[:12]} is damaged (checksum {found[:12]}); "
                     "delete it and train again"
                 )
-            yield bytes(content)
+            yield content
 
-    def _read_file(self, name: str) -> memoryview:
+    def _read_file(self, name: str) -> np.ndarray:
         path = self.path(name)
         try:
-            return memoryview(path.read_bytes())
+            return np.fromfile(path, dtype=np.uint8)
         except OSError as error:
             if moved := _spans([name], self._locate([name])):  # packed since it was looked up
                 return self._read_span(moved[0])[name]
             raise InputError(f"{path}: the bank's object cannot be read: {error.strerror}; train again") from error
 
-    def _read_span(self, span: Span) -> dict[str, memoryview]:
+    def _read_span(self, span: Span) -> dict[str, np.ndarray]:
         """Read neighbours in one shard at once."""
         first = min(place.start for place in span.values())
         end = max(place.start + place.size for place in span.values())
         path = self.shard_path(next(iter(span.values())).shard)
         try:
-            with path.open("rb", buffering=0) as handle:
-                content = memoryview(os.pread(handle.fileno(), end - first, first))
+            content = np.fromfile(path, dtype=np.uint8, count=end - first, offset=first)
         except OSError as error:
             raise InputError(f"{path}: the bank's shard cannot be read: {error.strerror}; train again") from error
         return {name: content[at.start - first : at.start - first + at.size] for name, at in span.items()}
@@ -179,8 +177,8 @@ def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, load: Callable[[Sequence[str]], list[Loaded]], chunks: Sequence[Sequence[str]]
-) -> Iterator[list[Loaded]]:
+    pool: ThreadPoolExecutor, load: Callable[[Sequence[str]], list[Flat]], chunks: Sequence[Sequence[str]]
+) -> Iterator[list[Flat]]:
     """Load chunks in order, as many ahead of the caller as there are threads."""
     waiting = deque(pool.submit(load, chunk) for chunk in chunks[:READERS])
     for number in range(len(chunks)):

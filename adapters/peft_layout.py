@@ -74,6 +74,12 @@ def read_factors(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
         raise InputError(f"{path}: the adapter cannot be read: {error.strerror}") from error
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Cut a tensor's name into the module's, and ``A.weight`` or ``B.weight`` (or ``.scale``)."""
+    module, _, kind = name.removeprefix(_PREFIX).rpartition(".lora_")
+    return module, kind
+
+
 def parse_factors(content: bytes, where: str) -> dict[str, tuple[Tensor, Tensor]]:
     """Read factors from the bytes of a safetensors file; `where` names it in errors.
 
@@ -86,7 +92,7 @@ def parse_factors(content: bytes, where: str) -> dict[str, tuple[Tensor, Tensor]
         raise InputError(f"{where}: the adapter cannot be read: {error}") from error
     sides: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        module, _, kind = name.removeprefix(_PREFIX).rpartition(".lora_")
+        module, kind = split_name(name)
         if kind not in ("A.weight", "B.weight", "A.scale", "B.scale"):
             raise InputError(f"{where}: {name!r} is no LoRA factor")
         sides.setdefault(module, {})[kind] = tensor

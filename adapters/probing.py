@@ -177,7 +177,7 @@ class _Probing:
         """Divergence of each after an export with its prior inside."""
         dtype, back = self._base.model.dtype, []
         for revision, own in zip(revisions, self._bank.objects.load_many([r.object for r in revisions]), strict=True):
-            parts = [(own, revision.scale)]
+            parts: list[tuple[Factors, float]] = [(own.factors(), revision.scale)]
             if revision.prior_object is not None:
                 prior = self._bank.beneath(revision)
                 parts.append((self._bank.factors(prior.object), prior.scale))

@@ -1,13 +1,14 @@
 """Loads many people's factors from the bank into the stacked tensors of the engine."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 
 import torch
 from torch import Tensor
 
 from adapters.bank import Bank
+from adapters.flat import Flat, Layout, flattened
 from adapters.lora import AdaptedModel, Factors, LoraShape
 from adapters.peft_layout import merge
 from adapters.revision import Revision
@@ -15,36 +16,24 @@ from personas.errors import InputError
 
 # Adapters whose factors are copied together: it bounds the memory beside the stack.
 STACKED_TOGETHER = 64
+Stack = dict[str, tuple[Tensor, Tensor]]
+"""Module name -> (A [slots, rank, in], B [slots, out, rank])."""
 
 
 def install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> None:
     """Install people's adapters, slot i being ``revisions[i]``, and the prior that most of them share.
 
-    An adapter over another prior, or over none, gets the difference between the priors into its own product: exact, at
-    the cost of both ranks.
-
     Raises:
         InputError: An adapter belongs to another base model, changes other layers, or its factors are damaged.
     """
-    common = _common_prior(bank, revisions)
-    stack = _stacked(adapted, bank, revisions, common)
+    stacker = Stacker(adapted, bank, revisions)
     # Nothing is put in before everything is there: an interrupted load leaves what stood before.
-    if common is None:
-        adapted.set_prior(None)
-    else:
-        adapted.set_prior(bank.factors(common.object), common.scale)
-    adapted.set_stack(stack, 1.0)
+    stacker.install(stacker.stack(revisions))
 
 
-def stack_revisions(
-    adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return module -> (A [slots, rank, in], B [slots, out, rank]) with each adapter's scale in its B.
-
-    They are in the base's compute type, over the prior that most of the adapters share. Ranks may differ: smaller ones
-    are filled up with zeros, which change nothing.
-    """
-    return _stacked(adapted, bank, revisions, _common_prior(bank, revisions))
+def stack_revisions(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> Stack:
+    """Return people's factors over the prior that most of them share, slot i being ``revisions[i]``."""
+    return Stacker(adapted, bank, revisions).stack(revisions)
 
 
 def covering_shape(bank: Bank, revisions: Sequence[Revision]) -> LoraShape:
@@ -61,37 +50,116 @@ def covering_shape(bank: Bank, revisions: Sequence[Revision]) -> LoraShape:
     )
 
 
+class Stacker:
+    """Brings adapters of one base into stacks of one rank, over the prior that most of them share.
+
+    An adapter over another prior, or over none, gets the difference between the priors into its own product: exact, at
+    the cost of both ranks. Smaller ranks are filled up with zeros, which change nothing.
+    """
+
+    def __init__(self, adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> None:
+        """Take all adapters that may come.
+
+        Raises:
+            InputError: One belongs to another base model, or its prior is missing.
+        """
+        for revision in revisions:
+            if revision.base_hash != adapted.base.hash:
+                raise InputError(
+                    f"{_name(revision)} belongs to another base model (hash {revision.base_hash[:12]}); train again"
+                )
+        self._adapted, self._bank = adapted, bank
+        self._common = _common_prior(bank, revisions)
+        self._between = _Between(bank, self._common)
+        self._rank = max(revision.rank + self._between.rank(revision) for revision in revisions)
+
+    def empty(self, slots: int) -> Stack:
+        """A stack of zeros in the base's compute type."""
+        zero = torch.zeros((), dtype=self._adapted.base.model.dtype, device=self._adapted.base.device)
+        return {
+            module: (zero.new_zeros(slots, self._rank, width_in), zero.new_zeros(slots, self._rank, width_out).mT)
+            for module, (width_in, width_out) in self._adapted.sizes.items()
+        }
+
+    def stack(self, revisions: Sequence[Revision]) -> Stack:
+        """Load adapters, slot i being ``revisions[i]``, each with its scale in its B."""
+        stack = self.empty(len(revisions))
+        loaded = self._bank.objects.load_many([revision.object for revision in revisions])
+        for start in range(0, len(revisions), STACKED_TOGETHER):
+            some = revisions[start : start + STACKED_TOGETHER]
+            self.write(stack, range(start, start + len(some)), some, islice(loaded, len(some)))
+        return stack
+
+    def install(self, stack: Stack) -> None:
+        """Put a stack and the common prior into the layers."""
+        if self._common is None:
+            self._adapted.set_prior(None)
+        else:
+            self._adapted.set_prior(self._bank.factors(self._common.object), self._common.scale)
+        self._adapted.set_stack(stack, 1.0)
+
+    def write(self, stack: Stack, slots: Sequence[int], revisions: Sequence[Revision], loaded: Iterable[Flat]) -> None:
+        """Copy adapters into slots: those of one layout together, layer by layer.
+
+        Raises:
+            InputError: One does not fit, or is not finite; no slot has changed then.
+        """
+        moved = [self._between.moved(revision, own) for revision, own in zip(revisions, loaded, strict=True)]
+        kinds: dict[Layout, list[int]] = {}
+        for place, (flat, _) in enumerate(moved):
+            kinds.setdefault(flat.layout, []).append(place)
+        groups = [(places, layout, self._checked(layout, places, moved, revisions)) for layout, places in kinds.items()]
+        for places, layout, rows in groups:
+            here = _indices([slots[place] for place in places], self._adapted.base.device)
+            self._write_group(stack, here, layout, rows, [moved[place][1] for place in places])
+
+    def _checked(
+        self,
+        layout: Layout,
+        places: Sequence[int],
+        moved: Sequence[tuple[Flat, float]],
+        revisions: Sequence[Revision],
+    ) -> Tensor:
+        """The numbers of adapters of one layout, shape [people, numbers], which fit and are finite."""
+        shapes = {
+            module: (torch.empty(shape_a, device="meta"), torch.empty(shape_b, device="meta"))
+            for module, ((_, shape_a), (_, shape_b)) in layout.factors.items()
+        }
+        check_shapes(_name(revisions[places[0]]), shapes, self._adapted.sizes, self._rank)
+        rows = torch.stack([moved[place][0].numbers for place in places])
+        # A sum is not finite where one of its numbers is not, and takes no memory of its own.
+        if not rows.sum(dtype=torch.float32).isfinite() and not (finite := rows.isfinite().all(1)).all():
+            bad = revisions[places[int(finite.int().argmin())]]
+            raise InputError(f"{_name(bad)}: its factors hold numbers that are not finite; train again")
+        return rows
+
+    def _write_group(
+        self, stack: Stack, here: slice | Tensor, layout: Layout, rows: Tensor, scales: Sequence[float]
+    ) -> None:
+        folded = torch.tensor(scales).view(-1, 1, 1)
+        for module, a, b in layout.views(rows):
+            stacked_a, stacked_b = stack[module]
+            rank = a.shape[1]
+            stacked_a[here, :rank] = a.to(stacked_a)
+            stacked_b[here, :, :rank] = (b * folded).to(stacked_b)
+            if rank < self._rank:
+                stacked_a[here, rank:], stacked_b[here, :, rank:] = 0, 0
+        for module in stack.keys() - layout.factors.keys():
+            stack[module][0][here], stack[module][1][here] = 0, 0
+
+
+def _indices(slots: Sequence[int], device: torch.device) -> slice | Tensor:
+    """Slots as a view where they are neighbours in order, which is the faster copy."""
+    if list(slots) == list(range(slots[0], slots[0] + len(slots))):
+        return slice(slots[0], slots[0] + len(slots))
+    return torch.tensor(slots, device=device)
+
+
 def _common_prior(bank: Bank, revisions: Sequence[Revision]) -> Revision | None:
     ((common, _),) = Counter(revision.prior_object for revision in revisions).most_common(1)
     if common is None:
         return None
     return bank.beneath(next(revision for revision in revisions if revision.prior_object == common))
-
-
-def _stacked(
-    adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision], common: Revision | None
-) -> dict[str, tuple[Tensor, Tensor]]:
-    for revision in revisions:
-        if revision.base_hash != adapted.base.hash:
-            raise InputError(
-                f"{_name(revision)} belongs to another base model (hash {revision.base_hash[:12]}); train again"
-            )
-    between = _Between(bank, common)
-    rank = max(revision.rank + between.rank(revision) for revision in revisions)
-    zero = torch.zeros((), dtype=adapted.base.model.dtype, device=adapted.base.device)
-    people = len(revisions)
-    stack = {
-        module: (zero.new_zeros(people, rank, width_in), zero.new_zeros(people, rank, width_out).mT)
-        for module, (width_in, width_out) in adapted.sizes.items()
-    }
-    loaded = bank.objects.load_many([revision.object for revision in revisions])
-    for start in range(0, people, STACKED_TOGETHER):
-        some = revisions[start : start + STACKED_TOGETHER]
-        pairs = [between.moved(revision, own) for revision, own in zip(some, islice(loaded, len(some)), strict=True)]
-        for revision, (factors, _) in zip(some, pairs, strict=True):
-            check_shapes(_name(revision), factors, adapted.sizes, rank)
-        _fill(stack, start, [factors for factors, _ in pairs], [scale for _, scale in pairs], some)
-    return stack
 
 
 class _Between:
@@ -113,39 +181,11 @@ class _Between:
             self._ranks[prior] = sum(there.rank for there in (*own, *away))
         return self._ranks[prior]
 
-    def moved(self, revision: Revision, own: Factors) -> tuple[Factors, float]:
-        """An adapter's factors and scale over the common prior."""
+    def moved(self, revision: Revision, own: Flat) -> tuple[Flat, float]:
+        """An adapter and its scale over the common prior."""
         if not self.rank(revision):
             return own, revision.scale
-        return merge([(own, revision.scale), *self._parts[revision.prior_object]]), 1.0
-
-
-def _fill(
-    stack: Mapping[str, tuple[Tensor, Tensor]],
-    start: int,
-    people: Sequence[Factors],
-    scales_of: Sequence[float],
-    revisions: Sequence[Revision],
-) -> None:
-    """Copy some people's factors into their slots, layer by layer: one copy for all of them where ranks are equal."""
-    for module, (stacked_a, stacked_b) in stack.items():
-        having = [place for place, factors in enumerate(people) if module in factors]
-        for rank in sorted({len(people[place][module][0]) for place in having}):
-            places = [place for place in having if len(people[place][module][0]) == rank]
-            a = torch.stack([people[place][module][0] for place in places])
-            b = torch.stack([people[place][module][1] for place in places])
-            if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
-                raise _not_finite(module, a, b, [revisions[place] for place in places])
-            slots = torch.tensor([start + place for place in places], device=stacked_a.device)
-            scales = torch.tensor([scales_of[place] for place in places]).view(-1, 1, 1)
-            stacked_a[slots, :rank] = a.to(stacked_a)
-            stacked_b[slots, :, :rank] = (b * scales).to(stacked_b)
-
-
-def _not_finite(module: str, a: Tensor, b: Tensor, revisions: Sequence[Revision]) -> InputError:
-    fine = torch.isfinite(a).flatten(1).all(1) & torch.isfinite(b).flatten(1).all(1)
-    bad = revisions[int(fine.int().argmin())]
-    return InputError(f"{_name(bad)}: factors of {module} hold numbers that are not finite; train again")
+        return flattened(merge([(own.factors(), revision.scale), *self._parts[revision.prior_object]])), 1.0
 
 
 def _name(revision: Revision) -> str:
