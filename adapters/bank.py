@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,23 @@ CATALOG = "catalog.sqlite"
 SHARD_BYTES = 64 << 20
 # Names asked for in one statement; SQLite takes some tens of thousands.
 NAMES_TOGETHER = 1000
+
+
+@dataclass
+class Tier:
+    """How often adapters were found in one tier of a run, see `adapters.residency`.
+
+    Attributes:
+        hits: They were there.
+        misses: They had to be brought from the tier below.
+        bytes: What was brought.
+        seconds: What the bringing took; for memory, on a thread beside the engine's.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -264,6 +281,14 @@ class Bank:
             connection.execute(delete(catalog.use).where(catalog.use.c.run == run))
             if values:
                 connection.execute(catalog.use.insert(), values)
+
+    def note_residency(self, run: str, tiers: Mapping[str, Tier]) -> None:
+        """Remember how often a run found adapters in which tier."""
+        table = catalog.residency
+        with self._catalog.writing() as connection:
+            connection.execute(delete(table).where(table.c.run == run))
+            rows = [{"run": run, "tier": name, **asdict(tier)} for name, tier in tiers.items()]
+            connection.execute(table.insert(), rows)
 
     def collect(self) -> Collected:
         """Remove retired revisions that no run and no later revision refers to, then weights that none names."""

@@ -101,6 +101,7 @@ class Engine:
         self.sampler = TextSampler(base.tokenizer, kit.builder.grammar, decoding or DecodingConfig())
         self.store = KeyValueStore()
         self.prefixes: dict[tuple[int | None, tuple[int, ...]], list[Tensor]] = {}
+        self._versions: dict[tuple[int | None, tuple[int, ...]], int] = {}
         self._prefix_room, self._generation = prefix_bytes, 0 if adapted is None else adapted.generation
         limit = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
         self._context = int(limit) if limit else None
@@ -160,14 +161,20 @@ class Engine:
                     return
                 if (slot, tokens) not in self.prefixes:
                     self._prefix_room -= size
-                    self.prefixes[slot, tokens] = states
+                    self.prefixes[slot, tokens], self._versions[slot, tokens] = states, self._version(slot)
 
     def _drop_stale_beginnings(self) -> None:
         """Forget beginnings that were computed with other factors than those installed now."""
-        if self._adapted is not None and self._adapted.generation != self._generation:
-            self._generation = self._adapted.generation
-            self.prefixes.clear()
-            self._prefix_room = self._prefix_bytes
+        if self._adapted is None:
+            return
+        anew = self._adapted.generation != self._generation
+        self._generation = self._adapted.generation
+        for key in [key for key in self.prefixes if anew or self._versions[key] != self._version(key[0])]:
+            self._prefix_room += sum(state.nbytes for state in self.prefixes.pop(key))
+            del self._versions[key]
+
+    def _version(self, slot: int | None) -> int:
+        return 0 if self._adapted is None or slot is None else self._adapted.slot_versions[slot]
 
     def read(
         self,

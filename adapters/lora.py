@@ -1,6 +1,7 @@
 """Low-rank adapters of many people over one frozen base: stacked factors, one batched product a layer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
@@ -233,7 +234,9 @@ class AdaptedModel:
         self.shape = shape
         self.routing = Routing()
         self.generation = 0
-        """Counts the changes of installed factors: what was computed under an earlier one is stale."""
+        """Counts the changes of all installed factors: what was computed under an earlier one is stale."""
+        self.slot_versions: Counter[int] = Counter()
+        """Counts the changes of single slots since."""
         self._own = adapted_modules(base, shape)
         self._original = self._own.copy()
         for other in others:
@@ -286,6 +289,11 @@ class AdaptedModel:
             layer.stack = None if pair is None else (pair[0], laid_out(pair[1]))
             layer.scale = scale
         self.generation += 1
+        self.forget_rows()
+
+    def changed(self, slots: Iterable[int]) -> None:
+        """Take notice that somebody has written other factors into some slots of the installed stack."""
+        self.slot_versions.update(slots)
         self.forget_rows()
 
     def _check(self, factors: Factors | None) -> None:

@@ -63,15 +63,29 @@ class Stacker:
         Raises:
             InputError: One belongs to another base model, or its prior is missing.
         """
-        for revision in revisions:
-            if revision.base_hash != adapted.base.hash:
-                raise InputError(
-                    f"{_name(revision)} belongs to another base model (hash {revision.base_hash[:12]}); train again"
-                )
-        self._adapted, self._bank = adapted, bank
+        self._adapted, self._bank, self._rank = adapted, bank, 0
         self._common = _common_prior(bank, revisions)
         self._between = _Between(bank, self._common)
+        for revision in revisions:
+            self._check_base(revision)
         self._rank = max(revision.rank + self._between.rank(revision) for revision in revisions)
+
+    def admit(self, revision: Revision) -> None:
+        """Refuse a newcomer that the stack has no room for.
+
+        Raises:
+            InputError: It belongs to another base model, or has a higher rank than any before.
+        """
+        self._check_base(revision)
+        rank = revision.rank + self._between.rank(revision)
+        if rank > self._rank:
+            raise InputError(f"{_name(revision)} needs rank {rank}, the engine holds rank {self._rank}; start it again")
+
+    def _check_base(self, revision: Revision) -> None:
+        if revision.base_hash != self._adapted.base.hash:
+            raise InputError(
+                f"{_name(revision)} belongs to another base model (hash {revision.base_hash[:12]}); train again"
+            )
 
     def empty(self, slots: int) -> Stack:
         """A stack of zeros in the base's compute type."""

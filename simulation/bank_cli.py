@@ -186,6 +186,31 @@ def bank_gc(bank: BankOption = Path("bank")) -> None:
     print(f"removed {gone.revisions} revisions and {gone.objects} objects ({gone.bytes / 2**20:.1f} MiB)")
 
 
+@bank_app.command("stats")
+def bank_stats(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
+    """Count what the bank holds, and how often runs found adapters where they wanted them."""
+    from adapters.statistics import statistics
+
+    with opened_bank(bank) as opened:
+        found = statistics(opened)
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    counts = {name: flat(getattr(found, name)) for name in ("adapters", "revisions", "precisions")}
+    sizes = {name: f"{count} of {size / 2**20:.1f} MiB" for name, (count, size) in
+             (("objects in files", found.files), ("shards", found.shards))}  # fmt: skip
+    print_pairs(str(bank), {**counts, **sizes})
+    table = Table("run", "tier", "hits", "misses", "hit rate", "MiB brought", "seconds", title="residency")
+    for run, tiers in found.runs.items():
+        for name, tier in tiers.items():
+            table.add_row(
+                Text(run), name, f"{tier['hits']:.0f}", f"{tier['misses']:.0f}", f"{tier['hit_rate']:.1%}",
+                f"{tier['bytes'] / 2**20:.1f}", f"{tier['seconds']:.2f}",
+            )  # fmt: skip
+    if found.runs:
+        stdout().print(table)
+
+
 @bank_app.command("pack")
 def bank_pack(bank: BankOption = Path("bank")) -> None:
     """Put adapters that have files of their own into a few large ones."""
@@ -280,7 +305,8 @@ def bank_evaluate(
     from adapters.evaluation import evaluate
     from adapters.probing import probe
     from simulation.console import Reporter
-    from simulation.runner import Runner, RunSettings
+    from simulation.runner import Runner
+    from simulation.settings import RunSettings
 
     settings = RunSettings(
         population=population,

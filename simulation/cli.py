@@ -30,7 +30,7 @@ from simulation.training_options import Plan, takes_training_options
 
 if TYPE_CHECKING:
     from simulation.fork import Fork
-    from simulation.runner import RunSettings
+    from simulation.settings import RunSettings
 
 app = typer.Typer(
     help="Agent-based social simulation in which every agent owns its own trained weights.",
@@ -71,6 +71,9 @@ def run(
     ] = "",
     churn: Annotated[float, typer.Option(help="Rate a day at which agents leave for good.")] = 0.0,
     late: Annotated[float, typer.Option(help="Share of agents who join during the run.")] = 0.0,
+    slots: Annotated[
+        int, typer.Option(help="Adapters in the engine at once; 0 for everybody's. Fewer take less memory.")
+    ] = 0,
     weights: Annotated[
         str, typer.Option(help="trained: exactly what the training options ask for; serving: what the bank promoted.")
     ] = "trained",
@@ -103,14 +106,14 @@ def run(
 ) -> None:
     """Train missing adapters, simulate one arm, print the measurements."""
     from simulation.feed import FeedSettings
-    from simulation.runner import RunSettings
     from simulation.scenario import Scenario, load_scenario
+    from simulation.settings import RunSettings
     from simulation.store import name_of, run_target
 
     settings = RunSettings(
         population=population, agents=agents, timesteps=steps, seed=seed, arm=arm, policy=policy,
         camel_model=camel_model, camel_url=camel_url, minutes=minutes_per_step,
-        activation=activation, history=history, training=plan(), actions=actions, weights=weights,
+        activation=activation, history=history, training=plan(), actions=actions, weights=weights, slots=slots,
         feed=FeedSettings(recommender, followee_share, who_to_follow, repeats), start=start, churn=churn, late=late,
         scenario=load_scenario(scenario) if scenario else Scenario(),
     )  # fmt: skip
@@ -206,7 +209,8 @@ def train(
 ) -> None:
     """Train the population prior and personal adapters; what the bank holds is not trained again."""
     from simulation.console import Reporter
-    from simulation.runner import Runner, RunSettings
+    from simulation.runner import Runner
+    from simulation.settings import RunSettings
 
     settings = RunSettings(
         population=population,

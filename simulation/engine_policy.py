@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from adapters.engine import ActRequest, Engine
 from adapters.prompt import prompt_digest
 from adapters.prompt_kit import PromptKit
+from adapters.residency import Residency
 from personas.persona import Persona
 from personas.randomness import keyed_generator
 from simulation.arms import AdapterUse, Arm
@@ -16,22 +17,45 @@ MIN_LENGTH_CAP = 8
 class EnginePolicy:
     """Asks the engine for all active agents in one call."""
 
-    def __init__(self, engine: Engine, kit: PromptKit, personas: Sequence[Persona], arm: Arm, *, seed: int) -> None:
-        """Bind agents to their slots: agent i acts with slot i."""
+    def __init__(
+        self,
+        engine: Engine,
+        kit: PromptKit,
+        personas: Sequence[Persona],
+        arm: Arm,
+        *,
+        seed: int,
+        residency: Residency | None = None,
+    ) -> None:
+        """Bind agents to slots: those of `residency`; without one agent i acts with slot i."""
+        self._residency = residency
         self._engine, self._kit, self._personas, self._arm, self._seed = engine, kit, personas, arm, seed
         self._caps = [length_cap(persona, kit) for persona in personas]
         self._constants = [kit.builder.constant(persona.handle, self._description(persona)) for persona in personas]
 
     def remember(self) -> None:
-        """Have the engine compute what is constant in the agents' prompts once and for all."""
-        self._engine.remember([(self._slot(agent), tokens) for agent, tokens in enumerate(self._constants)])
+        """Have the engine compute what is constant in the agents' prompts once and for all.
+
+        Where agents take turns in the slots nothing is remembered: what is there would depend on who acted before, and
+        with it the last bits of an answer.
+        """
+        if self._residency is None or self._residency.slots == len(self._personas):
+            self._engine.remember(list(zip(self._slots(range(len(self._constants))), self._constants, strict=True)))
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
-        """Decide for all observations in one batch."""
+        """Decide for all observations, as many in one batch as there are slots."""
+        size = len(observations) if self._residency is None else self._residency.slots
+        decisions: list[Decision] = []
+        for start in range(0, len(observations), max(1, size)):
+            decisions += self._decide_together(observations[start : start + size])
+        return decisions
+
+    def _decide_together(self, observations: Sequence[Observation]) -> list[Decision]:
         prompts = [self.prompt(observation) for observation in observations]
+        slots = self._slots([observation.agent for observation in observations])
         requests = [
             ActRequest(
-                slot=self._slot(observation.agent),
+                slot=slot,
                 prompt=prompt,
                 constant=len(self._constants[observation.agent]),
                 targets=observation.targets,
@@ -40,7 +64,7 @@ class EnginePolicy:
                     2 + self._kit.config.text_tokens
                 ),
             )
-            for observation, prompt in zip(observations, prompts, strict=True)
+            for observation, slot, prompt in zip(observations, slots, prompts, strict=True)
         ]
         return [
             Decision(
@@ -65,8 +89,10 @@ class EnginePolicy:
     def _description(self, persona: Persona) -> str | None:
         return persona.description if self._arm.persona_prompt else None
 
-    def _slot(self, agent: int) -> int | None:
-        return None if self._arm.adapter is AdapterUse.NONE else agent
+    def _slots(self, agents: Sequence[int]) -> Sequence[int | None]:
+        if self._arm.adapter is AdapterUse.NONE:
+            return [None] * len(agents)
+        return agents if self._residency is None else self._residency.bring(agents)
 
 
 def length_cap(persona: Persona, kit: PromptKit) -> int:

@@ -15,7 +15,7 @@ from simulation.scenario import Scenario
 from simulation.store import RunStore, name_of
 
 if TYPE_CHECKING:
-    from simulation.runner import RunSettings
+    from simulation.settings import RunSettings
 
 _COPIED = ("activation", "exposure", "scripted", "checkpoint")
 
@@ -39,7 +39,7 @@ def settings_of(source: Path | str) -> "RunSettings":
     Raises:
         InputError: There is no such run, or its settings are not of this version.
     """
-    from simulation.runner import RunSettings
+    from simulation.settings import RunSettings
 
     store = RunStore.read(source)
     try:

@@ -10,7 +10,8 @@ from personas.printable import printable
 from personas.randomness import keyed_generator
 from simulation.arms import arm_named
 from simulation.replay import replay
-from simulation.runner import Runner, RunSettings
+from simulation.runner import Runner
+from simulation.settings import RunSettings
 from simulation.store import RunStore, name_of
 
 
@@ -44,7 +45,7 @@ def interview(
     prompt = kit.builder.chat(system, "\n".join([*memory, words]))
     cap = kit.config.text_tokens
     uniforms = keyed_generator(settings.seed, "interview", agent, prompt_digest(prompt)).random(2 + cap)
-    with runner.weights(settings, arm, [agent]) as (adapted, _):
+    with runner.weights(settings, arm, [agent]) as (adapted, _, _):
         engine = Engine(base, adapted, kit, decoding=settings.decoding)
         slot = None if adapted is None else 0
         return engine.decide([ActRequest(slot, prompt, {Verb.POST: []}, cap, uniforms)])[0].text

@@ -39,6 +39,7 @@ class Simulation:
         *,
         offered: Sequence[Verb] = USUAL,
         scenario: Scenario = EMPTY,
+        expect: Callable[[Sequence[int]], None] | None = None,
     ) -> None:
         """Bind the parts.
 
@@ -51,7 +52,9 @@ class Simulation:
             revisions: The weights each agent acts with, None where it has none.
             offered: Verbs that the policy may choose.
             scenario: What the experimenter does.
+            expect: Told who will be active next, while those of now decide.
         """
+        self._expect = expect
         self._store, self._platform, self._clock, self._policy = store, platform, clock, policy
         self._feeds, self._revisions, self._offered, self._scenario = feeds, revisions, offered, scenario
         self._users = {name: user for user, name in enumerate(platform.names)}
@@ -71,6 +74,8 @@ class Simulation:
         active = [agent for agent in self._clock.active(timestep) if agent not in self._platform.suspended]
         feeds = self._feeds.feeds(self._platform, active, when)
         observations = [self._observe(agent, timestep, feed) for agent, feed in feeds.items()]
+        if self._expect is not None:
+            self._expect(self._clock.active(timestep + 1))
         asked = time.perf_counter()
         decisions = self._policy.decide(observations) if observations else []
         answered = time.perf_counter()

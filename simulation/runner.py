@@ -5,134 +5,45 @@ import platform as machine
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from adapters.bank import Bank
 from adapters.base_model import BaseModel, load_base_model
-from adapters.decoding import DecodingConfig
 from adapters.engine import Engine
 from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining
 from adapters.population_training import Progress as TrainingProgress
 from adapters.prompt_kit import PromptKit, make_prompt_kit
+from adapters.residency import Residency
 from adapters.revision import PERSONAL, Revision, adapter_id, revisions_digest
-from adapters.stacking import covering_shape, install
+from adapters.stacking import covering_shape
 from adapters.thin_product import kernel_built
-from adapters.training_config import TrainingConfig
 from personas.errors import InputError
 from personas.persona import Persona
 from personas.population import Population, load_population
 from simulation.arms import AdapterUse, Arm, arm_named
-from simulation.choices import named_verbs, offered_verbs
+from simulation.choices import offered_verbs
 from simulation.clock import Clock, iso, make_clock, moment
 from simulation.engine_policy import EnginePolicy
-from simulation.feed import FeedMaker, FeedSettings
+from simulation.feed import FeedMaker
 from simulation.fork import Fork, replayed
 from simulation.loop import Progress, Simulation
 from simulation.null_policy import NullPolicy
 from simulation.platform import Platform
 from simulation.policy import Policy
 from simulation.replay import recall
-from simulation.scenario import Scenario, check_users
+from simulation.scenario import check_users
+from simulation.settings import RunSettings
 from simulation.setup import feed_texts, people_rows, populate
 from simulation.store import RunStore, is_run, name_of
 
 # Expected acts of an agent from which computing its constant prompt once pays.
 WORTH_REMEMBERING = 2.0
-POLICIES = ("engine", "camel", "null")
-WEIGHTS = ("trained", "serving")
 # Agents of camel that ask a served model at the same time.
 ASKING_AT_ONCE = 8
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """What decides a run.
-
-    Attributes:
-        population: ``town`` or a file of posts.
-        agents: How many people act.
-        timesteps: How many timesteps are simulated.
-        seed: Key of every draw.
-        arm: Name of the arm.
-        policy: ``engine``, ``camel`` or ``null``.
-        camel_model: ``PLATFORM/NAME`` of the model that camel's agents ask; empty for our engine.
-        camel_url: Where it is served; empty for the platform's own address.
-        minutes: Simulated minutes of a timestep.
-        activation: Mean expected activations of an agent in a timestep.
-        start: Simulated moment of timestep 0 in ISO 8601; empty for the morning after everybody's history.
-        churn: Rate a day at which agents leave for good.
-        late: Share of agents who join during the run.
-        seed_posts: Seed posts of each agent.
-        actions: What the policy may choose among, see `simulation.choices.offered_verbs`.
-        feed: How feeds are made.
-        scenario: What the experimenter does.
-        forked_from: Digest of the run and the timestep it branches off from, as ``DIGEST@T``; empty for none.
-        history: Whether the run file holds people's own acts.
-        weights: ``trained`` for exactly what `training` asks for, or ``serving`` for what the bank has promoted.
-        training: How missing adapters are trained.
-        decoding: How text is drawn.
-    """
-
-    population: str
-    agents: int
-    timesteps: int
-    seed: int = 0
-    arm: str = "lora"
-    policy: str = "engine"
-    camel_model: str = ""
-    camel_url: str = ""
-    minutes: int = 120
-    activation: float = 0.5
-    start: str = ""
-    churn: float = 0.0
-    late: float = 0.0
-    seed_posts: int = 2
-    actions: str = "default"
-    feed: FeedSettings = field(default_factory=FeedSettings)
-    scenario: Scenario = field(default_factory=Scenario)
-    forked_from: str = ""
-    history: bool = True
-    weights: str = "trained"
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
-
-    def __post_init__(self) -> None:
-        """Refuse what no run can have."""
-        for name in ("agents", "timesteps", "minutes"):
-            if getattr(self, name) < 1:
-                option = {"timesteps": "steps", "minutes": "minutes-per-step"}.get(name, name)
-                raise InputError(f"--{option} {getattr(self, name)} must be at least 1")
-        if not 0 < self.activation <= 10:
-            raise InputError(f"--activation {self.activation} must be above 0 and at most 10")
-        if not 0 <= self.churn <= 100:
-            raise InputError(f"--churn {self.churn} must be from 0 to 100 a day")
-        if not 0 <= self.late <= 1:
-            raise InputError(f"--late {self.late} must be from 0 to 1")
-        if self.start:
-            moment(self.start)
-        if self.policy not in POLICIES:
-            raise InputError(f"--policy {self.policy!r} is not one of {', '.join(POLICIES)}")
-        if self.weights not in WEIGHTS:
-            raise InputError(f"--weights {self.weights!r} is not one of {', '.join(WEIGHTS)}")
-        arm = arm_named(self.arm)
-        if self.camel_model and (self.policy != "camel" or arm.adapter is not AdapterUse.NONE):
-            raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
-        offered_verbs(self.actions)
-
-    @property
-    def plan(self) -> TrainingConfig:
-        """The training, with prompts that name what may be chosen: adapters learn from the prompts they act with."""
-        return replace(self.training, prompt=replace(self.training.prompt, verbs=named_verbs(self.actions)))
-
-    def recorded(self) -> str:
-        """Everything that decides the run and has no column of its own, as JSON for the run file."""
-        own = {"population", "agents", "timesteps", "seed", "arm"}
-        values = {name: value for name, value in asdict(self).items() if name not in own}
-        return json.dumps(values | {"scenario": self.scenario.model_dump(mode="json")}, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -197,23 +108,37 @@ class Runner:
             self._simulate(settings, out, resume, fork, clock, NullPolicy(self.personas, seed=settings.seed), None, [])
             return
         base, _ = self.base_and_kit(settings)
-        with self.weights(settings, arm, range(len(self.personas))) as (adapted, revisions):
+        with self.weights(settings, arm, range(len(self.personas))) as (adapted, revisions, residency):
             self._note_use(out, revisions)
-            self._simulate(settings, out, resume, fork, clock, self._policy(settings, arm, adapted), base, revisions)
+            policy = self._policy(settings, arm, adapted, residency)
+            self._simulate(settings, out, resume, fork, clock, policy, base, revisions, residency)
+            if residency is not None:
+                self._note_residency(out, residency)
 
     @contextmanager
     def weights(
         self, settings: RunSettings, arm: Arm, agents: Sequence[int]
-    ) -> Iterator[tuple[AdaptedModel | None, list[Revision]]]:
-        """Install the weights of some agents in this arm, slot i being ``agents[i]``; None for the bare base."""
+    ) -> Iterator[tuple[AdaptedModel | None, list[Revision], Residency | None]]:
+        """Install the weights of some agents in this arm; None for the bare base.
+
+        The residency has a place for each of ``agents``; None where they have no weights of their own.
+        """
         revisions = self._revisions(settings, arm, agents)
         if arm.adapter is AdapterUse.NONE:
-            yield None, revisions
+            yield None, revisions, None
             return
-        with self._adapted(settings, arm, revisions) as adapted:
+        with self._adapted(settings, arm, revisions) as adapted, closing(self.open_bank()) as bank:
             with self._timed("loading adapters"):
-                self._install(adapted, arm, revisions)
-            yield adapted, revisions
+                if arm.adapter is AdapterUse.POOLED:
+                    adapted.set_prior(bank.factors(revisions[0].object), revisions[0].scale)
+                    residency = None
+                else:
+                    residency = Residency(adapted, bank, revisions, slots=settings.slots or None)
+            try:
+                yield adapted, revisions, residency
+            finally:
+                if residency is not None:
+                    residency.close()
 
     def _adapted(self, settings: RunSettings, arm: Arm, revisions: Sequence[Revision]) -> AdaptedModel:
         base, _ = self.base_and_kit(settings)
@@ -245,7 +170,12 @@ class Runner:
                 if bank.read_only:
                     self.hooks.say("the bank is read-only: it does not remember this run, and may lose its weights")
                     return
-                bank.note_use(str(out.resolve()) if isinstance(out, Path) else name_of(out), revisions)
+                bank.note_use(_run_name(out), revisions)
+
+    def _note_residency(self, out: Path | str, residency: Residency) -> None:
+        with closing(self.open_bank()) as bank:
+            if not bank.read_only:
+                bank.note_residency(_run_name(out), residency.tiers)
 
     def open_bank(self) -> Bank:
         """Open the bank, made if it is not there."""
@@ -290,22 +220,14 @@ class Runner:
             )
         return [revision for revision in found if revision is not None]
 
-    def _install(self, adapted: AdaptedModel, arm: Arm, revisions: Sequence[Revision]) -> None:
-        bank = self.open_bank()
-        try:
-            if arm.adapter is AdapterUse.POOLED:
-                adapted.set_prior(bank.factors(revisions[0].object), revisions[0].scale)
-                return
-            install(adapted, bank, revisions)
-        finally:
-            bank.close()
-
-    def _policy(self, settings: RunSettings, arm: Arm, adapted: AdaptedModel | None) -> Policy:
+    def _policy(
+        self, settings: RunSettings, arm: Arm, adapted: AdaptedModel | None, residency: Residency | None
+    ) -> Policy:
         base, kit = self.base_and_kit(settings)
         engine = Engine(base, adapted, kit, decoding=settings.decoding)
         if settings.policy == "camel":
             return camel_policy(engine, kit, self.personas, arm, settings)
-        policy = EnginePolicy(engine, kit, self.personas, arm, seed=settings.seed)
+        policy = EnginePolicy(engine, kit, self.personas, arm, seed=settings.seed, residency=residency)
         if settings.timesteps * settings.activation >= WORTH_REMEMBERING:
             with self._timed("simulation"):
                 policy.remember()
@@ -321,6 +243,7 @@ class Runner:
         policy: Policy,
         base: BaseModel | None,
         revisions: Sequence[Revision],
+        residency: Residency | None = None,
     ) -> None:
         weights: list[Revision | None] = list(revisions) or [None] * len(self.personas)
         run_row = self._run_row(settings, base, revisions)
@@ -337,6 +260,7 @@ class Runner:
             weights,
             offered=offered_verbs(settings.actions),
             scenario=settings.scenario,
+            expect=None if residency is None else residency.expect,
         )
         try:
             with self._timed("simulation"):
@@ -425,6 +349,11 @@ class Runner:
             "config": settings.recorded(),
             "versions": json.dumps(_versions(base), sort_keys=True),
         }
+
+
+def _run_name(out: Path | str) -> str:
+    """Names a run in the bank."""
+    return str(out.resolve()) if isinstance(out, Path) else name_of(out)
 
 
 def camel_policy(

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from simulation.runner import Hooks, Runner, RunSettings
+from simulation.runner import Hooks, Runner
+from simulation.settings import RunSettings
 
 
 def null_settings(**settings):

@@ -157,7 +157,8 @@ def server(base, kit):
 
 def test_a_run_of_agents_over_a_served_model(server, tmp_path, monkeypatch):
     """Eight at once; what the server refuses is retried once, and recorded where that fails too."""
-    from simulation.runner import Hooks, Runner, RunSettings
+    from simulation.runner import Hooks, Runner
+    from simulation.settings import RunSettings
 
     url, asked = server
     monkeypatch.setenv("OPENAI_COMPATIBILITY_API_KEY", "none")
@@ -192,7 +193,7 @@ def test_a_model_that_camel_cannot_make_is_one_line(kit, monkeypatch, changes, r
 
 
 def test_a_served_model_has_no_adapters():
-    from simulation.runner import RunSettings
+    from simulation.settings import RunSettings
 
     for changes in ({"policy": "camel", "arm": "lora"}, {"policy": "engine", "arm": "base"}):
         with pytest.raises(InputError, match="give --policy camel --arm base"):

@@ -8,7 +8,7 @@ import pytest
 
 from personas.errors import InputError
 from simulation.clock import iso, make_clock, moment
-from simulation.runner import RunSettings
+from simulation.settings import RunSettings
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 PEOPLE = 400

@@ -10,7 +10,8 @@ from personas.acts import USUAL, Verb
 from personas.errors import InputError
 from simulation.choices import SETS, named_verbs, offered_verbs
 from simulation.fork import settings_of
-from simulation.runner import Hooks, Runner, RunSettings
+from simulation.runner import Hooks, Runner
+from simulation.settings import RunSettings
 
 OFFERED = "dislike,mute,search,trend"
 

@@ -7,7 +7,8 @@ from contextlib import closing
 import pytest
 
 from personas.errors import InputError
-from simulation.runner import Hooks, Runner, RunSettings
+from simulation.runner import Hooks, Runner
+from simulation.settings import RunSettings
 
 PEOPLE = [
     {"realname": name.title(), "username": name, "bio": "", "persona": f"{name.title()} likes tea.", "age": 30}
