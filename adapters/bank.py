@@ -13,7 +13,7 @@ from torch import Tensor
 
 from adapters import catalog, records
 from adapters.catalog import Catalog
-from adapters.lifecycle import Status, reason_against
+from adapters.lifecycle import Status, check_step, reason_against
 from adapters.lora import Factors
 from adapters.objects import ObjectStore, Place, remove
 from adapters.peft_layout import serialised
@@ -236,12 +236,13 @@ class Bank:
             InputError: There is no such revision, it cannot serve from where it stands, its weights are damaged, or
                 its evaluation speaks against it.
         """
-        self.objects.read(self.revision(identity, number).object)
         with self._catalog.writing() as connection:
             made = records.the(connection, identity, number)
+            check_step(made.name, Status(made.status), Status.SERVING)
             against = reason_against(made.evaluation)
             if against is not None and not force:
                 raise InputError(f"{made.name} is not promoted: {against}; --force overrules it")
+            self.objects.read(made.object)
             for before in records.standing(connection, identity, Status.SERVING):
                 if before.number != number:
                     records.step(connection, before, Status.SUPERSEDED)

@@ -73,6 +73,11 @@ class Revision:
         """Names the revision to a person."""
         return f"revision {self.number} of adapter {self.adapter_id} ({self.person or self.kind!r})"
 
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether it is what was left when its person was forgotten; its adapter may have come back since."""
+        return not self.object and not self.training_digest and self.status == Status.RETIRED
+
 
 @dataclass(frozen=True)
 class Step:

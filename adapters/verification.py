@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from adapters import catalog, records
 from adapters.bank import Bank
 from adapters.lifecycle import Status
-from adapters.revision import FORGOTTEN, Revision
+from adapters.revision import Revision
 from personas.errors import InputError
 
 
@@ -52,7 +52,7 @@ class _Seen:
         if revision.object:
             self.objects[revision.object] = None
             self.bases[revision.object] = revision.base_hash
-        elif revision.person != FORGOTTEN:
+        elif not revision.is_forgotten:
             self.problems.append(f"{revision.name}: names no weights")
         if revision.object and revision.prior_object:
             self.objects[revision.prior_object] = None

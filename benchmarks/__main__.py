@@ -10,6 +10,7 @@ from rich.table import Table
 from adapters.base_model import BaseModel, load_base_model
 from benchmarks import results
 from benchmarks.activation import activation_results
+from benchmarks.bank import bank_results
 from benchmarks.engine import engine_results
 from benchmarks.grammars import grammar_results
 from benchmarks.platform import platform_results
@@ -19,7 +20,7 @@ from benchmarks.results import Result
 from benchmarks.training import gemm_peak, training_results
 from personas.population import Population, load_population
 
-PARTS = ("engine", "training", "activation", "precision", "grammars", "platform", "readers")
+PARTS = ("engine", "training", "activation", "precision", "grammars", "platform", "readers", "bank")
 
 
 def main() -> None:
@@ -48,6 +49,8 @@ def _run(part: str, base: BaseModel, town: Population) -> list[Result]:
         return platform_results()
     if part == "readers":
         return reader_results()
+    if part == "bank":
+        return bank_results(base)
     if part == "grammars":
         return grammar_results(base, town)
     raise SystemExit(f"benchmarks: {part!r} is not one of {', '.join(PARTS)}")

@@ -1,11 +1,9 @@
 """Many adapters in one batch beside the bare base and PEFT's mixed batch, in one run."""
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -13,15 +11,11 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from adapters.bank import Bank
 from adapters.base_model import BaseModel
 from adapters.engine import Engine
 from adapters.kv_store import cache_argument
-from adapters.lora import AdaptedModel, Factors, LoraShape, route_of
+from adapters.lora import AdaptedModel, LoraShape, route_of
 from adapters.prompt_kit import PromptConfig, PromptKit, make_prompt_kit
-from adapters.revision import PERSONAL as PERSONAL_KIND
-from adapters.revision import Revision, adapter_id
-from adapters.stacking import stack_revisions
 from benchmarks.results import Result
 from benchmarks.timing import medians
 
@@ -41,7 +35,7 @@ class Timed:
 
 
 def engine_results(base: BaseModel, peak: float) -> list[Result]:
-    """Reading and decoding of 64 rows with 64 adapters, prefix reuse, loading; `peak` is the GEMM peak in FLOP/s."""
+    """Reading and decoding of 64 rows with 64 adapters, prefix reuse; `peak` is the GEMM peak in FLOP/s."""
     kit = make_prompt_kit(base, PromptConfig())
     found = times(base, kit)
     bare, own, all_layers, peft = (found[name] for name in ("base", "q,k,v,o rank 4", "all linears rank 8", "peft"))
@@ -64,7 +58,6 @@ def engine_results(base: BaseModel, peak: float) -> list[Result]:
         Result("prefill of the bare base", ROWS * PROMPT / bare.prefill, "tokens/s", "", REPEATS),
         Result(f"prefill of the bare base, share of the {base.dtype} GEMM peak", share, "", goal, REPEATS),
         _reuse(base, kit),
-        _loading(base),
     ]  # fmt: skip
 
 
@@ -217,29 +210,4 @@ def _reuse(base: BaseModel, kit: PromptKit) -> Result:
     return Result(
         f"prefill of {NEW} new tokens, constant {CONSTANT} reused ÷ not", spent["reused"] / spent["whole"], "×",
         "≤ 0.5", REPEATS,
-    )  # fmt: skip
-
-
-def _loading(base: BaseModel, people: int = 512) -> Result:
-    """From a bank's objects to stacked tensors in the base's compute type, checksums and shapes checked."""
-    with AdaptedModel(base, PERSONAL) as adapted, tempfile.TemporaryDirectory() as folder:
-        bank = Bank(Path(folder) / "bank", create=True)
-        revisions = [bank.add(_revision(base, number), _random_factors(adapted)) for number in range(people)]
-        spent = medians({"load": lambda: stack_revisions(adapted, bank, revisions)}, repeats=REPEATS)
-        bank.close()
-    return Result(f"loading {people} adapters from disk into slots", spent["load"], "s", "≤ 2", REPEATS)
-
-
-def _random_factors(adapted: AdaptedModel) -> Factors:
-    rank = adapted.shape.rank
-    return {
-        name: (torch.randn(rank, width), torch.randn(out, rank)) for name, (width, out) in adapted.sizes.items()
-    }  # fmt: skip
-
-
-def _revision(base: BaseModel, number: int) -> Revision:
-    return Revision(
-        adapter_id=adapter_id(base.hash, "bench", PERSONAL_KIND, str(number)), kind=PERSONAL_KIND, person=str(number),
-        population="bench", base_hash=base.hash, config={"shape": {"rank": PERSONAL.rank}}, init="standard", seed=0,
-        data_digest="", training_digest=str(number), losses={}, scale=PERSONAL.scale,
     )  # fmt: skip

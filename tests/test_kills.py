@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 
 from adapters.bank import Bank
+from adapters.verification import verify
 from metrics.digest import run_digest
 
 pytestmark = pytest.mark.slow
@@ -77,6 +78,39 @@ def kill_after(seconds, out, line, **options):
         process.communicate()
 
 
+def sound(directory):
+    """Whether the catalog, where there is one yet, agrees with itself and with the objects."""
+    if not (directory / "catalog.sqlite").is_file():
+        return True
+    bank = Bank(directory)
+    report = verify(bank)
+    bank.close()
+    return not report.problems
+
+
+def test_two_processes_train_into_one_bank(tiny, tmp_path):
+    """Different people and the same prior at the same time, one of them killed and started again."""
+    bank = tmp_path / "bank"
+
+    def line(users):
+        return [sys.executable, "-m", "simulation", "train", "--users", str(users), "--examples", "6", "--device",
+                "cpu", "--dtype", "fp32", "--base-model", str(tiny), "--bank", str(bank)]  # fmt: skip
+
+    killed = subprocess.Popen(line(10), stderr=subprocess.DEVNULL)
+    time.sleep(6)
+    killed.kill()
+    killed.wait()
+    pair = [subprocess.Popen(line(users), stderr=subprocess.PIPE, text=True) for users in (8, 10)]
+    for process in pair:
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+    opened = Bank(bank)
+    people = [revision.person for revision in opened.revisions(kind="personal")]
+    assert len(people) == len(set(people)) == 10 and len(opened.revisions(kind="prior")) == 1
+    opened.close()
+    assert sound(bank)
+
+
 def test_kills_while_training_and_acting_end_in_the_same_digest(tiny, tmp_path):
     model = ("--base-model", str(tiny))
     whole, again = tmp_path / "whole.db", tmp_path / "again.db"
@@ -92,11 +126,13 @@ def test_kills_while_training_and_acting_end_in_the_same_digest(tiny, tmp_path):
         out, bank = tmp_path / f"killed{rounds}.db", tmp_path / f"bank{rounds}"
         while kills < TRAINING_KILLS and kill_after(1 + spent * draw.random(), out, command(out, bank, *model)):
             kills += 1
+            assert sound(bank)
         finish(out, command(out, bank, *model))
         assert run_digest(out) == run_digest(whole)
         opened = Bank(bank)
         people = [revision.person for revision in opened.revisions(kind="personal")]
         opened.close()
+        assert sound(bank)
         assert len(people) == len(set(people)) == 6, "nobody is trained twice"
 
 

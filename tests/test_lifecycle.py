@@ -132,6 +132,9 @@ def test_forgetting_somebody_leaves_nothing_of_theirs(bank):
         bank.forget("ada")
     again = made(bank, "t1")
     assert (again.person, again.number) == ("ada", 3) and bank.find("t1").person == "ada"
+    assert not verify(bank).problems and bank.newest(again.adapter_id) == again
+    with pytest.raises(InputError, match="is retired: it cannot become serving"):
+        bank.promote(again.adapter_id, 1, force=True)
 
 
 def test_two_writers_lose_nothing(bank):
@@ -228,8 +231,9 @@ def test_the_commands_tell_and_do_it(bank, capsys):
         return out + err
 
     assert "1 revisions serve" in said("promote", "--all")
-    assert "'bob' is retired" in said("retire", "bob", "1")
     assert "is not below the prior's" in said("promote", "bob", code=2)
+    assert "'bob' is retired" in said("retire", "bob", "1")
+    assert "it cannot become serving" in said("promote", "bob", code=2)
     assert "no revision served before" in said("rollback", "bob", code=2)
     shown = json.loads(said("show", "../ada\u202e", "--json"))
     assert shown["status"] == "serving" and [step["after"] for step in shown["life"]] == [
