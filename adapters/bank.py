@@ -329,6 +329,7 @@ class Bank:
                 )  # fmt: skip
             connection.execute(update(catalog.adapter).where(table.adapter_id.in_(identities)).values(person=FORGOTTEN))
         self._remove_unnamed()
+        self._catalog.settle()
         return Forgotten(len(revisions), tuple(runs))
 
     # Weights

@@ -183,6 +183,11 @@ class Catalog:
         """Release the database."""
         self._engine.dispose()
 
+    def settle(self) -> None:
+        """Empty the journal, so that nothing that was deleted stays in it."""
+        with _plainly(self.path), self._engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A connection to read by.
@@ -218,6 +223,7 @@ def _durable(engine: Engine) -> Engine:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cell_size_check = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what is forgotten does not stay in free pages
 
     return engine
 

@@ -1,0 +1,79 @@
+"""What fewer bits cost: held-out NLL of the town's people under their own adapters, kept in each precision.
+
+``python -m benchmarks.storage --bank DIR`` trains what the bank does not hold yet.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from adapters.bank import Bank
+from adapters.base_model import load_base_model
+from adapters.evaluation import Protocol, evaluate
+from adapters.population_training import PopulationTraining
+from adapters.precision import Precision
+from adapters.prompt_kit import make_prompt_kit
+from adapters.revision import Revision
+from adapters.training_config import TrainingConfig
+from benchmarks import results
+from benchmarks.results import Result
+from personas.persona import Persona
+from personas.population import load_population
+
+OWN = Protocol(others=0, candidates=1, identified=1, written_posts=0, controls=False)
+
+
+def storage_results(training: PopulationTraining, personas: Sequence[Persona]) -> list[Result]:
+    """NLL in each precision less that in fp32, in nats a token, and the bytes of an adapter."""
+    revisions = training.personal(personas)
+    nll, sizes = {}, {}
+    for precision in Precision:
+        with tempfile.TemporaryDirectory() as folder, closing(Bank(Path(folder) / "bank", create=True)) as bank:
+            kept = _kept(training.bank, bank, revisions, precision)
+            asked = PopulationTraining(training.base, training.kit, training.population, bank, training.config)
+            found = evaluate(asked, personas, kept, protocol=OWN).per_person
+            nll[precision] = np.array([found[persona.handle]["own"] for persona in personas if persona.handle in found])
+            sizes[precision] = len(bank.objects.read(kept[0].object)) / 1024
+    exact = nll[Precision.FP32]
+    return [
+        Result(f"{len(exact)} people, own adapters in fp32: held-out NLL", float(exact.mean()), "nats/token", "", 1),
+        *(Result(f"the same in {p} − in fp32", float((nll[p] - exact).mean()), "nats/token", "", 1) for p in Precision),
+        *(Result(f"the same in {p}, farthest person", float(np.abs(nll[p] - exact).max()), "nats/token", "", 1)
+          for p in Precision),
+        *(Result(f"an adapter in {p}", sizes[p], "KiB", "", 1) for p in Precision),
+    ]  # fmt: skip
+
+
+def _kept(source: Bank, target: Bank, revisions: Sequence[Revision], precision: Precision) -> list[Revision]:
+    """Copy adapters and what lies beneath them into another bank, the adapters in another precision."""
+    beneath = source.beneath(revisions[0])
+    prior = source.beneath(beneath) if beneath.prior_object else beneath
+    for shared in dict.fromkeys((prior.object, beneath.object)):
+        own = prior if shared == prior.object else beneath
+        target.add(replace(own, evaluation=None), source.factors(shared))
+    return target.add_all([(replace(one, evaluation=None), source.factors(one.object)) for one in revisions], precision)
+
+
+def main() -> None:
+    """Print the figures and merge them into benchmarks/results.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bank", type=Path, required=True)
+    parser.add_argument("--users", type=int, default=64)
+    asked = parser.parse_args()
+    base, town = load_base_model(say=print), load_population("town")
+    config = TrainingConfig()
+    with closing(Bank(asked.bank, create=True)) as bank:
+        training = PopulationTraining(base, make_prompt_kit(base, config.prompt), town, bank, config)
+        found = storage_results(training, town.choose(asked.users))
+    for result in found:
+        print(f"{result.name}: {result.value:.5g} {result.unit}")
+    results.merge(Path(__file__).parent / "results.json", "storage", found)
+
+
+if __name__ == "__main__":
+    main()
