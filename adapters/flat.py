@@ -5,12 +5,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from adapters.peft_layout import parse_factors, split_name
+from adapters.precision import unpaired
 
 TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 HEADER_SIZE = 8
@@ -24,12 +26,14 @@ class Layout:
     Attributes:
         dtype: Type of all numbers.
         factors: Module name to the first element and the shape of A, and of B.
-        scales: Where numbers are kept in eight bits: for each of them the place of its scale; None otherwise.
+        scales: Where numbers are kept in few bits: for each of them the place of its scale; None otherwise.
+        order: Where two are kept in a byte: the place of each among all low halves, then all high ones; None otherwise.
     """
 
     dtype: torch.dtype
     factors: Mapping[str, tuple[tuple[int, Shape], tuple[int, Shape]]]
     scales: Tensor | None = None
+    order: Tensor | None = None
 
     def views(self, rows: Tensor) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Cut rows of shape [people, numbers] into each module's A [people, rank, in] and B [people, out, rank]."""
@@ -64,18 +68,19 @@ def read_flat(content: np.ndarray, where: str) -> Flat:
     if layout is None or sys.byteorder != "little":
         return flattened(parse_factors(content.tobytes(), where))
     if layout.scales is not None:
-        return Flat(layout, _widened(content[length:], layout.scales))
+        return Flat(layout, _widened(content[length:], layout.scales, layout.order))
     numbers = content[length:]
     if numbers.ctypes.data % layout.dtype.itemsize:
         numbers = numbers.copy()
     return Flat(layout, torch.from_numpy(numbers).view(layout.dtype))
 
 
-def _widened(content: np.ndarray, scale_of: Tensor) -> Tensor:
+def _widened(content: np.ndarray, scale_of: Tensor, order: Tensor | None) -> Tensor:
     """Undo `adapters.precision.narrowed` for all numbers at once; the scales lie before them."""
-    small = torch.from_numpy(content[-len(scale_of) :]).view(torch.int8)
-    scales = torch.from_numpy(content[: -len(scale_of)].copy()).view(torch.float32)
-    return scales[scale_of].mul_(small)
+    size = len(scale_of) if order is None else len(scale_of) // 2
+    scales = torch.from_numpy(content[:-size].copy()).view(torch.float32)[scale_of]
+    small = torch.from_numpy(content[-size:])
+    return scales.mul_(small.view(torch.int8) if order is None else unpaired(small)[order])
 
 
 @lru_cache(maxsize=256)
@@ -86,14 +91,14 @@ def _layout(header: bytes) -> Layout | None:
     for name, at in entries.items():
         module, kind = split_name(name)
         sides.setdefault(module, {})[kind] = (at["dtype"], at["data_offsets"][0], tuple(at["shape"]))
-    if any(len(shape) != 2 for parts in sides.values() for *_, shape in parts.values()):
-        return None
     types = {at["dtype"] for at in entries.values()}
     kinds = {frozenset(parts) for parts in sides.values()}
     if len(types) == 1 and types <= set(TYPES) and kinds == {frozenset(("A.weight", "B.weight"))}:
+        if any(len(shape) != 2 for parts in sides.values() for *_, shape in parts.values()):
+            return None
         dtype = TYPES[types.pop()]
         return Layout(dtype, {module: _placed(parts, 0, dtype.itemsize) for module, parts in sides.items()})
-    if types == {"F32", "I8"} and kinds == {frozenset(("A.weight", "B.weight", "A.scale", "B.scale"))}:
+    if types in ({"F32", "I8"}, {"F32", "U8"}) and kinds == {frozenset(("A.weight", "B.weight", "A.scale", "B.scale"))}:
         return _narrow_layout(sides)
     return None
 
@@ -106,21 +111,30 @@ def _placed(
 
 
 def _narrow_layout(sides: Mapping[str, Mapping[str, tuple[str, int, Shape]]]) -> Layout | None:
-    """The layout of eight-bit numbers behind their scales, as safetensors puts the wider type first."""
-    small = [at for parts in sides.values() for at in parts.values() if at[0] == "I8"]
-    wide = [at for parts in sides.values() for at in parts.values() if at[0] == "F32"]
-    start = min(first for _, first, _ in small)
-    if any(first >= start for _, first, _ in wide) or any(
-        parts[f"{side}.weight"][0] != "I8" for parts in sides.values() for side in "AB"
-    ):
+    """The layout of numbers in eight or four bits behind their scales, as safetensors puts the wider type first."""
+    weights = [parts[f"{side}.weight"] for parts in sides.values() for side in "AB"]
+    start = min(first for _, first, _ in weights)
+    behind = all(parts[f"{side}.scale"][1] < start for parts in sides.values() for side in "AB")
+    if not behind or any(name == "F32" for name, *_ in weights):
         return None
-    scale_of = torch.zeros(sum(shape[0] * shape[1] for *_, shape in small), dtype=torch.long)
-    for parts in sides.values():
+    per_byte = 2 if weights[0][0] == "U8" else 1
+    size = sum(prod(shape) for *_, shape in weights)
+    scale_of, order = torch.zeros(size * per_byte, dtype=torch.long), torch.zeros(size * per_byte, dtype=torch.long)
+    placed = {}
+    for module, parts in sides.items():
+        pair = []
         for side in "AB":
-            (_, first, shape), (_, scale, scales) = parts[f"{side}.weight"], parts[f"{side}.scale"]
-            places = torch.arange(scales[0] * scales[1]).view(scales).expand(shape) + scale // 4
-            scale_of[first - start : first - start + places.numel()] = places.reshape(-1)
-    return Layout(torch.float32, {module: _placed(parts, start, 1) for module, parts in sides.items()}, scale_of)
+            (_, first, stored), (_, scale, scales) = parts[f"{side}.weight"], parts[f"{side}.scale"]
+            count, rank = prod(stored) * per_byte, prod(scales)
+            shape = (rank, count // rank) if side == "A" else (count // rank, rank)
+            place = (first - start) * per_byte
+            of = torch.arange(rank).view(scales).expand(shape) + scale // 4
+            scale_of[place : place + count] = of.reshape(-1)
+            low = torch.arange(first - start, first - start + count // per_byte)
+            order[place : place + count] = low if per_byte == 1 else torch.cat([low, low + size])
+            pair.append((place, shape))
+        placed[module] = (pair[0], pair[1])
+    return Layout(torch.float32, placed, scale_of, None if per_byte == 1 else order)
 
 
 def flattened(factors: Mapping[str, tuple[Tensor, Tensor]]) -> Flat:

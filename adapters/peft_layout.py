@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from adapters.lora import Factors
-from adapters.precision import Precision, narrowed, widened
+from adapters.precision import Precision, narrowed, paired, unpaired, widened
 from personas.errors import InputError
 
 _PREFIX = "base_model.model."
@@ -19,14 +19,15 @@ _PREFIX = "base_model.model."
 def serialised(factors: Factors, precision: Precision = Precision.FP32) -> bytes:
     """Put factors into the bytes of one safetensors file.
 
-    Names are PEFT's. In `Precision.INT8` the scales lie beside them under names that PEFT does not know.
+    Names are PEFT's. With `Precision.INT8` and `INT4` scales lie beside them under names that PEFT does not know.
     """
     tensors = {}
     for module, pair in factors.items():
         for side, along, values in (("A", 1, pair[0]), ("B", 0, pair[1])):
             name = f"{_PREFIX}{module}.lora_{side}"
-            if precision is Precision.INT8:
-                tensors[f"{name}.weight"], tensors[f"{name}.scale"] = narrowed(values, along)
+            if precision in (Precision.INT8, Precision.INT4):
+                whole, tensors[f"{name}.scale"] = narrowed(values, along, 8 if precision is Precision.INT8 else 4)
+                tensors[f"{name}.weight"] = whole if precision is Precision.INT8 else paired(whole)
             else:
                 kept = torch.bfloat16 if precision is Precision.BF16 else torch.float32
                 tensors[f"{name}.weight"] = values.to(kept).contiguous()
@@ -110,7 +111,11 @@ def parse_factors(content: bytes, where: str) -> dict[str, tuple[Tensor, Tensor]
 
 def _numbers(parts: Mapping[str, Tensor], side: str) -> Tensor:
     values, scales = parts[f"{side}.weight"], parts.get(f"{side}.scale")
-    return values if scales is None else widened(values, scales)
+    if scales is None:
+        return values
+    if values.dtype == torch.uint8:
+        values = unpaired(values).view((-1, scales.numel()) if side == "B" else (scales.numel(), -1))
+    return widened(values, scales)
 
 
 def merge(parts: Sequence[tuple[Factors, float]]) -> dict[str, tuple[Tensor, Tensor]]:

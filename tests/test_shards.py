@@ -9,6 +9,7 @@ from test_bank import factors, revision
 
 from adapters import bank as bank_module
 from adapters.bank import Bank
+from adapters.compaction import compacted
 from adapters.objects import READ_TOGETHER
 from adapters.peft_layout import parse_factors
 from adapters.precision import Precision, narrowed, widened
@@ -132,7 +133,8 @@ def test_half_written_shards_and_loose_copies_are_swept_up(bank):
 
 
 @pytest.mark.parametrize(
-    ("precision", "error"), [(Precision.FP32, 0.0), (Precision.BF16, 2**-8), (Precision.INT8, 1 / 254)]
+    ("precision", "error"),
+    [(Precision.FP32, 0.0), (Precision.BF16, 2**-8), (Precision.INT8, 1 / 254), (Precision.INT4, 1 / 2)],
 )
 def test_numbers_come_back_within_half_a_step(bank, precision, error):
     (kept,) = populated(bank, 1, precision)
@@ -148,7 +150,7 @@ def test_fewer_bits_take_fewer_bytes(bank):
     sizes = [
         len(bank.objects.read(bank.add(revision("ada", precision), big, precision).object)) for precision in Precision
     ]
-    assert sizes[1] < 0.52 * sizes[0] and sizes[2] < 0.29 * sizes[0]
+    assert sizes[1] < 0.52 * sizes[0] and sizes[2] < 0.29 * sizes[0] and sizes[3] < 0.17 * sizes[0]
 
 
 def test_nothing_stays_nothing():
@@ -177,3 +179,30 @@ def test_the_fast_way_of_reading_reads_what_the_library_reads(bank, precision):
     fast = bank.factors(kept.object)
     assert {n: [t.float() for t in pair] for n, pair in slow.items()}.keys() == fast.keys()
     assert all(torch.equal(slow[name][side].float(), fast[name][side].float()) for name in slow for side in (0, 1))
+
+
+@pytest.mark.parametrize(("bits", "most"), [(8, 0.01), (4, 0.13)])
+def test_few_bits_lose_little_of_what_is_spread_evenly(bits, most):
+    values = torch.randn(4, 576, generator=torch.Generator().manual_seed(0))
+    kept = widened(*narrowed(values, 1, bits))
+    assert float((kept - values).norm() / values.norm()) < most
+
+
+def test_an_odd_layer_is_too_odd_for_four_bits(bank):
+    with pytest.raises(InputError, match="int4 takes layers of even width"):
+        bank.add(revision(), {"model.layers.0.q": (torch.randn(1, 7), torch.randn(4, 1))}, Precision.INT4)
+    assert bank.revisions() == [] and bank.objects.files() == []
+
+
+def test_the_nearest_adapter_of_a_lower_rank():
+    """Against the library's own SVD of the whole product."""
+    made = {"q": (torch.randn(4, 12), torch.randn(9, 4))}
+    product = made["q"][1] @ made["q"][0]
+    for rank in (1, 2, 4, 7):
+        ((a, b),) = compacted(made, rank).values()
+        u, sigma, v = torch.linalg.svd(product)
+        kept = min(rank, 4)
+        best = u[:, :kept] @ torch.diag(sigma[:kept]) @ v[:kept]
+        assert a.shape == (kept, 12) and b.shape == (9, kept)
+        assert torch.allclose(b @ a, best, atol=1e-4)
+        assert torch.allclose(a.norm(dim=1), b.norm(dim=0), atol=1e-4), "evenly shared"
