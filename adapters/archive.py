@@ -1,16 +1,18 @@
 """A whole bank as one file: a plain tar of its rows and its objects."""
 
+import gzip
 import hashlib
 import io
 import json
 import os
 import re
 import tarfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import Connection, select
 
@@ -37,7 +39,9 @@ class Moved:
 
 
 def write_archive(bank: Bank, path: Path) -> int:
-    """Write a bank into one file, the same bytes for the same bank; returns the number of revisions.
+    """Write a bank into one file, compressed where its name ends in ``.gz``; returns the number of revisions.
+
+    The same bank gives the same bytes.
 
     Raises:
         InputError: The file exists, or an object or row is damaged; nothing is left then.
@@ -48,7 +52,10 @@ def write_archive(bank: Bank, path: Path) -> int:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with tarfile.open(part, "w", format=tarfile.PAX_FORMAT) as archive:
+        with (
+            _compressing(part, path.suffix == ".gz") as stream,
+            tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
             _put(archive, ROWS, json.dumps(_told(bank, revisions), sort_keys=True).encode())
             for name in sorted({revision.object for revision in revisions if revision.object}):
                 _put(archive, f"objects/{name}.safetensors", bank.objects.read(name))
@@ -58,6 +65,17 @@ def write_archive(bank: Bank, path: Path) -> int:
     finally:
         part.unlink(missing_ok=True)
     return len(revisions)
+
+
+@contextmanager
+def _compressing(path: Path, compress: bool) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    with path.open("wb") as handle:
+        if not compress:
+            yield handle
+            return
+        # Neither a name nor a time goes into the header.
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=handle, mtime=0) as stream:
+            yield stream
 
 
 def _told(bank: Bank, revisions: list[Revision]) -> dict[str, Any]:
@@ -146,9 +164,9 @@ def _parsed(path: Path, content: bytes) -> tuple[list[Revision], list[Mapping[st
 @contextmanager
 def _opened(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(path, "r:gz" if path.suffix == ".gz" else "r:") as archive:
             yield _members(path, archive)
-    except tarfile.TarError as error:
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: no whole tar file ({error}); give a file of `simulate bank archive`") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -33,7 +33,7 @@ class Protocol:
         known_posts: From how many held-out posts a person is identified.
         identified: How many people, at most, are looked for among their candidates.
         written_posts: How many posts each candidate writes under each arm for the attribution; 0 leaves it out.
-        controls: Whether ``base`` and ``pooled`` are scored and write too; they are the same for all personal adapters
+        controls: Which of ``base`` and ``pooled`` are scored and write too; they are the same for all personal adapters
             over one prior.
         seed: Key of the draws of written posts.
     """
@@ -43,8 +43,12 @@ class Protocol:
     known_posts: int = 5
     identified: int = 128
     written_posts: int = 4
-    controls: bool = True
+    controls: tuple[str, ...] = ("base", "pooled")
     seed: int = 0
+
+
+GATE = Protocol(others=0, candidates=1, identified=1, written_posts=0, controls=("pooled",))
+"""Only what a promotion asks for."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +157,7 @@ class _Evaluating:
         self._scoring = Scoring(adapted, training.split(), training.kit.scorer)
         self._others = min(protocol.others, len(personas) - 1)
         self._candidates = min(protocol.candidates, len(personas))
-        self._passes = 1 + 2 * protocol.controls + self._others + self._candidates
+        self._passes = 1 + len(protocol.controls) + self._others + self._candidates
         self._done = 0
         size = training.config.sitting
         made = [
@@ -169,12 +173,12 @@ class _Evaluating:
         people = range(len(self._personas))
         store = ExampleStore(self._scoring.split, self._examples)
         scores, posts = {}, {}
-        if self._protocol.controls:
+        if "pooled" in self._protocol.controls:
             self._install_prior()
             posts = self._posts_of("pooled")
             scores["pooled"] = self._score(store, [0] * len(people), self._owner)
         install(self._adapted, self._training.bank, self._revisions)
-        if self._protocol.controls:
+        if "base" in self._protocol.controls:
             posts |= self._posts_of("base")
             scores["base"] = self._score(store, None, self._owner)
         for shift in range(self._others + 1):

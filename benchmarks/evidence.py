@@ -33,7 +33,7 @@ POSTS = (4, 8, 16)
 PLAIN = TrainingConfig()
 PROTOCOL = Protocol(others=2)
 # In a sweep only the personal adapters differ: what they are compared with is in the cell of the defaults.
-SWEPT = replace(PROTOCOL, controls=False, identified=32)
+SWEPT = replace(PROTOCOL, controls=(), identified=32)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import numpy as np
 
 from adapters.bank import Bank
 from adapters.base_model import load_base_model
+from adapters.compaction import copy_beneath
 from adapters.evaluation import Protocol, evaluate
 from adapters.population_training import PopulationTraining
 from adapters.precision import Precision
@@ -25,7 +26,7 @@ from benchmarks.results import Result
 from personas.persona import Persona
 from personas.population import load_population
 
-OWN = Protocol(others=0, candidates=1, identified=1, written_posts=0, controls=False)
+OWN = Protocol(others=0, candidates=1, identified=1, written_posts=0, controls=())
 
 
 def storage_results(training: PopulationTraining, personas: Sequence[Persona]) -> list[Result]:
@@ -51,11 +52,7 @@ def storage_results(training: PopulationTraining, personas: Sequence[Persona]) -
 
 def _kept(source: Bank, target: Bank, revisions: Sequence[Revision], precision: Precision) -> list[Revision]:
     """Copy adapters and what lies beneath them into another bank, the adapters in another precision."""
-    beneath = source.beneath(revisions[0])
-    prior = source.beneath(beneath) if beneath.prior_object else beneath
-    for shared in dict.fromkeys((prior.object, beneath.object)):
-        own = prior if shared == prior.object else beneath
-        target.add(replace(own, evaluation=None), source.factors(shared))
+    copy_beneath(source, target, revisions[0])
     return target.add_all([(replace(one, evaluation=None), source.factors(one.object)) for one in revisions], precision)
 
 

@@ -12,9 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from personas.errors import InputError
-from simulation.options import BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption, PopulationOption
+from simulation.options import BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption
 from simulation.printing import figure, flat, print_pairs, stdout
-from simulation.training_options import Plan, takes_training_options
 
 if TYPE_CHECKING:
     from adapters.bank import Bank
@@ -286,58 +285,3 @@ def _probed(
         if (reason := reason_against_probe(asdict(said))) is not None:
             problems.append(f"{revision.name}: {reason}")
     return replace(report, problems=tuple(problems))
-
-
-@bank_app.command("evaluate")
-@takes_training_options
-def bank_evaluate(
-    *,
-    population: PopulationOption = "town",
-    bank: BankOption = Path("bank"),
-    users: Annotated[int, typer.Option(help="How many people.")] = 32,
-    base_model: BaseOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    plan: Plan,
-    as_json: JsonOption = False,
-) -> None:
-    """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
-    from adapters.evaluation import evaluate
-    from adapters.probing import probe
-    from simulation.console import Reporter
-    from simulation.runner import Runner
-    from simulation.settings import RunSettings
-
-    settings = RunSettings(
-        population=population,
-        agents=users,
-        timesteps=1,
-        training=plan(),
-    )
-    with Reporter() as reporter:
-        runner = Runner(
-            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
-        )  # fmt: skip
-        opened = runner.open_bank()
-        training = runner.training(settings, opened)
-        revisions = training.personal(runner.personas)
-        result = evaluate(training, runner.personas, revisions)
-        said = probe(training.base, training.kit, opened, revisions)
-        for persona, revision, probed in zip(runner.personas, revisions, said, strict=True):
-            nll = {"nll": result.per_person[persona.handle]} if persona.handle in result.per_person else {}
-            opened.set_evaluation(revision, {**nll, "probe": asdict(probed)})
-        opened.close()
-    report = result.to_json()
-    if as_json:
-        print(json.dumps({**report, "matrix": result.matrix, "candidates": result.candidates}))
-        return
-    table = Table("figure", "of", "value", "95% interval over people", title="held-out evaluation (nats per token)")
-    for name, value in report.items():
-        if name == "intervals":
-            continue
-        parts = value if isinstance(value, dict) else {"": value}
-        for part, value_of in parts.items():
-            interval = report["intervals"].get(name)
-            interval = interval.get(part) if isinstance(interval, dict) else interval
-            table.add_row(name, part, figure(value_of), " … ".join(map(figure, interval or ())))
-    stdout().print(table)

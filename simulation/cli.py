@@ -14,7 +14,7 @@ import typer
 from rich.table import Table
 
 from personas.errors import PolyphonyError
-from simulation.interchange_cli import bank_app
+from simulation.evaluation_cli import bank_app
 from simulation.options import (
     AgentsOption,
     BankOption,
@@ -208,24 +208,11 @@ def train(
     plan: Plan,
 ) -> None:
     """Train the population prior and personal adapters; what the bank holds is not trained again."""
-    from simulation.console import Reporter
-    from simulation.runner import Runner
-    from simulation.settings import RunSettings
+    from simulation.training_session import training_session
 
-    settings = RunSettings(
-        population=population,
-        agents=users,
-        timesteps=1,
-        training=plan(),
-    )
-    with Reporter() as reporter:
-        runner = Runner(
-            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
-        )  # fmt: skip
-        opened = runner.open_bank()
-        revisions = runner.training(settings, opened).personal(runner.personas, continued=continued)
-        opened.close()
-        reporter.say(f"{len(revisions)} personal adapters and their prior are in {bank}")
+    with training_session(population, users, plan(), bank, base_model, device, dtype) as session:
+        revisions = session.training.personal(session.personas, continued=continued)
+        session.reporter.say(f"{len(revisions)} personal adapters and their prior are in {bank}")
 
 
 @app.command()

@@ -71,6 +71,46 @@ def bank_archive(
     print(f"{count} revisions are in {out}")
 
 
+@bank_app.command("compact")
+def bank_compact(
+    out: Annotated[Path, typer.Argument(help="Directory of the bank to make, or to add to.")],
+    rank: Annotated[int, typer.Option(help="Most rank of an adapter.")] = 2,
+    storage: Annotated[str, typer.Option(help="Numbers of stored adapters: fp32, bf16, int8 or int4.")] = "int4",
+    bank: BankOption = Path("bank"),
+) -> None:
+    """Copy everybody's serving or latest adapter into another bank, smaller; they are candidates there."""
+    from adapters.bank import Bank
+    from adapters.compaction import compact_bank
+    from adapters.precision import Precision
+
+    if rank < 1:
+        raise InputError(f"--rank {rank} must be at least 1")
+    if storage not in set(Precision):
+        raise InputError(f"--storage {storage!r} is not one of {', '.join(Precision)}")
+    with opened_bank(bank) as opened:
+        chosen = _everybody(opened)
+        target = Bank(out, create=True)
+        compact_bank(opened, target, chosen, rank, Precision(storage))
+        target.pack()
+        target.close()
+    print(f"{len(chosen)} adapters of rank {rank} in {storage} are in {out}")
+
+
+@bank_app.command("ready")
+def bank_ready(bank: BankOption = Path("bank")) -> None:
+    """Take in the compact adapters of the town that come with Polyphony; then run with --weights serving."""
+    from adapters.archive import read_archive
+    from adapters.bank import Bank
+    from simulation.ready import ready_archive
+
+    archive = ready_archive()
+    opened = Bank(bank, create=True)
+    moved = read_archive(opened, archive)
+    opened.pack()
+    opened.close()
+    print(f"{moved.new} revisions are new in {bank}, {moved.known} were there; run with --weights serving")
+
+
 @bank_app.command("import")
 def bank_import(
     source: Annotated[Path, typer.Argument(help="An archive, a PEFT directory, or a directory of those.")],

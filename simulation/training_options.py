@@ -55,7 +55,7 @@ def training_config(
     epochs: Annotated[int | None, typer.Option(help="Most passes over a person's acts; the best one is kept.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Learning rate of the personal adapters.")] = None,
     storage: Annotated[
-        str, typer.Option(help="Numbers of stored adapters: fp32, bf16 or int8; default what loses nothing.")
+        str, typer.Option(help="Numbers of stored adapters: fp32, bf16, int8 or int4; default what loses nothing.")
     ] = "",
 ) -> "TrainingConfig":
     """Return the default configuration with what was asked for instead.

@@ -41,18 +41,19 @@ def contents(bank):
     return bank.revisions(), {made.adapter_id: bank.steps(made.adapter_id) for made in bank.revisions()}
 
 
-def test_what_goes_out_comes_in(banks, tmp_path):
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_what_goes_out_comes_in(banks, tmp_path, ending):
     one, two = banks
     kept = populated(one)
     one.pack()
-    assert write_archive(one, tmp_path / "a.tar") == 4
-    moved = read_archive(two, tmp_path / "a.tar")
+    assert write_archive(one, tmp_path / f"a.{ending}") == 4
+    moved = read_archive(two, tmp_path / f"a.{ending}")
     assert (moved.new, moved.known) == (4, 0)
     assert contents(two) == contents(one) and not verify(two).problems and not verify(two).orphans
     assert two.serving(kept.adapter_id).object == kept.object and two.beneath(kept).kind == PRIOR
-    write_archive(two, tmp_path / "b.tar")
-    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
-    again = read_archive(two, tmp_path / "a.tar")
+    write_archive(two, tmp_path / f"b.{ending}")
+    assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
+    again = read_archive(two, tmp_path / f"a.{ending}")
     assert (again.new, again.known) == (0, 4) and contents(two) == contents(one)
 
 
@@ -133,12 +134,13 @@ def test_another_archive_is_refused_whole(banks, tmp_path, change):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "b.tar", "one", "two"]
 
 
-def test_bits_that_flip_and_ends_that_are_cut_change_nothing_unseen(banks, tmp_path):
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_bits_that_flip_and_ends_that_are_cut_change_nothing_unseen(banks, tmp_path, ending):
     """Whatever is taken in is what was sent: a flip in the padding between members may go unnoticed."""
     one, two = banks
     populated(one)
-    write_archive(one, tmp_path / "a.tar")
-    content = (tmp_path / "a.tar").read_bytes()
+    write_archive(one, tmp_path / f"a.{ending}")
+    content = (tmp_path / f"a.{ending}").read_bytes()
     draw = random.Random(0)
     seen = 0
     for number in range(150):
@@ -147,9 +149,9 @@ def test_bits_that_flip_and_ends_that_are_cut_change_nothing_unseen(banks, tmp_p
             damaged[draw.randrange(len(damaged))] ^= 1 << draw.randrange(8)
         else:
             damaged = damaged[: draw.randrange(len(damaged) // 2)]
-        (tmp_path / "b.tar").write_bytes(damaged)
+        (tmp_path / f"b.{ending}").write_bytes(damaged)
         try:
-            read_archive(two, tmp_path / "b.tar")
+            read_archive(two, tmp_path / f"b.{ending}")
         except InputError:
             seen += 1
             assert two.revisions() == []

@@ -99,7 +99,7 @@ def test_numbers_are_kept_as_asked_and_as_another_training(make, town):
     exact, rounded = (plain.bank.factors(made.object) for made in (one, two))
     errors = [float((exact[n][0] - rounded[n][0]).abs().max() / exact[n][0].abs().max()) for n in exact]
     assert 0 < max(errors) < 1 / 250
-    with pytest.raises(InputError, match="--storage 'fp8' is not one of fp32, bf16, int8"):
+    with pytest.raises(InputError, match="--storage 'fp8' is not one of fp32, bf16, int8, int4"):
         make(storage="fp8")
 
 

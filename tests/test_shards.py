@@ -9,7 +9,6 @@ from test_bank import factors, revision
 
 from adapters import bank as bank_module
 from adapters.bank import Bank
-from adapters.compaction import compacted
 from adapters.objects import READ_TOGETHER
 from adapters.peft_layout import parse_factors
 from adapters.precision import Precision, narrowed, widened
@@ -192,17 +191,3 @@ def test_an_odd_layer_is_too_odd_for_four_bits(bank):
     with pytest.raises(InputError, match="int4 takes layers of even width"):
         bank.add(revision(), {"model.layers.0.q": (torch.randn(1, 7), torch.randn(4, 1))}, Precision.INT4)
     assert bank.revisions() == [] and bank.objects.files() == []
-
-
-def test_the_nearest_adapter_of_a_lower_rank():
-    """Against the library's own SVD of the whole product."""
-    made = {"q": (torch.randn(4, 12), torch.randn(9, 4))}
-    product = made["q"][1] @ made["q"][0]
-    for rank in (1, 2, 4, 7):
-        ((a, b),) = compacted(made, rank).values()
-        u, sigma, v = torch.linalg.svd(product)
-        kept = min(rank, 4)
-        best = u[:, :kept] @ torch.diag(sigma[:kept]) @ v[:kept]
-        assert a.shape == (kept, 12) and b.shape == (9, kept)
-        assert torch.allclose(b @ a, best, atol=1e-4)
-        assert torch.allclose(a.norm(dim=1), b.norm(dim=0), atol=1e-4), "evenly shared"

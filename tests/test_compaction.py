@@ -1,0 +1,156 @@
+"""Smaller adapters, and the ones of the town that come with a checkout."""
+
+import json
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+import torch
+from test_bank import factors, revision
+
+from adapters.archive import read_archive
+from adapters.bank import Bank
+from adapters.compaction import compact_bank, compacted
+from adapters.precision import Precision
+from adapters.revision import PERSONAL, PRIOR, START, adapter_id
+from adapters.verification import verify
+from personas.errors import InputError
+from simulation.cli import main
+from simulation.ready import ARCHIVE, ready_archive
+
+PEOPLE, RANK, MOST_BYTES = 512, 2, 64 << 20
+TOLERANCE = 0.05  # nats a token of held-out text, where another machine rounds otherwise
+
+
+def product(bank, made):
+    ((a, b),) = bank.factors(made.object).values()
+    return made.scale * b.float() @ a.float()
+
+
+def test_the_nearest_adapter_of_a_lower_rank():
+    """Against the library's own SVD of the whole product."""
+    made = {"q": (torch.randn(4, 12), torch.randn(9, 4))}
+    whole = made["q"][1] @ made["q"][0]
+    for rank in (1, 2, 4, 7):
+        ((a, b),) = compacted(made, rank).values()
+        u, sigma, v = torch.linalg.svd(whole)
+        kept = min(rank, 4)
+        best = u[:, :kept] @ torch.diag(sigma[:kept]) @ v[:kept]
+        assert a.shape == (kept, 12) and b.shape == (9, kept)
+        assert torch.allclose(b @ a, best, atol=1e-4)
+        assert torch.allclose(a.norm(dim=1), b.norm(dim=0), atol=1e-4), "evenly shared"
+
+
+@pytest.fixture
+def banks(tmp_path):
+    opened = [Bank(tmp_path / name, create=True) for name in ("whole", "small")]
+    yield opened
+    for bank in opened:
+        bank.close()
+
+
+def test_a_compact_bank_acts_over_the_same_prior(banks):
+    whole, small = banks
+    prior = whole.add(
+        replace(revision("", "p"), kind=PRIOR, adapter_id=adapter_id("base", "town", PRIOR, "")), factors(8)
+    )  # fmt: skip
+    start = whole.add(
+        replace(revision("", "s"), kind=START, adapter_id=adapter_id("base", "town", START, ""),
+                prior_object=prior.object), factors(9),
+    )  # fmt: skip
+    made = [
+        whole.add(replace(revision("ada", "t1"), prior_object=start.object), factors(1)),
+        whole.add(replace(revision("bob", "t2"), parent=1, scale=0.5), factors(2)),
+    ]
+    compact_bank(whole, small, made, 2, Precision.INT8)
+    assert small.beneath(made[0]).object == start.object and small.beneath(start).object == prior.object
+    for before in made:
+        (after,) = small.revisions(person=before.person)
+        assert (after.number, after.parent, after.status, after.rank) == (1, None, "candidate", 2)
+        assert after.provenance["compacted"]["object"] == before.object and after.training_digest != "t1"
+        error = (product(small, after) - product(whole, before)).norm() / product(whole, before).norm()
+        assert 0 < error < 0.02
+    compact_bank(whole, small, made, 2, Precision.INT8)
+    assert len(small.revisions(kind=PERSONAL)) == 2, "the same is kept once"
+    compact_bank(whole, small, made, 1, Precision.INT4)
+    ranks = [(one.number, one.rank, one.config["shape"]["rank"]) for one in small.revisions(person="ada")]
+    assert ranks == [(1, 2, 2), (2, 1, 1)] and not verify(small).problems
+
+
+def test_the_command_says_what_it_cannot(banks, tmp_path, capsys):
+    whole, _ = banks
+    whole.add(revision(), factors(1))
+    place = ["--bank", str(whole.directory)]
+    main(["bank", "compact", str(tmp_path / "third"), *place])
+    assert "1 adapters of rank 2 in int4" in " ".join(capsys.readouterr().out.split())
+    for options, said in ((["--rank", "0"], "--rank 0 must be at least 1"), (["--storage", "x"], "'x' is not one of")):
+        with pytest.raises(SystemExit):
+            main(["bank", "compact", str(tmp_path / "fourth"), *options, *place])
+        assert said in capsys.readouterr().err and not (tmp_path / "fourth").exists()
+
+
+def test_an_installed_package_says_that_it_has_no_ready_bank(tmp_path, monkeypatch):
+    monkeypatch.setattr("simulation.ready.ARCHIVE", tmp_path / "none")
+    with pytest.raises(InputError, match="comes with a checkout only"):
+        ready_archive()
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    """The ready bank, taken in."""
+    with closing(Bank(tmp_path_factory.mktemp("ready") / "bank", create=True)) as bank:
+        read_archive(bank, ready_archive())
+        bank.pack()
+        yield bank
+
+
+def test_the_ready_bank_holds_the_town(ready, town, base):
+    assert ARCHIVE.stat().st_size <= MOST_BYTES
+    revisions = ready.revisions(kind=PERSONAL)
+    assert {made.person for made in revisions} == {person.handle for person in town.choose(PEOPLE)}
+    for made in revisions:
+        assert (made.rank, made.precision, made.status) == (RANK, Precision.INT4, "serving")
+        assert made.base_hash == base.hash and made.provenance["corpus"]["digest"] == town.digest
+        forced = [step.forced for step in ready.steps(made.adapter_id) if step.after == "serving"]
+        better = made.evaluation["nll"]["own"] < made.evaluation["nll"]["pooled"]
+        assert better or forced[-1] is not None
+    assert not verify(ready).problems
+
+
+def test_a_newcomer_runs_on_it_at_once(tmp_path, capsys):
+    place = ["--bank", str(tmp_path / "bank")]
+    main(["bank", "ready", *place])
+    main(["run", "--agents", "8", "--steps", "1", "--weights", "serving", "--out", str(tmp_path / "run.db"), *place])
+    captured = capsys.readouterr()
+    assert "run with --weights serving" in captured.out and "personal adapters:" not in captured.err
+    main(["metrics", str(tmp_path / "run.db"), "--json"])
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert report["run"]["agents"] == 8 and report["run"]["status"] == "finished"
+
+
+@pytest.mark.slow
+def test_retraining_a_sample_gives_the_ready_bank_again(ready, town, tmp_path):
+    """A whole group, as they were trained: the same digests, or on another machine the same worth."""
+    from adapters.base_model import load_base_model
+    from adapters.evaluation import GATE, evaluate
+    from adapters.population_training import PopulationTraining
+    from adapters.prompt_kit import make_prompt_kit
+    from adapters.training_config import TrainingConfig
+
+    base, config = load_base_model(), TrainingConfig()
+    people = town.choose(config.group)
+    kit = make_prompt_kit(base, config.prompt)
+    with closing(Bank(tmp_path / "bank", create=True)) as bank, closing(Bank(tmp_path / "small", create=True)) as small:
+        training = PopulationTraining(base, kit, town, bank, config)
+        compact_bank(bank, small, training.personal(people), RANK, Precision.INT4)
+        again = [small.revisions(person=person.handle)[0] for person in people]
+        kept = [ready.revisions(person=person.handle)[0] for person in people]
+        if [made.object for made in again] == [made.object for made in kept]:
+            return
+        found = evaluate(PopulationTraining(base, kit, town, small, config), people, again, protocol=GATE)
+    for made in kept:
+        there = made.evaluation["nll"]
+        assert abs(found.per_person[made.person]["pooled"] - there["pooled"]) <= 2 * TOLERANCE
+    before = sum(made.evaluation["nll"]["own"] for made in kept) / len(kept)
+    after = sum(found.per_person[made.person]["own"] for made in kept) / len(kept)
+    assert abs(after - before) <= TOLERANCE
