@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -164,20 +165,19 @@ class Catalog:
             InputError: It is of a newer version, is no database, or cannot be read.
         """
         self.path = path
-        self.read_only = False
-        self._engine = _durable(create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS}))
-        try:
-            with _plainly(path), _immediate(self._engine) as connection:
-                if inspect(connection).get_table_names():
-                    MIGRATIONS.bring_up_to_date(connection, str(path))
-                else:
-                    MIGRATIONS.create(connection)
-        except CannotWrite:
-            self._engine.dispose()
-            self._engine = _reader(path)
-            self.read_only = True
-            with self.reading() as connection:
-                _check_version(connection, path)
+        self.read_only = path.exists() and not all(_may_write(place) for place in (path, path.parent))
+        self._engine = _reader(path) if self.read_only else _writer(path)
+        with self.reading() as connection:
+            is_current = MIGRATIONS.done(connection) == set(MIGRATIONS.changes)
+        if is_current:
+            return
+        if self.read_only:
+            raise InputError(f"{path}: of another version, and read-only; open a copy of it that can be written first")
+        with self.writing() as connection:
+            if inspect(connection).get_table_names():
+                MIGRATIONS.bring_up_to_date(connection, str(path))
+            else:
+                MIGRATIONS.create(connection)
 
     def close(self) -> None:
         """Release the database."""
@@ -211,11 +211,13 @@ class Catalog:
             yield connection
 
 
-class CannotWrite(InputError):
-    """The file or its directory allows no writing."""
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _durable(engine: Engine) -> Engine:
+def _writer(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions begin where `writing` says so, not at the first statement
@@ -233,12 +235,6 @@ def _reader(path: Path) -> Engine:
     left = path.with_name(f"{path.name}-wal")
     how = "mode=ro" if left.is_file() and left.stat().st_size else "immutable=1"
     return create_engine(f"sqlite:///file:{path}?{how}&uri=true", connect_args={"timeout": BUSY_SECONDS})
-
-
-def _check_version(connection: Connection, path: Path) -> None:
-    done = MIGRATIONS.done(connection)
-    if done != set(MIGRATIONS.changes):
-        raise InputError(f"{path}: of another version, and read-only; open a copy of it that can be written first")
 
 
 @contextmanager
@@ -263,7 +259,7 @@ def _plainly(path: Path) -> Iterator[None]:
     except DatabaseError as error:
         name = getattr(error.orig, "sqlite_errorname", "")
         if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-            raise CannotWrite(f"{path}: the bank cannot be opened or written: {error.orig}") from error
+            raise InputError(f"{path}: the bank cannot be opened or written: {error.orig}") from error
         if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
             raise InputError(f"{path}: {error.orig}: nothing was changed; free some space and try again") from error
         if name.startswith("SQLITE_BUSY"):
