@@ -31,6 +31,18 @@ TITLES = {name: title for name, (title, _) in HEADLINES.items()} | {
     "policy_entropy_bits": "Entropy of the policy's own distribution (bits)",
     "louvain_stability": "Louvain stability (NMI over seeds)",
     "attribution_ceiling": "Attribution accuracy on real held-out posts",
+    "posts_gini": "Gini coefficient of posts per agent",
+    "original_post_icc": "Share of posting variance between agents (ICC)",
+    "distinct_1": "Distinct words",
+    "distinct_3": "Distinct word triples",
+    "near_duplicate_rate": "Texts that nearly repeat another",
+    "planted_assortativity": "Assortativity by planted community",
+    "planted_ei_index": "E–I index by planted community",
+    "planted_nmi": "Louvain and planted communities, NMI",
+    "planted_ari": "Louvain and planted communities, ARI",
+    "reciprocity": "Reciprocity of interactions",
+    "cascade_depth_mean": "Mean cascade depth",
+    "cascade_breadth_mean": "Mean greatest cascade breadth",
 }
 
 _ARMS = {

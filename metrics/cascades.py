@@ -21,12 +21,21 @@ def cascades(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     - ``cascade_size_mean``: posts and comments in a cascade, the first one included.
     - ``structural_virality_mean``: mean distance between two nodes of the tree (Goel, Anderson, Hofman & Watts 2016,
       "The structural virality of online diffusion", eq. 1): 2 - 2/n for a star, (n + 1)/3 for a chain of n nodes.
+    - ``cascade_depth_mean``: largest distance from the first post (Vosoughi, Roy & Aral 2018, "The spread of true and
+      false news online": depth).
+    - ``cascade_breadth_mean``: most nodes at one distance (there: maximum breadth).
     """
-    names = ("cascade_size_mean", "structural_virality_mean")
+    names = ("cascade_size_mean", "structural_virality_mean", "cascade_depth_mean", "cascade_breadth_mean")
     trees = cascade_trees(run)
     if not trees:
         return {name: missing("no post was answered, reposted or quoted") for name in names}
-    values = ([float(len(tree)) for tree in trees], [structural_virality(tree) for tree in trees])
+    levels = [levels_of(tree) for tree in trees]
+    values = (
+        [float(len(tree)) for tree in trees],
+        [structural_virality(tree) for tree in trees],
+        [float(len(counts) - 1) for counts in levels],
+        [float(max(counts)) for counts in levels],
+    )
     return {
         name: Measurement(float(np.mean(each)), len(trees), bootstrap_mean(each, rng))
         for name, each in zip(names, values, strict=True)
@@ -43,6 +52,14 @@ def cascade_trees(run: RunData) -> list[list[int]]:
         children["post", comment.post_id].append(("comment", comment.comment_id))
     roots = [("post", post.post_id) for post in run.posts if post.is_original or post.is_seed]
     return [_tree(root, children) for root in roots if root in children]
+
+
+def levels_of(parents: Sequence[int]) -> list[int]:
+    """How many nodes of a tree, given as in `cascade_trees`, lie at each distance from the first."""
+    distance = [0] * len(parents)
+    for node in range(1, len(parents)):
+        distance[node] = distance[parents[node]] + 1
+    return [int(count) for count in np.bincount(distance)]
 
 
 def structural_virality(parents: Sequence[int]) -> float:

@@ -1,41 +1,83 @@
 """How varied the texts of a run are."""
 
 import re
-from itertools import pairwise
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.measurement import Floats, Measurement, missing
+from metrics.measurement import AgentStatistic, Floats, Measurement, measured, missing, ratio
 from metrics.rundata import RunData
 from metrics.texts import EncodedTexts, own_texts
 
 MOST_TEXTS = 1_000
+SHINGLE, NEAR = 3, 0.8
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
 
 
-def distinct_2(run: RunData, rng: np.random.Generator) -> Measurement:
-    """Different word pairs divided by all word pairs of the run's texts (Li et al. 2016, distinct-2).
+def distinct(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+    """Different word n-grams divided by all of the run's texts (Li et al. 2016, distinct-n), for n = 1, 2, 3.
 
     The figure falls with the amount of text, so at most 1,000 texts, drawn by seed, are read; compare it between
-    runs of similar n only. No interval: drawing texts again would repeat them and lower the figure. n = word pairs.
+    runs of similar n only. No interval: drawing texts again would repeat them and lower the figure. n = n-grams.
     """
     texts = [each.text for each in own_texts(run)]
-    pairs: list[tuple[str, str]] = []
-    for index in _sample(len(texts), rng):
-        words = _WORD.findall(texts[index].lower())
-        pairs += pairwise(words)
-    if not pairs:
-        return missing("no text of two words was written")
-    return Measurement(len(set(pairs)) / len(pairs), len(pairs))
+    words = [_WORD.findall(texts[index].lower()) for index in _sample(len(texts), rng)]
+    figures = {}
+    for size in (1, 2, 3):
+        grams = [tuple(each[start : start + size]) for each in words for start in range(len(each) - size + 1)]
+        figures[f"distinct_{size}"] = (
+            Measurement(len(set(grams)) / len(grams), len(grams)) if grams
+            else missing(f"no text of {('a word', 'two words', 'three words')[size - 1]} was written")
+        )  # fmt: skip
+    return figures
+
+
+def near_duplicate_rate(run: RunData, rng: np.random.Generator) -> Measurement:
+    """Share of the run's texts that nearly repeat another: Jaccard similarity of their 3-word shingles at least 0.8.
+
+    Broder 1997, "On the resemblance and containment of documents", section 2. At most 1,000 texts, drawn by seed;
+    a text of fewer than three words is its own only shingle. Interval over agents. n = texts.
+    """
+    texts = own_texts(run)
+    taken = [texts[index] for index in _sample(len(texts), rng)]
+    if len(taken) < 2:
+        return missing("fewer than two texts were written", len(taken))
+    repeated = _nearly_repeated([_shingles(each.text) for each in taken])
+    row_of = {agent.user_id: row for row, agent in enumerate(run.agents)}
+    rows = np.zeros((len(run.agents), 2))
+    for each, is_repeated in zip(taken, repeated, strict=True):
+        rows[row_of[each.user_id]] += (is_repeated, 1)
+    statistic = AgentStatistic(tuple(agent.agent_id for agent in run.agents), rows, ratio)
+    return measured(statistic, len(taken), rng, "fewer than two texts were written")
+
+
+def _shingles(text: str) -> frozenset[tuple[str, ...]]:
+    words = _WORD.findall(text.lower())
+    return frozenset(tuple(words[start : start + SHINGLE]) for start in range(max(1, len(words) - SHINGLE + 1)))
+
+
+def _nearly_repeated(shingles: Sequence[frozenset[tuple[str, ...]]]) -> list[bool]:
+    """Which of the sets have another at least `NEAR` alike; only sets that share a shingle are compared."""
+    holders: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
+    for number, own in enumerate(shingles):
+        for shingle in own:
+            holders[shingle].append(number)
+    repeated = []
+    for number, own in enumerate(shingles):
+        common = Counter(other for shingle in own for other in holders[shingle] if other != number)
+        alike = (count / (len(own) + len(shingles[other]) - count) for other, count in common.items())
+        repeated.append(any(similarity >= NEAR for similarity in alike))
+    return repeated
 
 
 def vendi(encoded: EncodedTexts, rng: np.random.Generator) -> Measurement:
     """Vendi score: exp of the entropy of the eigenvalues of the texts' cosine matrix divided by their number.
 
     Friedman & Dieng 2023, "The Vendi Score", definition 3.1: the effective number of different texts. At most 1,000
-    texts, drawn by seed. The encoder's dimensions are its upper bound. No interval, as in `distinct_2`. n = texts.
+    texts, drawn by seed. The encoder's dimensions are its upper bound. No interval, as in `distinct`. n = texts.
     """
     if len(encoded.texts) < 2:
         return missing("fewer than two texts with a known word were written", len(encoded.texts))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import networkx as nx
 
+from metrics.measurement import Measurement, missing
 from metrics.rundata import RunData
 
 
@@ -23,6 +24,18 @@ def interactions(run: RunData) -> Iterator[tuple[int, int]]:
     for follow in run.new_follows:
         if follow.follower_id != follow.followee_id:
             yield follow.follower_id, follow.followee_id
+
+
+def reciprocity(run: RunData) -> Measurement:
+    """Share of directed ties between agents that are returned (networkx, overall reciprocity).
+
+    A tie is at least one interaction upon the other; seed posts' authors who are no agents cannot answer and are left
+    out. No interval and no null: compare arms and seeds. n = directed ties.
+    """
+    ties = {pair for pair in interactions(run) if set(pair) <= run.agent_users}
+    if not ties:
+        return missing("no interaction between two agents was recorded")
+    return Measurement(float(nx.overall_reciprocity(nx.DiGraph(sorted(ties)))), len(ties))
 
 
 def interaction_graph(run: RunData) -> "nx.Graph[int]":

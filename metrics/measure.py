@@ -13,9 +13,12 @@ from metrics.attribution import attribution
 from metrics.cascades import cascades
 from metrics.communities import communities
 from metrics.digest import run_digest
-from metrics.diversity import distinct_2, vendi
+from metrics.diversity import distinct, near_duplicate_rate, vendi
 from metrics.homophily import exposure_adjusted_homophily, within_community_homophily
+from metrics.inequality import inequality
+from metrics.interactions import reciprocity
 from metrics.measurement import Measurement, missing
+from metrics.planted import planted_agreement
 from metrics.rundata import RunData, load_run
 from metrics.texts import encode_texts
 
@@ -46,6 +49,18 @@ MEASUREMENTS = (
     "policy_entropy_bits",
     "louvain_stability",
     "attribution_ceiling",
+    "posts_gini",
+    "original_post_icc",
+    "distinct_1",
+    "distinct_3",
+    "near_duplicate_rate",
+    "planted_assortativity",
+    "planted_ei_index",
+    "planted_nmi",
+    "planted_ari",
+    "reciprocity",
+    "cascade_depth_mean",
+    "cascade_breadth_mean",
 )
 
 # Resampling has one seed of its own, whatever the run's: the same file gives the same figures.
@@ -130,9 +145,13 @@ def _measure(run: RunData) -> tuple[str | None, dict[str, Measurement]]:
         **communities(run, _generator("communities")),
         **attribution(run, _generator("attribution")),
         **cascades(run, _generator("cascades")),
+        **inequality(run, _generator("inequality")),
+        **planted_agreement(run, _generator("planted")),
+        **distinct(run, _generator("distinct")),
         "within_community_homophily": within_community_homophily(run, encoded, _generator("within")),
         "exposure_adjusted_homophily": exposure_adjusted_homophily(run, encoded, _generator("exposure")),
-        "distinct_2": distinct_2(run, _generator("distinct")),
+        "near_duplicate_rate": near_duplicate_rate(run, _generator("near duplicates")),
+        "reciprocity": reciprocity(run),
         "vendi": vendi(encoded, _generator("vendi")),
     }
     absent = missing("the run has no agents")

@@ -1,0 +1,87 @@
+"""Agreement of the run's graph with communities that the population knows of beforehand."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.communities import louvain
+from metrics.interactions import interaction_graph
+from metrics.measurement import PERMUTATION_DRAWS, Measurement, missing, null_model
+from metrics.rundata import RunData
+
+Labels = NDArray[np.int64]
+Formula = Callable[[Labels], float]
+_NONE_KNOWN = "the population knows of no communities"
+
+
+def planted_agreement(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+    """How far interactions follow the planted communities, each against the labels permuted among the agents.
+
+    - ``planted_assortativity``: attribute assortativity of the interaction graph by planted community (Newman 2003,
+      "Mixing patterns in networks", eq. 2), edges counted once each: 1 where all ties stay inside, 0 by chance.
+      n = edges between agents.
+    - ``planted_ei_index``: external minus internal ties divided by all ties (Krackhardt & Stern 1988): -1 where all
+      stay inside, 1 where none does. n = the same edges.
+    - ``planted_nmi``, ``planted_ari``: normalised mutual information and adjusted Rand index (Hubert & Arabie 1985)
+      between the Louvain communities and the planted ones. n = agents in the graph.
+
+    There is no interval: drawing agents again would make another graph. Compare seeds.
+    """
+    names = ("planted_assortativity", "planted_ei_index", "planted_nmi", "planted_ari")
+    known = {agent.user_id: agent.community for agent in run.agents if agent.community is not None}
+    if len(set(known.values())) < 2:
+        return {name: missing(_NONE_KNOWN) for name in names}
+    whole = interaction_graph(run)
+    graph = whole.subgraph(sorted(set(whole) & set(known)))
+    if graph.number_of_edges() == 0:
+        return {name: missing("no interaction between two agents was recorded") for name in names}
+    nodes = sorted(graph)
+    labels = np.unique([known[node] for node in nodes], return_inverse=True)[1]
+    found = louvain(whole)
+    partition = np.array([found[node] for node in nodes])
+    place = {node: number for number, node in enumerate(nodes)}
+    ties = np.array([[place[left], place[right]] for left, right in graph.edges])
+    permuted = [rng.permutation(labels) for _ in range(PERMUTATION_DRAWS)]
+    formulas: dict[str, tuple[Formula, int]] = {
+        "planted_assortativity": (lambda of: assortativity(ties, of), len(ties)),
+        "planted_ei_index": (lambda of: ei_index(ties, of), len(ties)),
+        "planted_nmi": (lambda of: _nmi(partition, of), len(nodes)),
+        "planted_ari": (lambda of: _ari(partition, of), len(nodes)),
+    }
+    return {name: _against(formula, labels, permuted, count) for name, (formula, count) in formulas.items()}
+
+
+def assortativity(ties: Labels, labels: Labels) -> float:
+    """Attribute assortativity (Newman 2003, eq. 2) of undirected ties, shape [ties, 2]; NaN where one label is all."""
+    groups = int(labels.max()) + 1
+    mixing = np.zeros((groups, groups))
+    np.add.at(mixing, (labels[ties[:, 0]], labels[ties[:, 1]]), 1.0)
+    mixing = (mixing + mixing.T) / (2 * len(ties))
+    by_chance = float((mixing.sum(0) * mixing.sum(1)).sum())
+    return (float(np.trace(mixing)) - by_chance) / (1 - by_chance) if by_chance < 1 else float("nan")
+
+
+def ei_index(ties: Labels, labels: Labels) -> float:
+    """External minus internal ties divided by all (Krackhardt & Stern 1988)."""
+    return float(np.mean(np.where(labels[ties[:, 0]] != labels[ties[:, 1]], 1.0, -1.0)))
+
+
+def _nmi(partition: Labels, labels: Labels) -> float:
+    from sklearn.metrics import normalized_mutual_info_score
+
+    return float(normalized_mutual_info_score(labels, partition))
+
+
+def _ari(partition: Labels, labels: Labels) -> float:
+    from sklearn.metrics import adjusted_rand_score
+
+    return float(adjusted_rand_score(labels, partition))
+
+
+def _against(formula: Formula, labels: Labels, permuted: Sequence[Labels], count: int) -> Measurement:
+    value = formula(labels)
+    if not np.isfinite(value):
+        return missing("all agents who interacted are of one planted community", count)
+    draws = np.array([formula(each) for each in permuted])
+    return Measurement(value, count, null=null_model(value, draws[np.isfinite(draws)]))
