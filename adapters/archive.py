@@ -4,11 +4,12 @@ import gzip
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,14 +19,20 @@ from sqlalchemy import Connection, select
 
 from adapters import catalog, records
 from adapters.bank import Bank
-from adapters.lifecycle import Status
+from adapters.interchange import check_name
+from adapters.lifecycle import Status, reason_against_probe
+from adapters.lora import LoraShape
 from adapters.peft_layout import parse_factors
-from adapters.revision import Revision, digest_of
+from adapters.precision import Precision
+from adapters.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, digest_of
 from personas.errors import InputError
+from personas.printable import printable
+from personas.problems import quoted
 
 ROWS = "bank.json"
 FORMAT = 1
 OBJECT = re.compile(r"objects/([0-9a-f]{64})\.safetensors")
+NAME = re.compile(r"[0-9a-f]{64}")
 MOST_ROWS_BYTES = 4 << 30
 MOST_OBJECT_BYTES = 1 << 30
 
@@ -48,23 +55,23 @@ def write_archive(bank: Bank, path: Path) -> int:
     """
     if path.exists():
         raise InputError(f"{path} exists already; choose another --out")
-    revisions = bank.revisions()
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
+    told = _told(bank)
     try:
         with (
             _compressing(part, path.suffix == ".gz") as stream,
             tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
         ):
-            _put(archive, ROWS, json.dumps(_told(bank, revisions), sort_keys=True).encode())
-            for name in sorted({revision.object for revision in revisions if revision.object}):
+            _put(archive, ROWS, json.dumps(told, sort_keys=True).encode())
+            for name in sorted({row["object"] for row in told["revisions"] if row["object"]}):
                 _put(archive, f"objects/{name}.safetensors", bank.objects.read(name))
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    return len(revisions)
+    return len(told["revisions"])
 
 
 @contextmanager
@@ -78,16 +85,17 @@ def _compressing(path: Path, compress: bool) -> Iterator[IO[bytes] | gzip.GzipFi
             yield stream
 
 
-def _told(bank: Bank, revisions: list[Revision]) -> dict[str, Any]:
-    """The rows of revisions and of their lives. Which runs used them is of this machine, and stays."""
-    known = {(revision.adapter_id, revision.number) for revision in revisions}
+def _told(bank: Bank) -> dict[str, Any]:
+    """The rows of revisions and of their lives at one moment. Which runs used them is of this machine, and stays."""
     table = catalog.transition
     with bank.reading() as connection:
-        steps = [dict(row) for row in connection.execute(select(table).order_by(table.c.transition_id)).mappings()]
         rows = [dict(row) for row in connection.execute(records.joined()).mappings()]
+        steps = [dict(row) for row in connection.execute(select(table).order_by(table.c.transition_id)).mappings()]
+    if (wrong := next(filter(None, map(records.fault_of, rows)), None)) is not None:
+        raise InputError(wrong)
+    known = {(row["adapter_id"], row["number"]) for row in rows}
     rows.sort(key=lambda row: (row["adapter_id"], row["number"]))
-    steps = [step for step in steps if (step["adapter_id"], step["number"]) in known]
-    steps = [{**step, "transition_id": None} for step in steps]
+    steps = [{**step, "transition_id": None} for step in steps if (step["adapter_id"], step["number"]) in known]
     return {"format": FORMAT, "digest": digest_of([rows, steps]), "revisions": rows, "steps": steps}
 
 
@@ -117,7 +125,7 @@ def read_archive(bank: Bank, path: Path) -> Moved:
         return _take(connection, rows, steps)
 
 
-def _take(connection: Connection, rows: list[Revision], steps: list[Mapping[str, Any]]) -> Moved:
+def _take(connection: Connection, rows: list[Revision], steps: list[dict[str, Any]]) -> Moved:
     strangers = {row.adapter_id for row in rows}
     strangers -= {name for name in strangers if records.next_number(connection, name) > 1}
     new = 0
@@ -126,39 +134,107 @@ def _take(connection: Connection, rows: list[Revision], steps: list[Mapping[str,
         if row.adapter_id in strangers:
             records.add(connection, row, noted=False)
             new += 1
-        elif row.training_digest and (there := records.trained(connection, row.training_digest)) is None:
-            number = records.next_number(connection, row.adapter_id)
-            parent = None if row.parent is None else numbers.get((row.adapter_id, row.parent))
-            status = Status.CANDIDATE if row.evaluation is None else Status.EVALUATED
-            records.add(connection, replace(row, number=number, parent=parent, status=status))
-            numbers[row.adapter_id, row.number] = number
-            new += 1
-        elif row.training_digest and there is not None:
+        elif (there := _known(connection, row)) is not None:
             numbers[row.adapter_id, row.number] = there.number
-    lives = [dict(step) for step in steps if step["adapter_id"] in strangers]
+        elif not row.is_forgotten:
+            numbers[row.adapter_id, row.number] = _add_as_new(connection, row, numbers)
+            new += 1
+    lives = [step for step in steps if step["adapter_id"] in strangers]
     if lives:
-        connection.execute(catalog.transition.insert(), [{**life, "transition_id": None} for life in lives])
+        connection.execute(catalog.transition.insert(), lives)
     return Moved(new, len(rows) - new)
 
 
-def _parsed(path: Path, content: bytes) -> tuple[list[Revision], list[Mapping[str, Any]]]:
+def _known(connection: Connection, row: Revision) -> Revision | None:
+    """The revision here that stands for one of the archive.
+
+    What lies beneath others is known by its weights: another machine makes other ones from the same training.
+    """
+    if row.is_forgotten:
+        return None
+    there = records.trained(connection, row.training_digest, row.adapter_id)
+    if there is None or row.kind == PERSONAL or there.object == row.object:
+        return there
+    return records.trained(connection, _own_digest(row), row.adapter_id)
+
+
+def _add_as_new(connection: Connection, row: Revision, numbers: Mapping[tuple[str, int], int]) -> int:
+    number = records.next_number(connection, row.adapter_id)
+    parent = None if row.parent is None else numbers.get((row.adapter_id, row.parent))
+    status = Status.EVALUATED if "nll" in (row.evaluation or {}) else Status.CANDIDATE
+    taken = records.trained(connection, row.training_digest, row.adapter_id) is not None
+    digest = _own_digest(row) if taken else row.training_digest
+    records.add(connection, replace(row, number=number, parent=parent, status=status, training_digest=digest))
+    return number
+
+
+def _own_digest(row: Revision) -> str:
+    return digest_of(["from an archive", row.training_digest, row.object])
+
+
+def _parsed(path: Path, content: bytes) -> tuple[list[Revision], list[dict[str, Any]]]:
     try:
         told = json.loads(content)
         if told["format"] != FORMAT:
-            raise InputError(f"{path}: of format {told['format']!r}; this version reads {FORMAT}")
+            raise InputError(f"{path}: of format {quoted(told['format'])}; this version reads {FORMAT}")
         rows, steps = told["revisions"], told["steps"]
         if told["digest"] != digest_of([rows, steps]):
             raise InputError(f"{path}: its rows are damaged; the archive is not whole")
         names = {column.name for table in (catalog.adapter, catalog.revision) for column in table.c}
-        for row in rows:
-            if set(row) != names or records.fault_of(row) is not None:
-                raise InputError(f"{path}: the row of a revision is damaged; the archive is not whole")
+        if any(set(row) != names or records.fault_of(row) is not None for row in rows):
+            raise InputError(f"{path}: the row of a revision is damaged; the archive is not whole")
         own = {column.name for column in catalog.transition.c}
         if any(set(step) != own for step in steps):
             raise InputError(f"{path}: the row of a step is damaged; the archive is not whole")
-        return [records.opened(row) for row in rows], steps
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        revisions = [records.opened(row) for row in rows]
+        check_rows(path, revisions)
+        return revisions, [_step(step) for step in steps]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise InputError(f"{path}: does not begin with {ROWS}; give a file of `simulate bank archive`") from error
+
+
+def check_rows(path: Path, revisions: Sequence[Revision]) -> None:
+    """Refuse revisions that no bank writes: whoever makes an archive can seal what they like.
+
+    Raises:
+        InputError: One is out of range, there twice, or serves beside another.
+        ValueError: A value is of another kind than its name says.
+    """
+    seen: set[tuple[str, int]] = set()
+    serving: set[str] = set()
+    for revision in revisions:
+        key, status = (revision.adapter_id, revision.number), Status(revision.status)
+        sound = (
+            isinstance(revision.number, int) and revision.number > 0
+            and isinstance(revision.scale, float) and math.isfinite(revision.scale)
+            and revision.kind in (PERSONAL, PRIOR, START) and Precision(revision.precision)
+            and (revision.is_forgotten or NAME.fullmatch(revision.object))
+            and (revision.prior_object is None or NAME.fullmatch(revision.prior_object))
+            and isinstance(revision.rank, int) and isinstance(revision.training_digest, str)
+            and isinstance(revision.evaluation or {}, dict) and isinstance(revision.losses, dict)
+        )  # fmt: skip
+        if not sound or key in seen or (status is Status.SERVING and revision.adapter_id in serving):
+            raise InputError(f"{path}: holds a revision that no bank writes; the archive is not used")
+        if not revision.is_forgotten:
+            LoraShape(**revision.config["shape"])
+            reason_against_probe((revision.evaluation or {}).get("probe"))
+        if revision.kind == PERSONAL and revision.person != FORGOTTEN:
+            check_name(revision.person)
+        seen.add(key)
+        serving |= {revision.adapter_id} if status is Status.SERVING else set()
+
+
+def _step(step: Mapping[str, Any]) -> dict[str, Any]:
+    """A step of a life as the catalog takes it."""
+    return {
+        "transition_id": None,
+        "adapter_id": str(step["adapter_id"]),
+        "number": int(step["number"]),
+        "before": None if step["before"] is None else Status(step["before"]),
+        "after": Status(step["after"]),
+        "at": printable(str(step["at"])),
+        "forced": None if step["forced"] is None else printable(str(step["forced"])),
+    }
 
 
 @contextmanager
@@ -168,8 +244,8 @@ def _opened(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
             yield _members(path, archive)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: no whole tar file ({error}); give a file of `simulate bank archive`") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
@@ -180,11 +256,11 @@ def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]
         first = not seen
         if not entry.isreg() or entry.name in seen or (entry.name != ROWS if first else named is None):
             raise InputError(
-                f"{path}: holds {ascii(entry.name)[:80]}, which is no plain file that `simulate bank archive` writes"
+                f"{path}: holds {quoted(entry.name)}, which is no plain file that `simulate bank archive` writes"
             )
         seen.add(entry.name)
         if entry.size > (MOST_ROWS_BYTES if first else MOST_OBJECT_BYTES):
-            raise InputError(f"{path}: {entry.name[:80]} is larger than any that `simulate bank archive` writes")
+            raise InputError(f"{path}: {quoted(entry.name)} is larger than any that `simulate bank archive` writes")
         handle = archive.extractfile(entry)
         content = b"" if handle is None else handle.read()
         if named is not None:

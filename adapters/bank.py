@@ -46,10 +46,17 @@ class Tier:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was removed of a person: revisions whose weights are gone, and the runs that had used them."""
+    """What was removed of a person.
+
+    Attributes:
+        revisions: Revisions whose weights are gone.
+        runs: Runs that had used them.
+        settled: Whether the catalog's journal is empty; while somebody reads the bank, deleted rows stay in it.
+    """
 
     revisions: int
     runs: tuple[str, ...]
+    settled: bool
 
 
 @dataclass(frozen=True)
@@ -94,10 +101,15 @@ class Bank:
 
     # Reading
 
-    def find(self, training_digest: str) -> Revision | None:
-        """Return the revision that was trained from exactly this, if there is one, wherever it stands in its life."""
+    def find(self, training_digest: str, identity: str | None = None) -> Revision | None:
+        """Return the revision that was trained from exactly this, if there is one, wherever it stands in its life.
+
+        Args:
+            training_digest: What it was trained from.
+            identity: Of which adapter; None for any.
+        """
         with self._catalog.reading() as connection:
-            return records.trained(connection, training_digest)
+            return records.trained(connection, training_digest, identity)
 
     def revisions(
         self, *, kind: str | None = None, person: str | None = None, limit: int | None = None, offset: int = 0
@@ -178,7 +190,7 @@ class Bank:
     def _add(
         connection: Connection, keep: Callable[[bytes], str], revision: Revision, factors: Factors, precision: Precision
     ) -> Revision:
-        if (there := records.trained(connection, revision.training_digest)) is not None:
+        if (there := records.trained(connection, revision.training_digest, revision.adapter_id)) is not None:
             return there
         made = replace(
             revision,
@@ -215,9 +227,14 @@ class Bank:
         """Keep a held-out evaluation, or what the probes say, with its revision, beside what is there.
 
         A candidate with an evaluation becomes evaluated.
+
+        Raises:
+            InputError: The revision is gone, or its person was forgotten.
         """
         with self._catalog.writing() as connection:
             there = records.the(connection, revision.adapter_id, revision.number)
+            if there.is_forgotten:
+                raise InputError(f"revision {there.number} of adapter {there.adapter_id} was forgotten meanwhile")
             told = {**(there.evaluation or {}), **json.loads(json.dumps(evaluation))}
             there = replace(there, evaluation=told)
             records.save(connection, there)
@@ -242,7 +259,7 @@ class Bank:
             against = reason_against(made.evaluation)
             if against is not None and not force:
                 raise InputError(f"{made.name} is not promoted: {against}; --force overrules it")
-            self.objects.read(made.object)
+            self._check_whole(made)
             for before in records.standing(connection, identity, Status.SERVING):
                 if before.number != number:
                     records.step(connection, before, Status.SUPERSEDED)
@@ -261,9 +278,15 @@ class Bank:
             )  # fmt: skip
             if not serving or not earlier:
                 raise InputError(f"adapter {identity}: no revision served before; see `simulate bank show`")
-            self.objects.read(earlier[0].object)
+            self._check_whole(earlier[0])
             records.step(connection, serving[0], Status.SUPERSEDED)
             return records.step(connection, earlier[0], Status.SERVING)
+
+    def _check_whole(self, revision: Revision) -> None:
+        """Refuse to let a revision serve whose weights, or what lies beneath them, are not there."""
+        self.objects.read(revision.object)
+        if revision.prior_object is not None:
+            self.beneath(revision)
 
     def retire(self, identity: str, number: int) -> None:
         """Take a revision out of use.
@@ -275,10 +298,16 @@ class Bank:
             records.step(connection, records.the(connection, identity, number), Status.RETIRED)
 
     def note_use(self, run: str, revisions: Iterable[Revision]) -> None:
-        """Remember that a run used these revisions, so that they are kept for it."""
-        rows = {(revision.adapter_id, revision.number): run for revision in revisions}
-        values = [{"run": run, "adapter_id": identity, "number": number} for identity, number in rows]
+        """Remember that a run used these revisions, so that they are kept for it.
+
+        Raises:
+            InputError: One of them has been collected meanwhile.
+        """
+        used = dict.fromkeys((revision.adapter_id, revision.number) for revision in revisions)
+        values = [{"run": run, "adapter_id": identity, "number": number} for identity, number in used]
         with self._catalog.writing() as connection:
+            for identity, number in used:
+                records.the(connection, identity, number)
             connection.execute(delete(catalog.use).where(catalog.use.c.run == run))
             if values:
                 connection.execute(catalog.use.insert(), values)
@@ -304,21 +333,27 @@ class Bank:
         return Collected(gone, *self._remove_unnamed())
 
     def forget(self, person: str) -> Forgotten:
-        """Remove a person's weights from every revision, and everything that was derived from their posts.
+        """Remove a person's weights from every revision, with their losses, evaluation, digests and name.
 
-        The rows stay under `FORGOTTEN`, without name, so that a run's reference still finds that there was something.
+        The rows stay under `FORGOTTEN`, so that a run's reference still finds that there was something. Priors that
+        learned from this person among many others stay.
 
         Raises:
             InputError: The bank knows nobody of that name.
         """
-        table = catalog.adapter.c
+        table, steps = catalog.adapter.c, catalog.transition.c
         with self._catalog.writing() as connection:
-            theirs = records.joined().where(table.person == person, table.kind == PERSONAL)
-            revisions = records.read(connection, theirs, person=person, kind=PERSONAL)
-            if not revisions:
+            query = select(table.adapter_id).where(table.person == person, table.kind == PERSONAL)
+            identities = sorted(connection.scalars(query))
+            if not identities:
                 raise InputError(f"{self.directory}: no adapter of {person!r}; see `simulate bank list`")
-            identities = sorted({revision.adapter_id for revision in revisions})
+            theirs = records.joined().where(table.adapter_id.in_(identities))
+            revisions = records.read(connection, theirs, person=person, kind=PERSONAL)
             runs = _runs_of(connection, identities)
+            connection.execute(
+                update(catalog.transition).where(steps.adapter_id.in_(identities), steps.forced.is_not(None))
+                .values(forced=FORGOTTEN)
+            )  # fmt: skip
             for revision in revisions:
                 if revision.status != Status.RETIRED:
                     records.note(connection, revision, revision.status, Status.RETIRED)
@@ -329,8 +364,7 @@ class Bank:
                 )  # fmt: skip
             connection.execute(update(catalog.adapter).where(table.adapter_id.in_(identities)).values(person=FORGOTTEN))
         self._remove_unnamed()
-        self._catalog.settle()
-        return Forgotten(len(revisions), tuple(runs))
+        return Forgotten(len(revisions), tuple(runs), self._catalog.settle())
 
     # Weights
 
@@ -368,7 +402,7 @@ class Bank:
             packed = _places(connection, [path.stem for path in files])
             for names in _shardfuls([path for path in files if path.stem not in packed]):
                 self._write_shard(connection, names)
-        remove(files)
+        self._sweep()
         return len(files)
 
     def _write_shard(self, connection: Connection, names: Sequence[str]) -> None:
@@ -379,12 +413,7 @@ class Bank:
         connection.execute(catalog.packed.insert(), rows)
 
     def _remove_unnamed(self) -> tuple[int, int]:
-        """Remove objects that no revision names; returns their number and bytes.
-
-        What made them so is committed: a kill leaves objects too many, never one too few. Whoever stores an object
-        holds the transaction that will name it, so that none is on its way here. Shards are removed after the
-        transaction that wrote what is kept of them into others.
-        """
+        """Remove objects that no revision names; returns their number and bytes."""
         table = catalog.packed.c
         with self._catalog.writing() as connection:
             named = set(_named(connection))
@@ -394,13 +423,22 @@ class Bank:
                 connection.execute(delete(catalog.packed).where(table.shard == shard))
                 if kept := [row.object for row in lying if row.shard == shard and row.object in named]:
                     self._write_shard(connection, kept)
-            shards = set(connection.scalars(select(table.shard).distinct()))
-            unused = [path for path in self.objects.shards() if path.stem not in shards]
-            packed = {row.object for row in lying} & named
-            count, size = remove(path for path in self.objects.files() if path.stem not in named)
-            remove(path for path in self.objects.files() if path.stem in packed)
-        remove(unused)
+        count, size = self._sweep()
         return count + len(gone), size + sum(row.size for row in gone)
+
+    def _sweep(self) -> tuple[int, int]:
+        """Remove files that nothing needs; returns the number and bytes of those that nothing names.
+
+        Under a lock of its own, once what made them so is committed: a kill leaves files too many, never one too few.
+        Whoever stores an object or a shard holds the transaction that will name it, so that none is on its way here.
+        """
+        with self._catalog.writing() as connection:
+            named = set(_named(connection))
+            lying = connection.execute(select(catalog.packed.c.object, catalog.packed.c.shard)).all()
+            packed, shards = {row.object for row in lying}, {row.shard for row in lying}
+            remove(path for path in self.objects.shards() if path.stem not in shards)
+            remove(path for path in self.objects.files() if path.stem in packed & named)
+            return remove(path for path in self.objects.files() if path.stem not in named)
 
     def _places(self, names: Sequence[str]) -> Mapping[str, Place]:
         with self._catalog.reading() as connection:

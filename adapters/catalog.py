@@ -183,20 +183,27 @@ class Catalog:
         """Release the database."""
         self._engine.dispose()
 
-    def settle(self) -> None:
-        """Empty the journal, so that nothing that was deleted stays in it."""
+    def settle(self) -> bool:
+        """Empty the journal, so that nothing that was deleted stays in it; False where a reader holds it just now."""
         with _plainly(self.path), self._engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            busy: int = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+            return not busy
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection to read by.
+        """A connection to read by; all that it reads is of one moment.
 
         Raises:
             InputError: The catalog is damaged.
         """
         with _plainly(self.path), self._engine.connect() as connection:
-            yield connection
+            if not self.read_only:
+                connection.exec_driver_sql("BEGIN")
+            try:
+                yield connection
+            finally:
+                if not self.read_only and _is_open(connection):
+                    connection.exec_driver_sql("ROLLBACK")
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -232,9 +239,12 @@ def _writer(path: Path) -> Engine:
 
 def _reader(path: Path) -> Engine:
     """Open for reading alone; without the files that live writers share, the database is as immutable as its disk."""
-    left = path.with_name(f"{path.name}-wal")
-    how = "mode=ro" if left.is_file() and left.stat().st_size else "immutable=1"
+    how = "mode=ro" if path.with_name(f"{path.name}-wal").is_file() else "immutable=1"
     return create_engine(f"sqlite:///file:{path}?{how}&uri=true", connect_args={"timeout": BUSY_SECONDS})
+
+
+def _is_open(connection: Connection) -> bool:
+    return bool(getattr(connection.connection.dbapi_connection, "in_transaction", False))
 
 
 @contextmanager
@@ -244,7 +254,8 @@ def _immediate(engine: Engine) -> Iterator[Connection]:
         try:
             yield connection
         except BaseException:
-            connection.exec_driver_sql("ROLLBACK")
+            if _is_open(connection):  # a full disk has rolled it back already
+                connection.exec_driver_sql("ROLLBACK")
             raise
         connection.exec_driver_sql("COMMIT")
 

@@ -10,6 +10,7 @@ from adapters.bank import Bank
 from adapters.lora import Factors
 from adapters.precision import Precision
 from adapters.revision import Revision, digest_of
+from personas.errors import InputError
 
 
 def compacted(factors: Factors, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
@@ -54,14 +55,21 @@ def compact_bank(source: Bank, target: Bank, revisions: Sequence[Revision], rank
 
 
 def copy_beneath(source: Bank, target: Bank, revision: Revision) -> None:
-    """Copy what lies beneath a personal revision, and beneath that, as it is."""
+    """Copy what lies beneath a personal revision, and beneath that, as it is.
+
+    Raises:
+        InputError: The target holds another result of the same training.
+    """
     if revision.prior_object is None:
         return
     beneath = source.beneath(revision)
     copy_beneath(source, target, beneath)
-    target.add(
-        replace(beneath, parent=None, evaluation=None), source.factors(beneath.object), Precision(beneath.precision)
-    )
+    copy = replace(beneath, parent=None, evaluation=None)
+    kept = target.add(copy, source.factors(beneath.object), Precision(beneath.precision))
+    if kept.object != beneath.object:
+        raise InputError(
+            f"{target.directory}: holds a prior of the same training that another machine made; choose another place"
+        )
 
 
 def _scaled(factors: Factors, scale: float) -> dict[str, tuple[Tensor, Tensor]]:

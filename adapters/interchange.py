@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Mapping
@@ -13,7 +14,6 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from peft.utils.other import get_pattern_key
 from torch import Tensor
 from torch.nn import functional
 
@@ -31,9 +31,17 @@ PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
 MOST_CONFIG_BYTES = 1 << 20
 MAX_HANDLE = 64
 MOST_NAME = 256
-# What changes the forward pass besides A and B, with the value that leaves it alone.
-UNSUPPORTED = {"use_dora": False, "bias": "none", "modules_to_save": None, "fan_in_fan_out": False,
-               "lora_bias": False, "use_qalora": False}  # fmt: skip
+MOST_SCALE = 1e6
+# Fields of PEFT's configuration that we know to leave B A alone as it is, or that we read ourselves.
+UNDERSTOOD = {
+    "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "peft_type", "peft_version", "auto_mapping",
+    "base_model_name_or_path", "revision", "task_type", "inference_mode", "target_modules", "exclude_modules",
+    "lora_dropout", "layers_to_transform", "layers_pattern", "init_lora_weights", "megatron_core", "qalora_group_size",
+    "eva_config", "ensure_weight_tying",
+}  # fmt: skip
+# Starts that leave the base's own weight as it is; PiSSA, OLoRA, LoftQ and their like change it on loading.
+PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
+LAYER = re.compile(r"[\w.]+")
 
 
 @dataclass(frozen=True)
@@ -145,15 +153,30 @@ def _config(directory: Path) -> dict[str, Any]:
     config = _json(path)
     if config.get("peft_type") != "LORA":
         raise InputError(f"{path}: peft_type {quoted(config.get('peft_type'))} is not LORA")
-    for name, neutral in UNSUPPORTED.items():
-        if config.get(name, neutral) not in (neutral, None, [], False):
-            raise InputError(f"{path}: {name} {quoted(config[name])} does more than A and B say; train it without")
+    for name, value in config.items():
+        if name not in UNDERSTOOD and value not in (None, False, [], {}, "none"):
+            raise InputError(f"{path}: {quoted(name)} {quoted(value)} does more than A and B say; train it without")
+    if config.get("init_lora_weights", True) not in PLAIN_STARTS:
+        raise InputError(
+            f"{path}: init_lora_weights {quoted(config['init_lora_weights'])} changes the base; convert it to a plain "
+            "LoRA first (PEFT's path_initial_model_for_weight_conversion)"
+        )
     rank, alpha = config.get("r"), config.get("lora_alpha")
     if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
         raise InputError(f"{path}: rank r {quoted(rank)} must be a whole number of at least 1")
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+    if not _is_number(alpha):
         raise InputError(f"{path}: lora_alpha {quoted(alpha)} must be a number")
+    for name in ("rank_pattern", "alpha_pattern"):
+        pattern = config.get(name) or {}
+        if not isinstance(pattern, dict) or not all(
+            LAYER.fullmatch(layer) and _is_number(value) for layer, value in pattern.items()
+        ):
+            raise InputError(f"{path}: {name} must give a number for each of some layers' names")
     return config
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST_SCALE
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -190,16 +213,21 @@ def _scaled(
     scaled = {}
     for module, (a, b) in factors.items():
         rank = a.shape[0]
-        said = ranks.get(get_pattern_key(list(ranks), module), config["r"])
+        said = _of_layer(ranks, module, config["r"])
         if rank < 1 or rank != said:
             raise InputError(f"{directory / WEIGHTS}: {module} has rank {rank}, {CONFIG} says {quoted(said)}")
-        alpha = float(alphas.get(get_pattern_key(list(alphas), module), config["lora_alpha"]))
+        alpha = float(_of_layer(alphas, module, config["lora_alpha"]))
         scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         a, b = a.float(), b.float() * scale
         if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
             raise InputError(f"{directory / WEIGHTS}: factors of {module} hold numbers that are not finite")
         scaled[module] = (functional.pad(a, (0, 0, 0, most - rank)), functional.pad(b, (0, most - rank)))
     return scaled
+
+
+def _of_layer(pattern: Mapping[str, float], module: str, plain: float) -> float:
+    """What a pattern says of a layer: the first of its names that is the layer's, or the end of it."""
+    return next((value for name, value in pattern.items() if f".{module}".endswith(f".{name}")), plain)
 
 
 def foreign_revision(base: BaseModel, population: str, person: str, foreign: Foreign, source: str) -> Revision:

@@ -5,6 +5,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -131,7 +132,7 @@ class ObjectStore:
         held: dict[str, np.ndarray] = {}
         for name in names:
             if name not in held:
-                held |= self._read_span(span_of[name]) if name in span_of else {name: self._read_file(name)}
+                held |= self._read_near(name, span_of)
             content = held[name]
             if (found := hashlib.sha256(content.data).hexdigest()) != name:
                 where = self.shard_path(span_of[name][name].shard) if name in span_of else self.path(name)
@@ -141,34 +142,37 @@ class ObjectStore:
                 )
             yield content
 
-    def _read_file(self, name: str) -> np.ndarray:
-        path = self.path(name)
+    def _read_near(self, name: str, span_of: Mapping[str, Span]) -> dict[str, np.ndarray]:
+        """Read an object, with its neighbours where it lies in a shard; look again where it has moved meanwhile."""
+        span = span_of.get(name)
         try:
-            return np.fromfile(path, dtype=np.uint8)
+            return {name: np.fromfile(self.path(name), dtype=np.uint8)} if span is None else self._read_span(span)
         except OSError as error:
-            if moved := _spans([name], self._locate([name])):  # packed since it was looked up
-                return self._read_span(moved[0])[name]
-            raise InputError(f"{path}: the bank's object cannot be read: {error.strerror}; train again") from error
+            for moved in _spans([name], self._locate([name])):
+                if moved != span and self.shard_path(moved[name].shard).is_file():
+                    return self._read_span(moved)
+            if span is not None and self.path(name).is_file():
+                return {name: np.fromfile(self.path(name), dtype=np.uint8)}
+            where, what = (self.path(name), "object") if span is None else (self.shard_path(span[name].shard), "shard")
+            raise InputError(f"{where}: the bank's {what} cannot be read: {error.strerror}; train again") from error
 
     def _read_span(self, span: Span) -> dict[str, np.ndarray]:
         """Read neighbours in one shard at once."""
         first = min(place.start for place in span.values())
         end = max(place.start + place.size for place in span.values())
         path = self.shard_path(next(iter(span.values())).shard)
-        try:
-            content = np.fromfile(path, dtype=np.uint8, count=end - first, offset=first)
-        except OSError as error:
-            raise InputError(f"{path}: the bank's shard cannot be read: {error.strerror}; train again") from error
+        content = np.fromfile(path, dtype=np.uint8, count=end - first, offset=first)
         return {name: content[at.start - first : at.start - first + at.size] for name, at in span.items()}
 
 
 def remove(paths: Iterable[Path]) -> tuple[int, int]:
-    """Remove files; returns their number and bytes."""
+    """Remove files, those that are gone already left out; returns their number and bytes."""
     count = size = 0
     for path in paths:
-        size += path.stat().st_size
-        path.unlink()
-        count += 1
+        with suppress(FileNotFoundError):
+            own = path.stat().st_size
+            path.unlink()
+            count, size = count + 1, size + own
     return count, size
 
 

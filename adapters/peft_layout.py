@@ -12,6 +12,7 @@ from torch import Tensor
 from adapters.lora import Factors
 from adapters.precision import Precision, narrowed, paired, unpaired, widened
 from personas.errors import InputError
+from personas.problems import quoted
 
 _PREFIX = "base_model.model."
 
@@ -89,32 +90,37 @@ def parse_factors(content: bytes, where: str) -> dict[str, tuple[Tensor, Tensor]
     """
     try:
         tensors = load(content)
-    except SafetensorError as error:
-        raise InputError(f"{where}: the adapter cannot be read: {error}") from error
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the last ones for types torch lacks
+        raise InputError(f"{where}: the adapter cannot be read: {quoted(str(error))}") from error
     sides: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         module, kind = split_name(name)
         if kind not in ("A.weight", "B.weight", "A.scale", "B.scale"):
-            raise InputError(f"{where}: {name!r} is no LoRA factor")
+            raise InputError(f"{where}: {quoted(name)} is no LoRA factor")
         sides.setdefault(module, {})[kind] = tensor
     factors = {}
     for module, parts in sides.items():
         for side, other in ("AB", "BA"):
             if f"{side}.weight" not in parts:
-                raise InputError(f"{where}: {module}.lora_{other} has no matching lora_{side}")
-        a, b = (_numbers(parts, side) for side in "AB")
+                raise InputError(f"{where}: {quoted(module)}: its lora_{other} has no matching lora_{side}")
+        a, b = (_numbers(parts, side, where) for side in "AB")
         factors[module] = (a, b)
     if not factors:
         raise InputError(f"{where}: the adapter holds no factors")
     return factors
 
 
-def _numbers(parts: Mapping[str, Tensor], side: str) -> Tensor:
+def _numbers(parts: Mapping[str, Tensor], side: str, where: str) -> Tensor:
     values, scales = parts[f"{side}.weight"], parts.get(f"{side}.scale")
     if scales is None:
         return values
-    if values.dtype == torch.uint8:
-        values = unpaired(values).view((-1, scales.numel()) if side == "B" else (scales.numel(), -1))
+    rank = scales.numel()
+    if tuple(scales.shape) != ((rank, 1) if side == "A" else (1, rank)) or rank < 1:
+        raise InputError(f"{where}: the scales of its lora_{side} have shape {tuple(scales.shape)}")
+    if values.dtype == torch.uint8 and values.dim() == 1 and 2 * len(values) % rank == 0:
+        values = unpaired(values).view((rank, -1) if side == "A" else (-1, rank))
+    if values.dim() != 2 or values.shape[0 if side == "A" else 1] != rank:
+        raise InputError(f"{where}: its lora_{side} of shape {tuple(values.shape)} has {rank} scales")
     return widened(values, scales)
 
 

@@ -71,7 +71,7 @@ class PopulationTraining:
         """
         examples = self._prior_examples()
         wanted = self._wanted(PRIOR, "", examples, self.config.prior_shape, self.config.prior_schedule, STANDARD, None)
-        found = self.bank.find(wanted.training_digest)
+        found = self._find(wanted)
         if found is not None:
             return found
         (trained,) = self._train([Learner("prior", examples)], wanted, None)
@@ -92,7 +92,7 @@ class PopulationTraining:
             return prior
         shape = self.config.shape
         wanted = self._wanted(START, "", [], shape, self.config.schedule, self.config.init, prior)
-        found = self.bank.find(wanted.training_digest)
+        found = self._find(wanted)
         if found is not None:
             return found
         start = shared_start(self.base, shape, self.config.init)
@@ -113,7 +113,7 @@ class PopulationTraining:
         plans = [self._continuation(persona) if continued else None for persona in personas]
         beneath = self._common_prior(plans) or self.beneath()
         wanted = [plan or self._plan(persona, beneath) for persona, plan in zip(personas, plans, strict=True)]
-        found = [plan.wanted if plan.done else self.bank.find(plan.wanted.training_digest) for plan in wanted]
+        found = [plan.wanted if plan.done else self._find(plan.wanted) for plan in wanted]
         missing = [number for number, revision in enumerate(found) if revision is None]
         total = sum(self._tokens(wanted[number].learner) for number in missing)
         before = 0
@@ -127,6 +127,15 @@ class PopulationTraining:
         if len(missing) >= PACKED_FROM:
             self.bank.pack()
         return [revision for revision in found if revision is not None]
+
+    def _find(self, wanted: Revision) -> Revision | None:
+        """What the bank holds of a training; of a population with another name its weights are taken over."""
+        own = self.bank.find(wanted.training_digest, wanted.adapter_id)
+        other = None if own is not None else self.bank.find(wanted.training_digest)
+        if other is None or self.bank.read_only:
+            return own or other
+        factors, precision = self.bank.factors(other.object), Precision(other.precision)
+        return self.bank.add(replace(wanted, scale=other.scale, losses=other.losses), factors, precision)
 
     def _groups(self, missing: Sequence[int], wanted: Sequence["_Plan"]) -> Iterator[list[int]]:
         """Cut who has to be trained into groups over one prior each."""
@@ -155,9 +164,10 @@ class PopulationTraining:
         if parent is None:
             return None
         learned = (parent.provenance or {}).get("learned")
-        if not learned:
+        if learned is None:
             raise InputError(f"{parent.name} does not tell what it has learned; train it anew, without --continue")
-        since = [act for act in persona.train if act.at > datetime.fromisoformat(learned[1])]
+        until = datetime.fromisoformat(learned[1]) if learned else None
+        since = [act for act in persona.train if until is None or act.at > until]
         beneath = self.bank.beneath(parent)
         if not self.examples.known(since):
             return _Plan(parent, Learner(persona.handle, ()), beneath, done=True)

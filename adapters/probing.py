@@ -184,17 +184,17 @@ class _Probing:
             back.append(parse_factors(serialised(merge(parts)), revision.name))
             check_shapes(revision.name, back[-1], self._adapted.sizes, next(iter(back[-1].values()))[0].shape[0])
         self._adapted.set_prior(None)
-        self._adapted.set_stack(_stacked(back, dtype), 1.0)
+        self._adapted.set_stack(_stacked(back, dtype, self._base.device), 1.0)
         return [_divergence(b, a) for b, a in zip(said, self._shares(range(len(revisions))), strict=True)]
 
 
-def _stacked(people: Sequence[Factors], dtype: torch.dtype) -> dict[str, tuple[Tensor, Tensor]]:
+def _stacked(people: Sequence[Factors], dtype: torch.dtype, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
     """One stack of people whose factors are of one rank, zeros where somebody's do not change a layer."""
     rank = max(a.shape[0] for factors in people for a, _ in factors.values())
     stack = {}
     for name, (a, b) in {name: pair for factors in people for name, pair in factors.items()}.items():
-        stacked_a = torch.zeros(len(people), rank, a.shape[1], dtype=dtype)
-        stacked_b = torch.zeros(len(people), b.shape[0], rank, dtype=dtype)
+        stacked_a = torch.zeros(len(people), rank, a.shape[1], dtype=dtype, device=device)
+        stacked_b = torch.zeros(len(people), b.shape[0], rank, dtype=dtype, device=device)
         for slot, factors in enumerate(people):
             if name in factors:
                 own = factors[name][0].shape[0]

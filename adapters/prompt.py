@@ -11,6 +11,7 @@ from adapters.grammar import Grammar
 
 _SYSTEM, _USER = "\x02system\x03", "\x02user\x03"
 EMPTY_FEED = "(no posts yet)"
+LATELY = "You wrote lately:"
 # What a prompt holds when nothing is known: the content-free input of contextual calibration.
 CONTENT_FREE = "N/A"
 
@@ -51,7 +52,12 @@ class PromptBuilder:
         self._before, self._between, self._after = (self._encode_template(part) for part in self._template_parts())
 
     def prompt(
-        self, handle: str, description: str | None, feed: Sequence[FeedItem], memory: Sequence[str] = ()
+        self,
+        handle: str,
+        description: str | None,
+        feed: Sequence[FeedItem],
+        memory: Sequence[str] = (),
+        recent: Sequence[str] = (),
     ) -> list[int]:
         """Return the tokens before an act.
 
@@ -61,8 +67,9 @@ class PromptBuilder:
             feed: What is shown, first item first; at most nine.
             memory: What the agent remembers, oldest first, see `personas.recollection`; as much of the latest as the
                 budget holds is said.
+            recent: The agent's own latest texts, oldest first, where the arm shows them.
         """
-        tokens = [*self.constant(handle, description), *self._remembered(memory)]
+        tokens = [*self.constant(handle, description, recent), *self._remembered(memory)]
         for number, item in enumerate(feed, 1):
             tokens += self.plain(f"{number} @{item.handle}:")
             tokens += self.plain(" " + item.text, self.item_tokens)
@@ -82,11 +89,16 @@ class PromptBuilder:
             kept.append(tokens)
         return [token for line in reversed(kept) for token in line]
 
-    def constant(self, handle: str, description: str | None) -> list[int]:
+    def constant(self, handle: str, description: str | None, recent: Sequence[str] = ()) -> list[int]:
         """Return the beginning of every prompt of one agent: all that comes before the feed."""
         persona = f" {description}" if description else ""
         who = [*self.plain(f"You are @{handle}."), *self.plain(persona, self.persona_tokens)]
-        return [*self._before, *who, *self._between]
+        return [*self._before, *who, *self._recent(recent), *self._between]
+
+    def _recent(self, texts: Sequence[str]) -> list[int]:
+        """Own texts as a part of who somebody is; empty without any."""
+        lines = [token for text in texts for token in (*self.plain("\n"), *self.plain(f"- {text}", self.item_tokens))]
+        return [*self.plain("\n"), *self.plain(LATELY), *lines] if lines else []
 
     def chat(self, system: str, user: str) -> list[int]:
         """Return the tokens before an act for a chat in the same template, its user part line by line."""
@@ -94,7 +106,12 @@ class PromptBuilder:
         return [*self._before, *self.plain(system), *self._between, *lines, *self._after]
 
     def messages(
-        self, handle: str, description: str | None, feed: Sequence[FeedItem], memory: Sequence[str] = ()
+        self,
+        handle: str,
+        description: str | None,
+        feed: Sequence[FeedItem],
+        memory: Sequence[str] = (),
+        recent: Sequence[str] = (),
     ) -> tuple[str, str]:
         """Return what `prompt` says as the texts of a system and a user message."""
         remembered = str(self.tokenizer.decode(self._remembered(memory))).splitlines()
@@ -103,6 +120,7 @@ class PromptBuilder:
             for number, item in enumerate(feed, 1)
         ]
         system = f"You are @{handle}." + (f" {description}" if description else "")
+        system += str(self.tokenizer.decode(self._recent(recent)))
         return system, "\n".join([*remembered, *(shown or [EMPTY_FEED]), self._question()])
 
     def act(self, head: Sequence[int], text: str) -> list[int]:

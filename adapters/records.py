@@ -68,11 +68,14 @@ def fault_of(row: Mapping[str, Any]) -> str | None:
     )
 
 
-def trained(connection: Connection, training_digest: str) -> Revision | None:
-    """The latest revision that was trained from exactly this."""
+def trained(connection: Connection, training_digest: str, identity: str | None = None) -> Revision | None:
+    """The latest revision that was trained from exactly this, of any adapter or of one."""
     table = catalog.revision.c
     query = joined().where(table.training_digest == training_digest).order_by(table.number.desc()).limit(1)
-    return next(iter(read(connection, query, training_digest=training_digest)), None)
+    expected = {"training_digest": training_digest}
+    if identity is not None:
+        query, expected = query.where(table.adapter_id == identity), {**expected, "adapter_id": identity}
+    return next(iter(read(connection, query, **expected)), None)
 
 
 def the(connection: Connection, identity: str, number: int) -> Revision:

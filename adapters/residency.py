@@ -90,9 +90,10 @@ class Residency:
             InputError: It does not fit, or is damaged; the agent keeps what it had.
         """
         self._stacker.admit(revision)
+        loaded = self._bank.objects.load(revision.object)
         if agent in self._slot_of:
             slot = self._slot_of[agent]
-            self._stacker.write(self._stack, [slot], [revision], [self._bank.objects.load(revision.object)])
+            self._stacker.write(self._stack, [slot], [revision], [loaded])
             self._adapted.changed([slot])
         self._revisions[agent] = revision
 

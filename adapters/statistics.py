@@ -1,6 +1,7 @@
 """What a bank holds, and how its adapters were found when runs asked for them."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -51,9 +52,15 @@ def statistics(bank: Bank) -> Statistics:
     files, shards = bank.objects.files(), bank.objects.shards()
     return Statistics(
         adapters, revisions, precisions,
-        (len(files), sum(path.stat().st_size for path in files)),
-        (len(shards), sum(path.stat().st_size for path in shards)), runs,
+        (len(files), sum(map(_size, files))), (len(shards), sum(map(_size, shards))), runs,
     )  # fmt: skip
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # it has just been packed, or collected
+        return 0
 
 
 def _counted(connection: Connection, column: Any) -> dict[str, int]:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 from adapters import catalog, records
 from adapters.bank import Bank
 from adapters.lifecycle import Status
-from adapters.revision import Revision
+from adapters.revision import PRIOR, START, Revision
 from personas.errors import InputError
 
 
@@ -51,7 +51,8 @@ class _Seen:
             self.parents.append((revision.name, revision.adapter_id, revision.parent))
         if revision.object:
             self.objects[revision.object] = None
-            self.bases[revision.object] = revision.base_hash
+            if revision.kind in (PRIOR, START):
+                self.bases[revision.object] = revision.base_hash
         elif not revision.is_forgotten:
             self.problems.append(f"{revision.name}: names no weights")
         if revision.object and revision.prior_object:
@@ -101,5 +102,7 @@ def _inconsistent(seen: _Seen) -> Iterator[str]:
         if parent not in seen.numbers[identity]:
             yield f"{name}: its parent, revision {parent}, is gone"
     for (prior, base), name in seen.beneath.items():
-        if seen.bases.get(prior, base) != base:
+        if prior not in seen.bases:
+            yield f"{name}: the prior beneath it is gone"
+        elif seen.bases[prior] != base:
             yield f"{name}: belongs to another base model than the prior beneath it"

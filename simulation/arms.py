@@ -1,4 +1,4 @@
-"""The named arms of the experiment: which adapter, and whether the prompt describes the person."""
+"""The named arms of the experiment: which adapter, what the prompt tells of the person, and who chooses the act."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,11 +24,22 @@ class AdapterUse(StrEnum):
 
 @dataclass(frozen=True)
 class Arm:
-    """One cell of the design: adapter × persona prompt."""
+    """One cell of the design.
+
+    Attributes:
+        name: Its name.
+        adapter: Whose weights an agent acts with.
+        persona_prompt: Whether the prompt describes the person.
+        recent_posts: How many of the person's own latest texts the prompt shows.
+        matched_acts: Whether the verb is drawn from the person's history instead of the model, which still chooses what
+            the act is about and writes the text. It parts "adapters diversify" from "adapters restore posting".
+    """
 
     name: str
     adapter: AdapterUse
     persona_prompt: bool
+    recent_posts: int = 0
+    matched_acts: bool = False
 
 
 ARMS = {
@@ -40,6 +51,8 @@ ARMS = {
         Arm("base-noprompt", AdapterUse.NONE, False),
         Arm("shuffled", AdapterUse.SHUFFLED, True),
         Arm("pooled", AdapterUse.POOLED, True),
+        Arm("fewshot", AdapterUse.NONE, True, recent_posts=5),
+        Arm("act-matched", AdapterUse.NONE, True, matched_acts=True),
     )
 }
 

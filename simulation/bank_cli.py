@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 
 bank_app = typer.Typer(help="Look after the adapters in a bank.", no_args_is_help=True)
 
+MOST_NUMBER = 2**62  # what SQLite can hold
 PersonArgument = Annotated[str, typer.Argument(help="Handle.")]
-NumberOption = Annotated[int | None, typer.Option(help="Which revision; default the serving one, else the latest.")]
+NumberOption = Annotated[
+    int | None, typer.Option(max=MOST_NUMBER, help="Which revision; default the serving one, else the latest.")
+]
 
 
 @contextmanager
@@ -69,8 +72,8 @@ def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision"
 def bank_list(
     bank: BankOption = Path("bank"),
     kind: Annotated[str | None, typer.Option(help="personal, prior or start.")] = None,
-    limit: Annotated[int, typer.Option(help="Most revisions to list.")] = 1000,
-    skip: Annotated[int, typer.Option(help="How many to leave out before.")] = 0,
+    limit: Annotated[int, typer.Option(max=MOST_NUMBER, help="Most revisions to list.")] = 1000,
+    skip: Annotated[int, typer.Option(max=MOST_NUMBER, help="How many to leave out before.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """List adapter revisions by kind, person and number."""
@@ -120,7 +123,7 @@ def bank_show(
 @bank_app.command("promote")
 def bank_promote(
     person: Annotated[str | None, typer.Argument(help="Handle; leave it out with --all.")] = None,
-    number: Annotated[int | None, typer.Option(help="Which revision; default the latest.")] = None,
+    number: Annotated[int | None, typer.Option(max=MOST_NUMBER, help="Which revision; default the latest.")] = None,
     everybody: Annotated[bool, typer.Option("--all", help="Everybody's latest revision that may serve.")] = False,
     force: Annotated[bool, typer.Option(help="Overrule the held-out evaluation; the reason is kept.")] = False,
     bank: BankOption = Path("bank"),
@@ -168,7 +171,7 @@ def bank_rollback(person: PersonArgument, bank: BankOption = Path("bank")) -> No
 @bank_app.command("retire")
 def bank_retire(
     person: PersonArgument,
-    number: Annotated[int, typer.Argument(help="Which revision.")],
+    number: Annotated[int, typer.Argument(max=MOST_NUMBER, help="Which revision.")],
     bank: BankOption = Path("bank"),
 ) -> None:
     """Take a revision out of use; `simulate bank gc` removes it once nothing refers to it."""
@@ -226,6 +229,8 @@ def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json
         print(json.dumps(asdict(gone)))
         return
     print(f"the weights of {gone.revisions} revisions are gone")
+    if not gone.settled:
+        print("somebody reads the bank just now: deleted rows stay in its journal until it is closed or forgets again")
     for run in gone.runs:
         stdout().print(f"used by: {run}", markup=False)
 

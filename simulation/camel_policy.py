@@ -13,6 +13,7 @@ from personas.acts import Verb
 from personas.persona import Persona
 from simulation.arms import Arm
 from simulation.camel_backend import BackendFactory, EngineBackend
+from simulation.engine_policy import recent_texts
 from simulation.policy import Decision, Observation
 
 ATTEMPTS = 2
@@ -69,7 +70,8 @@ class CamelPolicy:
     def _decide(self, observation: Observation) -> Decision:
         persona = self._personas[observation.agent]
         described = persona.description if self._arm.persona_prompt else None
-        system, user = self._builder.messages(persona.handle, described, observation.feed, observation.memory)
+        recent = recent_texts(persona, self._arm)
+        system, user = self._builder.messages(persona.handle, described, observation.feed, observation.memory, recent)
         backend = self._backends(observation)
         failure = ""
         for _ in range(ATTEMPTS):

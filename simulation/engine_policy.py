@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from adapters.engine import ActRequest, Engine
+from adapters.engine import ActRequest, Engine, draw_index
 from adapters.prompt import prompt_digest
 from adapters.prompt_kit import PromptKit
 from adapters.residency import Residency
+from personas.acts import Verb
 from personas.persona import Persona
 from personas.randomness import keyed_generator
 from simulation.arms import AdapterUse, Arm
+from simulation.history_frequencies import HistoryFrequencies
 from simulation.policy import Decision, Observation
 
 MIN_LENGTH_CAP = 8
@@ -31,7 +33,12 @@ class EnginePolicy:
         self._residency = residency
         self._engine, self._kit, self._personas, self._arm, self._seed = engine, kit, personas, arm, seed
         self._caps = [length_cap(persona, kit) for persona in personas]
-        self._constants = [kit.builder.constant(persona.handle, self._description(persona)) for persona in personas]
+        self._recent = [recent_texts(persona, arm) for persona in personas]
+        self._frequencies = HistoryFrequencies(personas) if arm.matched_acts else None
+        self._constants = [
+            kit.builder.constant(persona.handle, self._description(persona), recent)
+            for persona, recent in zip(personas, self._recent, strict=True)
+        ]
 
     def remember(self) -> None:
         """Have the engine compute what is constant in the agents' prompts once and for all.
@@ -51,6 +58,7 @@ class EnginePolicy:
         return decisions
 
     def _decide_together(self, observations: Sequence[Observation]) -> list[Decision]:
+        matched = [self._matched(observation) for observation in observations]
         prompts = [self.prompt(observation) for observation in observations]
         slots = self._slots([observation.agent for observation in observations])
         requests = [
@@ -58,33 +66,44 @@ class EnginePolicy:
                 slot=slot,
                 prompt=prompt,
                 constant=len(self._constants[observation.agent]),
-                targets=observation.targets,
+                targets=observation.targets if drawn is None else {drawn[0]: observation.targets[drawn[0]]},
                 length_cap=self._caps[observation.agent],
                 uniforms=keyed_generator(self._seed, "act", observation.agent, observation.timestep).random(
                     2 + self._kit.config.text_tokens
                 ),
             )
-            for observation, slot, prompt in zip(observations, slots, prompts, strict=True)
+            for observation, slot, prompt, drawn in zip(observations, slots, prompts, matched, strict=True)
         ]
         return [
             Decision(
                 verb=choice.verb,
                 position=choice.position,
                 text=choice.text,
-                distribution=choice.distribution,
+                distribution=choice.distribution if drawn is None else drawn[1],
                 prompt_digest=prompt_digest(prompt),
                 prompt_tokens=len(prompt),
                 output_tokens=choice.output_tokens,
             )
-            for choice, prompt in zip(self._engine.decide(requests), prompts, strict=True)
+            for choice, prompt, drawn in zip(self._engine.decide(requests), prompts, matched, strict=True)
         ]
+
+    def _matched(self, observation: Observation) -> tuple[Verb, dict[Verb, float]] | None:
+        """The verb drawn from the person's history, and its shares; None where the model chooses."""
+        if self._frequencies is None:
+            return None
+        verbs = list(observation.targets)
+        shares = self._frequencies.shares(observation.agent, verbs)
+        uniform = keyed_generator(self._seed, "matched act", observation.agent, observation.timestep).random()
+        drawn = verbs[draw_index(shares, uniform)]
+        return drawn, {verb: float(share) for verb, share in zip(verbs, shares, strict=True)}
 
     def prompt(self, observation: Observation) -> list[int]:
         """Render the prompt of one observation, as training does."""
         persona = self._personas[observation.agent]
         return self._kit.builder.prompt(
-            persona.handle, self._description(persona), observation.feed, observation.memory
-        )
+            persona.handle, self._description(persona), observation.feed, observation.memory,
+            self._recent[observation.agent],
+        )  # fmt: skip
 
     def _description(self, persona: Persona) -> str | None:
         return persona.description if self._arm.persona_prompt else None
@@ -93,6 +112,11 @@ class EnginePolicy:
         if self._arm.adapter is AdapterUse.NONE:
             return [None] * len(agents)
         return agents if self._residency is None else self._residency.bring(agents)
+
+
+def recent_texts(persona: Persona, arm: Arm) -> list[str]:
+    """The person's own latest texts that an arm's prompt shows, oldest first."""
+    return [act.text for act in persona.train if act.text][-arm.recent_posts :] if arm.recent_posts else []
 
 
 def length_cap(persona: Persona, kit: PromptKit) -> int:

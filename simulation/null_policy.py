@@ -1,14 +1,11 @@
 """The classical baseline: acts drawn from each person's own history, no model."""
 
-from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
-
 from adapters.engine import draw_index
-from personas.acts import Verb
 from personas.persona import Persona
 from personas.randomness import keyed_generator
+from simulation.history_frequencies import HistoryFrequencies
 from simulation.policy import Decision, Observation
 
 
@@ -18,7 +15,7 @@ class NullPolicy:
     def __init__(self, personas: Sequence[Persona], *, seed: int) -> None:
         """Count everybody's acts."""
         self._seed = seed
-        self._counts = [Counter(act.verb for act in persona.train) for persona in personas]
+        self._frequencies = HistoryFrequencies(personas)
         self._texts = [[act.text for act in persona.train if act.text] for persona in personas]
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
@@ -27,12 +24,8 @@ class NullPolicy:
 
     def _decide(self, observation: Observation) -> Decision:
         random = keyed_generator(self._seed, "null act", observation.agent, observation.timestep)
-        counts = self._counts[observation.agent]
         verbs = list(observation.targets)
-        weights = np.array([counts[verb] for verb in verbs], dtype=float)
-        if not weights.any():
-            weights[verbs.index(Verb.NOTHING)] = 1.0
-        shares = weights / weights.sum()
+        shares = self._frequencies.shares(observation.agent, verbs)
         verb = verbs[draw_index(shares, random.random())]
         places, texts = observation.targets[verb], self._texts[observation.agent]
         return Decision(

@@ -109,7 +109,6 @@ class Runner:
             return
         base, _ = self.base_and_kit(settings)
         with self.weights(settings, arm, range(len(self.personas))) as (adapted, revisions, residency):
-            self._note_use(out, revisions)
             policy = self._policy(settings, arm, adapted, residency)
             self._simulate(settings, out, resume, fork, clock, policy, base, revisions, residency)
             if residency is not None:
@@ -251,6 +250,13 @@ class Runner:
         store = self._continued(out, run_row, platform) if resume else self._begun(
             settings, out, fork, run_row, platform, clock, weights
         )  # fmt: skip
+        try:
+            self._note_use(out, revisions)
+        except BaseException:
+            store.close()
+            if not resume:
+                store.remove()
+            raise
         simulation = Simulation(
             store,
             platform,

@@ -91,6 +91,8 @@ class RunSettings:
         if self.weights not in WEIGHTS:
             raise InputError(f"--weights {self.weights!r} is not one of {', '.join(WEIGHTS)}")
         arm = arm_named(self.arm)
+        if arm.matched_acts and self.policy == "camel":
+            raise InputError(f"--arm {arm.name} draws acts from histories: give it without --policy camel")
         if self.camel_model and (self.policy != "camel" or arm.adapter is not AdapterUse.NONE):
             raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
         offered_verbs(self.actions)

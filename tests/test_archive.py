@@ -10,9 +10,10 @@ import pytest
 from test_bank import factors, revision
 from test_lifecycle import BETTER
 
+from adapters import catalog
 from adapters.archive import read_archive, write_archive
 from adapters.bank import Bank
-from adapters.revision import PRIOR, adapter_id
+from adapters.revision import PRIOR, adapter_id, digest_of
 from adapters.verification import verify
 from personas.errors import InputError
 from simulation.cli import main
@@ -132,6 +133,68 @@ def test_another_archive_is_refused_whole(banks, tmp_path, change):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
     assert two.revisions() == [] and two.objects.files() == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar", "b.tar", "one", "two"]
+
+
+def sealed_anew(change):
+    """Change the rows of an archive as somebody could who knows how they are sealed."""
+
+    def of(members):
+        told = json.loads(members[0][1])
+        change(told["revisions"])
+        for row in told["revisions"]:
+            row["seal"] = catalog.sealed({name: row[name] for name in row if name in catalog.revision.c})
+        told["digest"] = digest_of([told["revisions"], told["steps"]])
+        return [entry("bank.json", json.dumps(told).encode()), *members[1:]]
+
+    return of
+
+
+def with_row(**values):
+    return lambda rows: rows[0].update(values)
+
+
+FORGERIES = {
+    "a number for a name": with_row(object=5),
+    "no number for a scale": with_row(scale=float("nan")),
+    "an endless scale": with_row(scale=float("inf")),
+    "the same twice": lambda rows: rows.append(dict(rows[0])),
+    "a state that is none": with_row(status="famous"),
+    "a probe without figures": with_row(evaluation='{"probe": {}}'),
+    "no shape": with_row(config="{}"),
+    "a shape that is none": with_row(config='{"shape": {"rank": -1}}'),
+    "two that serve": lambda rows: [row.update(status="serving") for row in rows],
+    "one that serves nothing": with_row(object="", status="serving"),
+    "a way out for a name": with_row(object="../../../etc/passwd"),
+    "a terminal's command for a handle": lambda rows: [
+        row.update(person="\x1b[2J", adapter_id=adapter_id("base", "town", "personal", "\x1b[2J"))
+        for row in rows if row["person"] == "bob"
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_what_no_bank_writes_is_refused_although_it_is_sealed(banks, tmp_path, forgery):
+    one, two = banks
+    populated(one)
+    write_archive(one, tmp_path / "a.tar")
+    rewritten(tmp_path / "a.tar", tmp_path / "b.tar", sealed_anew(FORGERIES[forgery]))
+    with pytest.raises(InputError) as caught:
+        read_archive(two, tmp_path / "b.tar")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 300
+    assert two.revisions() == [] and two.objects.files() == []
+
+
+def test_a_prior_that_another_machine_made_comes_along(banks, tmp_path):
+    """The same training, other bits: whoever was learned over one of them acts over that one."""
+    one, two = banks
+    kept = populated(one)
+    prior = replace(revision("", "p"), kind=PRIOR, adapter_id=adapter_id("base", "town", PRIOR, ""))
+    other = two.add(prior, factors(98))
+    write_archive(one, tmp_path / "a.tar")
+    for new in (4, 0):
+        assert read_archive(two, tmp_path / "a.tar").new == new
+        assert two.beneath(two.serving(kept.adapter_id)).object == one.beneath(kept).object != other.object
+        assert two.find("p").object == other.object and not verify(two).problems
 
 
 @pytest.mark.parametrize("ending", ["tar", "tar.gz"])

@@ -77,6 +77,17 @@ def test_a_compact_bank_acts_over_the_same_prior(banks):
     assert ranks == [(1, 2, 2), (2, 1, 1)] and not verify(small).problems
 
 
+def test_a_compact_bank_never_changes_the_prior_beneath(banks):
+    whole, small = banks
+    plain = replace(revision("", "p"), kind=PRIOR, adapter_id=adapter_id("base", "town", PRIOR, ""))
+    prior = whole.add(plain, factors(8))
+    small.add(plain, factors(9))
+    made = whole.add(replace(revision("ada", "t1"), prior_object=prior.object), factors(1))
+    with pytest.raises(InputError, match="a prior of the same training that another machine made"):
+        compact_bank(whole, small, [made], 1, Precision.INT8)
+    assert small.revisions(kind=PERSONAL) == []
+
+
 def test_the_command_says_what_it_cannot(banks, tmp_path, capsys):
     whole, _ = banks
     whole.add(revision(), factors(1))

@@ -182,6 +182,12 @@ def renamed(name):
     return change
 
 
+def of_another_type(name):
+    """A safetensors file with numbers of a type that torch does not have."""
+    header = json.dumps({name: {"dtype": "F8_E8M0", "shape": [1, 4], "data_offsets": [0, 4]}}).encode()
+    return len(header).to_bytes(8, "little") + header + b"\x00" * 4
+
+
 DAMAGE = {
     "can run code": only_pickled,
     "no adapter_config.json here": lambda folder: (folder / "adapter_config.json").unlink(),
@@ -189,9 +195,17 @@ DAMAGE = {
     "cannot be read as JSON": lambda folder: (folder / "adapter_config.json").write_text("{"),
     "must be one JSON object": lambda folder: (folder / "adapter_config.json").write_text("[" + " " * (1 << 20) + "]"),
     "peft_type 'IA3' is not LORA": lambda folder: config_of(folder, peft_type="IA3"),
-    "use_dora True does more": lambda folder: config_of(folder, use_dora=True),
-    "bias 'all' does more": lambda folder: config_of(folder, bias="all"),
-    r"modules_to_save \['lm_head'\] does more": lambda folder: config_of(folder, modules_to_save=["lm_head"]),
+    "'use_dora' True does more": lambda folder: config_of(folder, use_dora=True),
+    "'bias' 'all' does more": lambda folder: config_of(folder, bias="all"),
+    r"'modules_to_save' \['lm_head'\] does more": lambda folder: config_of(folder, modules_to_save=["lm_head"]),
+    r"'a\\x1b\[2J' 7 does more": lambda folder: config_of(folder, **{"a\x1b[2J": 7}),
+    "init_lora_weights 'pissa_niter_4' changes the base": lambda folder: config_of(
+        folder, init_lora_weights="pissa_niter_4"
+    ),
+    "rank_pattern must give a number": lambda folder: config_of(folder, rank_pattern={"(a+)+": 3}),
+    "alpha_pattern must give a number": lambda folder: config_of(folder, alpha_pattern=["q_proj"]),
+    "alpha_pattern must give": lambda folder: config_of(folder, alpha_pattern={"q_proj": "x"}),
+    "lora_alpha 1000.* must be a number": lambda folder: config_of(folder, lora_alpha=10**400),
     "rank r 0 must be a whole": lambda folder: config_of(folder, r=0),
     "rank r True must be": lambda folder: config_of(folder, r=True),
     "rank r None must be": lambda folder: config_of(folder, r=None),
@@ -212,6 +226,20 @@ DAMAGE = {
     "is no LoRA factor": lambda folder: weights_of(folder, lambda t: {**t, "base_model.model.x": torch.ones(2)}),
     "has no matching lora_B": lambda folder: weights_of(
         folder, lambda tensors: {n: t for n, t in tensors.items() if "lora_A" in n}
+    ),
+    r"has 70000 scales|scales of its lora_A have shape": lambda folder: weights_of(
+        folder,
+        lambda _: {
+            "base_model.model.x.lora_A.weight": torch.ones(1, 70_000, dtype=torch.int8),
+            "base_model.model.x.lora_A.scale": torch.ones(70_000, 1),
+            "base_model.model.x.lora_B.weight": torch.ones(1, 1),
+        },
+    ),
+    "the adapter cannot be read": lambda folder: (folder / "adapter_model.safetensors").write_bytes(
+        of_another_type("base_model.model.x.lora_A.weight")
+    ),
+    r"'base_model.model.\\x1b\[2J' is no LoRA factor": lambda folder: weights_of(
+        folder, lambda _: {"base_model.model.\x1b[2J": torch.ones(1)}
     ),
     "belongs to another base model": lambda folder: (folder / "polyphony.json").write_text('{"base_hash": "other"}'),
 }  # fmt: skip

@@ -144,6 +144,48 @@ def test_forgetting_somebody_leaves_nothing_of_theirs(bank):
         bank.promote(again.adapter_id, 1, force=True)
 
 
+def test_nothing_comes_back_of_who_was_forgotten(bank):
+    """An evaluation that was under way, a reason that was noted, a name whose revisions are long gone."""
+    kept = made(bank, "t1", WORSE)
+    bank.promote(kept.adapter_id, 1, force=True)
+    bank.forget("ada")
+    with pytest.raises(InputError, match="was forgotten meanwhile"):
+        bank.set_evaluation(kept, BETTER)
+    assert {step.forced for step in bank.steps(kept.adapter_id)} == {None, FORGOTTEN}
+    gone = made(bank, "t2", person="bob")
+    bank.retire(gone.adapter_id, 1)
+    bank.collect()
+    assert bank.forget("bob").revisions == 0 and not any(b"personalbob" in content for content in raw(bank))
+
+
+def test_a_reader_keeps_the_journal_and_is_told_of(bank):
+    made(bank, "t1")
+    other = Bank(bank.directory)
+    with other.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM revision").scalar() == 1
+        assert not bank.forget("ada").settled
+        assert connection.exec_driver_sql("SELECT person FROM adapter").scalar() == "ada", "all is of one moment"
+    other.close()
+    made(bank, "t2")
+    assert bank.forget("ada").settled
+
+
+def test_a_run_cannot_lean_on_what_is_gone(bank):
+    kept = made(bank, "t1")
+    bank.retire(kept.adapter_id, 1)
+    bank.collect()
+    with pytest.raises(InputError, match="no revision 1 of adapter"):
+        bank.note_use("run.db", [kept])
+
+
+def test_the_same_training_of_two_populations_is_two_adapters(bank):
+    one = made(bank, "t1")
+    identity = adapter_id("base", "renamed", "personal", "ada")
+    two = bank.add(replace(revision("ada", "t1"), population="renamed", adapter_id=identity), factors(1))
+    assert two.adapter_id != one.adapter_id and bank.find("t1", one.adapter_id) == one
+    assert bank.find("t1", identity) == two
+
+
 def test_two_writers_lose_nothing(bank):
     """Each thread has a bank of its own, as two processes would."""
 
@@ -253,7 +295,7 @@ def test_the_commands_tell_and_do_it(bank, capsys):
     assert json.loads(said("verify", "--json"))["problems"] == []
     bank.objects.path(bank.revisions()[0].object).unlink()
     assert "cannot be read" in said("verify", code=2)
-    assert json.loads(said("forget", "../ada\u202e", "--json")) == {"revisions": 1, "runs": []}
+    assert json.loads(said("forget", "../ada\u202e", "--json")) == {"revisions": 1, "runs": [], "settled": True}
     assert "no adapter of 'nobody'" in said("show", "nobody", code=2)
     assert "takes a handle, or --all" in said("promote", code=2)
 

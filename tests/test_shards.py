@@ -1,5 +1,6 @@
 """Many small objects in a few files, and numbers kept in fewer bits."""
 
+import threading
 from dataclasses import replace
 
 import pytest
@@ -191,3 +192,37 @@ def test_an_odd_layer_is_too_odd_for_four_bits(bank):
     with pytest.raises(InputError, match="int4 takes layers of even width"):
         bank.add(revision(), {"model.layers.0.q": (torch.randn(1, 7), torch.randn(4, 1))}, Precision.INT4)
     assert bank.revisions() == [] and bank.objects.files() == []
+
+
+def test_a_shard_that_was_written_anew_meanwhile_is_found(bank, monkeypatch):
+    """Somebody is forgotten between the looking up and the reading."""
+    kept = populated(bank, 3)
+    bank.pack()
+    stale = bank._places([made.object for made in kept])
+    asked = []
+
+    def places(names):
+        asked.append(names)
+        return stale if len(asked) == 1 else Bank._places(bank, names)
+
+    bank.forget("p1")
+    monkeypatch.setattr(bank.objects, "_locate", places)
+    assert same(bank.factors(kept[2].object), factors(2)) and len(asked) > 1
+
+
+def test_two_who_pack_at_once_lose_nothing(bank):
+    kept = populated(bank)
+
+    def pack():
+        other = Bank(bank.directory)
+        other.pack()
+        other.collect()
+        other.close()
+
+    threads = [threading.Thread(target=pack) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert bank.objects.files() == [] and not verify(bank).problems and not verify(bank).orphans
+    assert all(same(bank.factors(made.object), factors(n)) for n, made in enumerate(kept))
