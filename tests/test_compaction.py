@@ -106,6 +106,9 @@ def test_an_installed_package_says_that_it_has_no_ready_bank(tmp_path, monkeypat
         ready_archive()
 
 
+needs_archive = pytest.mark.skipif(not ARCHIVE.is_file(), reason="`make ready-bank` has not been run in this checkout")
+
+
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
     """The ready bank, taken in."""
@@ -115,6 +118,7 @@ def ready(tmp_path_factory):
         yield bank
 
 
+@needs_archive
 def test_the_ready_bank_holds_the_town(ready, town, base):
     assert ARCHIVE.stat().st_size <= MOST_BYTES
     revisions = ready.revisions(kind=PERSONAL)
@@ -128,6 +132,7 @@ def test_the_ready_bank_holds_the_town(ready, town, base):
     assert not verify(ready).problems
 
 
+@needs_archive
 def test_a_newcomer_runs_on_it_at_once(tmp_path, capsys):
     place = ["--bank", str(tmp_path / "bank")]
     main(["bank", "ready", *place])
@@ -139,6 +144,7 @@ def test_a_newcomer_runs_on_it_at_once(tmp_path, capsys):
     assert report["run"]["agents"] == 8 and report["run"]["status"] == "finished"
 
 
+@needs_archive
 @pytest.mark.slow
 def test_retraining_a_sample_gives_the_ready_bank_again(ready, town, tmp_path):
     """A whole group, as they were trained: the same digests, or on another machine the same worth."""
