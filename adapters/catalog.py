@@ -32,6 +32,8 @@ from adapters.migrations import Migrations
 from personas.errors import InputError
 
 BUSY_SECONDS = 60
+# How long a reader is waited for who keeps the journal from being emptied.
+READER_SECONDS = 1
 
 metadata = MetaData()
 adapter = Table(
@@ -186,7 +188,9 @@ class Catalog:
     def settle(self) -> bool:
         """Empty the journal, so that nothing that was deleted stays in it; False where a reader holds it just now."""
         with _plainly(self.path), self._engine.connect() as connection:
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {READER_SECONDS * 1000}")
             busy: int = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+            connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
             return not busy
 
     @contextmanager
