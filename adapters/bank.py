@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
-from hashlib import sha256
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,14 @@ from adapters import catalog, records
 from adapters.catalog import Catalog
 from adapters.lifecycle import Status, check_step, reason_against
 from adapters.lora import Factors
-from adapters.objects import ObjectStore, Place, remove
+from adapters.objects import ObjectStore, Place
+from adapters.packing import Packing, places
 from adapters.peft_layout import serialised
 from adapters.precision import Precision
 from adapters.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, Step
 from personas.errors import InputError
 
 CATALOG = "catalog.sqlite"
-SHARD_BYTES = 64 << 20
-# Names asked for in one statement; SQLite takes some tens of thousands.
-NAMES_TOGETHER = 1000
 
 
 @dataclass
@@ -89,6 +87,7 @@ class Bank:
             except OSError as error:
                 raise InputError(f"{directory}: the bank cannot be opened: {error.strerror}") from error
         self._catalog = Catalog(path)
+        self._packing = Packing(self._catalog, self.objects)
 
     @property
     def read_only(self) -> bool:
@@ -139,13 +138,11 @@ class Bank:
 
     def newest(self, identity: str) -> Revision | None:
         """The revision to go on from: the serving one, else the latest that is not retired."""
-        if (serving := self.serving(identity)) is not None:
-            return serving
         table = catalog.revision.c
         query = records.joined().where(table.adapter_id == identity, table.status != Status.RETIRED)
+        query = query.order_by((table.status == Status.SERVING).desc(), table.number.desc()).limit(1)
         with self._catalog.reading() as connection:
-            found = records.read(connection, query.order_by(table.number.desc()).limit(1), adapter_id=identity)
-        return next(iter(found), None)
+            return next(iter(records.read(connection, query, adapter_id=identity)), None)
 
     def steps(self, identity: str) -> list[Step]:
         """An adapter's life so far, oldest first."""
@@ -160,11 +157,9 @@ class Bank:
         with self._catalog.reading() as connection:
             return _runs_of(connection, identities)
 
-    @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """The catalog's tables, to read by."""
-        with self._catalog.reading() as connection:
-            yield connection
+    def reading(self) -> AbstractContextManager[Connection]:
+        """The catalog's tables, to read by; all that is read is of one moment."""
+        return self._catalog.reading()
 
     # Life
 
@@ -209,15 +204,9 @@ class Bank:
         """A transaction, and what keeps objects that it will name; if it fails, those that are new are gone again."""
         new: list[Path] = []
 
-        def keep(content: bytes) -> str:
-            path = self.objects.path(sha256(content).hexdigest())
-            if not path.exists():
-                new.append(path)
-            return self.objects.keep(content)
-
         with self._catalog.writing() as connection:
             try:
-                yield connection, keep
+                yield connection, partial(self.objects.keep, new=new)
             except BaseException:
                 for path in new:
                     path.unlink(missing_ok=True)
@@ -330,7 +319,7 @@ class Bank:
         )
         with self._catalog.writing() as connection:
             gone = connection.execute(delete(catalog.revision).where(*free)).rowcount
-        return Collected(gone, *self._remove_unnamed())
+        return Collected(gone, *self._packing.remove_unnamed())
 
     def forget(self, person: str) -> Forgotten:
         """Remove a person's weights from every revision, with their losses, evaluation, digests and name.
@@ -363,7 +352,7 @@ class Bank:
                             training_digest="", status=Status.RETIRED),
                 )  # fmt: skip
             connection.execute(update(catalog.adapter).where(table.adapter_id.in_(identities)).values(person=FORGOTTEN))
-        self._remove_unnamed()
+        self._packing.remove_unnamed()
         return Forgotten(len(revisions), tuple(runs), self._catalog.settle())
 
     # Weights
@@ -391,91 +380,28 @@ class Bank:
             raise InputError(f"{self.directory}: the prior of {revision.person!r} is missing; train again")
         return priors[0]
 
+    def prior(self, revision: Revision) -> Revision | None:
+        """The prior that a revision was learned over, before a shared start was taken off; None over none.
+
+        Raises:
+            InputError: The bank does not hold it.
+        """
+        if revision.prior_object is None:
+            return None
+        beneath = self.beneath(revision)
+        return self.beneath(beneath) if beneath.kind == START else beneath
+
     def pack(self) -> int:
         """Put all objects that have files of their own into shards of some tens of MiB; returns how many.
 
         Raises:
             InputError: One of them is missing or damaged, or the bank cannot be written.
         """
-        with self._catalog.writing() as connection:
-            files = [path for name in _named(connection) if (path := self.objects.path(name)).is_file()]
-            packed = _places(connection, [path.stem for path in files])
-            for names in _shardfuls([path for path in files if path.stem not in packed]):
-                self._write_shard(connection, names)
-        self._sweep()
-        return len(files)
-
-    def _write_shard(self, connection: Connection, names: Sequence[str]) -> None:
-        rows = [
-            {"object": name, "shard": place.shard, "start": place.start, "size": place.size}
-            for name, place in self.objects.write_shard(names).items()
-        ]
-        connection.execute(catalog.packed.insert(), rows)
-
-    def _remove_unnamed(self) -> tuple[int, int]:
-        """Remove objects that no revision names; returns their number and bytes."""
-        table = catalog.packed.c
-        with self._catalog.writing() as connection:
-            named = set(_named(connection))
-            lying = connection.execute(select(catalog.packed)).all()
-            gone = [row for row in lying if row.object not in named]
-            for shard in sorted({row.shard for row in gone}):
-                connection.execute(delete(catalog.packed).where(table.shard == shard))
-                if kept := [row.object for row in lying if row.shard == shard and row.object in named]:
-                    self._write_shard(connection, kept)
-        count, size = self._sweep()
-        return count + len(gone), size + sum(row.size for row in gone)
-
-    def _sweep(self) -> tuple[int, int]:
-        """Remove files that nothing needs; returns the number and bytes of those that nothing names.
-
-        Under a lock of its own, once what made them so is committed: a kill leaves files too many, never one too few.
-        Whoever stores an object or a shard holds the transaction that will name it, so that none is on its way here.
-        """
-        with self._catalog.writing() as connection:
-            named = set(_named(connection))
-            lying = connection.execute(select(catalog.packed.c.object, catalog.packed.c.shard)).all()
-            packed, shards = {row.object for row in lying}, {row.shard for row in lying}
-            remove(path for path in self.objects.shards() if path.stem not in shards)
-            remove(path for path in self.objects.files() if path.stem in packed & named)
-            return remove(path for path in self.objects.files() if path.stem not in named)
+        return self._packing.pack()
 
     def _places(self, names: Sequence[str]) -> Mapping[str, Place]:
         with self._catalog.reading() as connection:
-            return _places(connection, names)
-
-
-def _shardfuls(files: Sequence[Path]) -> Iterator[list[str]]:
-    """Cut objects into what one shard takes."""
-    names: list[str] = []
-    size = 0
-    for path in files:
-        own = path.stat().st_size
-        if names and (size + own > SHARD_BYTES or len(names) == NAMES_TOGETHER):
-            yield names
-            names, size = [], 0
-        names.append(path.stem)
-        size += own
-    if names:
-        yield names
-
-
-def _places(connection: Connection, names: Sequence[str]) -> dict[str, Place]:
-    """Where in shards objects lie, of those that do."""
-    table, found = catalog.packed.c, {}
-    for start in range(0, len(names), NAMES_TOGETHER):
-        part = names[start : start + NAMES_TOGETHER]
-        for row in connection.execute(select(catalog.packed).where(table.object.in_(part))):
-            found[row.object] = Place(row.shard, row.start, row.size)
-    return found
-
-
-def _named(connection: Connection) -> list[str]:
-    """All objects that revisions name, by kind and in the order of making."""
-    table = catalog.revision.c
-    order = (catalog.adapter.c.kind, catalog.adapter.c.population, table.created_at, table.adapter_id)
-    query = select(table.object, table.prior_object).join_from(catalog.adapter, catalog.revision).order_by(*order)
-    return [*dict.fromkeys(name for row in connection.execute(query) for name in row if name)]
+            return places(connection, names)
 
 
 def _runs_of(connection: Connection, identities: Sequence[str]) -> list[str]:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -65,6 +66,13 @@ class ActChoice:
     output_tokens: int
 
 
+class _Beginning(NamedTuple):
+    """Keys and values of a prompt's beginning, and the version of its slot's factors that made them."""
+
+    states: list[Tensor]
+    version: int
+
+
 class Engine:
     """Answers act requests of any mix of adapters over one frozen base.
 
@@ -100,8 +108,7 @@ class Engine:
         self.budget = TokenBudget(token_budget)
         self.sampler = TextSampler(base.tokenizer, kit.builder.grammar, decoding or DecodingConfig())
         self.store = KeyValueStore()
-        self.prefixes: dict[tuple[int | None, tuple[int, ...]], list[Tensor]] = {}
-        self._versions: dict[tuple[int | None, tuple[int, ...]], int] = {}
+        self.prefixes: dict[tuple[int | None, tuple[int, ...]], _Beginning] = {}
         self._prefix_room, self._generation = prefix_bytes, 0 if adapted is None else adapted.generation
         limit = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
         self._context = int(limit) if limit else None
@@ -161,7 +168,7 @@ class Engine:
                     return
                 if (slot, tokens) not in self.prefixes:
                     self._prefix_room -= size
-                    self.prefixes[slot, tokens], self._versions[slot, tokens] = states, self._version(slot)
+                    self.prefixes[slot, tokens] = _Beginning(states, self._version(slot))
 
     def _drop_stale_beginnings(self) -> None:
         """Forget beginnings that were computed with other factors than those installed now."""
@@ -169,9 +176,9 @@ class Engine:
             return
         anew = self._adapted.generation != self._generation
         self._generation = self._adapted.generation
-        for key in [key for key in self.prefixes if anew or self._versions[key] != self._version(key[0])]:
-            self._prefix_room += sum(state.nbytes for state in self.prefixes.pop(key))
-            del self._versions[key]
+        stale = [key for key, known in self.prefixes.items() if anew or known.version != self._version(key[0])]
+        for key in stale:
+            self._prefix_room += sum(state.nbytes for state in self.prefixes.pop(key).states)
 
     def _version(self, slot: int | None) -> int:
         return 0 if self._adapted is None or slot is None else self._adapted.slot_versions[slot]
@@ -199,7 +206,7 @@ class Engine:
         firsts = [begin - count for count in skip]
         for number, (prompt, slot, count) in enumerate(zip(prompts, slots, skip, strict=True)):
             if count:
-                states = self.prefixes[slot, tuple(prompt[:count])]
+                states = self.prefixes[slot, tuple(prompt[:count])].states
                 self.store.write(rows.start + number, slice(begin - count, begin), states)
         new = [list(prompt[count:]) for prompt, count in zip(prompts, skip, strict=True)]
         parts = []

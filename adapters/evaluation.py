@@ -15,7 +15,7 @@ from adapters.figures import Figure, figure_over_people
 from adapters.likelihood import ExampleStore, Scoring, act_nll, verb_log_shares
 from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining
-from adapters.revision import START, Revision
+from adapters.revision import Revision
 from adapters.stacking import install
 from personas.persona import Persona
 
@@ -188,16 +188,9 @@ class _Evaluating:
         return self._summary(scores, matrix, self._attribution(posts))
 
     def _install_prior(self) -> None:
-        prior, bank = self._prior(), self._training.bank
+        bank = self._training.bank
+        prior = bank.prior(self._revisions[0]) or self._training.prior()  # of complete adapters, the training's
         self._adapted.set_prior(bank.factors(prior.object), prior.scale)
-
-    def _prior(self) -> Revision:
-        """The prior that the adapters lie over, before a shared start was taken off; else that of the training."""
-        first, bank = self._revisions[0], self._training.bank
-        if first.prior_object is None:
-            return self._training.prior()
-        beneath = bank.beneath(first)
-        return bank.beneath(beneath) if beneath.kind == START else beneath
 
     def _score(self, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray) -> _Scores:
         """Score all examples, those of person i under slot ``slot_of[i]``; None is the bare base."""

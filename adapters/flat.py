@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ def read_flat(content: np.ndarray, where: str) -> Flat:
     Raises:
         InputError: They hold something else than LoRA factors.
     """
-    length = HEADER_SIZE + int.from_bytes(content[:HEADER_SIZE].tobytes(), "little")
+    length = header_end(content[:HEADER_SIZE].tobytes())
     layout = _layout(content[:length].tobytes()) if length <= len(content) else None
     if layout is None or sys.byteorder != "little":
         return flattened(parse_factors(content.tobytes(), where))
@@ -73,6 +74,16 @@ def read_flat(content: np.ndarray, where: str) -> Flat:
     if numbers.ctypes.data % layout.dtype.itemsize:
         numbers = numbers.copy()
     return Flat(layout, torch.from_numpy(numbers).view(layout.dtype))
+
+
+def header_end(content: bytes) -> int:
+    """Where the header of a safetensors file ends and its numbers begin; the first eight bytes tell."""
+    return HEADER_SIZE + int.from_bytes(content[:HEADER_SIZE], "little")
+
+
+def header_entries(header: bytes) -> dict[str, dict[str, Any]]:
+    """What the header of a safetensors file says of each tensor."""
+    return {name: at for name, at in json.loads(header[HEADER_SIZE:]).items() if name != "__metadata__"}
 
 
 def _widened(content: np.ndarray, scale_of: Tensor, order: Tensor | None) -> Tensor:
@@ -86,7 +97,7 @@ def _widened(content: np.ndarray, scale_of: Tensor, order: Tensor | None) -> Ten
 @lru_cache(maxsize=256)
 def _layout(header: bytes) -> Layout | None:
     """What a safetensors header says; None where it is none that `adapters.peft_layout.serialised` writes."""
-    entries = {name: at for name, at in json.loads(header[HEADER_SIZE:]).items() if name != "__metadata__"}
+    entries = header_entries(header)
     sides: dict[str, dict[str, tuple[str, int, Shape]]] = {}
     for name, at in entries.items():
         module, kind = split_name(name)

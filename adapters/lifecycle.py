@@ -6,7 +6,7 @@ from typing import Any
 
 from personas.errors import InputError
 
-# About four times what 64 people of the town and 48 real authors showed at most (docs/bank.md); beyond is no rounding.
+# About four times what 64 people of the town and 16 real authors showed at most (docs/bank.md); beyond is no rounding.
 MOST_DISAGREEMENT = {"fp32": 1e-3, "bf16": 1.0}
 """Nats of one token's log-probability, by compute type."""
 MOST_ROUND_TRIP = {"fp32": 1e-4, "bf16": 0.005}

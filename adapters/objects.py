@@ -1,7 +1,6 @@
 """Immutable weights under the checksums of their content: a file each, or many in one shard."""
 
 import hashlib
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from adapters.flat import Flat, read_flat
+from adapters.flat import Flat, header_end, header_entries, read_flat
 from adapters.peft_layout import write_durably
 from personas.errors import InputError
 
@@ -69,14 +68,21 @@ class ObjectStore:
 
     # Writing
 
-    def keep(self, content: bytes) -> str:
+    def keep(self, content: bytes, new: list[Path] | None = None) -> str:
         """Keep the bytes of an object; returns its name.
+
+        Args:
+            content: The bytes.
+            new: Gets the object's file where there was none before.
 
         Raises:
             OSError: The disk is full, or cannot be written; nothing is left then.
         """
         stored = hashlib.sha256(content).hexdigest()
-        write_durably(self.path(stored), content)
+        path = self.path(stored)
+        if new is not None and not path.exists():
+            new.append(path)
+        write_durably(path, content)
         return stored
 
     def write_shard(self, names: Sequence[str]) -> dict[str, Place]:
@@ -146,15 +152,15 @@ class ObjectStore:
         """Read an object, with its neighbours where it lies in a shard; look again where it has moved meanwhile."""
         span = span_of.get(name)
         try:
-            return {name: np.fromfile(self.path(name), dtype=np.uint8)} if span is None else self._read_span(span)
+            return self._read_at(name, span)
         except OSError as error:
-            for moved in _spans([name], self._locate([name])):
-                if moved != span and self.shard_path(moved[name].shard).is_file():
-                    return self._read_span(moved)
-            if span is not None and self.path(name).is_file():
-                return {name: np.fromfile(self.path(name), dtype=np.uint8)}
+            with suppress(OSError):
+                return self._read_at(name, next(iter(_spans([name], self._locate([name]))), None))
             where, what = (self.path(name), "object") if span is None else (self.shard_path(span[name].shard), "shard")
             raise InputError(f"{where}: the bank's {what} cannot be read: {error.strerror}; train again") from error
+
+    def _read_at(self, name: str, span: Span | None) -> dict[str, np.ndarray]:
+        return {name: np.fromfile(self.path(name), dtype=np.uint8)} if span is None else self._read_span(span)
 
     def _read_span(self, span: Span) -> dict[str, np.ndarray]:
         """Read neighbours in one shard at once."""
@@ -212,6 +218,5 @@ def _order(place: Place) -> tuple[str, int]:
 
 def _starts(content: bytes) -> dict[str, int]:
     """Where in a safetensors file the bytes of each tensor begin."""
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    return {name: 8 + length + at["data_offsets"][0] for name, at in header.items() if name != "__metadata__"}
+    end = header_end(content)
+    return {name: end + at["data_offsets"][0] for name, at in header_entries(content[:end]).items()}

@@ -26,6 +26,17 @@ class Precision(StrEnum):
     """Four bits, two in a byte; the scale of a direction is the one of six that leaves the smallest squared error."""
 
 
+def precision_named(name: str) -> Precision:
+    """Look a precision up.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    if name not in set(Precision):
+        raise InputError(f"--storage {name!r} is not one of {', '.join(Precision)}")
+    return Precision(name)
+
+
 def narrowed(values: Tensor, along: int, bits: int = 8) -> tuple[Tensor, Tensor]:
     """Round to few bits; each slice along dimension `along` has a scale of its own.
 

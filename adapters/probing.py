@@ -11,13 +11,13 @@ from adapters.base_model import BaseModel
 from adapters.engine import Engine
 from adapters.examples import Example
 from adapters.likelihood import ExampleStore, Scoring
-from adapters.lora import AdaptedModel, Factors, LoraShape, route_of
+from adapters.lora import AdaptedModel, LoraShape, route_of
 from adapters.peft_layout import merge, parse_factors, serialised
 from adapters.population_training import split_for
 from adapters.prompt import FeedItem
 from adapters.prompt_kit import PromptKit
-from adapters.revision import PERSONAL, START, Revision
-from adapters.stacking import check_shapes, covering_shape, install
+from adapters.revision import PERSONAL, Revision
+from adapters.stacking import beneath_parts, covering_shape, install, stack_alone
 from personas.acts import Verb
 
 PROBED_TOGETHER = 16
@@ -91,9 +91,9 @@ def _followed(bank: Bank, revision: Revision) -> Revision | None:
     serving = bank.serving(revision.adapter_id)
     if serving is not None and serving.number != revision.number:
         return serving
-    beneath = None if revision.prior_object is None else bank.beneath(revision)
-    # Beneath it a shared start is taken off: what it began as is the prior before that.
-    return bank.beneath(beneath) if beneath is not None and beneath.kind == START else None
+    prior = bank.prior(revision)
+    # Where a shared start is taken off beneath it, it began as the prior before that.
+    return prior if prior is not None and prior.object != revision.prior_object else None
 
 
 def _groups(revisions: Sequence[Revision]) -> Iterator[list[int]]:
@@ -174,33 +174,14 @@ class _Probing:
         ]  # fmt: skip
 
     def _round_trips(self, revisions: Sequence[Revision], said: Sequence[Tensor]) -> list[float]:
-        """Divergence of each after an export with its prior inside."""
-        dtype, back = self._base.model.dtype, []
+        """Divergence of each after an export with its prior inside; all lie over one."""
+        beneath, back = beneath_parts(self._bank, revisions[0]), []
         for revision, own in zip(revisions, self._bank.objects.load_many([r.object for r in revisions]), strict=True):
-            parts: list[tuple[Factors, float]] = [(own.factors(), revision.scale)]
-            if revision.prior_object is not None:
-                prior = self._bank.beneath(revision)
-                parts.append((self._bank.factors(prior.object), prior.scale))
-            back.append(parse_factors(serialised(merge(parts)), revision.name))
-            check_shapes(revision.name, back[-1], self._adapted.sizes, next(iter(back[-1].values()))[0].shape[0])
+            exported = serialised(merge([(own.factors(), revision.scale), *beneath]))
+            back.append(parse_factors(exported, revision.name))
         self._adapted.set_prior(None)
-        self._adapted.set_stack(_stacked(back, dtype, self._base.device), 1.0)
+        self._adapted.set_stack(stack_alone(self._adapted, back), 1.0)
         return [_divergence(b, a) for b, a in zip(said, self._shares(range(len(revisions))), strict=True)]
-
-
-def _stacked(people: Sequence[Factors], dtype: torch.dtype, device: torch.device) -> dict[str, tuple[Tensor, Tensor]]:
-    """One stack of people whose factors are of one rank, zeros where somebody's do not change a layer."""
-    rank = max(a.shape[0] for factors in people for a, _ in factors.values())
-    stack = {}
-    for name, (a, b) in {name: pair for factors in people for name, pair in factors.items()}.items():
-        stacked_a = torch.zeros(len(people), rank, a.shape[1], dtype=dtype, device=device)
-        stacked_b = torch.zeros(len(people), b.shape[0], rank, dtype=dtype, device=device)
-        for slot, factors in enumerate(people):
-            if name in factors:
-                own = factors[name][0].shape[0]
-                stacked_a[slot, :own], stacked_b[slot, :, :own] = factors[name][0], factors[name][1]
-        stack[name] = (stacked_a, stacked_b)
-    return stack
 
 
 def probe_examples(kit: PromptKit) -> list[Example]:

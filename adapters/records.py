@@ -114,7 +114,7 @@ def add(connection: Connection, revision: Revision, *, noted: bool = True) -> No
     row = to_row(revision, catalog.adapter.c.keys())
     renamed = insert(catalog.adapter).values(row).on_conflict_do_update(["adapter_id"], set_={"person": row["person"]})
     connection.execute(renamed)
-    connection.execute(catalog.revision.insert().values(_sealed_row(revision)))
+    connection.execute(catalog.revision.insert().values(sealed_row(revision)))
     if noted:
         note(connection, revision, None, Status(revision.status))
 
@@ -123,7 +123,7 @@ def save(connection: Connection, revision: Revision) -> None:
     """Write a revision that has changed."""
     table = catalog.revision.c
     here = (table.adapter_id == revision.adapter_id) & (table.number == revision.number)
-    connection.execute(catalog.revision.update().where(here).values(_sealed_row(revision)))
+    connection.execute(catalog.revision.update().where(here).values(sealed_row(revision)))
 
 
 def step(connection: Connection, revision: Revision, after: Status, *, forced: str | None = None) -> Revision:
@@ -161,7 +161,8 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _sealed_row(revision: Revision) -> dict[str, Any]:
+def sealed_row(revision: Revision) -> dict[str, Any]:
+    """A revision as the catalog keeps it, with its seal."""
     names = [name for name in catalog.revision.c.keys() if name != "seal"]  # noqa: SIM118
     row = to_row(revision, names)
     return row | {"seal": catalog.sealed(row)}

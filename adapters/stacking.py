@@ -31,9 +31,36 @@ def install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) ->
     stacker.install(stacker.stack(revisions))
 
 
-def stack_revisions(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> Stack:
-    """Return people's factors over the prior that most of them share, slot i being ``revisions[i]``."""
-    return Stacker(adapted, bank, revisions).stack(revisions)
+def complete(bank: Bank, revision: Revision) -> Factors:
+    """An adapter's factors with those of what lies beneath it, as one product of scale 1."""
+    return merge([(bank.factors(revision.object), revision.scale), *beneath_parts(bank, revision)])
+
+
+def beneath_parts(bank: Bank, revision: Revision) -> list[tuple[Factors, float]]:
+    """What lies beneath an adapter as a part for `adapters.peft_layout.merge`; empty where nothing does."""
+    if revision.prior_object is None:
+        return []
+    beneath = bank.beneath(revision)
+    return [(bank.factors(beneath.object), beneath.scale)]
+
+
+def stack_alone(adapted: AdaptedModel, people: Sequence[Factors]) -> Stack:
+    """A stack of factors of scale 1 that lie over nothing, slot i being ``people[i]``; smaller ranks are filled up."""
+    flats = [flattened(factors) for factors in people]
+    rank = max(a.shape[0] for factors in people for a, _ in factors.values())
+    stack = empty_stack(adapted, len(people), rank)
+    for slot, flat in enumerate(flats):
+        _write(stack, slice(slot, slot + 1), flat.layout, flat.numbers.unsqueeze(0), [1.0])
+    return stack
+
+
+def empty_stack(adapted: AdaptedModel, slots: int, rank: int) -> Stack:
+    """A stack of zeros in the base's compute type."""
+    zero = torch.zeros((), dtype=adapted.base.model.dtype, device=adapted.base.device)
+    return {
+        module: (zero.new_zeros(slots, rank, width_in), zero.new_zeros(slots, rank, width_out).mT)
+        for module, (width_in, width_out) in adapted.sizes.items()
+    }
 
 
 def covering_shape(bank: Bank, revisions: Sequence[Revision]) -> LoraShape:
@@ -89,11 +116,7 @@ class Stacker:
 
     def empty(self, slots: int) -> Stack:
         """A stack of zeros in the base's compute type."""
-        zero = torch.zeros((), dtype=self._adapted.base.model.dtype, device=self._adapted.base.device)
-        return {
-            module: (zero.new_zeros(slots, self._rank, width_in), zero.new_zeros(slots, self._rank, width_out).mT)
-            for module, (width_in, width_out) in self._adapted.sizes.items()
-        }
+        return empty_stack(self._adapted, slots, self._rank)
 
     def stack(self, revisions: Sequence[Revision]) -> Stack:
         """Load adapters, slot i being ``revisions[i]``, each with its scale in its B."""
@@ -125,7 +148,7 @@ class Stacker:
         groups = [(places, layout, self._checked(layout, places, moved, revisions)) for layout, places in kinds.items()]
         for places, layout, rows in groups:
             here = _indices([slots[place] for place in places], self._adapted.base.device)
-            self._write_group(stack, here, layout, rows, [moved[place][1] for place in places])
+            _write(stack, here, layout, rows, [moved[place][1] for place in places])
 
     def _checked(
         self,
@@ -147,19 +170,19 @@ class Stacker:
             raise InputError(f"{_name(bad)}: its factors hold numbers that are not finite; train again")
         return rows
 
-    def _write_group(
-        self, stack: Stack, here: slice | Tensor, layout: Layout, rows: Tensor, scales: Sequence[float]
-    ) -> None:
-        folded = torch.tensor(scales).view(-1, 1, 1)
-        for module, a, b in layout.views(rows):
-            stacked_a, stacked_b = stack[module]
-            rank = a.shape[1]
-            stacked_a[here, :rank] = a.to(stacked_a)
-            stacked_b[here, :, :rank] = (b * folded).to(stacked_b)
-            if rank < self._rank:
-                stacked_a[here, rank:], stacked_b[here, :, rank:] = 0, 0
-        for module in stack.keys() - layout.factors.keys():
-            stack[module][0][here], stack[module][1][here] = 0, 0
+
+def _write(stack: Stack, here: slice | Tensor, layout: Layout, rows: Tensor, scales: Sequence[float]) -> None:
+    """Copy adapters of one layout, shape [people, numbers], into slots; what they do not fill becomes zero."""
+    folded = torch.tensor(scales).view(-1, 1, 1)
+    for module, a, b in layout.views(rows):
+        stacked_a, stacked_b = stack[module]
+        rank = a.shape[1]
+        stacked_a[here, :rank] = a.to(stacked_a)
+        stacked_b[here, :, :rank] = (b * folded).to(stacked_b)
+        if rank < stacked_a.shape[1]:
+            stacked_a[here, rank:], stacked_b[here, :, rank:] = 0, 0
+    for module in stack.keys() - layout.factors.keys():
+        stack[module][0][here], stack[module][1][here] = 0, 0
 
 
 def _indices(slots: Sequence[int], device: torch.device) -> slice | Tensor:
@@ -188,11 +211,10 @@ class _Between:
         """What the difference between its prior and the common one adds to an adapter's rank."""
         prior = revision.prior_object
         if prior not in self._ranks:
-            own = [] if prior is None else [self._bank.beneath(revision)]
             away = [] if self._common is None else [self._common]
-            self._parts[prior] = [(self._bank.factors(there.object), there.scale) for there in own]
-            self._parts[prior] += [(self._bank.factors(there.object), -there.scale) for there in away]
-            self._ranks[prior] = sum(there.rank for there in (*own, *away))
+            parts = [(self._bank.factors(there.object), -there.scale) for there in away]
+            self._parts[prior] = [*beneath_parts(self._bank, revision), *parts]
+            self._ranks[prior] = sum(max(a.shape[0] for a, _ in part.values()) for part, _ in self._parts[prior])
         return self._ranks[prior]
 
     def moved(self, revision: Revision, own: Flat) -> tuple[Flat, float]:

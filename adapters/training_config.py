@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from adapters.base_model import BaseModel
 from adapters.initialisation import check_init
 from adapters.lora import AdaptedModel, LoraShape
-from adapters.precision import Precision
+from adapters.precision import Precision, precision_named
 from adapters.prompt_kit import PromptConfig
 from adapters.training import Schedule
-from personas.errors import InputError
 
 # How the prior's factors start, and personal ones by default.
 STANDARD = "standard"
@@ -49,8 +48,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_init(self.init)
-        if self.storage and self.storage not in set(Precision):
-            raise InputError(f"--storage {self.storage!r} is not one of {', '.join(Precision)}")
+        if self.storage:
+            precision_named(self.storage)
 
     def adapted(self, base: BaseModel) -> AdaptedModel:
         """Wrap the layers of personal adapters and of the prior beneath them."""

@@ -72,11 +72,11 @@ def verify(bank: Bank) -> Report:
             else:
                 seen.problems.append(wrong)
         lying = connection.execute(select(catalog.packed.c.object, catalog.packed.c.shard)).all()
-        packed = {row.object: row.shard for row in lying}
+        packed, used = {row.object for row in lying}, {row.shard for row in lying}
     files, shards = bank.objects.files(), bank.objects.shards()
     problems = [*seen.problems, *_damaged(bank, sorted(seen.objects)), *_inconsistent(seen)]
     orphans = [path.name for path in files if path.stem not in seen.objects]
-    orphans += [path.name for path in shards if path.stem not in set(packed.values())]
+    orphans += [path.name for path in shards if path.stem not in used]
     return Report(seen.count, len(files) + len(packed), tuple(problems), tuple(orphans))
 
 

@@ -17,8 +17,9 @@ from adapters.bank import Bank
 from adapters.base_model import BaseModel, load_base_model
 from adapters.lifecycle import Status
 from adapters.lora import AdaptedModel, Factors, LoraShape
+from adapters.peft_layout import serialised
 from adapters.precision import Precision
-from adapters.records import now
+from adapters.records import now, sealed_row
 from adapters.residency import Residency
 from adapters.revision import PERSONAL, Revision, adapter_id, to_row
 from adapters.stacking import STACKED_TOGETHER, Stacker, install
@@ -70,14 +71,8 @@ def catalog_results(base: BaseModel, directory: Path) -> list[Result]:
 
 def _fill(bank: Bank, base: BaseModel) -> list[str]:
     """Write a million adapters as the bank would, in large transactions; the first ones have a second revision."""
-    with AdaptedModel(base, SMALL) as adapted:
-        made = ((_revision(base, str(number), SMALL), _drawn(adapted, number)) for number in range(OBJECTS))
-        objects = [made.object for made in bank.add_all(made, Precision.BF16)]
-    with bank.receiving() as (connection, _):
-        connection.execute(catalog.use.delete())
-        connection.execute(catalog.transition.delete())
-        connection.execute(catalog.revision.delete())
-        connection.execute(catalog.adapter.delete())
+    with AdaptedModel(base, SMALL) as adapted, bank.receiving() as (_, keep):
+        objects = [keep(serialised(_drawn(adapted, number), Precision.BF16)) for number in range(OBJECTS)]
     names = []
     rows = _rows(base, objects)
     while some := list(islice(rows, ROWS_TOGETHER)):
@@ -86,7 +81,7 @@ def _fill(bank: Bank, base: BaseModel) -> list[str]:
             connection.execute(
                 catalog.adapter.insert(), [to_row(one, catalog.adapter.c.keys()) for one in first]
             )  # fmt: skip
-            connection.execute(catalog.revision.insert(), [_sealed(revision) for revision in some])
+            connection.execute(catalog.revision.insert(), [sealed_row(revision) for revision in some])
         names += [revision.adapter_id for revision in first]
     return names
 
@@ -104,11 +99,6 @@ def _rows(base: BaseModel, objects: Sequence[str]) -> Iterator[Revision]:
             yield replace(
                 plain, number=2, parent=1, status=Status.EVALUATED, object=later, training_digest=f"2 {number}"
             )
-
-
-def _sealed(revision: Revision) -> dict[str, object]:
-    row = to_row(revision, [column.name for column in catalog.revision.c if column.name != "seal"])
-    return row | {"seal": catalog.sealed(row)}
 
 
 def loading_results(base: BaseModel, directory: Path) -> list[Result]:

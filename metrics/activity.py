@@ -52,13 +52,18 @@ def activity(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     one_each = Counter(agent.user_id for agent in run.agents)
     originals, comments = kinds["original_posts"], kinds["comments"]
     figures = {kind: measured(_sums(run, count), activated.total(), rng, _NOBODY) for kind, count in kinds.items()}
-    figures["comments_per_agent"] = measured(_ratio(run, comments, one_each), len(run.agents), rng, _NOBODY)
-    figures["original_post_rate"] = measured(_ratio(run, originals, activated), activated.total(), rng, _NO_ACTIVATION)
+    figures["comments_per_agent"] = measured(ratio_of_counts(run, comments, one_each), len(run.agents), rng, _NOBODY)
+    figures["original_post_rate"] = measured(
+        ratio_of_counts(run, originals, activated), activated.total(), rng, _NO_ACTIVATION
+    )
     figures["original_post_share"] = measured(
-        _ratio(run, originals, acts), acts.total(), rng, "nobody acted: every activation was `nothing` or failed"
+        ratio_of_counts(run, originals, acts),
+        acts.total(),
+        rng,
+        "nobody acted: every activation was `nothing` or failed",
     )
     figures["nothing_share"] = measured(
-        _ratio(run, idle, completed), completed.total(), rng, "no activation ended well"
+        ratio_of_counts(run, idle, completed), completed.total(), rng, "no activation ended well"
     )
     return figures
 
@@ -67,7 +72,8 @@ def _sums(run: RunData, counts: Counter[int]) -> AgentStatistic:
     return AgentStatistic(_ids(run), np.array([[counts[agent.user_id]] for agent in run.agents], dtype=float), total)
 
 
-def _ratio(run: RunData, above: Counter[int], below: Counter[int]) -> AgentStatistic:
+def ratio_of_counts(run: RunData, above: Counter[int], below: Counter[int]) -> AgentStatistic:
+    """What users did of one kind divided by what they did of another, over the run's agents."""
     rows = [[above[agent.user_id], below[agent.user_id]] for agent in run.agents]
     return AgentStatistic(_ids(run), np.array(rows, dtype=float), ratio)
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.measurement import AgentStatistic, Floats, Measurement, measured, missing, ratio
+from metrics.activity import ratio_of_counts
+from metrics.measurement import Floats, Measurement, measured, missing
 from metrics.rundata import RunData
 from metrics.texts import EncodedTexts, own_texts
 
@@ -46,11 +47,8 @@ def near_duplicate_rate(run: RunData, rng: np.random.Generator) -> Measurement:
     if len(taken) < 2:
         return missing("fewer than two texts were written", len(taken))
     repeated = _nearly_repeated([_shingles(each.text) for each in taken])
-    row_of = {agent.user_id: row for row, agent in enumerate(run.agents)}
-    rows = np.zeros((len(run.agents), 2))
-    for each, is_repeated in zip(taken, repeated, strict=True):
-        rows[row_of[each.user_id]] += (is_repeated, 1)
-    statistic = AgentStatistic(tuple(agent.agent_id for agent in run.agents), rows, ratio)
+    repeats = Counter(each.user_id for each, is_repeated in zip(taken, repeated, strict=True) if is_repeated)
+    statistic = ratio_of_counts(run, repeats, Counter(each.user_id for each in taken))
     return measured(statistic, len(taken), rng, "fewer than two texts were written")
 
 

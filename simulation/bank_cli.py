@@ -31,11 +31,11 @@ NumberOption = Annotated[
 
 
 @contextmanager
-def opened_bank(directory: Path) -> "Iterator[Bank]":
+def opened_bank(directory: Path, *, create: bool = False) -> "Iterator[Bank]":
     """Open a bank for one command."""
     from adapters.bank import Bank
 
-    with closing(Bank(directory)) as bank:
+    with closing(Bank(directory, create=create)) as bank:
         yield bank
 
 

@@ -50,13 +50,9 @@ def _everybody(bank: "Bank") -> "list[Revision]":
 
 def _export(bank: "Bank", revision: "Revision", out: Path) -> None:
     from adapters.interchange import card_of, export_directory
-    from adapters.peft_layout import merge
+    from adapters.stacking import complete
 
-    parts = [(bank.factors(revision.object), revision.scale)]
-    if revision.prior_object is not None:
-        prior = bank.beneath(revision)
-        parts.append((bank.factors(prior.object), prior.scale))
-    export_directory(out, merge(parts), base_name="", card=card_of(revision))
+    export_directory(out, complete(bank, revision), base_name="", card=card_of(revision))
 
 
 @bank_app.command("archive")
@@ -79,20 +75,17 @@ def bank_compact(
     bank: BankOption = Path("bank"),
 ) -> None:
     """Copy everybody's serving or latest adapter into another bank, smaller; they are candidates there."""
-    from adapters.bank import Bank
     from adapters.compaction import compact_bank
-    from adapters.precision import Precision
+    from adapters.precision import precision_named
 
     if rank < 1:
         raise InputError(f"--rank {rank} must be at least 1")
-    if storage not in set(Precision):
-        raise InputError(f"--storage {storage!r} is not one of {', '.join(Precision)}")
+    precision = precision_named(storage)
     with opened_bank(bank) as opened:
         chosen = _everybody(opened)
-        target = Bank(out, create=True)
-        compact_bank(opened, target, chosen, rank, Precision(storage))
-        target.pack()
-        target.close()
+        with opened_bank(out, create=True) as target:
+            compact_bank(opened, target, chosen, rank, precision)
+            target.pack()
     print(f"{len(chosen)} adapters of rank {rank} in {storage} are in {out}")
 
 
@@ -100,14 +93,12 @@ def bank_compact(
 def bank_ready(bank: BankOption = Path("bank")) -> None:
     """Take in the compact adapters of the town that come with Polyphony; then run with --weights serving."""
     from adapters.archive import read_archive
-    from adapters.bank import Bank
     from simulation.ready import ready_archive
 
     archive = ready_archive()
-    opened = Bank(bank, create=True)
-    moved = read_archive(opened, archive)
-    opened.pack()
-    opened.close()
+    with opened_bank(bank, create=True) as opened:
+        moved = read_archive(opened, archive)
+        opened.pack()
     print(f"{moved.new} revisions are new in {bank}, {moved.known} were there; run with --weights serving")
 
 
@@ -121,20 +112,17 @@ def bank_import(
 ) -> None:
     """Take adapters in, all or nothing: candidates that serve once they are promoted."""
     from adapters.archive import read_archive
-    from adapters.bank import Bank
 
     if not source.exists():
         raise InputError(f"{source}: no such file or directory")
     if not source.is_dir():
-        opened = Bank(bank, create=True)
-        moved = read_archive(opened, source)
-        opened.close()
+        with opened_bank(bank, create=True) as opened:
+            moved = read_archive(opened, source)
         print(f"{moved.new} revisions are new in {bank}, {moved.known} were there")
         return
     made = _read_directories(source, person, population, base_model)
-    opened = Bank(bank, create=True)
-    revisions = opened.add_all(made)
-    opened.close()
+    with opened_bank(bank, create=True) as opened:
+        revisions = opened.add_all(made)
     for revision in revisions:
         print(f"{revision.adapter_id} revision {revision.number}: {revision.status}")
 

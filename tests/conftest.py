@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,21 @@ def together(base, kit, learners):
     from training_factory import train
 
     return train(base, kit, learners)
+
+
+@pytest.fixture
+def bank(tmp_path):
+    """An empty bank."""
+    from adapters.bank import Bank
+
+    with closing(Bank(tmp_path / "bank", create=True)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def banks(tmp_path):
+    """Two empty banks."""
+    from adapters.bank import Bank
+
+    with closing(Bank(tmp_path / "one", create=True)) as one, closing(Bank(tmp_path / "two", create=True)) as two:
+        yield one, two

@@ -19,14 +19,6 @@ from personas.errors import InputError
 from simulation.cli import main
 
 
-@pytest.fixture
-def banks(tmp_path):
-    opened = [Bank(tmp_path / name, create=True) for name in ("one", "two")]
-    yield opened
-    for bank in opened:
-        bank.close()
-
-
 def populated(bank):
     prior = replace(revision("", "p"), kind=PRIOR, adapter_id=adapter_id("base", "town", PRIOR, ""))
     beneath = bank.add(prior, factors(99))

@@ -13,7 +13,7 @@ import torch
 
 from adapters.bank import Bank
 from adapters.revision import PERSONAL, Revision, adapter_id, digest_of
-from adapters.stacking import install, stack_revisions
+from adapters.stacking import Stacker, install
 from adapters.verification import verify
 from personas.errors import InputError
 
@@ -30,13 +30,6 @@ def revision(person="ada", training="t1"):
         training_digest=training,
         losses={"train": [2.0], "validation": [1.5], "epoch": 1}, scale=2.0,
     )  # fmt: skip
-
-
-@pytest.fixture
-def bank(tmp_path):
-    opened = Bank(tmp_path / "bank", create=True)
-    yield opened
-    opened.close()
 
 
 def test_what_was_trained_is_found_again(bank):
@@ -167,9 +160,13 @@ class Fits:
     )
 
 
+def stacked(bank, revisions):
+    return Stacker(Fits, bank, revisions).stack(revisions)
+
+
 def test_stacks_keep_the_order_of_people_and_fold_the_scale_in(bank):
     kept = [bank.add(revision(str(seed), f"t{seed}"), factors(seed)) for seed in (1, 2, 3)]
-    a, b = stack_revisions(Fits, bank, [kept[2], kept[0]])["model.layers.0.q"]
+    a, b = stacked(bank, [kept[2], kept[0]])["model.layers.0.q"]
     assert torch.equal(a[0], factors(3)["model.layers.0.q"][0])
     assert torch.equal(b[1], 2.0 * factors(1)["model.layers.0.q"][1])
 
@@ -178,7 +175,7 @@ def test_smaller_ranks_are_filled_up_with_nothing(bank):
     small = {name: (a[:1], b[:, :1]) for name, (a, b) in factors(1).items()}
     one = bank.add(replace(revision(), config={"shape": {"rank": 1}}), small)
     two = bank.add(revision("bob", "t2"), factors(2))
-    a, b = stack_revisions(Fits, bank, [one, two])["model.layers.0.q"]
+    a, b = stacked(bank, [one, two])["model.layers.0.q"]
     assert a.shape == (2, 2, 8) and float(a[0, 1].abs().sum()) == 0 == float(b[0, :, 1].abs().sum())
     assert torch.equal(b[0] @ a[0], 2.0 * small["model.layers.0.q"][1] @ small["model.layers.0.q"][0])
 
@@ -198,7 +195,7 @@ def broken(what):
 def test_adapters_that_do_not_fit_are_refused_by_name(bank, what):
     made = bank.add(*broken(what))
     with pytest.raises(InputError, match=f"adapter {made.adapter_id} of 'ada'.*{what}"):
-        stack_revisions(Fits, bank, [made])
+        stacked(bank, [made])
 
 
 def test_a_load_that_breaks_off_leaves_what_was_installed(bank):

@@ -41,14 +41,6 @@ def test_the_nearest_adapter_of_a_lower_rank():
         assert torch.allclose(a.norm(dim=1), b.norm(dim=0), atol=1e-4), "evenly shared"
 
 
-@pytest.fixture
-def banks(tmp_path):
-    opened = [Bank(tmp_path / name, create=True) for name in ("whole", "small")]
-    yield opened
-    for bank in opened:
-        bank.close()
-
-
 def test_a_compact_bank_acts_over_the_same_prior(banks):
     whole, small = banks
     prior = whole.add(

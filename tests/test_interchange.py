@@ -59,13 +59,6 @@ def trained(base, tokens, tmp_path_factory):
     return folder, said
 
 
-@pytest.fixture
-def bank(tmp_path):
-    opened = Bank(tmp_path / "bank", create=True)
-    yield opened
-    opened.close()
-
-
 def imported(base, bank, folder, person="ada"):
     foreign = read_directory(folder, base)
     return bank.add(foreign_revision(base, "town", person, foreign, folder.name), foreign.factors)

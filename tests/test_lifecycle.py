@@ -21,13 +21,6 @@ from simulation.cli import main
 BETTER, WORSE = {"nll": {"own": 1.0, "pooled": 2.0}}, {"nll": {"own": 2.0, "pooled": 2.0}}
 
 
-@pytest.fixture
-def bank(tmp_path):
-    opened = Bank(tmp_path / "bank", create=True)
-    yield opened
-    opened.close()
-
-
 def made(bank, training, evaluation=None, person="ada", **changes):
     kept = bank.add(replace(revision(person, training), **changes), factors(sum(map(ord, training))))
     if evaluation is not None:

@@ -9,7 +9,6 @@ from adapter_factory import random_factors
 from test_bank import revision
 
 from adapters import probing
-from adapters.bank import Bank
 from adapters.engine import Engine
 from adapters.initialisation import shared_start
 from adapters.lifecycle import MOST_DISAGREEMENT, MOST_DRIFT, MOST_ROUND_TRIP, reason_against_probe
@@ -22,13 +21,6 @@ from simulation.cli import main
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=2)
 BETTER = {"nll": {"own": 1.0, "pooled": 2.0}}
-
-
-@pytest.fixture
-def bank(tmp_path):
-    opened = Bank(tmp_path / "bank", create=True)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture

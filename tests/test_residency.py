@@ -10,7 +10,6 @@ import torch
 from adapter_factory import random_factors
 from test_bank import revision
 
-from adapters.bank import Bank
 from adapters.engine import Engine
 from adapters.lora import AdaptedModel, LoraShape, route_of
 from adapters.residency import Residency
@@ -21,13 +20,6 @@ from simulation.cli import main
 
 SHAPE = LoraShape(rank=2, alpha=4, top_blocks=1)
 PEOPLE = 6
-
-
-@pytest.fixture
-def bank(tmp_path):
-    opened = Bank(tmp_path / "bank", create=True)
-    yield opened
-    opened.close()
 
 
 def kept(base, bank, person, seed, rank=2, training=None):

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from test_bank import factors, revision
 
-from adapters import bank as bank_module
+from adapters import packing
 from adapters.bank import Bank
 from adapters.objects import READ_TOGETHER
 from adapters.peft_layout import parse_factors
@@ -17,13 +17,6 @@ from adapters.verification import verify
 from personas.errors import InputError
 
 PEOPLE = 2 * READ_TOGETHER + 5
-
-
-@pytest.fixture
-def bank(tmp_path):
-    opened = Bank(tmp_path / "bank", create=True)
-    yield opened
-    opened.close()
 
 
 def populated(bank, people=PEOPLE, precision=Precision.FP32):
@@ -38,7 +31,7 @@ def same(one, other):
 
 def test_packed_objects_are_the_same_in_fewer_files(bank, monkeypatch):
     kept = populated(bank)
-    monkeypatch.setattr(bank_module, "SHARD_BYTES", 40 * bank.objects.path(kept[0].object).stat().st_size)
+    monkeypatch.setattr(packing, "SHARD_BYTES", 40 * bank.objects.path(kept[0].object).stat().st_size)
     assert bank.pack() == PEOPLE and bank.pack() == 0
     assert bank.objects.files() == [] and len(bank.objects.shards()) == 2
     names = [made.object for made in reversed(kept)]
