@@ -6,10 +6,10 @@ from typing import Any
 import streamlit as st
 
 from app.escape import markup
-from app.labels import HEADLINES, TITLES, chance, null_note, number, signed, span
 from app.page_parts import arm_name, block
 from metrics.activity import outcome_counts
 from metrics.compare import Comparison, Difference
+from metrics.labels import HEADLINES, TITLES, chance, null_note, number, signed, span
 from metrics.measure import MEASUREMENTS, RunMeasurements
 from metrics.rundata import RunData
 

@@ -10,12 +10,12 @@ from app.agent_view import agent_section
 from app.charts import act_chart, network_chart, texts_chart
 from app.escape import markup
 from app.figures_view import all_measurements, headline_cards, outcomes, shown_arms
-from app.labels import arm_sentence, null_note, number
 from app.page_parts import arm_name, block, heading, notice
 from app.runs import FoundRun, find_runs, first_choice, run_data, run_measurements
 from app.style import SHEET, arm_colours
 from metrics.compare import Comparison, compare_measured
 from metrics.errors import MetricsError
+from metrics.labels import arm_sentence, null_note, number
 from metrics.measure import RunMeasurements
 from metrics.rundata import RunData
 

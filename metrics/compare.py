@@ -9,12 +9,16 @@ from typing import Any
 import numpy as np
 
 from metrics.errors import MetricsError
-from metrics.inference import agent_interval, cohens_d_paired, holm, seed_interval, sign_flip_p
+from metrics.inference import agent_interval, cohens_d_paired, holm, seed_interval, seeds_for_power, sign_flip_p
 from metrics.measure import MEASUREMENTS, RunMeasurements, measure_run
 
 REFERENCE_ARM = "base"
+# What the experiment is about (arXiv 2606.02437 as reported): corrected among themselves, not with all the rest.
+PRIMARY = ("original_posts", "comments", "effective_communities", "within_community_homophily")
 
 _SEED = 0
+# Settings that may differ between the arms of one comparison: an arm's own, and those that change no result.
+_FREE = frozenset({"policy", "slots", "history", "forked_from"})
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,11 @@ class Difference:
         difference: Mean over seeds of arm minus reference; None where no seed has both figures.
         interval: 95% interval: over seeds with two or more of them, else over agents where the figure allows it.
         effect_size: Cohen's d of the paired differences; None with one seed.
-        p_holm: Sign-flip p, corrected over all differences of the comparison; None with one seed.
+        p: Sign-flip p; None with one seed.
+        p_holm: The same, corrected over the comparison's differences in `PRIMARY` measurements, or over all others
+            for the others.
         seeds: Paired seeds it rests on.
+        seeds_needed: Seeds that would find an effect of this size with 80% power, see `seeds_for_power`.
         reason: Why something is None, or what a one-seed interval covers.
     """
 
@@ -37,8 +44,10 @@ class Difference:
     difference: float | None
     interval: tuple[float, float] | None
     effect_size: float | None
+    p: float | None
     p_holm: float | None
     seeds: int
+    seeds_needed: int | None
     reason: str | None
 
     def to_json(self) -> dict[str, Any]:
@@ -51,8 +60,10 @@ class Difference:
             "difference": self.difference,
             "interval": None if self.interval is None else list(self.interval),
             "effect_size": self.effect_size,
+            "p": self.p,
             "p_holm": self.p_holm,
             "seeds": self.seeds,
+            "seeds_needed": self.seeds_needed,
             "reason": self.reason,
         }
 
@@ -93,21 +104,6 @@ class Comparison:
         }
 
 
-@dataclass(frozen=True)
-class ComparisonRow:
-    """One line of the printed comparison; `values` holds each arm's mean over seeds."""
-
-    measurement: str
-    agents: int
-    values: dict[str, float | None]
-    arm: str
-    difference: float | None
-    interval: tuple[float, float] | None
-    p_holm: float | None
-    seeds: int
-    reason: str | None
-
-
 def compare_runs(sources: Iterable[Path | str], reference: str | None = None) -> Comparison:
     """Measure runs and compare their arms.
 
@@ -121,16 +117,23 @@ def compare_runs(sources: Iterable[Path | str], reference: str | None = None) ->
     return compare_measured([measure_run(source) for source in sources], reference)
 
 
-def compare_measured(runs: Sequence[RunMeasurements], reference: str | None = None) -> Comparison:
+def compare_measured(
+    runs: Sequence[RunMeasurements], reference: str | None = None, *, same_settings: bool = True
+) -> Comparison:
     """Compare the arms of runs that are measured already.
+
+    Args:
+        runs: The runs.
+        reference: The arm to compare with, as in `compare_runs`.
+        same_settings: Whether runs with other settings are refused; False where the settings are what is compared.
 
     Raises:
         MetricsError: Fewer than two arms, two runs of one arm, seed and size, another population, another number of
-            timesteps, or no pair of equal seed and size.
+            timesteps, other settings, or no pair of equal seed and size.
     """
     arms = list(dict.fromkeys(run.arm for run in runs))
     reference = reference or (REFERENCE_ARM if REFERENCE_ARM in arms else arms[0] if arms else REFERENCE_ARM)
-    _check(runs, arms, reference)
+    _check(runs, arms, reference, same_settings)
     by_key = {(run.arm, run.seed, run.agents): run for run in runs}
     pairs: defaultdict[tuple[int, str], list[tuple[RunMeasurements, RunMeasurements]]] = defaultdict(list)
     for run in runs:
@@ -152,25 +155,7 @@ def compare_measured(runs: Sequence[RunMeasurements], reference: str | None = No
     return Comparison(reference, tuple(runs), _corrected(found), tuple(run for run in runs if id(run) not in paired))
 
 
-def comparison_table(comparison: Comparison) -> list[ComparisonRow]:
-    """The rows to print: for each measurement every arm's value, the difference and its interval."""
-    return [
-        ComparisonRow(
-            each.measurement,
-            each.agents,
-            {arm: comparison.mean_value(each.measurement, arm, each.agents) for arm in comparison.arms},
-            each.arm,
-            each.difference,
-            each.interval,
-            each.p_holm,
-            each.seeds,
-            each.reason,
-        )
-        for each in comparison.differences
-    ]
-
-
-def _check(runs: Sequence[RunMeasurements], arms: Sequence[str], reference: str) -> None:
+def _check(runs: Sequence[RunMeasurements], arms: Sequence[str], reference: str, same_settings: bool) -> None:
     if reference not in arms:
         raise MetricsError(f"no run of the reference arm {reference!r} was given; the arms are {', '.join(arms)}")
     if len(arms) < 2:
@@ -191,29 +176,35 @@ def _check(runs: Sequence[RunMeasurements], arms: Sequence[str], reference: str)
         other = first_of_size.setdefault(run.agents, run)
         if run.population_digest != other.population_digest:
             raise MetricsError(f"{run.source}: another population than {other.source}; compare runs of one population")
+        differs = _differing_setting(run.config, other.config)
+        if differs is not None and same_settings:
+            raise MetricsError(
+                f"{run.source}: another setting than {other.source}: {differs}; compare runs that differ in arm and "
+                "seed only"
+            )
 
 
 _Pairs = Sequence[tuple[RunMeasurements, RunMeasurements]]
 
 
-def _difference(
-    name: str, key: tuple[int, str], pairs: _Pairs, rng: np.random.Generator
-) -> tuple[Difference, float | None]:
-    """The difference and its uncorrected p."""
+def _difference(name: str, key: tuple[int, str], pairs: _Pairs, rng: np.random.Generator) -> Difference:
+    """The difference, its p still uncorrected."""
     agents, arm = key
     figures = [(run.measurements[name], other.measurements[name]) for run, other in pairs]
     usable = [(own, other) for own, other in figures if own.value is not None and other.value is not None]
     values = [own.value - other.value for own, other in usable if own.value is not None and other.value is not None]
-    blank = Difference(name, arm, pairs[0][1].arm, agents, None, None, None, None, len(values), None)
+    blank = Difference(name, arm, pairs[0][1].arm, agents, None, None, None, None, None, len(values), None, None)
     if not values:
-        return replace(blank, reason=_absence(pairs, name)), None
+        return replace(blank, reason=_absence(pairs, name))
     blank = replace(blank, difference=float(np.mean(values)))
     if len(values) == 1:
         interval = agent_interval(usable[0][0].statistic, usable[0][1].statistic, rng)
-        return replace(blank, interval=interval, reason=_one_seed(interval is not None)), None
-    return replace(blank, interval=seed_interval(values, rng), effect_size=cohens_d_paired(values)), sign_flip_p(
-        values, rng
-    )
+        return replace(blank, interval=interval, reason=_one_seed(interval is not None))
+    effect = cohens_d_paired(values)
+    return replace(
+        blank, interval=seed_interval(values, rng), effect_size=effect, p=sign_flip_p(values, rng),
+        seeds_needed=seeds_for_power(effect),
+    )  # fmt: skip
 
 
 def _one_seed(has_interval: bool) -> str:
@@ -229,6 +220,27 @@ def _absence(pairs: _Pairs, name: str) -> str:
     return "; ".join(reasons)
 
 
-def _corrected(found: Sequence[tuple[Difference, float | None]]) -> tuple[Difference, ...]:
-    p_values = iter(holm([p for _, p in found if p is not None]))
-    return tuple(each if p is None else replace(each, p_holm=next(p_values)) for each, p in found)
+def _corrected(found: Sequence[Difference]) -> tuple[Difference, ...]:
+    corrected: dict[int, float] = {}
+    for is_primary in (True, False):
+        family = [
+            (place, each.p) for place, each in enumerate(found)
+            if each.p is not None and (each.measurement in PRIMARY) == is_primary
+        ]  # fmt: skip
+        corrected |= zip((place for place, _ in family), holm([p for _, p in family]), strict=True)
+    return tuple(replace(each, p_holm=corrected.get(place)) for place, each in enumerate(found))
+
+
+def _differing_setting(config: dict[str, Any], other: dict[str, Any]) -> str | None:
+    """The first setting in which two runs differ, as a dotted name; None where they are alike."""
+    for name in sorted(set(config) | set(other)):
+        left, right = config.get(name), other.get(name)
+        if name in _FREE or left == right or (name == "base_hash" and None in (left, right)):
+            continue
+        if isinstance(left, dict) and isinstance(right, dict):
+            inner = _differing_setting(left, right)
+            if inner is not None:
+                return f"{name}.{inner}"
+            continue
+        return f"{name} ({left!r} and {right!r})"
+    return None

@@ -1,5 +1,6 @@
 """Paired differences between arms: interval, effect size, permutation test and correction."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,6 +9,8 @@ from metrics.measurement import AgentStatistic, Floats, agent_weights, bootstrap
 
 _EXACT_UP_TO = 14
 _SIGN_FLIPS = 10_000
+_MOST_SEEDS = 1_000
+_SURELY = 10.0
 
 
 def cohens_d_paired(differences: Sequence[float]) -> float | None:
@@ -45,6 +48,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty(len(p_values))
     corrected[order] = stepped
     return [float(p) for p in corrected]
+
+
+def seeds_for_power(effect_size: float | None, *, alpha: float = 0.05, power: float = 0.8) -> int | None:
+    """How many paired seeds a two-sided paired t test needs to find an effect (Cohen 1988, section 2.3).
+
+    With the noncentral t distribution; at least as many as `sign_flip_p` needs to reach `alpha` at all. None for an
+    effect that 1,000 seeds would not find.
+
+    Args:
+        effect_size: Cohen's d_z of the paired differences; None gives None.
+        alpha: Level of the test.
+        power: Chance of finding the effect.
+    """
+    from scipy.stats import nct, t
+
+    if not effect_size:
+        return None
+    seeds = np.arange(math.ceil(1 + math.log2(1 / alpha)), _MOST_SEEDS + 1)
+    critical, shift = t.ppf(1 - alpha / 2, seeds - 1), abs(effect_size) * np.sqrt(seeds)
+    reached = nct.sf(critical, seeds - 1, shift) + nct.cdf(-critical, seeds - 1, shift) >= power
+    # Far out in its tail the noncentral distribution is not a number; there an effect cannot be missed.
+    reached |= shift > critical + _SURELY
+    return int(seeds[reached.argmax()]) if reached.any() else None
 
 
 def seed_interval(differences: Sequence[float], rng: np.random.Generator) -> tuple[float, float] | None:

@@ -74,6 +74,7 @@ class RunMeasurements:
     Attributes:
         source: The path or URL that was measured.
         completed_timesteps: Timesteps that are complete; below `timesteps` where the run was interrupted.
+        config: Everything else that decided the run, by setting.
         text_encoder: Encoder of the text similarities; None where nothing was written.
         measurements: By name, in the order of `MEASUREMENTS`.
     """
@@ -88,6 +89,7 @@ class RunMeasurements:
     digest: str
     population: str
     population_digest: str
+    config: dict[str, Any]
     text_encoder: str | None
     measurements: dict[str, Measurement]
 
@@ -132,6 +134,7 @@ def measure_run(source: Path | str) -> RunMeasurements:
         digest=run_digest(source),
         population=run.population,
         population_digest=run.population_digest,
+        config=run.config,
         text_encoder=encoder,
         measurements=figures,
     )

@@ -125,6 +125,8 @@ class RunHeader(NamedTuple):
     population: str
     population_digest: str
     base_model: str | None
+    base_hash: str | None
+    config: str
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,7 @@ class RunData:
         name: Path or URL as messages show it.
         timesteps: Timesteps asked for.
         completed_timesteps: Timesteps that are complete in the file.
+        config: Everything else that decided the run, by setting.
         users: Name of every user by `user_id`.
     """
 
@@ -147,6 +150,7 @@ class RunData:
     population: str
     population_digest: str
     base_model: str | None
+    config: dict[str, Any]
     agents: tuple[Agent, ...]
     users: dict[int, str]
     posts: tuple[Post, ...]
@@ -238,6 +242,7 @@ def _load(connection: Connection, name: str) -> RunData:
         population=header.population,
         population_digest=header.population_digest,
         base_model=header.base_model,
+        config=_config(header, name),
         completed_timesteps=max((row[0] + 1 for row in _rows(connection, "checkpoint", "timestep")), default=0),
         users={user_id: user_name for user_id, _, user_name in users},
         agents=_agents(connection, user_of),
@@ -264,6 +269,16 @@ def _load(connection: Connection, name: str) -> RunData:
             for agent_id, *rest in _rows(connection, "history", "agent_id split act text", key="history_id")
         ),
     )
+
+
+def _config(header: RunHeader, name: str) -> dict[str, Any]:
+    """The run's settings, with the base model that they were used with."""
+    try:
+        return {**json.loads(header.config), "base_hash": header.base_hash}
+    except (ValueError, TypeError) as error:
+        raise MetricsError(
+            f"{name}: table 'run' holds settings that are not a JSON object; the file is damaged"
+        ) from error
 
 
 def _agents(connection: Connection, user_of: dict[int, int]) -> tuple[Agent, ...]:

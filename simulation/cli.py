@@ -13,7 +13,7 @@ import click
 import typer
 from rich.table import Table
 
-from personas.errors import PolyphonyError
+from personas.errors import InputError, PolyphonyError
 from simulation.evaluation_cli import bank_app
 from simulation.options import (
     AgentsOption,
@@ -247,23 +247,31 @@ def digest(run_file: RunArgument) -> None:
 
 @app.command()
 def compare(
-    run_files: Annotated[list[Path], typer.Argument(help="Two or more run files.")], as_json: JsonOption = False
+    run_files: Annotated[list[str], typer.Argument(help="Two or more run files, or URLs of runs.")],
+    reference: Annotated[
+        str | None, typer.Option(help="Arm to compare with; default base, or the first run's.")
+    ] = None,
+    style: Annotated[str, typer.Option("--format", help="table, markdown or latex.")] = "table",
+    as_json: JsonOption = False,
 ) -> None:
     """Compare arms, paired by seed."""
-    from metrics.compare import compare_runs, comparison_table
+    from metrics.comparison_table import FORMATS, HEADERS, comparison_rows, comparison_text, notes
 
-    comparison = compare_runs(run_files)
+    if style not in ("table", *FORMATS):
+        raise InputError(f"--format {style!r} is not one of table, {', '.join(FORMATS)}")
+    from metrics.compare import compare_runs
+
+    comparison = compare_runs(run_files, reference)
     if as_json:
         print(json.dumps(comparison.to_json()))
-        return
-    rows = comparison_table(comparison)
-    arms = list(comparison.arms)
-    table = Table("measurement", *arms, "difference", "95% interval", title=f"against {comparison.reference}")
-    for row in rows:
-        values = [figure(row.values.get(arm)) for arm in arms]
-        interval = "" if row.interval is None else f"{figure(row.interval[0])} … {figure(row.interval[1])}"
-        table.add_row(row.measurement, *values, figure(row.difference), interval)
-    stdout().print(table)
+    elif style in FORMATS:
+        print(comparison_text(comparison, style))
+    else:
+        table = Table(*HEADERS, title=f"against {comparison.reference}")
+        for row in comparison_rows(comparison):
+            table.add_row(*row)
+        stdout().print(table)
+        stderr().print(notes(comparison), markup=False)
 
 
 @app.command("app")

@@ -17,9 +17,9 @@ from run_factory import RunFactory, planted_run
 
 from app.errors import AppError
 from app.escape import markup, plot_label
-from app.labels import number, signed
 from app.launch import launch
 from app.runs import find_runs, first_choice
+from metrics.labels import number, signed
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
 from streamlit.testing.v1 import AppTest

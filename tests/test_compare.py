@@ -1,5 +1,6 @@
 """Comparison of arms: pairing, inference and refusals."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 import pytest
 from run_factory import RunFactory
 
-from metrics.compare import Comparison, compare_runs, comparison_table
+from metrics.compare import PRIMARY, Comparison, compare_runs
+from metrics.comparison_table import comparison_rows, comparison_text
 from metrics.errors import MetricsError
-from metrics.inference import cohens_d_paired, holm, sign_flip_p
+from metrics.inference import cohens_d_paired, holm, seeds_for_power, sign_flip_p
+from metrics.labels import TITLES
 
 
 def run_with_posts(path: Path, posts: int, agents: int = 6, **run: Any) -> Path:
@@ -39,22 +42,56 @@ def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     assert found.difference == pytest.approx(2.0)  # 3-1, 4-3, 5-2
     assert found.effect_size == pytest.approx(2.0)
     assert found.interval[0] == pytest.approx(1.0) and found.interval[1] == pytest.approx(3.0)
-    assert found.p_holm == 1.0  # 0.25 is the smallest that three seeds allow, before correction
+    assert found.p == 0.25  # the smallest that three seeds allow
+    assert found.p_holm == 0.5  # of the primary figures only the comments have a p, too
 
 
 def test_json_holds_the_contract(tmp_path: Path) -> None:
     report = compare_runs(three_seeds(tmp_path)).to_json()
     assert {arm: len(digests) for arm, digests in report["arms"].items()} == {"base": 3, "lora": 3}
     assert set(report["differences"][0]) == {
-        "measurement", "arm", "against", "agents", "difference", "interval", "effect_size", "p_holm", "seeds", "reason",
+        "measurement", "arm", "against", "agents", "difference", "interval", "effect_size", "p", "p_holm", "seeds",
+        "seeds_needed", "reason",
     }  # fmt: skip
 
 
 def test_table_shows_each_arms_mean_beside_the_difference(tmp_path: Path) -> None:
-    rows = {row.measurement: row for row in comparison_table(compare_runs(three_seeds(tmp_path)))}
-    assert rows["original_posts"].values == {"base": pytest.approx(2.0), "lora": pytest.approx(4.0)}
-    assert rows["communities"].difference is None
-    assert "no interaction" in (rows["communities"].reason or "")
+    rows = {row[0]: row for row in comparison_rows(compare_runs(three_seeds(tmp_path)))}
+    assert rows[TITLES["original_posts"]][1:7] == ("6", "lora", "4", "2", "+2", "1 to 3")
+    assert rows[TITLES["communities"]][5:] == ("–", "–", "–", "–", "0", "–")
+
+
+@pytest.mark.parametrize("style", ["markdown", "latex"])
+def test_whole_comparison_is_one_table_of_the_format(tmp_path: Path, style: str) -> None:
+    comparison = compare_runs(three_seeds(tmp_path))
+    lines = comparison_text(comparison, style).splitlines()
+    rows = [line for line in lines if line.count("|" if style == "markdown" else "&") >= 10]
+    assert len(rows) == len(comparison.differences) + (2 if style == "markdown" else 1)
+    assert ("95% interval" if style == "markdown" else "95\\% interval") in "".join(rows)
+
+
+def test_primary_measurements_are_corrected_among_themselves(tmp_path: Path) -> None:
+    found = [each for each in compare_runs(three_seeds(tmp_path)).differences if each.p is not None]
+    for family in ([e for e in found if e.measurement in PRIMARY], [e for e in found if e.measurement not in PRIMARY]):
+        assert [each.p_holm for each in family] == holm([each.p for each in family])
+
+
+def test_seeds_for_power_agree_with_published_tables() -> None:
+    # Cohen 1988, as in G*Power 3.1: paired t test, two-sided, alpha 0.05, power 0.8.
+    assert [seeds_for_power(effect) for effect in (0.2, 0.5, -0.8)] == [199, 34, 15]
+    assert seeds_for_power(1000.0) == 6  # below which no sign-flip p reaches 0.05
+    assert seeds_for_power(0.01) is None and seeds_for_power(0.0) is None and seeds_for_power(None) is None
+
+
+def test_runs_with_other_settings_are_refused_and_the_setting_named(tmp_path: Path) -> None:
+    paths = [
+        run_with_posts(
+            tmp_path / f"{arm}.db", 3, arm=arm, config=json.dumps({"minutes": 60, "training": {"rank": rank}})
+        )
+        for arm, rank in (("base", 4), ("lora", 8))
+    ]
+    with pytest.raises(MetricsError, match=r"lora\.db: another setting.*training\.rank \(8 and 4\)"):
+        compare_runs(paths)
 
 
 def test_one_seed_has_an_interval_over_the_same_agents_and_says_so(tmp_path: Path) -> None:
