@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from adapters.grammar import Grammar
+from personas.errors import InputError
 from personas.printable import printable
 
 
@@ -26,6 +27,11 @@ class DecodingConfig:
     temperature: float = 0.9
     top_p: float = 0.92
     repetition_penalty: float = 1.15
+
+    def __post_init__(self) -> None:
+        """Refuse what no text can be drawn with."""
+        if not 0 < self.temperature <= 10:
+            raise InputError(f"--temperature {self.temperature} must be above 0 and at most 10")
 
 
 class TextSampler:

@@ -26,6 +26,7 @@ from simulation.options import (
     RunArgument,
 )
 from simulation.printing import figure, flat, print_pairs, stderr, stdout
+from simulation.study_cli import study
 from simulation.training_options import Plan, takes_training_options
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
 app.add_typer(bank_app, name="bank")
+app.command()(study)
 
 INTERRUPTED = "interrupted; the same command with --resume (or again, for training) continues"
 
@@ -74,6 +76,7 @@ def run(
     slots: Annotated[
         int, typer.Option(help="Adapters in the engine at once; 0 for everybody's. Fewer take less memory.")
     ] = 0,
+    temperature: Annotated[float, typer.Option(help="Temperature at which texts are drawn.")] = 0.9,
     weights: Annotated[
         str, typer.Option(help="trained: exactly what the training options ask for; serving: what the bank promoted.")
     ] = "trained",
@@ -105,6 +108,7 @@ def run(
     plan: Plan,
 ) -> None:
     """Train missing adapters, simulate one arm, print the measurements."""
+    from adapters.decoding import DecodingConfig
     from simulation.feed import FeedSettings
     from simulation.scenario import Scenario, load_scenario
     from simulation.settings import RunSettings
@@ -115,7 +119,7 @@ def run(
         camel_model=camel_model, camel_url=camel_url, minutes=minutes_per_step,
         activation=activation, history=history, training=plan(), actions=actions, weights=weights, slots=slots,
         feed=FeedSettings(recommender, followee_share, who_to_follow, repeats), start=start, churn=churn, late=late,
-        scenario=load_scenario(scenario) if scenario else Scenario(),
+        scenario=load_scenario(scenario) if scenario else Scenario(), decoding=DecodingConfig(temperature=temperature),
     )  # fmt: skip
     name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"
     target = run_target(out) if out else Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"

@@ -1,0 +1,167 @@
+"""A study's directory measured: every run, the table of the paper's form, the comparison."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from metrics.compare import PRIMARY, Comparison, compare_measured
+from metrics.errors import MetricsError
+from metrics.measure import RunMeasurements, measure_run
+from metrics.measurement import bootstrap_mean
+
+_SEED = 0
+
+
+class CellSummary(NamedTuple):
+    """One measurement of one arm at one size over its seeds; the interval is the bootstrap's over seeds."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    values: tuple[float, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as far as its runs are finished.
+
+    Attributes:
+        directory: Where it lies.
+        plan: What `simulate study` wrote down: reference, options, cells.
+        runs: Measured runs, whose `arm` is the study's label, in the order of the plan.
+        unfinished: Run files of the plan that are not there or not finished.
+        comparison: The arms against the reference; None where no two runs can be paired.
+    """
+
+    directory: Path
+    plan: Mapping[str, Any]
+    runs: tuple[RunMeasurements, ...]
+    unfinished: tuple[str, ...]
+    comparison: Comparison | None
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Labels in the order of the plan."""
+        return tuple(dict.fromkeys(cell["label"] for cell in self.plan["cells"]))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Population sizes, ascending."""
+        return tuple(sorted({cell["agents"] for cell in self.plan["cells"]}))
+
+    def summary(self, measurement: str, arm: str, agents: int) -> CellSummary | None:
+        """A measurement over an arm's seeds; None where no finished run has it."""
+        pairs = [
+            (run.seed, value)
+            for run in self.runs
+            if (run.arm, run.agents) == (arm, agents) and (value := run.measurements[measurement].value) is not None
+        ]
+        if not pairs:
+            return None
+        seeds, values = zip(*pairs, strict=True)
+        interval = bootstrap_mean(values, np.random.default_rng(_SEED))
+        return CellSummary(float(np.mean(values)), interval, values, seeds)
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole study as ``study.json`` holds it."""
+        return {
+            "plan": dict(self.plan),
+            "unfinished": list(self.unfinished),
+            "runs": [
+                {"label": run.arm, "file": Path(run.source).name, "settings": run.config, **run.to_json()}
+                for run in self.runs
+            ],
+            "table": [
+                {"measurement": name, "arm": arm, "agents": agents, **_summary_json(found)}
+                for name in PRIMARY for arm in self.arms for agents in self.sizes
+                if (found := self.summary(name, arm, agents)) is not None
+            ],
+            "differences": [] if self.comparison is None else self.comparison.to_json()["differences"],
+        }  # fmt: skip
+
+    def tidy(self) -> Iterator[dict[str, Any]]:
+        """One row for each run and measurement."""
+        for run in self.runs:
+            for name, figure in run.measurements.items():
+                low, high = figure.interval or (None, None)
+                null = figure.null
+                yield {
+                    "arm": run.arm, "agents": run.agents, "seed": run.seed, "digest": run.digest, "measurement": name,
+                    "value": figure.value, "n": figure.n, "low": low, "high": high,
+                    "null_mean": null and null.mean, "null_sd": null and null.sd, "null_z": null and null.z,
+                    "null_draws": null and null.draws, "reason": figure.reason,
+                }  # fmt: skip
+
+
+def read_study(directory: Path, *, processes: int | None = None) -> Study:
+    """Measure all finished runs of a study; nothing but its plan and its run files is read.
+
+    Args:
+        directory: Where `simulate study` put it.
+        processes: How many runs are measured at once; default one for each core.
+
+    Raises:
+        MetricsError: It is no study, or a run in it cannot be read.
+    """
+    plan = _plan(directory)
+    files = {cell["file"]: cell for cell in plan["cells"]}
+    there = [file for file in files if (directory / file).is_file()]
+    measured = _measured([directory / file for file in there], processes or os.cpu_count() or 1)
+    finished = {
+        file: replace(run, arm=files[file]["label"])
+        for file, run in zip(there, measured, strict=True) if run.status == "finished"
+    }  # fmt: skip
+    for file, run in finished.items():
+        if (run.agents, run.seed) != (files[file]["agents"], files[file]["seed"]):
+            raise MetricsError(
+                f"{directory / file}: another run than the plan names; remove it and run the study again"
+            )
+    runs, unfinished = tuple(finished.values()), tuple(file for file in files if file not in finished)
+    return Study(directory, plan, runs, unfinished, _comparison(runs, plan["reference"]))
+
+
+def _measured(paths: Sequence[Path], processes: int) -> list[RunMeasurements]:
+    if processes == 1 or len(paths) < 2:
+        return [measure_run(path) for path in paths]
+    with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn"), _one_thread) as pool:
+        return list(pool.map(measure_run, paths))
+
+
+def _one_thread() -> None:
+    """Keep numpy's threads of several processes from waiting for each other."""
+    from threadpoolctl import threadpool_limits
+
+    threadpool_limits(1)
+
+
+def _comparison(runs: Sequence[RunMeasurements], reference: str) -> Comparison | None:
+    try:
+        return compare_measured(runs, reference, same_settings=False) if runs else None
+    except MetricsError:
+        return None
+
+
+def _plan(directory: Path) -> dict[str, Any]:
+    path = directory / "plan.json"
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for cell in plan["cells"]:
+            if not isinstance(cell["label"], str) or Path(cell["file"]).is_absolute() or ".." in cell["file"]:
+                raise ValueError(f"cell {cell!r}")
+            int(cell["agents"]), int(cell["seed"])
+        plan["reference"], plan["options"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MetricsError(f"{path}: not a study's plan ({error}); give the --out of `simulate study`") from error
+    return plan
+
+
+def _summary_json(found: CellSummary) -> dict[str, Any]:
+    interval = None if found.interval is None else list(found.interval)
+    return {"mean": found.mean, "interval": interval, "values": list(found.values), "seeds": list(found.seeds)}

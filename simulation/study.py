@@ -1,0 +1,149 @@
+"""Running a study: whatever is missing of it, as many runs at once as the machine carries."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from metrics.errors import MetricsError
+from metrics.rundata import read_header
+from personas.errors import InputError
+from simulation.arms import AdapterUse, arm_named
+from simulation.runner import Hooks, Runner
+from simulation.settings import RunSettings
+from simulation.study_plan import Cell, StudyPlan
+
+# What one process of a 512-agent run may take, and the cores that one run still makes good use of.
+BYTES_PER_RUN = 4 << 30
+CORES_PER_RUN = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study's runs find what they need, see `simulation.runner.Runner`."""
+
+    directory: Path
+    bank: Path
+    base_model: Path | None
+    device: str
+    dtype: str
+
+
+class Study:
+    """A plan in its directory."""
+
+    def __init__(self, plan: StudyPlan, place: Place, hooks: Hooks) -> None:
+        """Write the plan down; `simulation.study_plan.joined` has checked the directory."""
+        self._plan, self._place, self._hooks = plan, place, hooks
+        (place.directory / "runs").mkdir(parents=True, exist_ok=True)
+        written = place.directory / "plan.json.new"
+        written.write_text(json.dumps(plan.recorded(), indent=1) + "\n", encoding="utf-8")
+        written.replace(place.directory / "plan.json")
+
+    def missing(self) -> list[Cell]:
+        """The runs that are not finished yet."""
+        return [cell for cell in self._plan.cells() if _status(self._place.directory / cell.file) != "finished"]
+
+    def run(self, at_once: int, told: Callable[[Cell, float, int, int], None]) -> None:
+        """Run what is missing; a run that was interrupted goes on where it stopped.
+
+        Args:
+            at_once: Processes; with one, everything happens in this one.
+            told: Called after each run with the cell, its seconds, and the number of runs done and to do.
+        """
+        missing = self.missing()
+        if at_once > 1 and len(missing) > 1:
+            self._train(missing)
+            done = self._in_processes(missing, at_once)
+        else:
+            runners = _Runners(self._place, self._hooks)
+            done = ((cell, _run_cell(self._plan, self._place, cell, runners)) for cell in missing)
+        for number, (cell, seconds) in enumerate(done, 1):
+            told(cell, seconds, number, len(missing))
+
+    def _train(self, cells: Sequence[Cell]) -> None:
+        """Train what the runs need before several of them ask for it at once, the largest populations first."""
+        runners = _Runners(self._place, self._hooks)
+        for cell in sorted(cells, key=lambda cell: -cell.agents):
+            settings = self._plan.settings(cell)
+            if settings.policy != "null" and arm_named(settings.arm).adapter is not AdapterUse.NONE:
+                runner = runners.of(settings)
+                with runner.weights(settings, arm_named(settings.arm), range(len(runner.personas))):
+                    pass
+
+    def _in_processes(self, cells: Sequence[Cell], at_once: int) -> Iterator[tuple[Cell, float]]:
+        threads = max(1, (os.cpu_count() or 1) // at_once)
+        pool = ProcessPoolExecutor(at_once, get_context("spawn"), _begin_worker, (threads,))
+        try:
+            asked = {pool.submit(_run_alone, self._plan, self._place, cell): cell for cell in cells}
+            for future in as_completed(asked):
+                yield asked[future], future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Runners:
+    """The latest runner: cells that follow each other share what they can, and one base model is held at a time."""
+
+    def __init__(self, place: Place, hooks: Hooks) -> None:
+        self._place, self._hooks = place, hooks
+        self._latest: tuple[str, Runner] | None = None
+
+    def of(self, settings: RunSettings) -> Runner:
+        """The runner for these settings: people and prompts decide what can be shared."""
+        key = repr((settings.population, settings.agents, settings.plan.prompt))
+        if self._latest is None or self._latest[0] != key:
+            self._latest = None
+            place = self._place
+            runner = Runner(
+                settings, bank=place.bank, base_model=place.base_model, device=place.device, dtype=place.dtype,
+                hooks=self._hooks,
+            )  # fmt: skip
+            self._latest = key, runner
+        return self._latest[1]
+
+
+def runs_at_once(missing: Sequence[Cell], device: str) -> int:
+    """How many runs this machine carries: by its cores and free memory; on a GPU one, which it fills."""
+    import torch
+
+    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        return 1
+    by_memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // BYTES_PER_RUN
+    return max(1, min((os.cpu_count() or 1) // CORES_PER_RUN, by_memory, len(missing)))
+
+
+def _status(path: Path) -> str | None:
+    """What a run file says of itself; None where there is none yet, or one that never began."""
+    if not path.is_file():
+        return None
+    with suppress(MetricsError):
+        return read_header(path).status
+    return None
+
+
+def _begin_worker(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _run_alone(plan: StudyPlan, place: Place, cell: Cell) -> float:
+    """Run one cell in a process of its own."""
+    return _run_cell(plan, place, cell, _Runners(place, Hooks()))
+
+
+def _run_cell(plan: StudyPlan, place: Place, cell: Cell, runners: "_Runners") -> float:
+    """Run one cell and return its seconds."""
+    began = time.perf_counter()
+    settings, out = plan.settings(cell), place.directory / cell.file
+    status = _status(out)
+    if status is None and out.exists():
+        raise InputError(f"{out}: not a run; remove it and give the same command again")
+    runners.of(settings).run(settings, out, resume=status is not None)
+    return time.perf_counter() - began

@@ -1,0 +1,205 @@
+"""Studies: plans, runs, resuming, reports."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import hear_interrupts
+
+from metrics.compare import PRIMARY
+from metrics.errors import MetricsError
+from metrics.measure import MEASUREMENTS, measure_run
+from metrics.study import read_study
+from metrics.study_report import write_report
+from personas.errors import InputError
+from simulation.runner import Hooks
+from simulation.study import Place, Study, runs_at_once
+from simulation.study_plan import Cell, StudyPlan, joined, load_plan, make_plan
+
+SMALL = {"agents": [8, 12], "arms": ["lora", "base"], "seeds": 2, "steps": 3, "policy": "null"}
+REPORT = ["study.json", "results.parquet", "report.md", "tables/primary.md", "tables/primary.tex",
+          "tables/measurements.md", "tables/differences.tex", *(f"figures/{name}.svg" for name in PRIMARY),
+          *(f"figures/{name}.png" for name in PRIMARY)]  # fmt: skip
+
+
+def run_study(plan: StudyPlan, directory: Path, at_once: int = 1) -> list[Cell]:
+    """Run what is missing; returns the cells that were run."""
+    ran: list[Cell] = []
+    place = Place(directory, directory / "bank", None, "auto", "auto")
+    Study(joined(plan, directory), place, Hooks()).run(at_once, lambda cell, seconds, done, total: ran.append(cell))
+    return ran
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished small study of the null policy."""
+    directory = tmp_path_factory.mktemp("study") / "study"
+    run_study(make_plan(SMALL, "test"), directory)
+    write_report(read_study(directory, processes=1))
+    return directory
+
+
+def test_study_runs_every_cell_once_and_then_has_nothing_to_do(done):
+    plan = make_plan(SMALL, "test")
+    assert len(plan.cells()) == 8
+    assert {run.seed for run in read_study(done, processes=1).runs} == {0, 1}
+    assert run_study(plan, done) == []
+
+
+def test_what_is_missing_is_run_again_and_ends_in_the_same_report(done):
+    before = (done / "study.json").read_bytes()
+    lost = Cell("base", 12, 1)
+    (done / lost.file).unlink()
+    half = read_study(done, processes=1)
+    assert half.unfinished == (lost.file,)
+    assert [(each.seeds, each.agents) for each in half.comparison.differences if each.measurement == "likes"] == [
+        (2, 8), (1, 12),
+    ]  # fmt: skip
+    assert run_study(make_plan(SMALL, "test"), done, at_once=2) == [lost]
+    write_report(read_study(done, processes=2))
+    assert (done / "study.json").read_bytes() == before
+
+
+def test_report_is_rebuilt_from_the_run_files_alone_byte_for_byte(done):
+    before = {name: (done / name).read_bytes() for name in REPORT}
+    for name in REPORT:
+        (done / name).unlink()
+    write_report(read_study(done, processes=1))
+    assert {name: (done / name).read_bytes() for name in REPORT} == before
+
+
+def test_report_says_what_the_runs_measure(done):
+    runs = [measure_run(done / f"runs/lora-12-{seed}.db") for seed in (0, 1)]
+    posts = [run.measurements["original_posts"].value for run in runs]
+    story = json.loads((done / "study.json").read_text())
+    cell = next(
+        c for c in story["table"] if (c["measurement"], c["arm"], c["agents"]) == ("original_posts", "lora", 12)
+    )
+    assert cell["values"] == posts and cell["mean"] == sum(posts) / 2
+    tidy = pd.read_parquet(done / "results.parquet")
+    assert len(tidy) == 8 * len(MEASUREMENTS)
+    found = tidy[(tidy.arm == "lora") & (tidy.agents == 12) & (tidy.measurement == "original_posts")]
+    assert sorted(found.value) == sorted(posts)
+    assert all(run.digest in (done / "report.md").read_text() for run in runs)
+
+
+def test_null_policy_does_the_same_in_every_arm(done):
+    changes = [each.difference for each in read_study(done, processes=1).comparison.differences]
+    assert {change for change in changes if change is not None} == {0.0}
+
+
+def test_several_processes_give_the_same_runs_as_one(done, tmp_path):
+    run_study(make_plan(SMALL | {"agents": [8]}, "test"), tmp_path / "other", at_once=2)
+    for cell in make_plan(SMALL | {"agents": [8]}, "test").cells():
+        assert measure_run(tmp_path / "other" / cell.file).digest == measure_run(done / cell.file).digest
+
+
+def test_ablations_are_arms_with_other_options():
+    plan = make_plan(SMALL | {"arms": ["base", "lora:rank=8+temperature=0.5", "lora"]}, "test")
+    changed, plain = (plan.settings(Cell(label, 8, 0)) for label in ("lora:rank=8+temperature=0.5", "lora"))
+    assert (changed.training.shape.rank, changed.training.shape.alpha, changed.decoding.temperature) == (8, 16.0, 0.5)
+    assert (plain.training.shape.rank, plain.arm, changed.arm) == (4, "lora", "lora")
+    assert len({cell.file for cell in plan.cells()}) == len(plan.cells())
+
+
+def test_blocks_of_a_plan_file_are_joined(tmp_path):
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        'steps = 3\npolicy = "null"\n'
+        '[[blocks]]\nagents = [8]\narms = ["base", "lora", "pooled"]\nseeds = 2\n'
+        '[[blocks]]\nagents = [8, 16]\narms = ["base", "lora"]\nseeds = [0, 7]\n'
+    )
+    cells = load_plan(path, {}).cells()
+    assert len(cells) == len(set(cells)) == 3 * 2 + 2 * 2 + 2  # (base, lora) × 8 agents × seed 0 are in both
+    assert Cell("lora", 16, 7) in cells and Cell("pooled", 16, 0) not in cells
+    assert load_plan(path, {"steps": "5"}).options.steps == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arms": ["base", "lroa"]}, "'lroa' is not one of"),
+        ({"arms": ["base", "lora:rnak=8"]}, "'rnak=8' is not OPTION=VALUE"),
+        ({"arms": ["base", "lora:rank=many"]}, "lora:rank=many: rank: "),
+        ({"arms": ["lora"]}, "reference arm 'base' is not among the arms"),
+        ({"seeds": []}, "blocks.0.seeds"),
+        ({"stpes": 3}, "stpes.*options are"),
+        ({"steps": 0}, "--steps 0 must be at least 1"),
+        ({"rank": 0}, "--rank 0"),
+        ({"agents": None}, "blocks.0.agents"),
+    ],
+)  # fmt: skip
+def test_bad_plans_are_refused_in_one_line(change, message):
+    with pytest.raises(InputError, match=message) as raised:
+        make_plan(SMALL | change, "plan.toml")
+    assert "\n" not in str(raised.value)
+
+
+def test_missing_factor_is_named():
+    with pytest.raises(InputError, match=r"plan\.toml: arms, seeds missing; give all of agents, arms and seeds"):
+        make_plan({"agents": [8]}, "plan.toml")
+
+
+def test_directory_of_another_study_is_refused_and_a_larger_plan_is_joined(done, tmp_path):
+    with pytest.raises(InputError, match=r"a study with --steps 3, not 4; choose another --out"):
+        joined(make_plan(SMALL | {"steps": 4}, "test"), done)
+    with pytest.raises(InputError, match=r"a study against 'base', not 'lora'"):
+        joined(make_plan(SMALL | {"reference": "lora"}, "test"), done)
+    more = joined(make_plan(SMALL | {"agents": [8], "seeds": [5]}, "test"), done)
+    assert len(more.cells()) == 8 + 2
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="holds files but no study"):
+        joined(make_plan(SMALL, "test"), tmp_path)
+
+
+def test_no_study_is_one_clear_error(tmp_path):
+    with pytest.raises(MetricsError, match=r"plan\.json: not a study's plan"):
+        read_study(tmp_path)
+    (tmp_path / "plan.json").write_text(json.dumps({"reference": "base", "options": {}, "cells": [
+        {"label": "base", "agents": 8, "seed": 0, "file": "../../etc/passwd"}]}))  # fmt: skip
+    with pytest.raises(MetricsError, match="not a study's plan"):
+        read_study(tmp_path)
+
+
+def test_machine_carries_at_least_one_run_and_no_more_than_there_are():
+    assert runs_at_once([], "cpu") == 1
+    assert runs_at_once([Cell("base", 8, seed) for seed in range(1000)], "cpu") <= max(1, (os.cpu_count() or 1) // 2)
+
+
+def test_interrupted_study_ends_as_an_uninterrupted_one(tmp_path):
+    options = ["--agents", "48", "--arms", "base,lora", "--seeds", "2", "--set", "policy=null", "--set", "steps=40"]
+    command = [sys.executable, "-m", "simulation", "study", *options, "--at-once", "1", "--out"]
+    asked = subprocess.Popen([*command, tmp_path / "a"], preexec_fn=hear_interrupts, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "a" / "runs").glob("*.db")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    asked.send_signal(signal.SIGINT)
+    _, said = asked.communicate(timeout=60)
+    assert asked.returncode == 3, said
+    assert "Traceback" not in said and "again" in said
+    assert not (tmp_path / "a" / "study.json").exists()
+    for directory in ("a", "b"):
+        subprocess.run([*command, tmp_path / directory], check=True, capture_output=True)
+    assert (tmp_path / "a" / "study.json").read_bytes() == (tmp_path / "b" / "study.json").read_bytes()
+
+
+def test_command_line_refuses_what_does_not_go_together(tmp_path):
+    for options, message in (
+        (["--agents", "8"], "--out is missing"),
+        (["--report", str(tmp_path), "--out", str(tmp_path)], "leave the plan and --out out"),
+        (["--out", str(tmp_path / "x"), "--agents", "8,many", "--arms", "base", "--seeds", "1"], "--agents '8,many'"),
+        (["--out", str(tmp_path / "x"), "--set", "steps"], "--set 'steps' is not OPTION=VALUE"),
+        ([str(tmp_path / "none.toml"), "--out", str(tmp_path / "x")], "none.toml: cannot be read as TOML"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "simulation", "study", *options], capture_output=True, text=True, check=False
+        )  # fmt: skip
+        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "x").exists()
