@@ -36,7 +36,8 @@ def activity(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     """Counts and rates of acts, each with an interval over agents.
 
     - ``original_posts``, ``comments``, ``reposts``, ``quotes``, ``likes``, ``follows``: totals; n = activations.
-    - ``comments_per_agent``: comments divided by agents; n = agents.
+    - ``comments_per_activation`` and so on, ``comments_per_agent`` and so on: the same divided by activations, or by
+      agents.
     - ``original_post_rate``: original posts divided by activations; n = activations (arXiv 2606.02437 counts posts;
       the rate makes runs of different length comparable).
     - ``original_post_share``: original posts divided by all acts but `nothing`; n = acts.
@@ -50,9 +51,8 @@ def activity(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     idle = Counter(each.user_id for each in run.activations if each.outcome == "ok" and each.act == "nothing")
     acts = sum(kinds.values(), Counter[int]())
     one_each = Counter(agent.user_id for agent in run.agents)
-    originals, comments = kinds["original_posts"], kinds["comments"]
+    originals = kinds["original_posts"]
     figures = {kind: measured(_sums(run, count), activated.total(), rng, _NOBODY) for kind, count in kinds.items()}
-    figures["comments_per_agent"] = measured(ratio_of_counts(run, comments, one_each), len(run.agents), rng, _NOBODY)
     figures["original_post_rate"] = measured(
         ratio_of_counts(run, originals, activated), activated.total(), rng, _NO_ACTIVATION
     )
@@ -65,6 +65,10 @@ def activity(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     figures["nothing_share"] = measured(
         ratio_of_counts(run, idle, completed), completed.total(), rng, "no activation ended well"
     )
+    for kind, counts in kinds.items():
+        for per, below, reason in (("activation", activated, _NO_ACTIVATION), ("agent", one_each, _NOBODY)):
+            statistic = ratio_of_counts(run, counts, below)
+            figures[f"{kind}_per_{per}"] = measured(statistic, below.total(), rng, reason)
     return figures
 
 

@@ -8,14 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metrics.activity import ratio_of_counts
-from metrics.measurement import Floats, Measurement, measured, missing
+from metrics.measurement import (
+    BOOTSTRAP_DRAWS,
+    PERMUTATION_DRAWS,
+    Floats,
+    Measurement,
+    bootstrap_mean,
+    measured,
+    missing,
+    null_model,
+    percentile_interval,
+)
 from metrics.rundata import RunData
 from metrics.texts import EncodedTexts, own_texts
 
 MOST_TEXTS = 1_000
 SHINGLE, NEAR = 3, 0.8
 
+_MOST_COMPARED = 200
+_FIRST_WORDS = 100
+_LEAST_SPREAD = 4
+
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*|[^\w\s]")
+
+
+def words_of(text: str) -> list[str]:
+    """A text's words and marks, in small letters."""
+    return _WORD.findall(text.lower())
 
 
 def distinct(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
@@ -25,7 +44,7 @@ def distinct(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     runs of similar n only. No interval: drawing texts again would repeat them and lower the figure. n = n-grams.
     """
     texts = [each.text for each in own_texts(run)]
-    words = [_WORD.findall(texts[index].lower()) for index in _sample(len(texts), rng)]
+    words = [words_of(texts[index]) for index in _sample(len(texts), rng)]
     figures = {}
     for size in (1, 2, 3):
         grams = [tuple(each[start : start + size]) for each in words for start in range(len(each) - size + 1)]
@@ -53,7 +72,7 @@ def near_duplicate_rate(run: RunData, rng: np.random.Generator) -> Measurement:
 
 
 def _shingles(text: str) -> frozenset[tuple[str, ...]]:
-    words = _WORD.findall(text.lower())
+    words = words_of(text)
     return frozenset(tuple(words[start : start + SHINGLE]) for start in range(max(1, len(words) - SHINGLE + 1)))
 
 
@@ -69,6 +88,78 @@ def _nearly_repeated(shingles: Sequence[frozenset[tuple[str, ...]]]) -> list[boo
         alike = (count / (len(own) + len(shingles[other]) - count) for other, count in common.items())
         repeated.append(any(similarity >= NEAR for similarity in alike))
     return repeated
+
+
+def self_bleu(run: RunData, rng: np.random.Generator) -> Measurement:
+    """Mean BLEU-4 of a text against all others as references (Zhu et al. 2018, "Texygen", self-BLEU), from 0 to 1.
+
+    Near 1 where everybody writes the same. At most 200 texts, drawn by seed: the figure grows with their number, so
+    compare runs of similar n. Computed by sacrebleu with exponential smoothing. Interval over texts. n = texts.
+    """
+    from sacrebleu import sentence_bleu
+
+    texts = [each.text for each in own_texts(run)]
+    taken = [" ".join(words_of(texts[place])) for place in _sample(len(texts), rng, _MOST_COMPARED)]
+    if len(taken) < 2:
+        return missing("fewer than two texts were written", len(taken))
+    scores = [
+        sentence_bleu(text, [*taken[:place], *taken[place + 1 :]], tokenize="none").score / 100
+        for place, text in enumerate(taken)
+    ]
+    return Measurement(float(np.mean(scores)), len(scores), bootstrap_mean(scores, rng))
+
+
+def vocabulary_growth(run: RunData, rng: np.random.Generator) -> Measurement:
+    """Exponent of Heaps' law, V(n) = K n^β (Heaps 1978): how fast new words come as more is written.
+
+    Least squares of log V on log n at 20 places from 100 words on, texts in an order drawn by seed. Natural language
+    has 0.4 to 0.8; a population that repeats itself less. Null: none, the exponent has no chance level. n = words.
+    """
+    texts = [each.text for each in own_texts(run)]
+    words = [word for place in rng.permutation(len(texts)) for word in words_of(texts[place])]
+    if len(words) < 2 * _FIRST_WORDS:
+        return missing(f"fewer than {2 * _FIRST_WORDS} words were written", len(words))
+    seen: set[str] = set()
+    sizes = [len(seen) for word in words if not seen.add(word)]  # type: ignore[func-returns-value]
+    places = np.unique(np.geomspace(_FIRST_WORDS, len(words), 20).astype(int))
+    slope, _ = np.polyfit(np.log(places), np.log([sizes[place - 1] for place in places]), 1)
+    return Measurement(float(slope), len(words))
+
+
+def semantic_spread(encoded: EncodedTexts, rng: np.random.Generator) -> dict[str, Measurement]:
+    """How far apart texts lie, and whether they draw together in the course of the run.
+
+    - ``semantic_spread``: 1 minus the mean cosine similarity of two texts. Interval over texts. n = texts.
+    - ``semantic_drift``: the spread of the run's later half of texts minus that of the earlier half: below 0 where the
+      population moves towards its mean. Null: the same texts in random order. n = texts.
+    """
+    names = "semantic_spread", "semantic_drift"
+    count = len(encoded.texts)
+    if count < _LEAST_SPREAD:
+        return dict.fromkeys(names, missing(f"fewer than {_LEAST_SPREAD} texts with a known word were written", count))
+    order = np.argsort([each.timestep for each in encoded.texts], kind="stable")
+    vectors = encoded.vectors[order]
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=BOOTSTRAP_DRAWS).astype(float)
+    interval = percentile_interval(_spread(vectors, weights))
+    value = _drift(vectors)
+    draws = [_drift(rng.permutation(vectors)) for _ in range(PERMUTATION_DRAWS)]
+    return {
+        "semantic_spread": Measurement(float(_spread(vectors, np.ones((1, count)))[0]), count, interval),
+        "semantic_drift": Measurement(value, count, null=null_model(value, draws)),
+    }
+
+
+def _drift(vectors: Floats) -> float:
+    half = len(vectors) // 2
+    early, late = (float(_spread(part, np.ones((1, len(part))))[0]) for part in (vectors[:half], vectors[half:]))
+    return late - early
+
+
+def _spread(vectors: Floats, weights: Floats) -> Floats:
+    """1 minus the mean cosine of two different unit vectors, for each row of weights over them."""
+    sums, squares = weights @ vectors, (weights**2).sum(1)
+    pairs = weights.sum(1) ** 2 - squares
+    return np.asarray(1 - ((sums**2).sum(1) - squares) / pairs)
 
 
 def vendi(encoded: EncodedTexts, rng: np.random.Generator) -> Measurement:
@@ -91,7 +182,7 @@ def vendi_score(vectors: Floats) -> float:
     return float(np.exp(-(positive * np.log(positive)).sum()))
 
 
-def _sample(texts: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    if texts <= MOST_TEXTS:
+def _sample(texts: int, rng: np.random.Generator, most: int = MOST_TEXTS) -> NDArray[np.int64]:
+    if texts <= most:
         return np.arange(texts)
-    return np.sort(rng.choice(texts, MOST_TEXTS, replace=False))
+    return np.sort(rng.choice(texts, most, replace=False))

@@ -1,11 +1,12 @@
 """Who acted upon whom: the ties that comments, quotes, reposts, likes and follows of the run make."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import networkx as nx
+import numpy as np
 
-from metrics.measurement import Measurement, missing
+from metrics.measurement import PERMUTATION_DRAWS, Measurement, missing, null_model
 from metrics.rundata import RunData
 
 
@@ -26,16 +27,28 @@ def interactions(run: RunData) -> Iterator[tuple[int, int]]:
             yield follow.follower_id, follow.followee_id
 
 
-def reciprocity(run: RunData) -> Measurement:
+def reciprocity(run: RunData, rng: np.random.Generator) -> Measurement:
     """Share of directed ties between agents that are returned (networkx, overall reciprocity).
 
     A tie is at least one interaction upon the other; seed posts' authors who are no agents cannot answer and are left
-    out. No interval and no null: compare arms and seeds. n = directed ties.
+    out. Null: the same agents act upon as many others and are acted upon as often, with whom is drawn anew (a directed
+    configuration model; Newman, Strogatz & Watts 2001, section IV), loops and doubles left out. No interval: drawing
+    agents again would make another graph. n = directed ties.
     """
-    ties = {pair for pair in interactions(run) if set(pair) <= run.agent_users}
+    ties = sorted({pair for pair in interactions(run) if set(pair) <= run.agent_users})
     if not ties:
         return missing("no interaction between two agents was recorded")
-    return Measurement(float(nx.overall_reciprocity(nx.DiGraph(sorted(ties)))), len(ties))
+    value = _returned(ties)
+    actors, others = np.array(ties).T
+    draws = [
+        _returned(zip(actors.tolist(), rng.permutation(others).tolist(), strict=True)) for _ in range(PERMUTATION_DRAWS)
+    ]
+    return Measurement(value, len(ties), null=null_model(value, draws))
+
+
+def _returned(ties: Iterable[tuple[int, int]]) -> float:
+    graph: nx.DiGraph[int] = nx.DiGraph((left, right) for left, right in ties if left != right)
+    return float(nx.overall_reciprocity(graph)) if graph.number_of_edges() else 0.0
 
 
 def interaction_graph(run: RunData) -> "nx.Graph[int]":
@@ -43,7 +56,11 @@ def interaction_graph(run: RunData) -> "nx.Graph[int]":
 
     Nodes and edges come in the order of their ids, because Louvain's result depends on that order.
     """
-    weights = Counter((min(pair), max(pair)) for pair in interactions(run))
+    return weighted_graph(Counter((min(pair), max(pair)) for pair in interactions(run)))
+
+
+def weighted_graph(weights: "Counter[tuple[int, int]]") -> "nx.Graph[int]":
+    """The graph of weighted pairs, nodes and edges in the order of their ids."""
     graph: nx.Graph[int] = nx.Graph()
     graph.add_nodes_from(sorted({user for pair in weights for user in pair}))
     graph.add_weighted_edges_from((left, right, weights[left, right]) for left, right in sorted(weights))

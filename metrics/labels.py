@@ -43,6 +43,39 @@ TITLES = {name: title for name, (title, _) in HEADLINES.items()} | {
     "reciprocity": "Reciprocity of interactions",
     "cascade_depth_mean": "Mean cascade depth",
     "cascade_breadth_mean": "Mean greatest cascade breadth",
+    **{
+        f"{kind}_per_activation": f"{kind.capitalize()} per activation"
+        for kind in ("comments", "reposts", "quotes", "likes", "follows")
+    },
+    **{
+        f"{kind}_per_agent": f"{kind.replace('_', ' ').capitalize()} per agent"
+        for kind in ("original_posts", "reposts", "quotes", "likes", "follows")
+    },
+    "leiden_effective_communities": "Effective communities by Leiden",
+    "leiden_louvain_nmi": "Leiden and Louvain communities, NMI",
+    "community_persistence": "Communities of the first and the second half, NMI",
+    "follow_effective_communities": "Effective communities of the follow graph",
+    "follow_modularity": "Modularity of the follow graph",
+    "co_exposure_effective_communities": "Effective communities of co-exposure",
+    "co_exposure_modularity": "Modularity of co-exposure",
+    "within_community_homophily_characters": "Within-community homophily, second encoder",
+    "stance_spread": "Stance spread inside communities (sd)",
+    "self_bleu": "Self-BLEU",
+    "vocabulary_growth": "Vocabulary growth (Heaps' exponent)",
+    "semantic_spread": "Semantic spread",
+    "semantic_drift": "Semantic drift, later minus earlier spread",
+    "response_delay_hours": "Response delay (hours)",
+    "rhythm_divergence_bits": "Daily rhythm against history (bits)",
+    "cascade_ks_twitter": "Cascade sizes against Twitter (KS)",
+    "cascade_ks_reddit": "Cascade sizes against Reddit (KS)",
+    "act_distance_to_history": "Act distance to history (total variation)",
+    "next_act_f1": "Next-act prediction, macro-F1",
+    "next_act_f1_most_frequent": "– by the most frequent act",
+    "next_act_f1_history": "– by the person's history",
+    "next_act_f1_trees": "– by gradient-boosted trees",
+    "copied_words_mean": "Longest run of words copied from training",
+    "near_copy_rate": "Near copies of training posts",
+    "membership_gap": "Membership gap (words)",
 }
 
 _ARMS = {

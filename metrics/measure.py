@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from metrics.activity import activity
 from metrics.acts import act_diversity
@@ -13,14 +14,21 @@ from metrics.attribution import attribution
 from metrics.cascades import cascades
 from metrics.communities import communities
 from metrics.digest import run_digest
-from metrics.diversity import distinct, near_duplicate_rate, vendi
+from metrics.diversity import distinct, near_duplicate_rate, self_bleu, semantic_spread, vendi, vocabulary_growth
+from metrics.fidelity import act_distance, next_act
+from metrics.graphs import other_communities
 from metrics.homophily import exposure_adjusted_homophily, within_community_homophily
 from metrics.inequality import inequality
 from metrics.interactions import reciprocity
+from metrics.leiden import leiden_check
 from metrics.measurement import Measurement, missing
+from metrics.memorisation import memorisation
 from metrics.planted import planted_agreement
+from metrics.references import cascade_distance
 from metrics.rundata import RunData, load_run
+from metrics.stance import stance_spread
 from metrics.texts import encode_texts
+from metrics.timing import community_persistence, response_delay, rhythm_divergence
 
 # The order in which figures are shown; the first twenty are the command line's contract.
 MEASUREMENTS = (
@@ -61,6 +69,41 @@ MEASUREMENTS = (
     "reciprocity",
     "cascade_depth_mean",
     "cascade_breadth_mean",
+    "comments_per_activation",
+    "reposts_per_activation",
+    "quotes_per_activation",
+    "likes_per_activation",
+    "follows_per_activation",
+    "original_posts_per_agent",
+    "reposts_per_agent",
+    "quotes_per_agent",
+    "likes_per_agent",
+    "follows_per_agent",
+    "leiden_effective_communities",
+    "leiden_louvain_nmi",
+    "community_persistence",
+    "follow_effective_communities",
+    "follow_modularity",
+    "co_exposure_effective_communities",
+    "co_exposure_modularity",
+    "within_community_homophily_characters",
+    "stance_spread",
+    "self_bleu",
+    "vocabulary_growth",
+    "semantic_spread",
+    "semantic_drift",
+    "response_delay_hours",
+    "rhythm_divergence_bits",
+    "cascade_ks_twitter",
+    "cascade_ks_reddit",
+    "act_distance_to_history",
+    "next_act_f1",
+    "next_act_f1_most_frequent",
+    "next_act_f1_history",
+    "next_act_f1_trees",
+    "copied_words_mean",
+    "near_copy_rate",
+    "membership_gap",
 )
 
 # Resampling has one seed of its own, whatever the run's: the same file gives the same figures.
@@ -122,7 +165,9 @@ def measure_run(source: Path | str) -> RunMeasurements:
         MetricsError: The file is missing, is not a database or is not a Polyphony run.
     """
     run = load_run(source)
-    encoder, figures = _measure(run)
+    # One thread: results do not depend on the cores, and runs measured side by side do not wait for each other.
+    with threadpool_limits(1):
+        encoder, figures = _measure(run)
     return RunMeasurements(
         source=run.name,
         arm=run.arm,
@@ -141,7 +186,7 @@ def measure_run(source: Path | str) -> RunMeasurements:
 
 
 def _measure(run: RunData) -> tuple[str | None, dict[str, Measurement]]:
-    encoded = encode_texts(run)
+    encoded, by_characters = encode_texts(run), encode_texts(run, "characters")
     figures: dict[str, Measurement] = {
         **activity(run, _generator("activity")),
         **act_diversity(run, _generator("acts")),
@@ -154,8 +199,24 @@ def _measure(run: RunData) -> tuple[str | None, dict[str, Measurement]]:
         "within_community_homophily": within_community_homophily(run, encoded, _generator("within")),
         "exposure_adjusted_homophily": exposure_adjusted_homophily(run, encoded, _generator("exposure")),
         "near_duplicate_rate": near_duplicate_rate(run, _generator("near duplicates")),
-        "reciprocity": reciprocity(run),
+        "reciprocity": reciprocity(run, _generator("reciprocity")),
         "vendi": vendi(encoded, _generator("vendi")),
+        **leiden_check(run),
+        **other_communities(run, _generator("other graphs")),
+        **semantic_spread(encoded, _generator("spread")),
+        **cascade_distance(run, _generator("references")),
+        **next_act(run, _generator("next act")),
+        **memorisation(run, _generator("memorisation")),
+        "community_persistence": community_persistence(run),
+        "within_community_homophily_characters": within_community_homophily(
+            run, by_characters, _generator("within characters")
+        ),
+        "stance_spread": stance_spread(run, _generator("stance")),
+        "self_bleu": self_bleu(run, _generator("self-BLEU")),
+        "vocabulary_growth": vocabulary_growth(run, _generator("vocabulary")),
+        "response_delay_hours": response_delay(run, _generator("delay")),
+        "rhythm_divergence_bits": rhythm_divergence(run, _generator("rhythm")),
+        "act_distance_to_history": act_distance(run, _generator("act distance")),
     }
     absent = missing("the run has no agents")
     return encoded.encoder, {name: figures.get(name, absent) for name in MEASUREMENTS}

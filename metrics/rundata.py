@@ -6,6 +6,7 @@ People are named by `user_id` throughout: agents, authors of seed posts and foll
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,12 +107,13 @@ class Exposure(NamedTuple):
 
 
 class HistoryText(NamedTuple):
-    """Words a person wrote before the simulation, with the split they belong to."""
+    """An act of a person from before the simulation, its words where it has some, and the split it belongs to."""
 
     user_id: int
     split: str
     act: str
     text: str
+    created_at: datetime
 
 
 class RunHeader(NamedTuple):
@@ -138,6 +140,7 @@ class RunData:
         timesteps: Timesteps asked for.
         completed_timesteps: Timesteps that are complete in the file.
         config: Everything else that decided the run, by setting.
+        started_at: Simulated moment of timestep 0; None where there is no agent.
         users: Name of every user by `user_id`.
     """
 
@@ -151,6 +154,7 @@ class RunData:
     population_digest: str
     base_model: str | None
     config: dict[str, Any]
+    started_at: datetime | None
     agents: tuple[Agent, ...]
     users: dict[int, str]
     posts: tuple[Post, ...]
@@ -231,8 +235,9 @@ def _header(connection: Connection, name: str) -> RunHeader:
 
 def _load(connection: Connection, name: str) -> RunData:
     header = _header(connection, name)
-    users = list(_rows(connection, "user", "user_id agent_id user_name"))
-    user_of = {agent_id: user_id for user_id, agent_id, _ in users if agent_id is not None}
+    users = list(_rows(connection, "user", "user_id agent_id user_name created_at"))
+    user_of = {agent_id: user_id for user_id, agent_id, *_ in users if agent_id is not None}
+    started = [created_at for _, agent_id, _, created_at in users if agent_id is not None]
     return RunData(
         name=name,
         arm=header.arm,
@@ -244,7 +249,8 @@ def _load(connection: Connection, name: str) -> RunData:
         base_model=header.base_model,
         config=_config(header, name),
         completed_timesteps=max((row[0] + 1 for row in _rows(connection, "checkpoint", "timestep")), default=0),
-        users={user_id: user_name for user_id, _, user_name in users},
+        started_at=_moment(started[0], name) if started else None,
+        users={user_id: user_name for user_id, _, user_name, _ in users},
         agents=_agents(connection, user_of),
         posts=tuple(
             Post._make((*row[:5], bool(row[5]), row[6]))
@@ -265,8 +271,10 @@ def _load(connection: Connection, name: str) -> RunData:
             )
         ),
         history=tuple(
-            HistoryText(user_of[agent_id], *rest)
-            for agent_id, *rest in _rows(connection, "history", "agent_id split act text", key="history_id")
+            HistoryText(user_of[agent_id], split, act, text, _moment(at, name))
+            for agent_id, split, act, text, at in _rows(
+                connection, "history", "agent_id split act text created_at", key="history_id"
+            )
         ),
     )
 
@@ -279,6 +287,13 @@ def _config(header: RunHeader, name: str) -> dict[str, Any]:
         raise MetricsError(
             f"{name}: table 'run' holds settings that are not a JSON object; the file is damaged"
         ) from error
+
+
+def _moment(text: str, name: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except (ValueError, TypeError) as error:
+        raise MetricsError(f"{name}: {text!r} is not a time; the file is damaged") from error
 
 
 def _agents(connection: Connection, user_of: dict[int, int]) -> tuple[Agent, ...]:

@@ -130,15 +130,8 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
 def _measured(paths: Sequence[Path], processes: int) -> list[RunMeasurements]:
     if processes == 1 or len(paths) < 2:
         return [measure_run(path) for path in paths]
-    with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn"), _one_thread) as pool:
+    with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn")) as pool:
         return list(pool.map(measure_run, paths))
-
-
-def _one_thread() -> None:
-    """Keep numpy's threads of several processes from waiting for each other."""
-    from threadpoolctl import threadpool_limits
-
-    threadpool_limits(1)
 
 
 def _comparison(runs: Sequence[RunMeasurements], reference: str) -> Comparison | None:

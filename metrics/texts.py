@@ -19,6 +19,7 @@ class OwnText(NamedTuple):
     user_id: int
     text: str
     answers: int | None
+    timestep: int
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,26 @@ class TextEncoder:
 def own_texts(run: RunData) -> list[OwnText]:
     """Every text written in the run by its posts, quotes and comments, without seed posts and empty texts."""
     written = [
-        OwnText(post.user_id, post.own_text, None if post.is_original else run.author_of(post.original_post_id or 0))
+        OwnText(
+            post.user_id,
+            post.own_text,
+            None if post.is_original else run.author_of(post.original_post_id or 0),
+            post.timestep,
+        )
         for post in run.own_posts
     ]
     written += [
-        OwnText(comment.user_id, comment.content, run.author_of(comment.post_id)) for comment in run.own_comments
+        OwnText(comment.user_id, comment.content, run.author_of(comment.post_id), comment.timestep)
+        for comment in run.own_comments
     ]
     return [each for each in written if each.text.strip()]
 
 
-def fit_encoder(run: RunData) -> TextEncoder | None:
+def fit_encoder(run: RunData, units: str = "words") -> TextEncoder | None:
     """Fit latent semantic analysis (Deerwester et al. 1990): TF-IDF of words, then a truncated SVD.
+
+    With the units ``characters`` it is TF-IDF of character 3- to 5-grams instead: a second encoder, which sees spelling
+    and word parts, to check that what one finds is not its own doing.
 
     It is fitted on the people's own histories, which are the same in every arm of a population, so that arms share
     one encoder; on the run's own texts where the file holds no history. No model is downloaded.
@@ -62,7 +72,8 @@ def fit_encoder(run: RunData) -> TextEncoder | None:
     fitted_on = "history"
     if len(corpus) < 2:
         corpus, fitted_on = [each.text for each in own_texts(run)], "run"
-    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=_MOST_WORDS)
+    grams = {} if units == "words" else {"analyzer": "char_wb", "ngram_range": (3, 5)}
+    vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=_MOST_WORDS, **grams)
     try:
         weights = vectorizer.fit_transform(corpus)
     except ValueError:  # scikit-learn's way to say that no text holds a word
@@ -70,12 +81,12 @@ def fit_encoder(run: RunData) -> TextEncoder | None:
     dimensions = min(_DIMENSIONS, weights.shape[0] - 1, weights.shape[1] - 1)
     if dimensions < 2:
         return TextEncoder(
-            f"tfidf (fitted on {fitted_on})", lambda texts: np.asarray(vectorizer.transform(texts).todense())
+            f"tfidf of {units} (fitted on {fitted_on})", lambda texts: np.asarray(vectorizer.transform(texts).todense())
         )
     with np.errstate(divide="ignore", invalid="ignore"):  # explained variance of equal texts, which is not read
         svd = TruncatedSVD(dimensions, random_state=0).fit(weights)
     return TextEncoder(
-        f"tfidf+svd{dimensions} (scikit-learn, fitted on {fitted_on})",
+        f"tfidf of {units}+svd{dimensions} (scikit-learn, fitted on {fitted_on})",
         lambda texts: unit_rows(svd.transform(vectorizer.transform(texts))),
     )
 
@@ -108,10 +119,10 @@ class EncodedTexts:
         return sums
 
 
-def encode_texts(run: RunData) -> EncodedTexts:
-    """Fit the encoder of a run and encode the run's own texts; texts without a known word are left out."""
+def encode_texts(run: RunData, units: str = "words") -> EncodedTexts:
+    """Fit the encoder of a run, see `fit_encoder`, and encode its own texts but those without a known word."""
     texts = own_texts(run)
-    encoder = fit_encoder(run) if texts else None
+    encoder = fit_encoder(run, units) if texts else None
     if encoder is None:
         return EncodedTexts(None, (), np.zeros((0, 1)))
     vectors = encoder.encode([each.text for each in texts])

@@ -1,0 +1,162 @@
+"""How close what agents do is to what their people did."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from metrics.acts import VERBS
+from metrics.measurement import (
+    PERMUTATION_DRAWS,
+    Floats,
+    Measurement,
+    bootstrap_mean,
+    missing,
+    null_model,
+    percentile_interval,
+)
+from metrics.rundata import RunData
+
+_NO_HISTORY = "the file holds no history; run without --no-history"
+_SEED = 0
+_TREES = 100
+# Below this many held-out acts of the population a macro-F1 is one act's luck.
+_LEAST_ACTS = 20
+
+
+def act_distance(run: RunData, rng: np.random.Generator) -> Measurement:
+    """Mean total variation distance between an agent's acts in the run and its person's acts in the training history.
+
+    `nothing` is left out on both sides, because a history does not hold it. Null: as many acts drawn from the person's
+    own history, what a perfect simulation of so few acts would be off. n = agents with an act and a history.
+    """
+    known, done = _known_acts(run, "train"), _done_acts(run)
+    both = [agent.user_id for agent in run.agents if agent.user_id in known and agent.user_id in done]
+    if not both:
+        return missing(_NO_HISTORY if not run.history else "no agent with a history acted")
+    shares = [_shares(known[user]) for user in both]
+    values = [float(np.abs(_shares(done[user]) - share).sum() / 2) for user, share in zip(both, shares, strict=True)]
+    counts = [done[user].total() for user in both]
+    draws = np.mean([
+        np.abs(rng.multinomial(count, share, size=PERMUTATION_DRAWS) / count - share).sum(-1) / 2
+        for count, share in zip(counts, shares, strict=True)
+    ], axis=0)  # fmt: skip
+    value = float(np.mean(values))
+    return Measurement(value, len(values), bootstrap_mean(values, rng), null_model(value, draws))
+
+
+def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+    """Macro-F1 of predicting the verbs of people's held-out acts, by the simulation and by classical baselines.
+
+    - ``next_act_f1``: each held-out act is guessed to be the agent's most probable verb, by the mean of the policy's
+      logged distributions (`nothing` left out), or by its acts where nothing was logged.
+    - ``next_act_f1_most_frequent``: the population's most frequent training verb.
+    - ``next_act_f1_history``: the person's own most frequent training verb.
+    - ``next_act_f1_trees``: gradient-boosted trees (scikit-learn) on the person's training frequencies, the verb
+      before, hour and weekday, trained on the training acts.
+
+    Macro-F1 is the mean over the verbs that occur of the harmonic mean of precision and recall (Opitz & Burst 2019,
+    "Macro F1 and Macro F1", eq. 1). Intervals: people drawn again. The four share their acts. n = held-out acts.
+    """
+    names = ("next_act_f1", "next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
+    train, simulated = _known_acts(run, "train"), _likeliest(run)
+    owners = [agent.user_id for agent in run.agents if agent.user_id in train and agent.user_id in simulated]
+    held = [(row.user_id, row) for row in run.history if row.split == "held_out" and row.user_id in set(owners)]
+    if len(held) < _LEAST_ACTS:
+        reason = _NO_HISTORY if not run.history else f"fewer than {_LEAST_ACTS} held-out acts of agents that acted"
+        return dict.fromkeys(names, missing(reason, len(held)))
+    truth = np.array([row.act for _, row in held])
+    people = np.array([user for user, _ in held])
+    common = sum(train.values(), Counter[str]()).most_common(1)[0][0]
+    favourite = {user: _favourite(train[user]) for user in owners}
+    guesses: dict[str, Sequence[str]] = {
+        "next_act_f1": [simulated[user] for user, _ in held],
+        "next_act_f1_most_frequent": [common] * len(held),
+        "next_act_f1_history": [favourite[user] for user, _ in held],
+        "next_act_f1_trees": _by_trees(run, train, set(owners)),
+    }
+    drawn = rng.multinomial(len(owners), np.full(len(owners), 1 / len(owners)), size=PERMUTATION_DRAWS)
+    weights = drawn[:, np.searchsorted(sorted(owners), people)].astype(float)
+    return {
+        name: Measurement(
+            float(macro_f1(truth, np.array(each), np.ones((1, len(truth))))[0]), len(truth),
+            percentile_interval(macro_f1(truth, np.array(each), weights)),
+        )
+        for name, each in guesses.items()
+    }  # fmt: skip
+
+
+def macro_f1(truth: np.ndarray, guess: np.ndarray, weights: Floats) -> Floats:
+    """Macro-F1 over the classes of the truth, for each row of weights over the cases, shape (draws,)."""
+    scores = []
+    for verb in np.unique(truth):
+        hits, told, real = (
+            weights @ each for each in ((truth == verb) & (guess == verb), guess == verb, truth == verb)
+        )
+        with np.errstate(invalid="ignore"):
+            scores.append(np.where(real > 0, 2 * hits / (told + real), np.nan))
+    return np.asarray(np.nanmean(scores, axis=0))
+
+
+def _by_trees(run: RunData, train: Mapping[int, "Counter[str]"], owners: set[int]) -> list[str]:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    features: dict[str, list[list[float]]] = {"train": [], "held_out": []}
+    targets: list[str] = []
+    before: dict[int, str] = {}
+    for row in run.history:
+        if row.user_id not in train:
+            continue
+        last = VERBS.index(before[row.user_id]) if before.get(row.user_id) in VERBS else -1
+        shares = _shares(train[row.user_id])
+        before[row.user_id] = row.act
+        if row.split == "train" or (row.split == "held_out" and row.user_id in owners):
+            features[row.split].append([*shares, last, row.created_at.hour, row.created_at.weekday()])
+            if row.split == "train":
+                targets.append(row.act)
+    if len(set(targets)) < 2:
+        return [targets[0]] * len(features["held_out"])
+    model = HistGradientBoostingClassifier(max_iter=_TREES, early_stopping=False, random_state=_SEED)
+    guessed: list[str] = model.fit(features["train"], targets).predict(features["held_out"]).tolist()
+    return guessed
+
+
+def _likeliest(run: RunData) -> dict[int, str]:
+    """Each agent's most probable verb besides `nothing`."""
+    sums: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for each in run.activations:
+        for verb, share in (each.act_distribution or {}).items():
+            sums[each.user_id][verb] += share  # type: ignore[assignment]
+    logged = {user: _without_nothing(shares) for user, shares in sums.items()}
+    return {user: _favourite(shares) for user, shares in (_done_acts(run) | logged).items() if shares}
+
+
+def _favourite(counts: "Counter[str]") -> str:
+    """The most frequent verb; of equals the first of the grammar."""
+    order: Callable[[str], int] = lambda verb: VERBS.index(verb) if verb in VERBS else len(VERBS)  # noqa: E731
+    return max(sorted(counts, key=order), key=lambda verb: counts[verb])
+
+
+def _known_acts(run: RunData, split: str) -> dict[int, "Counter[str]"]:
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for row in run.history:
+        if row.split == split and row.act in VERBS:
+            found[row.user_id][row.act] += 1
+    return dict(found)
+
+
+def _done_acts(run: RunData) -> dict[int, "Counter[str]"]:
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for each in run.activations:
+        if each.outcome == "ok" and each.act in VERBS and each.act != "nothing":
+            found[each.user_id][each.act] += 1
+    return dict(found)
+
+
+def _without_nothing(counts: "Counter[str]") -> "Counter[str]":
+    return Counter({verb: count for verb, count in counts.items() if verb != "nothing" and count > 0})
+
+
+def _shares(counts: "Counter[str]") -> Floats:
+    row = np.array([counts[verb] for verb in VERBS], dtype=float)
+    return np.asarray(row / row.sum())

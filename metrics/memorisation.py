@@ -1,0 +1,112 @@
+"""Whether simulated posts give away what their people wrote: copies of training posts, and a membership check."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from metrics.diversity import words_of
+from metrics.measurement import Measurement, bootstrap_mean, missing, null_model
+from metrics.rundata import RunData
+from metrics.texts import own_texts
+
+# So many words in a row, equal to one's training posts, are no coincidence of a topic.
+COPIED_WORDS = 8
+MOST_TEXTS = 1_000
+_DRAWS = 100
+
+
+class _Corpus:
+    """Word sequences of some texts, indexed for the longest run of words that another text shares with them."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._words = [words_of(text) for text in texts]
+        self._runs: dict[int, set[tuple[str, ...]]] = {}
+
+    def longest_shared(self, words: Sequence[str]) -> int:
+        """Most words in a row that `words` has in common with one of the texts."""
+        longest = 0
+        while any(gram in self._of(longest + 1) for gram in _grams(words, longest + 1)):
+            longest += 1
+        return longest
+
+    def _of(self, size: int) -> set[tuple[str, ...]]:
+        if size not in self._runs:
+            self._runs[size] = {gram for words in self._words for gram in _grams(words, size)}
+        return self._runs[size]
+
+
+def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+    """Verbatim overlap of simulated texts with real ones; at most 1,000 texts, drawn by seed.
+
+    - ``copied_words_mean``: the longest run of words that a simulated text shares with its person's training texts
+      (the longest common n-gram; Carlini et al. 2023, "Quantifying memorization across neural language models",
+      count verbatim continuations likewise), mean over texts. Null: the same against another person's training texts,
+      drawn 100 times: people share topics and phrases.
+    - ``near_copy_rate``: share of texts for which that run has at least 8 words; null likewise.
+    - ``membership_gap``: how much longer that run is against training texts than against as many held-out texts of
+      the same person, which no adapter saw: 0 where nothing is memorised (a membership test in the sense of Shokri et
+      al. 2017, by output alone). n = texts of people with both.
+
+    Intervals over texts. n = texts of people with training texts.
+    """
+    names = ("copied_words_mean", "near_copy_rate", "membership_gap")
+    real = _texts_by_split(run)
+    train = {user: _Corpus(texts) for user, texts in real["train"].items()}
+    written = [(each.user_id, words_of(each.text)) for each in own_texts(run) if each.user_id in train]
+    if len(written) > MOST_TEXTS:
+        written = [written[place] for place in np.sort(rng.choice(len(written), MOST_TEXTS, replace=False))]
+    if not written or len(train) < 2:
+        reason = "no text of a person with a training history" if train else "the file holds no training history"
+        return dict.fromkeys(names, missing(reason))
+    own = np.array([train[user].longest_shared(words) for user, words in written], dtype=float)
+    people = sorted(train)
+    others = np.array([
+        [train[people[place]].longest_shared(words) for place in _others(people.index(user), len(people), rng)]
+        for user, words in written
+    ], dtype=float)  # fmt: skip
+    return {
+        "copied_words_mean": _mean(own, others.mean(0), rng),
+        "near_copy_rate": _mean(own >= COPIED_WORDS, (others >= COPIED_WORDS).mean(0), rng),
+        "membership_gap": _membership_gap(real, written, rng),
+    }
+
+
+def _others(own: int, people: int, rng: np.random.Generator) -> list[int]:
+    """Somebody else for each draw of the null."""
+    drawn = rng.integers(people - 1, size=_DRAWS)
+    return [int(place + (place >= own)) for place in drawn]
+
+
+def _mean(values: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> Measurement:
+    value = float(values.mean())
+    return Measurement(value, len(values), bootstrap_mean(values.astype(float).tolist(), rng), null_model(value, draws))
+
+
+def _membership_gap(
+    real: dict[str, dict[int, list[str]]], written: Sequence[tuple[int, list[str]]], rng: np.random.Generator
+) -> Measurement:
+    pairs: dict[int, tuple[_Corpus, _Corpus]] = {}
+    for user in sorted(set(real["train"]) & set(real["held_out"])):
+        seen, unseen = real["train"][user], real["held_out"][user]
+        size = min(len(seen), len(unseen))
+        pairs[user] = _Corpus(seen[-size:]), _Corpus(unseen[:size])
+    gaps = [
+        float(pairs[user][0].longest_shared(words) - pairs[user][1].longest_shared(words))
+        for user, words in written if user in pairs
+    ]  # fmt: skip
+    if not gaps:
+        return missing("no text of a person with training and held-out texts")
+    return Measurement(float(np.mean(gaps)), len(gaps), bootstrap_mean(gaps, rng))
+
+
+def _texts_by_split(run: RunData) -> dict[str, dict[int, list[str]]]:
+    found: dict[str, defaultdict[int, list[str]]] = {"train": defaultdict(list), "held_out": defaultdict(list)}
+    for row in run.history:
+        if row.split in found and row.text.strip():
+            found[row.split][row.user_id].append(row.text)
+    return {split: dict(texts) for split, texts in found.items()}
+
+
+def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    return [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]

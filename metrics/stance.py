@@ -1,0 +1,82 @@
+"""The spread of stance inside communities: what arXiv 2606.02437 reads as within-community homophily."""
+
+from collections import defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.communities import SMALLEST_COMMUNITY, louvain
+from metrics.interactions import interaction_graph
+from metrics.measurement import PERMUTATION_DRAWS, Floats, Measurement, bootstrap_mean, missing, null_model
+from metrics.rundata import RunData
+from metrics.texts import OwnText, own_texts
+
+Labels = NDArray[np.int64]
+
+
+def stance_spread(run: RunData, rng: np.random.Generator) -> Measurement:
+    """Mean over communities of the standard deviation of their agents' stances; a high one is little homophily.
+
+    The stance of a text is its place on the first discriminant axis (Fisher 1936) between the people's planted or known
+    communities, fitted on the histories' training texts (TF-IDF of words, 64 latent dimensions), in units of the
+    standard deviation there; an agent's is the mean over its texts in the run. Communities are Louvain's of the
+    interaction graph with at least 3 agents that wrote, weighted by those agents. Null: stances permuted among the
+    agents, so that z below 0 tells that communities are of one mind. Interval over communities. n = agents.
+    """
+    stances = _stances(run)
+    if isinstance(stances, str):
+        return missing(stances)
+    partition = louvain(interaction_graph(run))
+    users = [agent.user_id for agent in run.agents if agent.user_id in stances and agent.user_id in partition]
+    labels = np.array([partition[user] for user in users], dtype=np.int64)
+    kept = [label for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
+            if count >= SMALLEST_COMMUNITY]  # fmt: skip
+    if not kept:
+        return missing(f"no community with {SMALLEST_COMMUNITY} agents that wrote", len(users))
+    inside = np.isin(labels, kept)
+    values, labels = np.array([stances[user] for user in users])[inside], labels[inside]
+    draws = [_weighted(rng.permutation(values), labels) for _ in range(PERMUTATION_DRAWS)]
+    spread = _weighted(values, labels)
+    interval = bootstrap_mean([float(values[labels == label].std(ddof=1)) for label in kept], rng)
+    return Measurement(spread, len(values), interval, null_model(spread, draws))
+
+
+def _weighted(values: Floats, labels: Labels) -> float:
+    """Mean standard deviation inside the labels, weighted by their sizes."""
+    parts = [values[labels == label] for label in np.unique(labels)]
+    return float(np.average([part.std(ddof=1) for part in parts], weights=[len(part) for part in parts]))
+
+
+def _stances(run: RunData) -> dict[int, float] | str:
+    """Each agent's stance, or why there is none."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+
+    side = {agent.user_id: agent.community for agent in run.agents if agent.community is not None}
+    known = [row for row in run.history if row.split == "train" and row.text.strip() and row.user_id in side]
+    sides = {side[row.user_id] for row in known}
+    texts = own_texts(run)
+    if len(sides) < 2:
+        return "the population knows of no communities that a stance could be learned from"
+    if len(known) < _LEAST_TEXTS or not texts:
+        return f"fewer than {_LEAST_TEXTS} training texts, or no text in the run"
+    scorer = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, max_features=20_000), TruncatedSVD(_DIMENSIONS, random_state=0),
+        LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=1),
+    )  # fmt: skip
+    on_history = scorer.fit_transform([row.text for row in known], [side[row.user_id] for row in known])[:, 0]
+    scores = (scorer.transform([each.text for each in texts])[:, 0] - on_history.mean()) / on_history.std()
+    return _by_author(texts, scores)
+
+
+def _by_author(texts: list[OwnText], scores: Floats) -> dict[int, float]:
+    found: defaultdict[int, list[float]] = defaultdict(list)
+    for each, score in zip(texts, scores, strict=True):
+        found[each.user_id].append(float(score))
+    return {user: float(np.mean(values)) for user, values in found.items()}
+
+
+_DIMENSIONS = 64
+_LEAST_TEXTS = 100
