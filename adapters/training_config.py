@@ -20,7 +20,8 @@ class TrainingConfig:
     Attributes:
         prompt: What prompts hold.
         prior_shape: Rank and layers of the population prior.
-        prior_schedule: Its passes; one learner, so that a batch is one step.
+        prior_schedule: Its passes; one learner, so that a batch is one step. One prompt a step: with sixteen the prior
+            took twelve steps in all and stayed far above what it can reach (`docs/adapters.md`).
         prior_examples: Most examples it learns from, sampled over all people's training acts.
         shape: Rank and layers of a personal adapter.
         init: How its factors start, see `adapters.initialisation`.
@@ -35,7 +36,7 @@ class TrainingConfig:
 
     prompt: PromptConfig = field(default_factory=PromptConfig)
     prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16.0))
-    prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2, batch_size=16))
+    prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2))
     prior_examples: int = 384
     shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8.0))
     init: str = STANDARD

@@ -23,7 +23,7 @@ from adapters.population_training import PopulationTraining, split_for
 from adapters.prompt_kit import make_prompt_kit
 from adapters.training_config import TrainingConfig
 from benchmarks import results
-from benchmarks.evidence_report import write_report
+from benchmarks.evidence_report import prior_schedule, write_report
 from personas.population import Population, load_population
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -157,11 +157,11 @@ def _study(path: Path, base: BaseModel, population: Population) -> dict[str, Any
     """What was done before with the same data and model, or a new study."""
     head = {
         "machine": results.machine(), "versions": results.versions(), "base_hash": base.hash,
-        "population_digest": population.digest,
+        "population_digest": population.digest, "prior": prior_schedule(),
     }  # fmt: skip
     if path.exists():
         old: dict[str, Any] = json.loads(path.read_text())
-        if all(old[name] == head[name] for name in ("base_hash", "population_digest")):
+        if all(old.get(name) == head[name] for name in ("base_hash", "population_digest", "prior")):
             return old
     path.parent.mkdir(parents=True, exist_ok=True)
     return {**head, "cells": []}

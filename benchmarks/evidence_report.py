@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ def report(found: Mapping[str, Mapping[str, Any]], swept: Sequence[Mapping[str, 
     parts = [_HEAD]
     for name, study in found.items():
         best = _defaults(study["cells"])
-        parts.append(f"## {NAMES[name].capitalize()}: the defaults on {best['users']} people\n\n" + _headline(best))
+        title = f"## {NAMES[name].capitalize()}: the defaults on {best['users']} people\n\n"
+        parts.append(title + _outdated(study) + _headline(best))
     parts.append(_MATRIX)
     for name, study in found.items():
         parts.append(f"## Sweep on {NAMES[name]}\n\n" + _sweep(study["cells"]))
@@ -75,6 +77,21 @@ _MATRIX = """## Person × adapter
 Rows are people, columns the adapters of the same 32; dark is likelier. An adapter that carries its person makes the
 diagonal dark.
 """
+
+
+def prior_schedule() -> dict[str, Any]:
+    """How the prior is trained, beneath all cells of a study alike."""
+    return {**asdict(PLAIN.prior_schedule), "examples": PLAIN.prior_examples}
+
+
+def _outdated(study: Mapping[str, Any]) -> str:
+    """Says so where a study rests on a prior that is no longer the default; the first ones did not note theirs."""
+    then, now = study.get("prior", {"batch_size": 16}), prior_schedule()
+    differs = {name: value for name, value in then.items() if now.get(name) != value}
+    if not differs:
+        return ""
+    told = ", ".join(f"{name} {value} (now {now.get(name)})" for name, value in differs.items())
+    return f"**Measured with an earlier default of the prior: {told}; to be measured again.**\n\n"
 
 
 def _headline(row: Row) -> str:

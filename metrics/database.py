@@ -16,6 +16,8 @@ _REQUIRED_TABLES = frozenset(
     {"user", "post", "comment", "like", "follow", "run", "agent", "activation", "exposure", "history", "checkpoint"}
 )
 
+OASIS_TABLES = frozenset({"user", "post", "comment", "like", "follow", "trace"})
+
 
 def source_name(source: Path | str) -> str:
     """How messages name a run: its path, or its URL without the password."""
@@ -34,7 +36,7 @@ def open_run(source: Path | str) -> Iterator[Connection]:
         source: Path of an SQLite file, or any SQLAlchemy URL.
 
     Raises:
-        MetricsError: The file is missing, is not a database or is not a Polyphony run.
+        MetricsError: The file is missing, is not a database, or is neither a Polyphony run nor a database of OASIS.
     """
     name = source_name(source)
     engine = _engine(source, name)
@@ -43,7 +45,7 @@ def open_run(source: Path | str) -> Iterator[Connection]:
             if engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
             missing = _REQUIRED_TABLES - set(inspect(connection).get_table_names())
-            if missing:
+            if missing and not is_oasis(connection):
                 raise MetricsError(
                     f"{name}: not a Polyphony run (no table {sorted(missing)[0]!r}); give a file that "
                     "`simulate run --out` wrote"
@@ -53,6 +55,12 @@ def open_run(source: Path | str) -> Iterator[Connection]:
         raise MetricsError(f"{name}: cannot be read as a run ({_first_line(error.orig)}); check the file") from error
     finally:
         engine.dispose()
+
+
+def is_oasis(connection: Connection) -> bool:
+    """Whether a database is OASIS's: our run files have its tables, too, and some of their own."""
+    tables = set(inspect(connection).get_table_names())
+    return tables >= OASIS_TABLES and not tables & {"run", "activation"}
 
 
 def _engine(source: Path | str, name: str) -> Engine:

@@ -4,7 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from sqlalchemy import Connection, MetaData, Table, select
+from sqlalchemy import Connection, DateTime, MetaData, Table, select, type_coerce
+from sqlalchemy.types import NullType
 
 from metrics.database import open_run
 
@@ -31,7 +32,7 @@ def run_digest(source: Path | str) -> str:
     sha = hashlib.sha256()
     with open_run(source) as connection:
         metadata = MetaData()
-        metadata.reflect(connection)
+        metadata.reflect(connection, resolve_fks=False)
         for name in sorted(set(metadata.tables) - _UNCOUNTED_TABLES):
             _add_table(sha, connection, metadata.tables[name])
     return sha.hexdigest()
@@ -42,7 +43,9 @@ def _add_table(sha: "hashlib._Hash", connection: Connection, table: Table) -> No
     columns = sorted((column for column in table.columns if column.name not in uncounted), key=lambda each: each.name)
     order = list(table.primary_key.columns) or columns
     _add_line(sha, [table.name, *(column.name for column in columns)])
-    query = select(*columns).order_by(*order)
+    # OASIS calls whole numbers dates; no date of ours is stored as one.
+    plain = [type_coerce(column, NullType()) if isinstance(column.type, DateTime) else column for column in columns]
+    query = select(*plain).order_by(*order)
     rows = connection.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE).execute(query)
     for row in rows:
         _add_line(sha, list(row))

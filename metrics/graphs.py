@@ -52,7 +52,9 @@ def other_communities(run: RunData, rng: np.random.Generator) -> dict[str, Measu
     graphs = {"follow": follow_graph(run), "co_exposure": co_exposure_graph(run, rng)}
     reasons = {
         "follow": "no agent follows another",
-        "co_exposure": f"no two agents were shown {LEAST_SHARED} or more posts in common",
+        "co_exposure": f"no two agents were shown {LEAST_SHARED} or more posts in common"
+        if run.exposures
+        else "the file records nothing that an agent was shown",
     }
     figures: dict[str, Measurement] = {}
     for kind, graph in graphs.items():

@@ -56,6 +56,8 @@ def exposure_adjusted_homophily(run: RunData, encoded: EncodedTexts, rng: np.ran
     resembles what it answers. Conditioning on exposure separates the choice of the agent from the choice of the
     recommender. Null: the answered labels permuted among each agent's own pairs. n = pairs.
     """
+    if not run.exposures:
+        return missing("the file records nothing that an agent was shown")
     agent_of, similarity, answered = _shown_pairs(run, encoded)
     if not answered.any() or answered.all():
         return missing("no shown author with text was answered, or every one was", len(answered))

@@ -7,13 +7,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, column, select, table
 
-from metrics.database import open_run, source_name
+from metrics.database import is_oasis, open_run, source_name
 from metrics.errors import MetricsError
 
 
@@ -210,6 +210,10 @@ def load_run(source: Path | str) -> RunData:
     name = source_name(source)
     with open_run(source) as connection:
         try:
+            if is_oasis(connection):
+                from metrics.oasis import oasis_run  # it makes what this module defines
+
+                return oasis_run(partial(_rows, connection), name)
             return _load(connection, name)
         except KeyError as error:
             raise MetricsError(f"{name}: agent {error} is named but is no user; the file is damaged") from error
@@ -223,6 +227,8 @@ def read_header(source: Path | str) -> RunHeader:
     """
     name = source_name(source)
     with open_run(source) as connection:
+        if is_oasis(connection):
+            raise MetricsError(f"{name}: a database of OASIS, not a Polyphony run; `simulate metrics` measures it")
         return _header(connection, name)
 
 

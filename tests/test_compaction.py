@@ -139,14 +139,16 @@ def test_a_newcomer_runs_on_it_at_once(tmp_path, capsys):
 @needs_archive
 @pytest.mark.slow
 def test_retraining_a_sample_gives_the_ready_bank_again(ready, town, tmp_path):
-    """A whole group, as they were trained: the same digests, or on another machine the same worth."""
+    """A whole group, as they and their prior were trained: the same digests, or on another machine the same worth."""
     from adapters.base_model import load_base_model
     from adapters.evaluation import GATE, evaluate
     from adapters.population_training import PopulationTraining
     from adapters.prompt_kit import make_prompt_kit
+    from adapters.training import Schedule
     from adapters.training_config import TrainingConfig
 
-    base, config = load_base_model(), TrainingConfig()
+    (prior,) = ready.revisions(kind=PRIOR)
+    base, config = load_base_model(), replace(TrainingConfig(), prior_schedule=Schedule(**prior.config["schedule"]))
     people = town.choose(config.group)
     kit = make_prompt_kit(base, config.prompt)
     with closing(Bank(tmp_path / "bank", create=True)) as bank, closing(Bank(tmp_path / "small", create=True)) as small:
