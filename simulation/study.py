@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import cast
 
 from metrics.errors import MetricsError
 from metrics.rundata import read_header
@@ -16,7 +20,7 @@ from personas.errors import InputError
 from simulation.arms import AdapterUse, arm_named
 from simulation.runner import Hooks, Runner
 from simulation.settings import RunSettings
-from simulation.study_plan import Cell, StudyPlan
+from simulation.study_plan import PLAN_BEING_WRITTEN, Cell, StudyPlan
 
 # What one process of a 512-agent run may take, and the cores that one run still makes good use of.
 BYTES_PER_RUN = 4 << 30
@@ -40,10 +44,11 @@ class Study:
     def __init__(self, plan: StudyPlan, place: Place, hooks: Hooks) -> None:
         """Write the plan down; `simulation.study_plan.joined` has checked the directory."""
         self._plan, self._place, self._hooks = plan, place, hooks
-        (place.directory / "runs").mkdir(parents=True, exist_ok=True)
-        written = place.directory / "plan.json.new"
+        place.directory.mkdir(parents=True, exist_ok=True)
+        written = place.directory / PLAN_BEING_WRITTEN
         written.write_text(json.dumps(plan.recorded(), indent=1) + "\n", encoding="utf-8")
         written.replace(place.directory / "plan.json")
+        (place.directory / "runs").mkdir(exist_ok=True)
 
     def missing(self) -> list[Cell]:
         """The runs that are not finished yet."""
@@ -77,14 +82,49 @@ class Study:
                     pass
 
     def _in_processes(self, cells: Sequence[Cell], at_once: int) -> Iterator[tuple[Cell, float]]:
+        """Run each cell in a process of its own, so that one that ends badly takes no other with it."""
         threads = max(1, (os.cpu_count() or 1) // at_once)
-        pool = ProcessPoolExecutor(at_once, get_context("spawn"), _begin_worker, (threads,))
+        waiting, working = list(cells), dict[Connection, tuple[Cell, BaseProcess]]()
+        spawn = get_context("spawn")
         try:
-            asked = {pool.submit(_run_alone, self._plan, self._place, cell): cell for cell in cells}
-            for future in as_completed(asked):
-                yield asked[future], future.result()
+            while waiting or working:
+                while waiting and len(working) < at_once:
+                    cell, (receiver, sender) = waiting.pop(0), spawn.Pipe(duplex=False)
+                    process: BaseProcess = spawn.Process(
+                        target=_run_alone, args=(self._plan, self._place, cell, threads, sender)
+                    )
+                    process.start()
+                    sender.close()
+                    working[receiver] = cell, process
+                for receiver in _ready(working):
+                    cell, process = working.pop(receiver)
+                    yield cell, _told_by(receiver, cell)
+                    process.join()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            for _, process in working.values():
+                process.terminate()  # which stops its run between two safe points
+            for _, process in working.values():
+                process.join()
+
+
+def _ready(working: Iterable[Connection]) -> list[Connection]:
+    return [cast(Connection, each) for each in wait(list(working))]
+
+
+def _told_by(receiver: Connection, cell: Cell) -> float:
+    """The seconds that a process took for its cell.
+
+    Raises:
+        InputError: What that process raised.
+        RuntimeError: It ended without a word.
+    """
+    try:
+        found: float | str = receiver.recv()
+    except EOFError:
+        raise RuntimeError(f"the process of {cell.file} died; give the same command again to go on") from None
+    if isinstance(found, str):
+        raise InputError(found)
+    return found
 
 
 class _Runners:
@@ -127,15 +167,19 @@ def _status(path: Path) -> str | None:
     return None
 
 
-def _begin_worker(threads: int) -> None:
+def _run_alone(plan: StudyPlan, place: Place, cell: Cell, threads: int, sender: Connection) -> None:
+    """Run one cell in this process; Ctrl-C, which a terminal sends to all, is left to the first."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)
-
-
-def _run_alone(plan: StudyPlan, place: Place, cell: Cell) -> float:
-    """Run one cell in a process of its own."""
-    return _run_cell(plan, place, cell, _Runners(place, Hooks()))
+    try:
+        sender.send(_run_cell(plan, place, cell, _Runners(place, Hooks())))
+    except InputError as error:
+        sender.send(str(error))
+    except KeyboardInterrupt:
+        sys.exit(3)
 
 
 def _run_cell(plan: StudyPlan, place: Place, cell: Cell, runners: "_Runners") -> float:

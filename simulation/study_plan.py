@@ -18,6 +18,8 @@ from simulation.training_options import training_config
 
 Model = TypeVar("Model", bound=BaseModel)
 
+PLAN_BEING_WRITTEN = "plan.json.new"
+
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -217,7 +219,7 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
     """
     path = directory / "plan.json"
     if not path.exists():
-        if directory.is_dir() and any(directory.iterdir()):
+        if directory.is_dir() and any(found.name != PLAN_BEING_WRITTEN for found in directory.iterdir()):
             raise InputError(f"{directory}: holds files but no study; choose a new or empty --out")
         return plan
     try:

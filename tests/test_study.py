@@ -172,15 +172,19 @@ def test_machine_carries_at_least_one_run_and_no_more_than_there_are():
     assert runs_at_once([Cell("base", 8, seed) for seed in range(1000)], "cpu") <= max(1, (os.cpu_count() or 1) // 2)
 
 
-def test_interrupted_study_ends_as_an_uninterrupted_one(tmp_path):
-    options = ["--agents", "48", "--arms", "base,lora", "--seeds", "2", "--set", "policy=null", "--set", "steps=40"]
-    command = [sys.executable, "-m", "simulation", "study", *options, "--at-once", "1", "--out"]
+@pytest.mark.parametrize(
+    ("at_once", "sent"), [("1", signal.SIGINT), pytest.param("2", signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_interrupted_study_ends_as_an_uninterrupted_one(tmp_path, at_once, sent):
+    settings = ("policy=null", "steps=300", "activation=0.02")  # long, and soon measured
+    options = ["--agents", "12", "--arms", "base,lora", "--seeds", "2", *(f"--set={each}" for each in settings)]
+    command = [sys.executable, "-m", "simulation", "study", *options, "--at-once", at_once, "--out"]
     asked = subprocess.Popen([*command, tmp_path / "a"], preexec_fn=hear_interrupts, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list((tmp_path / "a" / "runs").glob("*.db")) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.3)
-    asked.send_signal(signal.SIGINT)
+    asked.send_signal(sent)
     _, said = asked.communicate(timeout=60)
     assert asked.returncode == 3, said
     assert "Traceback" not in said and "again" in said
