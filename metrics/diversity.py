@@ -159,7 +159,8 @@ def _spread(vectors: Floats, weights: Floats) -> Floats:
     """1 minus the mean cosine of two different unit vectors, for each row of weights over them."""
     sums, squares = weights @ vectors, (weights**2).sum(1)
     pairs = weights.sum(1) ** 2 - squares
-    return np.asarray(1 - ((sums**2).sum(1) - squares) / pairs)
+    with np.errstate(divide="ignore", invalid="ignore"):  # one text drawn over and over is no pair
+        return np.asarray(1 - ((sums**2).sum(1) - squares) / pairs)
 
 
 def vendi(encoded: EncodedTexts, rng: np.random.Generator) -> Measurement:

@@ -2,6 +2,7 @@
 
 import zlib
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,7 @@ MEASUREMENTS = (
 
 # Resampling has one seed of its own, whatever the run's: the same file gives the same figures.
 _SEED = 0
+_NUMERIC = ("sklearn.decomposition", "sklearn.discriminant_analysis", "sklearn.ensemble", "scipy.linalg")
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,10 @@ def measure_run(source: Path | str) -> RunMeasurements:
         MetricsError: The file is missing, is not a database or is not a Polyphony run.
     """
     run = load_run(source)
-    # One thread: results do not depend on the cores, and runs measured side by side do not wait for each other.
+    # One thread: results do not depend on the cores, and runs measured side by side do not wait for each other. The
+    # limit holds for what is loaded by then.
+    for library in _NUMERIC:
+        import_module(library)
     with threadpool_limits(1):
         encoder, figures = _measure(run)
     return RunMeasurements(

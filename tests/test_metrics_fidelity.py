@@ -1,6 +1,8 @@
 """Fidelity, copies, timing, other graphs and references: known answers."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +240,9 @@ def test_degenerate_runs_have_reasons_and_no_zeros(tmp_path: Path, agents: int) 
 def test_two_computations_give_equal_json(tmp_path: Path) -> None:
     path = planted_run().write(tmp_path / "run.db")
     assert json.dumps(measure_run(path).to_json()) == json.dumps(measure_run(path).to_json())
+
+
+def test_the_first_computation_of_a_process_is_like_the_next(tmp_path: Path) -> None:
+    path = planted_run().write(tmp_path / "run.db")
+    code = "import sys; from metrics.measure import measure_run as m; a, b = (m(sys.argv[1]).to_json() for _ in 'ab')"
+    subprocess.run([sys.executable, "-c", f"{code}; assert a == b", str(path)], check=True)
