@@ -21,7 +21,7 @@ class TrainingConfig:
         prompt: What prompts hold.
         prior_shape: Rank and layers of the population prior.
         prior_schedule: Its passes; one learner, so that a batch is one step. One prompt a step: with sixteen the prior
-            took twelve steps in all and stayed far above what it can reach (`docs/adapters.md`).
+            took twelve steps in all and stayed far above what it can reach (`docs/method.md`).
         prior_examples: Most examples it learns from, sampled over all people's training acts.
         shape: Rank and layers of a personal adapter.
         init: How its factors start, see `adapters.initialisation`.

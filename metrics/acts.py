@@ -27,7 +27,7 @@ _NULL_PAIRS = 10_000
 def act_distribution(run: RunData) -> dict[str, float]:
     """Share of each verb among the activations that ended well; empty where none did."""
     counts = Counter(each.act for each in run.activations if each.outcome == "ok" and each.act)
-    return {verb: counts[verb] / counts.total() for verb in _ordered(counts)}
+    return {verb: counts[verb] / counts.total() for verb in ordered_verbs(counts)}
 
 
 def policy_act_distribution(run: RunData) -> dict[str, float]:
@@ -37,7 +37,7 @@ def policy_act_distribution(run: RunData) -> dict[str, float]:
     for distribution in logged:
         for verb, share in distribution.items():
             sums[verb] += share
-    return {verb: sums[verb] / len(logged) for verb in _ordered(sums)}
+    return {verb: sums[verb] / len(logged) for verb in ordered_verbs(sums)}
 
 
 def act_diversity(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
@@ -127,11 +127,11 @@ def _policy_entropy(run: RunData, rng: np.random.Generator) -> Measurement:
 
 def _act_counts(run: RunData) -> tuple[list[str], dict[int, list[int]]]:
     chosen = [(each.user_id, each.act) for each in run.activations if each.outcome == "ok" and each.act]
-    verbs = _ordered({act: 1 for _, act in chosen})
+    verbs = ordered_verbs({act: 1 for _, act in chosen})
     counted = Counter(chosen)
     return verbs, {user: [counted[user, verb] for verb in verbs] for user in {user for user, _ in chosen}}
 
 
-def _ordered(verbs: "Counter[str] | dict[str, float] | dict[str, int]") -> list[str]:
+def ordered_verbs(verbs: "Counter[str] | dict[str, float] | dict[str, int]") -> list[str]:
     """The verbs of the grammar in its order, then any other by name."""
     return [verb for verb in VERBS if verb in verbs] + sorted(set(verbs) - set(VERBS))

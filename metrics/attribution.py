@@ -1,6 +1,5 @@
 """Whether simulated texts can be told apart by the person who is said to write them."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ from numpy.typing import NDArray
 
 from metrics.measurement import PERMUTATION_DRAWS, AgentStatistic, Measurement, measured, missing, null_model, ratio
 from metrics.rundata import RunData
-from metrics.texts import own_texts
+from metrics.texts import history_texts, own_texts
 
 Ids = NDArray[np.int64]
 
@@ -28,10 +27,7 @@ def attribution(run: RunData, rng: np.random.Generator) -> dict[str, Measurement
     - ``attribution_ceiling``: the same on the people's real held-out words; a simulation cannot be asked for more.
     """
     names = ("attribution_accuracy", "attribution_ceiling")
-    train: defaultdict[int, list[str]] = defaultdict(list)
-    for row in run.history:
-        if row.split == "train" and row.text.strip():
-            train[row.user_id].append(row.text)
+    train = history_texts(run, "train")
     if len(train) < 2:
         return {name: missing("the file holds no training history of two people or more") for name in names}
     tests = (

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from metrics.activity import ratio_of_counts
 from metrics.measurement import (
-    BOOTSTRAP_DRAWS,
     PERMUTATION_DRAWS,
     Floats,
     Measurement,
+    agent_weights,
     bootstrap_mean,
     measured,
     missing,
@@ -139,8 +139,7 @@ def semantic_spread(encoded: EncodedTexts, rng: np.random.Generator) -> dict[str
         return dict.fromkeys(names, missing(f"fewer than {_LEAST_SPREAD} texts with a known word were written", count))
     order = np.argsort([each.timestep for each in encoded.texts], kind="stable")
     vectors = encoded.vectors[order]
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=BOOTSTRAP_DRAWS).astype(float)
-    interval = percentile_interval(_spread(vectors, weights))
+    interval = percentile_interval(_spread(vectors, agent_weights(count, rng)))
     value = _drift(vectors)
     draws = [_drift(rng.permutation(vectors)) for _ in range(PERMUTATION_DRAWS)]
     return {

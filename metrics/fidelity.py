@@ -1,15 +1,16 @@
 """How close what agents do is to what their people did."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from metrics.acts import VERBS
+from metrics.acts import VERBS, ordered_verbs
 from metrics.measurement import (
     PERMUTATION_DRAWS,
     Floats,
     Measurement,
+    agent_weights,
     bootstrap_mean,
     missing,
     null_model,
@@ -30,7 +31,7 @@ def act_distance(run: RunData, rng: np.random.Generator) -> Measurement:
     `nothing` is left out on both sides, because a history does not hold it. Null: as many acts drawn from the person's
     own history, what a perfect simulation of so few acts would be off. n = agents with an act and a history.
     """
-    known, done = _known_acts(run, "train"), _done_acts(run)
+    known, done = _known_acts(run), _done_acts(run)
     both = [agent.user_id for agent in run.agents if agent.user_id in known and agent.user_id in done]
     if not both:
         return missing(_NO_HISTORY if not run.history else "no agent with a history acted")
@@ -59,7 +60,7 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     "Macro F1 and Macro F1", eq. 1). Intervals: people drawn again. The four share their acts. n = held-out acts.
     """
     names = ("next_act_f1", "next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
-    train, simulated = _known_acts(run, "train"), _likeliest(run)
+    train, simulated = _known_acts(run), _likeliest(run)
     owners = [agent.user_id for agent in run.agents if agent.user_id in train and agent.user_id in simulated]
     held = [(row.user_id, row) for row in run.history if row.split == "held_out" and row.user_id in set(owners)]
     if len(held) < _LEAST_ACTS:
@@ -75,8 +76,7 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
         "next_act_f1_history": [favourite[user] for user, _ in held],
         "next_act_f1_trees": _by_trees(run, train, set(owners)),
     }
-    drawn = rng.multinomial(len(owners), np.full(len(owners), 1 / len(owners)), size=PERMUTATION_DRAWS)
-    weights = drawn[:, np.searchsorted(sorted(owners), people)].astype(float)
+    weights = agent_weights(len(owners), rng)[:, np.searchsorted(sorted(owners), people)]
     return {
         name: Measurement(
             float(macro_f1(truth, np.array(each), np.ones((1, len(truth))))[0]), len(truth),
@@ -133,14 +133,13 @@ def _likeliest(run: RunData) -> dict[int, str]:
 
 def _favourite(counts: "Counter[str]") -> str:
     """The most frequent verb; of equals the first of the grammar."""
-    order: Callable[[str], int] = lambda verb: VERBS.index(verb) if verb in VERBS else len(VERBS)  # noqa: E731
-    return max(sorted(counts, key=order), key=lambda verb: counts[verb])
+    return max(ordered_verbs(counts), key=lambda verb: counts[verb])
 
 
-def _known_acts(run: RunData, split: str) -> dict[int, "Counter[str]"]:
+def _known_acts(run: RunData) -> dict[int, "Counter[str]"]:
     found: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for row in run.history:
-        if row.split == split and row.act in VERBS:
+        if row.split == "train" and row.act in VERBS:
             found[row.user_id][row.act] += 1
     return dict(found)
 

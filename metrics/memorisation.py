@@ -1,6 +1,5 @@
 """Whether simulated posts give away what their people wrote: copies of training posts, and a membership check."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from metrics.diversity import words_of
 from metrics.measurement import Measurement, bootstrap_mean, missing, null_model
 from metrics.rundata import RunData
-from metrics.texts import own_texts
+from metrics.texts import history_texts, own_texts
 
 # So many words in a row, equal to one's training posts, are no coincidence of a topic.
 COPIED_WORDS = 8
@@ -51,7 +50,7 @@ def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
     Intervals over texts. n = texts of people with training texts.
     """
     names = ("copied_words_mean", "near_copy_rate", "membership_gap")
-    real = _texts_by_split(run)
+    real = {split: history_texts(run, split) for split in ("train", "held_out")}
     train = {user: _Corpus(texts) for user, texts in real["train"].items()}
     written = [(each.user_id, words_of(each.text)) for each in own_texts(run) if each.user_id in train]
     if len(written) > MOST_TEXTS:
@@ -98,14 +97,6 @@ def _membership_gap(
     if not gaps:
         return missing("no text of a person with training and held-out texts")
     return Measurement(float(np.mean(gaps)), len(gaps), bootstrap_mean(gaps, rng))
-
-
-def _texts_by_split(run: RunData) -> dict[str, dict[int, list[str]]]:
-    found: dict[str, defaultdict[int, list[str]]] = {"train": defaultdict(list), "held_out": defaultdict(list)}
-    for row in run.history:
-        if row.split in found and row.text.strip():
-            found[row.split][row.user_id].append(row.text)
-    return {split: dict(texts) for split, texts in found.items()}
 
 
 def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:

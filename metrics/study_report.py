@@ -4,7 +4,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,13 @@ _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#
 _INCHES = (8.0, 6.0)
 
 
-def write_report(study: Study) -> None:
-    """Write the report into the study's directory; all of it is there, or what was there before."""
+Tables = Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
+
+
+def write_report(study: Study) -> str:
+    """Write the report into the study's directory, and return its text."""
+    made = tables(study)
+    text = report_text(study, made)
     with tempfile.TemporaryDirectory(dir=study.directory, prefix=".report-") as folder:
         new = Path(folder)
         (new / "tables").mkdir()
@@ -34,19 +40,20 @@ def write_report(study: Study) -> None:
         (new / "study.json").write_text(json.dumps(study.to_json(), indent=1) + "\n", encoding="utf-8")
         _write_tidy(study, new / "results.parquet")
         for style, suffix in _SUFFIXES.items():
-            for name, (headers, rows) in tables(study).items():
-                text = rendered(headers, rows, style) + "\n"
-                (new / "tables" / f"{name}.{suffix}").write_text(text, encoding="utf-8")
+            for name, (headers, rows) in made.items():
+                table = rendered(headers, rows, style) + "\n"
+                (new / "tables" / f"{name}.{suffix}").write_text(table, encoding="utf-8")
         _draw(study, new / "figures")
-        (new / "report.md").write_text(report_text(study), encoding="utf-8")
+        (new / "report.md").write_text(text, encoding="utf-8")
         for part in _PARTS:
             old = study.directory / part
             if old.is_dir():
                 shutil.rmtree(old)
             os.replace(new / part, old)
+    return text
 
 
-def tables(study: Study) -> dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]]:
+def tables(study: Study) -> Tables:
     """Headers and rows: ``primary`` in the paper's form, ``measurements`` with everything, ``differences``."""
     found: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
         "primary": (["arm", *(f"{TITLES[name]}, {size}" for name in PRIMARY for size in study.sizes)], _rows(study)),
@@ -63,9 +70,8 @@ def tables(study: Study) -> dict[str, tuple[Sequence[str], Sequence[Sequence[str
     return found
 
 
-def report_text(study: Study) -> str:
-    """The report as Markdown."""
-    made = tables(study)
+def report_text(study: Study, made: Tables) -> str:
+    """The report as Markdown, from what `tables` made of the study."""
     parts = [
         "# Study report",
         "Written by `simulate study`; every number is computed from the run files. Cells hold the mean over seeds, its "
@@ -102,7 +108,7 @@ def _cell(study: Study, name: str, arm: str, agents: int) -> str:
 
 def _methods(study: Study) -> str:
     options = {name: value for name, value in study.plan["options"].items() if value not in (None, "")}
-    counts = {run.arm: sum(run.arm == other.arm for other in study.runs) for run in study.runs}
+    counts = Counter(run.arm for run in study.runs)
     lines = [
         "## Methods",
         "Options of all runs: " + ", ".join(f"`{name}` {value}" for name, value in options.items()) + ".",

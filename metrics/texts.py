@@ -1,5 +1,6 @@
 """What agents wrote, and the encoder that turns texts into vectors."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -51,6 +52,15 @@ def own_texts(run: RunData) -> list[OwnText]:
         for comment in run.own_comments
     ]
     return [each for each in written if each.text.strip()]
+
+
+def history_texts(run: RunData, split: str) -> dict[int, list[str]]:
+    """What each person wrote before the simulation in one split, in the order of the file; nobody with nothing."""
+    found: defaultdict[int, list[str]] = defaultdict(list)
+    for row in run.history:
+        if row.split == split and row.text.strip():
+            found[row.user_id].append(row.text)
+    return dict(found)
 
 
 def fit_encoder(run: RunData, units: str = "words") -> TextEncoder | None:

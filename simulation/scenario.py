@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from personas.errors import InputError
 from personas.formats import name_of
 from simulation.actions import Action, CreatePost, Words, parse_action
+from simulation.checked import checked
 from simulation.recommenders import check_recommender
 
 Timestep = Annotated[int, Field(ge=0)]
@@ -123,13 +124,7 @@ def make_scenario(value: object, where: str) -> Scenario:
     Raises:
         InputError: As `load_scenario`.
     """
-    try:
-        scenario = Scenario.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        keys = f"; known are {', '.join(Scenario.model_fields)}" if first["type"] == "extra_forbidden" else ""
-        raise InputError(f"{where}: {place or 'scenario'}: {first['msg']}{keys}") from error
+    scenario = checked(Scenario, value, where, "scenario", f"known are {', '.join(Scenario.model_fields)}")
     for switch in scenario.recommenders:
         check_recommender(switch.recommender, f"{where}: recommender")
     for bot in scenario.bots:

@@ -14,13 +14,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import cast
 
+from adapters.peft_layout import write_durably
 from metrics.errors import MetricsError
 from metrics.rundata import read_header
 from personas.errors import InputError
 from simulation.arms import AdapterUse, arm_named
 from simulation.runner import Hooks, Runner
 from simulation.settings import RunSettings
-from simulation.study_plan import PLAN_BEING_WRITTEN, Cell, StudyPlan
+from simulation.study_plan import PLAN, Cell, StudyPlan
 
 # What one process of a 512-agent run may take, and the cores that one run still makes good use of.
 BYTES_PER_RUN = 4 << 30
@@ -44,24 +45,21 @@ class Study:
     def __init__(self, plan: StudyPlan, place: Place, hooks: Hooks) -> None:
         """Write the plan down; `simulation.study_plan.joined` has checked the directory."""
         self._plan, self._place, self._hooks = plan, place, hooks
-        place.directory.mkdir(parents=True, exist_ok=True)
-        written = place.directory / PLAN_BEING_WRITTEN
-        written.write_text(json.dumps(plan.recorded(), indent=1) + "\n", encoding="utf-8")
-        written.replace(place.directory / "plan.json")
+        write_durably(place.directory / PLAN, (json.dumps(plan.recorded(), indent=1) + "\n").encode())
         (place.directory / "runs").mkdir(exist_ok=True)
 
     def missing(self) -> list[Cell]:
         """The runs that are not finished yet."""
         return [cell for cell in self._plan.cells() if _status(self._place.directory / cell.file) != "finished"]
 
-    def run(self, at_once: int, told: Callable[[Cell, float, int, int], None]) -> None:
+    def run(self, missing: Sequence[Cell], at_once: int, told: Callable[[Cell, float, int, int], None]) -> None:
         """Run what is missing; a run that was interrupted goes on where it stopped.
 
         Args:
+            missing: What `missing` returns.
             at_once: Processes; with one, everything happens in this one.
             told: Called after each run with the cell, its seconds, and the number of runs done and to do.
         """
-        missing = self.missing()
         if at_once > 1 and len(missing) > 1:
             self._train(missing)
             done = self._in_processes(missing, at_once)
@@ -74,7 +72,8 @@ class Study:
     def _train(self, cells: Sequence[Cell]) -> None:
         """Train what the runs need before several of them ask for it at once, the largest populations first."""
         runners = _Runners(self._place, self._hooks)
-        for cell in sorted(cells, key=lambda cell: -cell.agents):
+        of_each_kind = {(cell.label, cell.agents): cell for cell in cells}  # seeds share their weights
+        for cell in sorted(of_each_kind.values(), key=lambda cell: -cell.agents):
             settings = self._plan.settings(cell)
             if settings.policy != "null" and arm_named(settings.arm).adapter is not AdapterUse.NONE:
                 runner = runners.of(settings)

@@ -80,16 +80,15 @@ def _run(plan: "StudyPlan", place: "Place", at_once: int) -> None:
             reporter.say(f"{cell.label}, {cell.agents} agents, seed {cell.seed}: {seconds:.0f} s")
             reporter.show("study", done, total, "runs")
 
-        study.run(processes, told)
+        study.run(missing, processes, told)
 
 
 def _report(directory: Path) -> None:
     from metrics.study import read_study
-    from metrics.study_report import report_text, write_report
+    from metrics.study_report import write_report
 
-    found = read_study(directory)
-    write_report(found)
-    stdout().print(report_text(found).split("## Arms")[0], markup=False)
+    report = write_report(read_study(directory))
+    stdout().print(report.split("## Arms")[0], markup=False)
     stderr().print(f"report: {directory / 'report.md'}", markup=False)
 
 

@@ -3,22 +3,22 @@
 import json
 import tomllib
 from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from adapters.decoding import DecodingConfig
 from personas.errors import InputError
 from simulation.arms import arm_named
+from simulation.checked import Model, checked
 from simulation.feed import FeedSettings
 from simulation.scenario import Scenario, load_scenario
 from simulation.settings import RunSettings
 from simulation.training_options import training_config
 
-Model = TypeVar("Model", bound=BaseModel)
-
-PLAN_BEING_WRITTEN = "plan.json.new"
+PLAN = "plan.json"
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -63,7 +63,7 @@ class RunOptions(BaseModel):
         Raises:
             InputError: A value is out of range.
         """
-        training = {name: getattr(self, name) for name in _TRAINING}
+        training = {name: getattr(self, name) for name in signature(training_config).parameters}
         return RunSettings(
             population=self.population, agents=agents, timesteps=self.steps, seed=seed, arm=arm, policy=self.policy,
             minutes=self.minutes_per_step, activation=self.activation, start=self.start, churn=self.churn,
@@ -72,11 +72,6 @@ class RunOptions(BaseModel):
             scenario=load_scenario(Path(self.scenario)) if self.scenario else Scenario(),
             training=training_config(**training), decoding=DecodingConfig(temperature=self.temperature),
         )  # fmt: skip
-
-
-_TRAINING = (
-    "grammar", "memory", "rank", "examples", "init", "top_blocks", "targets", "epochs", "learning_rate", "storage",
-)  # fmt: skip
 
 
 class Block(BaseModel):
@@ -144,7 +139,7 @@ class StudyPlan(BaseModel):
             InputError: Its arm or an option of it cannot be.
         """
         arm, changes = parse_arm(cell.label)
-        options = _validated(RunOptions, {**self.options.model_dump(), **changes}, cell.label)
+        options = _checked(RunOptions, {**self.options.model_dump(), **changes}, cell.label)
         return options.settings(arm, cell.agents, cell.seed)
 
     def recorded(self) -> dict[str, Any]:
@@ -203,7 +198,7 @@ def make_plan(told: Mapping[str, Any], where: str) -> StudyPlan:
             reason = f"{', '.join(missing)} missing" if missing else "both blocks and agents, arms, seeds are given"
             raise InputError(f"{where}: {reason}; give all of agents, arms and seeds, or tables [[blocks]] of them")
         value["blocks"] = [crossed]
-    plan = _validated(StudyPlan, {**value, "options": told}, where)
+    plan = _checked(StudyPlan, {**value, "options": told}, where)
     for cell in plan.cells():
         plan.settings(cell)
     if plan.reference not in {cell.label for cell in plan.cells()}:
@@ -217,9 +212,9 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
     Raises:
         InputError: The directory holds a study of other options, or no study but other files.
     """
-    path = directory / "plan.json"
+    path = directory / PLAN
     if not path.exists():
-        if directory.is_dir() and any(found.name != PLAN_BEING_WRITTEN for found in directory.iterdir()):
+        if directory.is_dir() and any(not found.name.startswith(PLAN) for found in directory.iterdir()):
             raise InputError(f"{directory}: holds files but no study; choose a new or empty --out")
         return plan
     try:
@@ -227,7 +222,7 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
         del told["cells"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a study's plan ({error}); choose another --out") from error
-    old = _validated(StudyPlan, told, str(path))
+    old = _checked(StudyPlan, told, str(path))
     for name, value in old.options:
         if value != getattr(plan.options, name):
             raise InputError(
@@ -241,14 +236,8 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
     return plan.model_copy(update={"blocks": tuple(dict.fromkeys((*old.blocks, *plan.blocks)))})
 
 
-def _validated(model: type[Model], value: Mapping[str, Any], where: str) -> Model:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        known = f"; options are {_names()}" if first["type"] == "extra_forbidden" else ""
-        raise InputError(f"{where}: {place}: {first['msg']}{known}") from error
+def _checked(model: type[Model], value: Mapping[str, Any], where: str) -> Model:
+    return checked(model, value, where, "plan", f"options are {_names()}")
 
 
 def _names() -> str:

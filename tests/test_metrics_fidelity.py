@@ -245,4 +245,5 @@ def test_two_computations_give_equal_json(tmp_path: Path) -> None:
 def test_the_first_computation_of_a_process_is_like_the_next(tmp_path: Path) -> None:
     path = planted_run().write(tmp_path / "run.db")
     code = "import sys; from metrics.measure import measure_run as m; a, b = (m(sys.argv[1]).to_json() for _ in 'ab')"
-    subprocess.run([sys.executable, "-c", f"{code}; assert a == b", str(path)], check=True)
+    asked = [sys.executable, "-c", f"{code}; print(a == b)", str(path)]
+    assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout == "True\n"

@@ -32,7 +32,8 @@ def run_study(plan: StudyPlan, directory: Path, at_once: int = 1) -> list[Cell]:
     """Run what is missing; returns the cells that were run."""
     ran: list[Cell] = []
     place = Place(directory, directory / "bank", None, "auto", "auto")
-    Study(joined(plan, directory), place, Hooks()).run(at_once, lambda cell, seconds, done, total: ran.append(cell))
+    study = Study(joined(plan, directory), place, Hooks())
+    study.run(study.missing(), at_once, lambda cell, seconds, done, total: ran.append(cell))
     return ran
 
 
