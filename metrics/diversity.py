@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metrics.activity import ratio_of_counts
 from metrics.measurement import (
@@ -18,6 +17,7 @@ from metrics.measurement import (
     missing,
     null_model,
     percentile_interval,
+    sample,
 )
 from metrics.rundata import RunData
 from metrics.texts import EncodedTexts, own_texts
@@ -44,7 +44,7 @@ def distinct(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     runs of similar n only. No interval: drawing texts again would repeat them and lower the figure. n = n-grams.
     """
     texts = [each.text for each in own_texts(run)]
-    words = [words_of(texts[index]) for index in _sample(len(texts), rng)]
+    words = [words_of(texts[index]) for index in sample(len(texts), rng, MOST_TEXTS)]
     figures = {}
     for size in (1, 2, 3):
         grams = [tuple(each[start : start + size]) for each in words for start in range(len(each) - size + 1)]
@@ -62,7 +62,7 @@ def near_duplicate_rate(run: RunData, rng: np.random.Generator) -> Measurement:
     a text of fewer than three words is its own only shingle. Interval over agents. n = texts.
     """
     texts = own_texts(run)
-    taken = [texts[index] for index in _sample(len(texts), rng)]
+    taken = [texts[index] for index in sample(len(texts), rng, MOST_TEXTS)]
     if len(taken) < 2:
         return missing("fewer than two texts were written", len(taken))
     repeated = _nearly_repeated([_shingles(each.text) for each in taken])
@@ -99,7 +99,7 @@ def self_bleu(run: RunData, rng: np.random.Generator) -> Measurement:
     from sacrebleu import sentence_bleu
 
     texts = [each.text for each in own_texts(run)]
-    taken = [" ".join(words_of(texts[place])) for place in _sample(len(texts), rng, _MOST_COMPARED)]
+    taken = [" ".join(words_of(texts[place])) for place in sample(len(texts), rng, _MOST_COMPARED)]
     if len(taken) < 2:
         return missing("fewer than two texts were written", len(taken))
     scores = [
@@ -170,7 +170,7 @@ def vendi(encoded: EncodedTexts, rng: np.random.Generator) -> Measurement:
     """
     if len(encoded.texts) < 2:
         return missing("fewer than two texts with a known word were written", len(encoded.texts))
-    vectors = encoded.vectors[_sample(len(encoded.texts), rng)]
+    vectors = encoded.vectors[sample(len(encoded.texts), rng, MOST_TEXTS)]
     return Measurement(vendi_score(vectors), len(vectors))
 
 
@@ -180,9 +180,3 @@ def vendi_score(vectors: Floats) -> float:
     eigenvalues = np.linalg.eigvalsh(vectors.T @ vectors / len(vectors))
     positive = eigenvalues[eigenvalues > 1e-12]
     return float(np.exp(-(positive * np.log(positive)).sum()))
-
-
-def _sample(texts: int, rng: np.random.Generator, most: int = MOST_TEXTS) -> NDArray[np.int64]:
-    if texts <= most:
-        return np.arange(texts)
-    return np.sort(rng.choice(texts, most, replace=False))

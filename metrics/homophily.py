@@ -39,13 +39,13 @@ def within_community_homophily(run: RunData, encoded: EncodedTexts, rng: np.rand
         return missing("fewer than three agents have both a text and a community", len(users))
     labels = np.array([partition[user] for user in users])
     vectors = unit_rows(np.stack([sums[user] for user in users]))
-    similarity = vectors @ vectors.T
-    value = _within_minus_between(similarity, labels)
+    value = within_minus_between(vectors, labels)
     if value is None:
         return missing("no two agents with text in one community, or none in different ones", len(users))
-    draws = [_within_minus_between(similarity, rng.permutation(labels)) for _ in range(PERMUTATION_DRAWS)]
+    draws = [within_minus_between(vectors, rng.permutation(labels)) for _ in range(PERMUTATION_DRAWS)]
     null = null_model(value, [draw for draw in draws if draw is not None])
-    return Measurement(value, len(users), _partition_interval(similarity, labels, rng), null)
+    weights = agent_weights(len(labels), rng)
+    return Measurement(value, len(users), percentile_interval(_within_minus_between(vectors, labels, weights)), null)
 
 
 def exposure_adjusted_homophily(run: RunData, encoded: EncodedTexts, rng: np.random.Generator) -> Measurement:
@@ -67,29 +67,28 @@ def exposure_adjusted_homophily(run: RunData, encoded: EncodedTexts, rng: np.ran
     return measured(statistic, len(answered), rng, "no shown author was answered", null)
 
 
-def _within_minus_between(similarity: Floats, labels: Labels) -> float | None:
-    same = labels[:, None] == labels[None, :]
-    within_pairs = int(same.sum()) - len(labels)
-    between_pairs = int(same.size) - int(same.sum())
-    if within_pairs == 0 or between_pairs == 0:
-        return None
-    within = (float(similarity[same].sum()) - float(np.trace(similarity))) / within_pairs
-    between = float(similarity[~same].sum()) / between_pairs
-    return within - between
+def within_minus_between(vectors: Floats, labels: Labels) -> float | None:
+    """Mean cosine of unit vectors with the same label minus that with different ones; None without either pair."""
+    value = float(_within_minus_between(vectors, labels, np.ones((1, len(labels))))[0])
+    return value if np.isfinite(value) else None
 
 
-def _partition_interval(similarity: Floats, labels: Labels, rng: np.random.Generator) -> tuple[float, float] | None:
-    same = (labels[:, None] == labels[None, :]).astype(np.float64)
-    np.fill_diagonal(same, 0.0)  # two draws of one agent are no pair
-    other = (labels[:, None] != labels[None, :]).astype(np.float64)
-    weights = agent_weights(len(labels), rng)
+def _within_minus_between(vectors: Floats, labels: Labels, weights: Floats) -> Floats:
+    """The same for each row of weights over the vectors; two draws of one agent are no pair.
 
-    def pair_sum(matrix: Floats) -> Floats:
-        return np.asarray(((weights @ matrix) * weights).sum(axis=1))
-
+    The cosines of all pairs of a group sum to the squared length of its sum, so that no matrix of pairs is made.
+    """
+    squares = np.square(weights)
+    own, own_pairs = squares @ np.square(vectors).sum(1), squares.sum(1)
+    within, pairs = -own, -own_pairs
+    for label in np.unique(labels):
+        inside = labels == label
+        within = within + np.square(weights[:, inside] @ vectors[inside]).sum(1)
+        pairs = pairs + np.square(weights[:, inside].sum(1))
+    everything = np.square(weights @ vectors).sum(1) - own
+    all_pairs = np.square(weights.sum(1)) - own_pairs
     with np.errstate(divide="ignore", invalid="ignore"):
-        draws = pair_sum(similarity * same) / pair_sum(same) - pair_sum(similarity * other) / pair_sum(other)
-    return percentile_interval(draws)
+        return np.asarray(within / pairs - (everything - within) / (all_pairs - pairs))
 
 
 def _shown_pairs(run: RunData, encoded: EncodedTexts) -> tuple[Labels, Floats, NDArray[np.bool_]]:

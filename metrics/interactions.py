@@ -1,13 +1,16 @@
 """Who acted upon whom: the ties that comments, quotes, reposts, likes and follows of the run make."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import networkx as nx
 import numpy as np
+from numpy.typing import NDArray
 
 from metrics.measurement import PERMUTATION_DRAWS, Measurement, missing, null_model
 from metrics.rundata import RunData
+
+Ids = NDArray[np.int64]
 
 
 def interactions(run: RunData) -> Iterator[tuple[int, int]]:
@@ -28,7 +31,7 @@ def interactions(run: RunData) -> Iterator[tuple[int, int]]:
 
 
 def reciprocity(run: RunData, rng: np.random.Generator) -> Measurement:
-    """Share of directed ties between agents that are returned (networkx, overall reciprocity).
+    """Share of directed ties between agents that are returned (overall reciprocity).
 
     A tie is at least one interaction upon the other; seed posts' authors who are no agents cannot answer and are left
     out. Null: the same agents act upon as many others and are acted upon as often, with whom is drawn anew (a directed
@@ -38,17 +41,21 @@ def reciprocity(run: RunData, rng: np.random.Generator) -> Measurement:
     ties = sorted({pair for pair in interactions(run) if set(pair) <= run.agent_users})
     if not ties:
         return missing("no interaction between two agents was recorded")
-    value = _returned(ties)
     actors, others = np.array(ties).T
-    draws = [
-        _returned(zip(actors.tolist(), rng.permutation(others).tolist(), strict=True)) for _ in range(PERMUTATION_DRAWS)
-    ]
+    value = _returned(actors, others)
+    draws = [_returned(actors, rng.permutation(others)) for _ in range(PERMUTATION_DRAWS)]
     return Measurement(value, len(ties), null=null_model(value, draws))
 
 
-def _returned(ties: Iterable[tuple[int, int]]) -> float:
-    graph: nx.DiGraph[int] = nx.DiGraph((left, right) for left, right in ties if left != right)
-    return float(nx.overall_reciprocity(graph)) if graph.number_of_edges() else 0.0
+def _returned(actors: Ids, others: Ids) -> float:
+    """Share of the different ties between two that are there in both directions (overall reciprocity in networkx)."""
+    apart = actors != others
+    actors, others = actors[apart], others[apart]
+    if len(actors) == 0:
+        return 0.0
+    span = int(max(actors.max(), others.max())) + 1
+    ties = np.unique(actors * span + others)
+    return float(np.isin(ties % span * span + ties // span, ties, assume_unique=True).mean())
 
 
 def interaction_graph(run: RunData) -> "nx.Graph[int]":

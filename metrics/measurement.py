@@ -108,6 +108,11 @@ def measured(
     return Measurement(value, n, bootstrap_interval(statistic, rng), null, statistic=statistic)
 
 
+def sample(count: int, rng: np.random.Generator, most: int) -> NDArray[np.int64]:
+    """Places of at most so many of `count` things, drawn without repeats and in their order; of fewer, all of them."""
+    return np.arange(count) if count <= most else np.sort(rng.choice(count, most, replace=False))
+
+
 def agent_weights(agents: int, rng: np.random.Generator, draws: int = BOOTSTRAP_DRAWS) -> Floats:
     """How often each agent is drawn in each bootstrap sample, shape (draws, agents)."""
     return rng.multinomial(agents, np.full(agents, 1.0 / agents), size=draws).astype(np.float64)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from metrics.diversity import words_of
-from metrics.measurement import Measurement, bootstrap_mean, missing, null_model
+from metrics.measurement import Measurement, bootstrap_mean, missing, null_model, sample
 from metrics.rundata import RunData
 from metrics.texts import history_texts, own_texts
 
@@ -16,23 +16,23 @@ _DRAWS = 100
 
 
 class _Corpus:
-    """Word sequences of some texts, indexed for the longest run of words that another text shares with them."""
+    """Some texts, searched for the longest run of words that another text shares with one of them."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        self._words = [words_of(text) for text in texts]
-        self._runs: dict[int, set[tuple[str, ...]]] = {}
+        self._words = "\n".join(_spaced(words_of(text)) for text in texts)
 
     def longest_shared(self, words: Sequence[str]) -> int:
         """Most words in a row that `words` has in common with one of the texts."""
         longest = 0
-        while any(gram in self._of(longest + 1) for gram in _grams(words, longest + 1)):
-            longest += 1
+        for start in range(len(words)):
+            while start + longest < len(words) and _spaced(words[start : start + longest + 1]) in self._words:
+                longest += 1
         return longest
 
-    def _of(self, size: int) -> set[tuple[str, ...]]:
-        if size not in self._runs:
-            self._runs[size] = {gram for words in self._words for gram in _grams(words, size)}
-        return self._runs[size]
+
+def _spaced(words: Sequence[str]) -> str:
+    """Words with a blank on both sides, so that no part of a word is found; words hold none."""
+    return f" {' '.join(words)} "
 
 
 def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
@@ -53,15 +53,15 @@ def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
     real = {split: history_texts(run, split) for split in ("train", "held_out")}
     train = {user: _Corpus(texts) for user, texts in real["train"].items()}
     written = [(each.user_id, words_of(each.text)) for each in own_texts(run) if each.user_id in train]
-    if len(written) > MOST_TEXTS:
-        written = [written[place] for place in np.sort(rng.choice(len(written), MOST_TEXTS, replace=False))]
+    written = [written[place] for place in sample(len(written), rng, MOST_TEXTS)]
     if not written or len(train) < 2:
         reason = "no text of a person with a training history" if train else "the file holds no training history"
         return dict.fromkeys(names, missing(reason))
     own = np.array([train[user].longest_shared(words) for user, words in written], dtype=float)
     people = sorted(train)
+    place_of = {user: place for place, user in enumerate(people)}
     others = np.array([
-        [train[people[place]].longest_shared(words) for place in _others(people.index(user), len(people), rng)]
+        [train[people[place]].longest_shared(words) for place in _others(place_of[user], len(people), rng)]
         for user, words in written
     ], dtype=float)  # fmt: skip
     return {
@@ -97,7 +97,3 @@ def _membership_gap(
     if not gaps:
         return missing("no text of a person with training and held-out texts")
     return Measurement(float(np.mean(gaps)), len(gaps), bootstrap_mean(gaps, rng))
-
-
-def _grams(words: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    return [tuple(words[start : start + size]) for start in range(len(words) - size + 1)]

@@ -125,6 +125,17 @@ def test_attribution_finds_planted_authors_and_its_null_is_chance(tmp_path: Path
     assert figure.null is not None and figure.null.mean == pytest.approx(1 / 24, abs=0.02)
 
 
+def test_attribution_ceiling_counts_held_out_words_only(tmp_path: Path) -> None:
+    run = RunFactory(2)
+    for user, word in ((1, "bread"), (2, "engine")):
+        run.post(user, word)
+        for split in ("train", "held_out"):
+            run.history(user, split, f"{word} and {word}")
+        run.history(user, "held_out", "")  # a like
+    figure = measure(run, tmp_path).measurements["attribution_ceiling"]
+    assert (figure.value, figure.n) == (1.0, 2)
+
+
 def test_run_in_which_nobody_acts_has_reasons_and_counted_zeros(tmp_path: Path) -> None:
     run = RunFactory(3)
     for user in (1, 2, 3):

@@ -1,5 +1,6 @@
 """Communities and homophily against known graphs and planted texts."""
 
+from collections import Counter
 from pathlib import Path
 
 import networkx as nx
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 from run_factory import RunFactory, planted_run
 
-from metrics.communities import effective_number, louvain, modularity
+from metrics.communities import effective_number, louvain, modularity, swap_edges
+from metrics.homophily import within_minus_between
 from metrics.interactions import interaction_graph
 from metrics.measure import measure_run
 from metrics.rundata import load_run
@@ -64,7 +66,7 @@ def test_planted_halves_are_two_communities_far_from_the_rewired_null(tmp_path: 
     assert figures["communities"].value == 2
     assert figures["modularity"].value == pytest.approx(0.5, abs=0.05)
     null = figures["modularity"].null
-    assert null is not None and null.z is not None and null.z > 3 and null.draws == 50
+    assert null is not None and null.z is not None and null.z > 3 and null.draws == 100
 
 
 def test_a_star_cannot_be_rewired_and_has_no_null(tmp_path: Path) -> None:
@@ -74,6 +76,42 @@ def test_a_star_cannot_be_rewired_and_has_no_null(tmp_path: Path) -> None:
         run.comment(user, centre)
     figure = measure_run(run.write(tmp_path / "run.db")).measurements["modularity"]
     assert figure.value is not None and figure.null is None
+
+
+def test_swapped_edges_keep_every_degree_and_make_a_simple_graph() -> None:
+    graph: nx.Graph[int] = nx.gnm_random_graph(30, 120, seed=4)
+    edges = list(graph.edges)
+    made = swap_edges(edges, 2_000, np.random.default_rng(1))
+    swapped: nx.Graph[int] = nx.Graph(edges)
+    assert made > 500 and swapped.number_of_edges() == 120
+    assert all(swapped.degree[node] == graph.degree[node] for node in graph)
+    assert nx.number_of_selfloops(swapped) == 0 and len(set(graph.edges) & set(swapped.edges)) < 80
+
+
+def test_swaps_reach_all_graphs_of_the_same_degrees_equally_often() -> None:
+    rng = np.random.default_rng(2)
+    edges = [(0, 1), (1, 2), (2, 3), (3, 4), (4, 0)]  # of a ring of five there are 4! / 2 = 12
+    seen: Counter[frozenset[tuple[int, int]]] = Counter()
+    for _ in range(6_000):
+        swap_edges(edges, 10, rng)
+        seen[frozenset(edges)] += 1
+    assert len(seen) == 12 and max(seen.values()) < 1.3 * min(seen.values())
+
+
+def test_homophily_from_sums_is_the_mean_over_pairs() -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(20, 5))
+    vectors[4] = 0
+    vectors[1:] /= np.maximum(np.linalg.norm(vectors[1:], axis=1, keepdims=True), 1e-9)
+    labels = rng.integers(3, size=20)
+    pairs = [(i, j) for i in range(20) for j in range(i)]
+    inside, outside = (
+        np.mean([vectors[i] @ vectors[j] for i, j in pairs if (labels[i] == labels[j]) == same])
+        for same in (True, False)
+    )
+    assert within_minus_between(vectors, labels) == pytest.approx(inside - outside)
+    assert within_minus_between(vectors, np.zeros(20, dtype=int)) is None
+    assert within_minus_between(vectors, np.arange(20)) is None
 
 
 def test_planted_homophily_is_found_against_permuted_labels(tmp_path: Path) -> None:
