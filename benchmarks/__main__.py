@@ -13,6 +13,7 @@ from benchmarks.activation import activation_results
 from benchmarks.bank import bank_results
 from benchmarks.engine import engine_results
 from benchmarks.grammars import grammar_results
+from benchmarks.measurements import measurement_results
 from benchmarks.platform import platform_results
 from benchmarks.precision import precision_results
 from benchmarks.readers import reader_results
@@ -20,7 +21,7 @@ from benchmarks.results import Result
 from benchmarks.training import gemm_peak, training_results
 from personas.population import Population, load_population
 
-PARTS = ("engine", "training", "activation", "precision", "grammars", "platform", "readers", "bank")
+PARTS = ("engine", "training", "activation", "precision", "grammars", "platform", "readers", "bank", "measurements")
 
 
 def main() -> None:
@@ -51,6 +52,8 @@ def _run(part: str, base: BaseModel, town: Population) -> list[Result]:
         return reader_results()
     if part == "bank":
         return bank_results(base)
+    if part == "measurements":
+        return measurement_results()
     if part == "grammars":
         return grammar_results(base, town)
     raise SystemExit(f"benchmarks: {part!r} is not one of {', '.join(PARTS)}")

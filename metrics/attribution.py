@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,11 @@ from numpy.typing import NDArray
 from metrics.activity import ratio_of_counts
 from metrics.measurement import PERMUTATION_DRAWS, Measurement, measured, missing, null_model, sample
 from metrics.rundata import RunData
-from metrics.texts import history_texts, own_texts
+from metrics.texts import KEPT_HISTORIES, history_texts, own_texts
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 Ids = NDArray[np.int64]
 
@@ -55,27 +61,34 @@ def _some(texts: list[tuple[int, str]], rng: np.random.Generator) -> list[tuple[
 
 def _attribute(train: dict[int, list[str]], texts: Sequence[str]) -> Ids:
     """The person each text is attributed to, by `user_id`."""
-    from scipy.sparse import csr_array
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.preprocessing import normalize
-
     if not texts:
         return np.zeros(0, dtype=np.int64)
     people = np.array(sorted(train))
-    known = [(place, text) for place, user in enumerate(people) for text in train[user]]
-    vectorizer = TfidfVectorizer(
-        analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True, max_features=_MOST_FEATURES, dtype=np.float32
-    )
-    vectors = vectorizer.fit_transform([text for _, text in known])
-    owner = [place for place, _ in known]
-    members = csr_array((np.ones(len(known), dtype=np.float32), (owner, np.arange(len(known)))))
-    profiles = normalize(members @ vectors).T.tocsr()
+    vectorizer, profiles = _profiles(tuple(
+        (place, text) for place, user in enumerate(people) for text in train[user]
+    ))  # fmt: skip
     asked = vectorizer.transform(texts)
     nearest = [
         np.argmax((asked[start : start + _ROWS_AT_ONCE] @ profiles).toarray(), axis=1)
         for start in range(0, len(texts), _ROWS_AT_ONCE)
     ]
     return np.asarray(people[np.concatenate(nearest)])
+
+
+@lru_cache(maxsize=KEPT_HISTORIES)
+def _profiles(known: tuple[tuple[int, str], ...]) -> tuple["TfidfVectorizer", "csr_array"]:
+    """Vectors of texts, and the mean of each person's, shape [features, people], from pairs of person and text."""
+    from scipy.sparse import csr_array
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.preprocessing import normalize
+
+    vectorizer = TfidfVectorizer(
+        analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True, max_features=_MOST_FEATURES, dtype=np.float32
+    )
+    vectors = vectorizer.fit_transform([text for _, text in known])
+    owner = [place for place, _ in known]
+    members = csr_array((np.ones(len(known), dtype=np.float32), (owner, np.arange(len(known)))))
+    return vectorizer, normalize(members @ vectors).T.tocsr()
 
 
 def _accuracy(run: RunData, truth: Ids, guesses: Ids, rng: np.random.Generator) -> Measurement:

@@ -1,4 +1,4 @@
-"""Communities of the interaction graph."""
+"""Communities of the interaction graph by Louvain, and by Leiden as a cross-check."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,7 +8,8 @@ import numpy as np
 from community import community_louvain
 
 from metrics.interactions import interaction_graph
-from metrics.measurement import Floats, Measurement, missing, null_model
+from metrics.leiden import leiden, leiden_modularity
+from metrics.measurement import Floats, Measurement, NullModel, missing, null_model
 from metrics.rundata import RunData
 
 SMALLEST_COMMUNITY = 3
@@ -43,7 +44,7 @@ def communities(run: RunData, rng: np.random.Generator) -> dict[str, Measurement
     - ``effective_communities``: exp of the Shannon entropy of all community sizes, the Hill number of order 1
       (Hill 1973): as many equal communities would be as diverse. n = users.
     - ``modularity``: weighted modularity (Newman 2004) of the partition, against graphs rewired with every degree
-      kept (Maslov & Sneppen 2002) and edge weights shuffled. n = edges.
+      kept (Maslov & Sneppen 2002) and edge weights shuffled, see `swap_edges`. n = edges.
     - ``louvain_stability``: mean normalised mutual information of the partitions of 10 Louvain seeds, every two of
       them; n = seeds.
 
@@ -60,7 +61,7 @@ def communities(run: RunData, rng: np.random.Generator) -> dict[str, Measurement
     figures = (
         Measurement(float((sizes >= SMALLEST_COMMUNITY).sum()), users),
         Measurement(effective_number(sizes), users),
-        Measurement(value, edges, null=null_model(value, _rewired_modularities(graph, rng))),
+        Measurement(value, edges, null=_modularity_null(graph, rng)),
         Measurement(_stability(graph), _STABILITY_SEEDS),
     )
     return dict(zip(names, figures, strict=True))
@@ -77,25 +78,23 @@ def modularity(graph: "nx.Graph[int]", partition: Mapping[int, int]) -> float:
     return float(community_louvain.modularity(dict(partition), graph, weight="weight"))
 
 
-def _rewired_modularities(graph: "nx.Graph[int]", rng: np.random.Generator) -> list[float]:
-    """Louvain modularity of graphs along one chain of double edge swaps.
+def _modularity_null(graph: "nx.Graph[int]", rng: np.random.Generator) -> NullModel | None:
+    """Modularity against graphs along one chain of double edge swaps; None where no swap is possible, as in a star.
 
-    Empty where no swap is possible, as in a star.
+    Leiden finds the communities of all of them, the observed graph's among them: its modularity is Louvain's to the
+    third digit, in a twentieth of the time.
     """
     edges = list(graph.edges)
     weights = np.array([float(graph.edges[edge]["weight"]) for edge in edges])
+    observed = leiden_modularity((*edge, weight) for edge, weight in zip(edges, weights, strict=True))
     if not swap_edges(edges, _BURN_IN_SWEEPS * len(edges), rng):
-        return []
+        return None
     draws = []
     for _ in range(_REWIRINGS):
         swap_edges(edges, _SWEEPS_APART * len(edges), rng)
-        rewired: nx.Graph[int] = nx.Graph()
-        rewired.add_nodes_from(graph)
-        rewired.add_weighted_edges_from(
-            (*edge, weight) for edge, weight in zip(edges, rng.permutation(weights), strict=True)
-        )
-        draws.append(modularity(rewired, louvain(rewired, int(rng.integers(2**31)))))
-    return draws
+        shuffled = zip(edges, rng.permutation(weights).tolist(), strict=True)
+        draws.append(leiden_modularity((*edge, weight) for edge, weight in shuffled))
+    return null_model(observed, draws)
 
 
 def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generator) -> int:
@@ -144,3 +143,26 @@ def _stability(graph: "nx.Graph[int]") -> float:
         for right in range(left)
     ]
     return float(np.mean(scores))
+
+
+def leiden_check(run: RunData) -> dict[str, Measurement]:
+    """How far Leiden agrees with Louvain on the interaction graph.
+
+    - ``leiden_effective_communities``: as `effective_communities`, of Leiden's partition; n = users in the graph.
+    - ``leiden_louvain_nmi``: normalised mutual information of the two partitions, 1 where they are the same; n = users.
+
+    No interval and no null: both are about the method. Compare with ``louvain_stability``, which is what two runs of
+    Louvain agree in.
+    """
+    from sklearn.metrics import normalized_mutual_info_score
+
+    names = "leiden_effective_communities", "leiden_louvain_nmi"
+    graph = interaction_graph(run)
+    if graph.number_of_edges() == 0:
+        return dict.fromkeys(names, missing(_NO_EDGE))
+    other, found = louvain(graph), leiden(graph)
+    nodes = sorted(graph)
+    sizes = np.array(sorted(Counter(found.values()).values()), dtype=float)
+    agreement = normalized_mutual_info_score([other[node] for node in nodes], [found[node] for node in nodes])
+    figures = Measurement(effective_number(sizes), len(nodes)), Measurement(float(agreement), len(nodes))
+    return dict(zip(names, figures, strict=True))

@@ -25,7 +25,7 @@ from metrics.texts import EncodedTexts, own_texts
 MOST_TEXTS = 1_000
 SHINGLE, NEAR = 3, 0.8
 
-_MOST_COMPARED = 200
+_MOST_COMPARED = 100
 _FIRST_WORDS = 100
 _LEAST_SPREAD = 4
 
@@ -93,7 +93,7 @@ def _nearly_repeated(shingles: Sequence[frozenset[tuple[str, ...]]]) -> list[boo
 def self_bleu(run: RunData, rng: np.random.Generator) -> Measurement:
     """Mean BLEU-4 of a text against all others as references (Zhu et al. 2018, "Texygen", self-BLEU), from 0 to 1.
 
-    Near 1 where everybody writes the same. At most 200 texts, drawn by seed: the figure grows with their number, so
+    Near 1 where everybody writes the same. At most 100 texts, drawn by seed: the figure grows with their number, so
     compare runs of similar n. Computed by sacrebleu with exponential smoothing. Interval over texts. n = texts.
     """
     from sacrebleu import sentence_bleu

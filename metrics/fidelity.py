@@ -1,7 +1,8 @@
 """How close what agents do is to what their people did."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -16,7 +17,8 @@ from metrics.measurement import (
     null_model,
     percentile_interval,
 )
-from metrics.rundata import RunData
+from metrics.rundata import HistoryText, RunData
+from metrics.texts import KEPT_HISTORIES
 
 _NO_HISTORY = "the file holds no history; run without --no-history"
 _SEED = 0
@@ -31,7 +33,7 @@ def act_distance(run: RunData, rng: np.random.Generator) -> Measurement:
     `nothing` is left out on both sides, because a history does not hold it. Null: as many acts drawn from the person's
     own history, what a perfect simulation of so few acts would be off. n = agents with an act and a history.
     """
-    known, done = _known_acts(run), _done_acts(run)
+    known, done = _known_acts(run.history), _done_acts(run)
     both = [agent.user_id for agent in run.agents if agent.user_id in known and agent.user_id in done]
     if not both:
         return missing(_NO_HISTORY if not run.history else "no agent with a history acted")
@@ -60,7 +62,7 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     "Macro F1 and Macro F1", eq. 1). Intervals: people drawn again. The four share their acts. n = held-out acts.
     """
     names = ("next_act_f1", "next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
-    train, simulated = _known_acts(run), _likeliest(run)
+    train, simulated = _known_acts(run.history), _likeliest(run)
     owners = [agent.user_id for agent in run.agents if agent.user_id in train and agent.user_id in simulated]
     held = [(row.user_id, row) for row in run.history if row.split == "held_out" and row.user_id in set(owners)]
     if len(held) < _LEAST_ACTS:
@@ -74,7 +76,7 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
         "next_act_f1": [simulated[user] for user, _ in held],
         "next_act_f1_most_frequent": [common] * len(held),
         "next_act_f1_history": [favourite[user] for user, _ in held],
-        "next_act_f1_trees": _by_trees(run, train, set(owners)),
+        "next_act_f1_trees": [guess for user, guess in _by_trees(run.history) if user in set(owners)],
     }
     weights = agent_weights(len(owners), rng)[:, np.searchsorted(sorted(owners), people)]
     return {
@@ -98,27 +100,33 @@ def macro_f1(truth: np.ndarray, guess: np.ndarray, weights: Floats) -> Floats:
     return np.asarray(np.nanmean(scores, axis=0))
 
 
-def _by_trees(run: RunData, train: Mapping[int, "Counter[str]"], owners: set[int]) -> list[str]:
+@lru_cache(maxsize=KEPT_HISTORIES)
+def _by_trees(history: tuple[HistoryText, ...]) -> tuple[tuple[int, str], ...]:
+    """Each held-out act of people with training acts, as its person and the verb that the trees guess."""
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+    train = _known_acts(history)
     features: dict[str, list[list[float]]] = {"train": [], "held_out": []}
     targets: list[str] = []
+    people: list[int] = []
     before: dict[int, str] = {}
-    for row in run.history:
+    for row in history:
         if row.user_id not in train:
             continue
         last = VERBS.index(before[row.user_id]) if before.get(row.user_id) in VERBS else -1
-        shares = _shares(train[row.user_id])
         before[row.user_id] = row.act
-        if row.split == "train" or (row.split == "held_out" and row.user_id in owners):
+        if row.split in features:
+            shares = _shares(train[row.user_id])
             features[row.split].append([*shares, last, row.created_at.hour, row.created_at.weekday()])
             if row.split == "train":
                 targets.append(row.act)
+            else:
+                people.append(row.user_id)
     if len(set(targets)) < 2:
-        return [targets[0]] * len(features["held_out"])
+        return tuple((user, targets[0]) for user in people)
     model = HistGradientBoostingClassifier(max_iter=_TREES, early_stopping=False, random_state=_SEED)
-    guessed: list[str] = model.fit(features["train"], targets).predict(features["held_out"]).tolist()
-    return guessed
+    guessed = model.fit(features["train"], targets).predict(features["held_out"])
+    return tuple(zip(people, guessed.tolist(), strict=True))
 
 
 def _likeliest(run: RunData) -> dict[int, str]:
@@ -136,9 +144,9 @@ def _favourite(counts: "Counter[str]") -> str:
     return max(ordered_verbs(counts), key=lambda verb: counts[verb])
 
 
-def _known_acts(run: RunData) -> dict[int, "Counter[str]"]:
+def _known_acts(history: Iterable[HistoryText]) -> dict[int, "Counter[str]"]:
     found: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for row in run.history:
+    for row in history:
         if row.split == "train" and row.act in VERBS:
             found[row.user_id][row.act] += 1
     return dict(found)

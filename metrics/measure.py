@@ -13,7 +13,7 @@ from metrics.activity import activity
 from metrics.acts import act_diversity
 from metrics.attribution import attribution
 from metrics.cascades import cascades
-from metrics.communities import communities
+from metrics.communities import communities, leiden_check
 from metrics.digest import run_digest
 from metrics.diversity import distinct, near_duplicate_rate, self_bleu, semantic_spread, vendi, vocabulary_growth
 from metrics.fidelity import act_distance, next_act
@@ -21,7 +21,6 @@ from metrics.graphs import other_communities
 from metrics.homophily import exposure_adjusted_homophily, within_community_homophily
 from metrics.inequality import inequality
 from metrics.interactions import reciprocity
-from metrics.leiden import leiden_check
 from metrics.measurement import Measurement, missing
 from metrics.memorisation import memorisation
 from metrics.planted import planted_agreement

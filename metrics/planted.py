@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from metrics.communities import louvain
 from metrics.interactions import interaction_graph
-from metrics.measurement import PERMUTATION_DRAWS, Measurement, missing, null_model
+from metrics.measurement import Measurement, missing, null_model
 from metrics.rundata import RunData
 
+_DRAWS = 200
 Labels = NDArray[np.int64]
 Formula = Callable[[Labels], float]
 _NONE_KNOWN = "the population knows of no communities"
@@ -42,7 +43,7 @@ def planted_agreement(run: RunData, rng: np.random.Generator) -> dict[str, Measu
     partition = np.array([found[node] for node in nodes])
     place = {node: number for number, node in enumerate(nodes)}
     ties = np.array([[place[left], place[right]] for left, right in graph.edges])
-    permuted = [rng.permutation(labels) for _ in range(PERMUTATION_DRAWS)]
+    permuted = [rng.permutation(labels) for _ in range(_DRAWS)]
     formulas: dict[str, tuple[Formula, int]] = {
         "planted_assortativity": (lambda of: assortativity(ties, of), len(ties)),
         "planted_ei_index": (lambda of: ei_index(ties, of), len(ties)),

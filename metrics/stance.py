@@ -1,6 +1,8 @@
 """The spread of stance inside communities: what arXiv 2606.02437 reads as within-community homophily."""
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from metrics.communities import SMALLEST_COMMUNITY, louvain
 from metrics.interactions import interaction_graph
 from metrics.measurement import PERMUTATION_DRAWS, Floats, Measurement, bootstrap_mean, missing, null_model
 from metrics.rundata import RunData
-from metrics.texts import OwnText, own_texts
+from metrics.texts import KEPT_HISTORIES, OwnText, own_texts
 
 Labels = NDArray[np.int64]
 
@@ -49,26 +51,36 @@ def _weighted(values: Floats, labels: Labels) -> float:
 
 def _stances(run: RunData) -> dict[int, float] | str:
     """Each agent's stance, or why there is none."""
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.pipeline import make_pipeline
-
     side = {agent.user_id: agent.community for agent in run.agents if agent.community is not None}
-    known = [row for row in run.history if row.split == "train" and row.text.strip() and row.user_id in side]
-    sides = {side[row.user_id] for row in known}
+    known = tuple(
+        (row.text, side[row.user_id])
+        for row in run.history if row.split == "train" and row.text.strip() and row.user_id in side
+    )  # fmt: skip
+    sides = {community for _, community in known}
     texts = own_texts(run)
     if len(sides) < 2:
         return "the population knows of no communities that a stance could be learned from"
     if len(known) < _LEAST_TEXTS or not texts:
         return f"fewer than {_LEAST_TEXTS} training texts, or no text in the run"
+    return _by_author(texts, _scorer(known)([each.text for each in texts]))
+
+
+@lru_cache(maxsize=KEPT_HISTORIES)
+def _scorer(known: tuple[tuple[str, int], ...]) -> Callable[[Sequence[str]], Floats]:
+    """A scorer of texts, learned from texts and their people's communities."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+
     scorer = make_pipeline(
         TfidfVectorizer(sublinear_tf=True, max_features=20_000), TruncatedSVD(_DIMENSIONS, random_state=0),
         LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=1),
     )  # fmt: skip
-    on_history = scorer.fit_transform([row.text for row in known], [side[row.user_id] for row in known])[:, 0]
-    scores = (scorer.transform([each.text for each in texts])[:, 0] - on_history.mean()) / on_history.std()
-    return _by_author(texts, scores)
+    texts, sides = zip(*known, strict=True)
+    on_history = scorer.fit_transform(texts, sides)[:, 0]
+    middle, width = on_history.mean(), on_history.std()
+    return lambda asked: np.asarray((scorer.transform(asked)[:, 0] - middle) / width)
 
 
 def _by_author(texts: list[OwnText], scores: Floats) -> dict[int, float]:

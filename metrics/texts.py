@@ -3,15 +3,21 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
-from metrics.measurement import Floats
+from metrics.measurement import Floats, sample
 from metrics.rundata import RunData
+
+# What is learned from a history is kept for the next run of the same people; a study goes through sizes one by one.
+KEPT_HISTORIES = 2
 
 _DIMENSIONS = 64
 _MOST_WORDS = 20_000
+# A space of 64 dimensions is the same from more texts.
+_MOST_FITTED = 20_000
 
 
 class OwnText(NamedTuple):
@@ -70,18 +76,25 @@ def fit_encoder(run: RunData, units: str = "words") -> TextEncoder | None:
     and word parts, to check that what one finds is not its own doing.
 
     It is fitted on the people's own histories, which are the same in every arm of a population, so that arms share
-    one encoder; on the run's own texts where the file holds no history. No model is downloaded.
+    one encoder, at most 20,000 texts, drawn by a fixed seed; on the run's own texts where the file holds no history. No
+    model is downloaded.
 
     Returns:
         The encoder, or None where there is too little text to fit one.
     """
-    from sklearn.decomposition import TruncatedSVD
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     corpus = [row.text for row in run.history if row.text.strip()]
+    corpus = [corpus[place] for place in sample(len(corpus), np.random.default_rng(0), _MOST_FITTED)]
     fitted_on = "history"
     if len(corpus) < 2:
         corpus, fitted_on = [each.text for each in own_texts(run)], "run"
+    return _fitted(tuple(corpus), units, fitted_on)
+
+
+@lru_cache(maxsize=2 * KEPT_HISTORIES)
+def _fitted(corpus: tuple[str, ...], units: str, fitted_on: str) -> TextEncoder | None:
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     grams = {} if units == "words" else {"analyzer": "char_wb", "ngram_range": (3, 5)}
     vectorizer = TfidfVectorizer(sublinear_tf=True, max_features=_MOST_WORDS, **grams)
     try:

@@ -50,7 +50,10 @@ def run(
     agents: AgentsOption = 32,
     steps: Annotated[int, typer.Option(help="Timesteps to simulate.")] = 6,
     seed: Annotated[int, typer.Option(help="Key of every random draw.")] = 0,
-    arm: Annotated[str, typer.Option(help="lora, base, pooled, shuffled, lora-noprompt or base-noprompt.")] = "lora",
+    arm: Annotated[
+        str,
+        typer.Option(help="lora, base, pooled, shuffled, lora-noprompt, base-noprompt, fewshot or act-matched."),
+    ] = "lora",
     population: PopulationOption = "town",
     bank: BankOption = Path("bank"),
     out: Annotated[

@@ -1,0 +1,51 @@
+"""All measurements of a run of 512 agents and 24 timesteps, and of one of 10,000 agents, by the null policy."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.results import Result
+from personas.town.generate import generate_town, write_town
+
+STEPS = 24
+# In a process of its own: its peak memory and its time are those of one measurement and of nothing before it.
+MEASURE = """
+import resource, sys, time
+from metrics.measure import measure_run
+began = time.perf_counter()
+measure_run(sys.argv[1])
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+def measurement_results() -> list[Result]:
+    """Seconds and peak memory, the nulls included."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = _null_run(Path(folder) / "town.db", "town", 512)
+        seconds, memory = _measured(run)
+        posts, _ = write_town(generate_town(7, 10_000), Path(folder))
+        crowd_seconds, crowd_memory = _measured(_null_run(Path(folder) / "crowd.db", str(posts), 10_000))
+    return [
+        Result(f"all measurements of 512 agents, {STEPS} timesteps", seconds, "s", "≤ 60", 1),
+        Result("peak memory of that", memory, "GiB", "≤ 1", 1),
+        Result(f"all measurements of 10,000 agents, {STEPS} timesteps", crowd_seconds, "s", "≤ 600", 1),
+        Result("peak memory of that", crowd_memory, "GiB", "", 1),
+    ]
+
+
+def _null_run(out: Path, population: str, agents: int) -> Path:
+    subprocess.run(
+        [
+            str(Path(sys.executable).with_name("simulate")), "run", "--policy", "null", "--arm", "base",
+            "--population", population, "--agents", str(agents), "--steps", str(STEPS), "--out", str(out),
+        ],
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    return out
+
+
+def _measured(run: Path) -> tuple[float, float]:
+    said = subprocess.run([sys.executable, "-c", MEASURE, str(run)], check=True, capture_output=True, text=True)
+    seconds, memory = said.stdout.split()
+    return float(seconds), float(memory)

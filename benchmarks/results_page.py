@@ -1,0 +1,337 @@
+"""docs/results.md from the committed studies: ``make results``; every number in it is generated."""
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scipy import stats
+
+from metrics.compare import PRIMARY
+from metrics.comparison_table import rendered
+from metrics.inference import cohens_d_paired
+from metrics.labels import TITLES, arm_sentence, number, signed, span
+
+ROOT = Path(__file__).resolve().parent.parent
+STUDIES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}
+REFERENCE, OWN = "base", "lora"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What arXiv 2606.02437 reports of own adapters against the shared base, one seed a cell.
+
+    Attributes:
+        measurement: Our figure of the same thing.
+        sign: 1 where the paper's adapters raise it, -1 where they lower it.
+        reported: The paper's figure in words.
+    """
+
+    measurement: str
+    sign: int
+    reported: str
+
+
+CLAIMS = (
+    Claim("original_posts", 1, "+139 / +153 / +306 at 128 / 256 / 512 agents"),
+    Claim("comments", 1, "+70 / +247 / +493"),
+    Claim("effective_communities", 1, "1.47 to 2.19 times as many"),
+    Claim("stance_spread", 1, "1.32 to 2.45 times as wide, read as less homophily"),
+    Claim("within_community_homophily", -1, "lower (as stance spread)"),
+)
+# Each control, what it leaves of the adapters, and the figures in which that should be seen.
+CONTROLS = {
+    "shuffled": "the same adapters on the wrong people: what is left of the difference takes the right one",
+    "pooled": "one adapter for all: what is left of the difference takes one for each person",
+    "act-matched": "acts from history, words by the base: what is left of the difference is more than restored posting",
+    "lora-noprompt": "the adapters without the persona prompt: what the prompt adds",
+    "fewshot": "the person's posts in the prompt: what training adds to reading",
+}
+CONTROLLED = (*PRIMARY, "attribution_accuracy", "act_distance_to_history", "act_entropy_bits", "vendi")
+AGAINST_CHANCE = (
+    "modularity", "within_community_homophily", "within_community_homophily_characters", "exposure_adjusted_homophily",
+    "planted_assortativity", "stance_spread",
+)  # fmt: skip
+PEOPLE = (
+    "attribution_accuracy", "attribution_ceiling", "act_distance_to_history", "next_act_f1",
+    "next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees", "copied_words_mean", "near_copy_rate",
+    "membership_gap",
+)  # fmt: skip
+CLASSICAL = ("next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A difference of two arms over the seeds that both have; the interval is Student's t over seeds."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    effect_size: float | None
+    seeds: int
+
+    def verdict(self, sign: int) -> str:
+        """Whether the interval says what a claim of that sign says."""
+        if self.interval is None:
+            return "one seed: undecided"
+        low, high = self.interval
+        if low <= 0 <= high:
+            return "undecided"
+        return "as reported" if self.mean * sign > 0 else "the opposite"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A committed ``study.json``."""
+
+    found: Mapping[str, Any]
+
+    @property
+    def plan(self) -> Mapping[str, Any]:
+        """What `simulate study` was asked for."""
+        plan: Mapping[str, Any] = self.found["plan"]
+        return plan
+
+    @cached_property
+    def arms(self) -> list[str]:
+        """Arms with a finished run, in the order of the plan."""
+        done = {run["label"] for run in self.found["runs"]}
+        return [arm for arm in dict.fromkeys(cell["label"] for cell in self.plan["cells"]) if arm in done]
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """Population sizes with a finished run."""
+        return sorted({run["run"]["agents"] for run in self.found["runs"]})
+
+    def figures(self, measurement: str, arm: str, agents: int) -> dict[int, Mapping[str, Any]]:
+        """Seed to the measurement's JSON, where it has a value."""
+        return {
+            run["run"]["seed"]: figure
+            for run in self.found["runs"]
+            if (run["label"], run["run"]["agents"]) == (arm, agents)
+            and (figure := run["measurements"][measurement])["value"] is not None
+        }
+
+    def mean(self, measurement: str, arm: str, agents: int, part: str = "value") -> float | None:
+        """Mean over seeds of the value, or of the null model's ``z``."""
+        figures = self.figures(measurement, arm, agents).values()
+        parts = [figure["value"] if part == "value" else (figure["null"] or {}).get(part) for figure in figures]
+        there = [each for each in parts if each is not None]
+        return sum(there) / len(there) if there else None
+
+    def paired(self, measurement: str, arm: str, against: str, agents: int) -> Paired | None:
+        """An arm less another over the seeds of both; None without a common seed."""
+        own, other = (self.figures(measurement, each, agents) for each in (arm, against))
+        values = [own[seed]["value"] - other[seed]["value"] for seed in sorted(set(own) & set(other))]
+        if not values:
+            return None
+        mean = sum(values) / len(values)
+        if len(values) == 1:
+            return Paired(mean, None, None, 1)
+        half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
+        return Paired(mean, (mean - half, mean + half), cohens_d_paired(values), len(values))
+
+
+def page(studies: Mapping[str, Mapping[str, Any]], checks: Mapping[str, Mapping[str, Any]]) -> str:
+    """The whole text.
+
+    Args:
+        studies: Name, as in `STUDIES`, to the content of its ``study.json``.
+        checks: The same for its ``checks.json``, where there is one.
+    """
+    parts = [_QUESTION]
+    for name, found in studies.items():
+        stored = Stored(found)
+        title = STUDIES[name]
+        parts += [f"## {title[0].upper()}{title[1:]}", *_sections(name, stored, checks.get(name))]
+    return "\n\n".join([*parts, _THREATS]) + "\n"
+
+
+def _sections(name: str, study: Stored, checks: Mapping[str, Any] | None) -> Iterator[str]:
+    yield _method(study)
+    yield f"### The paper's table\n\n{_CELLS}\n\n" + _table(study)
+    yield from (f"![{TITLES[each]}](../data/studies/{name}/figures/{each}.svg)" for each in PRIMARY)
+    yield "### What the paper says, and what came out\n\n" + _claims(study)
+    yield f"### What the controls say\n\n{_CONTROLS}\n\n" + _controls(study)
+    yield f"### Against chance\n\n{_CHANCE}\n\n" + _means(study, AGAINST_CHANCE, "z")
+    yield f"### Fidelity and content safety\n\n{_PEOPLE}\n\n" + _means(study, PEOPLE, "value")
+    yield _classical(study)
+    if checks:
+        yield "### Checks of ourselves\n\n" + _checks(checks)
+
+
+def _method(study: Stored) -> str:
+    options = study.plan["options"]
+    planned = study.plan["cells"]
+    run = study.found["runs"][0]
+    seeds = {size: {arm: len(study.figures("original_posts", arm, size)) for arm in study.arms} for size in study.sizes}
+    lines = [
+        f"{len(study.found['runs'])} runs of {len(planned)} planned: {options['steps']} timesteps of "
+        f"{options['minutes_per_step']} minutes, {number(options['activation'])} expected acts an agent and timestep, "
+        f"recommender `{options['recommender']}`, temperature {number(options['temperature'])}. Base model "
+        f"`{run['settings']['base_hash'] or 'none'}`. Arms are paired by seed: one seed has the same people, graph, "
+        "seed posts, activations and feed rules in every arm.",
+        "Arms:\n" + "\n".join(f"- `{arm}`: {arm_sentence(arm)}" for arm in study.arms),
+        "Seeds, by size:\n"
+        + "\n".join(
+            f"- {size} agents: " + ", ".join(f"`{arm}` {count}" for arm, count in counts.items() if count)
+            for size, counts in seeds.items()
+        ),
+    ]
+    lacking = [file.removeprefix("runs/").removesuffix(".db") for file in study.found["unfinished"]]
+    if lacking:
+        lines.append("Planned and not run yet: " + ", ".join(f"`{each}`" for each in lacking) + ".")
+    return "\n\n".join(lines)
+
+
+def _table(study: Stored) -> str:
+    headers = ["arm", *(f"{TITLES[name]}, {size}" for name in PRIMARY for size in study.sizes)]
+    rows = [
+        [f"`{arm}`", *(_mean_cell(study, name, arm, size) for name in PRIMARY for size in study.sizes)]
+        for arm in study.arms
+    ]
+    return rendered(headers, rows, "markdown")
+
+
+def _mean_cell(study: Stored, name: str, arm: str, size: int) -> str:
+    mean = study.mean(name, arm, size)
+    return "–" if mean is None else f"{number(mean)} ({len(study.figures(name, arm, size))})"
+
+
+def _claims(study: Stored) -> str:
+    rows = []
+    for claim in CLAIMS:
+        for size in study.sizes:
+            found = study.paired(claim.measurement, OWN, REFERENCE, size)
+            if found is None:
+                continue
+            reference = study.mean(claim.measurement, REFERENCE, size)
+            own = study.mean(claim.measurement, OWN, size)
+            ratio = own / reference if own is not None and reference else None
+            rows.append([
+                TITLES[claim.measurement], claim.reported, str(size), number(own), number(reference), number(ratio),
+                *_difference_cells(found), found.verdict(claim.sign),
+            ])  # fmt: skip
+    headers = [
+        "figure", "paper: own against base", "agents", "own", "base", "ratio", "difference", "95% interval", "d",
+        "seeds", "verdict",
+    ]  # fmt: skip
+    return f"{_CLAIMS}\n\n" + rendered(headers, rows, "markdown")
+
+
+def _difference_cells(found: Paired) -> list[str]:
+    return [signed(found.mean), span(found.interval) or "–", number(found.effect_size), str(found.seeds)]
+
+
+def _controls(study: Stored) -> str:
+    parts = []
+    for control, meaning in CONTROLS.items():
+        rows = [
+            [TITLES[name], str(size), *_difference_cells(found)]
+            for name in CONTROLLED
+            for size in study.sizes
+            if (found := study.paired(name, OWN, control, size)) is not None
+        ]
+        if rows:
+            headers = ["figure", "agents", f"own less {control}", "95% interval", "d", "seeds"]
+            parts.append(f"**`{control}`**: {meaning}.\n\n" + rendered(headers, rows, "markdown"))
+    return "\n\n".join(parts)
+
+
+def _means(study: Stored, names: Sequence[str], part: str) -> str:
+    headers = ["figure", "agents", *(f"`{arm}`" for arm in study.arms)]
+    rows = [
+        [TITLES[name], str(size), *(number(study.mean(name, arm, size, part)) for arm in study.arms)]
+        for name in names
+        for size in study.sizes
+    ]
+    return rendered(headers, rows, "markdown")
+
+
+def _classical(study: Stored) -> str:
+    """Where a classical baseline foretells people's next acts better than the simulation."""
+    won = [
+        f"{TITLES[best].lstrip('– ')} at {size} agents ({number(study.mean(best, OWN, size))} against {number(own)})"
+        for size in study.sizes
+        if (own := study.mean("next_act_f1", OWN, size)) is not None
+        and (study.mean(best := _best_classical(study, size), OWN, size) or 0.0) > own
+    ]
+    if not won:
+        return "No classical baseline foretells the next act better than the people's own adapters."
+    return "A classical baseline foretells people's next acts better than their own adapters: " + "; ".join(won) + "."
+
+
+def _best_classical(study: Stored, size: int) -> str:
+    return max(CLASSICAL, key=lambda name: study.mean(name, OWN, size) or 0.0)
+
+
+def _checks(checks: Mapping[str, Any]) -> str:
+    rows = [[each["check"], each["figure"], number(each["value"]), each["reading"]] for each in checks["checks"]]
+    return rendered(["suspicion", "figure", "value", "reading"], rows, "markdown")
+
+
+_QUESTION = """# What do per-person adapters change in a simulated society?
+
+Written by `make results` from `data/studies/`; every number is generated.
+
+**Question.** Does a population in which every agent owns a small adapter, trained on one person's posts, act otherwise
+than one that shares a base model: more original posts, more comments, more effective micro-communities, less alike
+inside them, as "On the Scaling of PEFT" (arXiv 2606.02437) reports of one seed a cell? And does it matter whose adapter
+it is?"""
+
+_CELLS = "Arms in rows, population sizes in columns; the mean over seeds, and their number."
+
+_CLAIMS = """The interval is Student's t over seeds, wider than the bootstrap's for few of them. *As reported* and *the
+opposite* mean that it leaves out 0; *undecided* that it does not."""
+
+_CONTROLS = """Own adapters less each control, paired by seed; intervals as above, not corrected for their number: one
+in twenty leaves out 0 by chance."""
+
+_CHANCE = """z of each figure against its null model in the same run, mean over seeds: degree-preserving rewirings for
+modularity, permuted community labels for homophily and stances, permuted answers among the shown authors for the
+exposure-adjusted figure, permuted planted communities for assortativity. Within ±2 is what chance gives."""
+
+_PEOPLE = """What a simulation of these very people should reach, and what a release of their adapters gives away. The
+ceiling of attribution is the same classifier on the people's real held-out posts. Copied words are counted against a
+person's own training posts."""
+
+_THREATS = """## Threats to validity
+
+- **One base model**, the embedded one, of a size that a laptop carries. What a base model does without adapters differs
+  between models, and with it every difference from it.
+- **The town is synthetic.** Its people differ by construction, and its texts come from a grammar; the real authors
+  wrote to mailing lists, cast as posts and replies, not on a social platform. Neither has likes or follows of real
+  people.
+- **Short runs.** A simulated morning is too short for communities to settle; interaction graphs are sparse.
+- **Homophily of a text population is partly the feed's.** The feed shows what is like one's own history, in every arm
+  alike; `exposure_adjusted_homophily` leaves that part out, the others do not.
+- **Seeds are few**, so that intervals are wide and no permutation test of a single difference can be significant after
+  correction. Verdicts rest on intervals.
+- **The figures are many.** The four of the paper's table were named beforehand; what the others show is exploratory."""
+
+
+def main() -> None:
+    """Write docs/results.md from what is committed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=Path, default=ROOT / "data" / "studies")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
+    asked = parser.parse_args()
+    asked.out.write_text(page(*read(asked.studies)), encoding="utf-8")
+
+
+def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The studies of a folder, and their checks."""
+    return tuple(
+        {
+            name: json.loads((folder / name / file).read_text(encoding="utf-8"))
+            for name in STUDIES
+            if (folder / name / file).is_file()
+        }
+        for file in ("study.json", "checks.json")
+    )  # type: ignore[return-value]
+
+
+if __name__ == "__main__":
+    main()
