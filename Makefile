@@ -2,7 +2,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup announce run test test-slow lint bench evidence ready-bank
+.PHONY: setup announce run test test-slow lint bench evidence ready-bank study
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -37,6 +37,13 @@ evidence: setup
 	$(BIN)/python -m benchmarks.evidence --users 64
 	$(BIN)/python -m benchmarks.evidence --users 48 --population "$(REAL)"
 	$(BIN)/python -m benchmarks.evidence --report
+
+# Eight hours or so, interrupted as one likes. Only what the runs come to is committed: data/studies/ and docs/results.md.
+STUDIES := build/studies
+study: setup
+	$(BIN)/simulate study data/studies/town.toml --out $(STUDIES)/town --bank build/town
+	$(BIN)/simulate study data/studies/real.toml --set population="$(REAL)" --out $(STUDIES)/real --bank build/real
+	$(BIN)/python -m benchmarks.results_page --take $(STUDIES)
 
 # The compact adapters of the town that come with a checkout: about an hour on 2 cores with native bf16.
 ready-bank: setup

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +11,7 @@ from typing import Any
 
 from scipy import stats
 
+from benchmarks.study_checks import checks_of
 from metrics.compare import PRIMARY
 from metrics.comparison_table import rendered
 from metrics.inference import cohens_d_paired
@@ -317,8 +319,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=Path, default=ROOT / "data" / "studies")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
+    parser.add_argument("--take", type=Path, help="folder of finished studies, each named as in STUDIES, to commit")
     asked = parser.parse_args()
+    if asked.take is not None:
+        take(asked.take, asked.studies)
     asked.out.write_text(page(*read(asked.studies)), encoding="utf-8")
+
+
+def take(made: Path, into: Path) -> None:
+    """Copy what is committed of finished studies, and check them; run files and paths of this machine stay behind."""
+    for name in STUDIES:
+        if not (made / name / "study.json").is_file():
+            continue
+        target = into / name
+        for part in ("tables", "figures"):
+            shutil.copytree(made / name / part, target / part, dirs_exist_ok=True)
+        found = json.loads((made / name / "study.json").read_text(encoding="utf-8"))
+        found["plan"]["options"]["population"] = Path(found["plan"]["options"]["population"]).name
+        (target / "study.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        checks = {"checks": checks_of(made / name)}
+        (target / "checks.json").write_text(json.dumps(checks, indent=1) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

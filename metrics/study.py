@@ -37,7 +37,8 @@ class Study:
         plan: What `simulate study` wrote down: reference, options, cells.
         runs: Measured runs, whose `arm` is the study's label, in the order of the plan.
         unfinished: Run files of the plan that are not there or not finished.
-        comparison: The arms against the reference; None where no two runs can be paired.
+        comparison: The arms against the reference; None where they cannot be compared.
+        not_compared: Why there is no comparison.
     """
 
     directory: Path
@@ -45,6 +46,7 @@ class Study:
     runs: tuple[RunMeasurements, ...]
     unfinished: tuple[str, ...]
     comparison: Comparison | None
+    not_compared: str | None = None
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -83,6 +85,7 @@ class Study:
                 for name in PRIMARY for arm in self.arms for agents in self.sizes
                 if (found := self.summary(name, arm, agents)) is not None
             ],
+            "not_compared": self.not_compared,
             "differences": [] if self.comparison is None else self.comparison.to_json()["differences"],
         }  # fmt: skip
 
@@ -124,7 +127,13 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
                 f"{directory / file}: another run than the plan names; remove it and run the study again"
             )
     runs, unfinished = tuple(finished.values()), tuple(file for file in files if file not in finished)
-    return Study(directory, plan, runs, unfinished, _comparison(runs, plan["reference"]))
+    if not runs:
+        return Study(directory, plan, runs, unfinished, None, "no run is finished")
+    try:
+        comparison = compare_measured(runs, plan["reference"], same_settings=False)
+    except MetricsError as error:
+        return Study(directory, plan, runs, unfinished, None, str(error))
+    return Study(directory, plan, runs, unfinished, comparison)
 
 
 def _measured(paths: Sequence[Path], processes: int) -> list[RunMeasurements]:
@@ -132,13 +141,6 @@ def _measured(paths: Sequence[Path], processes: int) -> list[RunMeasurements]:
         return [measure_run(path) for path in paths]
     with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn")) as pool:
         return list(pool.map(measure_run, paths))
-
-
-def _comparison(runs: Sequence[RunMeasurements], reference: str) -> Comparison | None:
-    try:
-        return compare_measured(runs, reference, same_settings=False) if runs else None
-    except MetricsError:
-        return None
 
 
 def _plan(directory: Path) -> dict[str, Any]:

@@ -86,6 +86,8 @@ def report_text(study: Study, made: Tables) -> str:
     if study.comparison is not None:
         primary = [row for row in made["differences"][1] if row[0] in {TITLES[name] for name in PRIMARY}]
         parts += ["## Differences", notes(study.comparison), rendered(HEADERS, primary, "markdown")]
+    else:
+        parts += ["## Differences", f"None: {study.not_compared}."]
     parts += ["## All measurements", rendered(*made["measurements"], "markdown"), _methods(study)]
     return "\n\n".join(parts) + "\n"
 

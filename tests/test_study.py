@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,16 @@ def test_what_is_missing_is_run_again_and_ends_in_the_same_report(done):
     assert run_study(make_plan(SMALL, "test"), done, at_once=2) == [lost]
     write_report(read_study(done, processes=2))
     assert (done / "study.json").read_bytes() == before
+
+
+def test_report_says_why_nothing_is_compared(done, tmp_path):
+    alone = tmp_path / "alone"
+    shutil.copytree(done, alone)
+    for each in (alone / "runs").glob("base-*.db"):
+        each.unlink()
+    study = read_study(alone, processes=1)
+    assert study.comparison is None and "reference arm 'base'" in study.not_compared
+    assert f"None: {study.not_compared}." in write_report(study)
 
 
 def test_report_is_rebuilt_from_the_run_files_alone_byte_for_byte(done):

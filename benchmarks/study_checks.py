@@ -1,0 +1,121 @@
+"""Checks of a study before its results are believed, from its run files: ``data/studies/NAME/checks.json``."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from metrics.diversity import words_of
+from metrics.memorisation import COPIED_WORDS, Corpus
+from metrics.rundata import RunData, load_run
+from metrics.texts import own_texts
+
+REFERENCE, OWN = "base", "lora"
+# Of figures that should be nought and of figures that should be one.
+LITTLE, NEARLY_ALL = 0.02, 0.999
+
+
+def checks_of(directory: Path) -> list[dict[str, Any]]:
+    """Each suspicion with the figure that speaks for or against it, over the finished runs of a study.
+
+    Args:
+        directory: What `simulate study` wrote.
+
+    Raises:
+        MetricsError: A run cannot be read.
+    """
+    cells = json.loads((directory / "plan.json").read_text(encoding="utf-8"))["cells"]
+    loaded = [
+        replace(load_run(directory / cell["file"]), arm=cell["label"])
+        for cell in cells
+        if cell["label"] in (OWN, REFERENCE) and (directory / cell["file"]).is_file()
+    ]
+    runs = [run for run in loaded if run.status == "finished"]
+    return [
+        _check(
+            "the arms do not start from the same place",
+            "first feeds (agent, post) that own adapters and base have in common",
+            _common_feeds(runs), alike=True,
+        ),
+        _check(
+            "the arms do not wake the same agents",
+            "activations (timestep, agent) that own adapters and base have in common",
+            _common_activations(runs), alike=True,
+        ),
+        *(
+            _check(
+                "seed posts leak into what is counted",
+                f"{arm}: texts with {COPIED_WORDS} words in a row from a seed post that the agent was shown",
+                _copied_from_seeds([run for run in runs if run.arm == arm]), alike=False,
+            )
+            for arm in (OWN, REFERENCE)
+        ),
+        *(
+            _check(
+                "an arm fails more often than it acts",
+                f"{arm}: activations that did not end well",
+                _failed([run for run in runs if run.arm == arm]), alike=False,
+            )
+            for arm in (OWN, REFERENCE)
+        ),
+    ]  # fmt: skip
+
+
+def _check(suspicion: str, figure: str, value: float | None, *, alike: bool) -> dict[str, Any]:
+    if value is None:
+        reading = "no run to check"
+    elif alike:
+        reading = "unfounded" if value >= NEARLY_ALL else "founded: read the differences with it"
+    else:
+        reading = "unfounded" if value <= LITTLE else "founded: read the differences with it"
+    return {"check": suspicion, "figure": figure, "value": value, "reading": reading}
+
+
+def _pairs(runs: Sequence[RunData]) -> Iterator[tuple[RunData, RunData]]:
+    by_key = {(run.arm, run.seed, len(run.agents)): run for run in runs}
+    for (arm, seed, agents), run in by_key.items():
+        other = by_key.get((REFERENCE, seed, agents))
+        if arm == OWN and other is not None:
+            yield run, other
+
+
+def _common_feeds(runs: Sequence[RunData]) -> float | None:
+    """Share of what either arm shows in the first timestep in which an agent was shown anything, that both show."""
+    found = []
+    for pair in _pairs(runs):
+        shown = [
+            {(each.user_id, each.post_id) for each in run.exposures if each.timestep == 0 and each.source != "search"}
+            for run in pair
+        ]
+        found.append(len(shown[0] & shown[1]) / max(1, len(shown[0] | shown[1])))
+    return sum(found) / len(found) if found else None
+
+
+def _common_activations(runs: Sequence[RunData]) -> float | None:
+    found = []
+    for pair in _pairs(runs):
+        woken = [{(each.timestep, each.user_id) for each in run.activations} for run in pair]
+        found.append(len(woken[0] & woken[1]) / max(1, len(woken[0] | woken[1])))
+    return sum(found) / len(found) if found else None
+
+
+def _copied_from_seeds(runs: Sequence[RunData]) -> float | None:
+    copied, written = 0, 0
+    for run in runs:
+        shown: dict[int, list[str]] = {}
+        for each in run.exposures:
+            post = run.post_by_id.get(each.post_id)
+            if post is not None and post.is_seed:
+                shown.setdefault(each.user_id, []).append(post.own_text)
+        seeds = {user: Corpus(texts) for user, texts in shown.items()}
+        for text in own_texts(run):
+            written += 1
+            seen = seeds.get(text.user_id)
+            copied += seen is not None and seen.longest_shared(words_of(text.text)) >= COPIED_WORDS
+    return copied / written if written else None
+
+
+def _failed(runs: Sequence[RunData]) -> float | None:
+    outcomes = [each.outcome for run in runs for each in run.activations]
+    return sum(outcome != "ok" for outcome in outcomes) / len(outcomes) if outcomes else None
