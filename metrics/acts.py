@@ -21,7 +21,7 @@ from metrics.rundata import RunData
 
 VERBS = ("post", "reply", "quote", "repost", "like", "follow", "nothing")
 
-_NULL_DRAWS = 200
+_NULL_DRAWS = 100
 _NULL_PAIRS = 10_000
 _MOST_COMPARED = 2_000
 

@@ -13,6 +13,8 @@ from metrics.texts import history_texts, own_texts
 COPIED_WORDS = 8
 MOST_TEXTS = 1_000
 _DRAWS = 100
+# So many other people are compared with each text; the null's draws pick among them.
+_OTHERS = 20
 
 
 class Corpus:
@@ -41,7 +43,7 @@ def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
     - ``copied_words_mean``: the longest run of words that a simulated text shares with its person's training texts
       (the longest common n-gram; Carlini et al. 2023, "Quantifying memorization across neural language models",
       count verbatim continuations likewise), mean over texts. Null: the same against another person's training texts,
-      drawn 100 times: people share topics and phrases.
+      100 draws among 20 people a text: people share topics and phrases.
     - ``near_copy_rate``: share of texts for which that run has at least 8 words; null likewise.
     - ``membership_gap``: how much longer that run is against training texts than against as many held-out texts of
       the same person, which no adapter saw: 0 where nothing is memorised (a membership test in the sense of Shokri et
@@ -64,16 +66,17 @@ def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
         [train[people[place]].longest_shared(words) for place in _others(place_of[user], len(people), rng)]
         for user, words in written
     ], dtype=float)  # fmt: skip
+    drawn = np.take_along_axis(others, rng.integers(_OTHERS, size=(len(written), _DRAWS)), axis=1)
     return {
-        "copied_words_mean": _mean(own, others.mean(0), rng),
-        "near_copy_rate": _mean(own >= COPIED_WORDS, (others >= COPIED_WORDS).mean(0), rng),
+        "copied_words_mean": _mean(own, drawn.mean(0), rng),
+        "near_copy_rate": _mean(own >= COPIED_WORDS, (drawn >= COPIED_WORDS).mean(0), rng),
         "membership_gap": _membership_gap(real, written, rng),
     }
 
 
 def _others(own: int, people: int, rng: np.random.Generator) -> list[int]:
-    """Somebody else for each draw of the null."""
-    drawn = rng.integers(people - 1, size=_DRAWS)
+    """Places of other people, some of them twice where there are few."""
+    drawn = rng.integers(people - 1, size=_OTHERS)
     return [int(place + (place >= own)) for place in drawn]
 
 
