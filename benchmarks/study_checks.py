@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from metrics.diversity import words_of
@@ -14,6 +15,7 @@ from metrics.texts import own_texts
 REFERENCE, OWN = "base", "lora"
 # Of figures that should be nought and of figures that should be one.
 LITTLE, NEARLY_ALL = 0.02, 0.999
+FOUNDED, UNFOUNDED = "founded: read the differences with it", "unfounded"
 
 
 def checks_of(directory: Path) -> list[dict[str, Any]]:
@@ -59,16 +61,29 @@ def checks_of(directory: Path) -> list[dict[str, Any]]:
             )
             for arm in (OWN, REFERENCE)
         ),
+        *(_place_check(arm, [run for run in runs if run.arm == arm]) for arm in (OWN, REFERENCE)),
     ]  # fmt: skip
+
+
+def _place_check(arm: str, runs: Sequence[RunData]) -> dict[str, Any]:
+    found = _first_of_feed(runs)
+    check = _check(
+        "acts go to a place in the feed instead of to a post",
+        f"{arm}: share of acts upon a shown post that are upon the feed's first, less what any place would get",
+        found and found[0], alike=False,
+    )  # fmt: skip
+    if found is not None:
+        check["reading"] = UNFOUNDED if abs(found[0]) <= max(LITTLE, 2 * found[1]) else FOUNDED
+    return check
 
 
 def _check(suspicion: str, figure: str, value: float | None, *, alike: bool) -> dict[str, Any]:
     if value is None:
         reading = "no run to check"
     elif alike:
-        reading = "unfounded" if value >= NEARLY_ALL else "founded: read the differences with it"
+        reading = UNFOUNDED if value >= NEARLY_ALL else FOUNDED
     else:
-        reading = "unfounded" if value <= LITTLE else "founded: read the differences with it"
+        reading = UNFOUNDED if value <= LITTLE else FOUNDED
     return {"check": suspicion, "figure": figure, "value": value, "reading": reading}
 
 
@@ -114,6 +129,22 @@ def _copied_from_seeds(runs: Sequence[RunData]) -> float | None:
             seen = seeds.get(text.user_id)
             copied += seen is not None and seen.longest_shared(words_of(text.text)) >= COPIED_WORDS
     return copied / written if written else None
+
+
+def _first_of_feed(runs: Sequence[RunData]) -> tuple[float, float] | None:
+    """Share of acts upon a shown post that are upon the first one less the expected, and its standard error."""
+    surplus: list[float] = []
+    for run in runs:
+        feeds: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for shown in run.exposures:
+            feeds.setdefault((shown.timestep, shown.user_id), []).append((shown.position, shown.post_id))
+        for each in run.activations:
+            feed = sorted(feeds.get((each.timestep, each.user_id), []))
+            if each.target_post_id in {post for _, post in feed}:
+                surplus.append((feed[0][1] == each.target_post_id) - 1 / len(feed))
+    if len(surplus) < 2:
+        return None
+    return fmean(surplus), stdev(surplus) / len(surplus) ** 0.5
 
 
 def _failed(runs: Sequence[RunData]) -> float | None:

@@ -1,0 +1,86 @@
+"""Checks of a study: each finds what it is there to find, in hand-made runs, and nothing where there is nothing."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_factory import RunFactory
+
+from benchmarks.study_checks import FOUNDED, UNFOUNDED, checks_of
+
+SEED = "one two three four five six seven eight nine ten"
+
+
+def arm(name: str, change: Callable[[RunFactory, int], Any] = lambda run, seed: None) -> RunFactory:
+    """Ten agents who are each shown a seed post first, then four others, and like one of them by turns."""
+    run = RunFactory(10, outsiders=1, arm=name, timesteps=2)
+    posts = [run.seed_post(11, SEED), *(run.seed_post(11, f"seed {number}") for number in range(4))]
+    for user in range(1, 11):
+        for place, post in enumerate(posts, 1):
+            run.show(user, post, place)
+        run.like(user, posts[user % 5])
+    change(run, posts[0])
+    return run
+
+
+def found(folder: Path, own: RunFactory, base: RunFactory) -> dict[str, list[str]]:
+    """Readings by suspicion, of own adapters first where there are two."""
+    (folder / "runs").mkdir()
+    cells = []
+    for label, run in (("lora", own), ("base", base)):
+        file = f"runs/{label}-10-1.db"
+        run.write(folder / file)
+        cells.append({"label": label, "agents": 10, "seed": 1, "file": file})
+    (folder / "plan.json").write_text(json.dumps({"cells": cells}))
+    readings: dict[str, list[str]] = {}
+    for check in checks_of(folder):
+        readings.setdefault(check["check"], []).append(check["reading"])
+    return readings
+
+
+def test_equal_runs_leave_no_suspicion(tmp_path: Path) -> None:
+    readings = found(tmp_path, arm("lora"), arm("base"))
+    assert len(readings) == 5 and {each for some in readings.values() for each in some} <= {
+        UNFOUNDED,
+        "no run to check",
+    }
+
+
+def copies(run: RunFactory, seed: int) -> None:
+    run.post(1, f"I say {SEED} too")
+
+
+def fails(run: RunFactory, seed: int) -> None:
+    run.fail(1)
+
+
+def likes_the_first(run: RunFactory, seed: int) -> None:
+    run.rows["like"].clear()
+    for row in run.rows["activation"]:
+        row["target_post_id"] = seed
+
+
+def sees_other_posts(run: RunFactory, seed: int) -> None:
+    run.rows["exposure"].pop()
+
+
+def sleeps(run: RunFactory, seed: int) -> None:
+    run.rows["activation"].pop()
+
+
+@pytest.mark.parametrize(
+    ("change", "suspicion"),
+    [
+        (copies, "seed posts leak into what is counted"),
+        (fails, "an arm fails more often than it acts"),
+        (likes_the_first, "acts go to a place in the feed instead of to a post"),
+        (sees_other_posts, "the arms do not start from the same place"),
+        (sleeps, "the arms do not wake the same agents"),
+    ],
+)
+def test_each_suspicion_is_found_where_it_holds(
+    change: Callable[[RunFactory, int], None], suspicion: str, tmp_path: Path
+) -> None:
+    assert found(tmp_path, arm("lora", change), arm("base"))[suspicion][0] == FOUNDED
