@@ -32,7 +32,7 @@ def gemm_peak(dtype: str) -> float:
 
 def training_results(base: BaseModel, population: Population, peak: float) -> list[Result]:
     """Time the frozen trunk, a fused pass of 64 people, and sequential PEFT, on the town's own acts."""
-    learners, scorer = _learners(base, population)
+    learners, scorer = _learners(base, population, PEOPLE)
     fused = training_throughput(base, population)
     share = fused["operations/s"] / peak
     ours = base.model.config._attn_implementation
@@ -57,15 +57,15 @@ def training_results(base: BaseModel, population: Population, peak: float) -> li
     ]  # fmt: skip
 
 
-def training_throughput(base: BaseModel, population: Population) -> dict[str, float]:
-    """Tokens, acts and floating-point operations a second of one fused pass over everybody's acts."""
-    learners, scorer = _learners(base, population)
+def training_throughput(base: BaseModel, population: Population, people: int = PEOPLE) -> dict[str, float]:
+    """Tokens, acts and floating-point operations a second of one fused pass over the acts of so many people."""
+    learners, scorer = _learners(base, population, people)
     with AdaptedModel(base, CONFIG.shape) as adapted:
         scoring = Scoring(adapted, split_for(base, CONFIG.shape), scorer)
         store = ExampleStore(scoring.split, [example for learner in learners for example in learner.train])
         owners = [slot for slot, learner in enumerate(learners) for _ in learner.train]
         slots = [owners[row.members[0]] for row in store.rows]
-        _install_random(adapted)
+        _install_random(adapted, people)
         tokens = sum(len(row.tokens) for row in store.rows)
 
         def step() -> None:
@@ -98,21 +98,20 @@ def _operations(adapted: AdaptedModel, base: BaseModel, row: Row, store: Example
     return frozen + factors + attention + 4.0 * config.hidden_size * config.vocab_size * said
 
 
-def _learners(base: BaseModel, population: Population) -> tuple[list[Learner], ChoiceScorer]:
+def _learners(base: BaseModel, population: Population, people: int) -> tuple[list[Learner], ChoiceScorer]:
     kit = make_prompt_kit(base, PromptConfig())
     training = PopulationTraining(base, kit, population, None, CONFIG)  # type: ignore[arg-type]
-    people = population.choose(PEOPLE)
     size = CONFIG.sitting
     return [
         Learner(person.handle, training.examples.sittings(person, training.examples.known(person.train)[:ACTS], size))
-        for person in people
+        for person in population.choose(people)
     ], kit.scorer
 
 
-def _install_random(adapted: AdaptedModel) -> None:
+def _install_random(adapted: AdaptedModel, people: int) -> None:
     stack = {
         name: (a.float().requires_grad_(), b.float().requires_grad_())
-        for name, (a, b) in random_stack(adapted, PEOPLE).items()
+        for name, (a, b) in random_stack(adapted, people).items()
     }
     adapted.set_stack(stack, CONFIG.shape.scale)
 
