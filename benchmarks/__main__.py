@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adapters.base_model import BaseModel, load_base_model
-from benchmarks import results
+from benchmarks import page, results
 from benchmarks.activation import activation_results
 from benchmarks.bank import bank_results
 from benchmarks.engine import engine_results
@@ -25,11 +25,14 @@ PARTS = ("engine", "training", "activation", "precision", "grammars", "platform"
 
 
 def main() -> None:
-    """Run the parts named on the command line, or all; earlier figures of other parts are kept."""
+    """Run the parts named on the command line, or all; earlier figures of other parts are kept. Or ``--report``."""
+    path = Path(__file__).parent / "results.json"
+    if sys.argv[1:] == ["--report"]:
+        page.write(path, path.parent.parent / "docs" / "benchmarks.md")
+        return
     parts = sys.argv[1:] or PARTS
     base, town = load_base_model(say=print), load_population("town")
     print(results.machine(), results.versions(), base.dtype, flush=True)
-    path = Path(__file__).parent / "results.json"
     for part in parts:
         found = _run(part, base, town)
         gc.collect()

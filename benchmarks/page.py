@@ -1,0 +1,97 @@
+"""docs/benchmarks.md from benchmarks/results.json: ``python -m benchmarks --report``."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from metrics.comparison_table import rendered
+from metrics.labels import number
+
+TITLES = {
+    "engine": "Engine: many adapters in one batch",
+    "training": "Training: many people in one pass",
+    "activation": "A whole population decides",
+    "precision": "Half precision",
+    "grammars": "What the base would do under other labels",
+    "platform": "Platform and feeds",
+    "readers": "Runs that are watched",
+    "bank": "Bank",
+    "measurements": "Measurements",
+}
+# Why a goal is missed where it is, by the beginning of the figure's name.
+REASONS = {
+    "loading 512 adapters": "reading and checking each object takes most of it; packed shards (`simulate bank pack`) "
+    "are read faster, see docs/bank.md",
+    "512 agents activated once": "the prompts alone are most of it, and matrix products most of those: at this "
+    "machine's peak the whole would take a little less than half. Shorter prompts would reach it (fewer feed items, or "
+    "remembered beginnings, which a run has from an agent's second activation on)",
+}  # fmt: skip
+
+
+def page(results: Mapping[str, Any]) -> str:
+    """The page, part by part, in the order of `TITLES`; a part that was not run is named."""
+    machine = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    rows: dict[str, list[Mapping[str, Any]]] = {}
+    for row in results["results"]:
+        rows.setdefault(row["part"], []).append(row)
+    parts = [
+        "# Benchmarks",
+        "Written by `python -m benchmarks --report` from what `make bench` measured. A ratio has both sides in one "
+        "run, warmed up, and is of medians where repeats are given.",
+        f"Machine: {machine['processor']}, {machine['cores']} cores, {', '.join(machine['flags'])}; {versions}.",
+        *(f"## {title}\n\n{_table(rows[part])}" for part, title in TITLES.items() if part in rows),
+    ]
+    missed = list(_missed(results["results"]))
+    if missed:
+        parts.append("## Goals that are missed\n\n" + "\n".join(missed))
+    absent = [f"`{part}`" for part in TITLES if part not in rows]
+    if absent:
+        parts.append(f"Not measured on this machine yet: {', '.join(absent)}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def reached(value: float, goal: str) -> bool | None:
+    """Whether a value reaches a goal such as ``≤ 1.15``; None without a goal."""
+    if not goal:
+        return None
+    sign, _, bound = goal.rpartition(" ")
+    limit = float(bound.replace(",", "").rstrip("%")) / (100 if bound.endswith("%") else 1)
+    return value >= limit if sign == "≥" else value <= limit if sign == "≤" else value == limit
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells = [
+        [
+            row["name"],
+            f"{number(row['value'])} {row['unit']}".strip(),
+            row["goal"] or "–",
+            _mark(row),
+            str(row["repeats"]),
+        ]
+        for row in rows
+    ]
+    return rendered(["figure", "value", "goal", "reached", "repeats"], cells, "markdown")
+
+
+def _mark(row: Mapping[str, Any]) -> str:
+    return {True: "yes", False: "**no**", None: "–"}[reached(row["value"], row["goal"])]
+
+
+def _missed(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    for row in rows:
+        if reached(row["value"], row["goal"]) is False:
+            reason = next((why for start, why in REASONS.items() if row["name"].startswith(start)), "not explained yet")
+            yield f"- {row['name']}: {number(row['value'])} {row['unit']} (goal {row['goal']}): {reason}."
+
+
+def write(results: Path, target: Path) -> None:
+    """Write the page from the results of this machine.
+
+    Raises:
+        SystemExit: Nothing was measured yet.
+    """
+    if not results.is_file():
+        raise SystemExit(f"benchmarks: {results.name} is not there; run `make bench` first")
+    target.write_text(page(json.loads(results.read_text(encoding="utf-8"))), encoding="utf-8")
