@@ -11,7 +11,7 @@ from typing import Any
 
 from scipy import stats
 
-from benchmarks.study_checks import checks_of
+from benchmarks.study_checks import checks_of, label_check
 from metrics.compare import PRIMARY
 from metrics.comparison_table import rendered
 from metrics.inference import cohens_d_paired
@@ -337,7 +337,7 @@ def take(made: Path, into: Path) -> None:
         found = json.loads((made / name / "study.json").read_text(encoding="utf-8"))
         found["plan"]["options"]["population"] = Path(found["plan"]["options"]["population"]).name
         (target / "study.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        checks = {"checks": checks_of(made / name)}
+        checks = {"checks": [*checks_of(made / name), *label_check(ROOT / "benchmarks" / "results.json")]}
         (target / "checks.json").write_text(json.dumps(checks, indent=1) + "\n", encoding="utf-8")
 
 

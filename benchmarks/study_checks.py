@@ -65,6 +65,20 @@ def checks_of(directory: Path) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def label_check(results: Path) -> list[dict[str, Any]]:
+    """How far the base's choice of acts is one of labels, from benchmarks/results.json; nothing where it is not there."""
+    if not results.is_file():
+        return []
+    rows = json.loads(results.read_text(encoding="utf-8"))["results"]
+    return [
+        _check(
+            "what the base does is what its labels attract, not what it would do",
+            f"{row['name']} (`python -m benchmarks grammars`)", row["value"], alike=False,
+        )
+        for row in rows if row["part"] == "grammars"
+    ]  # fmt: skip
+
+
 def _place_check(arm: str, runs: Sequence[RunData]) -> dict[str, Any]:
     found = _first_of_feed(runs)
     check = _check(
