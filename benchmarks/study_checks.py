@@ -66,7 +66,7 @@ def checks_of(directory: Path) -> list[dict[str, Any]]:
 
 
 def label_check(results: Path) -> list[dict[str, Any]]:
-    """How far the base's choice of acts is one of labels, from benchmarks/results.json; nothing where it is not there."""
+    """How far the base's choice of acts is one of labels, from benchmarks/results.json; nothing without that file."""
     if not results.is_file():
         return []
     rows = json.loads(results.read_text(encoding="utf-8"))["results"]
