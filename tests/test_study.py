@@ -14,11 +14,13 @@ import pytest
 from conftest import hear_interrupts
 
 from metrics.compare import PRIMARY
+from metrics.digest import run_digest
 from metrics.errors import MetricsError
 from metrics.measure import MEASUREMENTS, measure_run
 from metrics.study import read_study
 from metrics.study_report import write_report
 from personas.errors import InputError
+from simulation.cli import main
 from simulation.runner import Hooks
 from simulation.study import Place, Study, runs_at_once
 from simulation.study_plan import Cell, StudyPlan, joined, load_plan, make_plan
@@ -109,7 +111,7 @@ def test_null_policy_does_the_same_in_every_arm(done):
 def test_several_processes_give_the_same_runs_as_one(done, tmp_path):
     run_study(make_plan(SMALL | {"agents": [8]}, "test"), tmp_path / "other", at_once=2)
     for cell in make_plan(SMALL | {"agents": [8]}, "test").cells():
-        assert measure_run(tmp_path / "other" / cell.file).digest == measure_run(done / cell.file).digest
+        assert run_digest(tmp_path / "other" / cell.file) == run_digest(done / cell.file)
 
 
 def test_ablations_are_arms_with_other_options():
@@ -206,7 +208,7 @@ def test_interrupted_study_ends_as_an_uninterrupted_one(tmp_path, at_once, sent)
     assert (tmp_path / "a" / "study.json").read_bytes() == (tmp_path / "b" / "study.json").read_bytes()
 
 
-def test_command_line_refuses_what_does_not_go_together(tmp_path):
+def test_command_line_refuses_what_does_not_go_together(tmp_path, capsys):
     for options, message in (
         (["--agents", "8"], "--out is missing"),
         (["--report", str(tmp_path), "--out", str(tmp_path)], "leave the plan and --out out"),
@@ -214,8 +216,8 @@ def test_command_line_refuses_what_does_not_go_together(tmp_path):
         (["--out", str(tmp_path / "x"), "--set", "steps"], "--set 'steps' is not OPTION=VALUE"),
         ([str(tmp_path / "none.toml"), "--out", str(tmp_path / "x")], "none.toml: cannot be read as TOML"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "simulation", "study", *options], capture_output=True, text=True, check=False
-        )  # fmt: skip
-        assert done.returncode == 2 and message in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        with pytest.raises(SystemExit) as stopped:
+            main(["study", *options])
+        said = capsys.readouterr().err
+        assert stopped.value.code == 2 and message in said and said.count("\n") == 1, said
     assert not (tmp_path / "x").exists()
