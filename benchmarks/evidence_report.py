@@ -23,24 +23,34 @@ def write_report(studies: Path, target: Path, swept: Sequence[Mapping[str, Any]]
         target: The report.
         swept: Rank, init and posts of every cell that a sweep should have; what lacks is named.
     """
-    files = {name: studies / f"{name}.json" for name in NAMES}
-    found = {name: json.loads(path.read_text()) for name, path in files.items() if path.exists()}
-    target.write_text(report(found, swept))
+    found, earlier = (
+        {name: json.loads(path.read_text()) for name in NAMES if (path := studies / f"{name}{end}.json").exists()}
+        for end in ("", "-earlier")
+    )
+    target.write_text(report(found, swept, earlier))
     matrices = {name: _defaults(study["cells"])["matrix"] for name, study in found.items()}
     _draw(matrices, target.with_name("adapters.svg"))
 
 
-def report(found: Mapping[str, Mapping[str, Any]], swept: Sequence[Mapping[str, Any]]) -> str:
-    """The whole text."""
+def report(
+    found: Mapping[str, Mapping[str, Any]],
+    swept: Sequence[Mapping[str, Any]],
+    earlier: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str:
+    """The whole text; a sweep comes from an `earlier` study, and says so, until the present one has as many cells."""
+    sweeps = {
+        name: max(study, (earlier or {}).get(name, study), key=lambda each: len(_swept(each["cells"])))
+        for name, study in found.items()
+    }
     parts = [_HEAD]
     for name, study in found.items():
         best = _defaults(study["cells"])
         title = f"## {NAMES[name].capitalize()}: the defaults on {best['users']} people\n\n"
         parts.append(title + _outdated(study) + _headline(best))
     parts.append(_MATRIX)
-    for name, study in found.items():
-        parts.append(f"## Sweep on {NAMES[name]}\n\n" + _sweep(study["cells"]))
-    parts.append(_choice(found))
+    for name, study in sweeps.items():
+        parts.append(f"## Sweep on {NAMES[name]}\n\n" + _outdated(study) + _sweep(study["cells"]))
+    parts.append(_choice(sweeps))
     parts.append(_lacking(found, swept))
     machines = {name: f"{s['machine']['processor']}, {', '.join(s['machine']['flags'])}" for name, s in found.items()}
     versions = next(iter(found.values()))["versions"]
@@ -111,9 +121,15 @@ def _headline(row: Row) -> str:
     return _table(("figure", "value"), lines)
 
 
-def _sweep(rows: Sequence[Row]) -> str:
+def _swept(rows: Sequence[Row]) -> list[Row]:
+    """The cells on the fewest people."""
     users = min(row["users"] for row in rows)
-    swept = [row for row in rows if row["users"] == users]
+    return [row for row in rows if row["users"] == users]
+
+
+def _sweep(rows: Sequence[Row]) -> str:
+    swept = _swept(rows)
+    users = swept[0]["users"]
     header = (
         "rank", "start", "posts", "validation loss", "NLL own", "NLL other", "own beats other",
         "top-1 of 32", "act distance own", "attribution own",
@@ -157,8 +173,7 @@ def _choice(found: Mapping[str, Mapping[str, Any]]) -> str:
     """Why the defaults are what they are, from the validation part of the training side alone."""
     lines = []
     for name, study in found.items():
-        users = min(row["users"] for row in study["cells"])
-        full = [r for r in study["cells"] if r["users"] == users and r["posts"] == PLAIN.max_examples]
+        full = [row for row in _swept(study["cells"]) if row["posts"] == PLAIN.max_examples]
         best = min(full, key=lambda row: row["validation_loss"])
         ours = next(r for r in full if r["rank"] == PLAIN.shape.rank and r["init"] == PLAIN.init)
         lines.append(
