@@ -160,8 +160,7 @@ def _lacking(found: Mapping[str, Mapping[str, Any]], swept: Sequence[Mapping[str
     lines = []
     for name, title in NAMES.items():
         rows = found[name]["cells"] if name in found else []
-        users = min((row["users"] for row in rows), default=0)
-        there = [{key: row[key] for key in ("rank", "init", "posts")} for row in rows if row["users"] == users]
+        there = [{key: row[key] for key in ("rank", "init", "posts")} for row in (_swept(rows) if rows else ())]
         missing = [cell for cell in swept if cell not in there]
         if missing:
             cells = "; ".join(f"rank {c['rank']} {c['init']} {c['posts']} posts" for c in missing)

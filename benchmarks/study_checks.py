@@ -1,7 +1,7 @@
 """Checks of a study before its results are believed, from its run files: ``data/studies/NAME/checks.json``."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
@@ -34,34 +34,35 @@ def checks_of(directory: Path) -> list[dict[str, Any]]:
         if cell["label"] in (OWN, REFERENCE) and (directory / cell["file"]).is_file()
     ]
     runs = [run for run in loaded if run.status == "finished"]
+    runs_of = {arm: [run for run in runs if run.arm == arm] for arm in (OWN, REFERENCE)}
     return [
         _check(
             "the arms do not start from the same place",
             "first feeds (agent, post) that own adapters and base have in common",
-            _common_feeds(runs), alike=True,
+            _in_common(runs, _first_feeds), alike=True,
         ),
         _check(
             "the arms do not wake the same agents",
             "activations (timestep, agent) that own adapters and base have in common",
-            _common_activations(runs), alike=True,
+            _in_common(runs, _woken), alike=True,
         ),
         *(
             _check(
                 "seed posts leak into what is counted",
                 f"{arm}: texts with {COPIED_WORDS} words in a row from a seed post that the agent was shown",
-                _copied_from_seeds([run for run in runs if run.arm == arm]), alike=False,
+                _copied_from_seeds(own), alike=False,
             )
-            for arm in (OWN, REFERENCE)
+            for arm, own in runs_of.items()
         ),
         *(
             _check(
                 "an arm fails more often than it acts",
                 f"{arm}: activations that did not end well",
-                _failed([run for run in runs if run.arm == arm]), alike=False,
+                _failed(own), alike=False,
             )
-            for arm in (OWN, REFERENCE)
+            for arm, own in runs_of.items()
         ),
-        *(_place_check(arm, [run for run in runs if run.arm == arm]) for arm in (OWN, REFERENCE)),
+        *(_place_check(arm, own) for arm, own in runs_of.items()),
     ]  # fmt: skip
 
 
@@ -109,24 +110,19 @@ def _pairs(runs: Sequence[RunData]) -> Iterator[tuple[RunData, RunData]]:
             yield run, other
 
 
-def _common_feeds(runs: Sequence[RunData]) -> float | None:
-    """Share of what either arm shows in the first timestep in which an agent was shown anything, that both show."""
-    found = []
-    for pair in _pairs(runs):
-        shown = [
-            {(each.user_id, each.post_id) for each in run.exposures if each.timestep == 0 and each.source != "search"}
-            for run in pair
-        ]
-        found.append(len(shown[0] & shown[1]) / max(1, len(shown[0] | shown[1])))
-    return sum(found) / len(found) if found else None
+def _in_common(runs: Sequence[RunData], of: Callable[[RunData], set[tuple[int, int]]]) -> float | None:
+    """Share of what either run of a pair has that both have, mean over pairs."""
+    pairs = [(of(own), of(base)) for own, base in _pairs(runs)]
+    return fmean(len(own & base) / max(1, len(own | base)) for own, base in pairs) if pairs else None
 
 
-def _common_activations(runs: Sequence[RunData]) -> float | None:
-    found = []
-    for pair in _pairs(runs):
-        woken = [{(each.timestep, each.user_id) for each in run.activations} for run in pair]
-        found.append(len(woken[0] & woken[1]) / max(1, len(woken[0] | woken[1])))
-    return sum(found) / len(found) if found else None
+def _first_feeds(run: RunData) -> set[tuple[int, int]]:
+    """Who was shown which post in the first timestep, by the feed."""
+    return {(each.user_id, each.post_id) for each in run.exposures if each.timestep == 0 and each.source != "search"}
+
+
+def _woken(run: RunData) -> set[tuple[int, int]]:
+    return {(each.timestep, each.user_id) for each in run.activations}
 
 
 def _copied_from_seeds(runs: Sequence[RunData]) -> float | None:

@@ -64,7 +64,8 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     names = ("next_act_f1", "next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
     train, simulated = _known_acts(run.history), _likeliest(run)
     owners = [agent.user_id for agent in run.agents if agent.user_id in train and agent.user_id in simulated]
-    held = [(row.user_id, row) for row in run.history if row.split == "held_out" and row.user_id in set(owners)]
+    asked = set(owners)
+    held = [(row.user_id, row) for row in run.history if row.split == "held_out" and row.user_id in asked]
     if len(held) < _LEAST_ACTS:
         reason = _NO_HISTORY if not run.history else f"fewer than {_LEAST_ACTS} held-out acts of agents that acted"
         return dict.fromkeys(names, missing(reason, len(held)))
@@ -76,7 +77,7 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
         "next_act_f1": [simulated[user] for user, _ in held],
         "next_act_f1_most_frequent": [common] * len(held),
         "next_act_f1_history": [favourite[user] for user, _ in held],
-        "next_act_f1_trees": [guess for user, guess in _by_trees(run.history) if user in set(owners)],
+        "next_act_f1_trees": [guess for user, guess in _by_trees(run.history) if user in asked],
     }
     weights = agent_weights(len(owners), rng)[:, np.searchsorted(sorted(owners), people)]
     return {
