@@ -4,9 +4,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect
+from sqlalchemy import Connection, Engine, NullPool, column, create_engine, inspect, select, table
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from metrics.errors import MetricsError
@@ -15,6 +16,8 @@ _SQLITE_MAGIC = b"SQLite format 3\x00"
 _REQUIRED_TABLES = frozenset(
     {"user", "post", "comment", "like", "follow", "run", "agent", "activation", "exposure", "history", "checkpoint"}
 )
+
+_ROWS_AT_ONCE = 1_000
 
 OASIS_TABLES = frozenset({"user", "post", "comment", "like", "follow", "trace"})
 
@@ -61,6 +64,15 @@ def is_oasis(connection: Connection) -> bool:
     """Whether a database is OASIS's: our run files have its tables, too, and some of their own."""
     tables = set(inspect(connection).get_table_names())
     return tables >= OASIS_TABLES and not tables & {"run", "activation"}
+
+
+def read_rows(connection: Connection, name: str, columns: str, key: str | None = None) -> Iterator[tuple[Any, ...]]:
+    """Rows of some columns in the order of the key, by default the first column; streamed."""
+    names = columns.split()
+    source = table(name, *map(column, {*names, key or names[0]}))
+    query = select(*(source.c[each] for each in names)).order_by(source.c[key or names[0]])
+    for row in connection.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE).execute(query):
+        yield tuple(row)
 
 
 def _engine(source: Path | str, name: str) -> Engine:

@@ -20,7 +20,7 @@ def interactions(run: RunData) -> Iterator[tuple[int, int]]:
     """
     upon_posts = [(comment.user_id, comment.post_id) for comment in run.own_comments]
     upon_posts += [(post.user_id, post.original_post_id) for post in run.own_posts if post.original_post_id is not None]
-    upon_posts += [(like.user_id, like.post_id) for like in run.likes]
+    upon_posts += [(like.user_id, like.post_id) for like in run.likes if like.user_id in run.agent_users]
     for actor, post_id in upon_posts:
         author = run.author_of(post_id)
         if author is not None and author != actor:

@@ -4,16 +4,15 @@ People are named by `user_id` throughout: agents, authors of seed posts and foll
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, column, select, table
+from sqlalchemy import Connection
 
-from metrics.database import is_oasis, open_run, source_name
+from metrics.database import is_oasis, open_run, read_rows, source_name
 from metrics.errors import MetricsError
 
 
@@ -213,7 +212,7 @@ def load_run(source: Path | str) -> RunData:
             if is_oasis(connection):
                 from metrics.oasis import oasis_run  # it makes what this module defines
 
-                return oasis_run(partial(_rows, connection), name)
+                return oasis_run(partial(read_rows, connection), name)
             return _load(connection, name)
         except KeyError as error:
             raise MetricsError(f"{name}: agent {error} is named but is no user; the file is damaged") from error
@@ -233,7 +232,7 @@ def read_header(source: Path | str) -> RunHeader:
 
 
 def _header(connection: Connection, name: str) -> RunHeader:
-    row = next(_rows(connection, "run", " ".join(RunHeader._fields), key="run_id"), None)
+    row = next(read_rows(connection, "run", " ".join(RunHeader._fields), key="run_id"), None)
     if row is None:
         raise MetricsError(f"{name}: the run never started (table 'run' is empty); run `simulate run` again")
     return RunHeader._make(row)
@@ -241,7 +240,7 @@ def _header(connection: Connection, name: str) -> RunHeader:
 
 def _load(connection: Connection, name: str) -> RunData:
     header = _header(connection, name)
-    users = list(_rows(connection, "user", "user_id agent_id user_name created_at"))
+    users = list(read_rows(connection, "user", "user_id agent_id user_name created_at"))
     user_of = {agent_id: user_id for user_id, agent_id, *_ in users if agent_id is not None}
     started = [created_at for _, agent_id, _, created_at in users if agent_id is not None]
     return RunData(
@@ -254,31 +253,33 @@ def _load(connection: Connection, name: str) -> RunData:
         population_digest=header.population_digest,
         base_model=header.base_model,
         config=_config(header, name),
-        completed_timesteps=max((row[0] + 1 for row in _rows(connection, "checkpoint", "timestep")), default=0),
+        completed_timesteps=max((row[0] + 1 for row in read_rows(connection, "checkpoint", "timestep")), default=0),
         started_at=_moment(started[0], name) if started else None,
         users={user_id: user_name for user_id, _, user_name, _ in users},
         agents=_agents(connection, user_of),
         posts=tuple(
             Post._make((*row[:5], bool(row[5]), row[6]))
-            for row in _rows(
+            for row in read_rows(
                 connection, "post", "post_id user_id original_post_id content quote_content is_seed timestep"
             )
         ),
-        comments=tuple(map(Comment._make, _rows(connection, "comment", "comment_id post_id user_id content timestep"))),
-        likes=tuple(map(Like._make, _rows(connection, "like", "user_id post_id", key="like_id"))),
+        comments=tuple(
+            map(Comment._make, read_rows(connection, "comment", "comment_id post_id user_id content timestep"))
+        ),
+        likes=tuple(map(Like._make, read_rows(connection, "like", "user_id post_id", key="like_id"))),
         follows=tuple(
-            map(Follow._make, _rows(connection, "follow", "follower_id followee_id timestep", key="follow_id"))
+            map(Follow._make, read_rows(connection, "follow", "follower_id followee_id timestep", key="follow_id"))
         ),
         activations=_activations(connection, user_of, name),
         exposures=tuple(
             Exposure(timestep, user_of[agent_id], *rest)
-            for timestep, agent_id, *rest in _rows(
+            for timestep, agent_id, *rest in read_rows(
                 connection, "exposure", "timestep agent_id post_id position source", key="exposure_id"
             )
         ),
         history=tuple(
             HistoryText(user_of[agent_id], split, act, text, _moment(at, name))
-            for agent_id, split, act, text, at in _rows(
+            for agent_id, split, act, text, at in read_rows(
                 connection, "history", "agent_id split act text created_at", key="history_id"
             )
         ),
@@ -303,7 +304,7 @@ def _moment(text: str, name: str) -> datetime:
 
 
 def _agents(connection: Connection, user_of: dict[int, int]) -> tuple[Agent, ...]:
-    rows = _rows(connection, "agent", "agent_id handle persona adapter_id revision community")
+    rows = read_rows(connection, "agent", "agent_id handle persona adapter_id revision community")
     return tuple(Agent(agent_id, user_of[agent_id], *rest) for agent_id, *rest in rows)
 
 
@@ -311,7 +312,7 @@ def _activations(connection: Connection, user_of: dict[int, int], name: str) -> 
     columns = "timestep agent_id act act_distribution target_post_id target_user_id post_id comment_id outcome reason"
     return tuple(
         Activation(timestep, user_of[agent_id], act, _distribution(text, name), *rest)
-        for timestep, agent_id, act, text, *rest in _rows(connection, "activation", columns, key="activation_id")
+        for timestep, agent_id, act, text, *rest in read_rows(connection, "activation", columns, key="activation_id")
     )
 
 
@@ -324,12 +325,3 @@ def _distribution(text: str | None, name: str) -> dict[str, float] | None:
         raise MetricsError(
             f"{name}: table 'activation' holds an act distribution that is not a JSON object; the file is damaged"
         ) from error
-
-
-def _rows(connection: Connection, name: str, columns: str, key: str | None = None) -> Iterator[tuple[Any, ...]]:
-    """Rows of some columns in the order of the key, by default the first column."""
-    names = columns.split()
-    source = table(name, *map(column, {*names, key or names[0]}))
-    query = select(*(source.c[each] for each in names)).order_by(source.c[key or names[0]])
-    for row in connection.execute(query):
-        yield tuple(row)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from personas.errors import InputError, PolyphonyError
 from simulation.evaluation_cli import bank_app
+from simulation.export_cli import export
 from simulation.options import (
     AgentsOption,
     BankOption,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )  # fmt: skip
 app.add_typer(bank_app, name="bank")
 app.command()(study)
+app.command()(export)
 
 INTERRUPTED = "interrupted; the same command with --resume (or again, for training) continues"
 

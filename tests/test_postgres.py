@@ -9,6 +9,8 @@ import pytest
 from null_run_factory import null_runner, null_settings
 from sqlalchemy import create_engine, text
 
+from metrics.dataset.export import export_dataset
+from metrics.dataset.options import ExportOptions
 from metrics.digest import run_digest
 from metrics.measure import measure_run
 from personas.errors import InputError
@@ -77,11 +79,16 @@ def in_a_file(runner, tmp_path_factory):
     return out
 
 
-def test_the_same_seed_gives_the_same_digest_and_measurements_as_in_a_file(runner, in_a_file, database):
+def test_the_same_seed_gives_the_same_digest_measurements_and_data_set_as_in_a_file(
+    runner, in_a_file, database, tmp_path
+):
     runner.run(settings(), database, resume=False)
     assert run_digest(database) == run_digest(in_a_file)
     there, here = (measure_run(source).to_json()["measurements"] for source in (database, in_a_file))
     assert there == here
+    for source, name in ((database, "there"), (in_a_file, "here")):
+        export_dataset([source], tmp_path / name, ExportOptions())
+    assert (tmp_path / "there" / "SHA256SUMS").read_bytes() == (tmp_path / "here" / "SHA256SUMS").read_bytes()
 
 
 def test_a_run_in_a_server_resumes_and_forks(runner, in_a_file, database, tmp_path):

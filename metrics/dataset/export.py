@@ -1,0 +1,194 @@
+"""Writes a graph data set out of finished runs."""
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from metrics.database import is_oasis, open_run, read_rows, source_name
+from metrics.dataset import rows
+from metrics.dataset.card import write_card
+from metrics.dataset.checksums import write_checksums
+from metrics.dataset.croissant import write_croissant
+from metrics.dataset.graphml import TieGraph
+from metrics.dataset.nodes import Ties, history_features, nodes
+from metrics.dataset.options import ExportOptions, disclosure
+from metrics.dataset.rows import Edge, Place
+from metrics.dataset.splits import Timeline
+from metrics.dataset.tables import EDGES, POSTS, RUNS, TableWriter, activation_columns, node_columns
+from metrics.digest import run_digest
+from metrics.errors import MetricsError
+from metrics.rundata import RunData, load_run
+
+FORMAT = 1
+DESCRIPTION = "dataset.json"
+
+_TOWN_LICENCE = "Apache-2.0"
+
+Told = Callable[[str], None]
+
+
+def export_dataset(
+    sources: Sequence[Path | str], out: Path, options: ExportOptions, told: Told = lambda line: None
+) -> dict[str, Any]:
+    """Write a data set; it appears under its name only when it is complete.
+
+    Args:
+        sources: Runs, as paths or URLs.
+        out: Folder to make; it may be there, empty.
+        options: What goes out.
+        told: Hears a line for every run.
+
+    Returns:
+        The description, as in ``dataset.json``: the choices, every run with its counts, and the splits.
+
+    Raises:
+        MetricsError: The folder is not empty, or a run cannot be read, is not finished or comes twice.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MetricsError(f"{out} is there already and not empty; give another --out")
+    if options.windows < 1:
+        raise MetricsError(f"--windows {options.windows} must be at least 1")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
+    try:
+        description = _write(sources, folder, options, told)
+        folder.chmod(0o755)
+        folder.replace(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return description
+
+
+def _write(sources: Sequence[Path | str], folder: Path, options: ExportOptions, told: Told) -> dict[str, Any]:
+    for name in ("parquet", "csv", "graphml"):
+        (folder / name).mkdir()
+    verbs = _verbs(sources)
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(TableWriter(folder, name, columns))
+            for name, columns in _columns(options, verbs).items()
+        }
+        runs = []
+        for number, source in enumerate(sources):
+            told(f"{number + 1} of {len(sources)}: {source_name(source)}")
+            runs.append(_Export(number, source, folder, writers, options, verbs).write())
+    if len({run["digest"] for run in runs}) < len(runs):
+        raise MetricsError("a run is given twice; give each once")
+    licence = options.licence or (None if any(run["real_people"] for run in runs) else _TOWN_LICENCE)
+    description = {
+        "format": FORMAT, "text": options.text, "exposures": options.exposures, "windows": options.windows,
+        "real_text": options.real_text, "pseudonyms": options.pseudonym_key is not None, "licence": licence,
+        "tables": {name: writer.rows for name, writer in writers.items()}, "runs": runs,
+    }  # fmt: skip
+    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+    write_card(folder, description, _columns(options, verbs))
+    write_croissant(folder, description, _columns(options, verbs))
+    write_checksums(folder)
+    return description
+
+
+def _columns(options: ExportOptions, verbs: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    return {
+        "runs": RUNS, "nodes": node_columns(options.windows), "edges": EDGES, "posts": POSTS,
+        "activations": activation_columns(verbs),
+    }  # fmt: skip
+
+
+def _verbs(sources: Sequence[Path | str]) -> list[str]:
+    """The verbs of all runs; this also is where a run that cannot be exported is found before anything is written."""
+    found: Counter[str] = Counter()
+    for source in sources:
+        with _finished(source) as connection:
+            found += rows.verbs(connection)
+    return sorted(found)
+
+
+@contextmanager
+def _finished(source: Path | str) -> Iterator[Connection]:
+    name = source_name(source)
+    with open_run(source) as connection:
+        if is_oasis(connection):
+            raise MetricsError(f"{name}: a database of OASIS, not a Polyphony run; `simulate metrics` measures it")
+        status = next(read_rows(connection, "run", "run_id status"), (0, "never started"))[1]
+        if status != "finished":
+            raise MetricsError(f"{name}: the run is not finished ({status}); finish it with `simulate run --resume`")
+        yield connection
+
+
+class _Export:
+    """One run on its way into the tables."""
+
+    def __init__(
+        self, number: int, source: Path | str, folder: Path, writers: dict[str, TableWriter], options: ExportOptions,
+        verbs: Sequence[str],
+    ) -> None:  # fmt: skip
+        self._number, self._source, self._folder = number, source, folder
+        self._writers, self._options, self._verbs = writers, options, verbs
+
+    def write(self) -> dict[str, Any]:
+        """Add the run to the tables and write its GraphML; returns what the description says of it."""
+        data = load_run(self._source)
+        place = self._place(data)
+        features = history_features(data) if place.disclosure.features else {}
+        graph, ties = TieGraph(), Ties(place, data.agent_users)
+        with _finished(self._source) as connection:
+            author_of = rows.authors(connection)
+            counts = Counter[str]()
+            acts = ties.counting(graph.collecting(_counted(rows.acts(connection, place, author_of), counts)))
+            self._writers["edges"].write(acts)
+            if self._options.exposures:
+                self._writers["edges"].write(_counted(rows.exposures(connection, place, author_of), counts))
+            self._writers["posts"].write(rows.posts(connection, place))
+            self._writers["activations"].write(rows.activations(connection, place, self._verbs))
+        columns = node_columns(self._options.windows)
+        users = nodes(data, place, ties.communities(), features, self._options.windows)
+        self._writers["nodes"].write(graph.nodes_from(users, columns))
+        graph.write(self._folder / "graphml" / f"run-{self._number}.graphml")
+        head = self._head(data, place)
+        self._writers["runs"].write([[head[name] for name, _ in RUNS]])
+        kept = ("run", "arm", "seed", "agents", "timesteps", "population", "population_digest", "digest")
+        timeline = {
+            "validation_from": place.timeline.validation_from, "test_from": place.timeline.test_from,
+            "windows": place.timeline.windows,
+        }  # fmt: skip
+        people = {"real_people": place.disclosure.real, "encoder": "lsa" if features else None}
+        return {name: head[name] for name in kept} | timeline | people | {"edges": dict(sorted(counts.items()))}
+
+    def _place(self, data: RunData) -> Place:
+        minutes = data.config.get("minutes")
+        windows = max(1, min(self._options.windows, data.completed_timesteps))
+        return Place(
+            run=self._number, arm=data.arm, start=data.started_at,
+            minutes=minutes if isinstance(minutes, int) and minutes > 0 else 60,
+            user_of={agent.agent_id: agent.user_id for agent in data.agents},
+            disclosure=disclosure(self._options, data.population, data.users.items()),
+            timeline=Timeline(data.completed_timesteps, windows),
+        )  # fmt: skip
+
+    def _head(self, data: RunData, place: Place) -> dict[str, Any]:
+        """The run's row: what made it, without the places of files on somebody's machine."""
+        stored = "arm seed agents population_digest base_model base_hash bank_digest versions"
+        with _finished(self._source) as connection:
+            row = next(read_rows(connection, "run", stored, key="run_id"))
+        head = dict(zip(stored.split(), row, strict=True))
+        hidden = {"camel_url", "base_hash"} | (set() if place.disclosure.texts else {"scenario"})
+        config = {name: value for name, value in sorted(data.config.items()) if name not in hidden}
+        return head | {
+            "run": self._number, "timesteps": data.completed_timesteps, "minutes_per_timestep": place.minutes,
+            "started_at": data.started_at, "population": Path(data.population).name,
+            "base_model": head["base_model"] and Path(head["base_model"]).name,
+            "digest": run_digest(self._source), "config": json.dumps(config, ensure_ascii=False),
+        }  # fmt: skip
+
+
+def _counted(edges: Iterable[Edge], counts: Counter[str]) -> Iterator[Edge]:
+    for edge in edges:
+        counts[edge.kind] += 1
+        yield edge

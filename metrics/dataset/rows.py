@@ -1,0 +1,166 @@
+"""The rows of a data set, streamed from a run's database."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from metrics.database import read_rows
+from metrics.dataset.options import Disclosure
+from metrics.dataset.splits import Timeline
+
+Row = Sequence[Any]
+
+
+class Place(NamedTuple):
+    """What the rows of one run have in common.
+
+    Attributes:
+        run: Number of the run in the data set.
+        arm: The run's arm.
+        start: Simulated moment of timestep 0; None where the file holds no agent.
+        minutes: Simulated minutes of a timestep.
+        user_of: `user_id` of every agent.
+        disclosure: What of the run's people goes out.
+        timeline: The run's timesteps.
+    """
+
+    run: int
+    arm: str
+    start: datetime | None
+    minutes: int
+    user_of: dict[int, int]
+    disclosure: Disclosure
+    timeline: Timeline
+
+    def at(self, timestep: int) -> datetime | None:
+        """When a timestep begins."""
+        return None if self.start is None else self.start + timedelta(minutes=self.minutes * timestep)
+
+    def timestep(self, moment: datetime) -> int:
+        """The timestep of a moment; -1 before the first."""
+        if self.start is None or moment < self.start:
+            return -1
+        return (moment - self.start) // timedelta(minutes=self.minutes)
+
+
+class Edge(NamedTuple):
+    """One act of a user upon another, or one post that a user was shown; names of the columns are `tables.EDGES`."""
+
+    run: int
+    arm: str
+    source: int
+    target: int
+    kind: str
+    timestep: int
+    time: datetime | None
+    split: str
+    post: str | None = None
+    made: str | None = None
+    position: int | None = None
+    feed_source: str | None = None
+    score: float | None = None
+
+
+def post_name(post_id: int) -> str:
+    """Name of a post, repost or quote; it tells posts from replies, which have numbers of their own."""
+    return f"p{post_id}"
+
+
+def reply_name(comment_id: int) -> str:
+    """Name of a reply."""
+    return f"c{comment_id}"
+
+
+def moment(text: str) -> datetime:
+    """Read a moment of a run file."""
+    found = datetime.fromisoformat(text)
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def authors(connection: Connection) -> dict[int, int]:
+    """Author of every post."""
+    return dict(read_rows(connection, "post", "post_id user_id"))
+
+
+def posts(connection: Connection, place: Place) -> Iterator[Row]:
+    """Posts, reposts and quotes with their threads, then replies."""
+    columns = "post_id user_id original_post_id content quote_content is_seed timestep created_at num_likes num_shares"
+    root: dict[int, int] = {}
+    for post_id, author, original, content, quote, seed, step, at, likes, shares in read_rows(
+        connection, "post", columns
+    ):
+        root[post_id] = post_id if original is None else root.get(original, original)
+        kind, words = ("post", content) if original is None else ("repost", "") if quote is None else ("quote", quote)
+        yield (
+            place.run, place.arm, post_name(post_id), kind, author, place.disclosure.text(words),
+            None if original is None else post_name(original), post_name(root[post_id]), bool(seed), step, moment(at),
+            likes, shares,
+        )  # fmt: skip
+    columns = "comment_id post_id user_id content timestep created_at num_likes"
+    for comment_id, post_id, author, content, step, at, likes in read_rows(connection, "comment", columns):
+        yield (
+            place.run, place.arm, reply_name(comment_id), "reply", author, place.disclosure.text(content),
+            post_name(post_id), post_name(root.get(post_id, post_id)), step < 0, step, moment(at), likes, 0,
+        )  # fmt: skip
+
+
+def acts(connection: Connection, place: Place, author_of: dict[int, int]) -> Iterator[Edge]:
+    """Follows (the starting graph has timestep -1), replies, reposts and quotes, likes."""
+
+    def edge(source: int, target: int, kind: str, step: int, at: str, post: str | None, made: str | None) -> Edge:
+        time, split = moment(at), place.timeline.split(step)
+        return Edge(place.run, place.arm, source, target, kind, step, time, split, post, made)
+
+    columns = "follow_id follower_id followee_id timestep created_at"
+    for _, source, target, step, at in read_rows(connection, "follow", columns):
+        yield edge(source, target, "follow", step, at, None, None)
+    columns = "comment_id post_id user_id timestep created_at"
+    for comment_id, post_id, source, step, at in read_rows(connection, "comment", columns):
+        yield edge(source, author_of[post_id], "reply", step, at, post_name(post_id), reply_name(comment_id))
+    columns = "post_id user_id original_post_id quote_content timestep created_at"
+    for post_id, source, original, quote, step, at in read_rows(connection, "post", columns):
+        if original is not None:
+            kind = "repost" if quote is None else "quote"
+            yield edge(source, author_of[original], kind, step, at, post_name(original), post_name(post_id))
+    for _, source, post_id, at in read_rows(connection, "like", "like_id user_id post_id created_at"):
+        yield edge(source, author_of[post_id], "like", place.timestep(moment(at)), at, post_name(post_id), None)
+
+
+def exposures(connection: Connection, place: Place, author_of: dict[int, int]) -> Iterator[Edge]:
+    """Every post that was shown to an agent, as an edge from the agent to the post's author."""
+    columns = "exposure_id timestep agent_id post_id position source score"
+    for _, step, agent, post_id, position, source, score in read_rows(connection, "exposure", columns):
+        yield Edge(
+            place.run, place.arm, place.user_of[agent], author_of[post_id], "exposure", step, place.at(step),
+            place.timeline.split(step), post_name(post_id), None, position, source, score,
+        )  # fmt: skip
+
+
+def verbs(connection: Connection) -> Counter[str]:
+    """The verbs that policies gave a probability."""
+    logged = read_rows(connection, "activation", "activation_id act_distribution")
+    return Counter(verb for _, text in logged if text is not None for verb in json.loads(text))
+
+
+def activations(connection: Connection, place: Place, columns_of: Sequence[str]) -> Iterator[Row]:
+    """Every activation with the policy's own distribution over the verbs."""
+    columns = (
+        "activation_id agent_id timestep adapter_id revision act target_post_id target_user_id post_id comment_id "
+        "outcome reason prompt_tokens output_tokens act_distribution"
+    )
+    for row in read_rows(connection, "activation", columns):
+        number, agent, step, adapter, revision, act, on_post, on_user, post, comment, outcome, reason, *rest = row
+        prompt, output, text = rest
+        shares = {} if text is None else json.loads(text)
+        if outcome == "failed" and reason:  # the words of a model or of a tool, not ours
+            reason = place.disclosure.text(reason)
+        made = post_name(post) if post is not None else None if comment is None else reply_name(comment)
+        yield (
+            place.run, place.arm, number, place.user_of[agent], step, place.disclosure.adapter(adapter), revision, act,
+            None if on_post is None else post_name(on_post), on_user, made, outcome, reason, prompt, output,
+            *((None if text is None else shares.get(verb, 0.0)) for verb in columns_of),
+        )  # fmt: skip
