@@ -2,7 +2,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup announce run test test-slow lint bench evidence ready-bank study
+.PHONY: setup announce run test test-slow lint bench evidence ready-bank study screenshots
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -44,6 +44,11 @@ study: setup
 	$(BIN)/simulate study data/studies/town.toml --out $(STUDIES)/town --bank build/town
 	$(BIN)/simulate study data/studies/real.toml --set population="$(REAL)" --out $(STUDIES)/real --bank build/real
 	$(BIN)/python -m benchmarks.results_page --take $(STUDIES)
+
+# Every page of the dashboard over the demonstration study; needs Debian's chromium.
+screenshots: setup
+	$(BIN)/simulate bank ready --bank build/ready
+	$(BIN)/python -m benchmarks.screenshots build/ready
 
 # The compact adapters of the town that come with a checkout: about an hour on 2 cores with native bf16.
 ready-bank: setup

@@ -1,150 +1,149 @@
-"""The dashboard's figures."""
+"""The figures of the comparison, of one agent and of the time line."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import networkx as nx
 import plotly.graph_objects as go
 
 from app.escape import plot_label
-from app.style import COMMUNITY_COLOURS, INK, LINE, MUTED, OTHER_COLOUR
-from metrics.activity import acts_by_kind
-from metrics.acts import VERBS, act_distribution, policy_act_distribution
-from metrics.communities import SMALLEST_COMMUNITY, louvain
-from metrics.interactions import interaction_graph
-from metrics.rundata import RunData
+from app.style import LINE, OTHER_COLOUR
+from metrics.acts import VERBS
+from metrics.evidence import Evidence
 
-_LAYOUT_SEED = 7
-_MOST_DRAWN_EDGES = 3_000
+_NULL_COLOUR = "rgba(128,138,152,0.25)"
 
 
-def act_chart(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> go.Figure:
-    """Share of each act by arm: bars are the acts chosen, ticks the policy's own mean distribution."""
+def evidence_chart(evidence: Evidence, measurement: str, colours: Mapping[str, str]) -> go.Figure:
+    """One measurement by size: a mark with its interval for each arm, a point a seed, a band for chance."""
     figure = go.Figure()
-    chosen = {arm: act_distribution(run) for arm, run in runs.items()}
-    verbs = [*VERBS, *sorted({verb for shares in chosen.values() for verb in shares} - set(VERBS))]
-    for index, (arm, run) in enumerate(runs.items()):
-        shares, policy = chosen[arm], policy_act_distribution(run)
-        common: dict[str, Any] = {"y": [plot_label(verb) for verb in verbs], "offsetgroup": str(index)}
-        figure.add_bar(
-            **common,
-            x=[shares.get(verb, 0.0) for verb in verbs],
-            name=plot_label(arm),
-            orientation="h",
-            marker_color=colours[arm],
-            hovertemplate="%{y}: %{x:.1%}<extra>" + plot_label(arm) + "</extra>",
-        )
+    arms, width = evidence.arms, 0.8 / max(len(evidence.arms), 1)
+    for index, arm in enumerate(arms):
+        offset = (index - (len(arms) - 1) / 2) * width
+        places, means, below, above = [], [], [], []
+        for place, size in enumerate(evidence.sizes):
+            found = evidence.figure(measurement, arm, size)
+            if found.value is None:
+                continue
+            x = place + offset
+            low, high = found.interval or (found.value, found.value)
+            places.append(x)
+            means.append(found.value)
+            below.append(found.value - low)
+            above.append(high - found.value)
+            if found.null is not None:
+                figure.add_shape(
+                    type="rect", x0=x - 0.42 * width, x1=x + 0.42 * width, y0=found.null[0], y1=found.null[1],
+                    fillcolor=_NULL_COLOUR, line_width=0, layer="below",
+                )  # fmt: skip
+            if len(found.values) > 1:
+                figure.add_scatter(
+                    x=[x + 0.22 * width] * len(found.values), y=found.values, mode="markers", showlegend=False,
+                    marker={"color": colours[arm], "size": 5, "opacity": 0.55},
+                    hovertemplate="%{y:.4g}<extra>one seed, " + plot_label(arm) + "</extra>",
+                )  # fmt: skip
         figure.add_scatter(
-            **common,
-            x=[max(shares.get(verb, 0.0), policy.get(verb, 0.0)) for verb in verbs],
-            text=[f"&nbsp;{shares.get(verb, 0.0):.0%}" for verb in verbs],
-            mode="text",
-            textposition="middle right",
-            textfont={"size": 12, "color": INK},
-            cliponaxis=False,
-            hoverinfo="skip",
-            showlegend=False,
-            orientation="h",
-        )
-        if policy:
-            figure.add_scatter(
-                **common,
-                x=[policy.get(verb, 0.0) for verb in verbs],
-                name="policy's own mean",
-                legendrank=2000,
-                mode="markers",
-                marker={"symbol": "line-ns", "size": 13, "line": {"width": 2, "color": INK}},
-                showlegend=index == 0,
-                orientation="h",
-                hovertemplate="%{y}: %{x:.1%}<extra>policy, " + plot_label(arm) + "</extra>",
-            )
-    figure.update_layout(barmode="group", scattermode="group", bargap=0.3, height=90 + 26 * len(verbs) * len(runs))
-    figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(tickformat=".0%", rangemode="tozero", showgrid=True, gridcolor=LINE)
-    return _finish(figure)
+            x=places, y=means, name=plot_label(arm), mode="markers",
+            marker={"color": colours[arm], "size": 10, "symbol": "circle"},
+            error_y={"type": "data", "array": above, "arrayminus": below, "color": colours[arm], "thickness": 2},
+            hovertemplate="%{y:.4g}<extra>" + plot_label(arm) + "</extra>",
+        )  # fmt: skip
+    labels = [f"{size:,} agents" for size in evidence.sizes]
+    figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.6, len(labels) - 0.4])
+    figure.update_yaxes(gridcolor=LINE, zerolinecolor=LINE)
+    figure.update_layout(height=300)
+    return finish(figure)
 
 
-def texts_chart(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> go.Figure:
-    """How many agents wrote how many texts (posts, quotes and comments), by arm."""
+def shares_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> go.Figure:
+    """Shares of acts as bars, one colour for each name: arms, or history and run."""
     figure = go.Figure()
-    for arm, run in runs.items():
-        kinds = acts_by_kind(run)
-        texts = kinds["original_posts"] + kinds["quotes"] + kinds["comments"]
-        agents = Counter(texts[agent.user_id] for agent in run.agents)
+    verbs = [*VERBS, *sorted({verb for each in shares.values() for verb in each} - set(VERBS))]
+    for name, each in shares.items():
+        values = [each.get(verb, 0.0) for verb in verbs]
         figure.add_bar(
-            x=list(agents),
-            y=list(agents.values()),
-            name=plot_label(arm),
-            marker_color=colours[arm],
-            hovertemplate="%{y} agents wrote %{x} texts<extra>" + plot_label(arm) + "</extra>",
-        )
-    figure.update_layout(barmode="group", height=400)
-    figure.update_xaxes(title="texts written by an agent", tickformat="d", rangemode="tozero")
-    figure.update_yaxes(title="agents", showgrid=True, gridcolor=LINE)
-    return _finish(figure)
+            y=[plot_label(verb) for verb in verbs], x=values, name=plot_label(name), orientation="h",
+            marker_color=colours[name], text=[f"{value:.0%}" for value in values], textposition="outside",
+            cliponaxis=False, hovertemplate="%{y}: %{x:.1%}<extra>" + plot_label(name) + "</extra>",
+        )  # fmt: skip
+    figure.update_layout(barmode="group", bargap=0.25, height=110 + 18 * len(verbs) * max(len(shares), 1))
+    figure.update_yaxes(autorange="reversed")
+    figure.update_xaxes(tickformat=".0%", rangemode="tozero", gridcolor=LINE)
+    return finish(figure)
 
 
-def network_chart(run: RunData) -> go.Figure | None:
-    """The interaction network, one colour for each community of 3 or more; None where nobody interacted."""
-    graph = interaction_graph(run)
-    partition = louvain(graph)
-    if not partition:
-        return None
-    place: dict[int, Any] = nx.spring_layout(graph, seed=_LAYOUT_SEED, k=2.2 / len(graph) ** 0.5, iterations=80)
-    figure = go.Figure(_edges(graph, place))
-    sizes = Counter(partition.values())
-    drawn = [label for label, size in sorted(sizes.items()) if size >= SMALLEST_COMMUNITY][: len(COMMUNITY_COLOURS)]
-    for label in drawn:
-        members = [node for node in graph if partition[node] == label]
-        figure.add_trace(_nodes(run, graph, place, members, COMMUNITY_COLOURS[label], f"{len(members)} users"))
-    others = [node for node in graph if partition[node] not in drawn]
-    if others:
-        figure.add_trace(_nodes(run, graph, place, others, OTHER_COLOUR, f"other ({len(others)})"))
-    figure.update_layout(height=480, dragmode="pan")
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, scaleanchor="x")
-    return _finish(figure)
+def lines_chart(
+    lines: Mapping[str, Sequence[float | None]], colours: Mapping[str, str], x: str, y: str, start: int = 0
+) -> go.Figure:
+    """Lines over whole numbers, from `start`."""
+    figure = go.Figure()
+    for name, values in lines.items():
+        figure.add_scatter(
+            x=list(range(start, start + len(values))), y=list(values), name=plot_label(name), mode="lines+markers",
+            connectgaps=True, hovertemplate="%{y:.4g}<extra>" + plot_label(name) + "</extra>",
+            line={"color": colours.get(name, OTHER_COLOUR), "width": 2}, marker={"size": 5},
+        )  # fmt: skip
+    figure.update_xaxes(title=x, tickformat="d", gridcolor=LINE)
+    figure.update_yaxes(title=y, rangemode="tozero", gridcolor=LINE)
+    figure.update_layout(height=320)
+    return finish(figure)
 
 
-def _edges(graph: "nx.Graph[int]", place: dict[int, Any]) -> go.Scatter:
-    edges: list[Any] = list(graph.edges.data("weight"))
-    heaviest = sorted(edges, key=lambda edge: -edge[2])[:_MOST_DRAWN_EDGES]
+def histogram(values: Sequence[float], x: str, y: str, colour: str, mark: float | None = None) -> go.Figure:
+    """A histogram; `mark` draws a line that divides good from bad."""
+    figure = go.Figure(go.Histogram(x=list(values), marker_color=colour, nbinsx=40))
+    if mark is not None:
+        figure.add_vline(x=mark, line_width=2, line_dash="dot")
+    figure.update_xaxes(title=x, gridcolor=LINE)
+    figure.update_yaxes(title=y, gridcolor=LINE)
+    figure.update_layout(height=300)
+    return finish(figure)
+
+
+def tree_chart(depths: Sequence[int], parents: Sequence[int], names: Sequence[str], colour: str) -> go.Figure:
+    """A cascade as a tree: from left to right by distance from the first post."""
+    rows = _rows_of(parents)
     xs: list[float | None] = []
     ys: list[float | None] = []
-    for left, right, _ in heaviest:
-        xs += [place[left][0], place[right][0], None]
-        ys += [place[left][1], place[right][1], None]
-    line = {"color": "rgba(91,102,119,0.22)", "width": 1}
-    return go.Scatter(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", showlegend=False)
+    for node in range(1, len(parents)):
+        xs += [depths[parents[node]], depths[node], None]
+        ys += [rows[parents[node]], rows[node], None]
+    figure = go.Figure(go.Scatter(x=xs, y=ys, mode="lines", line={"color": LINE, "width": 1.5}, hoverinfo="skip"))
+    figure.add_scatter(
+        x=list(depths), y=rows, mode="markers", marker={"color": colour, "size": 9}, customdata=[[n] for n in names],
+        hovertemplate="%{customdata[0]}<extra></extra>",
+    )  # fmt: skip
+    figure.update_xaxes(title="distance from the first post", tickformat="d", dtick=1, showgrid=False)
+    figure.update_yaxes(visible=False, autorange="reversed")
+    figure.update_layout(height=max(160, min(520, 60 + 14 * len(set(rows)))), showlegend=False)
+    return finish(figure)
 
 
-def _nodes(
-    run: RunData, graph: "nx.Graph[int]", place: dict[int, Any], members: list[int], colour: str, name: str
-) -> go.Scatter:
-    strength = [graph.degree(node, weight="weight") for node in members]
-    return go.Scatter(
-        x=[place[node][0] for node in members],
-        y=[place[node][1] for node in members],
-        mode="markers",
-        name=name,
-        marker={
-            "color": colour,
-            "opacity": 1,
-            "size": [8 + 2.2 * each**0.5 for each in strength],
-            "line": {"color": "#fff", "width": 1},
-        },
-        customdata=list(zip((plot_label(run.users[node]) for node in members), strength, strict=True)),
-        hovertemplate="%{customdata[0]}: %{customdata[1]} interactions<extra></extra>",
-    )
+def _rows_of(parents: Sequence[int]) -> list[float]:
+    """Height of every node: leaves below each other, a parent in the middle of its children."""
+    children: list[list[int]] = [[] for _ in parents]
+    for node in range(1, len(parents)):
+        children[parents[node]].append(node)
+    rows = [0.0] * len(parents)
+    order: list[int] = []
+    waiting = [0]
+    while waiting:
+        node = waiting.pop()
+        order.append(node)
+        waiting += reversed(children[node])
+    leaf = 0
+    for node in order:
+        if not children[node]:
+            rows[node], leaf = float(leaf), leaf + 1
+    for node in reversed(order):
+        if children[node]:
+            rows[node] = sum(rows[child] for child in children[node]) / len(children[node])
+    return rows
 
 
-def _finish(figure: go.Figure) -> go.Figure:
+def finish(figure: go.Figure, **layout: Any) -> go.Figure:
+    """What all figures share: no paper of their own, so that they stand on light and on dark."""
     figure.update_layout(
-        margin={"l": 8, "r": 24, "t": 36, "b": 8},
-        font={"color": INK, "size": 13},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"color": MUTED}},
-    )
+        margin={"l": 8, "r": 24, "t": 34, "b": 8}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, **layout,
+    )  # fmt: skip
     return figure

@@ -15,21 +15,23 @@ ADDRESS = "127.0.0.1"
 _SECONDS_TO_STOP = 5
 
 
-def launch(path: Path, port: int, open_browser: bool) -> int:
+def launch(path: Path, port: int, open_browser: bool, *, bank: Path | None = None, address: str = ADDRESS) -> int:
     """Serve the dashboard until it is stopped, and return the server's exit code (0 after Ctrl-C).
 
-    The server listens on 127.0.0.1 alone, sends no usage statistics and never writes to a run.
+    The server listens on 127.0.0.1 alone unless told otherwise, sends no usage statistics and never writes to a run.
 
     Args:
         path: A run, or a folder with runs.
         port: Port to listen on.
         open_browser: Whether to open the page in the user's browser.
+        bank: A bank of adapters; None to look for one in the folder and beside it.
+        address: Address to listen on; whoever reaches it reads everything in the folder.
 
     Raises:
-        AppError: The path is missing, Streamlit is not installed or the port is taken.
+        AppError: The path or the bank is missing, Streamlit is not installed or the port is taken.
     """
-    _check(path, port)
-    server = subprocess.Popen(command(path, port, open_browser), env=_environment())
+    _check(path, bank, address, port)
+    server = subprocess.Popen(command(path, port, open_browser, bank, address), env=_environment())
     try:
         return server.wait()
     except KeyboardInterrupt:
@@ -38,36 +40,41 @@ def launch(path: Path, port: int, open_browser: bool) -> int:
         _stop(server)
 
 
-def command(path: Path, port: int, open_browser: bool) -> list[str]:
+def command(path: Path, port: int, open_browser: bool, bank: Path | None, address: str) -> list[str]:
     """The command line of the server."""
     options = {
-        "server.address": ADDRESS,
+        "server.address": address,
         "server.port": str(port),
         "server.headless": str(not open_browser).lower(),
         "server.fileWatcherType": "none",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
-        "theme.base": "light",
-        "theme.primaryColor": "#0F62AC",
+        "theme.light.primaryColor": "#0F62AC",
+        "theme.dark.primaryColor": "#5AA9E6",
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     script = str(Path(__file__).with_name("main.py"))
-    return [sys.executable, "-m", "streamlit", "run", script, *flags, "--", str(path.resolve())]
+    places = [str(each.resolve()) for each in (path, bank) if each is not None]
+    return [sys.executable, "-m", "streamlit", "run", script, *flags, "--", *places]
 
 
-def _check(path: Path, port: int) -> None:
+def _check(path: Path, bank: Path | None, address: str, port: int) -> None:
     if not path.exists():
         raise AppError(f"{path}: no such file or folder; give a run or a folder with runs")
+    if bank is not None and not (bank / "catalog.sqlite").is_file():
+        raise AppError(f"{bank}: no bank of adapters; give the directory that `simulate train --bank` made")
     if importlib.util.find_spec("streamlit") is None:
         raise AppError("the dashboard needs Streamlit, which is not installed; run `pip install 'polyphony-sim[app]'`")
     with socket.socket() as probe:
         # The server itself reuses the address, so a port in its closing wait is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((ADDRESS, port))
+            probe.bind((address, port))
         except (OSError, OverflowError) as error:
-            raise AppError(f"port {port} cannot be used on {ADDRESS} ({error}); give another with --port") from error
+            raise AppError(
+                f"port {port} cannot be used on {address} ({error}); give another --port or --address"
+            ) from error
 
 
 def _environment() -> dict[str, str]:

@@ -1,54 +1,54 @@
-"""Colours and the page's style sheet."""
+"""Colours and the page's style sheet; both work on light and on dark."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
-# Told apart in grey and with any colour vision: a light slate for the reference, then Okabe & Ito (2008).
-_ARM_COLOURS = ("#8793A6", "#0F62AC", "#D55E00", "#009E73", "#CC79A7", "#B8860B")
+# Told apart in grey and with any colour vision: a slate for the reference, then Okabe & Ito (2008). An arm has the same
+# colour on every page.
+_ARM_COLOURS = {
+    "base": "#8793A6", "lora": "#0F7FCC", "pooled": "#D55E00", "shuffled": "#009E73", "act-matched": "#CC79A7",
+    "fewshot": "#B8860B", "lora-noprompt": "#56B4E9", "base-noprompt": "#7A5CC4",
+}  # fmt: skip
 
-COMMUNITY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#6A4C93", "#8C6D31")
-OTHER_COLOUR = "#C3CAD5"
-INK = "#1D2736"
-MUTED = "#5B6677"
-LINE = "#E3E8EF"
+COMMUNITY_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8E6FD0", "#8C6D31")
+OTHER_COLOUR = "#98A2B3"
+LINE = "rgba(128,138,152,0.28)"
 
-SHEET = f"""<style>
-.stMainBlockContainer {{ max-width: 1240px; padding-top: 4.2rem; padding-bottom: 4rem; }}
-.pp {{ color: {INK}; font-size: 1rem; line-height: 1.45; }}
-.pp bdi, .pp .words {{ unicode-bidi: isolate; overflow-wrap: anywhere; }}
-.pp .brand {{ color: {MUTED}; font-size: .82rem; letter-spacing: .14em; text-transform: uppercase; font-weight: 600; }}
-.pp h1 {{ font-size: 2.3rem; font-weight: 700; letter-spacing: -.02em; margin: .1rem 0 .5rem; padding: 0; }}
-.pp h2 {{ font-size: 1.3rem; font-weight: 650; margin: 1.6rem 0 .1rem; padding: 0; }}
-.pp .lead {{ font-size: 1.08rem; max-width: 62rem; margin: 0; }}
-.pp .note {{ color: {MUTED}; font-size: .9rem; margin: .1rem 0 .4rem; max-width: 62rem; }}
-.pp .arms {{ list-style: none; margin: .5rem 0 0; padding: 0; }}
-.pp .arms li {{ margin: 0 0 .15rem; padding: 0; font-size: 1rem; }}
-.pp .dot {{ display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .45em; }}
-.pp .arm {{ font-weight: 650; white-space: nowrap; }}
-.pp .cards {{ display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 14px; margin: 1.3rem 0 .4rem; }}
-.pp .card {{ border: 1px solid {LINE}; border-radius: 12px; padding: 16px 18px 14px; background: #fff; }}
-.pp .card .title {{ font-weight: 650; }}
-.pp .card .what {{ color: {MUTED}; font-size: .82rem; min-height: 1.2em; margin-bottom: 10px; }}
-.pp .row {{ display: grid; grid-template-columns: minmax(5.5rem, auto) auto 1fr;
-  align-items: baseline; gap: 4px 14px; }}
-.pp .row b {{ font-size: 1.5rem; font-weight: 680; font-variant-numeric: tabular-nums; }}
-.pp .row small {{ white-space: pre-line; line-height: 1.25; color: {MUTED}; font-size: .8rem; text-align: right; }}
-.pp .change {{ border-top: 1px solid {LINE}; margin-top: 10px; padding-top: 9px; font-size: .9rem; }}
-.pp .change b {{ font-variant-numeric: tabular-nums; }}
-.pp .change span {{ color: {MUTED}; }}
-.pp .notice {{ border: 1px solid #E6D9A8;
-  background: #FFFBEB; border-radius: 10px; padding: 12px 16px; margin: 1rem 0; }}
-.pp .persona {{ background: #F6F8FB;
-  border-radius: 10px; padding: 12px 16px; white-space: pre-wrap; font-size: .95rem; }}
-.pp .act {{ border-bottom: 1px solid {LINE}; padding: 9px 2px; font-size: .95rem; }}
-.pp .act .head {{ color: {MUTED}; font-size: .8rem; }}
-.pp .act .head b {{ color: {INK}; }}
-.pp .act .words {{ white-space: pre-wrap; margin-top: 2px; }}
-.pp .act .about {{ color: {MUTED}; border-left: 3px solid {LINE}; padding-left: 9px; margin-top: 4px; font-size: .87rem;
-  display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden; }}
-@media (max-width: 900px) {{ .pp .cards {{ grid-template-columns: minmax(0, 1fr); }} }}
+SHEET = """<style>
+.stMainBlockContainer { max-width: 1240px; padding-top: 4.4rem; padding-bottom: 4rem; }
+.pp { font-size: 1rem; line-height: 1.45;
+  --muted: color-mix(in srgb, currentColor 68%, transparent);
+  --line: color-mix(in srgb, currentColor 16%, transparent);
+  --shade: color-mix(in srgb, currentColor 4%, transparent); }
+.pp bdi, .pp .words { unicode-bidi: isolate; overflow-wrap: anywhere; }
+.pp h1 { font-size: 2rem; font-weight: 700; letter-spacing: -.02em; margin: 0 0 .4rem; padding: 0; }
+.pp h2 { font-size: 1.25rem; font-weight: 650; margin: 1.4rem 0 .1rem; padding: 0; }
+.pp .lead { font-size: 1.06rem; max-width: 62rem; margin: 0 0 .3rem; }
+.pp .note { color: var(--muted); font-size: .9rem; margin: .1rem 0 .4rem; max-width: 62rem; }
+.pp ul.plain { list-style: none; margin: .4rem 0 0; padding: 0; }
+.pp ul.plain li { margin: 0 0 .2rem; padding: 0; font-size: 1rem; }
+.pp .dot { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .45em; }
+.pp .arm { font-weight: 650; white-space: nowrap; }
+.pp .finding { border-left: 4px solid var(--line); padding: .15rem 0 .15rem .9rem; margin: .5rem 0; max-width: 66rem; }
+.pp .notice { border: 1px solid #C79A1B; background: color-mix(in srgb, #C79A1B 10%, transparent);
+  border-radius: 10px; padding: 12px 16px; margin: .8rem 0; }
+.pp .box { background: var(--shade); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px;
+  white-space: pre-wrap; font-size: .95rem; }
+.pp .item { border-bottom: 1px solid var(--line); padding: 8px 2px; font-size: .95rem; }
+.pp .item .head { color: var(--muted); font-size: .8rem; }
+.pp .item .words { white-space: pre-wrap; margin-top: 2px; }
+.pp .item .about { color: var(--muted); border-left: 3px solid var(--line); padding-left: 9px; margin-top: 4px;
+  font-size: .87rem; display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden; }
+.pp .thread { border-left: 2px solid var(--line); padding: 4px 0 4px 12px; margin: 4px 0; }
+.pp .facts { display: flex; flex-wrap: wrap; gap: .3rem 2rem; margin: .4rem 0; }
+.pp .facts span { display: block; font-size: .85rem; color: var(--muted); }
+.pp .facts b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
+.pp code { font-size: .9em; }
 </style>"""
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """A colour for each arm, the reference first; colours repeat past six arms."""
-    return {arm: _ARM_COLOURS[index % len(_ARM_COLOURS)] for index, arm in enumerate(arms)}
+    """A colour for each arm: its own where it has one, else one that is free; colours repeat past eight arms."""
+    taken = {_ARM_COLOURS[arm] for arm in arms if arm in _ARM_COLOURS}
+    free = cycle([colour for colour in _ARM_COLOURS.values() if colour not in taken] or list(_ARM_COLOURS.values()))
+    return {arm: _ARM_COLOURS.get(arm) or next(free) for arm in arms}

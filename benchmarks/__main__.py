@@ -11,6 +11,7 @@ from adapters.base_model import BaseModel, load_base_model
 from benchmarks import page, results
 from benchmarks.activation import activation_results
 from benchmarks.bank import bank_results
+from benchmarks.dashboard import dashboard_results
 from benchmarks.engine import engine_results
 from benchmarks.grammars import grammar_results
 from benchmarks.measurements import measurement_results
@@ -21,7 +22,18 @@ from benchmarks.results import Result
 from benchmarks.training import gemm_peak, training_results
 from personas.population import Population, load_population
 
-PARTS = ("engine", "training", "activation", "precision", "grammars", "platform", "readers", "bank", "measurements")
+PARTS = (
+    "engine",
+    "training",
+    "activation",
+    "precision",
+    "grammars",
+    "platform",
+    "readers",
+    "bank",
+    "measurements",
+    "dashboard",
+)
 
 
 def main() -> None:
@@ -57,6 +69,8 @@ def _run(part: str, base: BaseModel, town: Population) -> list[Result]:
         return bank_results(base)
     if part == "measurements":
         return measurement_results()
+    if part == "dashboard":
+        return dashboard_results()
     if part == "grammars":
         return grammar_results(base, town)
     raise SystemExit(f"benchmarks: {part!r} is not one of {', '.join(PARTS)}")

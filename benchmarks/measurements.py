@@ -19,13 +19,25 @@ print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_m
 """
 
 
+RUN = """
+import sys
+from pathlib import Path
+from simulation.runner import Hooks, Runner
+from simulation.settings import RunSettings
+population, agents, steps, out = sys.argv[1:]
+settings = RunSettings(population=population, policy="null", arm="base", agents=int(agents), timesteps=int(steps))
+runner = Runner(settings, bank=Path("unused"), base_model=None, device="auto", dtype="auto", hooks=Hooks())
+runner.run(settings, Path(out), resume=False)
+"""
+
+
 def measurement_results() -> list[Result]:
     """Seconds and peak memory, the nulls included."""
     with tempfile.TemporaryDirectory() as folder:
-        run = _null_run(Path(folder) / "town.db", "town", 512)
+        run = null_run(Path(folder) / "town.db", "town", 512)
         seconds, memory = _measured(run)
         posts, _ = write_town(generate_town(7, 10_000), Path(folder))
-        crowd_seconds, crowd_memory = _measured(_null_run(Path(folder) / "crowd.db", str(posts), 10_000))
+        crowd_seconds, crowd_memory = _measured(null_run(Path(folder) / "crowd.db", str(posts), 10_000))
     return [
         Result(f"all measurements of 512 agents, {STEPS} timesteps", seconds, "s", "≤ 60", 1),
         Result("peak memory of that", memory, "GiB", "≤ 1", 1),
@@ -34,14 +46,9 @@ def measurement_results() -> list[Result]:
     ]
 
 
-def _null_run(out: Path, population: str, agents: int) -> Path:
-    subprocess.run(
-        [
-            str(Path(sys.executable).with_name("simulate")), "run", "--policy", "null", "--arm", "base",
-            "--population", population, "--agents", str(agents), "--steps", str(STEPS), "--out", str(out),
-        ],
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+def null_run(out: Path, population: str, agents: int) -> Path:
+    """Run the null policy for `STEPS` timesteps without measuring it, and return the run's file."""
+    subprocess.run([sys.executable, "-c", RUN, population, str(agents), str(STEPS), str(out)], check=True)
     return out
 
 

@@ -18,6 +18,7 @@ TITLES = {
     "readers": "Runs that are watched",
     "bank": "Bank",
     "measurements": "Measurements",
+    "dashboard": "Dashboard and graph data sets",
 }
 # Why a goal is missed where it is, by the beginning of the figure's name.
 REASONS = {

@@ -2,13 +2,22 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from metrics.measurement import Measurement, bootstrap_mean, missing
 from metrics.rundata import RunData
 
-Node = tuple[str, int]
+
+class CascadeNode(NamedTuple):
+    """A post, repost, quote or reply in a cascade; `parent` is the place of what it answers or repeats."""
+
+    kind: str
+    id: int
+    user_id: int
+    timestep: int
+    parent: int = 0
 
 
 def cascades(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
@@ -44,14 +53,52 @@ def cascades(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
 
 def cascade_trees(run: RunData) -> list[list[int]]:
     """Every cascade as the parent of each node; node 0 is the first post, parents come before their children."""
-    children: defaultdict[Node, list[Node]] = defaultdict(list)
+    return [[node.parent for node in nodes] for nodes in cascade_nodes(run)]
+
+
+def cascade_nodes(run: RunData) -> list[list[CascadeNode]]:
+    """Every cascade as its nodes, the first post first, parents before their children, in the order of the file."""
+    children: defaultdict[int, list[CascadeNode]] = defaultdict(list)
     for post in run.own_posts:
         if post.original_post_id is not None:
-            children["post", post.original_post_id].append(("post", post.post_id))
+            kind = "quote" if post.is_quote else "repost"
+            children[post.original_post_id].append(CascadeNode(kind, post.post_id, post.user_id, post.timestep))
     for comment in run.own_comments:
-        children["post", comment.post_id].append(("comment", comment.comment_id))
-    roots = [("post", post.post_id) for post in run.posts if post.is_original or post.is_seed]
-    return [_tree(root, children) for root in roots if root in children]
+        node = CascadeNode("reply", comment.comment_id, comment.user_id, comment.timestep)
+        children[comment.post_id].append(node)
+    roots = [post for post in run.posts if post.is_original or post.is_seed]
+    return [
+        _tree(CascadeNode("post", root.post_id, root.user_id, root.timestep), children)
+        for root in roots if root.post_id in children
+    ]  # fmt: skip
+
+
+def cascade_growth(nodes: Sequence[CascadeNode], timesteps: int) -> list[int]:
+    """Size of a cascade at the end of each timestep; 0 before its first post."""
+    made = np.bincount([max(node.timestep, 0) for node in nodes], minlength=timesteps)
+    return [int(size) for size in np.cumsum(made)[:timesteps]]
+
+
+def virality_growth(run: RunData) -> list[float | None]:
+    """Mean structural virality of the cascades as they stood at the end of each timestep; None before there is one."""
+    grown: list[float | None] = []
+    trees = cascade_nodes(run)
+    for timestep in range(run.completed_timesteps):
+        # Nodes come breadth first, so a tree cut at a time keeps parents before children but needs new numbers.
+        standing = [_standing(nodes, timestep) for nodes in trees]
+        values = [structural_virality(parents) for parents in standing if len(parents) > 1]
+        grown.append(float(np.mean(values)) if values else None)
+    return grown
+
+
+def _standing(nodes: Sequence[CascadeNode], timestep: int) -> list[int]:
+    place: dict[int, int] = {}
+    parents: list[int] = []
+    for number, node in enumerate(nodes):
+        if node.timestep <= timestep:
+            place[number] = len(parents)
+            parents.append(place.get(node.parent, 0))
+    return parents
 
 
 def levels_of(parents: Sequence[int]) -> list[int]:
@@ -73,10 +120,9 @@ def structural_virality(parents: Sequence[int]) -> float:
     return 2 * distance_sum / (nodes * (nodes - 1))
 
 
-def _tree(root: Node, children: dict[Node, list[Node]]) -> list[int]:
-    parents, queue = [0], [(root, 0)]
-    for node, index in queue:  # grows while it is walked: breadth first
-        for child in children.get(node, ()):
-            queue.append((child, len(parents)))
-            parents.append(index)
-    return parents
+def _tree(root: CascadeNode, children: dict[int, list[CascadeNode]]) -> list[CascadeNode]:
+    nodes = [root]
+    for index, node in enumerate(nodes):  # grows while it is walked: breadth first
+        if node.kind != "reply":
+            nodes += [child._replace(parent=index) for child in children.get(node.id, ())]
+    return nodes

@@ -37,31 +37,45 @@ def louvain(graph: "nx.Graph[int]", seed: int = _LOUVAIN_SEED) -> dict[int, int]
     return {node: number for number, nodes in enumerate(ranked) for node in nodes}
 
 
-def communities(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+def community_sizes(run: RunData) -> dict[str, Measurement]:
     """Communities of the run's interaction graph; users without an interaction belong to none.
 
     - ``communities``: Louvain communities with at least 3 members; n = users in the graph.
     - ``effective_communities``: exp of the Shannon entropy of all community sizes, the Hill number of order 1
       (Hill 1973): as many equal communities would be as diverse. n = users.
+
+    There is no interval: drawing users again would make another graph, with holes and doubles. Compare seeds.
+    """
+    names = ("communities", "effective_communities")
+    graph = interaction_graph(run)
+    if graph.number_of_edges() == 0:
+        return {name: missing(_NO_EDGE) for name in names}
+    sizes = np.array(sorted(Counter(louvain(graph).values()).values()), dtype=float)
+    users = graph.number_of_nodes()
+    figures = (
+        Measurement(float((sizes >= SMALLEST_COMMUNITY).sum()), users),
+        Measurement(effective_number(sizes), users),
+    )
+    return dict(zip(names, figures, strict=True))
+
+
+def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+    """How much there is to the communities that `community_sizes` counts.
+
     - ``modularity``: weighted modularity (Newman 2004) of the partition, against graphs rewired with every degree
       kept (Maslov & Sneppen 2002) and edge weights shuffled, see `swap_edges`. n = edges.
     - ``louvain_stability``: mean normalised mutual information of the partitions of 10 Louvain seeds, every two of
       them; n = seeds.
 
-    There is no interval: drawing users again would make another graph, with holes and doubles. Compare seeds.
+    Neither has an interval, for the same reason as there.
     """
-    names = ("communities", "effective_communities", "modularity", "louvain_stability")
+    names = ("modularity", "louvain_stability")
     graph = interaction_graph(run)
     if graph.number_of_edges() == 0:
         return {name: missing(_NO_EDGE) for name in names}
-    partition = louvain(graph)
-    sizes = np.array(sorted(Counter(partition.values()).values()), dtype=float)
-    value = modularity(graph, partition)
-    users, edges = graph.number_of_nodes(), graph.number_of_edges()
+    value = modularity(graph, louvain(graph))
     figures = (
-        Measurement(float((sizes >= SMALLEST_COMMUNITY).sum()), users),
-        Measurement(effective_number(sizes), users),
-        Measurement(value, edges, null=_modularity_null(graph, rng)),
+        Measurement(value, graph.number_of_edges(), null=_modularity_null(graph, rng)),
         Measurement(_stability(graph), _STABILITY_SEEDS),
     )
     return dict(zip(names, figures, strict=True))

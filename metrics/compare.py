@@ -10,7 +10,7 @@ import numpy as np
 
 from metrics.errors import MetricsError
 from metrics.inference import agent_interval, cohens_d_paired, holm, seed_interval, seeds_for_power, sign_flip_p
-from metrics.measure import MEASUREMENTS, RunMeasurements, measure_run
+from metrics.measure import RunMeasurements, measure_run
 
 REFERENCE_ARM = "base"
 # What the experiment is about (arXiv 2606.02437 as reported): corrected among themselves, not with all the rest.
@@ -150,7 +150,7 @@ def compare_measured(
     found = [
         _difference(name, key, group, generator)
         for key, group in sorted(pairs.items(), key=lambda item: (item[0][0], arms.index(item[0][1])))
-        for name in MEASUREMENTS
+        for name in runs[0].measurements
     ]
     return Comparison(reference, tuple(runs), _corrected(found), tuple(run for run in runs if id(run) not in paired))
 

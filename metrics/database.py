@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, NullPool, column, create_engine, inspect, select, table
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.sql.selectable import TableClause
 
 from metrics.errors import MetricsError
 
@@ -32,8 +33,32 @@ def source_name(source: Path | str) -> str:
 
 
 @contextmanager
+def open_read_only(source: Path | str, wanted: str) -> Iterator[Connection]:
+    """Open a database so that nothing can be written to it, in one transaction: it is seen at one moment.
+
+    Args:
+        source: Path of an SQLite file, or any SQLAlchemy URL.
+        wanted: What the message tells the user to give instead of a file that is none.
+
+    Raises:
+        MetricsError: The file is missing or is not a database, or a query fails.
+    """
+    name = source_name(source)
+    engine = _engine(source, name, wanted)
+    try:
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            yield connection
+    except DBAPIError as error:
+        raise MetricsError(f"{name}: cannot be read as {wanted} ({_first_line(error.orig)}); check the file") from error
+    finally:
+        engine.dispose()
+
+
+@contextmanager
 def open_run(source: Path | str) -> Iterator[Connection]:
-    """Open a run database read-only, in one transaction, so that a run in progress is seen at one moment.
+    """Open a run database read-only, see `open_read_only`; a run in progress is seen at one moment.
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.
@@ -42,22 +67,14 @@ def open_run(source: Path | str) -> Iterator[Connection]:
         MetricsError: The file is missing, is not a database, or is neither a Polyphony run nor a database of OASIS.
     """
     name = source_name(source)
-    engine = _engine(source, name)
-    try:
-        with engine.connect() as connection:
-            if engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
-            missing = _REQUIRED_TABLES - set(inspect(connection).get_table_names())
-            if missing and not is_oasis(connection):
-                raise MetricsError(
-                    f"{name}: not a Polyphony run (no table {sorted(missing)[0]!r}); give a file that "
-                    "`simulate run --out` wrote"
-                )
-            yield connection
-    except DBAPIError as error:
-        raise MetricsError(f"{name}: cannot be read as a run ({_first_line(error.orig)}); check the file") from error
-    finally:
-        engine.dispose()
+    with open_read_only(source, "a run that `simulate run --out` wrote") as connection:
+        missing = _REQUIRED_TABLES - set(inspect(connection).get_table_names())
+        if missing and not is_oasis(connection):
+            raise MetricsError(
+                f"{name}: not a Polyphony run (no table {sorted(missing)[0]!r}); give a file that "
+                "`simulate run --out` wrote"
+            )
+        yield connection
 
 
 def is_oasis(connection: Connection) -> bool:
@@ -66,23 +83,28 @@ def is_oasis(connection: Connection) -> bool:
     return tables >= OASIS_TABLES and not tables & {"run", "activation"}
 
 
+def slim_table(name: str, columns: str) -> TableClause:
+    """A table with just the columns that a query names, so that files of other versions can be read."""
+    return table(name, *map(column, columns.split()))
+
+
 def read_rows(connection: Connection, name: str, columns: str, key: str | None = None) -> Iterator[tuple[Any, ...]]:
     """Rows of some columns in the order of the key, by default the first column; streamed."""
     names = columns.split()
-    source = table(name, *map(column, {*names, key or names[0]}))
+    source = slim_table(name, f"{columns} {key or ''}")
     query = select(*(source.c[each] for each in names)).order_by(source.c[key or names[0]])
     for row in connection.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE).execute(query):
         yield tuple(row)
 
 
-def _engine(source: Path | str, name: str) -> Engine:
+def _engine(source: Path | str, name: str, wanted: str) -> Engine:
     text = str(source)
     if text.startswith("sqlite:///"):
         text = text.removeprefix("sqlite:///")
     if "://" in text:
         return _server_engine(text, name)
     path = Path(text)
-    _check_file(path, name)
+    _check_file(path, name, wanted)
     uri = f"file:{quote(str(path.resolve()))}?mode=ro{_immutable(path)}"
     return create_engine(
         "sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, isolation_level=None), poolclass=NullPool
@@ -99,16 +121,16 @@ def _server_engine(url: str, name: str) -> Engine:
     return engine
 
 
-def _check_file(path: Path, name: str) -> None:
+def _check_file(path: Path, name: str, wanted: str) -> None:
     if not path.is_file():
-        raise MetricsError(f"{name}: no such file; give a run that `simulate run --out` wrote")
+        raise MetricsError(f"{name}: no such file; give {wanted}")
     try:
         with path.open("rb") as file:
             magic = file.read(len(_SQLITE_MAGIC))
     except OSError as error:
         raise MetricsError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error
     if magic != _SQLITE_MAGIC:
-        raise MetricsError(f"{name}: not an SQLite database; give a run that `simulate run --out` wrote")
+        raise MetricsError(f"{name}: not an SQLite database; give {wanted}")
 
 
 def _immutable(path: Path) -> str:

@@ -1,7 +1,9 @@
 """All measurements of one run."""
 
 import zlib
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from metrics.activity import activity
 from metrics.acts import act_diversity
 from metrics.attribution import attribution
 from metrics.cascades import cascades
-from metrics.communities import communities, leiden_check
+from metrics.communities import community_sizes, community_strength, leiden_check
 from metrics.digest import run_digest
 from metrics.diversity import distinct, near_duplicate_rate, self_bleu, semantic_spread, vendi, vocabulary_growth
 from metrics.fidelity import act_distance, next_act
@@ -27,7 +29,7 @@ from metrics.planted import planted_agreement
 from metrics.references import cascade_distance
 from metrics.rundata import RunData, load_run
 from metrics.stance import stance_spread
-from metrics.texts import encode_texts
+from metrics.texts import EncodedTexts, encode_texts
 from metrics.timing import community_persistence, response_delay, rhythm_divergence
 
 # The order in which figures are shown; the first twenty are the command line's contract.
@@ -117,6 +119,7 @@ class RunMeasurements:
 
     Attributes:
         source: The path or URL that was measured.
+        digest: See `run_digest`; empty where only some subjects were measured.
         completed_timesteps: Timesteps that are complete; below `timesteps` where the run was interrupted.
         config: Everything else that decided the run, by setting.
         text_encoder: Encoder of the text similarities; None where nothing was written.
@@ -156,11 +159,12 @@ class RunMeasurements:
         }
 
 
-def measure_run(source: Path | str) -> RunMeasurements:
+def measure_run(source: Path | str, subjects: Collection[str] | None = None) -> RunMeasurements:
     """Measure a run.
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.
+        subjects: Groups of measurements, of `SUBJECTS`; None for all. A group's figures do not depend on the others.
 
     Raises:
         MetricsError: The file is missing, is not a database or is not a Polyphony run.
@@ -171,7 +175,7 @@ def measure_run(source: Path | str) -> RunMeasurements:
     for library in _NUMERIC:
         import_module(library)
     with threadpool_limits(1):
-        encoder, figures = _measure(run)
+        encoder, figures = _measure(run, SUBJECTS if subjects is None else subjects)
     return RunMeasurements(
         source=run.name,
         arm=run.arm,
@@ -180,7 +184,7 @@ def measure_run(source: Path | str) -> RunMeasurements:
         completed_timesteps=run.completed_timesteps,
         seed=run.seed,
         status=run.status,
-        digest=run_digest(source),
+        digest=run_digest(source) if subjects is None else "",
         population=run.population,
         population_digest=run.population_digest,
         config=run.config,
@@ -189,41 +193,69 @@ def measure_run(source: Path | str) -> RunMeasurements:
     )
 
 
-def _measure(run: RunData) -> tuple[str | None, dict[str, Measurement]]:
-    encoded, by_characters = encode_texts(run), encode_texts(run, "characters")
-    figures: dict[str, Measurement] = {
-        **activity(run, _generator("activity")),
-        **act_diversity(run, _generator("acts")),
-        **communities(run, _generator("communities")),
-        **attribution(run, _generator("attribution")),
-        **cascades(run, _generator("cascades")),
-        **inequality(run, _generator("inequality")),
-        **planted_agreement(run, _generator("planted")),
-        **distinct(run, _generator("distinct")),
-        "within_community_homophily": within_community_homophily(run, encoded, _generator("within")),
-        "exposure_adjusted_homophily": exposure_adjusted_homophily(run, encoded, _generator("exposure")),
-        "near_duplicate_rate": near_duplicate_rate(run, _generator("near duplicates")),
-        "reciprocity": reciprocity(run, _generator("reciprocity")),
-        "vendi": vendi(encoded, _generator("vendi")),
-        **leiden_check(run),
-        **other_communities(run, _generator("other graphs")),
-        **semantic_spread(encoded, _generator("spread")),
-        **cascade_distance(run, _generator("references")),
-        **next_act(run, _generator("next act")),
-        **memorisation(run, _generator("memorisation")),
-        "community_persistence": community_persistence(run),
-        "within_community_homophily_characters": within_community_homophily(
-            run, by_characters, _generator("within characters")
-        ),
-        "stance_spread": stance_spread(run, _generator("stance")),
-        "self_bleu": self_bleu(run, _generator("self-BLEU")),
-        "vocabulary_growth": vocabulary_growth(run, _generator("vocabulary")),
-        "response_delay_hours": response_delay(run, _generator("delay")),
-        "rhythm_divergence_bits": rhythm_divergence(run, _generator("rhythm")),
-        "act_distance_to_history": act_distance(run, _generator("act distance")),
-    }
+class _Texts:
+    """The run's texts, encoded when first asked for."""
+
+    def __init__(self, run: RunData) -> None:
+        self._run = run
+
+    @cached_property
+    def words(self) -> EncodedTexts:
+        return encode_texts(self._run)
+
+    @cached_property
+    def characters(self) -> EncodedTexts:
+        return encode_texts(self._run, "characters")
+
+
+_Figures = Mapping[str, Measurement]
+
+# Names are keys of random generators, too: a new subject moves no other.
+SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] = {
+    "activity": lambda run, texts, rng: activity(run, rng),
+    "acts": lambda run, texts, rng: act_diversity(run, rng),
+    "community sizes": lambda run, texts, rng: community_sizes(run),
+    "communities": lambda run, texts, rng: community_strength(run, rng),
+    "attribution": lambda run, texts, rng: attribution(run, rng),
+    "cascades": lambda run, texts, rng: cascades(run, rng),
+    "inequality": lambda run, texts, rng: inequality(run, rng),
+    "planted": lambda run, texts, rng: planted_agreement(run, rng),
+    "distinct": lambda run, texts, rng: distinct(run, rng),
+    "within": lambda run, texts, rng: {"within_community_homophily": within_community_homophily(run, texts.words, rng)},
+    "exposure": lambda run, texts, rng: {
+        "exposure_adjusted_homophily": exposure_adjusted_homophily(run, texts.words, rng)
+    },
+    "near duplicates": lambda run, texts, rng: {"near_duplicate_rate": near_duplicate_rate(run, rng)},
+    "reciprocity": lambda run, texts, rng: {"reciprocity": reciprocity(run, rng)},
+    "vendi": lambda run, texts, rng: {"vendi": vendi(texts.words, rng)},
+    "leiden": lambda run, texts, rng: leiden_check(run),
+    "other graphs": lambda run, texts, rng: other_communities(run, rng),
+    "spread": lambda run, texts, rng: semantic_spread(texts.words, rng),
+    "references": lambda run, texts, rng: cascade_distance(run, rng),
+    "next act": lambda run, texts, rng: next_act(run, rng),
+    "memorisation": lambda run, texts, rng: memorisation(run, rng),
+    "persistence": lambda run, texts, rng: {"community_persistence": community_persistence(run)},
+    "within characters": lambda run, texts, rng: {
+        "within_community_homophily_characters": within_community_homophily(run, texts.characters, rng)
+    },
+    "stance": lambda run, texts, rng: {"stance_spread": stance_spread(run, rng)},
+    "self-BLEU": lambda run, texts, rng: {"self_bleu": self_bleu(run, rng)},
+    "vocabulary": lambda run, texts, rng: {"vocabulary_growth": vocabulary_growth(run, rng)},
+    "delay": lambda run, texts, rng: {"response_delay_hours": response_delay(run, rng)},
+    "rhythm": lambda run, texts, rng: {"rhythm_divergence_bits": rhythm_divergence(run, rng)},
+    "act distance": lambda run, texts, rng: {"act_distance_to_history": act_distance(run, rng)},
+}
+
+
+def _measure(run: RunData, subjects: Collection[str]) -> tuple[str | None, dict[str, Measurement]]:
+    texts = _Texts(run)
+    figures: dict[str, Measurement] = {}
+    for subject in subjects:
+        figures |= SUBJECTS[subject](run, texts, _generator(subject))
     absent = missing("the run has no agents")
-    return encoded.encoder, {name: figures.get(name, absent) for name in MEASUREMENTS}
+    wanted = MEASUREMENTS if len(subjects) == len(SUBJECTS) else [name for name in MEASUREMENTS if name in figures]
+    encoder = texts.words.encoder if "words" in vars(texts) else None
+    return encoder, {name: figures.get(name, absent) for name in wanted}
 
 
 def _generator(purpose: str) -> np.random.Generator:

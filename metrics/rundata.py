@@ -127,6 +127,7 @@ class RunHeader(NamedTuple):
     population_digest: str
     base_model: str | None
     base_hash: str | None
+    bank_digest: str | None
     config: str
 
 
@@ -170,6 +171,11 @@ class RunData:
         return {post.post_id: post for post in self.posts}
 
     @cached_property
+    def comment_by_id(self) -> dict[int, Comment]:
+        """Every comment by its id."""
+        return {comment.comment_id: comment for comment in self.comments}
+
+    @cached_property
     def agent_users(self) -> frozenset[int]:
         """Users who are agents: what bots and other accounts do is nobody's behaviour."""
         return frozenset(agent.user_id for agent in self.agents)
@@ -197,11 +203,13 @@ class RunData:
         return None if post is None else post.user_id
 
 
-def load_run(source: Path | str) -> RunData:
+def load_run(source: Path | str, *, history: bool = True, exposures: bool = True) -> RunData:
     """Read a run.
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.
+        history: Whether people's own histories are read, half of all rows; without them the run seems to have none.
+        exposures: Whether what was shown is read, a quarter of all rows; without them nothing seems to have been shown.
 
     Raises:
         MetricsError: The file is missing, is not a database or is not a Polyphony run.
@@ -213,7 +221,7 @@ def load_run(source: Path | str) -> RunData:
                 from metrics.oasis import oasis_run  # it makes what this module defines
 
                 return oasis_run(partial(read_rows, connection), name)
-            return _load(connection, name)
+            return _load(connection, name, history, exposures)
         except KeyError as error:
             raise MetricsError(f"{name}: agent {error} is named but is no user; the file is damaged") from error
 
@@ -238,7 +246,7 @@ def _header(connection: Connection, name: str) -> RunHeader:
     return RunHeader._make(row)
 
 
-def _load(connection: Connection, name: str) -> RunData:
+def _load(connection: Connection, name: str, history: bool, exposures: bool) -> RunData:
     header = _header(connection, name)
     users = list(read_rows(connection, "user", "user_id agent_id user_name created_at"))
     user_of = {agent_id: user_id for user_id, agent_id, *_ in users if agent_id is not None}
@@ -271,18 +279,24 @@ def _load(connection: Connection, name: str) -> RunData:
             map(Follow._make, read_rows(connection, "follow", "follower_id followee_id timestep", key="follow_id"))
         ),
         activations=_activations(connection, user_of, name),
-        exposures=tuple(
-            Exposure(timestep, user_of[agent_id], *rest)
-            for timestep, agent_id, *rest in read_rows(
-                connection, "exposure", "timestep agent_id post_id position source", key="exposure_id"
-            )
-        ),
-        history=tuple(
-            HistoryText(user_of[agent_id], split, act, text, _moment(at, name))
-            for agent_id, split, act, text, at in read_rows(
-                connection, "history", "agent_id split act text created_at", key="history_id"
-            )
-        ),
+        exposures=_exposures(connection, user_of) if exposures else (),
+        history=_history(connection, user_of, name) if history else (),
+    )
+
+
+def _exposures(connection: Connection, user_of: dict[int, int]) -> tuple[Exposure, ...]:
+    columns = "timestep agent_id post_id position source"
+    return tuple(
+        Exposure(timestep, user_of[agent_id], *rest)
+        for timestep, agent_id, *rest in read_rows(connection, "exposure", columns, key="exposure_id")
+    )
+
+
+def _history(connection: Connection, user_of: dict[int, int], name: str) -> tuple[HistoryText, ...]:
+    columns = "agent_id split act text created_at"
+    return tuple(
+        HistoryText(user_of[agent_id], split, act, text, _moment(at, name))
+        for agent_id, split, act, text, at in read_rows(connection, "history", columns, key="history_id")
     )
 
 

@@ -1,6 +1,5 @@
 """A study's directory measured: every run, the table of the paper's form, the comparison."""
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,7 @@ from metrics.compare import PRIMARY, Comparison, compare_measured
 from metrics.errors import MetricsError
 from metrics.measure import RunMeasurements, measure_run
 from metrics.measurement import bootstrap_mean
+from metrics.study_plan import read_plan
 
 _SEED = 0
 
@@ -113,7 +113,7 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
     Raises:
         MetricsError: It is no study, or a run in it cannot be read.
     """
-    plan = _plan(directory)
+    plan = read_plan(directory)
     files = {cell["file"]: cell for cell in plan["cells"]}
     there = [file for file in files if (directory / file).is_file()]
     measured = _measured([directory / file for file in there], processes or os.cpu_count() or 1)
@@ -141,20 +141,6 @@ def _measured(paths: Sequence[Path], processes: int) -> list[RunMeasurements]:
         return [measure_run(path) for path in paths]
     with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn")) as pool:
         return list(pool.map(measure_run, paths))
-
-
-def _plan(directory: Path) -> dict[str, Any]:
-    path = directory / "plan.json"
-    try:
-        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for cell in plan["cells"]:
-            if not isinstance(cell["label"], str) or Path(cell["file"]).is_absolute() or ".." in cell["file"]:
-                raise ValueError(f"cell {cell!r}")
-            int(cell["agents"]), int(cell["seed"])
-        plan["reference"], plan["options"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MetricsError(f"{path}: not a study's plan ({error}); give the --out of `simulate study`") from error
-    return plan
 
 
 def _summary_json(found: CellSummary) -> dict[str, Any]:

@@ -3,12 +3,15 @@
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import networkx as nx
 import numpy as np
+from sqlalchemy import func, select
 
 from metrics.acts import jensen_shannon_bits
 from metrics.communities import louvain
+from metrics.database import open_run, slim_table
 from metrics.interactions import weighted_graph
 from metrics.measurement import (
     PERMUTATION_DRAWS,
@@ -76,6 +79,32 @@ def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[
         if each.outcome == "ok" and wanted(each.timestep) and upon is not None and upon != each.user_id:
             weights[min(upon, each.user_id), max(upon, each.user_id)] += 1
     return weighted_graph(weights)
+
+
+def hours_of_run(run: RunData) -> dict[int, float]:
+    """Share of the run's acts in each simulated hour of the day (UTC); empty where the run does not tell the time."""
+    begun, minutes = run.started_at, run.config.get("minutes")
+    if begun is None or not isinstance(minutes, int):
+        return {}
+    acted = [each.timestep for each in run.activations if each.outcome == "ok" and each.act not in (None, "nothing")]
+    return _shares(Counter((begun + timedelta(minutes=minutes * step)).hour for step in acted))
+
+
+def hours_of_history(source: Path | str) -> dict[int, float]:
+    """Share of the acts of all people's histories in each hour of the day (UTC), counted by the database.
+
+    Raises:
+        MetricsError: The file is missing, is not a database or is not a run.
+    """
+    history = slim_table("history", "created_at")
+    hour = func.substr(history.c.created_at, 12, 2)
+    with open_run(source) as connection:
+        rows = connection.execute(select(hour, func.count()).group_by(hour))
+        return _shares(Counter({int(text): count for text, count in rows if text.isdigit()}))
+
+
+def _shares(counts: "Counter[int]") -> dict[int, float]:
+    return {hour: count / counts.total() for hour, count in sorted(counts.items())}
 
 
 def rhythm_divergence(run: RunData, rng: np.random.Generator) -> Measurement:

@@ -286,13 +286,19 @@ def compare(
 @app.command("app")
 def dashboard(
     path: Annotated[Path, typer.Argument(help="A run file or a folder of them.")] = Path("runs"),
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 8501,
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8501,
+    address: Annotated[
+        str, typer.Option(help="Address to listen on; whoever reaches it reads everything in the folder.")
+    ] = "127.0.0.1",
+    bank: Annotated[
+        Path | None, typer.Option(help="Directory of an adapter bank; default one in the folder or beside it.")
+    ] = None,
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
     """Open the dashboard on 127.0.0.1."""
     from app.launch import launch
 
-    raise typer.Exit(launch(path, port, browser))
+    raise typer.Exit(launch(path, port, browser, bank=bank, address=address))
 
 
 def _simulate(

@@ -1,145 +1,237 @@
-"""The dashboard: content, hostile texts, a real browser, and the launcher."""
+"""The dashboard's pages, drawn without a browser, and its launcher."""
 
-import shutil
-import signal
+import json
 import socket
-import subprocess
+import sqlite3
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import hear_interrupts
+from app_factory import EVE, HOSTILE, bank, study, two_arms
 from run_factory import RunFactory, planted_run
 
 from app.errors import AppError
-from app.escape import markup, plot_label
-from app.launch import launch
-from app.runs import find_runs, first_choice
+from app.escape import file_name, markup, plain, plot_label
+from app.launch import command, launch
+from app.library import find_library, first_choice
 from metrics.labels import number, signed
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
 from streamlit.testing.v1 import AppTest
 
 MAIN = Path(__file__).parent.parent / "app" / "main.py"
-HOSTILE = '<script>window.hacked = 1</script> <b>bold</b> **stars** ![x](http://example.invalid/x.png) "quoted" $x$'
+PAGES = ("Overview", "Compare", "Network", "Agent", "Timeline", "Bank")
 
 
-def two_arms(folder: Path) -> Path:
-    """A folder with two small arms whose agent 1 is as hostile as a text can be."""
-    for arm in ("lora", "base"):
-        run = planted_run(8, 5, arm=arm)
-        run.rows["agent"][0] |= {"handle": "<i>eve</i>", "persona": f"persona {HOSTILE}"}
-        run.rows["user"][0]["user_name"] = "<i>eve</i>"
-        for number_of_post in range(4):
-            run.post(1, f"post {number_of_post} {HOSTILE}")
-        run.fail(2, "refused", f"reason {HOSTILE}")
-        run.write(folder / f"{arm}.db")
-    return folder
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch):
+    """Draws a page of a folder."""
+
+    def draw(path: Path, page: str = "Overview", *places: Path) -> AppTest:
+        monkeypatch.setattr(sys, "argv", ["main.py", str(path), *map(str, places)])
+        test = AppTest.from_file(str(MAIN), default_timeout=120)
+        test.session_state["page"] = page
+        test.run()
+        assert not test.exception
+        return test
+
+    return draw
 
 
-def drawn(path: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
-    monkeypatch.setattr(sys, "argv", ["main.py", str(path)])
-    test = AppTest.from_file(str(MAIN), default_timeout=60).run()
-    assert not test.exception
-    return test
-
-
-def shown_html(test: AppTest) -> str:
+def words_of(test: AppTest) -> str:
     return "\n".join(element.proto.body for element in test.get("html"))
 
 
-def test_page_shows_both_arms_and_the_headlines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = shown_html(drawn(two_arms(tmp_path), monkeypatch))
-    for words in (
-        "side by side",
-        "8 agents from the population “town”",
-        "Original posts per activation",
-        "±0",
-        "One agent",
-    ):
-        assert words in body
-    assert body.index(">base<") < body.index(">lora<")
+def chosen(test: AppTest, label: str):
+    return next(each for each in test.selectbox if each.label == label)
 
 
-def test_hostile_text_reaches_the_page_escaped_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    test = drawn(two_arms(tmp_path), monkeypatch)
-    body = shown_html(test)
-    assert markup(f"post 1 {HOSTILE}") in body and markup(f"persona {HOSTILE}") in body
-    assert "<script" not in body and "<b>bold" not in body and "<i>" not in body
-    assert not test.markdown
+def test_overview_lists_runs_studies_and_what_is_none(tmp_path: Path, drawn) -> None:
+    study(tmp_path / "first")
+    planted_run(8, 5, arm="pooled", status="interrupted").write(tmp_path / "pooled.db")
+    (tmp_path / "broken.db").write_bytes(b"not a database")
+    test = drawn(tmp_path)
+    assert "5 runs and 1 study" in words_of(test)
+    studies, runs = (each.value for each in test.dataframe)
+    assert studies["runs"].tolist() == ["4 of 4"] and studies["report"].tolist() == ["yes"]
+    assert "first/runs/lora-8-2.db" in runs["file"].tolist() and "interrupted" in runs["status"].tolist()
+    assert "broken.db: not an SQLite database" in words_of(test)
 
 
-def test_another_agent_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    test = drawn(two_arms(tmp_path), monkeypatch)
-    assert test.selectbox[0].options[2] == "@user3"
-    body = shown_html(test.selectbox[0].select_index(2).run())
-    assert "adapter a3, revision 1" in body and "post 1 " not in body
+def test_first_visit_says_what_to_do_and_opens_the_demonstration(tmp_path: Path, drawn) -> None:
+    test = drawn(tmp_path)
+    assert "No runs here yet" in words_of(test) and "simulate run --arm lora" in test.code[0].value
+    test.button[0].click().run()
+    assert not test.exception
+    assert "6 runs and 1 study" in words_of(test)
 
 
-def test_empty_folder_says_how_to_make_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = shown_html(drawn(tmp_path, monkeypatch))
-    assert "No runs here yet" in body and "simulate run" in body
+def test_compare_says_what_the_intervals_support(tmp_path: Path, drawn) -> None:
+    test = drawn(two_arms(tmp_path), "Compare")
+    body = words_of(test)
+    assert "<bdi>base</bdi> and <bdi>lora</bdi>, side by side" in body
+    assert "One seed: this says nothing about other runs" in body and "Within-community homophily" in body
+    effects = next(each.value for each in test.dataframe if "effect size d" in each.value)
+    assert set(effects["arm"]) == {"lora"} and "95% interval" in effects
 
 
-def test_single_run_is_shown_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    body = shown_html(drawn(two_arms(tmp_path) / "lora.db", monkeypatch))
-    assert "This is one run alone" in body and "What agents choose to do" in body
+def test_compare_shows_a_study_as_its_report_holds_it(tmp_path: Path, drawn) -> None:
+    folder = study(tmp_path / "s")
+    held = json.loads((folder / "study.json").read_text())
+    test = drawn(tmp_path, "Compare")
+    assert "2 seeds a size" in words_of(test)
+    figures = next(each.value for each in test.dataframe if "measurement" in each.value and "seed" in each.value)
+    assert len(figures) == sum(len(run["measurements"]) for run in held["runs"])
+    row = figures.query("arm == 'lora' and seed == 2 and measurement == 'original_posts'").iloc[0]
+    run = next(each for each in held["runs"] if each["label"] == "lora" and each["run"]["seed"] == 2)
+    assert row["value"] == run["measurements"]["original_posts"]["value"]
 
 
-def test_run_in_which_nothing_happened_has_plain_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = RunFactory(2)
-    run.nothing(1)
-    body = shown_html(drawn(run.write(tmp_path / "idle.db"), monkeypatch))
-    assert "Nobody interacted in this run" in body and "no interaction between two users" in body
+def test_compare_measures_everything_when_asked(tmp_path: Path, drawn) -> None:
+    test = drawn(two_arms(tmp_path), "Compare")
+    quick = next(each.value for each in test.dataframe if "null_mean" in each.value)
+    test.toggle[0].set_value(True).run()
+    everything = next(each.value for each in test.dataframe if "null_mean" in each.value)
+    assert len(everything) > 2 * len(quick)
 
 
-def test_runs_that_do_not_match_are_shown_without_a_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_do_not_match_are_shown_without_a_comparison(tmp_path: Path, drawn) -> None:
     planted_run(8, 5, arm="base").write(tmp_path / "base.db")
     planted_run(8, 5, arm="lora", population_digest="p2").write(tmp_path / "lora.db")
-    test = drawn(tmp_path, monkeypatch)
-    runs, _ = find_runs(tmp_path)
-    body = shown_html(test.multiselect[0].set_value(runs).run())
-    assert "another population" in body
+    test = drawn(tmp_path, "Compare")
+    test.multiselect[0].set_value([str(tmp_path / "base.db"), str(tmp_path / "lora.db")]).run()
+    assert "another population" in words_of(test) and not test.exception
 
 
-def test_detail_of_another_seed_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for arm in ("base", "lora", "pooled"):
-        for seed in (1, 2):
-            planted_run(8, 5, arm=arm, seed=seed).write(tmp_path / f"{arm}{seed}.db")
-    test = drawn(tmp_path, monkeypatch)
-    test.multiselect[0].set_value(find_runs(tmp_path)[0]).run()
-    assert not test.exception
-    assert "2 seeds" in shown_html(test) and "mean of 2 seeds" in shown_html(test)
-    test.sidebar.selectbox[0].select(2).run()
-    assert not test.exception
+def test_one_run_alone_is_said_to_be_alone(tmp_path: Path, drawn) -> None:
+    assert "one arm alone" in words_of(drawn(two_arms(tmp_path) / "lora-1.db", "Compare"))
 
 
-def test_files_that_are_no_runs_are_named_and_the_runs_offered(tmp_path: Path) -> None:
+def test_agent_page_leads_to_one_decision(tmp_path: Path, drawn) -> None:
     two_arms(tmp_path)
-    (tmp_path / "broken.db").write_bytes(b"not a database")
+    bank(tmp_path / "bank")
+    test = drawn(tmp_path, "Agent")
+    chosen(test, "Agent").select("user3").run()
+    body = words_of(test)
+    assert "<span>adapter</span><b><bdi>a3</bdi></b>" in body and "4.60 and 4.50" in body and "12" in body
+    assert "Probability of each act" not in body and "my " in body
+    decision = chosen(test, "Activation")
+    decision.select_index(1).run()
+    body = words_of(test)
+    assert "What it was shown" in body and "The same moment in other arms" in body
+    assert not test.exception
+
+
+def test_agents_whose_bank_is_not_there_are_told_so(tmp_path: Path, drawn) -> None:
+    told = "name it with <code>--bank DIR</code>"
+    assert told in words_of(drawn(two_arms(tmp_path), "Agent"))
+    # A bank with the same names and numbers but other weights is not the run's.
+    catalog = bank(tmp_path / "bank") / "catalog.sqlite"
+    assert told not in words_of(drawn(tmp_path, "Agent"))
+    with sqlite3.connect(catalog) as connection:
+        connection.execute("update revision set object = 'another' where adapter_id = 'a5'")
+    assert told in words_of(drawn(tmp_path, "Agent"))
+
+
+def test_timeline_shows_threads_as_people_read_them(tmp_path: Path, drawn) -> None:
+    test = drawn(two_arms(tmp_path), "Timeline")
+    cascades = next(each.value for each in test.dataframe if "virality" in each.value)
+    assert cascades["size"].is_monotonic_decreasing and cascades["size"].min() > 1
+    assert words_of(test).count('class="thread"') == cascades["size"].max()
+    chosen(test, "Thread").select_index(len(cascades) - 1).run()
+    assert words_of(test).count('class="thread"') == cascades["size"].min()
+
+
+def test_network_counts_what_it_draws(tmp_path: Path, drawn) -> None:
+    test = drawn(two_arms(tmp_path), "Network")
+    assert "8 users" in words_of(test) and "placed by forces" in words_of(test)
+    communities = test.dataframe[0].value
+    assert communities["users"].sum() == 8
+    next(each for each in test.multiselect if each.label == "Ties").set_value(["repost"]).run()
+    assert "No such tie" in words_of(test)
+
+
+def test_bank_page_tells_what_adapters_are_worth(tmp_path: Path, drawn) -> None:
+    test = drawn(tmp_path, "Bank", bank(tmp_path / "bank", people=4))
+    assert "2 of 4 are above zero" in words_of(test)
+    revisions = next(each.value for each in test.dataframe if "own advantage" in each.value)
+    assert revisions["own advantage"].round(3).tolist()[1:] == [0.3, 0.1, -0.1, -0.3]
+    assert revisions["drift"].tolist()[1:] == [1.5, 2.5, 3.5, 4.5]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_hostile_text_reaches_the_page_escaped_only(tmp_path: Path, drawn, page: str) -> None:
+    two_arms(tmp_path)
+    test = drawn(tmp_path, page, bank(tmp_path / "bank"))
+    if page == "Timeline":
+        thread = chosen(test, "Thread")
+        thread.select_index(next(place for place, label in enumerate(thread.options) if "post 0" in label)).run()
+    body = words_of(test)
+    for raw in ("<script", "<b>bold", "<i>", "<img", "\u202e"):
+        assert raw not in body
+    # Streamlit reads Markdown in these; none of them may hold a word of a run's.
+    for said in (*test.markdown, *test.caption, *test.title, *test.header):
+        assert "eve" not in said.value and "hacked" not in said.value
+    if page in ("Agent", "Timeline"):
+        assert markup(HOSTILE) in body
+    for each in (*test.selectbox, *test.multiselect):
+        assert not any("\u202e" in option for option in each.options)
+    for each in test.dataframe:
+        assert "\u202e" not in each.value.to_json(force_ascii=False, date_format="iso")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_in_which_nothing_happened_has_plain_words(tmp_path: Path, drawn, page: str) -> None:
+    run = RunFactory(2)
+    run.nothing(1)
+    body = words_of(drawn(run.write(tmp_path / "idle.db"), page))
+    expected = {
+        "Network": "No such tie", "Timeline": "No post was answered", "Compare": "no interaction between two users",
+        "Bank": "No bank of adapters", "Agent": "nothing but nothing", "Overview": "1 run in",
+    }  # fmt: skip
+    assert expected[page] in body
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_folder_without_runs_and_a_spoiled_run_have_plain_words(tmp_path: Path, drawn, page: str) -> None:
+    path = planted_run(8, 5).write(tmp_path / "run.db")
+    (tmp_path / "empty").mkdir()
+    drawn(tmp_path / "empty", page)
+    path.write_bytes(path.read_bytes()[:5_000] + b"\0" * 4_000 + path.read_bytes()[9_000:])
+    drawn(tmp_path, page)
+
+
+def test_pages_leave_files_as_they_were(tmp_path: Path, drawn) -> None:
+    two_arms(tmp_path)
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    for page in PAGES:
+        drawn(tmp_path, page)
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_first_choice_is_the_largest_comparison(tmp_path: Path) -> None:
+    two_arms(tmp_path)
     planted_run(8, 5, arm="pooled", seed=9).write(tmp_path / "pooled.db")
-    runs, problems = find_runs(tmp_path)
-    assert [run.path.name for run in runs] == ["base.db", "lora.db", "pooled.db"]
-    assert len(problems) == 1 and "broken.db" in problems[0]
-    assert [run.header.arm for run in first_choice(runs)] == ["base", "lora"]
+    assert [run.header.arm for run in first_choice(find_library(tmp_path).runs)] == ["base", "lora"]
 
 
-def test_plot_labels_and_numbers() -> None:
+def test_labels_and_numbers() -> None:
     assert plot_label("<b>x</b> & y") == "&lt;b&gt;x&lt;/b&gt; &amp; y"
     assert len(plot_label("x" * 500)) == 80
+    assert plain(EVE) == "<i>eve</i>\ufffd" and plain("a\x1b[31m\n") == "a\ufffd[31m\ufffd"
+    assert markup("a\nb\u2066") == "a\nb\ufffd"
+    assert file_name("../a b/<c>.db") == "a-b-c-.db"
     assert [number(value) for value in (None, 0, -0.5, 1234.0, 0.1234, 12.345)] == [
         "–", "0", "−0.500", "1,234", "0.123", "12.35",
     ]  # fmt: skip
     assert [signed(value) for value in (0.0, 0.5, -2.0)] == ["±0", "+0.500", "−2"]
 
 
-def test_launch_names_a_missing_path_and_a_taken_port(tmp_path: Path) -> None:
+def test_launch_names_what_is_missing_or_taken(tmp_path: Path) -> None:
     with pytest.raises(AppError, match=r"absent: no such file or folder"):
         launch(tmp_path / "absent", 8501, open_browser=False)
+    with pytest.raises(AppError, match="no bank of adapters"):
+        launch(tmp_path, 8501, open_browser=False, bank=tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -148,65 +240,7 @@ def test_launch_names_a_missing_path_and_a_taken_port(tmp_path: Path) -> None:
             launch(tmp_path, port, open_browser=False)
 
 
-@contextmanager
-def served(path: Path) -> Iterator[str]:
-    """The real server, started as the command line does, stopped as Ctrl-C does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = (
-        "import sys, pathlib, app.launch as a; sys.exit(a.launch(pathlib.Path(sys.argv[1]), int(sys.argv[2]), False))"
-    )
-    server = subprocess.Popen(
-        [sys.executable, "-c", code, str(path), str(port)],
-        cwd=MAIN.parent.parent,
-        start_new_session=True,
-        preexec_fn=hear_interrupts,
-    )
-    try:
-        wait_for(f"http://127.0.0.1:{port}/_stcore/health")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.send_signal(signal.SIGINT)
-        try:
-            assert server.wait(20) == 0
-        finally:
-            server.kill()
-
-
-def wait_for(url: str) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError(f"nothing answers at {url}")
-
-
-def test_a_browser_shows_the_page_and_runs_nothing_a_model_wrote(tmp_path: Path) -> None:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium on this machine; install it with `apt-get install chromium`")
-    sync_playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").sync_playwright
-    folder = two_arms(tmp_path)
-    before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with served(folder) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
-        view = browser.new_page(viewport={"width": 1400, "height": 3600})
-        outside: list[str] = []
-        view.on("request", lambda request: outside.append(request.url) if url not in request.url else None)
-        view.goto(url)
-        view.get_by_text("What went wrong").wait_for(timeout=60_000)
-        view.get_by_text("base and lora, side by side").wait_for()
-        view.get_by_text(f"post 1 {HOSTILE}").first.wait_for()
-        view.locator(".js-plotly-plot").nth(3).wait_for()
-        assert view.evaluate("window.hacked") is None
-        assert view.locator("main script, .pp script, .pp i, .pp img").count() == 0
-        assert view.locator("b", has_text="bold").count() == view.locator("strong").count() == 0
-        assert view.locator("img[src*='example.invalid']").count() == 0
-        assert [each for each in outside if not each.startswith(("data:", "blob:", "ws://127.0.0.1"))] == []
-        browser.close()
-    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+def test_the_server_listens_here_alone_unless_told(tmp_path: Path) -> None:
+    assert "--server.address=127.0.0.1" in command(tmp_path, 1, False, None, "127.0.0.1")
+    assert "--browser.gatherUsageStats=false" in command(tmp_path, 1, False, None, "0.0.0.0")
+    assert "--server.address=0.0.0.0" in command(tmp_path, 1, False, None, "0.0.0.0")

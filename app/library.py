@@ -1,0 +1,178 @@
+"""What a folder holds: runs, studies, banks; read through caches that notice when a file changes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import streamlit as st
+
+from app.escape import plain
+from metrics.bank_catalog import CATALOG, BankCatalog, read_bank
+from metrics.errors import MetricsError
+from metrics.one_agent import AgentRows, read_agent
+from metrics.rundata import RunData, RunHeader, load_run, read_header
+from metrics.study_plan import PLAN_FILE, STUDY_FILE, StudyProgress, study_progress
+
+# What the comparison shows at once; the rest takes longer and is measured when asked for.
+QUICK = ("activity", "acts", "community sizes", "within")
+
+State = tuple[int, ...]
+
+if TYPE_CHECKING:
+    from metrics.evidence import Evidence
+    from metrics.measure import RunMeasurements
+
+
+class FoundRun(NamedTuple):
+    """A run file and what it says of itself."""
+
+    path: Path
+    header: RunHeader
+
+    @property
+    def label(self) -> str:
+        """How the run is offered for choice."""
+        header = self.header
+        unfinished = "" if header.status == "finished" else f" · {header.status}"
+        return plain(f"{header.arm} · seed {header.seed} · {header.agents} agents{unfinished} · {self.path.name}")
+
+
+@dataclass(frozen=True)
+class Library:
+    """Everything that was found.
+
+    Attributes:
+        path: The folder, or the one run.
+        runs: Runs, those of studies included.
+        studies: Directories of studies, with how far each is.
+        bank: A bank's directory; None where there is none.
+        problems: Why other files are no runs, a line each.
+    """
+
+    path: Path
+    runs: tuple[FoundRun, ...]
+    studies: dict[Path, StudyProgress]
+    bank: Path | None
+    problems: tuple[str, ...]
+
+    def name_of(self, path: Path) -> str:
+        """A path as readers see it: from the folder on."""
+        return path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else path.name
+
+    def run_named(self, name: str) -> FoundRun | None:
+        """The run of a name."""
+        return next((run for run in self.runs if self.name_of(run.path) == name), None)
+
+    def siblings(self, run: FoundRun) -> tuple[FoundRun, ...]:
+        """Runs of other arms with the same people, seed and length: what the same agents did there."""
+        key = _pairing(run.header)
+        return tuple(
+            each for each in self.runs if each.path != run.path and _pairing(each.header) == key
+        )  # fmt: skip
+
+
+def _pairing(header: RunHeader) -> tuple[object, ...]:
+    return header.population_digest, header.agents, header.seed, header.timesteps
+
+
+def find_library(path: Path, bank: Path | None = None) -> Library:
+    """Look through a folder, two levels deep, or at one run.
+
+    Args:
+        path: A run, or a folder.
+        bank: A bank of adapters; None to look for one in the folder and beside it.
+    """
+    files = [path] if path.is_file() else sorted({*path.glob("*.db"), *path.glob("*/*.db"), *path.glob("*/*/*.db")})
+    runs, problems = [], []
+    for file in files:
+        try:
+            runs.append(FoundRun(file, _header(str(file), file_state(file))))
+        except MetricsError as error:
+            problems.append(str(error))
+    studies = {}
+    for plan in [] if path.is_file() else sorted({*path.glob(PLAN_FILE), *path.glob(f"*/{PLAN_FILE}")}):
+        try:
+            studies[plan.parent] = study_progress(plan.parent)
+        except MetricsError as error:
+            problems.append(str(error))
+    return Library(path, tuple(runs), studies, bank or _bank_near(path), tuple(problems))
+
+
+def _bank_near(path: Path) -> Path | None:
+    folder = path.parent if path.is_file() else path
+    places = (folder, folder / "bank", folder.parent / "bank")
+    return next((place for place in places if (place / CATALOG).is_file()), None)
+
+
+def first_choice(runs: tuple[FoundRun, ...]) -> list[FoundRun]:
+    """Two or more arms that can be compared at once: the largest group of equal population, length, size and seed."""
+    groups: dict[tuple[object, ...], dict[str, FoundRun]] = {}
+    for run in runs:
+        groups.setdefault(_pairing(run.header), {}).setdefault(run.header.arm, run)
+    return list(max(groups.values(), key=len, default={}).values())
+
+
+def run_data(path: Path) -> RunData:
+    """The rows of a run but those of histories and feeds, which are three quarters and are read by the agent."""
+    return _data(str(path), file_state(path))
+
+
+def run_measurements(path: Path, everything: bool) -> "RunMeasurements":
+    """The measurements of a run: the quick ones, or all."""
+    return _measurements(str(path), file_state(path), everything)
+
+
+def agent_rows(path: Path, agent_id: int) -> AgentRows:
+    """What a run holds of one agent."""
+    return _agent(str(path), file_state(path), agent_id)
+
+
+def study_evidence(directory: Path) -> "Evidence":
+    """The evidence of a study's report."""
+    return _evidence(str(directory), file_state(directory / STUDY_FILE))
+
+
+def bank_catalog(directory: Path) -> BankCatalog:
+    """The catalog of a bank."""
+    return _bank(str(directory), file_state(directory / CATALOG))
+
+
+def file_state(path: Path) -> State:
+    """Changes whenever the file or its write-ahead log does, where a run in progress keeps its newest rows."""
+    files = [each for each in (path, Path(f"{path}-wal")) if each.exists()]
+    return tuple(figure for each in files for figure in (each.stat().st_mtime_ns, each.stat().st_size))
+
+
+@st.cache_resource(show_spinner=False, max_entries=1024)
+def _header(path: str, state: State) -> RunHeader:
+    return read_header(path)
+
+
+# The rows are frozen, so sessions may share one object; copying it on every click would take longer than reading.
+@st.cache_resource(show_spinner="Reading the run …", max_entries=12)
+def _data(path: str, state: State) -> RunData:
+    return load_run(path, history=False, exposures=False)
+
+
+@st.cache_resource(show_spinner="Measuring the run …", max_entries=256)
+def _measurements(path: str, state: State, everything: bool) -> "RunMeasurements":
+    from metrics.measure import measure_run  # brings scikit-learn, which most pages do without
+
+    return measure_run(path, None if everything else QUICK)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _agent(path: str, state: State, agent_id: int) -> AgentRows:
+    return read_agent(path, agent_id)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _evidence(directory: str, state: State) -> "Evidence":
+    from metrics.evidence import evidence_of_study
+
+    return evidence_of_study(Path(directory))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _bank(directory: str, state: State) -> BankCatalog:
+    return read_bank(Path(directory))
