@@ -56,7 +56,7 @@ def command(path: Path, port: int, open_browser: bool, bank: Path | None, addres
     flags = [f"--{name}={value}" for name, value in options.items()]
     script = str(Path(__file__).with_name("main.py"))
     places = [str(each.resolve()) for each in (path, bank) if each is not None]
-    return [sys.executable, "-m", "streamlit", "run", script, *flags, "--", *places]
+    return [sys.executable, "-m", "app.server", "run", script, *flags, "--", *places]
 
 
 def _check(path: Path, bank: Path | None, address: str, port: int) -> None:

@@ -21,7 +21,8 @@ _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "-
 _MILLISECONDS = 60_000
 _DRAWN = """name => {
     const end = document.querySelector(`.pp-end[data-page=${name}]`);
-    const fresh = end && !end.closest("[data-stale=true]") && !document.querySelector("[data-testid=stSpinner]");
+    const coming = "[data-testid=stSpinner], [data-testid=stSkeleton]";
+    const fresh = end && !end.closest("[data-stale=true]") && !document.querySelector(coming);
     return fresh && [...document.querySelectorAll("[data-testid=stPlotlyChart]")].every(
         each => each.querySelector(".js-plotly-plot .main-svg"));
 }"""
