@@ -1,9 +1,11 @@
 """A study's directory measured: every run, the table of the paper's form, the comparison."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +14,12 @@ import numpy as np
 
 from metrics.compare import PRIMARY, Comparison, compare_measured
 from metrics.errors import MetricsError
+from metrics.kept import measure_kept
 from metrics.measure import RunMeasurements, measure_run
 from metrics.measurement import bootstrap_mean
 from metrics.study_plan import read_plan
+
+KEPT = "measured"
 
 _SEED = 0
 
@@ -106,6 +111,8 @@ class Study:
 def read_study(directory: Path, *, processes: int | None = None) -> Study:
     """Measure all finished runs of a study; nothing but its plan and its run files is read.
 
+    What was measured before, of the same file by the same code, is taken from the directory's ``measured/``.
+
     Args:
         directory: Where `simulate study` put it.
         processes: How many runs are measured at once; default one for each core.
@@ -116,7 +123,8 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
     plan = read_plan(directory)
     files = {cell["file"]: cell for cell in plan["cells"]}
     there = [file for file in files if (directory / file).is_file()]
-    measured = _measured([directory / file for file in there], processes or os.cpu_count() or 1)
+    kept = _kept_in(directory, plan, there)
+    measured = _measured([directory / file for file in there], processes or os.cpu_count() or 1, kept)
     finished = {
         file: replace(run, arm=files[file]["label"])
         for file, run in zip(there, measured, strict=True) if run.status == "finished"
@@ -136,11 +144,22 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
     return Study(directory, plan, runs, unfinished, comparison)
 
 
-def _measured(paths: Sequence[Path], processes: int) -> list[RunMeasurements]:
+def _measured(paths: list[Path], processes: int, kept: Path | None) -> list[RunMeasurements]:
+    measure = measure_run if kept is None else partial(measure_kept, folder=kept)
     if processes == 1 or len(paths) < 2:
-        return [measure_run(path) for path in paths]
+        return [measure(path) for path in paths]
     with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn")) as pool:
-        return list(pool.map(measure_run, paths))
+        return list(pool.map(measure, paths))
+
+
+def _kept_in(directory: Path, plan: Mapping[str, Any], there: Sequence[str]) -> Path | None:
+    """Where measurements are kept; None where a difference rests on one seed and needs what is not kept of a run."""
+    seeds: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    for cell in plan["cells"]:
+        if cell["file"] in there:
+            seeds[cell["label"], cell["agents"]].add(cell["seed"])
+    paired = [len(found & seeds[plan["reference"], agents]) for (_, agents), found in list(seeds.items())]
+    return None if 1 in paired else directory / KEPT
 
 
 def _summary_json(found: CellSummary) -> dict[str, Any]:

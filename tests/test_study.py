@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +19,7 @@ from metrics.compare import PRIMARY
 from metrics.digest import run_digest
 from metrics.errors import MetricsError
 from metrics.measure import MEASUREMENTS, measure_run
-from metrics.study import read_study
+from metrics.study import KEPT, read_study
 from metrics.study_report import write_report
 from personas.errors import InputError
 from simulation.cli import main
@@ -86,6 +88,33 @@ def test_report_is_rebuilt_from_the_run_files_alone_byte_for_byte(done):
         (done / name).unlink()
     write_report(read_study(done, processes=1))
     assert {name: (done / name).read_bytes() for name in REPORT} == before
+
+
+def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
+    copy = shutil.copytree(done, tmp_path / "copy")
+    assert len(list((copy / KEPT).iterdir())) == 8
+    measured = []
+
+    def measure(path):
+        measured.append(path.name)
+        return measure_run(path)
+
+    monkeypatch.setattr("metrics.kept.measure_run", measure)
+    whole = read_study(copy, processes=1).to_json()
+    assert measured == []
+    # Damaged, of a run that changed, gone: measured again, with the same figures where the run is the same.
+    kept = sorted((copy / KEPT).iterdir())
+    kept[0].write_text("{")
+    kept[1].write_text("[]")
+    kept[2].unlink()
+    assert read_study(copy, processes=1).to_json() == whole and len(measured) == 3
+    with closing(sqlite3.connect(copy / "runs/lora-12-0.db")) as connection:
+        connection.execute("delete from comment")
+        connection.commit()
+    assert read_study(copy, processes=1).to_json() != whole and measured[3:] == ["lora-12-0.db"]
+    shutil.rmtree(copy / KEPT)
+    (copy / "runs/lora-12-0.db").write_bytes((done / "runs/lora-12-0.db").read_bytes())
+    assert read_study(copy, processes=1).to_json() == whole and len(measured) == 12
 
 
 def test_report_says_what_the_runs_measure(done):
