@@ -35,7 +35,7 @@ def draw(library: Library, run: FoundRun) -> None:
     handle = st.selectbox("Agent", list(by_handle), key=AGENT, format_func=lambda each: "@" + plain(each))
     chosen = by_handle[handle]
     rows = agent_rows(run.path, chosen.agent_id)
-    colour = arm_colours([data.arm])[data.arm]
+    colour = arm_colours([run.arm])[run.arm]
     block(f'<div class="box words">{markup(chosen.persona) or "No persona text."}</div>')
     _adapter(library, run, data, chosen)
     _habits(data, chosen, rows, colour)
@@ -167,8 +167,8 @@ def _decision(library: Library, run: FoundRun, data: RunData, rows: AgentRows) -
         if decision.act_distribution is None:
             note("The policy logged no distribution.")
         else:
-            one = {data.arm: decision.act_distribution}
-            chart(shares_chart(one, arm_colours([data.arm])), "decision", "Probability of each act")
+            one = {run.arm: decision.act_distribution}
+            chart(shares_chart(one, arm_colours([run.arm])), "decision", "Probability of each act")
     _elsewhere(library, run, data, decision)
 
 
@@ -186,7 +186,7 @@ def _elsewhere(library: Library, run: FoundRun, data: RunData, decision: Decisio
         other = next(
             (found for found in agent_rows(each.path, agent_id).decisions if found.timestep == decision.timestep), None
         )
-        arm, colour = each.header.arm, arm_colours([each.header.arm])[each.header.arm]
+        arm, colour = each.arm, arm_colours([each.arm])[each.arm]
         if other is None:
             block(f"<p>{arm_name(arm, colour)}</p>")
             note("Not activated then.")
@@ -202,7 +202,7 @@ def _elsewhere(library: Library, run: FoundRun, data: RunData, decision: Decisio
         if other.act_distribution is not None:
             distributions[arm] = other.act_distribution
     if decision.act_distribution is not None and distributions:
-        shares = {data.arm: decision.act_distribution, **distributions}
+        shares = {run.arm: decision.act_distribution, **distributions}
         chart(shares_chart(shares, arm_colours(list(shares))), "elsewhere", "Probability of each act, by arm")
         verbs = sorted({verb for each in shares.values() for verb in each})
         table(

@@ -39,13 +39,13 @@ def evidence_chart(evidence: Evidence, measurement: str, colours: Mapping[str, s
                 figure.add_scatter(
                     x=[x + 0.22 * width] * len(found.values), y=found.values, mode="markers", showlegend=False,
                     marker={"color": colours[arm], "size": 5, "opacity": 0.55},
-                    hovertemplate="%{y:.4g}<extra>one seed, " + plot_label(arm) + "</extra>",
+                    hovertemplate="%{y:.4g}",
                 )  # fmt: skip
         figure.add_scatter(
             x=places, y=means, name=plot_label(arm), mode="markers",
             marker={"color": colours[arm], "size": 10, "symbol": "circle"},
             error_y={"type": "data", "array": above, "arrayminus": below, "color": colours[arm], "thickness": 2},
-            hovertemplate="%{y:.4g}<extra>" + plot_label(arm) + "</extra>",
+            hovertemplate="%{y:.4g}",
         )  # fmt: skip
     labels = [f"{size:,} agents" for size in evidence.sizes]
     figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.6, len(labels) - 0.4])
@@ -63,7 +63,7 @@ def shares_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str
         figure.add_bar(
             y=[plot_label(verb) for verb in verbs], x=values, name=plot_label(name), orientation="h",
             marker_color=colours[name], text=[f"{value:.0%}" for value in values], textposition="outside",
-            cliponaxis=False, hovertemplate="%{y}: %{x:.1%}<extra>" + plot_label(name) + "</extra>",
+            cliponaxis=False, hovertemplate="%{y}: %{x:.1%}",
         )  # fmt: skip
     figure.update_layout(barmode="group", bargap=0.25, height=110 + 18 * len(verbs) * max(len(shares), 1))
     figure.update_yaxes(autorange="reversed")
@@ -79,7 +79,7 @@ def lines_chart(
     for name, values in lines.items():
         figure.add_scatter(
             x=list(range(start, start + len(values))), y=list(values), name=plot_label(name), mode="lines+markers",
-            connectgaps=True, hovertemplate="%{y:.4g}<extra>" + plot_label(name) + "</extra>",
+            connectgaps=True, hovertemplate="%{y:.4g}",
             line={"color": colours.get(name, OTHER_COLOUR), "width": 2}, marker={"size": 5},
         )  # fmt: skip
     figure.update_xaxes(title=x, tickformat="d", gridcolor=LINE)

@@ -40,6 +40,10 @@ def draw(library: Library, _: FoundRun | None) -> None:
     if evidence is None:
         title("Compare", "Choose one or more runs; two arms of the same people make a comparison.")
         return
+    if not evidence.arms:
+        title("Compare", "Nothing to compare yet.")
+        notice(evidence.not_compared or "no run is finished")
+        return
     colours = arm_colours(evidence.arms)
     _introduction(evidence, colours)
     _charts(evidence, colours)
@@ -79,9 +83,9 @@ def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
 
 def _one_of_each(runs: Sequence[FoundRun]) -> dict[str, RunData]:
     """The largest run of each arm, first seed first; `base` first where it is there."""
-    ordered = sorted(runs, key=lambda run: (run.header.arm != "base", -run.header.agents, run.header.seed))
-    picked = list({run.header.arm: run for run in reversed(ordered)}.values())[:_MOST_ARMS_DRAWN]
-    return {run.header.arm: run_data(run.path) for run in reversed(picked)}
+    ordered = sorted(runs, key=lambda run: (run.arm != "base", -run.header.agents, run.header.seed))
+    picked = list({run.arm: run for run in reversed(ordered)}.values())[:_MOST_ARMS_DRAWN]
+    return {run.arm: run_data(run.path) for run in reversed(picked)}
 
 
 def _introduction(evidence: Evidence, colours: Mapping[str, str]) -> None:
@@ -133,7 +137,8 @@ def _effects(evidence: Evidence) -> None:
     heading(
         "Effects",
         f"Each arm against {markup(evidence.reference or '')}, paired by seed. p is a sign-flip test's, corrected "
-        "(Holm) among these measurements; with so many seeds such an effect would be found with 80% power.",
+        "(Holm): the four figures of the question among themselves, the two rates with all other measurements. With "
+        "so many seeds such an effect would be found with 80% power.",
     )
     rows = [
         {

@@ -66,7 +66,7 @@ def _check(path: Path, bank: Path | None, address: str, port: int) -> None:
         raise AppError(f"{bank}: no bank of adapters; give the directory that `simulate train --bank` made")
     if importlib.util.find_spec("streamlit") is None:
         raise AppError("the dashboard needs Streamlit, which is not installed; run `pip install 'polyphony-sim[app]'`")
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         # The server itself reuses the address, so a port in its closing wait is free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -11,7 +11,7 @@ from metrics.bank_catalog import CATALOG, BankCatalog, read_bank
 from metrics.errors import MetricsError
 from metrics.one_agent import AgentRows, read_agent
 from metrics.rundata import RunData, RunHeader, load_run, read_header
-from metrics.study_plan import PLAN_FILE, STUDY_FILE, StudyProgress, study_progress
+from metrics.study_plan import PLAN_FILE, STUDY_FILE, StudyProgress, read_plan, study_progress
 
 # What the comparison shows at once; the rest takes longer and is measured when asked for.
 QUICK = ("activity", "acts", "community sizes", "within")
@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 
 
 class FoundRun(NamedTuple):
-    """A run file and what it says of itself."""
+    """A run file and what it says of itself; `arm` is the study's label where it belongs to one, as lora:rank=8."""
 
     path: Path
     header: RunHeader
+    arm: str
 
     @property
     def label(self) -> str:
         """How the run is offered for choice."""
         header = self.header
         unfinished = "" if header.status == "finished" else f" · {header.status}"
-        return plain(f"{header.arm} · seed {header.seed} · {header.agents} agents{unfinished} · {self.path.name}")
+        return plain(f"{self.arm} · seed {header.seed} · {header.agents} agents{unfinished} · {self.path.name}")
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,9 @@ class Library:
 
     def name_of(self, path: Path) -> str:
         """A path as readers see it: from the folder on."""
-        return path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else path.name
+        if path == self.path or not path.is_relative_to(self.path):
+            return path.name
+        return path.relative_to(self.path).as_posix()
 
     def run_named(self, name: str) -> FoundRun | None:
         """The run of a name."""
@@ -66,9 +69,8 @@ class Library:
     def siblings(self, run: FoundRun) -> tuple[FoundRun, ...]:
         """Runs of other arms with the same people, seed and length: what the same agents did there."""
         key = _pairing(run.header)
-        return tuple(
-            each for each in self.runs if each.path != run.path and _pairing(each.header) == key
-        )  # fmt: skip
+        found = {each.arm: each for each in self.runs if _pairing(each.header) == key and each.arm != run.arm}
+        return tuple(found.values())
 
 
 def _pairing(header: RunHeader) -> tuple[object, ...]:
@@ -82,20 +84,30 @@ def find_library(path: Path, bank: Path | None = None) -> Library:
         path: A run, or a folder.
         bank: A bank of adapters; None to look for one in the folder and beside it.
     """
+    studies, labels, problems = _studies(path)
     files = [path] if path.is_file() else sorted({*path.glob("*.db"), *path.glob("*/*.db"), *path.glob("*/*/*.db")})
-    runs, problems = [], []
+    runs = []
     for file in files:
         try:
-            runs.append(FoundRun(file, _header(str(file), file_state(file))))
-        except MetricsError as error:
-            problems.append(str(error))
-    studies = {}
-    for plan in [] if path.is_file() else sorted({*path.glob(PLAN_FILE), *path.glob(f"*/{PLAN_FILE}")}):
-        try:
-            studies[plan.parent] = study_progress(plan.parent)
+            header = _header(str(file), file_state(file))
+            runs.append(FoundRun(file, header, labels.get(file, header.arm)))
         except MetricsError as error:
             problems.append(str(error))
     return Library(path, tuple(runs), studies, bank or _bank_near(path), tuple(problems))
+
+
+def _studies(path: Path) -> tuple[dict[Path, StudyProgress], dict[Path, str], list[str]]:
+    """Studies of a folder, what their plans call each run file, and why other plans are none."""
+    studies: dict[Path, StudyProgress] = {}
+    labels: dict[Path, str] = {}
+    problems: list[str] = []
+    for plan in [] if path.is_file() else sorted({*path.glob(PLAN_FILE), *path.glob(f"*/{PLAN_FILE}")}):
+        try:
+            studies[plan.parent] = study_progress(plan.parent)
+            labels |= {plan.parent / cell["file"]: cell["label"] for cell in read_plan(plan.parent)["cells"]}
+        except MetricsError as error:
+            problems.append(str(error))
+    return studies, labels, problems
 
 
 def _bank_near(path: Path) -> Path | None:
@@ -108,7 +120,7 @@ def first_choice(runs: tuple[FoundRun, ...]) -> list[FoundRun]:
     """Two or more arms that can be compared at once: the largest group of equal population, length, size and seed."""
     groups: dict[tuple[object, ...], dict[str, FoundRun]] = {}
     for run in runs:
-        groups.setdefault(_pairing(run.header), {}).setdefault(run.header.arm, run)
+        groups.setdefault(_pairing(run.header), {}).setdefault(run.arm, run)
     return list(max(groups.values(), key=len, default={}).values())
 
 

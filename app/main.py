@@ -73,7 +73,7 @@ def _sidebar(library: Library) -> FoundRun | None:
 def _first(library: Library) -> FoundRun:
     """The run that a reader most likely wants first: agents with adapters, in the largest comparison."""
     group = first_choice(library.runs)
-    return next((run for run in group if run.header.arm == "lora"), group[-1])
+    return next((run for run in group if run.arm == "lora"), group[-1])
 
 
 def _demonstration() -> Path | None:

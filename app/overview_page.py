@@ -59,7 +59,7 @@ def _first_visit(library: Library) -> None:
 def _run_row(library: Library, run: FoundRun) -> dict[str, object]:
     header = run.header
     return {
-        "arm": header.arm, "agents": header.agents, "seed": header.seed, "timesteps": header.timesteps,
+        "arm": run.arm, "agents": header.agents, "seed": header.seed, "timesteps": header.timesteps,
         "status": header.status, "population": Path(header.population).name, "file": library.name_of(run.path),
     }  # fmt: skip
 
@@ -67,7 +67,7 @@ def _run_row(library: Library, run: FoundRun) -> dict[str, object]:
 def _study_row(library: Library, directory: Path) -> dict[str, object]:
     found = library.studies[directory]
     return {
-        "study": library.name_of(directory) or directory.name, "arms": ", ".join(found.arms),
+        "study": library.name_of(directory), "arms": ", ".join(found.arms),
         "agents": ", ".join(f"{size:,}" for size in found.sizes), "seeds": found.seeds,
         "runs": f"{found.there} of {found.planned}", "report": "yes" if found.has_report else "not yet",
     }  # fmt: skip
@@ -87,11 +87,13 @@ def _progress(run: FoundRun) -> None:
     block(f'<p style="margin:.4rem 0 0"><b>{markup(run.label)}</b></p>')
     st.progress(min(found.completed / max(found.timesteps, 1), 1.0))
     note(
-        f"{found.status}: {found.completed} of {found.timesteps} timesteps, {found.activations:,} activations"
-        f"{rate}{left}{idle}"
+        markup(
+            f"{found.status}: {found.completed} of {found.timesteps} timesteps, {found.activations:,} activations"
+            f"{rate}{left}{idle}"
+        )
     )
     acts = "".join(
-        f'<div class="item"><div class="head">timestep {act.timestep} · <bdi>@{markup(act.handle)}</bdi> '
+        f'<div class="item"><div class="head">timestep {markup(str(act.timestep))} · <bdi>@{markup(act.handle)}</bdi> '
         f'<b>{markup(act.act)}</b></div><div class="words">{markup(act.text)}</div></div>'
         for act in found.latest
     )

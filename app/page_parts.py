@@ -47,12 +47,9 @@ def notice(text: str) -> None:
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
-    """Names and values side by side; names are our own words, values are shown as plain text."""
-    block(
-        '<div class="facts">'
-        + "".join(f"<div><span>{n}</span><b><bdi>{markup(v)}</bdi></b></div>" for n, v in pairs)
-        + "</div>"
-    )
+    """Names and values side by side, shown as plain text."""
+    shown = [f"<div><span>{markup(name)}</span><b><bdi>{markup(value)}</bdi></b></div>" for name, value in pairs]
+    block(f'<div class="facts">{"".join(shown)}</div>')
 
 
 def arm_name(arm: str, colour: str) -> str:

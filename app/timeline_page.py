@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.charts import lines_chart, tree_chart
-from app.escape import markup, plain
+from app.escape import markup, plain, plot_label
 from app.library import FoundRun, Library, run_data
 from app.page_parts import block, chart, facts, heading, note, table, title
 from app.style import COMMUNITY_COLOURS, OTHER_COLOUR
@@ -119,9 +119,9 @@ def _thread(data: RunData, trees: Sequence[Sequence[CascadeNode]]) -> None:
         depths[place] = depths[parents[place]] + 1
     if len(nodes) <= _MOST_DRAWN:
         names = [
-            plain(f"{node.kind}, @{data.users.get(node.user_id, '?')}, timestep {node.timestep}") for node in nodes
+            plot_label(f"{node.kind}, @{data.users.get(node.user_id, '?')}, timestep {node.timestep}") for node in nodes
         ]
-        chart(tree_chart(depths, parents, [markup(name) for name in names], _BLUE), "tree", "The cascade as a tree")
+        chart(tree_chart(depths, parents, names, _BLUE), "tree", "The cascade as a tree")
     with st.container(height=460, border=True):
         block(_threaded(data, nodes[:_MOST_DRAWN], 0))
         if len(nodes) > _MOST_DRAWN:
@@ -143,7 +143,8 @@ def _threaded(data: RunData, nodes: Sequence[CascadeNode], root: int) -> str:
         node = nodes[step]
         parts.append(
             f'<div class="thread"><div class="item" style="border:0"><div class="head"><bdi>'
-            f"@{markup(data.users.get(node.user_id, '?'))}</bdi> · {node.kind} · timestep {node.timestep}</div>"
+            f"@{markup(data.users.get(node.user_id, '?'))}</bdi> · {markup(f'{node.kind} · timestep {node.timestep}')}"
+            "</div>"
             f'<div class="words">{markup(_words(data, node))}</div></div>'
         )
         waiting.append("</div>")

@@ -56,7 +56,8 @@ def read_progress(source: Path | str, latest: int = 12) -> Progress:
     """
     with open_run(source) as connection:
         run = slim_table("run", "status timesteps")
-        status, timesteps = connection.execute(select(run.c.status, run.c.timesteps)).one()
+        head = connection.execute(select(run.c.status, run.c.timesteps)).first()
+        status, timesteps = head or ("not started", 0)
         done = [tuple(row) for row in connection.execute(select(*slim_table("checkpoint", "timestep activations").c))]
         timing = slim_table("timing", "timing_id stage seconds")
         spent = connection.execute(

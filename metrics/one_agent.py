@@ -1,12 +1,12 @@
 """Everything a run holds of one agent, without reading the rest of the run."""
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
-from metrics.database import open_run, slim_table
+from metrics.database import open_run, slim_table, source_name
+from metrics.rundata import act_shares
 
 
 class Shown(NamedTuple):
@@ -45,6 +45,9 @@ class Decision(NamedTuple):
     target_user_id: int | None
     post_id: int | None
     comment_id: int | None
+
+
+_SHARES = Decision._fields.index("act_distribution")
 
 
 class AgentRows(NamedTuple):
@@ -90,11 +93,10 @@ def read_agent(source: Path | str, agent_id: int) -> AgentRows:
             .where(activation.c.agent_id == agent_id)
             .order_by(activation.c.activation_id)
         )
-        decisions = tuple(_decision(tuple(row)) for row in rows)
+        decisions = tuple(_decision(tuple(row), source_name(source)) for row in rows)
     return AgentRows(shown, past, decisions)
 
 
-def _decision(row: tuple[Any, ...]) -> Decision:
+def _decision(row: tuple[Any, ...], name: str) -> Decision:
     found = Decision(*row)
-    text = found.act_distribution
-    return found if text is None else found._replace(act_distribution=json.loads(str(text)))
+    return found._replace(act_distribution=act_shares(row[_SHARES], name))

@@ -325,12 +325,17 @@ def _agents(connection: Connection, user_of: dict[int, int]) -> tuple[Agent, ...
 def _activations(connection: Connection, user_of: dict[int, int], name: str) -> tuple[Activation, ...]:
     columns = "timestep agent_id act act_distribution target_post_id target_user_id post_id comment_id outcome reason"
     return tuple(
-        Activation(timestep, user_of[agent_id], act, _distribution(text, name), *rest)
+        Activation(timestep, user_of[agent_id], act, act_shares(text, name), *rest)
         for timestep, agent_id, act, text, *rest in read_rows(connection, "activation", columns, key="activation_id")
     )
 
 
-def _distribution(text: str | None, name: str) -> dict[str, float] | None:
+def act_shares(text: str | None, name: str) -> dict[str, float] | None:
+    """An act distribution as the file holds it; None where none was logged.
+
+    Raises:
+        MetricsError: It is not a JSON object of numbers.
+    """
     if text is None:
         return None
     try:

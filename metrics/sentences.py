@@ -27,27 +27,30 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
     seeds: set[int] = set()
     for name in measurements:
         found = [each for size in evidence.sizes if (each := evidence.difference(name, arm, size)) is not None]
-        seeds |= {each.seeds for each in found}
-        verdict = _verdict(found)
+        seeds |= {each.seeds for each in found if each.difference is not None}
+        verdict = _verdict(found, len(evidence.sizes))
         figures = "; ".join(_figure(each, len(evidence.sizes) > 1) for each in found)
         parts[verdict].append(f"{TITLES[name].lower()} ({figures})" if verdict != _UNCLEAR else TITLES[name].lower())
+    if not seeds:
+        return f"{arm} is not compared with {evidence.reference}: no seed and size in which both have a figure."
     said = [f"{direction} in {_joined(parts[direction])}" for direction in (_MORE, _LESS) if parts[direction]]
-    text = f"Against {evidence.reference}, {arm} is " + " and ".join(said) if said else (
-        f"The intervals tell no difference between {arm} and {evidence.reference}"
-    )  # fmt: skip
+    if said:
+        text = f"Against {evidence.reference}, {arm} is {' and '.join(said)}"
+    else:
+        text = f"Between {arm} and {evidence.reference} nothing is told apart"
     if parts[_UNCLEAR]:
-        text += f"; open: {_joined(parts[_UNCLEAR])}" if said else f" in {_joined(parts[_UNCLEAR])}"
-    if seeds <= {0, 1}:
+        text += f"; open: {_joined(parts[_UNCLEAR])}"
+    if seeds == {1}:
         return f"{text}. One seed: this says nothing about other runs of the same arms."
-    fewest, most = min(seeds - {0}), max(seeds)
+    fewest, most = min(seeds), max(seeds)
     counted = f"{fewest} seeds" if fewest == most else f"{fewest} to {most} seeds"
     few = "" if fewest >= _FEW_SEEDS else ", too few to lean on: such intervals cannot reach beyond the seeds they have"
     return f"{text}. {counted} a size{few}."
 
 
-def _verdict(found: list[Difference]) -> str:
+def _verdict(found: list[Difference], sizes: int) -> str:
     intervals = [each.interval for each in found]
-    if not intervals or any(interval is None for interval in intervals):
+    if len(intervals) < sizes or any(interval is None for interval in intervals):
         return _UNCLEAR
     bounds = [interval for interval in intervals if interval is not None]
     if all(low > 0 for low, _ in bounds):

@@ -24,7 +24,8 @@ class Tie(NamedTuple):
 def ties(run: RunData) -> Iterator[Tie]:
     """Every act upon another user, as `metrics.interactions.interactions` counts them, and the starting graph."""
     liked = {
-        (each.user_id, each.target_post_id): each.timestep for each in run.activations if each.act == "like"
+        (each.user_id, each.target_post_id): each.timestep
+        for each in run.activations if (each.act, each.outcome) == ("like", "ok")
     }  # fmt: skip
     upon = [(each.user_id, each.post_id, "reply", each.timestep) for each in run.own_comments]
     upon += [

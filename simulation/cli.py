@@ -295,7 +295,7 @@ def dashboard(
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the browser.")] = True,
 ) -> None:
-    """Open the dashboard on 127.0.0.1."""
+    """Open the dashboard, on 127.0.0.1 unless told otherwise."""
     from app.launch import launch
 
     raise typer.Exit(launch(path, port, browser, bank=bank, address=address))

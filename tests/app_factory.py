@@ -35,6 +35,7 @@ def hostile_run(arm: str, seed: int = 1) -> RunFactory:
     run.show(1, posts[1], 3)
     run.history(1, "train", f"history {HOSTILE}")
     run.fail(2, "refused", f"reason {HOSTILE}")
+    run.fail(3, HOSTILE, f"reason {HOSTILE}")
     return run
 
 
@@ -101,5 +102,6 @@ def _revision(name: str, number: int) -> dict[str, Any]:
         "adapter_id": name, "number": 1, "config": "{}", "init": "standard", "seed": 0, "data_digest": "d",
         "training_digest": f"t{number}", "losses": json.dumps({"epoch": 1, "train": [3.5], "validation": [4.1]}),
         "evaluation": json.dumps(evaluation) if number else None, "provenance": json.dumps(provenance),
-        "created_at": "2026-01-01T00:00:00Z", "status": "serving", "object": f"o{number}", "scale": 2.0, "rank": 4,
+        "created_at": "2026-01-01T00:00:00Z", "status": HOSTILE if number == 2 else "serving",
+        "object": f"o{number}", "scale": 2.0, "rank": 4,
     }  # fmt: skip

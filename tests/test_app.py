@@ -1,6 +1,7 @@
 """The dashboard's pages, drawn without a browser, and its launcher."""
 
 import json
+import shutil
 import socket
 import sqlite3
 import sys
@@ -15,6 +16,8 @@ from app.escape import file_name, markup, plain, plot_label
 from app.launch import command, launch
 from app.library import find_library, first_choice
 from metrics.labels import number, signed
+from metrics.study import read_study
+from metrics.study_report import write_report
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
 from streamlit.testing.v1 import AppTest
@@ -113,8 +116,8 @@ def test_agent_page_leads_to_one_decision(tmp_path: Path, drawn) -> None:
     test = drawn(tmp_path, "Agent")
     chosen(test, "Agent").select("user3").run()
     body = words_of(test)
-    assert "<span>adapter</span><b><bdi>a3</bdi></b>" in body and "4.60 and 4.50" in body and "12" in body
-    assert "Probability of each act" not in body and "my " in body
+    assert "<span>adapter</span><b><bdi>a3</bdi></b>" in body and "4.60 and 4.50" in body
+    assert "<span>training posts</span><b><bdi>12</bdi></b>" in body and "user3 style3" in body
     decision = chosen(test, "Activation")
     decision.select_index(1).run()
     body = words_of(test)
@@ -196,9 +199,48 @@ def test_a_run_in_which_nothing_happened_has_plain_words(tmp_path: Path, drawn, 
 def test_a_folder_without_runs_and_a_spoiled_run_have_plain_words(tmp_path: Path, drawn, page: str) -> None:
     path = planted_run(8, 5).write(tmp_path / "run.db")
     (tmp_path / "empty").mkdir()
-    drawn(tmp_path / "empty", page)
-    path.write_bytes(path.read_bytes()[:5_000] + b"\0" * 4_000 + path.read_bytes()[9_000:])
-    drawn(tmp_path, page)
+    said = {
+        "Overview": "No runs here yet", "Compare": "Nothing to compare", "Bank": "No bank of adapters",
+    }  # fmt: skip
+    assert said.get(page, "This folder holds no run.") in words_of(drawn(tmp_path / "empty", page))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:5_000] + b"\0" * 4_000 + whole[9_000:])
+    spoiled = words_of(drawn(tmp_path, page))
+    # The first page reads no more than the head, which may be whole.
+    assert (
+        page in ("Bank", "Overview")
+        or "run.db" in spoiled
+        or "holds no run" in spoiled
+        or "Nothing to compare" in spoiled
+    )
+    path.write_bytes(whole)
+    with sqlite3.connect(path) as connection:
+        connection.execute("update activation set act_distribution = 'nope'")
+    test = drawn(tmp_path, page)
+    if page not in ("Overview", "Bank"):
+        assert "an act distribution that is not a JSON object" in words_of(test)
+
+
+def test_a_report_without_finished_runs_says_so(tmp_path: Path, drawn) -> None:
+    folder = study(tmp_path / "s")
+    for run in (folder / "runs").iterdir():
+        run.unlink()
+    write_report(read_study(folder, processes=1))
+    assert "no run is finished" in words_of(drawn(tmp_path, "Compare"))
+
+
+def test_ablations_go_by_their_label_and_other_arms_are_other_arms(tmp_path: Path, drawn) -> None:
+    folder = study(tmp_path / "s")
+    plan = json.loads((folder / "plan.json").read_text())
+    shutil.copy(folder / "runs" / "lora-8-1.db", folder / "runs" / "ablation.db")
+    plan["cells"].append({"label": "lora:rank=8", "agents": 8, "seed": 1, "file": "runs/ablation.db"})
+    (folder / "plan.json").write_text(json.dumps(plan))
+    shutil.copy(folder / "runs" / "lora-8-1.db", tmp_path / "copy.db")
+    library = find_library(tmp_path)
+    run = library.run_named("s/runs/lora-8-1.db")
+    assert run is not None and sorted(each.arm for each in library.siblings(run)) == ["base", "lora:rank=8"]
+    assert "lora:rank=8" in [each.arm for each in library.runs]
+    assert "lora:rank=8" in words_of(drawn(tmp_path, "Agent"))
 
 
 def test_pages_leave_files_as_they_were(tmp_path: Path, drawn) -> None:

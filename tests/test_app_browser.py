@@ -131,6 +131,10 @@ def test_tables_and_figures_can_be_taken_home(browser, hostile: str, tmp_path: P
     view.open("Compare")
     for kind in ("SVG", "PNG"):
         view.page.get_by_role("radio", name=kind, exact=True).click()
+        view.page.wait_for_function(
+            "kind => document.querySelector('.js-plotly-plot')._context.toImageButtonOptions.format === kind",
+            arg=kind.lower(),
+        )
         view.settle("Compare")
         plot = view.page.locator(".js-plotly-plot").first
         plot.hover()

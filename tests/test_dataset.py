@@ -1,11 +1,14 @@
 """Graph data sets: everything that is in the run, nothing that should stay, in files that others open."""
 
+import hmac
 import json
+import re
 import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import networkx as nx
@@ -18,14 +21,20 @@ from metrics.dataset.card import plain
 from metrics.dataset.check import check_dataset
 from metrics.dataset.export import export_dataset
 from metrics.dataset.graphml import xml_text
-from metrics.dataset.options import ExportOptions
+from metrics.dataset.options import TOWN_DIGEST, Disclosure, ExportOptions
 from metrics.dataset.splits import Timeline, node_split
 from metrics.errors import MetricsError
 from metrics.interactions import interaction_graph
 from metrics.rundata import load_run
+from personas.population import load_population
 from simulation.cli import main
 
 TABLES = ("runs", "nodes", "edges", "posts", "activations")
+# As a run of the built-in town records it; all other people are taken for real.
+TOWN = {"population": "town", "population_digest": TOWN_DIGEST}
+REAL = {"population": "town", "population_digest": "somebody's posts in a file that is called town"}
+SCENARIO = {"news": [{"user": "user7", "text": "scenario for @user3"}]}
+WRITTEN = "2024-11-05T23:17:42Z"
 HOSTILE = '</graphml>\x01\x00 "quoted", =cmd|x\n<script>alert(1)</script> \u202e 🎼 @user2 and @nobody'
 SECRET = "the secret recipe of user5"
 KEY = b"sixteen bytes or more"
@@ -33,13 +42,16 @@ KEY = b"sixteen bytes or more"
 
 def full_run(**run: object) -> RunFactory:
     """Two halves who talk, with every kind of act, an account that is no agent, and hostile words."""
-    made = planted_run(12, 6, **run)
+    made = planted_run(
+        12, 6, **({**TOWN, "config": json.dumps({"scenario": SCENARIO, "camel_url": "http://me"})} | run)
+    )
     made.follow(1, 2, timestep=-1)
     made.follow(3, 2, timestep=3)
     post = made.post(5, SECRET)
     made.repost(6, post)
     made.like(4, made.quote(7, post, HOSTILE))
     made.seed_post(8, "a seed")
+    made.rows["post"][-1]["created_at"] = WRITTEN
     made.fail(9, "failed", f"the tool said {SECRET}")
     made.rows["agent"][0] |= {"handle": "<i>\x02eve</i>", "persona": f"persona {HOSTILE}", "community": 3}
     made.rows["user"][0]["user_name"] = "<i>\x02eve</i>"
@@ -160,7 +172,7 @@ def test_two_exports_give_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_several_runs_share_the_tables(tmp_path: Path) -> None:
-    paths = [planted_run(8, 5, arm=arm).write(tmp_path / f"{arm}.db") for arm in ("base", "lora")]
+    paths = [planted_run(8, 5, arm=arm, **TOWN).write(tmp_path / f"{arm}.db") for arm in ("base", "lora")]
     found = export_dataset(paths, tmp_path / "set", ExportOptions())
     nodes, runs = read(tmp_path / "set", "nodes"), read(tmp_path / "set", "runs")
     assert runs["arm"].tolist() == ["base", "lora"] and nodes.groupby("arm").size().to_dict() == {"base": 8, "lora": 8}
@@ -170,21 +182,30 @@ def test_several_runs_share_the_tables(tmp_path: Path) -> None:
     assert check_dataset(tmp_path / "set") == found
 
 
-def test_real_people_leave_neither_words_nor_names(tmp_path: Path) -> None:
-    folder = written(tmp_path, population="/home/somebody/corpus.jsonl")
-    for words in (SECRET, "likes tea", "user7", "<script>", "eve</i>", "/home"):
+def test_the_built_in_town_is_known_by_its_people_not_by_its_name() -> None:
+    assert load_population("town").digest == TOWN_DIGEST
+
+
+def test_real_people_leave_neither_words_nor_names_nor_moments(tmp_path: Path) -> None:
+    folder = written(tmp_path, **REAL)
+    for words in (SECRET, "likes tea", "user7", "user3", "<script>", "eve</i>", "scenario for", WRITTEN[:16], "23:17"):
         assert holds(folder, words) == []
-    nodes = read(folder, "nodes")
+    nodes, posts = read(folder, "nodes"), read(folder, "posts")
     assert nodes["handle"].tolist()[:2] == ["person-1", "person-2"]
     assert nodes.filter(regex="^(feature_|history_|persona|adapter)").isna().all(axis=None)
+    assert posts[posts["is_seed"]]["time"].isna().all() and posts[~posts["is_seed"]]["time"].notna().all()
+    assert nodes["split"].tolist() != [node_split(f"user{user}") for user in nodes["node"]]
+    assert read(folder, "runs")["population"].isna().all()
     assert json.loads((folder / "dataset.json").read_text())["licence"] is None
     assert "what real people wrote is theirs" in (folder / "README.md").read_text()
 
 
 def test_real_people_leave_when_asked_for(tmp_path: Path) -> None:
-    folder = written(tmp_path, ExportOptions(real_text=True), population="corpus.jsonl")
-    assert SECRET in read(folder, "posts")["text"].tolist()
-    assert "real people's words" in (folder / "README.md").read_text()
+    folder = written(tmp_path, ExportOptions(real_text=True), **REAL)
+    assert SECRET in read(folder, "posts")["text"].tolist() and read(folder, "posts")["time"].notna().all()
+    assert "of real people it holds their words" in (folder / "README.md").read_text()
+    silent = written(tmp_path / "silent", ExportOptions(real_text=True, text=False), **REAL)
+    assert "of real people it holds no words" in (silent / "README.md").read_text()
 
 
 def test_pseudonyms_replace_handles_everywhere(tmp_path: Path) -> None:
@@ -194,9 +215,33 @@ def test_pseudonyms_replace_handles_everywhere(tmp_path: Path) -> None:
     assert handles.nunique() == 12 and not set(handles) & set(others)
     quote = read(folder, "posts").query("kind == 'quote'")["text"].iloc[0]
     assert f"@{handles[1]} and @" in quote and "@user2" not in quote and "@nobody" not in quote
-    assert "user2" not in (folder / "graphml" / "run-0.graphml").read_text()
+    assert holds(folder, "scenario for") == [] and "user2" not in (folder / "graphml" / "run-0.graphml").read_text()
     assert read(folder, "nodes")["persona"].isna().all()
-    assert read(folder, "nodes")["split"].equals(read(other, "nodes")["split"])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("@Ann.", "@{Ann}."), ("@ann-", "@{ann}-"), ("(@Ann Doe)", "(@{Ann Doe})"), ("@Annabel", "@{Annabel}"),
+        ("@x@y.social, hi", "@{x@y.social}, hi"), ("a@b", "a@{b}"), ("@@Ann", "@@{Ann}"), ("none", "none"),
+    ],
+)  # fmt: skip
+def test_mentions_have_the_pseudonym_of_whom_they_name(text: str, shown: str) -> None:
+    people = Disclosure(ExportOptions(pseudonym_key=KEY), TOWN_DIGEST, {1: "Ann", 2: "Ann Doe"})
+    pseudonym = lambda found: hmac.new(KEY, found[1].lower().encode(), "sha256").hexdigest()[:16]  # noqa: E731
+    assert people.text(text) == re.sub(r"{(.*?)}", pseudonym, shown)
+    assert people.text("@Ann") == f"@{people.handle(1)}" and people.text("@Ann Doe") == f"@{people.handle(2)}"
+
+
+def test_history_features_know_nothing_that_was_held_out(tmp_path: Path) -> None:
+    before = read(written(tmp_path / "a"), "nodes").filter(like="feature_")
+    run = full_run()
+    for row in run.rows["history"]:
+        if row["split"] == "held_out":
+            row["text"] = "other words altogether than those before"
+    run.write(tmp_path / "run.db")
+    export_dataset([tmp_path / "run.db"], tmp_path / "b", ExportOptions())
+    assert read(tmp_path / "b", "nodes").filter(like="feature_").equals(before)
 
 
 def test_texts_and_exposures_can_stay_behind(tmp_path: Path) -> None:
@@ -212,6 +257,8 @@ def test_networkx_opens_the_graph(tmp_path: Path) -> None:
     edges = read(folder, "edges")
     assert len(graph) == len(read(folder, "nodes"))
     assert sum(weight for *_, weight in graph.edges.data("weight")) == (edges["kind"] != "exposure").sum()
+    ids = re.findall(r'<edge [^>]*id="(e\d+)"', (folder / "graphml" / "run-0.graphml").read_text())
+    assert len(ids) == len(set(ids)) == graph.number_of_edges()
     assert graph.nodes["1"]["handle"] == "<i>�eve</i>"
     assert xml_text("a\x00b\ud800\ufffe\tc") == "a\ufffdb\ufffd\ufffd\tc"
 
@@ -269,7 +316,7 @@ def test_a_run_without_edges_gives_empty_tables(tmp_path: Path) -> None:
 
 def test_names_out_of_a_run_cannot_write_the_card(tmp_path: Path) -> None:
     assert plain("a|b\n# c `d` <e> ![f](g)") == "a?b?? c ?d? ?e? ??f??g?"
-    folder = written(tmp_path, arm="lora\n---\n# <script>", population="town")
+    folder = written(tmp_path, arm="lora\n---\n# <script>")
     card = (folder / "README.md").read_text()
     assert "<script>" not in card and card.count("\n---\n") == 1
 
@@ -289,6 +336,44 @@ def test_what_cannot_be_exported_is_refused(
         export_dataset([path], tmp_path / "set", options)
     assert message in str(refused.value)
     assert [each.name for each in tmp_path.iterdir()] == ["run.db"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("update activation set act_distribution = 'nope'", "an act distribution that is not a JSON object"),
+        ("update activation set act_distribution = '[1]'", "an act distribution that is not a JSON object"),
+        ("update activation set act_distribution = '{\"x|\\n# y\": 1}'", "which is no act"),
+        ("update comment set post_id = 7777", "cannot be exported (KeyError"),
+        ("update exposure set post_id = 7777", "cannot be exported (KeyError"),
+        ("update post set created_at = 'soon'", "cannot be exported (ValueError"),
+        ("update post set num_likes = 'many'", "cannot be exported (Arrow"),
+    ],
+)
+def test_a_damaged_run_is_one_line(tmp_path: Path, statement: str, message: str) -> None:
+    path = full_run().write(tmp_path / "run.db")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+    with pytest.raises(MetricsError) as refused:
+        export_dataset([path], tmp_path / "set", ExportOptions())
+    assert message in str(refused.value) and "\n" not in str(refused.value) and "run.db" in str(refused.value)
+    assert [each.name for each in tmp_path.iterdir()] == ["run.db"]
+
+
+def test_long_texts_are_checked_too(tmp_path: Path) -> None:
+    run = planted_run(8, 5, **TOWN)
+    run.post(1, "word " * 600_000)
+    export_dataset([run.write(tmp_path / "run.db")], tmp_path / "set", ExportOptions())
+    assert check_dataset(tmp_path / "set")["tables"]["nodes"] == 8
+
+
+def test_an_empty_folder_that_one_stands_in_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = planted_run(8, 5).write(tmp_path / "run.db")
+    (tmp_path / "set").mkdir()
+    monkeypatch.chdir(tmp_path / "set")
+    export_dataset([path], Path("."), ExportOptions())
+    assert check_dataset(tmp_path / "set")["tables"]["nodes"] == 8
 
 
 def test_a_folder_with_something_in_it_and_a_run_given_twice_are_refused(tmp_path: Path) -> None:
@@ -376,6 +461,35 @@ def spoiled_counts(folder: Path) -> None:
     signed_again(folder)
 
 
+def spoiled_made(folder: Path) -> None:
+    path = folder / "parquet" / "activations.parquet"
+    acts = pd.read_parquet(path)
+    acts.loc[0, "made"] = "p7777"
+    acts.to_parquet(path)
+    signed_again(folder)
+
+
+def spoiled_graph(folder: Path) -> None:
+    (folder / "graphml" / "run-0.graphml").unlink()
+    signed_again(folder)
+
+
+def spoiled_tables(folder: Path) -> None:
+    path = folder / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tables": {}}))
+    signed_again(folder)
+
+
+def spoiled_sums(folder: Path) -> None:
+    (folder / "SHA256SUMS").write_bytes(b"\xff\xfe")
+
+
+def spoiled_column(folder: Path) -> None:
+    path = folder / "parquet" / "edges.parquet"
+    pd.read_parquet(path).drop(columns="target").to_parquet(path)
+    signed_again(folder)
+
+
 def spoiled_ends(folder: Path) -> None:
     path = folder / "parquet" / "edges.parquet"
     edges = pd.read_parquet(path)
@@ -400,6 +514,11 @@ def signed_again(folder: Path) -> None:
         (spoiled_link, "README.md: the file was changed"),
         (spoiled_counts, "rows, but dataset.json says"),
         (spoiled_ends, "edges names target 999 of run 0, which is not in nodes"),
+        (spoiled_made, "activations names made p7777 of run 0, which is not in posts"),
+        (spoiled_graph, "run-0.graphml: the file is missing"),
+        (spoiled_tables, "other tables than runs"),
+        (spoiled_sums, "not a whole data set"),
+        (spoiled_column, "not a whole data set"),
         (shutil.rmtree, "no data set"),
     ],
 )

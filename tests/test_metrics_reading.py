@@ -48,6 +48,12 @@ def test_progress_counts_what_is_done_and_estimates_the_rest(tmp_path: Path) -> 
     ]  # fmt: skip
 
 
+def test_progress_of_a_run_that_never_started_is_none(tmp_path: Path) -> None:
+    run = RunFactory(1)
+    run.rows["run"].clear()
+    assert read_progress(run.write(tmp_path / "run.db")).status == "not started"
+
+
 def test_progress_of_a_run_that_stopped_estimates_nothing(tmp_path: Path) -> None:
     found = read_progress(RunFactory(1, status="interrupted").write(tmp_path / "run.db"))
     assert found.seconds_left is None and found.seconds_per_timestep is None and found.latest == ()
@@ -77,6 +83,8 @@ def test_ties_are_the_interactions_and_the_starting_graph(tmp_path: Path) -> Non
     made.follow(1, 2, timestep=-1)
     made.follow(3, 4, timestep=2)
     made.like(5, 1)
+    made.fail(5, "refused", "already liked")
+    made.rows["activation"][-1] |= {"act": "like", "target_post_id": 1}
     run = load_run(made.write(tmp_path / "run.db"))
     graph, whole = tie_graph(run, KINDS[:-1]), interaction_graph(run)
     assert list(graph.edges(data=True)) == list(whole.edges(data=True))
@@ -147,7 +155,7 @@ def test_findings_say_only_what_the_intervals_support() -> None:
     ]
     one_size_open = evidence(difference("original_posts", 1, 3), difference("original_posts", -1, 3, agents=16))
     assert findings(one_size_open, names[:1]) == [
-        "The intervals tell no difference between lora and base in original posts. 5 seeds a size."
+        "Between lora and base nothing is told apart; open: original posts. 5 seeds a size."
     ]
     part = evidence(difference("original_posts", 1, 3, seeds=2), difference("comments", -1, 3, seeds=2))
     assert (
@@ -156,6 +164,13 @@ def test_findings_say_only_what_the_intervals_support() -> None:
     )
     alone = evidence(difference("original_posts", 1, 3, seeds=1))
     assert findings(alone, names[:1])[0].endswith("One seed: this says nothing about other runs of the same arms.")
+
+
+def test_findings_name_an_arm_that_has_no_partner_and_a_size_that_lacks_one() -> None:
+    arms = Evidence("base", ("base", "lora", "pooled"), (8, 16), (), (difference("comments", 1, 3),), None)
+    lora, pooled = findings(arms, ("comments",))
+    assert lora.startswith("Between lora and base nothing is told apart; open: comments.")
+    assert pooled == "pooled is not compared with base: no seed and size in which both have a figure."
 
 
 def test_findings_say_why_nothing_is_compared() -> None:

@@ -85,7 +85,7 @@ def load(folder: str, run: int = 0) -> HeteroData:
 ## Splits
 
 - Nodes: `split` in `nodes`, 70% train, 15% validation, 15% test, by the SHA-256 of the person: the same person has the
-  same part in every run, so that nobody is trained on in one arm and tested in another.
+  same part in every run of the same people, so that nobody is trained on in one arm and tested in another.
 - Links: `split` in `edges`, by time: who trains on the past is tested on what comes after. First timesteps of the
   validation and the test part, by run: $boundaries. The starting graph is in the training part.
 - Communities: $windows equal windows of each run, and the whole run. They are computed (Louvain; python-louvain on the
@@ -140,7 +140,7 @@ def write_card(folder: Path, description: Mapping[str, Any], columns: Mapping[st
         front=_front(description), lead=_lead(runs), version=_version(),
         runs="\n".join(
             f"| {run['run']} | {plain(run['arm'])} | {run['seed']} | {run['agents']:,} | {run['timesteps']} | "
-            f"{plain(run['population'])} | `{run['digest'][:16]}` |" for run in runs
+            f"{plain(run['population'] or 'withheld')} | `{run['digest'][:16]}` |" for run in runs
         ),
         tables="\n".join(f"| `{name}` | {rows:,} | {TABLES[name]} |" for name, rows in description["tables"].items()),
         kinds=_kinds(runs), windows=description["windows"],
@@ -201,31 +201,36 @@ def _people(description: Mapping[str, Any], real: bool) -> str:
     if not real:
         return "They are the people of an invented town: nobody real is in it."
     if description["real_text"]:
-        return "Agents are modelled on real people, whose words and names are in it as the lines below say."
-    return "Agents are modelled on real people; their names, words and what was computed from them were left out."
+        return "Agents of some runs are modelled on real people, who are in it as the answers below say."
+    return "Agents of some runs are modelled on real people, who are in it without names and words, see below."
 
 
 def _missing(description: Mapping[str, Any], real: bool) -> str:
-    words = not description["text"] or (real and not description["real_text"])
+    withheld = real and not description["real_text"]
     gone = ["people's histories from before the runs"]
-    gone += ["texts and personas"] if words else []
-    gone += ["personas"] if not words and description["pseudonyms"] else []
+    gone += [] if description["text"] else ["all texts and personas"]
+    gone += ["personas and scenarios"] if description["pseudonyms"] and description["text"] else []
+    if withheld:
+        gone.append("of real people: names, texts, personas, adapter ids, history features, when they wrote, scenarios")
     gone += [] if description["exposures"] else ["exposures (what agents were shown)"]
-    return "Left out: " + ", ".join(gone) + "."
+    return "Left out: " + "; ".join(gone) + "."
 
 
 def _personal(description: Mapping[str, Any], real: bool) -> str:
-    names = ""
+    said = []
     if description["pseudonyms"]:
-        names = (
-            "Handles, also where a text mentions one with @, are pseudonyms made with a key that is not here; names "
-            "inside texts may remain. "
+        said.append(
+            "Handles that go out, also where a text mentions one with @, are pseudonyms made with a key that is not "
+            "here; names inside texts may remain."
         )
     if not real:
-        return names + "Nobody described here exists."
-    if description["real_text"]:
-        return names + "Yes: posts that stood there before the first timestep are real people's words."
-    return names + "People are numbers, and no words are in it; who acts upon whom may still tell who somebody is."
+        said.append("Nobody described here exists.")
+    elif not description["real_text"]:
+        said.append("Real people are numbers without words; who acts upon whom may still tell who somebody is.")
+    else:
+        words = "their words (posts that stood there before the first timestep)" if description["text"] else "no words"
+        said.append(f"Yes: of real people it holds {words}, and figures computed from what they wrote.")
+    return " ".join(said)
 
 
 def _version() -> str:

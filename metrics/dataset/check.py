@@ -12,7 +12,11 @@ import pyarrow.parquet
 
 from metrics.dataset.checksums import NAME, files_of, sha256
 from metrics.dataset.export import DESCRIPTION
+from metrics.dataset.meanings import TABLES
 from metrics.errors import MetricsError
+
+# In bytes; a row must fit into what is read at once.
+_LONGEST_ROW = 1 << 24
 
 # Column → table and column whose values it must be among, within its run.
 _REFERENCES = (
@@ -20,6 +24,7 @@ _REFERENCES = (
     ("edges", "made", "posts", "post"), ("posts", "author", "nodes", "node"), ("posts", "parent", "posts", "post"),
     ("posts", "root", "posts", "post"), ("activations", "node", "nodes", "node"),
     ("activations", "target_node", "nodes", "node"), ("activations", "target_post", "posts", "post"),
+    ("activations", "made", "posts", "post"),
     ("nodes", "run", "runs", "run"),
 )  # fmt: skip
 
@@ -38,6 +43,14 @@ def check_dataset(folder: Path) -> dict[str, Any]:
     """
     if not (folder / NAME).is_file():
         raise MetricsError(f"{folder}: no data set (no {NAME}); give a folder that `simulate export --out` made")
+    try:
+        return _checked(folder)
+    except (KeyError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise MetricsError(f"{folder}: not a whole data set ({reason}); export again") from error
+
+
+def _checked(folder: Path) -> dict[str, Any]:
     _check_files(folder)
     description = _description(folder)
     tables: dict[str, int] = description["tables"]
@@ -72,13 +85,15 @@ def _check_files(folder: Path) -> None:
 def _description(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        names = [str(name) for name in found["tables"]]
+        graphs = [f"graphml/run-{int(run['run'])}.graphml" for run in found["runs"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MetricsError(f"{folder}/{DESCRIPTION}: not a data set's description; export again") from error
-    for name in names:
-        for kind in ("parquet", "csv"):
-            if f"{kind}/{name}.{kind}" not in files_of(folder):
-                raise MetricsError(f"{folder}/{kind}/{name}.{kind}: the file is missing; copy or export again")
+    if sorted(found["tables"]) != sorted(TABLES):
+        raise MetricsError(f"{folder}/{DESCRIPTION}: other tables than {', '.join(TABLES)}; export again")
+    there = files_of(folder)
+    for name in [*(f"{kind}/{table}.{kind}" for table in TABLES for kind in ("parquet", "csv")), *graphs]:
+        if name not in there:
+            raise MetricsError(f"{folder}/{name}: the file is missing; copy or export again")
     return found
 
 
@@ -95,6 +110,7 @@ def _csv_rows(folder: Path, name: str) -> int:
     try:
         with pa.csv.open_csv(
             path,
+            read_options=pa.csv.ReadOptions(block_size=_LONGEST_ROW),
             parse_options=pa.csv.ParseOptions(newlines_in_values=True),
             convert_options=pa.csv.ConvertOptions(include_columns=["run"]),
         ) as reader:

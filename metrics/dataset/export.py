@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from sqlalchemy import Connection
 
 from metrics.database import is_oasis, open_run, read_rows, source_name
@@ -18,7 +19,7 @@ from metrics.dataset.checksums import write_checksums
 from metrics.dataset.croissant import write_croissant
 from metrics.dataset.graphml import TieGraph
 from metrics.dataset.nodes import Ties, history_features, nodes
-from metrics.dataset.options import ExportOptions, disclosure
+from metrics.dataset.options import Disclosure, ExportOptions
 from metrics.dataset.rows import Edge, Place
 from metrics.dataset.splits import Timeline
 from metrics.dataset.tables import EDGES, POSTS, RUNS, TableWriter, activation_columns, node_columns
@@ -51,6 +52,7 @@ def export_dataset(
     Raises:
         MetricsError: The folder is not empty, or a run cannot be read, is not finished or comes twice.
     """
+    out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MetricsError(f"{out} is there already and not empty; give another --out")
     if options.windows < 1:
@@ -78,7 +80,8 @@ def _write(sources: Sequence[Path | str], folder: Path, options: ExportOptions, 
         runs = []
         for number, source in enumerate(sources):
             told(f"{number + 1} of {len(sources)}: {source_name(source)}")
-            runs.append(_Export(number, source, folder, writers, options, verbs).write())
+            with _damage_told(source):
+                runs.append(_Export(number, source, folder, writers, options, verbs).write())
     if len({run["digest"] for run in runs}) < len(runs):
         raise MetricsError("a run is given twice; give each once")
     licence = options.licence or (None if any(run["real_people"] for run in runs) else _TOWN_LICENCE)
@@ -106,7 +109,7 @@ def _verbs(sources: Sequence[Path | str]) -> list[str]:
     found: Counter[str] = Counter()
     for source in sources:
         with _finished(source) as connection:
-            found += rows.verbs(connection)
+            found += rows.verbs(connection, source_name(source))
     return sorted(found)
 
 
@@ -120,6 +123,16 @@ def _finished(source: Path | str) -> Iterator[Connection]:
         if status != "finished":
             raise MetricsError(f"{name}: the run is not finished ({status}); finish it with `simulate run --resume`")
         yield connection
+
+
+@contextmanager
+def _damage_told(source: Path | str) -> Iterator[None]:
+    """Rows that point nowhere, moments that are none, numbers that are texts: the file's fault, not the user's."""
+    try:
+        yield
+    except (KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise MetricsError(f"{source_name(source)}: cannot be exported ({reason}); the file is damaged") from error
 
 
 class _Export:
@@ -165,10 +178,10 @@ class _Export:
         minutes = data.config.get("minutes")
         windows = max(1, min(self._options.windows, data.completed_timesteps))
         return Place(
-            run=self._number, arm=data.arm, start=data.started_at,
+            name=data.name, run=self._number, arm=data.arm, start=data.started_at,
             minutes=minutes if isinstance(minutes, int) and minutes > 0 else 60,
             user_of={agent.agent_id: agent.user_id for agent in data.agents},
-            disclosure=disclosure(self._options, data.population, data.users.items()),
+            disclosure=Disclosure(self._options, data.population_digest, data.users),
             timeline=Timeline(data.completed_timesteps, windows),
         )  # fmt: skip
 
@@ -178,11 +191,12 @@ class _Export:
         with _finished(self._source) as connection:
             row = next(read_rows(connection, "run", stored, key="run_id"))
         head = dict(zip(stored.split(), row, strict=True))
-        hidden = {"camel_url", "base_hash"} | (set() if place.disclosure.texts else {"scenario"})
+        hidden = {"camel_url", "base_hash"} | (set() if place.disclosure.personas else {"scenario"})
         config = {name: value for name, value in sorted(data.config.items()) if name not in hidden}
         return head | {
             "run": self._number, "timesteps": data.completed_timesteps, "minutes_per_timestep": place.minutes,
-            "started_at": data.started_at, "population": Path(data.population).name,
+            "started_at": data.started_at,
+            "population": None if place.disclosure.withheld else Path(data.population).name,
             "base_model": head["base_model"] and Path(head["base_model"]).name,
             "digest": run_digest(self._source), "config": json.dumps(config, ensure_ascii=False),
         }  # fmt: skip

@@ -23,25 +23,16 @@ class TieGraph:
     """Collects acts into one edge for each pair and kind: how many, from when to when."""
 
     def __init__(self) -> None:
-        self._graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
+        self._nodes: dict[int, dict[str, str | int]] = {}
+        self._edges: dict[tuple[int, int, str], list[int]] = {}
 
     def collecting(self, edges: Iterable[Edge]) -> Iterator[Edge]:
         """Hand edges on, collected."""
         for edge in edges:
-            self._add(edge)
+            key, step = (edge.source, edge.target, edge.kind), edge.timestep
+            weight, first, last = self._edges.get(key, (0, step, step))
+            self._edges[key] = [weight + 1, min(first, step), max(last, step)]
             yield edge
-
-    def _add(self, edge: Edge) -> None:
-        data = self._graph.get_edge_data(edge.source, edge.target, edge.kind)
-        if data is None:
-            step = edge.timestep
-            self._graph.add_edge(
-                edge.source, edge.target, edge.kind, kind=edge.kind, weight=1, first_timestep=step, last_timestep=step
-            )
-            return
-        data["weight"] += 1
-        data["first_timestep"] = min(data["first_timestep"], edge.timestep)
-        data["last_timestep"] = max(data["last_timestep"], edge.timestep)
 
     def nodes_from(self, rows: Iterable[Row], columns: Sequence[tuple[str, str]]) -> Iterator[Row]:
         """Hand rows of the nodes on, and keep those of their columns that GraphML gets."""
@@ -51,13 +42,15 @@ class TieGraph:
             known = {name: row[place] for name, place in places if row[place] is not None}
             for name, value in known.items():
                 known[name] = xml_text(value) if isinstance(value, str) else value
-            self._graph.add_node(row[node], **known)
+            self._nodes[row[node]] = known
             yield row
 
     def write(self, path: Path) -> None:
-        """Write the graph, nodes in the order of their ids."""
-        ordered: nx.MultiDiGraph[int] = nx.MultiDiGraph()
-        ordered.add_nodes_from((node, self._graph.nodes[node]) for node in sorted(self._graph))
-        for source, target, kind, data in self._graph.edges(keys=True, data=True):
-            ordered.add_edge(source, target, kind, **data)
-        nx.write_graphml_lxml(ordered, path)
+        """Write the graph, nodes in the order of their ids; every edge has an id of its own, or Gephi drops it."""
+        graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
+        graph.add_nodes_from((node, self._nodes[node]) for node in sorted(self._nodes))
+        for number, ((source, target, kind), (weight, first, last)) in enumerate(self._edges.items()):
+            graph.add_edge(
+                source, target, f"e{number}", kind=kind, weight=weight, first_timestep=first, last_timestep=last
+            )
+        nx.write_graphml_lxml(graph, path)

@@ -16,7 +16,7 @@ COLUMNS = {
     "runs.timesteps": "timesteps of the run",
     "runs.minutes_per_timestep": "simulated minutes of a timestep",
     "runs.started_at": "simulated moment of timestep 0",
-    "runs.population": "name of the population, or of its file",
+    "runs.population": "name of the population, or of its file; none where real people are withheld",
     "runs.population_digest": "SHA-256 of the people and their histories",
     "runs.base_model": "the frozen base model",
     "runs.base_hash": "SHA-256 of the base model's weights",
@@ -31,7 +31,7 @@ COLUMNS = {
     "nodes.persona": "description that the agent's prompt carries",
     "nodes.adapter_id": "the agent's adapter; none where it has none",
     "nodes.revision": "revision of the adapter",
-    "nodes.split": "part for node tasks: train, validation or test; a person has the same in every run",
+    "nodes.split": "part for node tasks: train, validation or test; the same in every run of the same people",
     "nodes.planted_community": "community that the population was made with, where it is known",
     "nodes.community": "Louvain community of the whole run's interaction graph; none without an interaction",
     "nodes.history_acts": "acts in the person's training history",
@@ -54,7 +54,7 @@ COLUMNS = {
     "posts.root": "first post of its thread",
     "posts.is_seed": "whether it stood there before the first timestep: nobody's behaviour in the run",
     "posts.timestep": "timestep; -1 where it stood there before",
-    "posts.time": "simulated moment",
+    "posts.time": "simulated moment; of a seed post when it was written, none where real people are withheld",
     "posts.likes": "likes at the end",
     "posts.shares": "reposts and quotes at the end",
     "activations.activation": "number of the activation within its run",
@@ -75,7 +75,8 @@ COLUMNS = {
 _PATTERNS = {
     "nodes.community_": "Louvain community of one window's interaction graph; windows are equal parts of the run",
     "nodes.history_": "share of this act in the person's training history",
-    "nodes.feature_": "mean vector of the person's training texts (latent semantic analysis, length 1)",
+    "nodes.feature_": "mean vector of the person's training texts (latent semantic analysis, length 1); each set of "
+    "people has a space of its own",
     "activations.p_": "probability of this verb before sampling; none where the policy logged no distribution",
 }
 

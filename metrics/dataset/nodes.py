@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,14 +61,14 @@ def nodes(
     """
     agents = {agent.user_id: agent for agent in run.agents}
     habits = _habits(run) if place.disclosure.features else {}
-    for user_id, name in sorted(run.users.items()):
+    for user_id in sorted(run.users):
         agent, habit, feature = agents.get(user_id), habits.get(user_id), features.get(user_id)
         found = [communities.get(window, {}).get(user_id) for window in range(windows + 1)]
         yield (
             place.run, place.arm, user_id, agent.agent_id if agent else None, "agent" if agent else "account",
             place.disclosure.handle(user_id), agent.persona if agent and place.disclosure.personas else None,
             place.disclosure.adapter(agent.adapter_id) if agent else None, agent.revision if agent else None,
-            node_split(name), agent.community if agent else None, *found,
+            node_split(place.disclosure.split_key(user_id)), agent.community if agent else None, *found,
             *([None] * (len(VERBS_OF_HISTORY) + 1) if habit is None else habit),
             *([None] * FEATURES if feature is None else feature.tolist()),
         )  # fmt: skip
@@ -88,12 +89,15 @@ def _habits(run: RunData) -> dict[int, list[float]]:
 def history_features(run: RunData) -> dict[int, Floats]:
     """Mean vector of each person's training texts, see `fit_encoder`, scaled to length 1; shape (64,) each.
 
-    Nothing that was held out is in it, and nothing of the run, so that it may be used to predict either.
+    Nothing that was held out is in it, and nothing of the run, so that it may be used to predict either. The space is
+    that of the run's people: runs of other people, or of another number of them, have another.
     """
-    texts = [(row.user_id, row.text) for row in run.history if row.split == _TRAIN and row.text.strip()]
-    encoder = fit_encoder(run) if texts else None
+    training = tuple(row for row in run.history if row.split == _TRAIN and row.text.strip())
+    # Of people without histories the encoder would learn from the run.
+    encoder = fit_encoder(replace(run, history=training)) if len(training) > 1 else None
     if encoder is None:
         return {}
+    texts = [(row.user_id, row.text) for row in training]
     sums: defaultdict[int, Floats] = defaultdict(lambda: np.zeros(FEATURES))
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
         some = texts[start : start + _TEXTS_AT_ONCE]

@@ -3,12 +3,14 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
-BUILT_IN = "town"
+# Digest of the built-in town: any file can be called by its name.
+TOWN_DIGEST = "36d6824e4df306422c7bf16f9f4c18324c9ada023aa78fe2133e0b71165ecb9e"
 
-_MENTION = re.compile(r"@([\w.\-]+)")
+# Who is not known by handle is mentioned like this; a mark that ends a sentence is none of the name.
+_MENTION = r"[\w\-]+(?:[.@][\w\-]+)*"
 _PSEUDONYM_DIGITS = 16
 
 
@@ -37,18 +39,33 @@ class ExportOptions:
 class Disclosure:
     """What of one run's people goes out, and under which names.
 
-    People of a corpus that is not built in are taken for real: without ``real_text`` neither their words nor their
-    names nor what was computed from their words leaves.
+    Every population but the built-in town is taken for real people: without ``real_text`` neither their words nor
+    their names, nor when they wrote, nor what was computed from their words leaves.
+
+    Attributes:
+        options: The user's choices.
+        population_digest: Digest of the people.
+        handles: Handle of every user.
     """
 
     options: ExportOptions
-    real: bool
+    population_digest: str
     handles: dict[int, str]
+
+    @property
+    def real(self) -> bool:
+        """Whether the people are taken for real."""
+        return self.population_digest != TOWN_DIGEST
 
     @property
     def withheld(self) -> bool:
         """Whether real people stay unnamed and without words."""
         return self.real and not self.options.real_text
+
+    @property
+    def names(self) -> bool:
+        """Whether handles go out as they are."""
+        return not self.withheld and self.options.pseudonym_key is None
 
     @property
     def texts(self) -> bool:
@@ -57,8 +74,8 @@ class Disclosure:
 
     @property
     def personas(self) -> bool:
-        """Whether descriptions of people go out: a description names its person often enough."""
-        return self.texts and self.options.pseudonym_key is None
+        """Whether descriptions of people, and a scenario's texts, go out: they name people often enough."""
+        return self.texts and self.names
 
     @property
     def features(self) -> bool:
@@ -71,6 +88,12 @@ class Disclosure:
             return f"person-{user_id}"
         return self._pseudonym(self.handles[user_id])
 
+    def split_key(self, user_id: int) -> str:
+        """What decides a person's part; where names stay behind it must not tell whose it is."""
+        if self.withheld:
+            return f"{self.population_digest} {user_id}"
+        return self._pseudonym(self.handles[user_id])
+
     def adapter(self, adapter_id: str | None) -> str | None:
         """An adapter's id; it is derived from its person's handle, so that it goes the way of the handle."""
         return None if adapter_id is None or self.withheld else self._pseudonym(adapter_id)
@@ -79,17 +102,18 @@ class Disclosure:
         """Words as they go out: people mentioned in them have their pseudonyms, too."""
         if not self.texts:
             return None
-        if self.options.pseudonym_key is None:
+        if self.names:
             return words
-        return _MENTION.sub(lambda found: "@" + self._pseudonym(found[1]), words)
+        return self._mention.sub(lambda found: "@" + self._pseudonym(found[1] or found[2]), words)
+
+    @cached_property
+    def _mention(self) -> re.Pattern[str]:
+        """A mention of a known handle, which may hold anything, or of somebody else; the longest handle first."""
+        known = "|".join(map(re.escape, sorted(self.handles.values(), key=len, reverse=True)))
+        return re.compile(f"@(?:({known})(?![\\w])|({_MENTION}))" if known else f"@()({_MENTION})", re.IGNORECASE)
 
     def _pseudonym(self, name: str) -> str:
         key = self.options.pseudonym_key
         if key is None:
             return name
         return hmac.new(key, name.lower().encode(), hashlib.sha256).hexdigest()[:_PSEUDONYM_DIGITS]
-
-
-def disclosure(options: ExportOptions, population: str, handles: Iterable[tuple[int, str]]) -> Disclosure:
-    """What the options mean for a run of a population."""
-    return Disclosure(options, population != BUILT_IN, dict(handles))

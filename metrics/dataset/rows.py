@@ -1,6 +1,6 @@
 """The rows of a data set, streamed from a run's database."""
 
-import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,14 +11,19 @@ from sqlalchemy import Connection
 from metrics.database import read_rows
 from metrics.dataset.options import Disclosure
 from metrics.dataset.splits import Timeline
+from metrics.errors import MetricsError
+from metrics.rundata import act_shares
 
 Row = Sequence[Any]
+
+_VERB = re.compile("[a-z_]+")
 
 
 class Place(NamedTuple):
     """What the rows of one run have in common.
 
     Attributes:
+        name: Its path or URL, as messages show it.
         run: Number of the run in the data set.
         arm: The run's arm.
         start: Simulated moment of timestep 0; None where the file holds no agent.
@@ -28,6 +33,7 @@ class Place(NamedTuple):
         timeline: The run's timesteps.
     """
 
+    name: str
     run: int
     arm: str
     start: datetime | None
@@ -81,6 +87,11 @@ def moment(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
+def _when(place: Place, step: int, text: str) -> datetime | None:
+    """When something was; not for what real people did before the run, which would tell who they are."""
+    return None if step < 0 and place.disclosure.withheld else moment(text)
+
+
 def authors(connection: Connection) -> dict[int, int]:
     """Author of every post."""
     return dict(read_rows(connection, "post", "post_id user_id"))
@@ -97,14 +108,14 @@ def posts(connection: Connection, place: Place) -> Iterator[Row]:
         kind, words = ("post", content) if original is None else ("repost", "") if quote is None else ("quote", quote)
         yield (
             place.run, place.arm, post_name(post_id), kind, author, place.disclosure.text(words),
-            None if original is None else post_name(original), post_name(root[post_id]), bool(seed), step, moment(at),
-            likes, shares,
+            None if original is None else post_name(original), post_name(root[post_id]), bool(seed), step,
+            _when(place, step, at), likes, shares,
         )  # fmt: skip
     columns = "comment_id post_id user_id content timestep created_at num_likes"
     for comment_id, post_id, author, content, step, at, likes in read_rows(connection, "comment", columns):
         yield (
             place.run, place.arm, reply_name(comment_id), "reply", author, place.disclosure.text(content),
-            post_name(post_id), post_name(root.get(post_id, post_id)), step < 0, step, moment(at), likes, 0,
+            post_name(post_id), post_name(root.get(post_id, post_id)), step < 0, step, _when(place, step, at), likes, 0,
         )  # fmt: skip
 
 
@@ -112,7 +123,7 @@ def acts(connection: Connection, place: Place, author_of: dict[int, int]) -> Ite
     """Follows (the starting graph has timestep -1), replies, reposts and quotes, likes."""
 
     def edge(source: int, target: int, kind: str, step: int, at: str, post: str | None, made: str | None) -> Edge:
-        time, split = moment(at), place.timeline.split(step)
+        time, split = _when(place, step, at), place.timeline.split(step)
         return Edge(place.run, place.arm, source, target, kind, step, time, split, post, made)
 
     columns = "follow_id follower_id followee_id timestep created_at"
@@ -140,10 +151,14 @@ def exposures(connection: Connection, place: Place, author_of: dict[int, int]) -
         )  # fmt: skip
 
 
-def verbs(connection: Connection) -> Counter[str]:
+def verbs(connection: Connection, name: str) -> Counter[str]:
     """The verbs that policies gave a probability."""
     logged = read_rows(connection, "activation", "activation_id act_distribution")
-    return Counter(verb for _, text in logged if text is not None for verb in json.loads(text))
+    found = Counter(verb for _, text in logged for verb in act_shares(text, name) or {})
+    for verb in found:
+        if not _VERB.fullmatch(verb):
+            raise MetricsError(f"{name}: an act distribution names {verb!r}, which is no act; the file is damaged")
+    return found
 
 
 def activations(connection: Connection, place: Place, columns_of: Sequence[str]) -> Iterator[Row]:
@@ -155,7 +170,7 @@ def activations(connection: Connection, place: Place, columns_of: Sequence[str])
     for row in read_rows(connection, "activation", columns):
         number, agent, step, adapter, revision, act, on_post, on_user, post, comment, outcome, reason, *rest = row
         prompt, output, text = rest
-        shares = {} if text is None else json.loads(text)
+        shares = act_shares(text, place.name) or {}
         if outcome == "failed" and reason:  # the words of a model or of a tool, not ours
             reason = place.disclosure.text(reason)
         made = post_name(post) if post is not None else None if comment is None else reply_name(comment)
