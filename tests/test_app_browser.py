@@ -44,6 +44,7 @@ def assert_clean(view: View) -> None:
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = two_arms(tmp_path_factory.mktemp("hostile"))
     bank(folder / "bank")
+    (folder / "broken.db").write_bytes(b"not a database <script>window.hacked = 4</script>")
     before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
     with served(folder) as server:
         yield server.url
@@ -54,6 +55,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_nothing_that_a_model_wrote_runs(browser, hostile: str, name: str) -> None:
     view = View(browser, hostile)
     view.open(name)
+    if name == "Overview":
+        view.page.get_by_text("broken.db: not an SQLite database").wait_for()
     if name == "Agent":
         view.page.get_by_text(f"post 1 {HOSTILE[:60]}").first.wait_for()
     if name in ("Compare", "Network", "Agent", "Timeline", "Bank"):
