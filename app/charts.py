@@ -1,7 +1,6 @@
 """The figures of the comparison, of one agent and of the time line."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
@@ -71,14 +70,12 @@ def shares_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str
     return finish(figure)
 
 
-def lines_chart(
-    lines: Mapping[str, Sequence[float | None]], colours: Mapping[str, str], x: str, y: str, start: int = 0
-) -> go.Figure:
-    """Lines over whole numbers, from `start`."""
+def lines_chart(lines: Mapping[str, Sequence[float | None]], colours: Mapping[str, str], x: str, y: str) -> go.Figure:
+    """Lines over whole numbers, from 0."""
     figure = go.Figure()
     for name, values in lines.items():
         figure.add_scatter(
-            x=list(range(start, start + len(values))), y=list(values), name=plot_label(name), mode="lines+markers",
+            x=list(range(len(values))), y=list(values), name=plot_label(name), mode="lines+markers",
             connectgaps=True, hovertemplate="%{y:.4g}",
             line={"color": colours.get(name, OTHER_COLOUR), "width": 2}, marker={"size": 5},
         )  # fmt: skip
@@ -140,10 +137,10 @@ def _rows_of(parents: Sequence[int]) -> list[float]:
     return rows
 
 
-def finish(figure: go.Figure, **layout: Any) -> go.Figure:
+def finish(figure: go.Figure) -> go.Figure:
     """What all figures share: no paper of their own, so that they stand on light and on dark."""
     figure.update_layout(
         margin={"l": 8, "r": 24, "t": 34, "b": 8}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}, **layout,
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
     )  # fmt: skip
     return figure

@@ -151,8 +151,12 @@ def bank_catalog(directory: Path) -> BankCatalog:
 
 def file_state(path: Path) -> State:
     """Changes whenever the file or its write-ahead log does, where a run in progress keeps its newest rows."""
-    files = [each for each in (path, Path(f"{path}-wal")) if each.exists()]
-    return tuple(figure for each in files for figure in (each.stat().st_mtime_ns, each.stat().st_size))
+    return tuple(figure for each in files_of(path) for figure in (each.stat().st_mtime_ns, each.stat().st_size))
+
+
+def files_of(path: Path) -> list[Path]:
+    """A database's file and its write-ahead log, those that are there."""
+    return [each for each in (path, Path(f"{path}-wal")) if each.exists()]
 
 
 @st.cache_resource(show_spinner=False, max_entries=1024)

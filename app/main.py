@@ -46,7 +46,7 @@ def main(path: Path, bank_path: Path | None = None) -> None:
 
 
 def _draw(page: str, library: Library, run: FoundRun | None) -> None:
-    """Each page brings its own libraries when it is first asked for, so that the first page comes at once."""
+    """Draw one page; `app.server` has loaded its module before the first visitor comes."""
     if page in ("Network", "Agent", "Timeline") and run is None:
         title(page, "This folder holds no run.")
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from app.escape import markup
-from app.library import FoundRun, Library
+from app.library import FoundRun, Library, files_of
 from app.page_parts import DEMONSTRATION, block, heading, note, notice, table, title
 from metrics.errors import MetricsError
 from metrics.live import read_progress
@@ -82,7 +82,7 @@ def _progress(run: FoundRun) -> None:
         return
     rate = "" if found.seconds_per_timestep is None else f", {found.seconds_per_timestep:.1f} s a timestep"
     left = "" if found.seconds_left is None else f", about {_span(found.seconds_left)} left"
-    still = time.time() - max(each.stat().st_mtime for each in _files(run.path))
+    still = time.time() - max(each.stat().st_mtime for each in files_of(run.path))
     idle = f" · nothing was written for {_span(still)}" if found.status == "running" and still > _STILL_SECONDS else ""
     block(f'<p style="margin:.4rem 0 0"><b>{markup(run.label)}</b></p>')
     st.progress(min(found.completed / max(found.timesteps, 1), 1.0))
@@ -100,10 +100,6 @@ def _progress(run: FoundRun) -> None:
     if acts:
         with st.container(height=260, border=True):
             block(acts)
-
-
-def _files(path: Path) -> list[Path]:
-    return [each for each in (path, Path(f"{path}-wal")) if each.exists()]
 
 
 def _span(seconds: float) -> str:

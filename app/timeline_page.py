@@ -14,6 +14,7 @@ from metrics.cascades import (
     CascadeNode,
     cascade_growth,
     cascade_nodes,
+    distances_of,
     levels_of,
     structural_virality,
     virality_growth,
@@ -109,19 +110,17 @@ def _thread(data: RunData, trees: Sequence[Sequence[CascadeNode]]) -> None:
     first = st.selectbox("Thread", list(labels), format_func=lambda each: labels[each], key=f"thread {data.name}")
     nodes = next((each for each in trees if each[0].id == first), trees[0])
     parents = [node.parent for node in nodes]
+    levels = levels_of(parents)
     facts([
-        ("posts and replies", f"{len(nodes):,}"), ("depth", str(len(levels_of(parents)) - 1)),
-        ("greatest breadth", str(max(levels_of(parents)))),
+        ("posts and replies", f"{len(nodes):,}"), ("depth", str(len(levels) - 1)),
+        ("greatest breadth", str(max(levels))),
         ("structural virality", number(structural_virality(parents))),
     ])  # fmt: skip
-    depths = [0] * len(nodes)
-    for place in range(1, len(nodes)):
-        depths[place] = depths[parents[place]] + 1
     if len(nodes) <= _MOST_DRAWN:
         names = [
             plot_label(f"{node.kind}, @{data.users.get(node.user_id, '?')}, timestep {node.timestep}") for node in nodes
         ]
-        chart(tree_chart(depths, parents, names, _BLUE), "tree", "The cascade as a tree")
+        chart(tree_chart(distances_of(parents), parents, names, _BLUE), "tree", "The cascade as a tree")
     with st.container(height=460, border=True):
         block(_threaded(data, nodes[:_MOST_DRAWN], 0))
         if len(nodes) > _MOST_DRAWN:

@@ -103,10 +103,15 @@ def _standing(nodes: Sequence[CascadeNode], timestep: int) -> list[int]:
 
 def levels_of(parents: Sequence[int]) -> list[int]:
     """How many nodes of a tree, given as in `cascade_trees`, lie at each distance from the first."""
+    return [int(count) for count in np.bincount(distances_of(parents))]
+
+
+def distances_of(parents: Sequence[int]) -> list[int]:
+    """Distance of every node of a tree, given as in `cascade_trees`, from the first."""
     distance = [0] * len(parents)
     for node in range(1, len(parents)):
         distance[node] = distance[parents[node]] + 1
-    return [int(count) for count in np.bincount(distance)]
+    return distance
 
 
 def structural_virality(parents: Sequence[int]) -> float:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from metrics.dataset.checksums import sha256
 from metrics.measure import RunMeasurements, measure_run
 from metrics.measurement import Measurement, NullModel
 
@@ -30,9 +31,7 @@ def measure_kept(path: Path, folder: Path) -> RunMeasurements:
     """
     if Path(f"{path}-wal").exists():  # its newest rows are not in the file yet
         return measure_run(path)
-    with path.open("rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
-    key, kept = f"{content} {_code()}", folder / f"{path.stem}.json"
+    key, kept = f"{sha256(path)} {_code()}", folder / f"{path.stem}.json"
     try:
         found = json.loads(kept.read_text(encoding="utf-8"))
         if found.pop("key") == key:

@@ -72,11 +72,9 @@ def _write(sources: Sequence[Path | str], folder: Path, options: ExportOptions, 
     for name in ("parquet", "csv", "graphml"):
         (folder / name).mkdir()
     verbs = _verbs(sources)
+    columns = _columns(options, verbs)
     with ExitStack() as stack:
-        writers = {
-            name: stack.enter_context(TableWriter(folder, name, columns))
-            for name, columns in _columns(options, verbs).items()
-        }
+        writers = {name: stack.enter_context(TableWriter(folder, name, each)) for name, each in columns.items()}
         runs = []
         for number, source in enumerate(sources):
             told(f"{number + 1} of {len(sources)}: {source_name(source)}")
@@ -91,8 +89,8 @@ def _write(sources: Sequence[Path | str], folder: Path, options: ExportOptions, 
         "tables": {name: writer.rows for name, writer in writers.items()}, "runs": runs,
     }  # fmt: skip
     (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
-    write_card(folder, description, _columns(options, verbs))
-    write_croissant(folder, description, _columns(options, verbs))
+    write_card(folder, description, columns)
+    write_croissant(folder, description, columns)
     write_checksums(folder)
     return description
 
