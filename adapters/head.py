@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from adapters.base_model import BaseModel
+from adapters.frozen_product import FrozenProduct
 
 # Tokens whose logits exist at once: 128 × 49,152 numbers are 25 MB.
 TOKENS_AT_ONCE = 128
@@ -52,6 +53,7 @@ class Head:
         self._weight = head.weight.detach().to(self._cast)
         bias = getattr(head, "bias", None)
         self._bias = None if bias is None else bias.detach().to(self._cast)
+        self._product = FrozenProduct(self._weight, self._bias)
         self._training_weight, self._training_bias = head.weight.detach(), getattr(head, "bias", None)
         self._cap: float | None = getattr(base.model.config, "final_logit_softcapping", None)
 
@@ -65,9 +67,10 @@ class Head:
         Returns:
             Shape [..., n] or [..., vocabulary].
         """
-        weight = self._weight if tokens is None else self._weight[tokens]
-        bias = self._bias if tokens is None or self._bias is None else self._bias[tokens]
-        return self._capped(functional.linear(hidden.to(self._cast), weight, bias).float())
+        if tokens is None:
+            return self._capped(self._product(hidden.to(self._cast)).float())
+        bias = None if self._bias is None else self._bias[tokens]
+        return self._capped(functional.linear(hidden.to(self._cast), self._weight[tokens], bias).float())
 
     def nll(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """Negative log-likelihood in nats of each next token, its product in the base's own compute type.

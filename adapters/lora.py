@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from adapters.base_model import BaseModel
 from adapters.blocks import decoder_blocks
+from adapters.frozen_product import FrozenProduct
 from adapters.thin_product import laid_out, thin_add
 from personas.errors import InputError
 
@@ -153,7 +154,7 @@ class StackedLora(nn.Module):
         self.prior: tuple[Tensor, Tensor] | None = None
         self.stack: tuple[Tensor, Tensor] | None = None
         self.scale = 1.0
-        self._merged: Tensor | None = None
+        self._merged: FrozenProduct | None = None
         self._gathered: tuple[int, Tensor, Tensor] | None = None
 
     def set_prior(self, prior: tuple[Tensor, Tensor] | None) -> None:
@@ -161,7 +162,7 @@ class StackedLora(nn.Module):
         self.prior, self._merged = prior, None
         if prior is not None:
             weight = self.linear.weight.detach()
-            self._merged = (weight.float() + prior[1] @ prior[0]).to(weight.dtype)
+            self._merged = FrozenProduct((weight.float() + prior[1] @ prior[0]).to(weight.dtype), self.linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape [rows, length, in] to [rows, length, out]."""
@@ -186,7 +187,7 @@ class StackedLora(nn.Module):
     def _shared(self, x: Tensor, route: Route) -> Tensor:
         """What the base and the prior make of x."""
         if self._merged is not None and route.prior is None:
-            return functional.linear(x, self._merged, self.linear.bias)
+            return self._merged(x)
         y: Tensor = self.linear(x)
         if self.prior is None or route.prior is None:
             return y

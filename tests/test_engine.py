@@ -137,6 +137,21 @@ def test_a_draw_never_picks_what_is_impossible():
     assert [draw_index(shares, uniform) for uniform in (0.0, 0.2499, 0.25, 0.999999999)] == [1, 1, 2, 2]
 
 
+def test_beginnings_of_all_lengths_find_room_and_change_nothing(base, kit, adapted, engine):
+    """A long beginning with a short rest beside a short one with a long rest; a table of columns ends at each 64."""
+    asked = [request(kit, number % 3, number) for number in range(4)]
+    long = len(asked[0].prompt)
+    lengths = [long - 1, 3, long - 40, 0]
+    constant = [replace(single, constant=length) for single, length in zip(asked, lengths, strict=True)]
+    remembering = Engine(base, adapted, kit)
+    remembering.remember([(r.slot, r.prompt[: r.constant]) for r in constant if r.constant])
+    assert len(remembering.prefixes) == 3
+    found, plain = remembering.decide(constant), engine.decide(asked)
+    assert [(c.verb, c.position, c.text) for c in found] == [(c.verb, c.position, c.text) for c in plain]
+    for one, other in zip(found, plain, strict=True):
+        assert one.distribution == pytest.approx(other.distribution, abs=1e-4)
+
+
 def test_beginnings_computed_with_other_factors_are_forgotten(base, kit):
     """What an engine remembers belongs to the factors of then; new ones must not meet old keys and values."""
     with AdaptedModel(base, SHAPE) as adapted:

@@ -1,0 +1,71 @@
+"""Products of few rows with weights that never change, as in decoding.
+
+The library brings a weight into the order that its kernels read anew in every product, which costs as much as the
+product itself where rows are few. Here oneDNN's own order of a weight is kept beside it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# With more the product outweighs the reordering.
+FEW_ROWS = 128
+
+
+class FrozenProduct:
+    """x Wᵀ + b of one weight."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Take a weight [out, in] and a bias [out] or None; neither may change from now on."""
+        self._weight, self._bias = weight, bias
+        self._ordered: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map x of shape [..., in] to [..., out]."""
+        if not self._pays(x):
+            return functional.linear(x, self._weight, self._bias)
+        if self._ordered is None:
+            self._ordered = torch.ops.mkldnn._reorder_linear_weight(self._weight)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._ordered, self._bias, "none", [], "")
+        return y
+
+    def _pays(self, x: Tensor) -> bool:
+        return (
+            x.device.type == "cpu"
+            and x.dtype == self._weight.dtype == torch.float32
+            and x.numel() <= FEW_ROWS * x.shape[-1]
+            and not torch.is_grad_enabled()
+            and torch.backends.mkldnn.is_available()
+        )
+
+
+class FrozenLinear(nn.Linear):
+    """A linear layer of a model that is not trained."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        """Take over a layer's own parameters."""
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.weight, self.bias = linear.weight, linear.bias
+        self._product: FrozenProduct | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map input of shape [..., in] to [..., out]."""
+        if self._product is None:
+            self._product = FrozenProduct(self.weight, self.bias)
+        return self._product(input)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "FrozenLinear":
+        self._product = None  # the parameters move to another device or type
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+def freeze_linears(model: nn.Module) -> None:
+    """Put a `FrozenLinear` in the place of every plain linear layer."""
+    for name, module in list(model.named_modules()):
+        if type(module) is nn.Linear:
+            model.set_submodule(name, FrozenLinear(module))

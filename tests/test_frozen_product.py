@@ -1,0 +1,44 @@
+"""Products with ordered weights: the library's own, to rounding, wherever they are used."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from adapters.frozen_product import FEW_ROWS, FrozenLinear, FrozenProduct, freeze_linears
+
+
+@pytest.mark.parametrize("shape", [(1, 48), (3, 48), (5, 1, 48), (2, FEW_ROWS // 2, 48)])
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_few_rows_give_the_librarys_product(shape, has_bias):
+    weight, bias, x = torch.randn(96, 48), torch.randn(96) if has_bias else None, torch.randn(shape)
+    product = FrozenProduct(weight, bias)
+    with torch.no_grad():
+        for _ in range(2):
+            assert torch.allclose(product(x), functional.linear(x, weight, bias), atol=1e-5)
+    assert product._ordered is not None
+
+
+def test_many_rows_gradients_and_other_types_take_the_plain_weight():
+    weight, x = torch.randn(96, 48), torch.randn(2, 48, requires_grad=True)
+    product = FrozenProduct(weight, None)
+    product(x).sum().backward()
+    assert torch.allclose(x.grad, weight.sum(0).expand(2, -1), atol=1e-5)
+    with torch.no_grad():
+        product(torch.randn(FEW_ROWS + 1, 48))
+        half = FrozenProduct(weight.bfloat16(), None)
+        assert half(x.bfloat16()).dtype == torch.bfloat16
+    assert product._ordered is None is half._ordered
+
+
+def test_a_frozen_model_says_the_same_and_can_still_move_to_another_type():
+    model = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 8, bias=False))
+    x, names = torch.randn(4, 16), set(model.state_dict())
+    with torch.no_grad():
+        before = model(x)
+        freeze_linears(model)
+        assert all(type(module) is FrozenLinear for module in (model[0], model[2]))
+        assert torch.allclose(model(x), before, atol=1e-5) and set(model.state_dict()) == names
+        model.double()
+        assert torch.allclose(model(x.double()), before.double(), atol=1e-5)
+        assert model[0].weight.dtype == torch.float64
