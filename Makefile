@@ -38,11 +38,12 @@ evidence: setup
 	$(BIN)/python -m benchmarks.evidence --users 48 --population "$(REAL)"
 	$(BIN)/python -m benchmarks.evidence --report
 
-# Eight hours or so, interrupted as one likes. Only what the runs come to is committed: data/studies/ and docs/results.md.
+# Hours, interrupted as one likes. Only what the runs come to is committed: data/studies/ and docs/results.md.
 STUDIES := build/studies
 study: setup
-	$(BIN)/simulate study data/studies/town.toml --out $(STUDIES)/town --bank build/town
-	$(BIN)/simulate study data/studies/real.toml --set population="$(REAL)" --out $(STUDIES)/real --bank build/real
+	$(BIN)/simulate bank ready --bank build/ready
+	$(BIN)/simulate study data/studies/town.toml --out $(STUDIES)/town --bank build/ready --together 5
+	$(BIN)/simulate study data/studies/real.toml --set population="$(REAL)" --out $(STUDIES)/real --bank build/real --together 5
 	$(BIN)/python -m benchmarks.results_page --take $(STUDIES)
 
 # Every page of the dashboard over the demonstration study; needs Debian's chromium.

@@ -16,7 +16,7 @@ from personas.randomness import keyed_generator
 from simulation.actions import CreatePost, Follow, LikePost
 from simulation.clock import iso, make_clock
 from simulation.feed import FeedMaker, FeedSettings
-from simulation.loop import Simulation
+from simulation.loop import Simulation, decide_apart, run_in_step
 from simulation.null_policy import NullPolicy
 from simulation.platform import Moment, Platform
 from simulation.recommenders import recommender_names
@@ -63,7 +63,7 @@ def null_seconds(agents: int, *, activation: float, steps: int) -> tuple[float, 
         for step in range(1 + steps):
             before = store.activations()
             began = time.perf_counter()
-            simulation.step(step)
+            run_in_step([simulation], step + 1, decide_apart, lambda done, total, activations: None)
             spent.append(time.perf_counter() - began)
             active.append(store.activations() - before)
         store.close()

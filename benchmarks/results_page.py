@@ -1,10 +1,9 @@
-"""docs/results.md from the committed studies: ``make results``; every number in it is generated."""
+"""docs/results.md from the committed studies: ``python -m benchmarks.results_page``; every number is generated."""
 
 import argparse
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,15 @@ from metrics.compare import PRIMARY
 from metrics.comparison_table import rendered
 from metrics.inference import cohens_d_paired
 from metrics.labels import TITLES, arm_sentence, number, signed, span
+from metrics.study import Study, read_study
+from metrics.study_parts import read_report, united
+from metrics.study_plan import PLAN_FILE, STUDY_FILE
+from metrics.study_report import write_report
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}
+CHECKS_FILE = "checks.json"
+TRAINING = ("rank", "examples", "init", "top_blocks", "targets", "epochs", "learning_rate", "storage")
 REFERENCE, OWN = "base", "lora"
 
 
@@ -152,6 +157,7 @@ def page(studies: Mapping[str, Mapping[str, Any]], checks: Mapping[str, Mapping[
 
 
 def _sections(name: str, study: Stored, checks: Mapping[str, Any] | None) -> Iterator[str]:
+    yield _in_short(study)
     yield _method(study)
     yield f"### The paper's table\n\n{_CELLS}\n\n" + _table(study)
     yield from (f"![{TITLES[each]}](../data/studies/{name}/figures/{each}.svg)" for each in PRIMARY)
@@ -164,6 +170,34 @@ def _sections(name: str, study: Stored, checks: Mapping[str, Any] | None) -> Ite
         yield "### Checks of ourselves\n\n" + _checks(checks)
 
 
+def _in_short(study: Stored) -> str:
+    """Verdicts on the paper's claims, and in which of its figures own adapters differ from each control."""
+    verdicts: dict[str, list[str]] = {}
+    for claim in CLAIMS:
+        for size in study.sizes:
+            found = study.paired(claim.measurement, OWN, REFERENCE, size)
+            if found is not None:
+                verdicts.setdefault(found.verdict(claim.sign), []).append(f"{TITLES[claim.measurement]} ({size})")
+    lines = [f"- Own adapters against the base, {verdict}: {', '.join(names)}." for verdict, names in verdicts.items()]
+    for control in CONTROLS:
+        there = {
+            f"{TITLES[name]} ({size})": found
+            for name in PRIMARY
+            for size in study.sizes
+            if (found := study.paired(name, OWN, control, size)) is not None and found.interval is not None
+        }
+        if there:
+            apart = [
+                f"{'more' if found.mean > 0 else 'less'} {name}"
+                for name, found in there.items()
+                if found.verdict(1) != "undecided"
+            ]
+            lines.append(f"- Own adapters against `{control}`, interval without 0: {', '.join(apart) or 'nowhere'}.")
+    if not lines:
+        return "**In short**: nothing to compare yet; a comparison takes own adapters and another arm."
+    return f"{_IN_SHORT}\n\n" + "\n".join(lines)
+
+
 def _method(study: Stored) -> str:
     options = study.plan["options"]
     planned = study.plan["cells"]
@@ -172,9 +206,9 @@ def _method(study: Stored) -> str:
     lines = [
         f"{len(study.found['runs'])} runs of {len(planned)} planned: {options['steps']} timesteps of "
         f"{options['minutes_per_step']} minutes, {number(options['activation'])} expected acts an agent and timestep, "
-        f"recommender `{options['recommender']}`, temperature {number(options['temperature'])}. Base model "
-        f"`{run['settings']['base_hash'] or 'none'}`. Arms are paired by seed: one seed has the same people, graph, "
-        "seed posts, activations and feed rules in every arm.",
+        f"recommender `{options['recommender']}`, temperature {number(options['temperature'])}. {_weights(options)} "
+        f"Base model `{run['settings']['base_hash'] or 'none'}`. Arms are paired by seed: one seed has the same "
+        "people, graph, seed posts, activations and feed rules in every arm.",
         "Arms:\n" + "\n".join(f"- `{arm}`: {arm_sentence(arm)}" for arm in study.arms),
         "Seeds, by size:\n"
         + "\n".join(
@@ -186,6 +220,13 @@ def _method(study: Stored) -> str:
     if lacking:
         lines.append("Planned and not run yet: " + ", ".join(f"`{each}`" for each in lacking) + ".")
     return "\n\n".join(lines)
+
+
+def _weights(options: Mapping[str, Any]) -> str:
+    if options.get("weights") == "serving":
+        return "Adapters: those that a checkout brings (`simulate bank ready`, see docs/bank.md)."
+    asked = [f"{name} {options[name]}" for name in TRAINING if options.get(name) not in (None, "")]
+    return f"Adapters: trained with {', '.join(asked)}." if asked else "Adapters: `simulate train`'s defaults."
 
 
 def _table(study: Stored) -> str:
@@ -270,18 +311,24 @@ def _best_classical(study: Stored, size: int) -> str:
 
 
 def _checks(checks: Mapping[str, Any]) -> str:
-    rows = [[each["check"], each["figure"], number(each["value"]), each["reading"]] for each in checks["checks"]]
-    return rendered(["suspicion", "figure", "value", "reading"], rows, "markdown")
+    rows = [
+        [each["check"], each["figure"], str(each["agents"] or "–"), number(each["value"]), each["reading"]]
+        for each in checks["checks"]
+    ]
+    return rendered(["suspicion", "figure", "agents", "value", "reading"], rows, "markdown")
 
 
 _QUESTION = """# What do per-person adapters change in a simulated society?
 
-Written by `make results` from `data/studies/`; every number is generated.
+Written by `python -m benchmarks.results_page` from `data/studies/`; every number is generated.
 
 **Question.** Does a population in which every agent owns a small adapter, trained on one person's posts, act otherwise
 than one that shares a base model: more original posts, more comments, more effective micro-communities, less alike
 inside them, as "On the Scaling of PEFT" (arXiv 2606.02437) reports of one seed a cell? And does it matter whose adapter
 it is?"""
+
+_IN_SHORT = """**In short**, of the paper's four figures and stance spread, size in brackets; 95% intervals over seeds,
+not corrected for their number:"""
 
 _CELLS = "Arms in rows, population sizes in columns; the mean over seeds, and their number."
 
@@ -327,18 +374,43 @@ def main() -> None:
 
 
 def take(made: Path, into: Path) -> None:
-    """Copy what is committed of finished studies, and check them; run files and paths of this machine stay behind."""
+    """Add what is finished of studies to what is committed, and check it; run files and paths stay behind.
+
+    A study may be run in parts, on several days and machines: committed cells that `made` lacks stay as they are.
+    """
     for name in STUDIES:
-        if not (made / name / "study.json").is_file():
+        if not (made / name / PLAN_FILE).is_file():
+            continue
+        part = _without_paths(read_study(made / name))
+        if not part.runs:
             continue
         target = into / name
-        for part in ("tables", "figures"):
-            shutil.copytree(made / name / part, target / part, dirs_exist_ok=True)
-        found = json.loads((made / name / "study.json").read_text(encoding="utf-8"))
-        found["plan"]["options"]["population"] = Path(found["plan"]["options"]["population"]).name
-        (target / "study.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        checks = {"checks": [*checks_of(made / name), *label_check(ROOT / "benchmarks" / "results.json")]}
-        (target / "checks.json").write_text(json.dumps(checks, indent=1) + "\n", encoding="utf-8")
+        target.mkdir(exist_ok=True)
+        before = [read_report(target)] if (target / STUDY_FILE).is_file() else []
+        write_report(united([*before, part], target))
+        _write_checks(
+            target / CHECKS_FILE, [*checks_of(made / name), *label_check(ROOT / "benchmarks" / "results.json")]
+        )
+
+
+def _without_paths(part: Study) -> Study:
+    """The study with names instead of this machine's paths."""
+    options = part.plan["options"]
+    plan = {**part.plan, "options": {**options, "population": Path(options["population"]).name}}
+    runs = tuple(replace(run, source=Path(run.source).name) for run in part.runs)
+    return replace(part, plan=plan, runs=runs)
+
+
+def _write_checks(path: Path, new: Sequence[Mapping[str, Any]]) -> None:
+    """Write checks down beside those of other parts; a check that a part could not make leaves what is known."""
+    known = json.loads(path.read_text(encoding="utf-8"))["checks"] if path.is_file() else []
+    found = {(each["check"], each["figure"], each["agents"]): each for each in known}
+    for each in new:
+        key = each["check"], each["figure"], each["agents"]
+        if each["value"] is not None or key not in found:
+            found[key] = each
+    checks = sorted(found.values(), key=lambda each: each["agents"] or 0)
+    path.write_text(json.dumps({"checks": checks}, indent=1) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -349,7 +421,7 @@ def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             for name in STUDIES
             if (folder / name / file).is_file()
         }
-        for file in ("study.json", "checks.json")
+        for file in (STUDY_FILE, CHECKS_FILE)
     )  # type: ignore[return-value]
 
 

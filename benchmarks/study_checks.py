@@ -19,7 +19,7 @@ FOUNDED, UNFOUNDED = "founded: read the differences with it", "unfounded"
 
 
 def checks_of(directory: Path) -> list[dict[str, Any]]:
-    """Each suspicion with the figure that speaks for or against it, over the finished runs of a study.
+    """Each suspicion with the figure that speaks for or against it, over the finished runs of each size of a study.
 
     Args:
         directory: What `simulate study` wrote.
@@ -28,12 +28,18 @@ def checks_of(directory: Path) -> list[dict[str, Any]]:
         MetricsError: A run cannot be read.
     """
     cells = json.loads((directory / "plan.json").read_text(encoding="utf-8"))["cells"]
-    loaded = [
-        replace(load_run(directory / cell["file"]), arm=cell["label"])
-        for cell in cells
-        if cell["label"] in (OWN, REFERENCE) and (directory / cell["file"]).is_file()
-    ]
-    runs = [run for run in loaded if run.status == "finished"]
+    there = [cell for cell in cells if cell["label"] in (OWN, REFERENCE) and (directory / cell["file"]).is_file()]
+    checks = []
+    for agents in sorted({cell["agents"] for cell in there}):
+        loaded = [
+            replace(load_run(directory / cell["file"]), arm=cell["label"]) for cell in there if cell["agents"] == agents
+        ]
+        found = _checks_of_size([run for run in loaded if run.status == "finished"])
+        checks += [{**check, "agents": agents} for check in found]
+    return checks
+
+
+def _checks_of_size(runs: Sequence[RunData]) -> list[dict[str, Any]]:
     runs_of = {arm: [run for run in runs if run.arm == arm] for arm in (OWN, REFERENCE)}
     return [
         _check(
@@ -72,10 +78,13 @@ def label_check(results: Path) -> list[dict[str, Any]]:
         return []
     rows = json.loads(results.read_text(encoding="utf-8"))["results"]
     return [
-        _check(
-            "what the base does is what its labels attract, not what it would do",
-            f"{row['name']} (`python -m benchmarks grammars`)", row["value"], alike=False,
-        )
+        {
+            **_check(
+                "what the base does is what its labels attract, not what it would do",
+                f"{row['name']} (`python -m benchmarks grammars`)", row["value"], alike=False,
+            ),
+            "agents": None,
+        }
         for row in rows if row["part"] == "grammars"
     ]  # fmt: skip
 

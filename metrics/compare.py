@@ -210,7 +210,9 @@ def _difference(name: str, key: tuple[int, str], pairs: _Pairs, rng: np.random.G
 def _one_seed(has_interval: bool) -> str:
     if has_interval:
         return "one seed: the interval is over agents and does not cover the difference between runs"
-    return "one seed: a figure of the whole network has no interval without more seeds"
+    return (
+        "one seed: no interval without more seeds; none over agents for a figure of the whole network or from a report"
+    )
 
 
 def _absence(pairs: _Pairs, name: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from importlib.metadata import version
@@ -67,14 +68,22 @@ def _to_json(measured: RunMeasurements) -> dict[str, Any]:
 
 
 def _from_json(found: dict[str, Any], source: str) -> RunMeasurements:
-    figures = {name: _figure(figure) for name, figure in found.pop("measurements").items()}
+    figures = {name: figure_from_json(figure) for name, figure in found.pop("measurements").items()}
     return RunMeasurements(**{**found, "source": source}, measurements=figures)
 
 
-def _figure(found: dict[str, Any]) -> Measurement:
-    interval, null = found.pop("interval"), found.pop("null")
+def figure_from_json(found: Mapping[str, Any]) -> Measurement:
+    """What `Measurement.to_json` wrote; its `statistic` is not in it.
+
+    Raises:
+        KeyError: Not in that form.
+        TypeError: Not in that form.
+    """
+    interval, null = found["interval"], found["null"]
     return Measurement(
-        **found,
-        interval=None if interval is None else (interval[0], interval[1]),
-        null=None if null is None else NullModel(**null),
+        **{
+            **found,
+            "interval": None if interval is None else (interval[0], interval[1]),
+            "null": None if null is None else NullModel(**null),
+        }
     )

@@ -122,6 +122,8 @@ class RunMeasurements:
         digest: See `run_digest`; empty where only some subjects were measured.
         completed_timesteps: Timesteps that are complete; below `timesteps` where the run was interrupted.
         config: Everything else that decided the run, by setting.
+        bank_digest: Fingerprint of the adapters used; None without any.
+        versions: What the run was made with: packages, processor, compute type.
         text_encoder: Encoder of the text similarities; None where nothing was written.
         measurements: By name, in the order of `MEASUREMENTS`.
     """
@@ -137,6 +139,8 @@ class RunMeasurements:
     population: str
     population_digest: str
     config: dict[str, Any]
+    bank_digest: str | None
+    versions: dict[str, Any]
     text_encoder: str | None
     measurements: dict[str, Measurement]
 
@@ -188,6 +192,8 @@ def measure_run(source: Path | str, subjects: Collection[str] | None = None) -> 
         population=run.population,
         population_digest=run.population_digest,
         config=run.config,
+        bank_digest=run.bank_digest,
+        versions=run.versions,
         text_encoder=encoder,
         measurements=figures,
     )

@@ -35,7 +35,8 @@ def oasis_run(rows: Rows, name: str) -> RunData:
     timesteps = max(step_of.values(), default=-1) + 1
     return RunData(
         name=name, arm=ARM, seed=0, timesteps=timesteps, completed_timesteps=timesteps, status="finished",
-        population=ARM, population_digest=ARM, base_model=None, config={}, started_at=None,
+        population=ARM, population_digest=ARM, base_model=None, config={}, bank_digest=None,
+        versions={}, started_at=None,
         agents=tuple(
             Agent(agent, user, handle or f"user {user}", bio or "", None, None, None)
             for user, agent, handle, bio in users if agent is not None

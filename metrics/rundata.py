@@ -129,6 +129,7 @@ class RunHeader(NamedTuple):
     base_hash: str | None
     bank_digest: str | None
     config: str
+    versions: str
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ class RunData:
         timesteps: Timesteps asked for.
         completed_timesteps: Timesteps that are complete in the file.
         config: Everything else that decided the run, by setting.
+        bank_digest: Fingerprint of the adapters used; None without any.
+        versions: What the run was made with: packages, processor, compute type.
         started_at: Simulated moment of timestep 0; None where there is no agent.
         users: Name of every user by `user_id`.
     """
@@ -154,6 +157,8 @@ class RunData:
     population_digest: str
     base_model: str | None
     config: dict[str, Any]
+    bank_digest: str | None
+    versions: dict[str, Any]
     started_at: datetime | None
     agents: tuple[Agent, ...]
     users: dict[int, str]
@@ -261,6 +266,8 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
         population_digest=header.population_digest,
         base_model=header.base_model,
         config=_config(header, name),
+        bank_digest=header.bank_digest,
+        versions=_object(header.versions, name),
         completed_timesteps=max((row[0] + 1 for row in read_rows(connection, "checkpoint", "timestep")), default=0),
         started_at=_moment(started[0], name) if started else None,
         users={user_id: user_name for user_id, _, user_name, _ in users},
@@ -302,8 +309,12 @@ def _history(connection: Connection, user_of: dict[int, int], name: str) -> tupl
 
 def _config(header: RunHeader, name: str) -> dict[str, Any]:
     """The run's settings, with the base model that they were used with."""
+    return {**_object(header.config, name), "base_hash": header.base_hash}
+
+
+def _object(text: str, name: str) -> dict[str, Any]:
     try:
-        return {**json.loads(header.config), "base_hash": header.base_hash}
+        return {**json.loads(text)}
     except (ValueError, TypeError) as error:
         raise MetricsError(
             f"{name}: table 'run' holds settings that are not a JSON object; the file is damaged"

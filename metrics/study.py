@@ -82,7 +82,11 @@ class Study:
             "plan": dict(self.plan),
             "unfinished": list(self.unfinished),
             "runs": [
-                {"label": run.arm, "file": Path(run.source).name, "settings": run.config, **run.to_json()}
+                {
+                    "label": run.arm, "file": Path(run.source).name, "population": run.population,
+                    "population_digest": run.population_digest, "completed_timesteps": run.completed_timesteps,
+                    "settings": run.config, "bank_digest": run.bank_digest, "versions": run.versions, **run.to_json(),
+                }
                 for run in self.runs
             ],
             "table": [
@@ -134,7 +138,13 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
             raise MetricsError(
                 f"{directory / file}: another run than the plan names; remove it and run the study again"
             )
-    runs, unfinished = tuple(finished.values()), tuple(file for file in files if file not in finished)
+    return compared(directory, plan, tuple(finished.values()), tuple(file for file in files if file not in finished))
+
+
+def compared(
+    directory: Path, plan: Mapping[str, Any], runs: tuple[RunMeasurements, ...], unfinished: tuple[str, ...]
+) -> Study:
+    """The study of these runs, with its arms compared as far as they can be."""
     if not runs:
         return Study(directory, plan, runs, unfinished, None, "no run is finished")
     try:

@@ -1,8 +1,9 @@
 """The policy of the experiment: every agent decides with its own weights."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from adapters.engine import ActRequest, Engine, draw_index
+from adapters.engine import ActChoice, ActRequest, Engine, draw_index
 from adapters.prompt import prompt_digest
 from adapters.prompt_kit import PromptKit
 from adapters.residency import Residency
@@ -14,6 +15,13 @@ from simulation.history_frequencies import HistoryFrequencies
 from simulation.policy import Decision, Observation
 
 MIN_LENGTH_CAP = 8
+
+
+class _Question(NamedTuple):
+    """What the engine is asked, and the shares that the verb was drawn from where the model does not choose it."""
+
+    request: ActRequest
+    shares: dict[Verb, float] | None
 
 
 class EnginePolicy:
@@ -54,38 +62,27 @@ class EnginePolicy:
         size = len(observations) if self._residency is None else self._residency.slots
         decisions: list[Decision] = []
         for start in range(0, len(observations), max(1, size)):
-            decisions += self._decide_together(observations[start : start + size])
+            (some,) = decide_together([(self, observations[start : start + size])])
+            decisions += some
         return decisions
 
-    def _decide_together(self, observations: Sequence[Observation]) -> list[Decision]:
-        matched = [self._matched(observation) for observation in observations]
-        prompts = [self.prompt(observation) for observation in observations]
+    def _questions(self, observations: Sequence[Observation]) -> list[_Question]:
         slots = self._slots([observation.agent for observation in observations])
-        requests = [
-            ActRequest(
-                slot=slot,
-                prompt=prompt,
-                constant=len(self._constants[observation.agent]),
-                targets=observation.targets if drawn is None else {drawn[0]: observation.targets[drawn[0]]},
-                length_cap=self._caps[observation.agent],
-                uniforms=keyed_generator(self._seed, "act", observation.agent, observation.timestep).random(
-                    2 + self._kit.config.text_tokens
-                ),
-            )
-            for observation, slot, prompt, drawn in zip(observations, slots, prompts, matched, strict=True)
-        ]
-        return [
-            Decision(
-                verb=choice.verb,
-                position=choice.position,
-                text=choice.text,
-                distribution=choice.distribution if drawn is None else drawn[1],
-                prompt_digest=prompt_digest(prompt),
-                prompt_tokens=len(prompt),
-                output_tokens=choice.output_tokens,
-            )
-            for choice, prompt, drawn in zip(self._engine.decide(requests), prompts, matched, strict=True)
-        ]
+        return [self._question(observation, slot) for observation, slot in zip(observations, slots, strict=True)]
+
+    def _question(self, observation: Observation, slot: int | None) -> _Question:
+        matched = self._matched(observation)
+        request = ActRequest(
+            slot=slot,
+            prompt=self.prompt(observation),
+            constant=len(self._constants[observation.agent]),
+            targets=observation.targets if matched is None else {matched[0]: observation.targets[matched[0]]},
+            length_cap=self._caps[observation.agent],
+            uniforms=keyed_generator(self._seed, "act", observation.agent, observation.timestep).random(
+                2 + self._kit.config.text_tokens
+            ),
+        )
+        return _Question(request, None if matched is None else matched[1])
 
     def _matched(self, observation: Observation) -> tuple[Verb, dict[Verb, float]] | None:
         """The verb drawn from the person's history, and its shares; None where the model chooses."""
@@ -112,6 +109,33 @@ class EnginePolicy:
         if self._arm.adapter is AdapterUse.NONE:
             return [None] * len(agents)
         return agents if self._residency is None else self._residency.bring(agents)
+
+
+def decide_together(asked: Sequence[tuple[EnginePolicy, Sequence[Observation]]]) -> list[list[Decision]]:
+    """Decide for the agents of several runs in one batch.
+
+    Args:
+        asked: Policies over one engine, each with what its agents have before them; at least one.
+
+    Returns:
+        For each policy, one decision per observation, in their order.
+    """
+    questions = [policy._questions(observations) for policy, observations in asked]
+    engine = asked[0][0]._engine
+    choices = iter(engine.decide([question.request for some in questions for question in some]))
+    return [[_decision(question, next(choices)) for question in some] for some in questions]
+
+
+def _decision(question: _Question, choice: ActChoice) -> Decision:
+    return Decision(
+        verb=choice.verb,
+        position=choice.position,
+        text=choice.text,
+        distribution=choice.distribution if question.shares is None else question.shares,
+        prompt_digest=prompt_digest(question.request.prompt),
+        prompt_tokens=len(question.request.prompt),
+        output_tokens=choice.output_tokens,
+    )
 
 
 def recent_texts(persona: Persona, arm: Arm) -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -23,6 +23,24 @@ from simulation.store import RunStore
 EMPTY = Scenario()
 Progress = Callable[[int, int, int], None]
 """Called after each timestep with the timesteps done, the timesteps in all, and the activations so far."""
+
+
+class Asked(NamedTuple):
+    """A timestep that waits for its decisions.
+
+    Attributes:
+        when: The timestep and its moment.
+        scripted: Rows of what the scenario did before anybody was asked.
+        feeds: What each active agent is shown.
+        observations: What each active agent has before it, in the order of their ids.
+        began: When the timestep began on the wall clock, in seconds.
+    """
+
+    when: Moment
+    scripted: list[dict[str, Any]]
+    feeds: dict[int, list[Exposure]]
+    observations: list[Observation]
+    began: float
 
 
 class Simulation:
@@ -60,14 +78,23 @@ class Simulation:
         self._users = {name: user for user, name in enumerate(platform.names)}
         self._activations = store.activations()
 
-    def run(self, timesteps: int, progress: Progress = lambda done, total, activations: None) -> None:
-        """Simulate every timestep that the run file does not hold yet."""
-        for timestep in range(self._store.next_timestep(), timesteps):
-            self.step(timestep)
-            progress(timestep + 1, timesteps, self._activations)
+    @property
+    def next_timestep(self) -> int:
+        """The first timestep that the run file does not hold yet."""
+        return self._store.next_timestep()
 
-    def step(self, timestep: int) -> None:
-        """Simulate one timestep: all active agents see the same moment, then act in the order of their ids."""
+    @property
+    def activations(self) -> int:
+        """Activations so far."""
+        return self._activations
+
+    @property
+    def policy(self) -> Policy:
+        """What decides."""
+        return self._policy
+
+    def ask(self, timestep: int) -> Asked:
+        """Begin a timestep, up to what is asked: all active agents see the same moment."""
         began = time.perf_counter()
         when = Moment(timestep, self._clock.at(timestep))
         scripted = self._stage(when)
@@ -76,15 +103,25 @@ class Simulation:
         observations = [self._observe(agent, timestep, feed) for agent, feed in feeds.items()]
         if self._expect is not None:
             self._expect(self._clock.active(timestep + 1))
-        asked = time.perf_counter()
-        decisions = self._policy.decide(observations) if observations else []
-        answered = time.perf_counter()
-        rows: Rows = {"activation": [], "exposure": self._exposures(feeds, timestep), "scripted": scripted}
-        for observation, decision in zip(observations, decisions, strict=True):
-            row, found = self._act(observation, decision, feeds[observation.agent], when)
+        return Asked(when, scripted, feeds, observations, began)
+
+    def answer(self, asked: Asked, decisions: Sequence[Decision], seconds: float) -> None:
+        """End a timestep: carry the decisions out in the order of the agents' ids, and record all of it.
+
+        Args:
+            asked: What `ask` returned.
+            decisions: One for each of its observations, in their order.
+            seconds: What the decisions took on the wall clock, those of other runs in the same batch included.
+        """
+        timestep = asked.when.timestep
+        rows: Rows = {
+            "activation": [], "exposure": self._exposures(asked.feeds, timestep), "scripted": asked.scripted,
+        }  # fmt: skip
+        for observation, decision in zip(asked.observations, decisions, strict=True):
+            row, found = self._act(observation, decision, asked.feeds[observation.agent], asked.when)
             rows["activation"].append(row)
             rows["exposure"] += self._exposures({observation.agent: found}, timestep)
-        self._record(timestep, rows, {"policy": answered - asked, "timestep": time.perf_counter() - began})
+        self._record(timestep, rows, {"policy": seconds, "timestep": time.perf_counter() - asked.began})
 
     def _stage(self, when: Moment) -> list[dict[str, Any]]:
         """Set what the scenario orders for a timestep; return the rows of its acts."""
@@ -177,6 +214,37 @@ class Simulation:
         ]  # fmt: skip
         with self._store.transaction() as connection:
             self._store.write(connection, changes, rows)
+
+
+def decide_apart(asked: Sequence[tuple[Policy, Sequence[Observation]]]) -> list[list[Decision]]:
+    """Have each policy decide for its own agents."""
+    return [policy.decide(observations) if observations else [] for policy, observations in asked]
+
+
+def run_in_step(
+    simulations: Sequence[Simulation],
+    timesteps: int,
+    decide: Callable[[Sequence[tuple[Any, Sequence[Observation]]]], list[list[Decision]]],
+    progress: Progress,
+) -> None:
+    """Simulate every timestep that the run files do not hold yet, all runs one timestep before any goes on.
+
+    Args:
+        simulations: The runs; one that holds a timestep already waits for the others.
+        timesteps: How many each is to have.
+        decide: Given each run's policy and observations, the decisions of each.
+        progress: Told after each timestep, with the activations of all runs.
+    """
+    held = [simulation.next_timestep for simulation in simulations]
+    for timestep in range(min(held), timesteps):
+        due = [simulation for simulation, first in zip(simulations, held, strict=True) if first <= timestep]
+        asked = [simulation.ask(timestep) for simulation in due]
+        began = time.perf_counter()
+        decided = decide([(simulation.policy, each.observations) for simulation, each in zip(due, asked, strict=True)])
+        seconds = time.perf_counter() - began
+        for simulation, each, decisions in zip(due, asked, decided, strict=True):
+            simulation.answer(each, decisions, seconds)
+        progress(timestep + 1, timesteps, sum(simulation.activations for simulation in simulations))
 
 
 def _rounded(decision: Decision) -> dict[str, float] | None:

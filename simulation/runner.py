@@ -4,11 +4,11 @@ import json
 import platform as machine
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adapters.bank import Bank
 from adapters.base_model import BaseModel, load_base_model
@@ -27,10 +27,10 @@ from personas.population import Population, load_population
 from simulation.arms import AdapterUse, Arm, arm_named
 from simulation.choices import offered_verbs
 from simulation.clock import Clock, iso, make_clock, moment
-from simulation.engine_policy import EnginePolicy
+from simulation.engine_policy import EnginePolicy, decide_together
 from simulation.feed import FeedMaker
 from simulation.fork import Fork, replayed
-from simulation.loop import Progress, Simulation
+from simulation.loop import Progress, Simulation, decide_apart, run_in_step
 from simulation.null_policy import NullPolicy
 from simulation.platform import Platform
 from simulation.policy import Policy
@@ -42,6 +42,8 @@ from simulation.store import RunStore, is_run, name_of
 
 # Expected acts of an agent from which computing its constant prompt once pays.
 WORTH_REMEMBERING = 2.0
+# Name of the most runs whose agents decided in one batch.
+TOGETHER = "runs_deciding_together"
 # Agents of camel that ask a served model at the same time.
 ASKING_AT_ONCE = 8
 
@@ -53,6 +55,14 @@ class Hooks:
     say: Callable[[str], None] = lambda line: None
     training: TrainingProgress = lambda stage, done, total: None
     timestep: Progress = lambda done, total, activations: None
+
+
+class Target(NamedTuple):
+    """What decides a run, its file, and whether it goes on with what the file holds."""
+
+    settings: RunSettings
+    out: Path | str
+    resume: bool
 
 
 class Runner:
@@ -90,29 +100,57 @@ class Runner:
         Raises:
             InputError: `out` exists (without `resume`), or holds another run (with it), or `fork` cannot be.
         """
+        self.run_together([Target(settings, out, resume)], fork=fork)
+
+    def run_together(self, targets: Sequence[Target], *, fork: Fork | None = None) -> None:
+        """Run one arm with several seeds, timestep by timestep, the agents of all runs deciding in one batch.
+
+        A sum's last bits depend on what else is in the batch, so that now and then a draw comes out otherwise than in
+        a run that decides alone; whether it does says nothing about the arm.
+
+        Args:
+            targets: Runs that differ in their seed alone.
+            fork: As in `run`, for one target.
+
+        Raises:
+            InputError: As `run`.
+            ValueError: Several runs of another policy than the engine, or with fewer slots than agents.
+        """
+        settings = targets[0].settings
+        if len(targets) > 1 and not can_decide_together(settings):
+            raise ValueError("only runs of the engine with a slot for everybody decide together")
+        for target in targets:
+            self._check(target)
+        if settings.policy == "null":
+            policies: list[Policy] = [NullPolicy(self.personas, seed=each.settings.seed) for each in targets]
+            self._simulate(targets, policies, fork, None, [])
+            return
+        base, _ = self.base_and_kit(settings)
+        arm = arm_named(settings.arm)
+        with self.weights(settings, arm, range(len(self.personas))) as (adapted, revisions, residency):
+            policies = self._policies(targets, arm, adapted, residency)
+            self._simulate(targets, policies, fork, base, revisions, residency)
+            if residency is not None:
+                for target in targets:
+                    self._note_residency(target.out, residency)
+
+    def _check(self, target: Target) -> None:
+        """Refuse what cannot be run before anything is loaded."""
+        settings, out, resume = target
         if not resume and is_run(out):
             raise InputError(f"{name_of(out)} exists already; choose another --out, or continue it with --resume")
         if resume:
             RunStore.open(out).close()
-        arm = arm_named(settings.arm)
         check_users(settings.scenario, [persona.handle for persona in self.personas])
-        clock = make_clock(
+        self._clock(settings)
+        if settings.policy == "null" and not any(persona.train for persona in self.personas):
+            raise InputError(f"--policy null: {self.population.name} holds no acts to draw from; give a file of posts")
+
+    def _clock(self, settings: RunSettings) -> Clock:
+        return make_clock(
             self.personas, minutes=settings.minutes, activation=settings.activation, seed=settings.seed,
             start=moment(settings.start) if settings.start else None, churn=settings.churn, late=settings.late,
         )  # fmt: skip
-        if settings.policy == "null":
-            if not any(persona.train for persona in self.personas):
-                raise InputError(
-                    f"--policy null: {self.population.name} holds no acts to draw from; give a file of posts"
-                )
-            self._simulate(settings, out, resume, fork, clock, NullPolicy(self.personas, seed=settings.seed), None, [])
-            return
-        base, _ = self.base_and_kit(settings)
-        with self.weights(settings, arm, range(len(self.personas))) as (adapted, revisions, residency):
-            policy = self._policy(settings, arm, adapted, residency)
-            self._simulate(settings, out, resume, fork, clock, policy, base, revisions, residency)
-            if residency is not None:
-                self._note_residency(out, residency)
 
     @contextmanager
     def weights(
@@ -141,7 +179,7 @@ class Runner:
 
     def _adapted(self, settings: RunSettings, arm: Arm, revisions: Sequence[Revision]) -> AdaptedModel:
         base, _ = self.base_and_kit(settings)
-        if settings.weights == "trained" or arm.adapter is AdapterUse.POOLED:
+        if settings.weights == "trained":
             return settings.plan.adapted(base)
         with closing(self.open_bank()) as bank:
             return AdaptedModel(base, covering_shape(bank, revisions))
@@ -187,6 +225,8 @@ class Runner:
         bank = self.open_bank()
         try:
             training = self.training(settings, bank)
+            if arm.adapter is AdapterUse.POOLED and settings.weights == "serving":
+                return [self._served_prior(bank, training.base)] * len(agents)
             if arm.adapter is AdapterUse.POOLED:
                 with self._timed("population prior"):
                     return [training.prior()] * len(agents)
@@ -202,6 +242,21 @@ class Runner:
             bank.close()
         of_owner = dict(zip(trained, revisions, strict=True))
         return [of_owner[owner] for owner in owners]
+
+    def _served_prior(self, bank: Bank, base: BaseModel) -> Revision:
+        """The prior beneath the adapters that are served.
+
+        Raises:
+            InputError: The bank serves nothing for somebody, or not all of it over one prior.
+        """
+        served = self._serving(bank, base, self.personas)
+        prior = bank.prior(served[0])
+        if prior is None or len({revision.prior_object for revision in served}) > 1:
+            raise InputError(
+                f"--arm pooled --weights serving: what {bank.directory} serves does not stand on one prior; leave "
+                "--weights out, or serve adapters over one prior"
+            )
+        return prior
 
     def _serving(self, bank: Bank, base: BaseModel, personas: Sequence[Persona]) -> list[Revision]:
         """What the bank serves for some people.
@@ -219,34 +274,58 @@ class Runner:
             )
         return [revision for revision in found if revision is not None]
 
-    def _policy(
-        self, settings: RunSettings, arm: Arm, adapted: AdaptedModel | None, residency: Residency | None
-    ) -> Policy:
+    def _policies(
+        self, targets: Sequence[Target], arm: Arm, adapted: AdaptedModel | None, residency: Residency | None
+    ) -> list[Policy]:
+        """The policy of each target, all over one engine."""
+        settings = targets[0].settings
         base, kit = self.base_and_kit(settings)
         engine = Engine(base, adapted, kit, decoding=settings.decoding)
         if settings.policy == "camel":
-            return camel_policy(engine, kit, self.personas, arm, settings)
-        policy = EnginePolicy(engine, kit, self.personas, arm, seed=settings.seed, residency=residency)
-        if settings.timesteps * settings.activation >= WORTH_REMEMBERING:
+            return [camel_policy(engine, kit, self.personas, arm, each.settings) for each in targets]
+        policies = [
+            EnginePolicy(engine, kit, self.personas, arm, seed=each.settings.seed, residency=residency)
+            for each in targets
+        ]
+        if len(targets) * settings.timesteps * settings.activation >= WORTH_REMEMBERING:
             with self._timed("simulation"):
-                policy.remember()
-        return policy
+                policies[0].remember()
+        return list(policies)
 
     def _simulate(
         self,
-        settings: RunSettings,
-        out: Path | str,
-        resume: bool,
+        targets: Sequence[Target],
+        policies: Sequence[Policy],
         fork: Fork | None,
-        clock: Clock,
-        policy: Policy,
         base: BaseModel | None,
         revisions: Sequence[Revision],
         residency: Residency | None = None,
     ) -> None:
+        with ExitStack() as stack:
+            simulations = []
+            for target, policy in zip(targets, policies, strict=True):
+                row = self._run_row(target.settings, base, revisions, len(targets))
+                simulations.append(
+                    stack.enter_context(self._simulation(target, policy, fork, row, revisions, residency))
+                )
+            decide = decide_together if len(targets) > 1 else decide_apart
+            with self._timed("simulation"):
+                run_in_step(simulations, targets[0].settings.timesteps, decide, self.hooks.timestep)
+
+    @contextmanager
+    def _simulation(
+        self,
+        target: Target,
+        policy: Policy,
+        fork: Fork | None,
+        run_row: dict[str, Any],
+        revisions: Sequence[Revision],
+        residency: Residency | None,
+    ) -> Iterator[Simulation]:
+        """One run with its file open; the file says how the block ended."""
+        settings, out, resume = target
         weights: list[Revision | None] = list(revisions) or [None] * len(self.personas)
-        run_row = self._run_row(settings, base, revisions)
-        platform = self.empty_platform(settings)
+        clock, platform = self._clock(settings), self.empty_platform(settings)
         store = self._continued(out, run_row, platform) if resume else self._begun(
             settings, out, fork, run_row, platform, clock, weights
         )  # fmt: skip
@@ -269,8 +348,7 @@ class Runner:
             expect=None if residency is None else residency.expect,
         )
         try:
-            with self._timed("simulation"):
-                simulation.run(settings.timesteps, self.hooks.timestep)
+            yield simulation
             store.set_status("finished")
         except KeyboardInterrupt:
             store.set_status("interrupted")
@@ -337,9 +415,14 @@ class Runner:
         platform.restore(tables, store.last_numbers())
         recall(platform, tables)
         store.extend(max(there["timesteps"], run_row["timesteps"]))
+        before, now = (json.loads(row["versions"]) for row in (there, run_row))
+        if now[TOGETHER] > before.get(TOGETHER, 1):
+            store.set_versions(json.dumps(before | {TOGETHER: now[TOGETHER]}, sort_keys=True))
         return store
 
-    def _run_row(self, settings: RunSettings, base: BaseModel | None, revisions: Sequence[Revision]) -> dict[str, Any]:
+    def _run_row(
+        self, settings: RunSettings, base: BaseModel | None, revisions: Sequence[Revision], together: int
+    ) -> dict[str, Any]:
         return {
             "run_id": 1,
             "arm": settings.policy if settings.policy == "null" else settings.arm,
@@ -353,8 +436,13 @@ class Runner:
             "base_hash": base.hash if base else None,
             "bank_digest": revisions_digest(revisions) if revisions else None,
             "config": settings.recorded(),
-            "versions": json.dumps(_versions(base), sort_keys=True),
+            "versions": json.dumps(_versions(base) | {TOGETHER: together}, sort_keys=True),
         }
+
+
+def can_decide_together(settings: RunSettings) -> bool:
+    """Whether runs with these settings can share a batch: agents who take turns in the slots cannot."""
+    return settings.policy == "engine" and not settings.slots
 
 
 def _run_name(out: Path | str) -> str:

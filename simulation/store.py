@@ -261,6 +261,11 @@ class RunStore:
         with self.transaction() as connection:
             connection.execute(update(schema.run).values(status=status))
 
+    def set_versions(self, versions: str) -> None:
+        """Set the JSON of what made the run, which its digest leaves out."""
+        with self.transaction() as connection:
+            connection.execute(update(schema.run).values(versions=versions))
+
 
 def run_target(text: str) -> Path | str:
     """A path, or the URL of a database server, as `RunStore` takes it.

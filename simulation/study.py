@@ -19,7 +19,7 @@ from metrics.errors import MetricsError
 from metrics.rundata import read_header
 from personas.errors import InputError
 from simulation.arms import AdapterUse, arm_named
-from simulation.runner import Hooks, Runner
+from simulation.runner import Hooks, Runner, Target, can_decide_together
 from simulation.settings import RunSettings
 from simulation.study_plan import PLAN, Cell, StudyPlan
 
@@ -52,22 +52,47 @@ class Study:
         """The runs that are not finished yet."""
         return [cell for cell in self._plan.cells() if _status(self._place.directory / cell.file) != "finished"]
 
-    def run(self, missing: Sequence[Cell], at_once: int, told: Callable[[Cell, float, int, int], None]) -> None:
+    def run(
+        self,
+        missing: Sequence[Cell],
+        at_once: int,
+        told: Callable[[Cell, float, int, int], None],
+        *,
+        together: int = 1,
+    ) -> None:
         """Run what is missing; a run that was interrupted goes on where it stopped.
 
         Args:
             missing: What `missing` returns.
             at_once: Processes; with one, everything happens in this one.
             told: Called after each run with the cell, its seconds, and the number of runs done and to do.
+            together: Most seeds of an arm that decide in one batch, see `simulation.runner.Runner.run_together`.
         """
-        if at_once > 1 and len(missing) > 1:
+        batches = self.batches(missing, together)
+        at_once = min(at_once, len(batches))
+        if at_once > 1:
             self._train(missing)
-            done = self._in_processes(missing, at_once)
+            done = self._in_processes(batches, at_once)
         else:
             runners = _Runners(self._place, self._hooks)
-            done = ((cell, _run_cell(self._plan, self._place, cell, runners)) for cell in missing)
-        for number, (cell, seconds) in enumerate(done, 1):
-            told(cell, seconds, number, len(missing))
+            done = ((cells, _run_cells(self._plan, self._place, cells, runners)) for cells in batches)
+        number = 0
+        for cells, seconds in done:
+            for cell in cells:
+                number += 1
+                told(cell, seconds / len(cells), number, len(missing))
+
+    def batches(self, cells: Sequence[Cell], together: int) -> list[list[Cell]]:
+        """Cells that decide together, at most so many, in the order in which the first of each comes."""
+        found: list[list[Cell]] = []
+        open_batch: dict[tuple[str, int], list[Cell]] = {}
+        for cell in cells:
+            kind = cell.label, cell.agents
+            if not can_decide_together(self._plan.settings(cell)) or len(open_batch.get(kind, ())) in (0, together):
+                open_batch[kind] = []
+                found.append(open_batch[kind])
+            open_batch[kind].append(cell)
+        return found
 
     def _train(self, cells: Sequence[Cell]) -> None:
         """Train what the runs need before several of them ask for it at once, the largest populations first."""
@@ -80,24 +105,24 @@ class Study:
                 with runner.weights(settings, arm_named(settings.arm), range(len(runner.personas))):
                     pass
 
-    def _in_processes(self, cells: Sequence[Cell], at_once: int) -> Iterator[tuple[Cell, float]]:
-        """Run each cell in a process of its own, so that one that ends badly takes no other with it."""
+    def _in_processes(self, batches: Sequence[Sequence[Cell]], at_once: int) -> Iterator[tuple[Sequence[Cell], float]]:
+        """Run each batch of cells in a process of its own, so that one that ends badly takes no other with it."""
         threads = max(1, (os.cpu_count() or 1) // at_once)
-        waiting, working = list(cells), dict[Connection, tuple[Cell, BaseProcess]]()
+        waiting, working = list(batches), dict[Connection, tuple[Sequence[Cell], BaseProcess]]()
         spawn = get_context("spawn")
         try:
             while waiting or working:
                 while waiting and len(working) < at_once:
-                    cell, (receiver, sender) = waiting.pop(0), spawn.Pipe(duplex=False)
+                    cells, (receiver, sender) = waiting.pop(0), spawn.Pipe(duplex=False)
                     process: BaseProcess = spawn.Process(
-                        target=_run_alone, args=(self._plan, self._place, cell, threads, sender)
+                        target=_run_alone, args=(self._plan, self._place, cells, threads, sender)
                     )
                     process.start()
                     sender.close()
-                    working[receiver] = cell, process
+                    working[receiver] = cells, process
                 for receiver in _ready(working):
-                    cell, process = working.pop(receiver)
-                    yield cell, _told_by(receiver, cell)
+                    cells, process = working.pop(receiver)
+                    yield cells, _told_by(receiver, cells)
                     process.join()
         finally:
             for _, process in working.values():
@@ -110,8 +135,8 @@ def _ready(working: Iterable[Connection]) -> list[Connection]:
     return [cast(Connection, each) for each in wait(list(working))]
 
 
-def _told_by(receiver: Connection, cell: Cell) -> float:
-    """The seconds that a process took for its cell.
+def _told_by(receiver: Connection, cells: Sequence[Cell]) -> float:
+    """The seconds that a process took for its cells.
 
     Raises:
         InputError: What that process raised.
@@ -120,7 +145,7 @@ def _told_by(receiver: Connection, cell: Cell) -> float:
     try:
         found: float | str = receiver.recv()
     except EOFError:
-        raise RuntimeError(f"the process of {cell.file} died; give the same command again to go on") from None
+        raise RuntimeError(f"the process of {cells[0].file} died; give the same command again to go on") from None
     if isinstance(found, str):
         raise InputError(found)
     return found
@@ -147,8 +172,13 @@ class _Runners:
         return self._latest[1]
 
 
-def runs_at_once(missing: Sequence[Cell], device: str) -> int:
-    """How many runs this machine carries: by its cores and free memory; on a GPU one, which it fills."""
+def runs_at_once(missing: Sequence[object], device: str) -> int:
+    """How many runs, or batches of runs, this machine carries: by cores and free memory; on a GPU one, which it fills.
+
+    Args:
+        missing: What is to be run.
+        device: As `simulate study` takes it.
+    """
     import torch
 
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
@@ -166,27 +196,30 @@ def _status(path: Path) -> str | None:
     return None
 
 
-def _run_alone(plan: StudyPlan, place: Place, cell: Cell, threads: int, sender: Connection) -> None:
-    """Run one cell in this process; Ctrl-C, which a terminal sends to all, is left to the first."""
+def _run_alone(plan: StudyPlan, place: Place, cells: Sequence[Cell], threads: int, sender: Connection) -> None:
+    """Run some cells in this process; Ctrl-C, which a terminal sends to all, is left to the first."""
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)
     try:
-        sender.send(_run_cell(plan, place, cell, _Runners(place, Hooks())))
+        sender.send(_run_cells(plan, place, cells, _Runners(place, Hooks())))
     except InputError as error:
         sender.send(str(error))
     except KeyboardInterrupt:
         sys.exit(3)
 
 
-def _run_cell(plan: StudyPlan, place: Place, cell: Cell, runners: "_Runners") -> float:
-    """Run one cell and return its seconds."""
+def _run_cells(plan: StudyPlan, place: Place, cells: Sequence[Cell], runners: "_Runners") -> float:
+    """Run cells that decide together and return their seconds."""
     began = time.perf_counter()
-    settings, out = plan.settings(cell), place.directory / cell.file
-    status = _status(out)
-    if status is None and out.exists():
-        raise InputError(f"{out}: not a run; remove it and give the same command again")
-    runners.of(settings).run(settings, out, resume=status is not None)
+    targets = []
+    for cell in cells:
+        out = place.directory / cell.file
+        status = _status(out)
+        if status is None and out.exists():
+            raise InputError(f"{out}: not a run; remove it and give the same command again")
+        targets.append(Target(plan.settings(cell), out, status is not None))
+    runners.of(targets[0].settings).run_together(targets)
     return time.perf_counter() - began

@@ -33,6 +33,9 @@ def study(
         list[str] | None, typer.Option("--set", help="An option of all runs, as --set steps=12; may be repeated.")
     ] = None,
     at_once: Annotated[int, typer.Option(help="Runs at the same time; 0 for what the machine carries.")] = 0,
+    together: Annotated[
+        int, typer.Option(help="Seeds of an arm that decide in one batch: faster, see docs/studies.md; 1 for none.")
+    ] = 1,
     bank: BankOption = Path("bank"),
     base_model: BaseOption = None,
     device: DeviceOption = "auto",
@@ -50,12 +53,14 @@ def study(
         raise InputError("--out is missing; give the directory of the study")
     if at_once < 0:
         raise InputError(f"--at-once {at_once} must be at least 0")
+    if together < 1:
+        raise InputError(f"--together {together} must be at least 1")
     flags = {
         "agents": agents and _numbers(agents, "--agents"), "arms": arms and [each.strip() for each in arms.split(",")],
         "seeds": seeds and _seeds(seeds), "reference": reference, **_options(option or []),
     }  # fmt: skip
     plan = _plan({name: value for name, value in flags.items() if value is not None}, plan_file, out)
-    _run(plan, Place(out, bank, base_model, device, dtype), at_once)
+    _run(plan, Place(out, bank, base_model, device, dtype), at_once, together)
     _report(out)
 
 
@@ -65,7 +70,7 @@ def _plan(flags: dict[str, Any], plan_file: Path | None, out: Path) -> "StudyPla
     return joined(load_plan(plan_file, flags) if plan_file else make_plan(flags, "simulate study"), out)
 
 
-def _run(plan: "StudyPlan", place: "Place", at_once: int) -> None:
+def _run(plan: "StudyPlan", place: "Place", at_once: int, together: int) -> None:
     """Run what is missing of a study."""
     from simulation.console import Reporter
     from simulation.study import Study, runs_at_once
@@ -73,14 +78,18 @@ def _run(plan: "StudyPlan", place: "Place", at_once: int) -> None:
     with Reporter() as reporter:
         study = Study(plan, place, reporter.hooks)
         missing = study.missing()
-        processes = at_once or runs_at_once(missing, place.device)
-        reporter.say(f"{len(missing)} of {len(plan.cells())} runs to do, {processes} at a time, in {place.directory}")
+        batches = study.batches(missing, together)
+        processes = min(at_once or runs_at_once(batches, place.device), len(batches))
+        shared = f" in {len(batches)} batches" if together > 1 else ""
+        reporter.say(
+            f"{len(missing)} of {len(plan.cells())} runs to do{shared}, {processes} at a time, in {place.directory}"
+        )
 
         def told(cell: "Cell", seconds: float, done: int, total: int) -> None:
             reporter.say(f"{cell.label}, {cell.agents} agents, seed {cell.seed}: {seconds:.0f} s")
             reporter.show("study", done, total, "runs")
 
-        study.run(missing, processes, told)
+        study.run(missing, processes, told, together=together)
 
 
 def _report(directory: Path) -> None:

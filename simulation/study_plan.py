@@ -125,7 +125,10 @@ class StudyPlan(BaseModel):
     blocks: tuple[Block, ...] = Field(min_length=1)
 
     def cells(self) -> list[Cell]:
-        """Every run once: small populations first, then one seed of all arms before the next."""
+        """Every run once: small populations first, then one seed of all arms before the next.
+
+        Where several seeds decide together they run when the first of them comes.
+        """
         found = [
             Cell(label, agents, seed)
             for block in self.blocks for agents in block.agents for seed in block.seeds for label in block.arms

@@ -1,6 +1,7 @@
 """Smaller adapters, and the ones of the town that come with a checkout."""
 
 import json
+import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from adapters.archive import read_archive
 from adapters.bank import Bank
 from adapters.compaction import compact_bank, compacted
 from adapters.precision import Precision
-from adapters.revision import PERSONAL, PRIOR, START, adapter_id
+from adapters.revision import PERSONAL, PRIOR, START, adapter_id, revisions_digest
 from adapters.verification import verify
 from personas.errors import InputError
 from simulation.cli import main
@@ -134,6 +135,16 @@ def test_a_newcomer_runs_on_it_at_once(tmp_path, capsys):
     main(["metrics", str(tmp_path / "run.db"), "--json"])
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["run"]["agents"] == 8 and report["run"]["status"] == "finished"
+
+
+@needs_archive
+def test_the_shared_model_beside_what_is_served_is_the_prior_beneath_it(ready, tmp_path, capsys):
+    asked = ["run", "--agents", "3", "--steps", "1", "--arm", "pooled", "--weights", "serving", "--bank"]
+    main([*asked, str(ready.directory), "--out", str(tmp_path / "run.db")])
+    assert "prior:" not in capsys.readouterr().err, "nothing is trained"
+    prior = ready.prior(ready.revisions(kind=PERSONAL)[0])
+    with closing(sqlite3.connect(tmp_path / "run.db")) as run:
+        assert run.execute("SELECT bank_digest FROM run").fetchall() == [(revisions_digest([prior] * 3),)]
 
 
 @needs_archive

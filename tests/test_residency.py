@@ -145,5 +145,10 @@ def test_a_run_with_few_slots_is_reproducible_and_tells_its_hits(base, bank, tow
     main(["bank", "stats", "--bank", str(bank.directory)])
     assert "hit rate" in capsys.readouterr().out
     with pytest.raises(SystemExit):
+        main(["run", "--agents", "3", "--arm", "pooled", "--weights", "serving", "--bank", str(bank.directory),
+              "--out", str(tmp_path / "pooled.db")])  # fmt: skip
+    assert "does not stand on one prior; leave --weights out" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "pooled.db").exists()
+    with pytest.raises(SystemExit):
         main(["run", "--slots", "-1"])
     assert "--slots -1: must be at least 0" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from run_factory import planted_run
 
-from benchmarks.results_page import CLAIMS, ROOT, Stored, page, read
+from benchmarks.results_page import CLAIMS, ROOT, Stored, page, read, take
 from metrics.labels import TITLES
 from metrics.measure import measure_run
 
@@ -58,6 +58,16 @@ def test_a_claim_is_decided_by_its_interval(run: dict[str, Any], own: list[float
     assert row[0] == "Original posts" and row[-1] == verdict
 
 
+def test_what_came_out_is_said_first(run: dict[str, Any]) -> None:
+    told = page({"town": study(run, {"base": [10, 20, 30], "lora": [15, 25, 36], "pooled": [15, 26, 35]})}, {})
+    short = told.split("**In short**")[1].split("runs of")[0]
+    assert "against the base, as reported: Original posts (24)." in short
+    assert "against `pooled`, interval without 0: nowhere." in short and "shuffled" not in short
+    told = page({"town": study(run, {"pooled": [10, 20, 30], "lora": [15, 25, 36]})}, {})
+    assert "against `pooled`, interval without 0: more Original posts (24)." in told
+    assert "nothing to compare yet" in page({"town": study(run, {"lora": [15, 25, 36]})}, {})
+
+
 def test_every_claim_has_its_row_and_what_was_not_run_is_named(run: dict[str, Any]) -> None:
     found = study(run, {"base": [10, 20], "lora": [10, 20]}, unfinished=("runs/lora-24-2.db",))
     # This population knows of no communities to learn a stance from.
@@ -68,7 +78,9 @@ def test_every_claim_has_its_row_and_what_was_not_run_is_named(run: dict[str, An
 
 def test_checks_stand_beside_the_study_they_are_of(run: dict[str, Any]) -> None:
     found = study(run, {"base": [10, 20], "lora": [10, 20]})
-    checks = {"checks": [{"check": "leaks", "figure": "share of copies", "value": 0.125, "reading": "none"}]}
+    checks = {
+        "checks": [{"check": "leaks", "figure": "share of copies", "agents": 24, "value": 0.125, "reading": "none"}]
+    }
     assert "0.125" in page({"town": found}, {"town": checks}) and "Checks of ourselves" not in page({"town": found}, {})
 
 
@@ -78,6 +90,57 @@ def test_the_committed_page_is_what_the_committed_studies_give() -> None:
     assert target.exists() == bool(studies)
     if studies:
         assert target.read_text(encoding="utf-8") == page(studies, checks)
+
+
+def made_study(folder: Path, agents: int, arms: tuple[str, ...] = ("base", "lora")) -> None:
+    """A folder of studies with one of the town: planted runs of some arms, two seeds."""
+    (folder / "town" / "runs").mkdir(parents=True)
+    cells = []
+    for arm in arms:
+        for seed in (0, 1):
+            file = f"runs/{arm}-{agents}-{seed}.db"
+            planted_run(agents, arm=arm, seed=seed).write(folder / "town" / file)
+            cells.append({"label": arm, "agents": agents, "seed": seed, "file": file})
+    options = {"population": "/home/me/town.jsonl", "steps": 4}
+    plan = {"reference": "base", "options": options, "blocks": [{"agents": [agents]}], "cells": cells}
+    (folder / "town" / "plan.json").write_text(json.dumps(plan))
+
+
+def test_parts_are_added_to_what_is_committed(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for name, agents in (("first", 8), ("second", 12)):
+        made_study(tmp_path / name, agents)
+        take(tmp_path / name, kept)
+    studies, checks = read(kept)
+    cells = [(run["label"], run["run"]["agents"], run["run"]["seed"]) for run in studies["town"]["runs"]]
+    assert sorted(cells) == [(arm, agents, seed) for arm in ("base", "lora") for agents in (8, 12) for seed in (0, 1)]
+    assert {each["agents"] for each in checks["town"]["checks"]} >= {8, 12}
+    texts = [file.read_text() for file in kept.rglob("*") if file.suffix in (".json", ".md", ".tex")]
+    assert not any("/home/me" in text or str(tmp_path) in text for text in texts)
+    before = {file: file.read_bytes() for file in kept.rglob("*") if file.is_file()}
+    assert {file.suffix for file in before} == {".json", ".md", ".tex", ".svg", ".png", ".parquet"}
+    take(tmp_path / "first", kept)  # the same again
+    assert {file: file.read_bytes() for file in kept.rglob("*") if file.is_file()} == before
+
+
+def test_a_part_that_tells_less_takes_nothing_away(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    made_study(tmp_path / "none", 8, arms=())
+    take(tmp_path / "none", kept)
+    assert read(kept) == ({}, {})
+    made_study(tmp_path / "both", 8)
+    take(tmp_path / "both", kept)
+    before = read(kept)
+    made_study(tmp_path / "one", 8, arms=("base",))
+    take(tmp_path / "one", kept)
+    assert read(kept)[1] == before[1] and len(read(kept)[0]["town"]["differences"]) > 0
+    made_study(tmp_path / "alone", 12, arms=("lora",))
+    (kept / "town" / "study.json").unlink()
+    take(tmp_path / "alone", kept)
+    told = read(kept)[0]["town"]["not_compared"]
+    assert "reference arm 'base'" in told and str(tmp_path) not in told
 
 
 def test_studies_are_read_by_name(run: dict[str, Any], tmp_path: Path) -> None:

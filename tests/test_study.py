@@ -9,21 +9,25 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from conftest import hear_interrupts
 
+from adapters.engine import Engine
 from metrics.compare import PRIMARY
 from metrics.digest import run_digest
 from metrics.errors import MetricsError
 from metrics.measure import MEASUREMENTS, measure_run
 from metrics.study import KEPT, read_study
+from metrics.study_parts import read_report, united
 from metrics.study_report import write_report
 from personas.errors import InputError
 from simulation.cli import main
-from simulation.runner import Hooks
+from simulation.runner import TOGETHER, Hooks
 from simulation.study import Place, Study, runs_at_once
 from simulation.study_plan import Cell, StudyPlan, joined, load_plan, make_plan
 
@@ -141,6 +145,98 @@ def test_several_processes_give_the_same_runs_as_one(done, tmp_path):
     run_study(make_plan(SMALL | {"agents": [8]}, "test"), tmp_path / "other", at_once=2)
     for cell in make_plan(SMALL | {"agents": [8]}, "test").cells():
         assert run_digest(tmp_path / "other" / cell.file) == run_digest(done / cell.file)
+
+
+ACTS = "SELECT timestep, agent_id, act, target_post_id, prompt_digest FROM activation ORDER BY timestep, agent_id"
+SHARES = "SELECT act_distribution FROM activation ORDER BY timestep, agent_id"
+
+
+def in_engine(directory: Path, together: int, hooks: Hooks) -> Study:
+    """A study of two seeds of the bare base, in full precision."""
+    plan = make_plan(
+        {"agents": [3], "arms": ["base"], "seeds": 2, "steps": 2, "activation": 1.5, "minutes_per_step": 240}, "test"
+    )
+    study = Study(joined(plan, directory), Place(directory, directory / "bank", None, "cpu", "fp32"), hooks)
+    study.run(study.missing(), 1, lambda cell, seconds, done, total: None, together=together)
+    return study
+
+
+def said(directory: Path, seed: int) -> tuple[list[tuple[Any, ...]], list[dict[str, float]], int]:
+    """What the agents of a run did, with which probabilities, and how many runs decided together."""
+    with closing(sqlite3.connect(directory / f"runs/base-3-{seed}.db")) as run:
+        acts, shares = run.execute(ACTS).fetchall(), run.execute(SHARES).fetchall()
+        ((versions,),) = run.execute("SELECT versions FROM run").fetchall()
+    return acts, [json.loads(each) for (each,) in shares], json.loads(versions)[TOGETHER]
+
+
+def test_seeds_that_decide_together_do_what_they_do_alone(base, tmp_path, monkeypatch):
+    def interrupt(done, total, activations):
+        raise KeyboardInterrupt
+
+    asked, steps, decide = [], [], Engine.decide
+    monkeypatch.setattr(Engine, "decide", lambda engine, requests: asked.append(requests) or decide(engine, requests))
+    in_engine(tmp_path / "alone", 1, Hooks())
+    assert len(asked) == 4
+    with pytest.raises(KeyboardInterrupt):
+        in_engine(tmp_path / "both", 1, Hooks(timestep=interrupt))
+    assert len(asked) == 5  # seed 0 has a timestep, and waits for seed 1
+    study = in_engine(tmp_path / "both", 2, Hooks(timestep=lambda *told: steps.append(told)))
+    assert len(asked) == 7 and study.missing() == []
+    assert [(done, total) for done, total, _ in steps] == [(1, 2), (2, 2)]
+    for seed in (0, 1):
+        (alone, shares, one), (both, others, two) = said(tmp_path / "alone", seed), said(tmp_path / "both", seed)
+        assert len(shares) > 2 and (one, two) == (1, 2) and both == alone  # in full precision no draw is so close
+        assert all(each == pytest.approx(other, abs=1e-3) for each, other in zip(shares, others, strict=True))
+
+
+def test_only_seeds_of_one_arm_and_size_with_a_slot_for_everybody_decide_together(tmp_path):
+    plan = {"agents": [4, 8], "arms": ["base", "lora"], "seeds": 5, "steps": 2}
+
+    def batches(change):
+        made = make_plan(plan | change, "test")
+        study = Study(made, Place(tmp_path, tmp_path, None, "cpu", "fp32"), Hooks())
+        return study.batches(made.cells(), 3)
+
+    found = batches({})
+    assert [len(each) for each in found] == [3, 3, 2, 2] * 2
+    assert all(len({(cell.label, cell.agents) for cell in each}) == 1 for each in found)
+    assert sorted(cell for each in found for cell in each) == sorted(make_plan(plan, "test").cells())
+    assert all(len(each) == 1 for change in ({"policy": "null"}, {"slots": 2}) for each in batches(change))
+
+
+def test_parts_of_a_study_make_the_whole(done, tmp_path):
+    whole = read_study(done, processes=1)
+    assert read_report(done).to_json() == whole.to_json()
+    parts = []
+    for number, agents in enumerate((8, 12)):
+        run_study(make_plan(SMALL | {"agents": [agents]}, "test"), tmp_path / str(number))
+        write_report(read_study(tmp_path / str(number), processes=1))
+        parts.append(read_report(tmp_path / str(number)))
+    made = united(parts, tmp_path / "0")
+    assert [run.digest for run in made.runs] == [run.digest for run in whole.runs]
+    assert made.to_json()["differences"] == whole.to_json()["differences"] and made.sizes == (8, 12)
+    write_report(made)
+    assert (tmp_path / "0/tables/primary.md").read_bytes() == (done / "tables/primary.md").read_bytes()
+    lacking = united([replace(parts[0], runs=parts[0].runs[1:]), parts[1]], tmp_path)
+    assert lacking.unfinished == (whole.plan["cells"][0]["file"],) and len(lacking.runs) == 7
+    other = replace(parts[1], plan={**parts[1].plan, "options": {**parts[1].plan["options"], "steps": 4}})
+    with pytest.raises(MetricsError, match="steps is 4, in .* 3; parts of one study have the same options"):
+        united([parts[0], other], tmp_path)
+    base = [run for run in parts[0].runs if run.arm == "base"]
+    for what, change in {
+        "population": {"population_digest": "another"},
+        "base model": {"config": {"base_hash": "another"}},
+        "compute type": {"versions": {"dtype": "bf16"}},
+        "adapters": {"bank_digest": "another"},
+        "measurements": {"measurements": {}},
+    }.items():
+        known = {"config": {"base_hash": "one"}, "versions": {"dtype": "fp32"}, "bank_digest": "one"}
+        one, two = (replace(parts[0], runs=(replace(base[0], **facts),)) for facts in (known, known | change))
+        with pytest.raises(MetricsError, match=f"other {what} than"):
+            united([one, two], tmp_path)
+    (tmp_path / "1/study.json").write_text('{"runs": [3]}')
+    with pytest.raises(MetricsError, match="not a study's report"):
+        read_report(tmp_path / "1")
 
 
 def test_ablations_are_arms_with_other_options():
