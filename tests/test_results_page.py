@@ -106,7 +106,8 @@ def made_study(folder: Path, agents: int, arms: tuple[str, ...] = ("base", "lora
     (folder / "town" / "plan.json").write_text(json.dumps(plan))
 
 
-def test_parts_are_added_to_what_is_committed(tmp_path: Path) -> None:
+def test_parts_are_added_to_what_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # so few runs are measured sooner without processes of their own
     kept = tmp_path / "kept"
     kept.mkdir()
     for name, agents in (("first", 8), ("second", 12)):
@@ -124,7 +125,8 @@ def test_parts_are_added_to_what_is_committed(tmp_path: Path) -> None:
     assert {file: file.read_bytes() for file in kept.rglob("*") if file.is_file()} == before
 
 
-def test_a_part_that_tells_less_takes_nothing_away(tmp_path: Path) -> None:
+def test_a_part_that_tells_less_takes_nothing_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # so few runs are measured sooner without processes of their own
     kept = tmp_path / "kept"
     kept.mkdir()
     made_study(tmp_path / "none", 8, arms=())
