@@ -1,6 +1,7 @@
 """Checks of a study before its results are believed, from its run files: ``data/studies/NAME/checks.json``."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from metrics.rundata import RunData, load_run
 from metrics.texts import own_texts
 
 REFERENCE, OWN = "base", "lora"
+# How `adapters.prompt.PromptBuilder` ends its question.
+QUESTION = re.compile(r"\byou may\b|\byou:", re.IGNORECASE)
 # Of figures that should be nought and of figures that should be one.
 LITTLE, NEARLY_ALL = 0.02, 0.999
 FOUNDED, UNFOUNDED = "founded: read the differences with it", "unfounded"
@@ -65,6 +68,14 @@ def _checks_of_size(runs: Sequence[RunData]) -> list[dict[str, Any]]:
                 "an arm fails more often than it acts",
                 f"{arm}: activations that did not end well",
                 _failed(own), alike=False,
+            )
+            for arm, own in runs_of.items()
+        ),
+        *(
+            _check(
+                "texts repeat the prompt, and the feed carries them on",
+                f"{arm}: texts with words of the prompt's question (`You may`, `You:`)",
+                _prompt_repeated(own), alike=False,
             )
             for arm, own in runs_of.items()
         ),
@@ -148,6 +159,11 @@ def _copied_from_seeds(runs: Sequence[RunData]) -> float | None:
             seen = seeds.get(text.user_id)
             copied += seen is not None and seen.longest_shared(words_of(text.text)) >= COPIED_WORDS
     return copied / written if written else None
+
+
+def _prompt_repeated(runs: Sequence[RunData]) -> float | None:
+    texts = [text.text for run in runs for text in own_texts(run)]
+    return sum(bool(QUESTION.search(text)) for text in texts) / len(texts) if texts else None
 
 
 def _first_of_feed(runs: Sequence[RunData]) -> tuple[float, float] | None:

@@ -166,12 +166,14 @@ def _draw(study: Study, folder: Path) -> None:
 
 
 def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
-    width = 0.8 / len(study.arms)
-    for place, arm in enumerate(study.arms):
-        colour = _COLOURS[place % len(_COLOURS)]
-        shift = (place - (len(study.arms) - 1) / 2) * width
+    arms = [arm for arm in study.arms if any(run.arm == arm for run in study.runs)]
+    sizes = [size for size in study.sizes if any(run.agents == size for run in study.runs)]
+    width = 0.8 / max(1, len(arms))
+    for place, arm in enumerate(arms):
+        colour = _COLOURS[study.arms.index(arm) % len(_COLOURS)]
+        shift = (place - (len(arms) - 1) / 2) * width
         shown = False
-        for column, size in enumerate(study.sizes):
+        for column, size in enumerate(sizes):
             found = study.summary(name, arm, size)
             if found is None:
                 continue
@@ -182,7 +184,8 @@ def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
             )  # fmt: skip
             axes.scatter([column + shift + width / 4] * len(found.values), found.values, s=8, color=colour, alpha=0.5)
             shown = True
-    axes.set_xticks(range(len(study.sizes)), [f"{size} agents" for size in study.sizes])
+    axes.set_xticks(range(len(sizes)), [f"{size} agents" for size in sizes])
+    axes.set_xlim(-0.5, max(1, len(sizes)) - 0.5)
     axes.set_title(TITLES[name])
     axes.grid(axis="y", alpha=0.3)
     if study.runs:

@@ -42,7 +42,7 @@ def found(folder: Path, own: RunFactory, base: RunFactory) -> dict[str, list[str
 
 def test_equal_runs_leave_no_suspicion(tmp_path: Path) -> None:
     readings = found(tmp_path, arm("lora"), arm("base"))
-    assert len(readings) == 5 and {each for some in readings.values() for each in some} <= {
+    assert len(readings) == 6 and {each for some in readings.values() for each in some} <= {
         UNFOUNDED,
         "no run to check",
     }
@@ -50,6 +50,10 @@ def test_equal_runs_leave_no_suspicion(tmp_path: Path) -> None:
 
 def copies(run: RunFactory, seed: int) -> None:
     run.post(1, f"I say {SEED} too")
+
+
+def repeats_the_prompt(run: RunFactory, seed: int) -> None:
+    run.post(1, "bake bread. You may post, reply or nothing. You: bread")
 
 
 def fails(run: RunFactory, seed: int) -> None:
@@ -74,6 +78,7 @@ def sleeps(run: RunFactory, seed: int) -> None:
     ("change", "suspicion"),
     [
         (copies, "seed posts leak into what is counted"),
+        (repeats_the_prompt, "texts repeat the prompt, and the feed carries them on"),
         (fails, "an arm fails more often than it acts"),
         (likes_the_first, "acts go to a place in the feed instead of to a post"),
         (sees_other_posts, "the arms do not start from the same place"),
