@@ -65,7 +65,7 @@ class FrozenLinear(nn.Linear):
 
 
 def freeze_linears(model: nn.Module) -> None:
-    """Put a `FrozenLinear` in the place of every plain linear layer."""
+    """Put a `FrozenLinear` in the place of every plain linear layer of a model in full precision."""
     for name, module in list(model.named_modules()):
         if type(module) is nn.Linear:
             model.set_submodule(name, FrozenLinear(module))
