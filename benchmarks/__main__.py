@@ -1,8 +1,7 @@
-"""``make bench``: every figure of the engine and the trainer, printed and written to benchmarks/results.json."""
+"""``make bench``: every figure of the engine and the trainer, printed and kept in benchmarks/results/."""
 
 import gc
 import sys
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
@@ -38,9 +37,8 @@ PARTS = (
 
 def main() -> None:
     """Run the parts named on the command line, or all; earlier figures of other parts are kept. Or ``--report``."""
-    path = Path(__file__).parent / "results.json"
     if sys.argv[1:] == ["--report"]:
-        page.write(path, path.parent.parent / "docs" / "benchmarks.md")
+        page.write(results.FOLDER, results.FOLDER.parent.parent / "docs" / "benchmarks.md")
         return
     parts = sys.argv[1:] or PARTS
     base, town = load_base_model(say=print), load_population("town")
@@ -49,7 +47,7 @@ def main() -> None:
         found = _run(part, base, town)
         gc.collect()
         _print(part, found)
-        results.merge(path, part, found)
+        results.merge(part, found)
 
 
 def _run(part: str, base: BaseModel, town: Population) -> list[Result]:

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md from benchmarks/results.json: ``python -m benchmarks --report``."""
+"""docs/benchmarks.md from benchmarks/results/: ``python -m benchmarks --report``."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,27 +30,34 @@ REASONS = {
 }  # fmt: skip
 
 
-def page(results: Mapping[str, Any]) -> str:
-    """The page, part by part, in the order of `TITLES`; a part that was not run is named."""
+def page(machines: Sequence[Mapping[str, Any]]) -> str:
+    """The page: machine by machine, each with its parts in the order of `TITLES`; a part that was not run is named."""
+    intro = (
+        "# Benchmarks",
+        "Written by `python -m benchmarks --report` from what `make bench` measured and left in `benchmarks/results/`, "
+        "one file for each kind of processor. A ratio has both sides in one run, warmed up, and is of medians where "
+        "repeats are given. Goals that depend on the compute type are those of the machine's own.",
+    )
+    return "\n\n".join([*intro, *(part for results in machines for part in _machine(results))]) + "\n"
+
+
+def _machine(results: Mapping[str, Any]) -> Iterator[str]:
     machine = results["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for row in results["results"]:
         rows.setdefault(row["part"], []).append(row)
-    parts = [
-        "# Benchmarks",
-        "Written by `python -m benchmarks --report` from what `make bench` measured. A ratio has both sides in one "
-        "run, warmed up, and is of medians where repeats are given.",
-        f"Machine: {machine['processor']}, {machine['cores']} cores, {', '.join(machine['flags'])}; {versions}.",
-        *(f"## {title}\n\n{_table(rows[part])}" for part, title in TITLES.items() if part in rows),
-    ]
+    yield f"## {machine['processor']}, {machine['cores']} cores, {', '.join(machine['flags'])}"
+    yield f"{versions}."
+    if "remark" in results:
+        yield results["remark"]
+    yield from (f"### {title}\n\n{_table(rows[part])}" for part, title in TITLES.items() if part in rows)
     missed = list(_missed(results["results"]))
     if missed:
-        parts.append("## Goals that are missed\n\n" + "\n".join(missed))
+        yield "### Goals that are missed\n\n" + "\n".join(missed)
     absent = [f"`{part}`" for part in TITLES if part not in rows]
     if absent:
-        parts.append(f"Not measured on this machine yet: {', '.join(absent)}.")
-    return "\n\n".join(parts) + "\n"
+        yield f"Not measured on this machine yet: {', '.join(absent)}."
 
 
 def reached(value: float, goal: str) -> bool | None:
@@ -87,12 +94,13 @@ def _missed(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             yield f"- {row['name']}: {number(row['value'])} {row['unit']} (goal {row['goal']}): {reason}."
 
 
-def write(results: Path, target: Path) -> None:
-    """Write the page from the results of this machine.
+def write(folder: Path, target: Path) -> None:
+    """Write the page from the results of all machines in a folder.
 
     Raises:
         SystemExit: Nothing was measured yet.
     """
-    if not results.is_file():
-        raise SystemExit(f"benchmarks: {results.name} is not there; run `make bench` first")
-    target.write_text(page(json.loads(results.read_text(encoding="utf-8"))), encoding="utf-8")
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    if not found:
+        raise SystemExit(f"benchmarks: {folder.name} holds nothing; run `make bench` first")
+    target.write_text(page(found), encoding="utf-8")

@@ -3,12 +3,13 @@
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+FOLDER = Path(__file__).parent / "results"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 
@@ -46,12 +47,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in ("torch", "transformers", "peft")}
 
 
-def merge(path: Path, part: str, results: Sequence[Result]) -> None:
+def file_of(machine: Mapping[str, Any], folder: Path = FOLDER) -> Path:
+    """Where the figures of machines of one kind are kept: each kind has a file of its own, all are committed."""
+    return folder / f"{machine['flags'][-1] if machine['flags'] else 'other'}.json"
+
+
+def merge(part: str, results: Sequence[Result], folder: Path = FOLDER) -> None:
     """Write the results of one part as JSON; those of other parts stay if they are of this machine and versions."""
     report = {"machine": machine(), "versions": versions(), "results": []}
+    path = file_of(report["machine"], folder)
+    path.parent.mkdir(exist_ok=True)
     if path.exists():
-        old = json.loads(path.read_text())
+        old = json.loads(path.read_text(encoding="utf-8"))
         if {name: old.get(name) for name in ("machine", "versions")} == {n: report[n] for n in ("machine", "versions")}:
-            report["results"] = [row for row in old["results"] if row.get("part") != part]
+            report = {**old, "results": [row for row in old["results"] if row.get("part") != part]}
     report["results"] = [*report["results"], *({"part": part, **asdict(result)} for result in results)]
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

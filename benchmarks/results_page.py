@@ -10,6 +10,7 @@ from typing import Any
 
 from scipy import stats
 
+from benchmarks import results
 from benchmarks.study_checks import checks_of, label_check
 from metrics.compare import PRIMARY
 from metrics.comparison_table import rendered
@@ -388,9 +389,8 @@ def take(made: Path, into: Path) -> None:
         target.mkdir(exist_ok=True)
         before = [read_report(target)] if (target / STUDY_FILE).is_file() else []
         write_report(united([*before, part], target))
-        _write_checks(
-            target / CHECKS_FILE, [*checks_of(made / name), *label_check(ROOT / "benchmarks" / "results.json")]
-        )
+        labels = label_check(results.file_of(results.machine()))
+        _write_checks(target / CHECKS_FILE, [*checks_of(made / name), *labels])
 
 
 def _without_paths(part: Study) -> Study:

@@ -57,7 +57,7 @@ def _kept(source: Bank, target: Bank, revisions: Sequence[Revision], precision: 
 
 
 def main() -> None:
-    """Print the figures and merge them into benchmarks/results.json."""
+    """Print the figures and keep them in benchmarks/results/."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bank", type=Path, required=True)
     parser.add_argument("--users", type=int, default=64)
@@ -69,7 +69,7 @@ def main() -> None:
         found = storage_results(training, town.choose(asked.users))
     for result in found:
         print(f"{result.name}: {result.value:.5g} {result.unit}")
-    results.merge(Path(__file__).parent / "results.json", "storage", found)
+    results.merge("storage", found)
 
 
 if __name__ == "__main__":

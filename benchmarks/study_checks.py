@@ -84,7 +84,7 @@ def _checks_of_size(runs: Sequence[RunData]) -> list[dict[str, Any]]:
 
 
 def label_check(results: Path) -> list[dict[str, Any]]:
-    """How far the base's choice of acts is one of labels, from benchmarks/results.json; nothing without that file."""
+    """How far the base's choice of acts is one of labels, from a file of benchmarks/results/; nothing without it."""
     if not results.is_file():
         return []
     rows = json.loads(results.read_text(encoding="utf-8"))["results"]
