@@ -1,6 +1,7 @@
 """The bank: every adapter's identity, revisions, provenance and serving state, over content-addressed weights."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,8 @@ from adapters.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, Step
 from personas.errors import InputError
 
 CATALOG = "catalog.sqlite"
+# What an interrupted evaluation goes on from.
+EVALUATIONS = "evaluations"
 
 
 @dataclass
@@ -77,6 +80,7 @@ class Bank:
                 version.
         """
         self.directory = directory
+        self.evaluations = directory / EVALUATIONS
         self.objects = ObjectStore(directory / "objects", self._places)
         path = directory / CATALOG
         if not path.is_file():
@@ -310,7 +314,10 @@ class Bank:
             connection.execute(table.insert(), rows)
 
     def collect(self) -> Collected:
-        """Remove retired revisions that no run and no later revision refers to, then weights that none names."""
+        """Remove retired revisions that no run and no later revision refers to, then weights that none names.
+
+        What interrupted evaluations left goes too.
+        """
         table, used, child = catalog.revision.c, catalog.use.c, catalog.revision.alias()
         free = (
             table.status == Status.RETIRED,
@@ -319,10 +326,13 @@ class Bank:
         )
         with self._catalog.writing() as connection:
             gone = connection.execute(delete(catalog.revision).where(*free)).rowcount
+        shutil.rmtree(self.evaluations, ignore_errors=True)
         return Collected(gone, *self._packing.remove_unnamed())
 
     def forget(self, person: str) -> Forgotten:
         """Remove a person's weights from every revision, with their losses, evaluation, digests and name.
+
+        What interrupted evaluations left, of whomever, goes too.
 
         The rows stay under `FORGOTTEN`, so that a run's reference still finds that there was something. Priors that
         learned from this person among many others stay.
@@ -353,6 +363,7 @@ class Bank:
                 )  # fmt: skip
             connection.execute(update(catalog.adapter).where(table.adapter_id.in_(identities)).values(person=FORGOTTEN))
         self._packing.remove_unnamed()
+        shutil.rmtree(self.evaluations, ignore_errors=True)
         return Forgotten(len(revisions), tuple(runs), self._catalog.settle())
 
     # Weights

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,12 @@ from adapters.choice import VERBS
 from adapters.engine import Engine
 from adapters.examples import Example
 from adapters.figures import Figure, figure_over_people
+from adapters.kept_passes import KeptPasses
 from adapters.likelihood import ExampleStore, Scoring, act_nll, verb_log_shares
 from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining
-from adapters.revision import Revision
+from adapters.provenance import code_version
+from adapters.revision import Revision, digest_of, revisions_digest
 from adapters.stacking import install
 from personas.persona import Persona
 
@@ -120,6 +123,7 @@ def evaluate(
     revisions: Sequence[Revision],
     *,
     protocol: Protocol | None = None,
+    keep: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Evaluation:
     """Evaluate people's own adapters on their held-out acts.
@@ -133,11 +137,28 @@ def evaluate(
         personas: The people.
         revisions: Their own adapters, in the same order.
         protocol: What is compared.
+        keep: A folder where every finished pass stays until all are done; the same evaluation, asked for again after an
+            interrupt, goes on from there.
         progress: Told of the passes over the held-out acts.
     """
     protocol = protocol or Protocol()
+    kept = KeptPasses(keep and keep / _identity(training, personas, revisions, protocol))
     with training.config.adapted(training.base) as adapted, torch.no_grad():
-        return _Evaluating(training, personas, revisions, adapted, protocol, progress).run()
+        found = _Evaluating(training, personas, revisions, adapted, protocol, kept, progress).run()
+    kept.drop()
+    return found
+
+
+def _identity(
+    training: PopulationTraining, personas: Sequence[Persona], revisions: Sequence[Revision], protocol: Protocol
+) -> str:
+    """Digest of all that the figures of an evaluation depend on."""
+    base = training.base
+    return digest_of(
+        [base.hash, base.dtype, base.device.type, training.population.digest, asdict(training.config),
+         [persona.handle for persona in personas], revisions_digest(revisions),
+         [revision.scale for revision in revisions], asdict(protocol), code_version()]
+    )  # fmt: skip
 
 
 class _Evaluating:
@@ -150,10 +171,11 @@ class _Evaluating:
         revisions: Sequence[Revision],
         adapted: AdaptedModel,
         protocol: Protocol,
+        kept: KeptPasses,
         progress: Progress,
     ) -> None:
         self._training, self._personas, self._revisions = training, personas, revisions
-        self._adapted, self._protocol, self._progress = adapted, protocol, progress
+        self._adapted, self._protocol, self._kept, self._progress = adapted, protocol, kept, progress
         self._scoring = Scoring(adapted, training.split(), training.kit.scorer)
         self._others = min(protocol.others, len(personas) - 1)
         self._candidates = min(protocol.candidates, len(personas))
@@ -176,13 +198,14 @@ class _Evaluating:
         if "pooled" in self._protocol.controls:
             self._install_prior()
             posts = self._posts_of("pooled")
-            scores["pooled"] = self._score(store, [0] * len(people), self._owner)
+            scores["pooled"] = self._score("pooled", store, [0] * len(people), self._owner)
         install(self._adapted, self._training.bank, self._revisions)
         if "base" in self._protocol.controls:
             posts |= self._posts_of("base")
-            scores["base"] = self._score(store, None, self._owner)
+            scores["base"] = self._score("base", store, None, self._owner)
         for shift in range(self._others + 1):
-            scores[f"shift{shift}"] = self._score(store, [(i + shift) % len(people) for i in people], self._owner)
+            name, slots = f"shift{shift}", [(i + shift) % len(people) for i in people]
+            scores[name] = self._score(name, store, slots, self._owner)
         matrix = self._matrix()
         posts |= self._posts_of("own")
         return self._summary(scores, matrix, self._attribution(posts))
@@ -192,10 +215,17 @@ class _Evaluating:
         prior = bank.prior(self._revisions[0]) or self._training.prior()  # of complete adapters, the training's
         self._adapted.set_prior(bank.factors(prior.object), prior.scale)
 
-    def _score(self, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray) -> _Scores:
+    def _score(self, name: str, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray) -> _Scores:
         """Score all examples, those of person i under slot ``slot_of[i]``; None is the bare base."""
+        found = self._kept(name, lambda: self._scored(store, slot_of, owner))
+        self._done += 1
+        self._progress(self._done, self._passes)
+        verbs = np.array(found["verbs"]).reshape(-1, len(VERBS))
+        return _Scores(np.array(found["act"]), np.array(found["text"]), verbs)
+
+    def _scored(self, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray) -> dict[str, list[Any]]:
         count = len(store.examples)
-        found = _Scores(np.zeros(count), np.zeros(count), np.zeros((count, len(VERBS))))
+        act, text, verbs = np.zeros(count), np.zeros(count), np.zeros((count, len(VERBS)))
         for batch in store.batches(range(len(store.rows)), TOKEN_BUDGET):
             members = store.members(batch)
             slots = None if slot_of is None else [slot_of[owner[store.rows[row].members[0]]] for row in batch]
@@ -203,11 +233,9 @@ class _Evaluating:
             examples = [store.examples[member] for member in members]
             nll = act_nll(hidden, examples, self._scoring.scorer, places)
             shares = verb_log_shares(hidden, examples, places, self._scoring.scorer).exp()
-            found.act[members], found.text[members] = (nll.verb + nll.target).cpu(), nll.text.cpu()
-            found.verbs[members] = shares.cpu()
-        self._done += 1
-        self._progress(self._done, self._passes)
-        return found
+            act[members], text[members] = (nll.verb + nll.target).cpu(), nll.text.cpu()
+            verbs[members] = shares.cpu()
+        return {"act": act.tolist(), "text": text.tolist(), "verbs": verbs.tolist()}
 
     def _block(self, person: int) -> int:
         """The first of the candidates that a person is found among."""
@@ -230,7 +258,7 @@ class _Evaluating:
         matrix = np.full((len(people), self._candidates), np.nan)
         for candidate in range(self._candidates):
             slots = [self._block(person) + candidate for person in range(len(people))]
-            text = self._score(store, slots, owner).text
+            text = self._score(f"candidate{candidate}", store, slots, owner).text
             for person in np.unique(owner):
                 matrix[person, candidate] = text[owner == person].mean()
         return matrix
@@ -245,6 +273,10 @@ class _Evaluating:
             for person in range(self._candidates)
             for example in self._prompts(self._personas[person])[: self._protocol.written_posts]
         ]
+        texts = self._kept(f"posts-{arm}", lambda: self._written_by(arm, prompts))
+        return {arm: [(person, text) for (person, _), text in zip(prompts, texts, strict=True)]}
+
+    def _written_by(self, arm: str, prompts: Sequence[tuple[int, Example]]) -> list[str]:
         kit = self._training.kit
         engine = Engine(self._training.base, self._adapted, kit)
         slots: dict[str, list[int | None]] = {
@@ -254,7 +286,7 @@ class _Evaluating:
             engine, prompts, slots[arm], most_tokens=kit.config.text_tokens // 2, seed=self._protocol.seed
         )  # fmt: skip
         self._adapted.forget_rows()
-        return {arm: [(person, text) for (person, _), text in zip(prompts, texts, strict=True)]}
+        return texts
 
     def _attribution(self, posts: dict[str, list[tuple[int, str]]]) -> dict[str, Figure]:
         if self._protocol.written_posts == 0 or self._candidates < 2:

@@ -100,7 +100,8 @@ def run_cell(
     began = time.perf_counter()
     revisions = training.personal(personas)
     trained = time.perf_counter() - began
-    found = evaluate(training, personas, revisions, protocol=PROTOCOL if cell == Cell(users=cell.users) else SWEPT)
+    protocol = PROTOCOL if cell == Cell(users=cell.users) else SWEPT
+    found = evaluate(training, personas, revisions, protocol=protocol, keep=bank.evaluations)
     best = [r.losses["validation"][r.losses["epoch"] - 1] for r in revisions if r.losses["validation"]]
     return {
         "rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users, "dtype": base.dtype,

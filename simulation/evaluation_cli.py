@@ -38,7 +38,10 @@ def bank_evaluate(
     plan: Plan,
     as_json: JsonOption = False,
 ) -> None:
-    """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained."""
+    """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained.
+
+    Interrupted, the same command goes on after the last pass that was finished.
+    """
     from adapters.evaluation import GATE, Protocol, evaluate
     from adapters.probing import probe
     from simulation.training_session import training_session
@@ -48,6 +51,7 @@ def bank_evaluate(
         revisions = _latest(session) if latest else training.personal(session.personas)
         result = evaluate(
             training, session.personas, revisions, protocol=GATE if gate else Protocol(),
+            keep=session.bank.evaluations,
             progress=lambda done, total: session.reporter.show("evaluation", done, total, "passes"),
         )  # fmt: skip
         said = [] if gate else probe(training.base, training.kit, session.bank, revisions)

@@ -1,5 +1,7 @@
 """The evaluation that says whether adapters carry their people: known answers, then the real model."""
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,10 +9,13 @@ import pytest
 
 from adapters.attribution import attributed
 from adapters.bank import Bank
-from adapters.evaluation import Protocol, evaluate
+from adapters.evaluation import Evaluation, Protocol, evaluate
 from adapters.figures import figure_over_people
+from adapters.kept_passes import KeptPasses
 from adapters.lora import LoraShape
 from adapters.population_training import PopulationTraining
+from adapters.prompt_kit import PromptConfig, make_prompt_kit
+from adapters.revision import Revision
 from adapters.training import Schedule
 from adapters.training_config import TrainingConfig
 from personas.acts import Verb
@@ -61,16 +66,16 @@ def test_posts_are_attributed_by_manner():
 
 
 @pytest.fixture(scope="module")
-def trained(base, kit, town, tmp_path_factory):
-    """Four people with small adapters, and the training that made them."""
+def trained(base, town, tmp_path_factory):
+    """Four people with small adapters that learned short texts, and the training that made them."""
     config = replace(
-        TrainingConfig(),
+        TrainingConfig(), prompt=PromptConfig(text_tokens=24),
         prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=32,
         shape=LoraShape(rank=2, alpha=4, top_blocks=4), max_examples=8,
         schedule=Schedule(lr=8e-3, epochs=2, act_weight=0.2),
     )  # fmt: skip
     bank = Bank(tmp_path_factory.mktemp("evaluation") / "bank", create=True)
-    training = PopulationTraining(base, kit, town, bank, config)
+    training = PopulationTraining(base, make_prompt_kit(base, config.prompt), town, bank, config)
     people = town.choose(PEOPLE)
     yield training, people, training.personal(people)
     bank.close()
@@ -131,3 +136,48 @@ def test_the_json_holds_values_and_intervals(found):
     assert shown["nll"]["own"] == found.nll["own"].value
     assert tuple(shown["intervals"]["nll"]["own"]) == found.nll["own"].interval
     assert shown["chance"] == 0.25 and "matrix" not in shown
+
+
+def test_an_interrupted_evaluation_goes_on_after_its_last_pass(trained, tmp_path):
+    training, people, revisions = trained
+    protocol = Protocol(1, 2, 1, written_posts=0, controls=())
+
+    def run(upon: Callable[[int, int], None], these: list[Revision] = revisions[:2]) -> Evaluation:
+        return evaluate(training, people[:2], these, protocol=protocol, keep=tmp_path, progress=upon)
+
+    def interrupt(done: int, total: int) -> None:
+        if done == total - 1:
+            raise KeyboardInterrupt
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupt)
+    (kept,) = tmp_path.iterdir()
+    assert {path.name for path in kept.iterdir()} == {"shift0.json", "shift1.json", "candidate0.json"}
+    touched = (kept / "shift0.json").stat().st_mtime_ns
+    (kept / "shift1.json").write_text("{cut")
+
+    def look(done: int, total: int) -> None:
+        if done == total:
+            assert (kept / "shift0.json").stat().st_mtime_ns == touched
+            assert json.loads((kept / "shift1.json").read_text()), "a pass that cannot be read is made again"
+
+    again = run(look)
+    assert not list(tmp_path.iterdir()), "nothing is left of an evaluation that is done"
+    whole = evaluate(training, people[:2], revisions[:2], protocol=protocol)
+    assert again.to_json() == whole.to_json() and again.matrix == whole.matrix
+    for these in (revisions[:2], revisions[1::-1]):
+        with pytest.raises(KeyboardInterrupt):
+            run(stop, these)
+    assert len(list(tmp_path.iterdir())) == 2, "other adapters do not go on from it"
+
+
+def test_where_nothing_can_be_kept_a_pass_is_made_all_the_same(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for folder in (None, tmp_path / "file"):
+        kept = KeptPasses(folder)
+        assert [kept("pass", lambda: [1.5]) for _ in range(2)] == [[1.5], [1.5]]
+        kept.drop()
+    assert (tmp_path / "file").read_text() == "no folder"

@@ -116,12 +116,14 @@ def test_forgetting_somebody_leaves_nothing_of_theirs(bank):
     made(bank, "t3", BETTER)
     bank.note_use("a.db", [ada, bob])
     bank.note_use("b.db", [bank.revision(ada.adapter_id, 2)])
+    bank.evaluations.mkdir()
+    (bank.evaluations / "kept.json").write_text("personalada")
     gone = bank.forget("ada")
     assert (gone.revisions, gone.runs) == (2, ("a.db", "b.db"))
     assert not bank.objects.path(ada.object).exists() and bank.factors(bob.object)
     with closing(sqlite3.connect(bank.directory / "catalog.sqlite")) as catalog:
         assert "'ada'" not in "\n".join(catalog.iterdump())
-    assert not any(b"personalada" in content for content in raw(bank))
+    assert not any(b"personalada" in content for content in raw(bank)) and not bank.evaluations.exists()
     assert any(b"personalbob" in content for content in raw(bank)), "so a name would look"
     theirs = [found for found in bank.revisions() if found.person == FORGOTTEN]
     assert [(found.object, found.losses, found.evaluation, found.data_digest) for found in theirs] == [
