@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import combinations
 
 import networkx as nx
 import numpy as np
 from community import community_louvain
 
+from metrics.agreement import agreement
 from metrics.interactions import interaction_graph
 from metrics.leiden import leiden, leiden_modularity
 from metrics.measurement import Floats, Measurement, NullModel, missing, null_model
@@ -144,19 +146,10 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
 
 
 def _stability(graph: "nx.Graph[int]") -> float:
-    from sklearn.metrics import normalized_mutual_info_score
-
     nodes = sorted(graph)
-    labels = []
-    for seed in range(_STABILITY_SEEDS):
-        partition = louvain(graph, seed)
-        labels.append([partition[node] for node in nodes])
-    scores = [
-        normalized_mutual_info_score(labels[left], labels[right])
-        for left in range(_STABILITY_SEEDS)
-        for right in range(left)
-    ]
-    return float(np.mean(scores))
+    partitions = [louvain(graph, seed) for seed in range(_STABILITY_SEEDS)]
+    labels = [np.array([partition[node] for node in nodes]) for partition in partitions]
+    return float(np.mean([agreement(one, other)[0] for one, other in combinations(labels, 2)]))
 
 
 def leiden_check(run: RunData) -> dict[str, Measurement]:
@@ -168,8 +161,6 @@ def leiden_check(run: RunData) -> dict[str, Measurement]:
     No interval and no null: both are about the method. Compare with ``louvain_stability``, which is what two runs of
     Louvain agree in.
     """
-    from sklearn.metrics import normalized_mutual_info_score
-
     names = "leiden_effective_communities", "leiden_louvain_nmi"
     graph = interaction_graph(run)
     if graph.number_of_edges() == 0:
@@ -177,6 +168,6 @@ def leiden_check(run: RunData) -> dict[str, Measurement]:
     other, found = louvain(graph), leiden(graph)
     nodes = sorted(graph)
     sizes = np.array(sorted(Counter(found.values()).values()), dtype=float)
-    agreement = normalized_mutual_info_score([other[node] for node in nodes], [found[node] for node in nodes])
-    figures = Measurement(effective_number(sizes), len(nodes)), Measurement(float(agreement), len(nodes))
+    nmi, _ = agreement(np.array([other[node] for node in nodes]), np.array([found[node] for node in nodes]))
+    figures = Measurement(effective_number(sizes), len(nodes)), Measurement(nmi, len(nodes))
     return dict(zip(names, figures, strict=True))

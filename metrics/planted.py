@@ -1,10 +1,11 @@
 """Agreement of the run's graph with communities that the population knows of beforehand."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.agreement import agreement
 from metrics.communities import louvain
 from metrics.interactions import interaction_graph
 from metrics.measurement import Measurement, missing, null_model
@@ -12,7 +13,6 @@ from metrics.rundata import RunData
 
 _DRAWS = 200
 Labels = NDArray[np.int64]
-Formula = Callable[[Labels], float]
 _NONE_KNOWN = "the population knows of no communities"
 
 
@@ -43,14 +43,14 @@ def planted_agreement(run: RunData, rng: np.random.Generator) -> dict[str, Measu
     partition = np.array([found[node] for node in nodes])
     place = {node: number for number, node in enumerate(nodes)}
     ties = np.array([[place[left], place[right]] for left, right in graph.edges])
-    permuted = [rng.permutation(labels) for _ in range(_DRAWS)]
-    formulas: dict[str, tuple[Formula, int]] = {
-        "planted_assortativity": (lambda of: assortativity(ties, of), len(ties)),
-        "planted_ei_index": (lambda of: ei_index(ties, of), len(ties)),
-        "planted_nmi": (lambda of: _nmi(partition, of), len(nodes)),
-        "planted_ari": (lambda of: _ari(partition, of), len(nodes)),
+    drawn = np.array([labels, *(rng.permutation(labels) for _ in range(_DRAWS))])
+    nmi, ari = zip(*(agreement(partition, each) for each in drawn), strict=True)
+    return {
+        "planted_assortativity": _against_the_rest([assortativity(ties, each) for each in drawn], len(ties)),
+        "planted_ei_index": _against_the_rest([ei_index(ties, each) for each in drawn], len(ties)),
+        "planted_nmi": _against_the_rest(nmi, len(nodes)),
+        "planted_ari": _against_the_rest(ari, len(nodes)),
     }
-    return {name: _against(formula, labels, permuted, count) for name, (formula, count) in formulas.items()}
 
 
 def assortativity(ties: Labels, labels: Labels) -> float:
@@ -68,21 +68,9 @@ def ei_index(ties: Labels, labels: Labels) -> float:
     return float(np.mean(np.where(labels[ties[:, 0]] != labels[ties[:, 1]], 1.0, -1.0)))
 
 
-def _nmi(partition: Labels, labels: Labels) -> float:
-    from sklearn.metrics import normalized_mutual_info_score
-
-    return float(normalized_mutual_info_score(labels, partition))
-
-
-def _ari(partition: Labels, labels: Labels) -> float:
-    from sklearn.metrics import adjusted_rand_score
-
-    return float(adjusted_rand_score(labels, partition))
-
-
-def _against(formula: Formula, labels: Labels, permuted: Sequence[Labels], count: int) -> Measurement:
-    value = formula(labels)
+def _against_the_rest(values: Sequence[float], count: int) -> Measurement:
+    """The first value, against the others as its null."""
+    value, draws = float(values[0]), np.asarray(values[1:])
     if not np.isfinite(value):
         return missing("all agents who interacted are of one planted community", count)
-    draws = np.array([formula(each) for each in permuted])
     return Measurement(value, count, null=null_model(value, draws[np.isfinite(draws)]))

@@ -10,6 +10,7 @@ import numpy as np
 from sqlalchemy import func, select
 
 from metrics.acts import jensen_shannon_bits
+from metrics.agreement import agreement
 from metrics.communities import louvain
 from metrics.database import open_run, slim_table
 from metrics.interactions import weighted_graph
@@ -60,16 +61,14 @@ def community_persistence(run: RunData) -> Measurement:
     Over the agents who interact in both halves, with Louvain on each half's activations upon others. 1 where
     communities stay; small graphs agree by chance, too, so compare arms of one size. n = agents in both.
     """
-    from sklearn.metrics import normalized_mutual_info_score
-
     middle = run.completed_timesteps / 2
     halves = [_activation_graph(run, lambda step: step < middle), _activation_graph(run, lambda step: step >= middle)]
     both = sorted(set(halves[0]) & set(halves[1]))
     if len(both) < 3:
         return missing("fewer than three agents interacted in both halves of the run", len(both))
     first, second = (louvain(graph) for graph in halves)
-    value = normalized_mutual_info_score([first[user] for user in both], [second[user] for user in both])
-    return Measurement(float(value), len(both))
+    nmi, _ = agreement(np.array([first[user] for user in both]), np.array([second[user] for user in both]))
+    return Measurement(nmi, len(both))
 
 
 def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[int]":

@@ -7,7 +7,9 @@ import networkx as nx
 import numpy as np
 import pytest
 from run_factory import RunFactory, planted_run
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from metrics.agreement import agreement
 from metrics.communities import effective_number, louvain, modularity, swap_edges
 from metrics.homophily import within_minus_between
 from metrics.interactions import interaction_graph
@@ -28,6 +30,16 @@ def test_louvain_separates_two_cliques_with_the_modularity_networkx_gives() -> N
     sides = [set(range(5)), set(range(5, 10))]
     assert [{node for node in graph if partition[node] == number} for number in (0, 1)] == sides
     assert modularity(graph, partition) == pytest.approx(nx.community.modularity(graph, sides))
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 12, 300])
+@pytest.mark.parametrize(("groups", "names"), [(1, 1), (1, 4), (5, 1), (2, 2), (7, 40)])
+def test_agreement_is_what_the_library_says(nodes: int, groups: int, names: int) -> None:
+    rng = np.random.default_rng(nodes)
+    partition, labels = rng.integers(groups, size=nodes), rng.integers(names, size=nodes)
+    expected = normalized_mutual_info_score(labels, partition), adjusted_rand_score(labels, partition)
+    assert agreement(partition, labels) == pytest.approx(expected, abs=1e-9)
+    assert agreement(partition, partition) == pytest.approx((1.0, 1.0))
 
 
 @pytest.mark.parametrize(("sizes", "expected"), [([4, 4, 4], 3.0), ([10], 1.0)])
