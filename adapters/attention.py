@@ -1,20 +1,23 @@
 """Causal attention by plain matrix products: on CPUs with native bf16 far faster than the library's fused kernel."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "polyphony_matmul"
 # Above this many keys the full score matrix costs more memory than the fused kernel's tiles cost time.
 MAX_KEYS = 1024
 
 
-def use_matmul_attention(model: PreTrainedModel) -> None:
+def use_matmul_attention(model: "PreTrainedModel") -> None:
     """Route a model's attention through `matmul_attention` where it uses the library's default kernel."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import sdpa_mask
+
     if model.config._attn_implementation == "sdpa":
         AttentionInterface.register(NAME, matmul_attention)
         AttentionMaskInterface.register(NAME, sdpa_mask)
@@ -48,6 +51,8 @@ def matmul_attention(
         is_causal: Handed on.
         options: Handed on.
     """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
     length, keys = query.shape[2], key.shape[2]
     biased = options.get("position_bias") is not None or dropout > 0
     if query.dtype != torch.bfloat16 or keys > MAX_KEYS or biased:

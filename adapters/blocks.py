@@ -3,15 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from adapters.base_model import BaseModel
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def decoder_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
+
+def decoder_blocks(model: "PreTrainedModel") -> tuple[str, nn.ModuleList]:
     """Find the list of decoder blocks: the longest ModuleList of the model.
 
     Returns:

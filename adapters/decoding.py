@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from adapters.grammar import Grammar
 from personas.errors import InputError
 from personas.printable import printable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class DecodingConfig:
 class TextSampler:
     """Samples the next token of many rows; special tokens other than the end can never be drawn."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, grammar: Grammar, config: DecodingConfig) -> None:
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", grammar: Grammar, config: DecodingConfig) -> None:
         """Prepare the ban on control tokens."""
         self._tokenizer, self._config = tokenizer, config
         special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())

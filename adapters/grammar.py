@@ -7,11 +7,13 @@ one token each. Equal lengths let the labels compete fairly: scoring strings of 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from personas.acts import USUAL, Verb
 from personas.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 MAX_FEED_ITEMS = 9
 
@@ -67,7 +69,7 @@ class Grammar:
 
 
 def make_grammar(
-    tokenizer: PreTrainedTokenizerBase, name: str = "words", verbs: Sequence[Verb] = USUAL
+    tokenizer: "PreTrainedTokenizerBase", name: str = "words", verbs: Sequence[Verb] = USUAL
 ) -> Grammar:  # fmt: skip
     """Build the grammar of one label set over the verbs that are offered.
 
@@ -84,7 +86,7 @@ def make_grammar(
     return Grammar(name, labels, verb_ids, digit_ids, _single(tokenizer, ":"), int(tokenizer.eos_token_id))
 
 
-def _single(tokenizer: PreTrainedTokenizerBase, text: str) -> int:
+def _single(tokenizer: "PreTrainedTokenizerBase", text: str) -> int:
     tokens = tokenizer.encode(text, add_special_tokens=False)
     if len(tokens) != 1:
         raise InputError(f"the base model's tokenizer splits {text!r} into {len(tokens)} tokens; use --grammar letters")

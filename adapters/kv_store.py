@@ -1,16 +1,19 @@
 """Keys and values of many rows in one store that is allocated once and reused by every call."""
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, PreTrainedModel
+from transformers import Cache
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 COLUMN_STEP = 64
 
 
-def cache_argument(model: PreTrainedModel) -> str:
+def cache_argument(model: "PreTrainedModel") -> str:
     """Name under which a model takes its key-value cache: transformers 5 renames it family by family."""
     return "cache" if "cache" in inspect.signature(model.base_model.forward).parameters else "past_key_values"
 

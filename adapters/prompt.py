@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from adapters.grammar import Grammar
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _SYSTEM, _USER = "\x02system\x03", "\x02user\x03"
 EMPTY_FEED = "(no posts yet)"
@@ -33,7 +35,7 @@ class PromptBuilder:
 
     def __init__(
         self,
-        tokenizer: PreTrainedTokenizerBase,
+        tokenizer: "PreTrainedTokenizerBase",
         grammar: Grammar,
         *,
         item_tokens: int = 24,
