@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import functools
 import importlib.util
 import os
 import shutil
@@ -10,6 +11,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from personas import population
 
 REAL_POSTS_TOOL = Path(__file__).resolve().parents[2] / "shared" / "tools" / "real_posts.py"
 BUILD_SECONDS = 300
@@ -40,6 +43,22 @@ def real_posts() -> Path:
 def hear_interrupts() -> None:
     """Let a child process hear SIGINT: a shell starts its background jobs, and so their children, deaf to it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def reading_the_town_once() -> None:
+    """Let all runs of the built-in town in one process share a reading of it: it takes seconds and never changes."""
+    read = population.load_population
+    town = functools.cache(lambda: read("town"))
+    population.load_population = lambda source: town() if source == "town" else read(source)
+
+
+reading_the_town_once()
+
+
+@pytest.fixture
+def short_texts(monkeypatch):
+    """Agents write a few tokens: where the words do not matter, decoding them is most of the time."""
+    monkeypatch.setattr("simulation.engine_policy.length_cap", lambda persona, kit: 8)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import pytest
 import torch
 from test_bank import factors, revision
 
-from adapters.archive import read_archive
 from adapters.bank import Bank
 from adapters.compaction import compact_bank, compacted
 from adapters.precision import Precision
@@ -104,10 +103,10 @@ needs_archive = pytest.mark.skipif(not ARCHIVE.is_file(), reason="`make ready-ba
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
-    """The ready bank, taken in."""
-    with closing(Bank(tmp_path_factory.mktemp("ready") / "bank", create=True)) as bank:
-        read_archive(bank, ready_archive())
-        bank.pack()
+    """The ready bank, taken in as README does it."""
+    directory = tmp_path_factory.mktemp("ready") / "bank"
+    main(["bank", "ready", "--bank", str(directory)])
+    with closing(Bank(directory)) as bank:
         yield bank
 
 
@@ -126,12 +125,11 @@ def test_the_ready_bank_holds_the_town(ready, town, base):
 
 
 @needs_archive
-def test_a_newcomer_runs_on_it_at_once(tmp_path, capsys):
-    place = ["--bank", str(tmp_path / "bank")]
-    main(["bank", "ready", *place])
+def test_a_newcomer_runs_on_it_at_once(ready, tmp_path, capsys):
+    place = ["--bank", str(ready.directory)]
     main(["run", "--agents", "8", "--steps", "1", "--weights", "serving", "--out", str(tmp_path / "run.db"), *place])
     captured = capsys.readouterr()
-    assert "run with --weights serving" in captured.out and "personal adapters:" not in captured.err
+    assert "personal adapters:" not in captured.err
     main(["metrics", str(tmp_path / "run.db"), "--json"])
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["run"]["agents"] == 8 and report["run"]["status"] == "finished"

@@ -286,12 +286,12 @@ def test_the_commands_take_one_and_many(base, bank, trained, tmp_path, capsys):
         assert said in capsys.readouterr().err
 
 
-def test_a_run_acts_with_what_the_bank_serves(base, town, trained, tmp_path, capsys):
+def test_a_run_acts_with_what_the_bank_serves(base, town, trained, tmp_path, capsys, short_texts):
     """Two people, one of whom gets an adapter from outside; nothing is trained."""
     bank = Bank(tmp_path / "bank", create=True)
     people = town.choose(2)
     first = imported(base, bank, trained[0], people[0].handle)
-    place = ["--agents", "2", "--steps", "2", "--activation", "9", "--weights", "serving", "--dtype", "fp32",
+    place = ["--agents", "2", "--steps", "2", "--activation", "2", "--weights", "serving", "--dtype", "fp32",
              "--bank", str(bank.directory), "--out", str(tmp_path / "run.db")]  # fmt: skip
     bank.promote(first.adapter_id, 1, force=True)
     with pytest.raises(SystemExit) as caught:

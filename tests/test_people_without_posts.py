@@ -24,7 +24,7 @@ def people(tmp_path_factory):
 
 
 def settings(people, **changes):
-    values = {"population": str(people), "agents": 4, "timesteps": 3, "arm": "base", "activation": 2.0}
+    values = {"population": str(people), "agents": 4, "timesteps": 2, "arm": "base", "activation": 2.0}
     return RunSettings(**(values | changes))
 
 
@@ -34,7 +34,7 @@ def runner(base, people):
     return Runner(settings(people), bank=bank, base_model=None, device="cpu", dtype="fp32", hooks=Hooks())
 
 
-def test_they_act_with_the_shared_base(runner, people, tmp_path):
+def test_they_act_with_the_shared_base(runner, people, tmp_path, short_texts):
     out = tmp_path / "run.db"
     runner.run(settings(people), out, resume=False)
     with closing(sqlite3.connect(out)) as connection:

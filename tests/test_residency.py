@@ -123,13 +123,13 @@ def test_a_hand_over_reaches_the_next_decision_and_only_its_agent(base, kit, ban
     assert fresh.slot_versions == {}
 
 
-def test_a_run_with_few_slots_is_reproducible_and_tells_its_hits(base, bank, town, tmp_path, capsys):
+def test_a_run_with_few_slots_is_reproducible_and_tells_its_hits(base, bank, town, tmp_path, capsys, short_texts):
     for number, person in enumerate(town.choose(3)):
         made = kept(base, bank, person.handle, number)
         bank.promote(made.adapter_id, 1, force=True)
     digests = []
     for name in ("one.db", "two.db"):
-        main(["run", "--agents", "3", "--steps", "2", "--activation", "9", "--weights", "serving", "--slots", "2",
+        main(["run", "--agents", "3", "--steps", "2", "--activation", "2", "--weights", "serving", "--slots", "2",
               "--dtype", "fp32", "--bank", str(bank.directory), "--out", str(tmp_path / name)])  # fmt: skip
         capsys.readouterr()
         main(["digest", str(tmp_path / name)])

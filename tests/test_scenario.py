@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from null_run_factory import null_runner, null_settings
 
+from adapters.prompt_kit import make_prompt_kit
 from metrics.digest import run_digest
 from metrics.rundata import load_run
 from personas.errors import InputError
@@ -172,7 +173,7 @@ def test_an_interview_changes_nothing(base, kit, staged):
     """A run without weights of its own, asked through the real model."""
     asked = replace(settings_of(staged), arm="base")
     runner = Runner(asked, bank=Path("unused"), base_model=None, device="cpu", dtype="fp32", hooks=Hooks())
-    runner._loaded = base, kit
+    runner._loaded = base, make_prompt_kit(base, replace(kit.config, text_tokens=24))
     before = staged.read_bytes()
     handle = runner.personas[0].handle
     answers = [interview(runner, asked, staged, handle, "What did you do today?", at=at) for at in (None, None, 1)]

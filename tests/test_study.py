@@ -154,7 +154,7 @@ SHARES = "SELECT act_distribution FROM activation ORDER BY timestep, agent_id"
 def in_engine(directory: Path, together: int, hooks: Hooks) -> Study:
     """A study of two seeds of the bare base, in full precision."""
     plan = make_plan(
-        {"agents": [3], "arms": ["base"], "seeds": 2, "steps": 2, "activation": 1.5, "minutes_per_step": 240}, "test"
+        {"agents": [3], "arms": ["base"], "seeds": 2, "steps": 2, "activation": 1.5, "minutes_per_step": 120}, "test"
     )
     study = Study(joined(plan, directory), Place(directory, directory / "bank", None, "cpu", "fp32"), hooks)
     study.run(study.missing(), 1, lambda cell, seconds, done, total: None, together=together)
@@ -169,7 +169,7 @@ def said(directory: Path, seed: int) -> tuple[list[tuple[Any, ...]], list[dict[s
     return acts, [json.loads(each) for (each,) in shares], json.loads(versions)[TOGETHER]
 
 
-def test_seeds_that_decide_together_do_what_they_do_alone(base, tmp_path, monkeypatch):
+def test_seeds_that_decide_together_do_what_they_do_alone(base, tmp_path, monkeypatch, short_texts):
     def interrupt(done, total, activations):
         raise KeyboardInterrupt
 
@@ -315,7 +315,7 @@ def test_machine_carries_at_least_one_run_and_no_more_than_there_are():
     ("at_once", "sent"), [("1", signal.SIGINT), pytest.param("2", signal.SIGTERM, marks=pytest.mark.slow)]
 )
 def test_interrupted_study_ends_as_an_uninterrupted_one(tmp_path, at_once, sent):
-    settings = ("policy=null", "steps=300", "activation=0.02")  # long, and soon measured
+    settings = ("policy=null", "steps=150", "activation=0.02")  # long, and soon measured
     options = ["--agents", "12", "--arms", "base,lora", "--seeds", "2", *(f"--set={each}" for each in settings)]
     command = [sys.executable, "-m", "simulation", "study", *options, "--at-once", at_once, "--out"]
     asked = subprocess.Popen([*command, tmp_path / "a"], preexec_fn=hear_interrupts, stderr=subprocess.PIPE, text=True)
