@@ -26,7 +26,7 @@ class Reporter:
         )
         self._bars = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not sys.stderr.isatty())
         self._tasks: dict[str, TaskID] = {}
-        self._began: dict[str, float] = {}
+        self._began: dict[str, tuple[float, int]] = {}
         self._last = 0.0
 
     def __enter__(self) -> "Reporter":
@@ -48,16 +48,17 @@ class Reporter:
     def show(self, stage: str, done: int, total: int, unit: str, note: str = "") -> None:
         """Show how far a stage is."""
         now = time.monotonic()
-        began = self._began.setdefault(stage, now)
-        rate = done / (now - began) if now > began else 0.0
+        began, before = self._began.setdefault(stage, (now, done))  # what a resumed run did before says no speed
+        rate = (done - before) / (now - began) if now > began else 0.0
+        speed = f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:.3g} {unit}/s" if rate else ""
         if sys.stderr.isatty():
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
-            self._bars.update(self._tasks[stage], completed=done, note=f"{rate:,.0f} {unit}/s {note}")
+            self._bars.update(self._tasks[stage], completed=done, note=" ".join(filter(None, (speed, note))))
         elif done == total or now - self._last > PLAIN_LINE_SECONDS:
             self._last = now
-            left = f", {(total - done) / rate:.0f} s left" if rate and done < total else ""
-            self.say(f"{stage}: {done:,} of {total:,} {unit}, {rate:,.1f} {unit}/s{left}{note and ', ' + note}")
+            left = f"{(total - done) / rate:.0f} s left" if rate and done < total else ""
+            self.say(", ".join(filter(None, (f"{stage}: {done:,} of {total:,} {unit}", speed, left, note))))
 
     def _trained(self, stage: str, done: int, total: int) -> None:
         self.show(stage, done, total, "tokens")

@@ -1,0 +1,45 @@
+"""What is said while long work goes on, where nobody watches a terminal."""
+
+import pytest
+
+from simulation.console import Reporter
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that stands still until it is moved on."""
+    now = [100.0]
+    monkeypatch.setattr("simulation.console.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_slow_work_tells_a_speed_and_what_is_left(clock, capsys):
+    with Reporter() as reporter:
+        for done in (1, 2, 3):
+            reporter.show("simulation", done, 12, "timesteps", f"{done * 100:,} activations")
+            clock[0] += 80
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        "simulation: 1 of 12 timesteps, 100 activations",
+        "simulation: 2 of 12 timesteps, 0.0125 timesteps/s, 800 s left, 200 activations",
+        "simulation: 3 of 12 timesteps, 0.0125 timesteps/s, 720 s left, 300 activations",
+    ]
+
+
+def test_what_was_done_before_an_interrupt_says_no_speed(clock, capsys):
+    with Reporter() as reporter:
+        reporter.show("personal adapters", 90_000, 100_000, "tokens")
+        clock[0] += 20
+        reporter.show("personal adapters", 94_000, 100_000, "tokens")
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "personal adapters: 94,000 of 100,000 tokens, 200 tokens/s, 30 s left"
+    )
+
+
+def test_lines_are_few_and_the_last_is_always_there(clock, capsys):
+    with Reporter() as reporter:
+        for done in range(1, 101):
+            clock[0] += 1
+            reporter.show("evaluation", done, 100, "passes")
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) < 10 and said[-1] == "evaluation: 100 of 100 passes, 1 passes/s"
