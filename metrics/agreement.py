@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from metrics.acts import entropy_bits
+
 Labels = NDArray[np.int64]
 # Below this a difference of sums of logarithms or of pairs is rounding.
 _NOTHING = 1e-12
@@ -21,7 +23,7 @@ def agreement(partition: Labels, labels: Labels) -> tuple[float, float]:
     names = int(labels.max()) + 1
     table = np.bincount(partition * names + labels, minlength=(int(partition.max()) + 1) * names).reshape(-1, names)
     counts = table.sum(1), table.sum(0), table.ravel()
-    by_group, by_name, joint = (_entropy(each[each > 0] / len(labels)) for each in counts)
+    by_group, by_name, joint = (float(entropy_bits(each.astype(float))) for each in counts)
     information = max(by_group + by_name - joint, 0.0)
     same_group, same_name, same_both = (float((each * (each - 1)).sum()) / 2 for each in counts)
     by_chance = same_group * same_name / max(len(labels) * (len(labels) - 1) / 2, 1.0)
@@ -29,10 +31,6 @@ def agreement(partition: Labels, labels: Labels) -> tuple[float, float]:
         _ratio(information, (by_group + by_name) / 2),
         _ratio(same_both - by_chance, (same_group + same_name) / 2 - by_chance),
     )
-
-
-def _entropy(shares: NDArray[np.float64]) -> float:
-    return -float((shares * np.log(shares)).sum())
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from metrics.agreement import agreement
+from metrics.agreement import Labels, agreement
 from metrics.communities import louvain
 from metrics.interactions import interaction_graph
 from metrics.measurement import Measurement, missing, null_model
 from metrics.rundata import RunData
 
 _DRAWS = 200
-Labels = NDArray[np.int64]
 _NONE_KNOWN = "the population knows of no communities"
 
 
