@@ -51,11 +51,11 @@ def matmul_attention(
         is_causal: Handed on.
         options: Handed on.
     """
-    from transformers.integrations.sdpa_attention import sdpa_attention_forward
-
     length, keys = query.shape[2], key.shape[2]
     biased = options.get("position_bias") is not None or dropout > 0
     if query.dtype != torch.bfloat16 or keys > MAX_KEYS or biased:
+        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **options
         )
