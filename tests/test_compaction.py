@@ -1,8 +1,9 @@
 """Smaller adapters, and the ones of the town that come with a checkout."""
 
+import io
 import json
 import sqlite3
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from dataclasses import replace
 
 import pytest
@@ -105,7 +106,9 @@ needs_archive = pytest.mark.skipif(not ARCHIVE.is_file(), reason="`make ready-ba
 def ready(tmp_path_factory):
     """The ready bank, taken in as README does it."""
     directory = tmp_path_factory.mktemp("ready") / "bank"
-    main(["bank", "ready", "--bank", str(directory)])
+    with redirect_stdout(io.StringIO()) as said:
+        main(["bank", "ready", "--bank", str(directory)])
+    assert "run with --weights serving" in said.getvalue()
     with closing(Bank(directory)) as bank:
         yield bank
 
