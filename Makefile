@@ -19,8 +19,9 @@ announce:
 run: announce setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/demo
 
+# Two at a time, each file's tests in one process: they share what a file trains.
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

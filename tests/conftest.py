@@ -17,6 +17,11 @@ from personas import population
 REAL_POSTS_TOOL = Path(__file__).resolve().parents[2] / "shared" / "tools" / "real_posts.py"
 BUILD_SECONDS = 300
 
+# Tests that run beside others take their share of the cores; read when torch is loaded, here and in child processes.
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
 
 @pytest.fixture(scope="session")
 def real_posts() -> Path:
@@ -29,7 +34,8 @@ def real_posts() -> Path:
         pytest.skip("the real posts cannot be built: shared/tools/real_posts.py is not beside the checkout")
     if shutil.which("npm") is None:
         pytest.skip("the real posts cannot be built: npm is not installed")
-    command = [sys.executable, str(REAL_POSTS_TOOL), str(path)]
+    part = path.with_suffix(f".{os.getpid()}")  # tests in another process may be building it as well
+    command = [sys.executable, str(REAL_POSTS_TOOL), str(part)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -37,6 +43,7 @@ def real_posts() -> Path:
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         pytest.skip(f"the real posts cannot be built: {reason}")
+    part.replace(path)
     return path
 
 

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,16 +29,14 @@ def as_server(*command):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def server():
     """Folder of the socket of a server without network."""
     if not PROGRAMS:
         pytest.skip("no PostgreSQL server: apt-get install postgresql")
     pytest.importorskip("psycopg", reason="pip install 'polyphony[postgres]'")
-    folder = Path(tmp_path_factory.mktemp("pg")).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="pg")).resolve()  # pytest's folders are closed to another user
     data, programs = folder / "data", PROGRAMS[-1]
     if os.geteuid() == 0:
-        for parent in (folder, *list(folder.parents)[:2]):
-            parent.chmod(0o755)
         shutil.chown(folder, "postgres")
     make = as_server(programs / "initdb", "-D", data, "-U", "polyphony", "-A", "trust", "--no-sync", "-E", "UTF8")
     subprocess.run(make, check=True, capture_output=True, timeout=120)
@@ -46,6 +45,7 @@ def server(tmp_path_factory):
     subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, timeout=120)
     yield folder
     subprocess.run([*control, "-m", "immediate", "stop"], check=False, capture_output=True, timeout=60)
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

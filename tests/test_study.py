@@ -317,8 +317,9 @@ def test_machine_carries_at_least_one_run_and_no_more_than_there_are():
 def test_interrupted_study_ends_as_an_uninterrupted_one(tmp_path, at_once, sent):
     settings = ("policy=null", "steps=150", "activation=0.02")  # long, and soon measured
     options = ["--agents", "12", "--arms", "base,lora", "--seeds", "2", *(f"--set={each}" for each in settings)]
-    command = [sys.executable, "-m", "simulation", "study", *options, "--at-once", at_once, "--out"]
-    asked = subprocess.Popen([*command, tmp_path / "a"], preexec_fn=hear_interrupts, stderr=subprocess.PIPE, text=True)
+    command = ["study", *options, "--at-once", at_once, "--out"]
+    asked = subprocess.Popen([sys.executable, "-m", "simulation", *command, tmp_path / "a"],
+                             preexec_fn=hear_interrupts, stderr=subprocess.PIPE, text=True)  # fmt: skip
     deadline = time.monotonic() + 60
     while not list((tmp_path / "a" / "runs").glob("*.db")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -329,7 +330,7 @@ def test_interrupted_study_ends_as_an_uninterrupted_one(tmp_path, at_once, sent)
     assert "Traceback" not in said and "again" in said
     assert not (tmp_path / "a" / "study.json").exists()
     for directory in ("a", "b"):
-        subprocess.run([*command, tmp_path / directory], check=True, capture_output=True)
+        main([*command, str(tmp_path / directory)])
     assert (tmp_path / "a" / "study.json").read_bytes() == (tmp_path / "b" / "study.json").read_bytes()
 
 
