@@ -13,6 +13,7 @@ from adapters.likelihood import ExampleStore, Scoring
 from adapters.lora import Factors
 from adapters.memory import TokenBudget
 from adapters.slot_adamw import SlotAdamW
+from personas.errors import InputError
 from personas.randomness import keyed_generator
 
 Progress = Callable[[int, int], None]
@@ -116,7 +117,11 @@ class PopulationTrainer:
         self._validation: list[list[int]] = []
 
     def train(self) -> list[Trained]:
-        """Run all epochs and return what each learner keeps, in the order of the learners."""
+        """Run all epochs and return what each learner keeps, in the order of the learners.
+
+        Raises:
+            InputError: A learner has no pass with a finite loss and finite factors.
+        """
         store = self._make_store()
         adapted = self._scoring.adapted
         adapted.set_stack(self._stack, adapted.shape.scale)
@@ -130,11 +135,22 @@ class PopulationTrainer:
                 history.append(self._epoch(store, epoch))
                 checks.append(self._validate(store))
                 for slot, loss in enumerate(checks[-1]):
-                    if not np.isfinite(loss) or loss < best[slot]:
-                        best[slot], kept[slot] = loss, epoch
-                        keepsakes[slot] = self._factors_of(slot)
+                    if self._learners[slot].validation and not np.isfinite(loss):
+                        best[slot] = -np.inf  # what diverged is not gone on with
+                    elif not self._learners[slot].validation or loss < best[slot]:
+                        factors = self._factors_of(slot)
+                        if all(side.isfinite().all() for pair in factors.values() for side in pair):
+                            best[slot], kept[slot], keepsakes[slot] = loss, epoch, factors
         finally:
             adapted.set_stack(None, 1.0)
+        diverged = [
+            f"@{learner.name}" for learner, factors in zip(self._learners, keepsakes, strict=True) if not factors
+        ]
+        if diverged:
+            raise InputError(
+                f"{', '.join(diverged)}: training diverged in its first pass: the loss or the factors are not finite; "
+                "lower --learning-rate"
+            )
         return [
             Trained(
                 keepsakes[slot],

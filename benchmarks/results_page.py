@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from benchmarks import results
 from benchmarks.study_checks import checks_of, label_check
 from metrics.compare import PRIMARY
 from metrics.comparison_table import rendered
-from metrics.inference import cohens_d_paired
+from metrics.inference import cohens_d_paired, holm
 from metrics.labels import TITLES, arm_sentence, number, signed, span
 from metrics.study import Study, read_study
 from metrics.study_parts import read_report, united
@@ -57,14 +57,19 @@ CONTROLS = {
     "act-matched": "acts from history, words by the base: what is left of the difference is more than restored posting",
     "lora-noprompt": "the adapters without the persona prompt: what the prompt adds",
     "fewshot": "the person's posts in the prompt: what training adds to reading",
+    REFERENCE: "the shared model itself: all that adapters change",
 }
-CONTROLLED = (*PRIMARY, "attribution_accuracy", "act_distance_to_history", "act_entropy_bits", "vendi")
+CONTROLLED = (
+    *PRIMARY, "original_post_share", "nothing_share", "attribution_accuracy", "topic_recovery", "style_recovery",
+    "act_distance_to_history", "act_entropy_bits", "vendi",
+)  # fmt: skip
 AGAINST_CHANCE = (
     "modularity", "within_community_homophily", "within_community_homophily_characters", "exposure_adjusted_homophily",
     "planted_assortativity", "stance_spread",
 )  # fmt: skip
 PEOPLE = (
-    "attribution_accuracy", "attribution_ceiling", "act_distance_to_history", "next_act_f1",
+    "attribution_accuracy", "attribution_ceiling", "topic_recovery", "topic_ceiling", "style_recovery", "style_ceiling",
+    "nothing_share", "act_distance_to_history", "next_act_f1",
     "next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees", "copied_words_mean", "near_copy_rate",
     "membership_gap",
 )  # fmt: skip
@@ -73,12 +78,18 @@ CLASSICAL = ("next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_tr
 
 @dataclass(frozen=True)
 class Paired:
-    """A difference of two arms over the seeds that both have; the interval is Student's t over seeds."""
+    """A difference of two arms over the seeds that both have.
+
+    Attributes:
+        interval: Student's t over seeds; None with one.
+        p: Of the two-sided paired t test; None with one seed or without any spread.
+    """
 
     mean: float
     interval: tuple[float, float] | None
     effect_size: float | None
     seeds: int
+    p: float | None = None
 
     def verdict(self, sign: int) -> str:
         """Whether the interval says what a claim of that sign says."""
@@ -122,24 +133,48 @@ class Stored:
             and (figure := run["measurements"][measurement])["value"] is not None
         }
 
-    def mean(self, measurement: str, arm: str, agents: int, part: str = "value") -> float | None:
-        """Mean over seeds of the value, or of the null model's ``z``."""
-        figures = self.figures(measurement, arm, agents).values()
-        parts = [figure["value"] if part == "value" else (figure["null"] or {}).get(part) for figure in figures]
-        there = [each for each in parts if each is not None]
-        return sum(there) / len(there) if there else None
+    def mean(self, measurement: str, arm: str, agents: int) -> float | None:
+        """Mean over seeds."""
+        values = [figure["value"] for figure in self.figures(measurement, arm, agents).values()]
+        return sum(values) / len(values) if values else None
+
+    def interval(self, measurement: str, arm: str, agents: int) -> tuple[float, float] | None:
+        """Student's t interval of the mean over seeds; None with fewer than two."""
+        return _t_interval([figure["value"] for figure in self.figures(measurement, arm, agents).values()])
+
+    def combined_z(self, measurement: str, arm: str, agents: int) -> float | None:
+        """The seeds' z against their null models as one (Stouffer et al. 1949): their sum by the root of their number.
+
+        Of independent seeds it is a standard normal where there is nothing but chance, which their mean is not.
+        """
+        nulls = [figure["null"] for figure in self.figures(measurement, arm, agents).values()]
+        zs = [null["z"] for null in nulls if null and null["z"] is not None]
+        return sum(zs) / len(zs) ** 0.5 if zs else None
 
     def paired(self, measurement: str, arm: str, against: str, agents: int) -> Paired | None:
         """An arm less another over the seeds of both; None without a common seed."""
         own, other = (self.figures(measurement, each, agents) for each in (arm, against))
         values = [own[seed]["value"] - other[seed]["value"] for seed in sorted(set(own) & set(other))]
-        if not values:
-            return None
-        mean = sum(values) / len(values)
-        if len(values) == 1:
-            return Paired(mean, None, None, 1)
-        half = float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-        return Paired(mean, (mean - half, mean + half), cohens_d_paired(values), len(values))
+        return _paired(values) if values else None
+
+    def better(self, measurement: str, than: str, arm: str, agents: int) -> Paired | None:
+        """One figure of an arm less another of the same runs, over the seeds; None without a run that has both."""
+        one, other = (self.figures(each, arm, agents) for each in (measurement, than))
+        values = [one[seed]["value"] - other[seed]["value"] for seed in sorted(set(one) & set(other))]
+        return _paired(values) if values else None
+
+
+def _paired(values: Sequence[float]) -> Paired:
+    mean, interval, effect_size = sum(values) / len(values), _t_interval(values), cohens_d_paired(values)
+    p = None if effect_size is None else float(stats.ttest_1samp(values, 0.0).pvalue)
+    return Paired(mean, interval, effect_size, len(values), p)
+
+
+def _t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    if len(values) < 2:
+        return None
+    mean, half = sum(values) / len(values), float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
+    return mean - half, mean + half
 
 
 def page(studies: Mapping[str, Mapping[str, Any]], checks: Mapping[str, Mapping[str, Any]]) -> str:
@@ -164,8 +199,8 @@ def _sections(name: str, study: Stored, checks: Mapping[str, Any] | None) -> Ite
     yield from (f"![{TITLES[each]}](../data/studies/{name}/figures/{each}.svg)" for each in PRIMARY)
     yield "### What the paper says, and what came out\n\n" + _claims(study)
     yield f"### What the controls say\n\n{_CONTROLS}\n\n" + _controls(study)
-    yield f"### Against chance\n\n{_CHANCE}\n\n" + _means(study, AGAINST_CHANCE, "z")
-    yield f"### Fidelity and content safety\n\n{_PEOPLE}\n\n" + _means(study, PEOPLE, "value")
+    yield f"### Against chance\n\n{_CHANCE}\n\n" + _by_arm(study, AGAINST_CHANCE, _z_cell)
+    yield f"### Fidelity and content safety\n\n{_PEOPLE}\n\n" + _by_arm(study, PEOPLE, _mean_cell)
     yield _classical(study)
     if checks:
         yield "### Checks of ourselves\n\n" + _checks(checks)
@@ -180,7 +215,7 @@ def _in_short(study: Stored) -> str:
             if found is not None:
                 verdicts.setdefault(found.verdict(claim.sign), []).append(f"{TITLES[claim.measurement]} ({size})")
     lines = [f"- Own adapters against the base, {verdict}: {', '.join(names)}." for verdict, names in verdicts.items()]
-    for control in CONTROLS:
+    for control in (each for each in CONTROLS if each != REFERENCE):
         there = {
             f"{TITLES[name]} ({size})": found
             for name in PRIMARY
@@ -241,14 +276,29 @@ def _table(study: Stored) -> str:
 
 def _mean_cell(study: Stored, name: str, arm: str, size: int) -> str:
     mean = study.mean(name, arm, size)
-    return "–" if mean is None else f"{number(mean)} ({len(study.figures(name, arm, size))})"
+    if mean is None:
+        return "–"
+    interval = study.interval(name, arm, size)
+    return f"{number(mean)} ({f'{span(interval)}; ' if interval else ''}{len(study.figures(name, arm, size))})"
+
+
+def _z_cell(study: Stored, name: str, arm: str, size: int) -> str:
+    return number(study.combined_z(name, arm, size))
 
 
 def _claims(study: Stored) -> str:
+    there = {
+        (claim, size): found
+        for claim in CLAIMS
+        for size in study.sizes
+        if (found := study.paired(claim.measurement, OWN, REFERENCE, size)) is not None
+    }
+    tested = [key for key, found in there.items() if found.p is not None]
+    corrected = dict(zip(tested, holm([there[key].p or 0.0 for key in tested]), strict=True))
     rows = []
     for claim in CLAIMS:
         for size in study.sizes:
-            found = study.paired(claim.measurement, OWN, REFERENCE, size)
+            found = there.get((claim, size))
             if found is None:
                 continue
             reference = study.mean(claim.measurement, REFERENCE, size)
@@ -256,11 +306,11 @@ def _claims(study: Stored) -> str:
             ratio = own / reference if own is not None and reference else None
             rows.append([
                 TITLES[claim.measurement], claim.reported, str(size), number(own), number(reference), number(ratio),
-                *_difference_cells(found), found.verdict(claim.sign),
+                *_difference_cells(found), number(corrected.get((claim, size))), found.verdict(claim.sign),
             ])  # fmt: skip
     headers = [
         "figure", "paper: own against base", "agents", "own", "base", "ratio", "difference", "95% interval", "d",
-        "seeds", "verdict",
+        "seeds", "p (Holm)", "verdict",
     ]  # fmt: skip
     return f"{_CLAIMS}\n\n" + rendered(headers, rows, "markdown")
 
@@ -284,10 +334,10 @@ def _controls(study: Stored) -> str:
     return "\n\n".join(parts)
 
 
-def _means(study: Stored, names: Sequence[str], part: str) -> str:
+def _by_arm(study: Stored, names: Sequence[str], cell: Callable[[Stored, str, str, int], str]) -> str:
     headers = ["figure", "agents", *(f"`{arm}`" for arm in study.arms)]
     rows = [
-        [TITLES[name], str(size), *(number(study.mean(name, arm, size, part)) for arm in study.arms)]
+        [TITLES[name], str(size), *(cell(study, name, arm, size) for arm in study.arms)]
         for name in names
         for size in study.sizes
     ]
@@ -295,16 +345,28 @@ def _means(study: Stored, names: Sequence[str], part: str) -> str:
 
 
 def _classical(study: Stored) -> str:
-    """Where a classical baseline foretells people's next acts better than the simulation."""
-    won = [
-        f"{TITLES[best].lstrip('– ')} at {size} agents ({number(study.mean(best, OWN, size))} against {number(own)})"
-        for size in study.sizes
-        if (own := study.mean("next_act_f1", OWN, size)) is not None
-        and (study.mean(best := _best_classical(study, size), OWN, size) or 0.0) > own
-    ]
-    if not won:
-        return "No classical baseline foretells the next act better than the people's own adapters."
-    return "A classical baseline foretells people's next acts better than their own adapters: " + "; ".join(won) + "."
+    """Where a classical baseline foretells people's next acts better than the simulation, or as well."""
+    told: dict[str, list[str]] = {}
+    for size in study.sizes:
+        best = _best_classical(study, size)
+        found = study.better(best, "next_act_f1", OWN, size)
+        if found is None:
+            continue
+        verdict = _THAN.get(found.verdict(1), "neither better nor worse than")
+        own, other = study.mean("next_act_f1", OWN, size), study.mean(best, OWN, size)
+        interval = f", difference {span(found.interval)}" if found.interval else ""
+        told.setdefault(verdict, []).append(
+            f"{TITLES[best].lstrip('– ')} at {size} agents ({number(other)} against {number(own)}{interval})"
+        )
+    if not told:
+        return "No run tells how well next acts are foretold."
+    return " ".join(
+        f"The best classical baseline foretells people's next acts {verdict} their own adapters: {'; '.join(each)}."
+        for verdict, each in told.items()
+    )
+
+
+_THAN = {"as reported": "better than", "the opposite": "worse than"}
 
 
 def _best_classical(study: Stored, size: int) -> str:
@@ -331,21 +393,26 @@ it is?"""
 _IN_SHORT = """**In short**, of the paper's four figures and stance spread, size in brackets; 95% intervals over seeds,
 not corrected for their number:"""
 
-_CELLS = "Arms in rows, population sizes in columns; the mean over seeds, and their number."
+_CELLS = """Arms in rows, population sizes in columns; the mean over seeds, in brackets its 95% interval (Student's t)
+and the number of seeds."""
 
 _CLAIMS = """The interval is Student's t over seeds, wider than the bootstrap's for few of them. *As reported* and *the
-opposite* mean that it leaves out 0; *undecided* that it does not."""
+opposite* mean that it leaves out 0; *undecided* that it does not. p is the paired t test's, after Holm's correction for
+all rows of this table: above 0.05 a verdict may be one of many tries."""
 
 _CONTROLS = """Own adapters less each control, paired by seed; intervals as above, not corrected for their number: one
 in twenty leaves out 0 by chance."""
 
-_CHANCE = """z of each figure against its null model in the same run, mean over seeds: degree-preserving rewirings for
+_CHANCE = """z of each figure against its null model in the same run, the seeds' taken together (Stouffer's: their sum
+by the root of their number, so that within ±2 is what chance gives): degree-preserving rewirings for
 modularity, permuted community labels for homophily and stances, permuted answers among the shown authors for the
-exposure-adjusted figure, permuted planted communities for assortativity. Within ±2 is what chance gives."""
+exposure-adjusted figure, permuted planted communities for assortativity. A stance spread within ±2 is that of the
+population, whoever is in which community: a difference between arms is then one of what is said, not of who meets
+whom."""
 
 _PEOPLE = """What a simulation of these very people should reach, and what a release of their adapters gives away. The
-ceiling of attribution is the same classifier on the people's real held-out posts. Copied words are counted against a
-person's own training posts."""
+ceilings are the same classifiers on the people's real held-out posts. Copied words are counted against a person's own
+training posts. Means over seeds, in brackets the 95% interval (Student's t) and the number of seeds."""
 
 _THREATS = """## Threats to validity
 
@@ -359,6 +426,10 @@ _THREATS = """## Threats to validity
   alike; `exposure_adjusted_homophily` leaves that part out, the others do not.
 - **Seeds are few**, so that intervals are wide and no permutation test of a single difference can be significant after
   correction. Verdicts rest on intervals.
+- **`nothing` is in nobody's history**, so that own adapters hardly ever choose it and the base does (its share stands
+  in the tables). A part of every difference in counts is that alone; original posts as a share of acts leave it out.
+- **The base repeats its prompt** in a part of its texts, and feeds carry them on (see the checks). What a base without
+  that habit would do is not known; the checks count without such texts.
 - **The figures are many.** The four of the paper's table were named beforehand; what the others show is exploratory."""
 
 
@@ -389,7 +460,7 @@ def take(made: Path, into: Path) -> None:
         target.mkdir(exist_ok=True)
         before = [read_report(target)] if (target / STUDY_FILE).is_file() else []
         write_report(united([*before, part], target))
-        labels = label_check(results.file_of(results.machine()))
+        labels = label_check(results.FOLDER)
         _write_checks(target / CHECKS_FILE, [*checks_of(made / name), *labels])
 
 

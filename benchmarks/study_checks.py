@@ -51,6 +51,11 @@ def _checks_of_size(runs: Sequence[RunData]) -> list[dict[str, Any]]:
             _in_common(runs, _first_feeds), alike=True,
         ),
         _check(
+            "the base is asked something else than own adapters",
+            "first prompts (agent, digest of all that it was asked) that own adapters and base have in common",
+            _in_common(runs, _first_prompts), alike=True,
+        ),
+        _check(
             "the arms do not wake the same agents",
             "activations (timestep, agent) that own adapters and base have in common",
             _in_common(runs, _woken), alike=True,
@@ -80,24 +85,42 @@ def _checks_of_size(runs: Sequence[RunData]) -> list[dict[str, Any]]:
             for arm, own in runs_of.items()
         ),
         *(_place_check(arm, own) for arm, own in runs_of.items()),
+        *(_without_repeated_prompts(runs, what) for what in ("original posts", "comments")),
     ]  # fmt: skip
 
 
-def label_check(results: Path) -> list[dict[str, Any]]:
-    """How far the base's choice of acts is one of labels, from a file of benchmarks/results/; nothing without it."""
-    if not results.is_file():
-        return []
-    rows = json.loads(results.read_text(encoding="utf-8"))["results"]
-    return [
-        {
-            **_check(
-                "what the base does is what its labels attract, not what it would do",
-                f"{row['name']} (`python -m benchmarks grammars`)", row["value"], alike=False,
-            ),
-            "agents": None,
-        }
-        for row in rows if row["part"] == "grammars"
-    ]  # fmt: skip
+def label_check(folder: Path) -> list[dict[str, Any]]:
+    """How far the base's choice of acts is one of labels, from the files of benchmarks/results/ that tell it."""
+    checks = []
+    for path in sorted(folder.glob("*.json")):
+        for row in json.loads(path.read_text(encoding="utf-8"))["results"]:
+            if row["part"] == "grammars":
+                figure = f"{row['name']} (`python -m benchmarks grammars`, {path.stem})"
+                suspicion = "what the base does is what its labels attract, not what it would do"
+                checks.append({**_check(suspicion, figure, row["value"], alike=False), "agents": None})
+    return checks
+
+
+def _without_repeated_prompts(runs: Sequence[RunData], what: str) -> dict[str, Any]:
+    """Whether own adapters still differ from the base as they do where texts that repeat the prompt are left out."""
+    pairs = [(_counted(own, what), _counted(base, what)) for own, base in _pairs(runs)]
+    whole, clean = ([own[place] - base[place] for own, base in pairs] for place in (0, 1))
+    check = _check(
+        "a difference is one of texts that repeat the prompt",
+        f"own less base: {what} without such texts",
+        fmean(clean) if clean else None, alike=False,
+    )  # fmt: skip
+    if clean:
+        turned, halved = fmean(whole) * fmean(clean) < 0, abs(fmean(clean)) < abs(fmean(whole)) / 2
+        check["reading"] = FOUNDED if turned or halved else UNFOUNDED
+    return check
+
+
+def _counted(run: RunData, what: str) -> tuple[int, int]:
+    """How many posts or comments a run has, and how many of them without words of the prompt's question."""
+    posts = [post.own_text for post in run.own_posts if post.is_original]
+    texts = posts if what == "original posts" else [comment.content for comment in run.own_comments]
+    return len(texts), sum(not QUESTION.search(text) for text in texts)
 
 
 def _place_check(arm: str, runs: Sequence[RunData]) -> dict[str, Any]:
@@ -130,15 +153,24 @@ def _pairs(runs: Sequence[RunData]) -> Iterator[tuple[RunData, RunData]]:
             yield run, other
 
 
-def _in_common(runs: Sequence[RunData], of: Callable[[RunData], set[tuple[int, int]]]) -> float | None:
+def _in_common(runs: Sequence[RunData], of: Callable[[RunData], set[Any]]) -> float | None:
     """Share of what either run of a pair has that both have, mean over pairs."""
-    pairs = [(of(own), of(base)) for own, base in _pairs(runs)]
-    return fmean(len(own & base) / max(1, len(own | base)) for own, base in pairs) if pairs else None
+    pairs = [(own, base) for own, base in ((of(own), of(base)) for own, base in _pairs(runs)) if own | base]
+    return fmean(len(own & base) / len(own | base) for own, base in pairs) if pairs else None
 
 
 def _first_feeds(run: RunData) -> set[tuple[int, int]]:
     """Who was shown which post in the first timestep, by the feed."""
     return {(each.user_id, each.post_id) for each in run.exposures if each.timestep == 0 and each.source != "search"}
+
+
+def _first_prompts(run: RunData) -> set[tuple[int, str]]:
+    """Who was asked what in the first timestep; nobody where the run holds no digests of prompts."""
+    return {
+        (each.user_id, each.prompt_digest)
+        for each in run.activations
+        if each.timestep == 0 and each.prompt_digest is not None
+    }
 
 
 def _woken(run: RunData) -> set[tuple[int, int]]:

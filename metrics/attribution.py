@@ -1,7 +1,7 @@
 """Whether simulated texts can be told apart by the person who is said to write them."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -47,7 +47,7 @@ def attribution(run: RunData, rng: np.random.Generator) -> dict[str, Measurement
         [(user, text) for user in held_out if user in train for text in held_out[user]],
     )
     tests = _some(tests[0], rng), _some(tests[1], rng)
-    predicted = _attribute(train, [text for test in tests for _, text in test])
+    predicted = nearest_profiles(train, [text for test in tests for _, text in test])
     figures = {}
     for name, test in zip(names, tests, strict=True):
         guesses, predicted = predicted[: len(test)], predicted[len(test) :]
@@ -59,14 +59,19 @@ def _some(texts: list[tuple[int, str]], rng: np.random.Generator) -> list[tuple[
     return [texts[place] for place in sample(len(texts), rng, MOST_TEXTS)]
 
 
-def _attribute(train: dict[int, list[str]], texts: Sequence[str]) -> Ids:
-    """The person each text is attributed to, by `user_id`."""
+def nearest_profiles(train: Mapping[int, list[str]], texts: Sequence[str], units: str = "char_wb") -> Ids:
+    """The key of `train` whose texts' mean vector is nearest to each text's.
+
+    Args:
+        train: Texts of each person or group.
+        texts: What is attributed.
+        units: scikit-learn's ``char_wb`` for character 1- to 4-grams, which tell manner, or ``word``.
+    """
     if not texts:
         return np.zeros(0, dtype=np.int64)
     people = np.array(sorted(train))
-    vectorizer, profiles = _profiles(tuple(
-        (place, text) for place, user in enumerate(people) for text in train[user]
-    ))  # fmt: skip
+    known = tuple((place, text) for place, user in enumerate(people) for text in train[user])
+    vectorizer, profiles = _profiles(known, units)
     asked = vectorizer.transform(texts)
     nearest = [
         np.argmax((asked[start : start + _ROWS_AT_ONCE] @ profiles).toarray(), axis=1)
@@ -75,16 +80,17 @@ def _attribute(train: dict[int, list[str]], texts: Sequence[str]) -> Ids:
     return np.asarray(people[np.concatenate(nearest)])
 
 
-@lru_cache(maxsize=KEPT_HISTORIES)
-def _profiles(known: tuple[tuple[int, str], ...]) -> tuple["TfidfVectorizer", "csr_array"]:
+@lru_cache(maxsize=2 * KEPT_HISTORIES)
+def _profiles(known: tuple[tuple[int, str], ...], units: str) -> tuple["TfidfVectorizer", "csr_array"]:
     """Vectors of texts, and the mean of each person's, shape [features, people], from pairs of person and text."""
     from scipy.sparse import csr_array
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
     vectorizer = TfidfVectorizer(
-        analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True, max_features=_MOST_FEATURES, dtype=np.float32
-    )
+        analyzer=units, ngram_range=(1, 1) if units == "word" else (1, 4), sublinear_tf=True,
+        max_features=_MOST_FEATURES, dtype=np.float32,
+    )  # fmt: skip
     vectors = vectorizer.fit_transform([text for _, text in known])
     owner = [place for place, _ in known]
     members = csr_array((np.ones(len(known), dtype=np.float32), (owner, np.arange(len(known)))))

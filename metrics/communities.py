@@ -1,7 +1,7 @@
 """Communities of the interaction graph by Louvain, and by Leiden as a cross-check."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 
 import networkx as nx
@@ -10,24 +10,27 @@ from community import community_louvain
 
 from metrics.agreement import agreement
 from metrics.interactions import interaction_graph
-from metrics.leiden import leiden, leiden_modularity
-from metrics.measurement import Floats, Measurement, NullModel, missing, null_model
+from metrics.leiden import WeightedEdge, leiden, weighted_edges
+from metrics.measurement import Floats, Measurement, missing, null_model
 from metrics.rundata import RunData
 
 SMALLEST_COMMUNITY = 3
 
-_LOUVAIN_SEED = 0
-_STABILITY_SEEDS = 10
+LOUVAIN_SEED = 0
+COARSE, FINE = 0.5, 2.0
+STABILITY_SEEDS = 10
 _REWIRINGS = 100
 _BURN_IN_SWEEPS = 10
 _SWEEPS_APART = 2
-_NO_EDGE = "no interaction between two users was recorded"
+NO_EDGE = "no interaction between two users was recorded"
 
 
-def louvain(graph: "nx.Graph[int]", seed: int = _LOUVAIN_SEED) -> dict[int, int]:
+def louvain(graph: "nx.Graph[int]", seed: int = LOUVAIN_SEED) -> dict[int, int]:
     """Community of every node by the Louvain method (Blondel et al. 2008; python-louvain), edges weighted.
 
-    Communities are numbered by falling size, then by their smallest member, so that numbers are stable.
+    Communities are numbered by falling size, then by their smallest member, so that numbers are stable. The resolution
+    is 1: away from it python-louvain 0.16 moves nodes by one formula and stops by another, so that below 1 it ends
+    after the first pass; `metrics.leiden` has it.
     """
     if graph.number_of_edges() == 0:
         return {}
@@ -45,42 +48,85 @@ def community_sizes(run: RunData) -> dict[str, Measurement]:
     - ``communities``: Louvain communities with at least 3 members; n = users in the graph.
     - ``effective_communities``: exp of the Shannon entropy of all community sizes, the Hill number of order 1
       (Hill 1973): as many equal communities would be as diverse. n = users.
+    - ``effective_communities_coarse``, ``effective_communities_fine``: the same of Leiden's at resolution 0.5 and 2
+      (Reichardt & Bornholdt 2006); a conclusion that holds at one resolution only is about the resolution. n = users.
 
-    There is no interval: drawing users again would make another graph, with holes and doubles. Compare seeds.
+    There is no interval: drawing users again would make another graph, with holes and doubles. Compare seeds. What
+    rewired graphs give is told of Leiden's number in `community_strength`, for Louvain is too slow for a hundred.
     """
-    names = ("communities", "effective_communities")
     graph = interaction_graph(run)
+    names = "communities", "effective_communities", "effective_communities_coarse", "effective_communities_fine"
     if graph.number_of_edges() == 0:
-        return {name: missing(_NO_EDGE) for name in names}
-    sizes = np.array(sorted(Counter(louvain(graph).values()).values()), dtype=float)
-    users = graph.number_of_nodes()
-    figures = (
-        Measurement(float((sizes >= SMALLEST_COMMUNITY).sum()), users),
-        Measurement(effective_number(sizes), users),
-    )
-    return dict(zip(names, figures, strict=True))
+        return dict.fromkeys(names, missing(NO_EDGE))
+    sizes, edges = sizes_of(louvain(graph)), weighted_edges(graph)
+    values = [large_communities(sizes), effective_number(sizes)]
+    values += [effective_number(sizes_of(leiden(edges, resolution)[1])) for resolution in (COARSE, FINE)]
+    return {name: Measurement(value, graph.number_of_nodes()) for name, value in zip(names, values, strict=True)}
 
 
 def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     """How much there is to the communities that `community_sizes` counts.
 
-    - ``modularity``: weighted modularity (Newman 2004) of the partition, against graphs rewired with every degree
-      kept (Maslov & Sneppen 2002) and edge weights shuffled, see `swap_edges`. n = edges.
+    - ``modularity``: weighted modularity (Newman 2004) of the communities that Leiden finds, against those that it
+      finds in rewired graphs, see `rewired`. n = edges.
+    - ``louvain_modularity``: the same of Louvain's communities. Null: ``modularity`` has one. n = edges.
     - ``louvain_stability``: mean normalised mutual information of the partitions of 10 Louvain seeds, every two of
-      them; n = seeds.
+      them. Null: none, it is about the method. n = seeds.
+    - ``leiden_effective_communities``: as `effective_communities`, of Leiden's partition, against the same rewired
+      graphs; n = users in the graph.
+    - ``leiden_louvain_nmi``: normalised mutual information of the two partitions, 1 where they are the same. Null:
+      none, it is about the method; ``louvain_stability`` is what two runs of Louvain agree in. n = users.
 
-    Neither has an interval, for the same reason as there.
+    None has an interval, for the same reason as there.
     """
-    names = ("modularity", "louvain_stability")
+    names = (
+        "modularity",
+        "louvain_modularity",
+        "louvain_stability",
+        "leiden_effective_communities",
+        "leiden_louvain_nmi",
+    )
     graph = interaction_graph(run)
     if graph.number_of_edges() == 0:
-        return {name: missing(_NO_EDGE) for name in names}
-    value = modularity(graph, louvain(graph))
+        return dict.fromkeys(names, missing(NO_EDGE))
+    partition, nodes = louvain(graph), sorted(graph)
+    strength, effective, found = against_rewired(graph, rng)
+    nmi, _ = agreement(np.array([partition[node] for node in nodes]), np.array([found[node] for node in nodes]))
     figures = (
-        Measurement(value, graph.number_of_edges(), null=_modularity_null(graph, rng)),
-        Measurement(_stability(graph), _STABILITY_SEEDS),
+        strength,
+        Measurement(modularity(graph, partition), graph.number_of_edges()),
+        Measurement(stability(graph), STABILITY_SEEDS),
+        effective,
+        Measurement(nmi, len(nodes)),
     )
     return dict(zip(names, figures, strict=True))
+
+
+def against_rewired(
+    graph: "nx.Graph[int]", rng: np.random.Generator
+) -> tuple[Measurement, Measurement, dict[int, int]]:
+    """Leiden's modularity and effective number of communities of a graph, each against `rewired`; and its partition."""
+    value, partition = leiden(weighted_edges(graph))
+    drawn = [leiden(edges) for edges in rewired(graph, rng)]
+    number = effective_number(sizes_of(partition))
+    return (
+        Measurement(value, graph.number_of_edges(), null=null_model(value, [each for each, _ in drawn])),
+        Measurement(
+            number, graph.number_of_nodes(),
+            null=null_model(number, [effective_number(sizes_of(found)) for _, found in drawn]),
+        ),
+        partition,
+    )  # fmt: skip
+
+
+def sizes_of(partition: Mapping[int, int]) -> Floats:
+    """Members of each community, the smallest first."""
+    return np.array(sorted(Counter(partition.values()).values()), dtype=float)
+
+
+def large_communities(sizes: Floats) -> float:
+    """How many communities have at least `SMALLEST_COMMUNITY` members."""
+    return float((sizes >= SMALLEST_COMMUNITY).sum())
 
 
 def effective_number(sizes: Floats) -> float:
@@ -94,23 +140,18 @@ def modularity(graph: "nx.Graph[int]", partition: Mapping[int, int]) -> float:
     return float(community_louvain.modularity(dict(partition), graph, weight="weight"))
 
 
-def _modularity_null(graph: "nx.Graph[int]", rng: np.random.Generator) -> NullModel | None:
-    """Modularity against graphs along one chain of double edge swaps; None where no swap is possible, as in a star.
+def rewired(graph: "nx.Graph[int]", rng: np.random.Generator) -> Iterator[list[WeightedEdge]]:
+    """A hundred graphs along one chain of double edge swaps; none where no swap is possible, as in a star.
 
-    Leiden finds the communities of all of them, the observed graph's among them: its modularity is Louvain's to the
-    third digit, in a twentieth of the time.
+    Every degree is kept (Maslov & Sneppen 2002) and the edge weights are shuffled, see `swap_edges`.
     """
     edges = list(graph.edges)
     weights = np.array([float(graph.edges[edge]["weight"]) for edge in edges])
-    observed = leiden_modularity((*edge, weight) for edge, weight in zip(edges, weights, strict=True))
     if not swap_edges(edges, _BURN_IN_SWEEPS * len(edges), rng):
-        return None
-    draws = []
+        return
     for _ in range(_REWIRINGS):
         swap_edges(edges, _SWEEPS_APART * len(edges), rng)
-        shuffled = zip(edges, rng.permutation(weights).tolist(), strict=True)
-        draws.append(leiden_modularity((*edge, weight) for edge, weight in shuffled))
-    return null_model(observed, draws)
+        yield [(*edge, weight) for edge, weight in zip(edges, rng.permutation(weights).tolist(), strict=True)]
 
 
 def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generator) -> int:
@@ -145,29 +186,9 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
     return made
 
 
-def _stability(graph: "nx.Graph[int]") -> float:
+def stability(graph: "nx.Graph[int]") -> float:
+    """Mean normalised mutual information of the partitions of ten Louvain seeds, every two of them."""
     nodes = sorted(graph)
-    partitions = [louvain(graph, seed) for seed in range(_STABILITY_SEEDS)]
+    partitions = [louvain(graph, seed) for seed in range(STABILITY_SEEDS)]
     labels = [np.array([partition[node] for node in nodes]) for partition in partitions]
     return float(np.mean([agreement(one, other)[0] for one, other in combinations(labels, 2)]))
-
-
-def leiden_check(run: RunData) -> dict[str, Measurement]:
-    """How far Leiden agrees with Louvain on the interaction graph.
-
-    - ``leiden_effective_communities``: as `effective_communities`, of Leiden's partition; n = users in the graph.
-    - ``leiden_louvain_nmi``: normalised mutual information of the two partitions, 1 where they are the same; n = users.
-
-    No interval and no null: both are about the method. Compare with ``louvain_stability``, which is what two runs of
-    Louvain agree in.
-    """
-    names = "leiden_effective_communities", "leiden_louvain_nmi"
-    graph = interaction_graph(run)
-    if graph.number_of_edges() == 0:
-        return dict.fromkeys(names, missing(_NO_EDGE))
-    other, found = louvain(graph), leiden(graph)
-    nodes = sorted(graph)
-    sizes = np.array(sorted(Counter(found.values()).values()), dtype=float)
-    nmi, _ = agreement(np.array([other[node] for node in nodes]), np.array([found[node] for node in nodes]))
-    figures = Measurement(effective_number(sizes), len(nodes)), Measurement(nmi, len(nodes))
-    return dict(zip(names, figures, strict=True))

@@ -6,9 +6,19 @@ from itertools import combinations
 import networkx as nx
 import numpy as np
 
-from metrics.communities import effective_number, louvain, modularity
+from metrics.communities import (
+    STABILITY_SEEDS,
+    against_rewired,
+    effective_number,
+    large_communities,
+    louvain,
+    sizes_of,
+    stability,
+)
 from metrics.interactions import weighted_graph
+from metrics.leiden import leiden, weighted_edges
 from metrics.measurement import Measurement, missing
+from metrics.planted import partition_agreement, planted_communities
 from metrics.rundata import RunData
 
 # A graph of who saw the same grows with the square of the agents; this many, drawn by seed, show its communities.
@@ -40,30 +50,49 @@ def co_exposure_graph(run: RunData, rng: np.random.Generator) -> "nx.Graph[int]"
 
 
 def other_communities(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
-    """Louvain communities of the follow graph and of the co-exposure graph.
+    """Communities of the follow graph and of the co-exposure graph, as `metrics.communities` measures interactions.
 
-    - ``follow_effective_communities``, ``co_exposure_effective_communities``: as `effective_communities` of the
-      interaction graph; n = agents in the graph.
-    - ``follow_modularity``, ``co_exposure_modularity``: weighted modularity of the partition; n = edges.
+    - ``follow_communities``, ``follow_effective_communities``, and the same of ``co_exposure``: Louvain's; n = agents
+      in the graph.
+    - ``follow_modularity``, ``co_exposure_modularity``: weighted modularity of Leiden's partition; n = edges.
+    - ``follow_louvain_stability``: over 10 seeds.
+    - ``follow_planted_nmi``, ``follow_planted_ari``, and the same of ``co_exposure``: agreement of Louvain's
+      communities with the planted ones, against those permuted among the agents. n = agents in the graph.
 
-    Neither has a null here: both graphs are mostly the starting graph's and the recommender's work, and what agents
-    make of them is the interaction graph, which has one. Compare arms.
+    Null of ``follow_modularity``: rewired graphs. Co-exposure has none, nor a stability: it has up to a hundred times
+    as many ties, and they are the recommender's work. Compare arms.
     """
-    graphs = {"follow": follow_graph(run), "co_exposure": co_exposure_graph(run, rng)}
-    reasons = {
-        "follow": "no agent follows another",
-        "co_exposure": f"no two agents were shown {LEAST_SHARED} or more posts in common"
-        if run.exposures
-        else "the file records nothing that an agent was shown",
-    }
-    figures: dict[str, Measurement] = {}
-    for kind, graph in graphs.items():
-        names = f"{kind}_effective_communities", f"{kind}_modularity"
-        if graph.number_of_edges() == 0:
-            figures |= dict.fromkeys(names, missing(reasons[kind]))
-            continue
-        partition = louvain(graph)
-        sizes = np.array(sorted(Counter(partition.values()).values()), dtype=float)
-        figures[names[0]] = Measurement(effective_number(sizes), graph.number_of_nodes())
-        figures[names[1]] = Measurement(modularity(graph, partition), graph.number_of_edges())
-    return figures
+    known = planted_communities(run)
+    figures = _follow_communities(follow_graph(run), known, rng)
+    graph = co_exposure_graph(run, rng)
+    names = [f"co_exposure_{name}" for name in _SIZES + _AGREEMENT + ("modularity",)]
+    if graph.number_of_edges() == 0:
+        reason = f"no two agents were shown {LEAST_SHARED} or more posts in common"
+        absent = missing(reason if run.exposures else "the file records nothing that an agent was shown")
+        return figures | dict.fromkeys(names, absent)
+    partition = louvain(graph)
+    strength = Measurement(leiden(weighted_edges(graph))[0], graph.number_of_edges())
+    there = (*_sizes(partition), *partition_agreement(partition, known, rng), strength)
+    return figures | dict(zip(names, there, strict=True))
+
+
+def _follow_communities(
+    graph: "nx.Graph[int]", known: dict[int, int], rng: np.random.Generator
+) -> dict[str, Measurement]:
+    names = [f"follow_{name}" for name in (*_SIZES, *_AGREEMENT, "modularity", "louvain_stability")]
+    if graph.number_of_edges() == 0:
+        return dict.fromkeys(names, missing("no agent follows another"))
+    partition = louvain(graph)
+    strength, _, _ = against_rewired(graph, rng)
+    stable = Measurement(stability(graph), STABILITY_SEEDS)
+    figures = (*_sizes(partition), *partition_agreement(partition, known, rng), strength, stable)
+    return dict(zip(names, figures, strict=True))
+
+
+def _sizes(partition: dict[int, int]) -> tuple[Measurement, Measurement]:
+    sizes = sizes_of(partition)
+    return Measurement(large_communities(sizes), len(partition)), Measurement(effective_number(sizes), len(partition))
+
+
+_SIZES = ("communities", "effective_communities")
+_AGREEMENT = ("planted_nmi", "planted_ari")

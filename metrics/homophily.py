@@ -1,7 +1,5 @@
 """Whether those who interact write alike."""
 
-from collections import defaultdict
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,9 +50,10 @@ def exposure_adjusted_homophily(run: RunData, encoded: EncodedTexts, rng: np.ran
     """Homophily given exposure: text similarity to shown authors who were answered minus to those who were not.
 
     Units are pairs of an agent and an author whose post the agent was shown; "answered" is at least one interaction
-    upon that author. What the two wrote in answer to each other is left out of their vectors, because a reply
-    resembles what it answers. Conditioning on exposure separates the choice of the agent from the choice of the
-    recommender. Null: the answered labels permuted among each agent's own pairs. n = pairs.
+    upon that author. Only what the two wrote in answer to nobody counts: a reply resembles what it answers, and to
+    leave out the replies to each other alone would leave answered pairs fewer texts, whose means lie farther apart.
+    Conditioning on exposure separates the choice of the agent from the choice of the recommender. Null: the answered
+    labels permuted among each agent's own pairs. n = pairs.
     """
     if not run.exposures:
         return missing("the file records nothing that an agent was shown")
@@ -93,27 +92,19 @@ def _within_minus_between(vectors: Floats, labels: Labels, weights: Floats) -> F
 
 def _shown_pairs(run: RunData, encoded: EncodedTexts) -> tuple[Labels, Floats, NDArray[np.bool_]]:
     """Per shown pair: the agent's user id, the text similarity, and whether the agent answered the author."""
-    sums = encoded.user_sums()
-    to_each_other: defaultdict[tuple[int, int], Floats | float] = defaultdict(float)
-    for own, vector in zip(encoded.texts, encoded.vectors, strict=True):
-        if own.answers is not None:
-            to_each_other[own.user_id, own.answers] += vector
+    vectors = encoded.user_sums(unprompted=True)
     shown = {(each.user_id, run.author_of(each.post_id)) for each in run.exposures}
     pairs = sorted(
         (user, author)
         for user, author in shown
-        if author is not None and user != author and {user, author} <= set(sums)
+        if author is not None and user != author and {user, author} <= set(vectors)
     )
-    left = np.array([sums[user] - to_each_other.get((user, author), 0.0) for user, author in pairs])
-    right = np.array([sums[author] - to_each_other.get((author, user), 0.0) for user, author in pairs])
     if not pairs:
         return np.zeros(0, dtype=np.int64), np.zeros(0), np.zeros(0, dtype=bool)
     ties = set(interactions(run))
+    left, right = (unit_rows(np.array([vectors[user] for user in side])) for side in zip(*pairs, strict=True))
     answered = np.array([pair in ties for pair in pairs])
-    # Nothing is left of someone who only ever answered this one author; such a pair says nothing about alikeness.
-    written = (np.linalg.norm(left, axis=1) > 1e-9) & (np.linalg.norm(right, axis=1) > 1e-9)
-    similarity = (unit_rows(left) * unit_rows(right)).sum(axis=1)
-    return np.array([user for user, _ in pairs])[written], similarity[written], answered[written]
+    return np.array([user for user, _ in pairs]), (left * right).sum(axis=1), answered
 
 
 def _exposure_statistic(

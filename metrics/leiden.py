@@ -4,24 +4,23 @@ from collections.abc import Iterable
 
 import networkx as nx
 
+WeightedEdge = tuple[int, int, float]
+
 _SEED = 0
-_TRIALS = 10
 
 
-def leiden(graph: "nx.Graph[int]", seed: int = _SEED) -> dict[int, int]:
-    """Community of every node, edges weighted; the best of ten trials."""
-    edges = ((left, right, float(graph.edges[left, right]["weight"])) for left, right in graph.edges)
-    return _best(edges, seed, _TRIALS)[1]
+def weighted_edges(graph: "nx.Graph[int]") -> list[WeightedEdge]:
+    """The edges of a graph with their weights."""
+    return [(left, right, float(graph.edges[left, right]["weight"])) for left, right in graph.edges]
 
 
-def leiden_modularity(edges: Iterable[tuple[int, int, float]], seed: int = _SEED) -> float:
-    """Modularity of the communities that one trial finds in weighted edges."""
-    return _best(edges, seed, 1)[0]
+def leiden(edges: Iterable[WeightedEdge], resolution: float = 1.0) -> tuple[float, dict[int, int]]:
+    """The modularity of the communities that Leiden finds, and the community of every node with an edge.
 
-
-def _best(edges: Iterable[tuple[int, int, float]], seed: int, trials: int) -> tuple[float, dict[int, int]]:
+    Above resolution 1 communities are smaller; the modularity is that of the resolution.
+    """
     from graspologic_native import leiden as find
 
     named = [(str(left), str(right), weight) for left, right, weight in edges]
-    quality, found = find(named, use_modularity=True, seed=seed, trials=trials)
+    quality, found = find(named, use_modularity=True, resolution=resolution, seed=_SEED, trials=1)
     return quality, {int(node): community for node, community in found.items()}

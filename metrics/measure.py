@@ -15,7 +15,7 @@ from metrics.activity import activity
 from metrics.acts import act_diversity
 from metrics.attribution import attribution
 from metrics.cascades import cascades
-from metrics.communities import community_sizes, community_strength, leiden_check
+from metrics.communities import LOUVAIN_SEED, community_sizes, community_strength
 from metrics.digest import run_digest
 from metrics.diversity import distinct, near_duplicate_rate, self_bleu, semantic_spread, vendi, vocabulary_growth
 from metrics.fidelity import act_distance, next_act
@@ -26,11 +26,12 @@ from metrics.interactions import reciprocity
 from metrics.measurement import Measurement, missing
 from metrics.memorisation import memorisation
 from metrics.planted import planted_agreement
+from metrics.recovery import style_recovery, topic_recovery
 from metrics.references import cascade_distance
 from metrics.rundata import RunData, load_run
 from metrics.stance import stance_spread
 from metrics.texts import EncodedTexts, encode_texts
-from metrics.timing import community_persistence, response_delay, rhythm_divergence
+from metrics.timing import community_windows, response_delay, rhythm_divergence
 
 # The order in which figures are shown; the first twenty are the command line's contract.
 MEASUREMENTS = (
@@ -106,6 +107,24 @@ MEASUREMENTS = (
     "copied_words_mean",
     "near_copy_rate",
     "membership_gap",
+    "topic_recovery",
+    "topic_ceiling",
+    "style_recovery",
+    "style_ceiling",
+    "louvain_modularity",
+    "effective_communities_coarse",
+    "effective_communities_fine",
+    "effective_communities_first_half",
+    "effective_communities_second_half",
+    "modularity_first_half",
+    "modularity_second_half",
+    "follow_communities",
+    "follow_louvain_stability",
+    "follow_planted_nmi",
+    "follow_planted_ari",
+    "co_exposure_communities",
+    "co_exposure_planted_nmi",
+    "co_exposure_planted_ari",
 )
 
 # Resampling has one seed of its own, whatever the run's: the same file gives the same figures.
@@ -126,6 +145,7 @@ class RunMeasurements:
         versions: What the run was made with: packages, processor, compute type.
         text_encoder: Encoder of the text similarities; None where nothing was written.
         measurements: By name, in the order of `MEASUREMENTS`.
+        second_text_encoder: The one that conclusions about texts are checked with.
     """
 
     source: str
@@ -143,6 +163,7 @@ class RunMeasurements:
     versions: dict[str, Any]
     text_encoder: str | None
     measurements: dict[str, Measurement]
+    second_text_encoder: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of ``simulate metrics X.db --json``."""
@@ -158,6 +179,8 @@ class RunMeasurements:
             "measurements": {name: figure.to_json() for name, figure in self.measurements.items()},
             "methods": {
                 "text_encoder": self.text_encoder,
+                "second_text_encoder": self.second_text_encoder,
+                "louvain": f"python-louvain, resolution 1, seed {LOUVAIN_SEED}",
                 "interval": "95% percentile bootstrap, over agents (cascades: over cascades)",
             },
         }
@@ -179,7 +202,7 @@ def measure_run(source: Path | str, subjects: Collection[str] | None = None) -> 
     for library in _NUMERIC:
         import_module(library)
     with threadpool_limits(1):
-        encoder, figures = _measure(run, SUBJECTS if subjects is None else subjects)
+        encoders, figures = _measure(run, SUBJECTS if subjects is None else subjects)
     return RunMeasurements(
         source=run.name,
         arm=run.arm,
@@ -194,8 +217,9 @@ def measure_run(source: Path | str, subjects: Collection[str] | None = None) -> 
         config=run.config,
         bank_digest=run.bank_digest,
         versions=run.versions,
-        text_encoder=encoder,
+        text_encoder=encoders[0],
         measurements=figures,
+        second_text_encoder=encoders[1],
     )
 
 
@@ -234,13 +258,14 @@ SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] 
     "near duplicates": lambda run, texts, rng: {"near_duplicate_rate": near_duplicate_rate(run, rng)},
     "reciprocity": lambda run, texts, rng: {"reciprocity": reciprocity(run, rng)},
     "vendi": lambda run, texts, rng: {"vendi": vendi(texts.words, rng)},
-    "leiden": lambda run, texts, rng: leiden_check(run),
     "other graphs": lambda run, texts, rng: other_communities(run, rng),
     "spread": lambda run, texts, rng: semantic_spread(texts.words, rng),
     "references": lambda run, texts, rng: cascade_distance(run, rng),
+    "topics": lambda run, texts, rng: topic_recovery(run, rng),
+    "style": lambda run, texts, rng: style_recovery(run, rng),
     "next act": lambda run, texts, rng: next_act(run, rng),
     "memorisation": lambda run, texts, rng: memorisation(run, rng),
-    "persistence": lambda run, texts, rng: {"community_persistence": community_persistence(run)},
+    "windows": lambda run, texts, rng: community_windows(run, rng),
     "within characters": lambda run, texts, rng: {
         "within_community_homophily_characters": within_community_homophily(run, texts.characters, rng)
     },
@@ -253,15 +278,18 @@ SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] 
 }
 
 
-def _measure(run: RunData, subjects: Collection[str]) -> tuple[str | None, dict[str, Measurement]]:
+def _measure(run: RunData, subjects: Collection[str]) -> tuple[tuple[str | None, str | None], dict[str, Measurement]]:
     texts = _Texts(run)
     figures: dict[str, Measurement] = {}
     for subject in subjects:
         figures |= SUBJECTS[subject](run, texts, _generator(subject))
     absent = missing("the run has no agents")
     wanted = MEASUREMENTS if len(subjects) == len(SUBJECTS) else [name for name in MEASUREMENTS if name in figures]
-    encoder = texts.words.encoder if "words" in vars(texts) else None
-    return encoder, {name: figures.get(name, absent) for name in wanted}
+    encoders = (
+        texts.words.encoder if "words" in vars(texts) else None,
+        texts.characters.encoder if "characters" in vars(texts) else None,
+    )
+    return encoders, {name: figures.get(name, absent) for name in wanted}
 
 
 def _generator(purpose: str) -> np.random.Generator:

@@ -1,6 +1,6 @@
 """Agreement of the run's graph with communities that the population knows of beforehand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,8 +28,8 @@ def planted_agreement(run: RunData, rng: np.random.Generator) -> dict[str, Measu
     There is no interval: drawing agents again would make another graph. Compare seeds.
     """
     names = ("planted_assortativity", "planted_ei_index", "planted_nmi", "planted_ari")
-    known = {agent.user_id: agent.community for agent in run.agents if agent.community is not None}
-    if len(set(known.values())) < 2:
+    known = planted_communities(run)
+    if not known:
         return {name: missing(_NONE_KNOWN) for name in names}
     whole = interaction_graph(run)
     graph = whole.subgraph(sorted(set(whole) & set(known)))
@@ -37,18 +37,40 @@ def planted_agreement(run: RunData, rng: np.random.Generator) -> dict[str, Measu
         return {name: missing("no interaction between two agents was recorded") for name in names}
     nodes = sorted(graph)
     labels = np.unique([known[node] for node in nodes], return_inverse=True)[1]
-    found = louvain(whole)
-    partition = np.array([found[node] for node in nodes])
     place = {node: number for number, node in enumerate(nodes)}
     ties = np.array([[place[left], place[right]] for left, right in graph.edges])
-    drawn = np.array([labels, *(rng.permutation(labels) for _ in range(_DRAWS))])
-    nmi, ari = zip(*(agreement(partition, each) for each in drawn), strict=True)
+    drawn = [labels, *(rng.permutation(labels) for _ in range(_DRAWS))]
+    partition = {node: label for node, label in louvain(whole).items() if node in place}
+    nmi, ari = partition_agreement(partition, known, rng)
     return {
         "planted_assortativity": _against_the_rest([assortativity(ties, each) for each in drawn], len(ties)),
         "planted_ei_index": _against_the_rest([ei_index(ties, each) for each in drawn], len(ties)),
-        "planted_nmi": _against_the_rest(nmi, len(nodes)),
-        "planted_ari": _against_the_rest(ari, len(nodes)),
+        "planted_nmi": nmi,
+        "planted_ari": ari,
     }
+
+
+def planted_communities(run: RunData) -> dict[int, int]:
+    """Community of every agent that the population knows one of; empty where it knows fewer than two."""
+    known = {agent.user_id: agent.community for agent in run.agents if agent.community is not None}
+    return known if len(set(known.values())) > 1 else {}
+
+
+def partition_agreement(
+    partition: Mapping[int, int], known: Mapping[int, int], rng: np.random.Generator
+) -> tuple[Measurement, Measurement]:
+    """Normalised mutual information and adjusted Rand index (Hubert & Arabie 1985) of a partition with known labels.
+
+    Over the nodes that have both, against the labels permuted among them. n = nodes.
+    """
+    nodes = sorted(set(partition) & set(known))
+    if len({known[node] for node in nodes}) < 2:
+        reason = "all agents of the graph are of one planted community" if known else _NONE_KNOWN
+        return missing(reason, len(nodes)), missing(reason, len(nodes))
+    labels, groups = np.array([known[node] for node in nodes]), np.array([partition[node] for node in nodes])
+    drawn = [labels, *(rng.permutation(labels) for _ in range(_DRAWS))]
+    nmi, ari = zip(*(agreement(groups, each) for each in drawn), strict=True)
+    return _against_the_rest(nmi, len(nodes)), _against_the_rest(ari, len(nodes))
 
 
 def assortativity(ties: Labels, labels: Labels) -> float:

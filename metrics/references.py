@@ -1,6 +1,7 @@
 """Real reply trees as a yardstick for simulated cascades."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from metrics.cascades import cascade_trees
 from metrics.measurement import BOOTSTRAP_DRAWS, Measurement, missing, percentile_interval
 from metrics.rundata import RunData
 
@@ -29,17 +29,20 @@ def reply_trees() -> dict[str, Any]:
 
 
 def cascade_distance(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
-    """Distance of the run's cascade sizes to real ones: largest gap between the two complementary distributions.
+    """Distance of the run's reply trees to real ones: largest gap between the complementary distributions of size.
 
     ``cascade_ks_twitter``, ``cascade_ks_reddit``: the Kolmogorov-Smirnov statistic at the sizes that the reference
-    gives, among trees of at least 6 posts, below which the reference knows nothing. Interval over cascades. Platforms
-    are larger than any simulated one, so compare arms with each other. n = cascades of that size.
+    gives, among trees of at least 6 posts, below which the reference knows nothing. A tree is a post of any kind with
+    the replies to it, as in the reference; reposts and quotes, which `cascades` counts, are none. Replies to replies do
+    not exist here, so that depth and shape have nothing to be compared with. Interval over trees; null: none, compare
+    arms with each other, for platforms are larger than any simulated one. n = trees of that size.
     """
-    sizes = np.array([len(tree) for tree in cascade_trees(run)])
+    replies = Counter(comment.post_id for comment in run.own_comments)
+    sizes = np.array([1 + count for count in replies.values()])
     sizes = sizes[sizes >= SMALLEST_TREE]
     names = [f"cascade_ks_{platform}" for platform in PLATFORMS]
     if len(sizes) < 2:
-        return dict.fromkeys(names, missing(f"fewer than two cascades of {SMALLEST_TREE} posts or more", len(sizes)))
+        return dict.fromkeys(names, missing(f"fewer than two reply trees of {SMALLEST_TREE} posts or more", len(sizes)))
     found = {}
     for name, platform in zip(names, PLATFORMS, strict=True):
         real = _conditional(reply_trees()[platform]["cascade_size_ccdf"])

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 
 from metrics.communities import SMALLEST_COMMUNITY, louvain
 from metrics.interactions import interaction_graph
-from metrics.measurement import PERMUTATION_DRAWS, Floats, Measurement, bootstrap_mean, missing, null_model
+from metrics.measurement import (
+    PERMUTATION_DRAWS,
+    Floats,
+    Measurement,
+    agent_weights,
+    missing,
+    null_model,
+    percentile_interval,
+)
 from metrics.rundata import RunData
 from metrics.texts import KEPT_HISTORIES, OwnText, own_texts
 
@@ -39,14 +47,17 @@ def stance_spread(run: RunData, rng: np.random.Generator) -> Measurement:
     values, labels = np.array([stances[user] for user in users])[inside], labels[inside]
     draws = [_weighted(rng.permutation(values), labels) for _ in range(PERMUTATION_DRAWS)]
     spread = _weighted(values, labels)
-    interval = bootstrap_mean([float(values[labels == label].std(ddof=1)) for label in kept], rng)
-    return Measurement(spread, len(values), interval, null_model(spread, draws))
+    weights = agent_weights(len(kept), rng)
+    interval = percentile_interval(_weighted(values, labels, weights)) if len(kept) > 1 else None
+    return Measurement(float(spread[0]), len(values), interval, null_model(float(spread[0]), np.concatenate(draws)))
 
 
-def _weighted(values: Floats, labels: Labels) -> float:
-    """Mean standard deviation inside the labels, weighted by their sizes."""
+def _weighted(values: Floats, labels: Labels, weights: Floats | None = None) -> Floats:
+    """Mean standard deviation inside the labels, by their sizes, for each row of weights over them, shape [draws]."""
     parts = [values[labels == label] for label in np.unique(labels)]
-    return float(np.average([part.std(ddof=1) for part in parts], weights=[len(part) for part in parts]))
+    drawn = np.ones((1, len(parts))) if weights is None else weights
+    sizes, spreads = np.array([len(part) for part in parts]), np.array([part.std(ddof=1) for part in parts])
+    return np.asarray(drawn @ (sizes * spreads) / (drawn @ sizes))
 
 
 def _stances(run: RunData) -> dict[int, float] | str:

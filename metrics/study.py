@@ -129,12 +129,15 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
     there = [file for file in files if (directory / file).is_file()]
     kept = _kept_in(directory, plan, there)
     measured = _measured([directory / file for file in there], processes or os.cpu_count() or 1, kept)
+    arms = {file: run.arm for file, run in zip(there, measured, strict=True)}
     finished = {
         file: replace(run, arm=files[file]["label"])
         for file, run in zip(there, measured, strict=True) if run.status == "finished"
     }  # fmt: skip
     for file, run in finished.items():
-        if (run.agents, run.seed) != (files[file]["agents"], files[file]["seed"]):
+        cell = files[file]
+        same_arm = arms[file] in (cell["label"].split(":")[0], "null")  # acts from history are every arm's
+        if not same_arm or (run.agents, run.seed) != (cell["agents"], cell["seed"]):
             raise MetricsError(
                 f"{directory / file}: another run than the plan names; remove it and run the study again"
             )
@@ -144,7 +147,12 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
 def compared(
     directory: Path, plan: Mapping[str, Any], runs: tuple[RunMeasurements, ...], unfinished: tuple[str, ...]
 ) -> Study:
-    """The study of these runs, with its arms compared as far as they can be."""
+    """The study of these runs, with its arms compared as far as they can be.
+
+    Raises:
+        MetricsError: Runs of one size are of different people, base models, compute types, adapters or measurements.
+    """
+    check_alike(runs)
     if not runs:
         return Study(directory, plan, runs, unfinished, None, "no run is finished")
     try:
@@ -152,6 +160,25 @@ def compared(
     except MetricsError as error:
         return Study(directory, plan, runs, unfinished, None, str(error))
     return Study(directory, plan, runs, unfinished, comparison)
+
+
+def check_alike(runs: Sequence[RunMeasurements]) -> None:
+    """Refuse runs whose difference would be one of people, models or measurements."""
+    seen: dict[tuple[object, ...], tuple[object, str]] = {}
+    for run in runs:
+        facts = {
+            ("measurements",): tuple(run.measurements),
+            ("population", run.agents): run.population_digest,
+            ("base model", run.agents): run.config.get("base_hash"),
+            ("compute type", run.agents): run.versions.get("dtype"),
+            ("adapters", run.agents, run.arm): run.bank_digest,
+        }
+        for what, value in facts.items():
+            known, source = seen.setdefault(what, (value, run.source))
+            if known is None:
+                seen[what] = value, run.source
+            elif value not in (None, known):
+                raise MetricsError(f"{run.source}: other {what[0]} than {source}; run one of them again")
 
 
 def _measured(paths: list[Path], processes: int, kept: Path | None) -> list[RunMeasurements]:

@@ -8,7 +8,7 @@ from typing import Any
 from metrics.errors import MetricsError
 from metrics.kept import figure_from_json
 from metrics.measure import RunMeasurements
-from metrics.study import Study, compared
+from metrics.study import Study, check_alike, compared
 from metrics.study_plan import STUDY_FILE
 
 
@@ -53,7 +53,7 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
             raise MetricsError(
                 f"{part.directory}: the reference is {part.plan['reference']!r}, not {first['reference']!r}"
             )
-    _check_alike([run for part in parts for run in part.runs])
+    check_alike([run for part in parts for run in part.runs])
     cells = {(cell["label"], cell["agents"], cell["seed"]): cell for part in parts for cell in part.plan["cells"]}
     order = sorted(cells, key=lambda key: key[1:])
     done = {(run.arm, run.agents, run.seed): run for part in parts for run in part.runs}
@@ -67,25 +67,6 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
     )  # fmt: skip
 
 
-def _check_alike(runs: Sequence[RunMeasurements]) -> None:
-    """Refuse runs whose difference would be one of people, models or measurements."""
-    seen: dict[tuple[object, ...], tuple[object, str]] = {}
-    for run in runs:
-        facts = {
-            ("measurements",): tuple(run.measurements),
-            ("population", run.agents): run.population_digest,
-            ("base model", run.agents): run.config.get("base_hash"),
-            ("compute type", run.agents): run.versions.get("dtype"),
-            ("adapters", run.agents, run.arm): run.bank_digest,
-        }
-        for what, value in facts.items():
-            known, source = seen.setdefault(what, (value, run.source))
-            if known is None:
-                seen[what] = value, run.source
-            elif value not in (None, known):
-                raise MetricsError(f"{run.source}: other {what[0]} than {source}; run one of them again")
-
-
 def _run(told: Mapping[str, Any]) -> RunMeasurements:
     return RunMeasurements(
         **{**told["run"], "arm": told["label"]},
@@ -97,5 +78,6 @@ def _run(told: Mapping[str, Any]) -> RunMeasurements:
         bank_digest=told["bank_digest"],
         versions=told["versions"],
         text_encoder=told["methods"]["text_encoder"],
+        second_text_encoder=told["methods"].get("second_text_encoder"),
         measurements={name: figure_from_json(figure) for name, figure in told["measurements"].items()},
     )

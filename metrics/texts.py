@@ -134,11 +134,12 @@ class EncodedTexts:
     texts: tuple[OwnText, ...]
     vectors: Floats
 
-    def user_sums(self) -> dict[int, Floats]:
-        """Sum of each author's text vectors; its direction is that of the mean."""
+    def user_sums(self, unprompted: bool = False) -> dict[int, Floats]:
+        """Sum of each author's text vectors, or of those that answer nobody; its direction is that of the mean."""
         sums: dict[int, Floats] = {}
         for own, vector in zip(self.texts, self.vectors, strict=True):
-            sums[own.user_id] = sums.get(own.user_id, 0.0) + vector
+            if own.answers is None or not unprompted:
+                sums[own.user_id] = sums.get(own.user_id, 0.0) + vector
         return sums
 
 

@@ -11,9 +11,10 @@ from sqlalchemy import func, select
 
 from metrics.acts import jensen_shannon_bits
 from metrics.agreement import agreement
-from metrics.communities import louvain
+from metrics.communities import effective_number, louvain, sizes_of
 from metrics.database import open_run, slim_table
 from metrics.interactions import weighted_graph
+from metrics.leiden import leiden, weighted_edges
 from metrics.measurement import (
     PERMUTATION_DRAWS,
     AgentStatistic,
@@ -55,20 +56,41 @@ def response_delay(run: RunData, rng: np.random.Generator) -> Measurement:
     return measured(statistic, int(rows[:, 1].sum()), rng, "no answer was given")
 
 
-def community_persistence(run: RunData) -> Measurement:
-    """How far the communities of the run's first half are those of its second, as normalised mutual information.
+def community_windows(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+    """Communities of the run's first and second half, each of the interactions of its own timesteps.
 
-    Over the agents who interact in both halves, with Louvain on each half's activations upon others. 1 where
-    communities stay; small graphs agree by chance, too, so compare arms of one size. n = agents in both.
+    - ``community_persistence``: how far those of the first half are those of the second, as normalised mutual
+      information of Louvain's over the agents who interact in both: 1 where communities stay. Null: the second half's
+      permuted among these agents, for small graphs agree by chance, too. n = agents in both.
+    - ``effective_communities_first_half``, ``effective_communities_second_half``: as `effective_communities`; n = users
+      in the half's graph.
+    - ``modularity_first_half``, ``modularity_second_half``: weighted modularity of Leiden's partition; n = edges.
+
+    The halves' figures have neither interval nor null: compare the halves, and arms.
     """
     middle = run.completed_timesteps / 2
     halves = [_activation_graph(run, lambda step: step < middle), _activation_graph(run, lambda step: step >= middle)]
-    both = sorted(set(halves[0]) & set(halves[1]))
+    found = [louvain(graph) for graph in halves]
+    figures = {"community_persistence": _persistence(found[0], found[1], rng)}
+    for half, graph, partition in zip(("first_half", "second_half"), halves, found, strict=True):
+        absent = missing(f"no interaction between two users in the run's {half.replace('_', ' ')}")
+        figures[f"effective_communities_{half}"] = (
+            Measurement(effective_number(sizes_of(partition)), len(partition)) if partition else absent
+        )
+        figures[f"modularity_{half}"] = (
+            Measurement(leiden(weighted_edges(graph))[0], graph.number_of_edges()) if partition else absent
+        )
+    return figures
+
+
+def _persistence(first: dict[int, int], second: dict[int, int], rng: np.random.Generator) -> Measurement:
+    both = sorted(set(first) & set(second))
     if len(both) < 3:
         return missing("fewer than three agents interacted in both halves of the run", len(both))
-    first, second = (louvain(graph) for graph in halves)
-    nmi, _ = agreement(np.array([first[user] for user in both]), np.array([second[user] for user in both]))
-    return Measurement(nmi, len(both))
+    early, late = np.array([first[user] for user in both]), np.array([second[user] for user in both])
+    value, _ = agreement(early, late)
+    draws = [agreement(early, rng.permutation(late))[0] for _ in range(PERMUTATION_DRAWS)]
+    return Measurement(value, len(both), null=null_model(value, draws))
 
 
 def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[int]":
@@ -82,11 +104,8 @@ def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[
 
 def hours_of_run(run: RunData) -> dict[int, float]:
     """Share of the run's acts in each simulated hour of the day (UTC); empty where the run does not tell the time."""
-    begun, minutes = run.started_at, run.config.get("minutes")
-    if begun is None or not isinstance(minutes, int):
-        return {}
-    acted = [each.timestep for each in run.activations if each.outcome == "ok" and each.act not in (None, "nothing")]
-    return _shares(Counter((begun + timedelta(minutes=minutes * step)).hour for step in acted))
+    covered = _covered_hours(run)
+    return {} if covered is None else _shares(Counter(covered[step] for step in _acted(run) if step < len(covered)))
 
 
 def hours_of_history(source: Path | str) -> dict[int, float]:
@@ -107,26 +126,37 @@ def _shares(counts: "Counter[int]") -> dict[int, float]:
 
 
 def rhythm_divergence(run: RunData, rng: np.random.Generator) -> Measurement:
-    """Jensen-Shannon divergence (bits) between the hours of day of activations and those of the people's histories.
+    """Jensen-Shannon divergence (bits) between the hours of day of the run's acts and those of the people's histories.
 
+    When agents are activated is the clock's doing and the same in every arm; `nothing` is no act here, as in a history.
     Null: as many hours drawn from the histories themselves. A run shorter than a day covers part of the hours only;
-    histories are then counted in those hours alone. n = activations.
+    histories are then counted in those hours alone. n = acts.
     """
-    begun, minutes = run.started_at, run.config.get("minutes")
-    if begun is None or not isinstance(minutes, int):
+    covered = _covered_hours(run)
+    if covered is None:
         return missing("the run does not tell when it begins or how long a timestep is")
-    hours = [(begun + timedelta(minutes=minutes * step)).hour for step in range(run.completed_timesteps)]
-    own = np.bincount(
-        [hours[each.timestep] for each in run.activations if each.timestep < len(hours)], minlength=_HOURS
-    )
+    own = np.bincount([covered[step] for step in _acted(run) if step < len(covered)], minlength=_HOURS)
     history = np.bincount([row.created_at.hour for row in run.history], minlength=_HOURS).astype(float)
-    history[np.setdiff1d(np.arange(_HOURS), hours)] = 0
+    history[np.setdiff1d(np.arange(_HOURS), covered)] = 0
     if own.sum() == 0 or history.sum() == 0:
-        return missing("no activation, or no history in the hours that the run covers", int(own.sum()))
+        return missing("no act, or no history in the hours that the run covers", int(own.sum()))
     value = _divergence(own, history)
     draws = rng.multinomial(int(own.sum()), history / history.sum(), size=PERMUTATION_DRAWS)
     null = null_model(value, [_divergence(draw, history) for draw in draws])
     return Measurement(value, int(own.sum()), null=null)
+
+
+def _covered_hours(run: RunData) -> list[int] | None:
+    """The hour of day (UTC) of each completed timestep; None where the run does not tell the time."""
+    begun, minutes = run.started_at, run.config.get("minutes")
+    if begun is None or not isinstance(minutes, int):
+        return None
+    return [(begun + timedelta(minutes=minutes * step)).hour for step in range(run.completed_timesteps)]
+
+
+def _acted(run: RunData) -> list[int]:
+    """The timestep of every act but `nothing`."""
+    return [each.timestep for each in run.activations if each.outcome == "ok" and each.act not in (None, "nothing")]
 
 
 def _divergence(left: np.ndarray, right: np.ndarray) -> float:

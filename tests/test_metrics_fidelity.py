@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,14 @@ from sklearn.metrics import f1_score
 from metrics.fidelity import act_distance, macro_f1, next_act
 from metrics.graphs import co_exposure_graph, follow_graph
 from metrics.interactions import reciprocity
-from metrics.leiden import leiden
+from metrics.leiden import leiden, weighted_edges
 from metrics.measure import MEASUREMENTS, measure_run
 from metrics.memorisation import memorisation
 from metrics.references import cascade_distance, ks_distance, reply_trees
 from metrics.rundata import RunData, load_run
 from metrics.stance import stance_spread
 from metrics.texts import encode_texts
-from metrics.timing import community_persistence, response_delay, rhythm_divergence
+from metrics.timing import community_windows, response_delay, rhythm_divergence
 
 RNG = np.random.default_rng
 SENTENCE = "the baker of the old mill sold seven warm loaves to the tall captain"
@@ -134,8 +135,15 @@ def test_communities_that_stay_persist_and_shuffled_ones_do_not(tmp_path: Path) 
                 group = (user - 1) // 6 * 6 if stays else 0
                 partner = group + user % 6 if stays else (user - 1 + 6) % 24
                 run.comment(user, posts[partner])
-        found.append(community_persistence(load_run(run.write(tmp_path / f"{stays}.db"))).value)
-    assert found[0] == pytest.approx(1.0) and found[1] < 0.5
+        found.append(community_windows(load_run(run.write(tmp_path / f"{stays}.db")), RNG(0)))
+    stays, turns = (each["community_persistence"] for each in found)
+    assert stays.value == pytest.approx(1.0) and stays.null.z > 5
+    assert turns.value < 0.5 and turns.null.z < 0
+    for each in found:
+        assert each["effective_communities_first_half"].value == pytest.approx(4.0)
+        assert each["modularity_first_half"].value == pytest.approx(0.75)  # four rings of six apart
+    assert found[0]["effective_communities_second_half"].value == pytest.approx(4.0)
+    assert found[1]["modularity_second_half"].value != pytest.approx(0.75, abs=0.01)
 
 
 def test_rhythm_of_the_history_itself_is_within_its_null(tmp_path: Path) -> None:
@@ -146,7 +154,10 @@ def test_rhythm_of_the_history_itself_is_within_its_null(tmp_path: Path) -> None
         run.rows["history"][-1]["created_at"] = f"2026-01-05T{hour:02d}:00:00Z"
     for user, hour in enumerate(rng.choice(24, 400, p=shares), 1):
         run.timestep[user] = (int(hour) - 8) % 24 - 1  # the run begins at eight
-        run.nothing(user)
+        run.post(user)
+    run.timestep[1] = 4
+    for _ in range(19):
+        run.nothing(1)  # no act: when agents are activated is not theirs to choose
     near = rhythm_divergence(loaded(run, tmp_path), RNG(0))
     assert near.n == 400 and abs(near.null.z) < 3.5
     for row in run.rows["activation"]:
@@ -173,13 +184,58 @@ def test_leiden_finds_two_cliques_and_agrees_with_louvain(tmp_path: Path) -> Non
     graph = nx.disjoint_union(nx.complete_graph(5), nx.complete_graph(5))
     nx.set_edge_attributes(graph, 1, "weight")
     graph.add_edge(0, 5, weight=1)
-    found = leiden(graph)
+    _, found = leiden(weighted_edges(graph))
     assert len({found[node] for node in range(5)}) == 1 and found[0] != found[5]
     figures = measure_run(planted_run().write(tmp_path / "run.db")).measurements
     assert figures["leiden_louvain_nmi"].value > 0.9
     assert figures["leiden_effective_communities"].value == pytest.approx(
         figures["effective_communities"].value, rel=0.1
     )
+
+
+def test_follows_and_exposures_of_two_planted_groups_show_two_communities(tmp_path: Path) -> None:
+    run = RunFactory(16)
+    groups = [list(range(1, 9)), list(range(9, 17))]
+    for number, group in enumerate(groups):
+        posts = [run.post(group[0]) for _ in range(3)]
+        for user in group:
+            run.rows["agent"][user - 1]["community"] = number
+            for post in posts:
+                run.show(user, post)
+            for other in group:
+                if other != user:
+                    run.follow(user, other, timestep=-1)
+    run.follow(1, 9)
+    figures = measure_run(run.write(tmp_path / "run.db")).measurements
+    graph, weights = nx.Graph(), {}
+    for group in groups:
+        weights |= dict.fromkeys(combinations(group, 2), 2)
+    graph.add_weighted_edges_from((*pair, weight) for pair, weight in (weights | {(1, 9): 1}).items())
+    assert figures["follow_modularity"].value == pytest.approx(nx.community.modularity(graph, groups))
+    assert figures["follow_modularity"].null is not None and figures["follow_modularity"].null.z > 3
+    assert figures["follow_louvain_stability"].value == pytest.approx(1.0)
+    assert figures["co_exposure_modularity"].value == pytest.approx(0.5)
+    for kind in ("follow", "co_exposure"):
+        assert figures[f"{kind}_communities"].value == 2
+        assert figures[f"{kind}_effective_communities"].value == pytest.approx(2.0)
+        for agreement in ("nmi", "ari"):
+            found = figures[f"{kind}_planted_{agreement}"]
+            assert found.value == pytest.approx(1.0) and found.null.z > 3 and found.n == 16
+
+
+def test_every_z_is_of_its_own_value_and_null(tmp_path: Path) -> None:
+    with_null = 0
+    for name, figure in measure_run(planted_run().write(tmp_path / "run.db")).measurements.items():
+        if figure.null is not None and figure.null.z is not None:
+            assert figure.null.z == pytest.approx((figure.value - figure.null.mean) / figure.null.sd), name
+            with_null += 1
+    assert with_null > 10
+
+
+def test_finer_resolutions_find_more_communities() -> None:
+    edges = [(left, right, 1.0) for left, right in nx.ring_of_cliques(30, 5).edges]
+    counts = [len(set(leiden(edges, resolution)[1].values())) for resolution in (0.5, 1.0, 2.0)]
+    assert counts[0] < counts[1] < counts[2] == 30
 
 
 def test_returned_ties_exceed_the_configuration_model(tmp_path: Path) -> None:
@@ -222,6 +278,9 @@ def test_reference_trees_are_at_no_distance_from_themselves(tmp_path: Path) -> N
         post = run.post(1)
         for user in range(2, 8):
             run.comment(user, post)
+    for user in range(2, 30):
+        run.repost(user, post)  # the real trees hold replies alone
+        run.quote(user, 1, "words")
     found = cascade_distance(loaded(run, tmp_path), RNG(0))
     assert found["cascade_ks_twitter"].n == 2 and 0 < found["cascade_ks_twitter"].value < 1
 

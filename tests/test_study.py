@@ -136,6 +136,27 @@ def test_report_says_what_the_runs_measure(done):
     assert all(run.digest in (done / "report.md").read_text() for run in runs)
 
 
+def test_runs_that_are_not_the_plans_or_not_of_one_kind_are_refused(done, tmp_path):
+    study = shutil.copytree(done, tmp_path / "study")
+    with closing(sqlite3.connect(study / "runs/lora-12-0.db")) as connection:
+        connection.execute("UPDATE run SET arm = 'base'")
+        connection.commit()
+    with pytest.raises(MetricsError, match=r"lora-12-0\.db: another run than the plan names"):
+        read_study(study, processes=1)
+    shutil.copy(done / "runs/lora-12-0.db", study / "runs/lora-12-0.db")
+    with closing(sqlite3.connect(study / "runs/lora-12-0.db")) as connection:
+        ((versions,),) = connection.execute("SELECT versions FROM run").fetchall()
+        changed = json.dumps(json.loads(versions) | {"dtype": "bf16"})
+        connection.execute("UPDATE run SET versions = ?", (changed,))
+        ((versions,),) = connection.execute("SELECT versions FROM run").fetchall()
+        connection.commit()
+    with closing(sqlite3.connect(study / "runs/lora-12-1.db")) as connection:
+        connection.execute("UPDATE run SET versions = ?", (json.dumps(json.loads(versions) | {"dtype": "fp32"}),))
+        connection.commit()
+    with pytest.raises(MetricsError, match=r"lora-12-\d\.db: other compute type than .*lora-12-\d\.db"):
+        read_study(study, processes=1)
+
+
 def test_null_policy_does_the_same_in_every_arm(done):
     changes = [each.difference for each in read_study(done, processes=1).comparison.differences]
     assert {change for change in changes if change is not None} == {0.0}

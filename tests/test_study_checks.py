@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from run_factory import RunFactory
 
-from benchmarks.study_checks import FOUNDED, UNFOUNDED, checks_of
+from benchmarks import results
+from benchmarks.study_checks import FOUNDED, UNFOUNDED, checks_of, label_check
 
 SEED = "one two three four five six seven eight nine ten"
 
@@ -42,7 +43,7 @@ def found(folder: Path, own: RunFactory, base: RunFactory) -> dict[str, list[str
 
 def test_equal_runs_leave_no_suspicion(tmp_path: Path) -> None:
     readings = found(tmp_path, arm("lora"), arm("base"))
-    assert len(readings) == 6 and {each for some in readings.values() for each in some} <= {
+    assert len(readings) == 8 and {each for some in readings.values() for each in some} <= {
         UNFOUNDED,
         "no run to check",
     }
@@ -58,6 +59,16 @@ def repeats_the_prompt(run: RunFactory, seed: int) -> None:
 
 def fails(run: RunFactory, seed: int) -> None:
     run.fail(1)
+
+
+def asks_otherwise(run: RunFactory, seed: int) -> None:
+    for number, row in enumerate(run.rows["activation"]):
+        row["prompt_digest"] = f"of own adapters {number}"
+
+
+def posts_only_what_repeats_the_prompt(run: RunFactory, seed: int) -> None:
+    for user in range(1, 6):
+        run.post(user, "You may post. You: bread")
 
 
 def likes_the_first(run: RunFactory, seed: int) -> None:
@@ -83,9 +94,21 @@ def sleeps(run: RunFactory, seed: int) -> None:
         (likes_the_first, "acts go to a place in the feed instead of to a post"),
         (sees_other_posts, "the arms do not start from the same place"),
         (sleeps, "the arms do not wake the same agents"),
+        (asks_otherwise, "the base is asked something else than own adapters"),
+        (posts_only_what_repeats_the_prompt, "a difference is one of texts that repeat the prompt"),
     ],
 )
 def test_each_suspicion_is_found_where_it_holds(
     change: Callable[[RunFactory, int], None], suspicion: str, tmp_path: Path
 ) -> None:
     assert found(tmp_path, arm("lora", change), arm("base"))[suspicion][0] == FOUNDED
+
+
+def test_labels_are_checked_by_the_committed_figures_of_any_machine(tmp_path: Path) -> None:
+    assert label_check(tmp_path) == []
+    for name, value in (("avx2", 0.01), ("avx512_bf16", 0.3)):
+        rows = [{"part": "grammars", "name": "largest", "value": value}, {"part": "engine", "name": "x", "value": 1}]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"results": rows}))
+    one, other = label_check(tmp_path)
+    assert one["reading"] == UNFOUNDED and other["reading"] == FOUNDED and "avx512_bf16" in other["figure"]
+    assert label_check(results.FOLDER), "the committed figures tell of it"

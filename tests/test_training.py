@@ -58,6 +58,27 @@ def test_validation_chooses_the_epoch(base, kit, learners):
         assert trained.epoch == int(np.argmin(trained.validation_loss)) + 1
 
 
+def test_a_pass_that_diverges_is_not_kept_and_a_person_who_only_diverged_is_named(base, kit, learners, monkeypatch):
+    """Some rates lead to numbers that are not finite in the second pass; the first pass is what there is then."""
+    validate, passes = PopulationTrainer._validate, []
+
+    def fails_for_the_first(self, store):
+        passes.append(validate(self, store))
+        if len(passes) > 1:
+            passes[-1][0] = np.nan
+        return passes[-1]
+
+    monkeypatch.setattr(PopulationTrainer, "_validate", fails_for_the_first)
+    one, other = train(base, kit, learners[:2], replace(SCHEDULE, epochs=2))
+    assert one.epoch == 1 and one.validation_loss == (passes[0][0],)
+    assert len(other.validation_loss) == 2
+    monkeypatch.undo()
+    broken = {name: (torch.full_like(a, torch.nan), torch.zeros_like(b)) for name, (a, b) in one.factors.items()}
+    for learner in (learners[0], replace(learners[0], validation=())):
+        with pytest.raises(InputError, match=f"^@{learner.name}: training diverged.*lower --learning-rate$"):
+            train(base, kit, [replace(learner, start=broken), learners[1]], replace(SCHEDULE, epochs=1))
+
+
 def test_every_epoch_is_validated_with_its_own_factors(base, kit, learners):
     """The loss that chose an epoch is the loss of the factors that were kept: nothing gathered earlier is used."""
     (trained,) = train(base, kit, learners[1:2], Schedule(lr=1e-3, epochs=3, warmup_steps=0))
