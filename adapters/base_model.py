@@ -58,6 +58,12 @@ class BaseModel:
         """Where the weights are."""
         return self.model.device
 
+    @property
+    def context(self) -> int | None:
+        """Most tokens of one sequence; None where its config does not tell."""
+        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(limit) if limit else None
+
 
 def cache_directory() -> Path:
     """The user's cache: ``$POLYPHONY_CACHE``, else ``polyphony`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""

@@ -63,7 +63,7 @@ class TextSampler:
             else:
                 scores[row, self._end_id] = -torch.inf  # an act with text says at least one token
         shares = (scores / self._config.temperature).softmax(-1)
-        # The nucleus hardly ever reaches past these; sorting 49,152 numbers for each row and token would dominate.
+        # A nucleus that reaches past these is cut there (top-k as well): sorting 49,152 numbers a token would dominate.
         top, tokens_of = shares.topk(min(256, shares.shape[-1]))
         inside = (top.cumsum(-1) - top) < self._config.top_p
         kept = (top * inside).double().cumsum(-1)

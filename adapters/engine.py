@@ -110,8 +110,6 @@ class Engine:
         self.store = KeyValueStore()
         self.prefixes: dict[tuple[int | None, tuple[int, ...]], _Beginning] = {}
         self._prefix_room, self._generation = prefix_bytes, 0 if adapted is None else adapted.generation
-        limit = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
-        self._context = int(limit) if limit else None
 
     @torch.no_grad()
     def decide(self, requests: Sequence[ActRequest]) -> list[ActChoice]:
@@ -126,9 +124,9 @@ class Engine:
         if unnamed:
             raise ValueError(f"prompts do not name {', '.join(unnamed)}: add them to PromptConfig.verbs")
         longest = max((len(request.prompt) + HEAD_TOKENS + request.length_cap for request in requests), default=0)
-        if self._context is not None and longest > self._context:
+        if self.base.context is not None and longest > self.base.context:
             raise InputError(
-                f"a prompt with its act takes {longest} tokens, {self.base.name} reads {self._context}; "
+                f"a prompt with its act takes {longest} tokens, {self.base.name} reads {self.base.context}; "
                 "show fewer feed items"
             )
         self._drop_stale_beginnings()

@@ -55,10 +55,13 @@ class Head:
         self._bias = None if bias is None else bias.detach().to(self._cast)
         self._product = FrozenProduct(self._weight, self._bias)
         self._training_weight, self._training_bias = head.weight.detach(), getattr(head, "bias", None)
-        self._cap: float | None = getattr(base.model.config, "final_logit_softcapping", None)
+        config = base.model.config.get_text_config()
+        self._cap: float | None = getattr(config, "final_logit_softcapping", None)
+        # Cohere multiplies its logits, Granite divides them.
+        self._scale = float(getattr(config, "logit_scale", None) or 1) / float(getattr(config, "logits_scaling", 1))
 
     def __call__(self, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
-        """Map hidden states to logits, with the family's soft cap if it has one.
+        """Map hidden states to logits, with the family's scale and soft cap if it has them.
 
         Args:
             hidden: Shape [..., hidden].
@@ -84,7 +87,7 @@ class Head:
         Returns:
             Shape [n].
         """
-        if self._cap is None and hidden.requires_grad:
+        if self._cap is None and self._scale == 1 and hidden.requires_grad:
             nll: Tensor = _TokenNll.apply(hidden, tokens, self._training_weight, self._training_bias)
             return nll
         parts = zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True)
@@ -94,4 +97,5 @@ class Head:
         return self._capped(functional.linear(hidden, self._training_weight, self._training_bias).float())
 
     def _capped(self, logits: Tensor) -> Tensor:
-        return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
+        scaled = logits if self._scale == 1 else logits * self._scale
+        return scaled if self._cap is None else torch.tanh(scaled / self._cap) * self._cap

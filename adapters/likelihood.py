@@ -14,6 +14,7 @@ from adapters.choice import VERBS, ChoiceScorer
 from adapters.examples import Example
 from adapters.lora import AdaptedModel, Route
 from personas.acts import Verb
+from personas.errors import InputError
 
 # Batches come in few lengths, so that freed memory fits the next batch and kernels are not built for each anew.
 LENGTH_STEP = 32
@@ -81,8 +82,17 @@ class ExampleStore:
         """Run the trunk over all rows, longest together, at most `token_budget` padded tokens at a time.
 
         States beyond `keep_bytes` are not kept but computed again at each use.
+
+        Raises:
+            InputError: An example does not fit the base model's context.
         """
         self.examples = list(examples)
+        longest, context = max((len(each.tokens) for each in self.examples), default=0), split.base.context
+        if context is not None and longest > context:
+            raise InputError(
+                f"a prompt with its act takes {longest} tokens, {split.base.name} reads {context}; "
+                "show fewer feed items"
+            )
         self.rows = rows_of(self.examples)
         self._split = split
         self._device = split.base.device

@@ -12,6 +12,7 @@ from adapters.training_config import TrainingConfig
 
 PLAIN = TrainingConfig()
 NAMES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}
+GOALS = {"town": 0.9, "real": 0.8}
 Row = Mapping[str, Any]
 
 
@@ -47,6 +48,7 @@ def report(
         best = _defaults(study["cells"])
         title = f"## {NAMES[name].capitalize()}: the defaults on {best['users']} people\n\n"
         parts.append(title + _outdated(study) + _headline(best))
+    parts.append(_goals(found))
     parts.append(_MATRIX)
     for name, study in sweeps.items():
         parts.append(f"## Sweep on {NAMES[name]}\n\n" + _outdated(study) + _sweep(study["cells"]))
@@ -65,14 +67,15 @@ def report(
 _HEAD = """# Do the adapters carry their people?
 
 Written by `make evidence`; every number comes from `data/studies/adapters/`. Brackets hold 95% percentile bootstrap
-intervals over people. Held-out acts are later than all training and validation acts and were seen by nothing but this
-evaluation. NLL is in nats per token of held-out texts, posts weighted equally.
+intervals over people. A person's held-out acts are later than all training and validation acts of theirs, and nobody
+learned to say them; but people are split one by one, so that a held-out post may stand in the feed of a training prompt
+of somebody else. NLL is in nats per token of held-out texts, posts weighted equally.
 
 - **base** is the bare model, **pooled** the population prior alone, **own** the prior with the person's adapter,
   **other** the mean over two other people's.
 - **own beats other**: share of (post, other person) pairs in which the person's own adapter finds the post likelier.
 - **top-1 of 32**: share of people whose own adapter, among 32 people's, finds their first five held-out posts
-  likeliest; guessing reaches 3.1%.
+  likeliest; guessing reaches 3.1%. Of more than 128 people the first 128 are looked for.
 - **act distance**: total variation between a person's held-out verbs and the mean distribution predicted before them;
   **history** is the person's own training frequencies, the classical baseline.
 - **attribution**: share of posts, written after the prompts of held-out acts, that a ridge classifier of character 2-
@@ -121,6 +124,23 @@ def _headline(row: Row) -> str:
     return _table(("figure", "value"), lines)
 
 
+def _goals(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """What the defaults were to reach, and by how much they miss it."""
+    rows = []
+    for name, study in found.items():
+        best = _defaults(study["cells"])
+        own, pooled, base = (best["nll"][arm] for arm in ("own", "pooled", "base"))
+        order = "own < pooled < base"
+        rows.append((f"{NAMES[name]}: NLL {order}", order, f"{own:.3f}, {pooled:.3f}, {base:.3f}", own < pooled < base))
+        for figure, title, goal in (
+            ("own_beats_other", "own beats other", GOALS[name]), ("identification_top1", "top-1 of 32", 0.6)
+        ):  # fmt: skip
+            asked, reached = f"≥ {100 * goal:.0f}%", best[figure] >= goal
+            rows.append((f"{NAMES[name]}: {title}", asked, f"{100 * best[figure]:.1f}%", reached))
+    body = [(*row, "reached" if reached else "**missed**") for *row, reached in rows]
+    return "## Goals\n\n" + _table(("figure of the defaults", "goal", "value", ""), body)
+
+
 def _swept(rows: Sequence[Row]) -> list[Row]:
     """The cells on the fewest people."""
     users = min(row["users"] for row in rows)
@@ -132,14 +152,14 @@ def _sweep(rows: Sequence[Row]) -> str:
     users = swept[0]["users"]
     header = (
         "rank", "start", "posts", "validation loss", "NLL own", "NLL other", "own beats other",
-        "top-1 of 32", "act distance own", "attribution own",
+        "top-1 of 32", "act distance own", "attribution own", "compute type",
     )  # fmt: skip
     body = [
         (
             str(row["rank"]), row["init"], str(row["posts"]), f"{row['validation_loss']:.3f}",
             _shown(row, "nll", "own"), _shown(row, "nll", "other"),
             _percent(row, "own_beats_other"), f"{100 * _first_identified(row):.1f}%",
-            _shown(row, "act_distance", "own"), _percent(row, "attribution", "own"),
+            _shown(row, "act_distance", "own"), _percent(row, "attribution", "own"), row["dtype"],
         )
         for row in sorted(swept, key=lambda row: (row["init"] != PLAIN.init, row["init"], -row["posts"], row["rank"]))
     ]  # fmt: skip
@@ -181,9 +201,31 @@ def _choice(found: Mapping[str, Mapping[str, Any]]) -> str:
             f"{ours['validation_loss']:.3f}."
         )
     return (
-        "## Why these defaults\n\nThe defaults are chosen by the loss on the validation part of the training side "
-        "(text plus 0.2 times act), never by the held-out columns:\n\n" + "\n".join(lines) + "\n"
-    )
+        "## Why these defaults\n\nRank, start and posts are chosen by the loss on the validation part of the training "
+        "side (text plus 0.2 times act), not by the held-out columns:\n\n"
+        + "\n".join(lines) + f"\n\n{_for_all(found)}\n\n{_ACT_WEIGHT}\n"
+    )  # fmt: skip
+
+
+_ACT_WEIGHT = """The weight 0.2 itself was chosen early by held-out figures of 16 people of the town (docs/method.md),
+the wrong side to choose by, and those people are among the ones evaluated here. The validation loss cannot decide it,
+for the weight is in it; text and act would have to be compared apart. That is to be done again."""
+
+
+def _for_all(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which rank loses least over all populations, of those that each of them has."""
+    plain = {
+        name: {
+            row["rank"]: row["validation_loss"]
+            for row in _swept(study["cells"])
+            if (row["init"], row["posts"]) == (PLAIN.init, PLAIN.max_examples)
+        }
+        for name, study in found.items()
+    }
+    shared = sorted(set.intersection(*(set(losses) for losses in plain.values())))
+    excess = {rank: sum(losses[rank] - min(losses.values()) for losses in plain.values()) for rank in shared}
+    told = ", ".join(f"rank {rank} {lost:.3f}" for rank, lost in excess.items())
+    return f"What each rank from `{PLAIN.init}` loses against the best of each population, summed over them: {told}."
 
 
 def _defaults(rows: Sequence[Row]) -> Row:

@@ -12,11 +12,11 @@ from adapters.engine import ActRequest, Engine, draw_index
 from adapters.examples import Example
 from adapters.head import Head
 from adapters.likelihood import ExampleStore, Scoring
-from adapters.lora import AdaptedModel, LoraShape
+from adapters.lora import AdaptedModel, LoraShape, Route
 from adapters.population_training import split_for
 from adapters.prompt import CONTENT_FREE, FeedItem
 from personas.acts import USUAL, Verb
-from personas.errors import PolyphonyError
+from personas.errors import InputError, PolyphonyError
 from personas.randomness import keyed_generator
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
@@ -63,18 +63,54 @@ def test_the_distribution_is_over_the_possible_verbs_only(kit, engine):
     assert sum(choice.distribution.values()) == pytest.approx(1, abs=1e-5)
 
 
-def test_the_distribution_equals_brute_force_over_act_strings(base, kit):
-    """Every whole act string (verb, target) scored by the plain model against engine's verb and target draws."""
+@pytest.mark.parametrize("slot", [0, 1, None])
+def test_the_distribution_equals_brute_force_over_act_strings(base, kit, adapted, engine, slot):
+    """Every whole act string (verb, then target), scored by the plain model under the row's adapter.
+
+    The engine tells its verbs' shares, and its targets' by where a draw turns from the first to the second. Training
+    scores the target alike.
+    """
     scorer, grammar = kit.scorer, kit.builder.grammar
     prompt = kit.builder.prompt("ada", None, FEED)
-    (choice,) = Engine(base, None, kit).decide([request_for(prompt)])
-    brute = {}
-    for verb in USUAL:
-        with torch.no_grad():
-            at = base.model(torch.tensor([[*prompt, grammar.verb_ids[verb]]])).logits[0].float()
-        brute[verb] = float(at[-2, grammar.verb_ids[verb]] - scorer.verb_bias[VERBS.index(verb)])
-    shares = torch.tensor(list(brute.values())).softmax(0)
-    assert [choice.distribution[verb] for verb in USUAL] == pytest.approx(shares.tolist(), abs=1e-4)
+    route = Route(torch.tensor([-1 if slot is None else slot] * len(USUAL)))
+    strings = torch.tensor([[*prompt, grammar.verb_ids[verb]] for verb in USUAL])
+    with torch.no_grad(), adapted.routed(route):
+        logits = base.model(strings).logits[:, -2:].float()
+    verbs = torch.stack(
+        [
+            logits[place, 0, grammar.verb_ids[verb]] - scorer.verb_bias[VERBS.index(verb)]
+            for place, verb in enumerate(USUAL)
+        ]
+    ).softmax(0)
+    (choice,) = engine.decide([replace(request_for(prompt), slot=slot)])
+    assert [choice.distribution[verb] for verb in USUAL] == pytest.approx(verbs.tolist(), abs=1e-4)
+    first = {
+        verb: (logits[USUAL.index(verb), 1, list(grammar.digit_ids[:2])] - scorer.digit_bias[VERBS.index(verb), :2])
+        .softmax(0)[0].item()
+        for verb in USUAL if verb.has_target
+    }  # fmt: skip
+    draws = [
+        ActRequest(slot, prompt, {verb: [1, 2]}, 1, np.full(64, share + off))
+        for verb, share in first.items() for off in (-1e-4, 1e-4)
+    ]  # fmt: skip
+    assert [made.position for made in engine.decide(draws)] == [1, 2] * len(first)
+    examples = [Example("x", (*prompt, *grammar.head(verb, 1)), len(prompt), verb, 1, 2, None) for verb in first]
+    scoring = Scoring(adapted, split_for(base, SHAPE), scorer)
+    store = ExampleStore(scoring.split, examples)
+    rows = range(len(store.rows))
+    with torch.no_grad():
+        nll = scoring.nll(store, rows, None if slot is None else [slot] * len(rows))
+    expected = [-np.log(first[examples[member].verb]) for member in store.members(rows)]
+    assert nll.target.tolist() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_prompt_beyond_the_context_is_refused_in_one_line(base, kit, engine):
+    limit = base.model.config.max_position_embeddings
+    with pytest.raises(InputError, match=rf"takes \d+ tokens, .* reads {limit}; show fewer feed items$"):
+        engine.decide([ActRequest(None, [1] * limit, EVERYTHING, 8, np.full(64, 0.5))])
+    example = Example("x", (1,) * (limit + 1), limit, Verb.POST, None, 2, None)
+    with pytest.raises(InputError, match=rf"{limit + 1} tokens, .* reads {limit}; show fewer feed items$"):
+        ExampleStore(split_for(base, SHAPE), [example])
 
 
 def test_a_verb_that_prompts_do_not_name_is_refused(kit, engine):

@@ -37,3 +37,23 @@ def test_an_earlier_sweep_stands_in_until_there_is_a_later_one_and_says_so() -> 
     assert "earlier default" in sweep and "earlier default" not in headline and "64 people" in sweep
     later["cells"] = [*later["cells"], cell(64, "standard", 3.1), cell(64, "mica", 3.2)]
     assert "earlier default" not in report({"town": later}, swept(), {"town": earlier})
+
+
+def test_goals_that_are_missed_are_said_to_be() -> None:
+    head = {"machine": {"processor": "P", "flags": []}, "versions": {}, "prior": {}}
+    good, bad = cell(64, "standard", 3.0), cell(64, "standard", 3.0)
+    good |= {"nll": {"own": 1.0, "pooled": 2.0, "base": 3.0, "other": 2.0}, "own_beats_other": 0.9}
+    good |= {"identification_top1": 0.6}
+    text = report({"town": {**head, "cells": [good]}, "real": {**head, "cells": [bad]}}, swept())
+    goals = text.split("## Goals")[1].split("##")[0].splitlines()
+    assert [line.split("|")[-2].strip() for line in goals if line.startswith("| ")][2:] == ["reached"] * 3 + [
+        "**missed**"
+    ] * 3
+
+
+def test_a_rank_is_chosen_by_what_it_loses_on_every_population() -> None:
+    head = {"machine": {"processor": "P", "flags": []}, "versions": {}, "prior": {}}
+    town = [cell(64, "standard", 3.0), {**cell(64, "standard", 3.25), "rank": 1}, {**cell(64, "mica", 2.0), "rank": 8}]
+    real = [cell(48, "standard", 4.5), {**cell(48, "standard", 4.0), "rank": 1}]
+    text = report({"town": {**head, "cells": town}, "real": {**head, "cells": real}}, swept())
+    assert "summed over them: rank 1 0.250, rank 4 0.500." in text

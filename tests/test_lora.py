@@ -4,7 +4,8 @@ import pytest
 import torch
 from adapter_factory import random_factors, stacked
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen3Config
+from torch.nn import functional
+from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GPTNeoXConfig, GraniteConfig, Qwen3Config
 
 from adapters.base_model import BaseModel
 from adapters.blocks import SplitModel, decoder_blocks
@@ -104,6 +105,14 @@ FAMILIES = {
         vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
         num_key_value_heads=2, head_dim=16, final_logit_softcapping=5.0,
     ),
+    "granite": GraniteConfig(
+        vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, logits_scaling=4.0, embedding_multiplier=3.0,
+    ),
+    "cohere": CohereConfig(
+        vocab_size=300, hidden_size=64, intermediate_size=96, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=2, logit_scale=0.25, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    ),
 }  # fmt: skip
 
 
@@ -112,10 +121,12 @@ def test_other_families_split_and_adapt(name):
     tiny = family(FAMILIES[name])
     tokens = torch.randint(0, 300, (3, 10), generator=torch.Generator().manual_seed(2))
     split = SplitModel(tiny, 2)
-    assert split.first_upper in (0, 2) if name == "gemma2" else split.first_upper == 2
+    assert split.first_upper in (0, 2) if name in ("gemma2", "granite") else split.first_upper == 2
     with torch.no_grad():
         hidden = split.upper(split.trunk(tokens))
         assert torch.allclose(Head(tiny)(hidden), logits(tiny, tokens), atol=1e-5)
+        said = functional.cross_entropy(logits(tiny, tokens)[0, :-1], tokens[0, 1:], reduction="none")
+        assert torch.allclose(Head(tiny).nll(hidden[0, :-1], tokens[0, 1:]), said, atol=1e-5)
         whole = tiny.model.base_model(input_ids=tokens).last_hidden_state
         assert torch.allclose(hidden, whole, atol=1e-6)
         assert len(decoder_blocks(tiny.model)[1]) == 4
