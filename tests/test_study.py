@@ -163,8 +163,9 @@ def test_null_policy_does_the_same_in_every_arm(done):
 
 
 def test_several_processes_give_the_same_runs_as_one(done, tmp_path):
-    run_study(make_plan(SMALL | {"agents": [8]}, "test"), tmp_path / "other", at_once=2)
-    for cell in make_plan(SMALL | {"agents": [8]}, "test").cells():
+    plan = make_plan(SMALL | {"agents": [8], "arms": ["base"]}, "test")
+    assert len(run_study(plan, tmp_path / "other", at_once=2)) == 2
+    for cell in plan.cells():
         assert run_digest(tmp_path / "other" / cell.file) == run_digest(done / cell.file)
 
 

@@ -50,6 +50,7 @@ def test_same_seed_gives_the_same_bytes(small: Town) -> None:
     assert generate_town(8, 48).digest() != small.digest()
 
 
+@pytest.mark.slow
 def test_bundled_town_is_what_the_code_generates() -> None:
     town = generate_town(0, 640)
     bundled = gzip.decompress(town_path().read_bytes())
