@@ -64,6 +64,17 @@ class BaseModel:
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(limit) if limit else None
 
+    def check_context(self, longest: int) -> None:
+        """Refuse a prompt with its act of so many tokens where the context has no room for it.
+
+        Raises:
+            InputError: It does not fit.
+        """
+        if self.context is not None and longest > self.context:
+            raise InputError(
+                f"a prompt with its act takes {longest} tokens, {self.name} reads {self.context}; show fewer feed items"
+            )
+
 
 def cache_directory() -> Path:
     """The user's cache: ``$POLYPHONY_CACHE``, else ``polyphony`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""

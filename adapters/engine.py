@@ -18,7 +18,7 @@ from adapters.lora import AdaptedModel, Route, route_of
 from adapters.memory import TokenBudget, out_of_memory
 from adapters.prompt_kit import PromptKit
 from personas.acts import Verb
-from personas.errors import InputError, PolyphonyError
+from personas.errors import PolyphonyError
 
 # Tokens of an act around its text: label, digit, colon.
 HEAD_TOKENS = 3
@@ -124,11 +124,7 @@ class Engine:
         if unnamed:
             raise ValueError(f"prompts do not name {', '.join(unnamed)}: add them to PromptConfig.verbs")
         longest = max((len(request.prompt) + HEAD_TOKENS + request.length_cap for request in requests), default=0)
-        if self.base.context is not None and longest > self.base.context:
-            raise InputError(
-                f"a prompt with its act takes {longest} tokens, {self.base.name} reads {self.base.context}; "
-                "show fewer feed items"
-            )
+        self.base.check_context(longest)
         self._drop_stale_beginnings()
         pool = _Pool(self, requests)
         self.store.reserve(min(self.max_rows, len(requests)), pool.columns)

@@ -14,7 +14,6 @@ from adapters.choice import VERBS, ChoiceScorer
 from adapters.examples import Example
 from adapters.lora import AdaptedModel, Route
 from personas.acts import Verb
-from personas.errors import InputError
 
 # Batches come in few lengths, so that freed memory fits the next batch and kernels are not built for each anew.
 LENGTH_STEP = 32
@@ -87,12 +86,7 @@ class ExampleStore:
             InputError: An example does not fit the base model's context.
         """
         self.examples = list(examples)
-        longest, context = max((len(each.tokens) for each in self.examples), default=0), split.base.context
-        if context is not None and longest > context:
-            raise InputError(
-                f"a prompt with its act takes {longest} tokens, {split.base.name} reads {context}; "
-                "show fewer feed items"
-            )
+        split.base.check_context(max((len(each.tokens) for each in self.examples), default=0))
         self.rows = rows_of(self.examples)
         self._split = split
         self._device = split.base.device

@@ -91,14 +91,18 @@ class Paired:
     seeds: int
     p: float | None = None
 
+    @property
+    def direction(self) -> int:
+        """1 or -1 where the interval leaves out 0 on that side; else, and with one seed, 0."""
+        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
+            return 0
+        return 1 if self.mean > 0 else -1
+
     def verdict(self, sign: int) -> str:
         """Whether the interval says what a claim of that sign says."""
         if self.interval is None:
             return "one seed: undecided"
-        low, high = self.interval
-        if low <= 0 <= high:
-            return "undecided"
-        return "as reported" if self.mean * sign > 0 else "the opposite"
+        return {sign: "as reported", -sign: "the opposite", 0: "undecided"}[self.direction]
 
 
 @dataclass(frozen=True)
@@ -224,9 +228,7 @@ def _in_short(study: Stored) -> str:
         }
         if there:
             apart = [
-                f"{'more' if found.mean > 0 else 'less'} {name}"
-                for name, found in there.items()
-                if found.verdict(1) != "undecided"
+                f"{'more' if found.mean > 0 else 'less'} {name}" for name, found in there.items() if found.direction
             ]
             lines.append(f"- Own adapters against `{control}`, interval without 0: {', '.join(apart) or 'nowhere'}.")
     if not lines:
@@ -352,7 +354,7 @@ def _classical(study: Stored) -> str:
         found = study.better(best, "next_act_f1", OWN, size)
         if found is None:
             continue
-        verdict = _THAN.get(found.verdict(1), "neither better nor worse than")
+        verdict = _THAN[found.direction]
         own, other = study.mean("next_act_f1", OWN, size), study.mean(best, OWN, size)
         interval = f", difference {span(found.interval)}" if found.interval else ""
         told.setdefault(verdict, []).append(
@@ -366,7 +368,7 @@ def _classical(study: Stored) -> str:
     )
 
 
-_THAN = {"as reported": "better than", "the opposite": "worse than"}
+_THAN = {1: "better than", 0: "neither better nor worse than", -1: "worse than"}
 
 
 def _best_classical(study: Stored, size: int) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from metrics.database import open_run, read_rows
 from metrics.diversity import words_of
 from metrics.memorisation import COPIED_WORDS, Corpus
 from metrics.rundata import RunData, load_run
@@ -166,11 +167,9 @@ def _first_feeds(run: RunData) -> set[tuple[int, int]]:
 
 def _first_prompts(run: RunData) -> set[tuple[int, str]]:
     """Who was asked what in the first timestep; nobody where the run holds no digests of prompts."""
-    return {
-        (each.user_id, each.prompt_digest)
-        for each in run.activations
-        if each.timestep == 0 and each.prompt_digest is not None
-    }
+    with open_run(run.name) as connection:
+        rows = read_rows(connection, "activation", "agent_id timestep prompt_digest", key="activation_id")
+        return {(agent, digest) for agent, timestep, digest in rows if timestep == 0 and digest is not None}
 
 
 def _woken(run: RunData) -> set[tuple[int, int]]:

@@ -46,16 +46,18 @@ def attribution(run: RunData, rng: np.random.Generator) -> dict[str, Measurement
         [(each.user_id, each.text) for each in own_texts(run) if each.user_id in train],
         [(user, text) for user in held_out if user in train for text in held_out[user]],
     )
-    tests = _some(tests[0], rng), _some(tests[1], rng)
+    tests = some_texts(tests[0], rng), some_texts(tests[1], rng)
     predicted = nearest_profiles(train, [text for test in tests for _, text in test])
     figures = {}
     for name, test in zip(names, tests, strict=True):
         guesses, predicted = predicted[: len(test)], predicted[len(test) :]
-        figures[name] = _accuracy(run, np.array([user for user, _ in test], dtype=int), guesses, rng)
+        users = np.array([user for user, _ in test], dtype=int)
+        figures[name] = recognised(run, users, users, guesses, rng, "no text of a person with a training history")
     return figures
 
 
-def _some(texts: list[tuple[int, str]], rng: np.random.Generator) -> list[tuple[int, str]]:
+def some_texts(texts: list[tuple[int, str]], rng: np.random.Generator) -> list[tuple[int, str]]:
+    """At most `MOST_TEXTS` pairs of author and text, drawn without repeats and in their order."""
     return [texts[place] for place in sample(len(texts), rng, MOST_TEXTS)]
 
 
@@ -97,10 +99,22 @@ def _profiles(known: tuple[tuple[int, str], ...], units: str) -> tuple["TfidfVec
     return vectorizer, normalize(members @ vectors).T.tocsr()
 
 
-def _accuracy(run: RunData, truth: Ids, guesses: Ids, rng: np.random.Generator) -> Measurement:
+def recognised(
+    run: RunData, users: Ids, truth: Ids, guesses: Ids, rng: np.random.Generator, reason: str
+) -> Measurement:
+    """Share of texts whose guess is the truth, against the truth permuted among them; interval over agents.
+
+    Args:
+        run: Whose agents are drawn again.
+        users: Author of each text, shape [texts].
+        truth: What each should be recognised as, the author or a group of theirs.
+        guesses: What it is recognised as.
+        rng: Source of the draws.
+        reason: Why there is no figure where there is no text.
+    """
     if len(truth) == 0:
-        return missing("no text of a person with a training history")
-    right, all_of = Counter(truth[guesses == truth].tolist()), Counter(truth.tolist())
+        return missing(reason)
+    right, all_of = Counter(users[guesses == truth].tolist()), Counter(users.tolist())
     draws = [float((rng.permutation(truth) == guesses).mean()) for _ in range(PERMUTATION_DRAWS)]
     null = null_model(float((truth == guesses).mean()), draws)
     return measured(ratio_of_counts(run, right, all_of), len(truth), rng, "no text of an agent", null)

@@ -2,23 +2,19 @@
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from metrics.activity import ratio_of_counts
-from metrics.attribution import MOST_TEXTS, nearest_profiles
+from metrics.attribution import nearest_profiles, recognised, some_texts
 from metrics.measurement import (
     PERMUTATION_DRAWS,
     Floats,
     Measurement,
     agent_weights,
-    measured,
     missing,
     null_model,
     percentile_interval,
-    sample,
 )
 from metrics.planted import planted_communities
 from metrics.rundata import RunData
@@ -54,29 +50,13 @@ def topic_recovery(run: RunData, rng: np.random.Generator) -> dict[str, Measurem
     )
     figures = {}
     for name, test in zip(names, tests, strict=True):
-        of_known = [(user, text) for user, text in test if user in known]
-        taken = [of_known[place] for place in sample(len(of_known), rng, MOST_TEXTS)]
-        figures[name] = _recognised(
-            run, known, taken, nearest_profiles(train, [text for _, text in taken], "word"), rng
-        )
+        taken = some_texts([(user, text) for user, text in test if user in known], rng)
+        guesses = nearest_profiles(train, [text for _, text in taken], "word")
+        users = np.array([user for user, _ in taken], dtype=int)
+        truth = np.array([known[user] for user, _ in taken], dtype=int)
+        reason = "no text of an agent whose community is known"
+        figures[name] = recognised(run, users, truth, guesses, rng, reason)
     return figures
-
-
-def _recognised(
-    run: RunData,
-    known: dict[int, int],
-    texts: Sequence[tuple[int, str]],
-    guesses: np.ndarray,
-    rng: np.random.Generator,
-) -> Measurement:
-    reason = "no text of an agent whose community is known"
-    if not texts:
-        return missing(reason)
-    users, truth = np.array([user for user, _ in texts]), np.array([known[user] for user, _ in texts])
-    right, all_of = Counter(users[guesses == truth].tolist()), Counter(users.tolist())
-    draws = [float((rng.permutation(truth) == guesses).mean()) for _ in range(PERMUTATION_DRAWS)]
-    null = null_model(float((truth == guesses).mean()), draws)
-    return measured(ratio_of_counts(run, right, all_of), len(texts), rng, reason, null)
 
 
 def style_recovery(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:

@@ -93,7 +93,6 @@ class Activation(NamedTuple):
     comment_id: int | None
     outcome: str
     reason: str | None
-    prompt_digest: str | None = None
 
 
 class Exposure(NamedTuple):
@@ -335,10 +334,7 @@ def _agents(connection: Connection, user_of: dict[int, int]) -> tuple[Agent, ...
 
 
 def _activations(connection: Connection, user_of: dict[int, int], name: str) -> tuple[Activation, ...]:
-    columns = (
-        "timestep agent_id act act_distribution target_post_id target_user_id post_id comment_id outcome reason "
-        "prompt_digest"
-    )
+    columns = "timestep agent_id act act_distribution target_post_id target_user_id post_id comment_id outcome reason"
     return tuple(
         Activation(timestep, user_of[agent_id], act, act_shares(text, name), *rest)
         for timestep, agent_id, act, text, *rest in read_rows(connection, "activation", columns, key="activation_id")

@@ -129,18 +129,15 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
     there = [file for file in files if (directory / file).is_file()]
     kept = _kept_in(directory, plan, there)
     measured = _measured([directory / file for file in there], processes or os.cpu_count() or 1, kept)
-    arms = {file: run.arm for file, run in zip(there, measured, strict=True)}
-    finished = {
-        file: replace(run, arm=files[file]["label"])
-        for file, run in zip(there, measured, strict=True) if run.status == "finished"
-    }  # fmt: skip
+    finished = {file: run for file, run in zip(there, measured, strict=True) if run.status == "finished"}
     for file, run in finished.items():
         cell = files[file]
-        same_arm = arms[file] in (cell["label"].split(":")[0], "null")  # acts from history are every arm's
+        same_arm = run.arm in (cell["label"].split(":")[0], "null")  # acts from history are every arm's
         if not same_arm or (run.agents, run.seed) != (cell["agents"], cell["seed"]):
             raise MetricsError(
                 f"{directory / file}: another run than the plan names; remove it and run the study again"
             )
+        finished[file] = replace(run, arm=cell["label"])
     return compared(directory, plan, tuple(finished.values()), tuple(file for file in files if file not in finished))
 
 

@@ -82,6 +82,8 @@ def test_the_distribution_equals_brute_force_over_act_strings(base, kit, adapted
             for place, verb in enumerate(USUAL)
         ]
     ).softmax(0)
+    if slot is None:
+        engine = Engine(base, None, kit)
     (choice,) = engine.decide([replace(request_for(prompt), slot=slot)])
     assert [choice.distribution[verb] for verb in USUAL] == pytest.approx(verbs.tolist(), abs=1e-4)
     first = {
