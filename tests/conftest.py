@@ -59,7 +59,36 @@ def reading_the_town_once() -> None:
     population.load_population = lambda source: town() if source == "town" else read(source)
 
 
+def loading_the_base_once() -> None:
+    """Let all that one process does with the embedded base model share a loading of it and its prompts' calibration.
+
+    Nothing changes them: adapters hang on a base only while they are used.
+    """
+    from adapters import base_model, prompt_kit
+
+    load, make = base_model.load_base_model, prompt_kit.make_prompt_kit
+    loaded = {}
+    calibrated = functools.cache(lambda key, config: make(loaded[key], config))
+
+    def load_once(directory=None, *, device="auto", dtype="auto", say=lambda line: None):
+        if directory is not None:
+            return load(directory, device=device, dtype=dtype, say=say)
+        base_model.embedded_directory(say)  # refuses where the package is missing
+        place = base_model.pick_device(device)
+        key = place.type, base_model.fastest_dtype(place) if dtype == "auto" else dtype
+        if key not in loaded:
+            loaded[key] = load(device=key[0], dtype=key[1])
+        return loaded[key]
+
+    def make_once(base, config):
+        key = base.device.type, base.dtype
+        return calibrated(key, config) if base is loaded.get(key) else make(base, config)
+
+    base_model.load_base_model, prompt_kit.make_prompt_kit = load_once, make_once
+
+
 reading_the_town_once()
+loading_the_base_once()
 
 
 @pytest.fixture

@@ -185,6 +185,7 @@ def done(text: str) -> int:
     return int(text.split("running: ")[1].split(" of")[0])
 
 
+@pytest.mark.slow
 def test_a_run_of_512_agents_is_shown(browser, tmp_path: Path) -> None:
     null_runner(512).run(null_settings(agents=512, timesteps=12), tmp_path / "large.db", resume=False)
     with served(tmp_path / "large.db") as server:

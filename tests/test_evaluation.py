@@ -21,6 +21,7 @@ from adapters.training_config import TrainingConfig
 from personas.acts import Verb
 
 PEOPLE = 4
+HELD_OUT = 5
 
 
 def test_a_figure_weighs_items_and_draws_people():
@@ -69,14 +70,14 @@ def test_posts_are_attributed_by_manner():
 def trained(base, town, tmp_path_factory):
     """Four people with small adapters that learned short texts, and the training that made them."""
     config = replace(
-        TrainingConfig(), prompt=PromptConfig(text_tokens=24),
-        prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=32,
+        TrainingConfig(), prompt=PromptConfig(text_tokens=24, feed_items=1, item_tokens=12),
+        prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=16,
         shape=LoraShape(rank=2, alpha=4, top_blocks=4), max_examples=8,
         schedule=Schedule(lr=8e-3, epochs=2, act_weight=0.2),
     )  # fmt: skip
     bank = Bank(tmp_path_factory.mktemp("evaluation") / "bank", create=True)
     training = PopulationTraining(base, make_prompt_kit(base, config.prompt), town, bank, config)
-    people = town.choose(PEOPLE)
+    people = [replace(person, acts=person.acts[: person.validation_end + HELD_OUT]) for person in town.choose(PEOPLE)]
     yield training, people, training.personal(people)
     bank.close()
 
@@ -114,7 +115,7 @@ def test_with_others_adapters_for_own_nothing_is_carried(trained):
     """Exchange neighbours' adapters: the advantage turns against them, so that the figures cannot be an artefact."""
     training, people, revisions = trained
     swapped = [revisions[1], revisions[0], revisions[3], revisions[2]]
-    found = evaluate(training, people, swapped, protocol=Protocol(1, PEOPLE, 2, written_posts=0))
+    found = evaluate(training, people, swapped, protocol=Protocol(1, PEOPLE, 2, written_posts=0, controls=()))
     assert found.identification_top1.value < 0.5
     assert found.attribution == {}
 
