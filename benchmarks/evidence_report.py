@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from adapters.figures import figure_over_people
 from adapters.training_config import TrainingConfig
 
 PLAIN = TrainingConfig()
@@ -158,7 +159,7 @@ def _sweep(rows: Sequence[Row]) -> str:
         (
             str(row["rank"]), row["init"], str(row["posts"]), f"{row['validation_loss']:.3f}",
             _shown(row, "nll", "own"), _shown(row, "nll", "other"),
-            _percent(row, "own_beats_other"), f"{100 * _first_identified(row):.1f}%",
+            _percent(row, "own_beats_other"), _share(*_first_identified(row)),
             _shown(row, "act_distance", "own"), _percent(row, "attribution", "own"), row["dtype"],
         )
         for row in sorted(swept, key=lambda row: (row["init"] != PLAIN.init, row["init"], -row["posts"], row["rank"]))
@@ -170,9 +171,10 @@ def _sweep(rows: Sequence[Row]) -> str:
     return told + _table(header, body)
 
 
-def _first_identified(row: Row) -> float:
-    """Share of the first candidates whose own adapter finds their posts likeliest."""
-    return float(np.mean([int(np.argmin(nll)) == person for person, nll in enumerate(row["matrix"])]))
+def _first_identified(row: Row) -> tuple[float | None, Sequence[float] | None]:
+    """Share of the first candidates whose own adapter finds their posts likeliest, and its interval over people."""
+    found = figure_over_people([float(np.argmin(nll) == person) for person, nll in enumerate(row["matrix"])])
+    return found.value, found.interval
 
 
 def _lacking(found: Mapping[str, Mapping[str, Any]], swept: Sequence[Mapping[str, Any]]) -> str:
@@ -244,7 +246,10 @@ def _shown(row: Row, name: str, part: str | None = None) -> str:
 
 
 def _percent(row: Row, name: str, part: str | None = None) -> str:
-    value, interval = _figure(row, name, part)
+    return _share(*_figure(row, name, part))
+
+
+def _share(value: float | None, interval: Sequence[float] | None) -> str:
     bounds = f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else ""
     return "–" if value is None else f"{100 * value:.1f}%{bounds}"
 
