@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from metrics.absent import without_interval, without_null
 from metrics.activity import activity
 from metrics.acts import act_diversity
 from metrics.attribution import attribution
@@ -182,6 +183,8 @@ class RunMeasurements:
                 "second_text_encoder": self.second_text_encoder,
                 "louvain": f"python-louvain, resolution 1, seed {LOUVAIN_SEED}",
                 "interval": "95% percentile bootstrap, over agents (cascades: over cascades)",
+                "without_interval": without_interval(self.measurements),
+                "without_null": without_null(self.measurements),
             },
         }
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from metrics.compare import PRIMARY
 from metrics.comparison_table import HEADERS, comparison_rows, notes, rendered
 from metrics.labels import TITLES, arm_sentence, number, span
-from metrics.measure import MEASUREMENTS
+from metrics.measure import MEASUREMENTS, RunMeasurements
 from metrics.study import Study
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def _methods(study: Study) -> str:
         "Options of all runs: " + ", ".join(f"`{name}` {value}" for name, value in options.items()) + ".",
         f"{len(study.runs)} finished runs of {len(study.plan['cells'])}: "
         + ", ".join(f"{arm} {count}" for arm, count in counts.items()) + ".",
-        "Versions: " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + ".",
+        "Runs made with " + "; ".join(_made_with(study.runs)) + ".",
+        "Measured with " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + ".",
         "| arm | agents | seed | digest |\n| --- | --- | --- | --- |\n"
         + "\n".join(f"| {run.arm} | {run.agents} | {run.seed} | `{run.digest}` |" for run in study.runs),
     ]  # fmt: skip
@@ -126,6 +127,20 @@ def _methods(study: Study) -> str:
     if encoders:
         lines.insert(3, "Text encoder: " + "; ".join(encoders) + ".")
     return "\n\n".join(lines)
+
+
+def _made_with(runs: Sequence[RunMeasurements]) -> Iterator[str]:
+    """Every version and fingerprint that decided the runs, with all its values."""
+    for name in sorted({name for run in runs for name in run.versions}):
+        yield f"{name} {' or '.join(sorted({str(run.versions[name]) for run in runs if name in run.versions}))}"
+    for title, digests in (
+        ("population", {run.population_digest for run in runs}),
+        ("base model", {run.config.get("base_hash") for run in runs}),
+        ("adapters", {run.bank_digest for run in runs}),
+    ):
+        known = sorted(digest for digest in digests if digest)
+        if known:
+            yield f"{title} " + " or ".join(f"`{digest}`" for digest in known)
 
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "networkx", "python-louvain")

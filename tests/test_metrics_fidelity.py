@@ -301,6 +301,17 @@ def test_two_computations_give_equal_json(tmp_path: Path) -> None:
     assert json.dumps(measure_run(path).to_json()) == json.dumps(measure_run(path).to_json())
 
 
+def test_what_has_no_interval_or_no_null_says_why(tmp_path: Path) -> None:
+    told = measure_run(planted_run().write(tmp_path / "run.db")).to_json()
+    for lacks, kind in (("without_interval", "interval"), ("without_null", "null")):
+        named = [name for names in told["methods"][lacks].values() for name in names]
+        figures = told["measurements"]
+        assert sorted(named) == sorted(
+            name for name, each in figures.items() if each["value"] is not None and each[kind] is None
+        )
+        assert not any(reason.startswith("too few") for reason in told["methods"][lacks])
+
+
 def test_the_first_computation_of_a_process_is_like_the_next(tmp_path: Path) -> None:
     path = planted_run().write(tmp_path / "run.db")
     code = "import sys; from metrics.measure import measure_run as m; a, b = (m(sys.argv[1]).to_json() for _ in 'ab')"

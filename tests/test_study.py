@@ -90,8 +90,12 @@ def test_report_is_rebuilt_from_the_run_files_alone_byte_for_byte(done):
     before = {name: (done / name).read_bytes() for name in REPORT}
     for name in REPORT:
         (done / name).unlink()
-    write_report(read_study(done, processes=1))
+    study = read_study(done, processes=1)
+    write_report(study)
     assert {name: (done / name).read_bytes() for name in REPORT} == before
+    told = (done / "report.md").read_text()
+    for run in study.runs:
+        assert run.population_digest in told and all(f"{name} {run.versions[name]}" in told for name in run.versions)
 
 
 def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
