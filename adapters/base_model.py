@@ -60,9 +60,15 @@ class BaseModel:
 
     @property
     def context(self) -> int | None:
-        """Most tokens of one sequence; None where its config does not tell."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return int(limit) if limit else None
+        """Most tokens of one sequence; None where its config does not tell.
+
+        Some blocks of some families see a window of the last tokens only. Ours are run as if they saw all, which is the
+        same as long as everything fits into the window.
+        """
+        config = self.model.config.get_text_config()
+        names = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
+        limits = [limit for name in names if (limit := getattr(config, name, None))]
+        return int(min(limits)) if limits else None
 
     def check_context(self, longest: int) -> None:
         """Refuse a prompt with its act of so many tokens where the context has no room for it.

@@ -22,7 +22,7 @@ class DecodingConfig:
 
     Attributes:
         temperature: Divides the logits.
-        top_p: Nucleus mass (Holtzman et al. 2020, section 3.1).
+        top_p: Nucleus mass (Holtzman et al. 2020, section 3.1); of a nucleus of more than 256 tokens the likeliest 256.
         repetition_penalty: Divides positive and multiplies negative logits of tokens already written
             (Keskar et al. 2019, section 4.1).
     """

@@ -1,0 +1,119 @@
+"""Base models of other families, loaded from a directory: PEFT, the engine and the trainer agree on them too."""
+
+import numpy as np
+import pytest
+import torch
+from adapter_factory import logits_in_one_batch, logits_under_peft, random_factors, stacked
+from training_factory import farthest, train
+from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen3Config
+
+from adapters.base_model import load_base_model
+from adapters.engine import ActRequest, Engine
+from adapters.likelihood import ExampleStore, Scoring
+from adapters.lora import AdaptedModel, LoraShape
+from adapters.population_training import split_for
+from adapters.prompt import FeedItem
+from adapters.prompt_kit import PromptConfig, make_prompt_kit
+from personas.acts import USUAL
+from personas.errors import InputError
+from personas.randomness import keyed_generator
+
+SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
+FEED = [FeedItem("bob", "the harbour is closed again"), FeedItem("eve", "who took my bike?")]
+SIZES = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4}
+FAMILIES = {
+    "qwen3": lambda words: Qwen3Config(vocab_size=words, num_key_value_heads=2, head_dim=16, **SIZES),
+    "gpt_neox": lambda words: GPTNeoXConfig(vocab_size=words, **SIZES),
+    "gemma2": lambda words: Gemma2Config(vocab_size=words, num_key_value_heads=2, head_dim=16, **SIZES),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def other(request, base, tmp_path_factory):
+    """A tiny model of another family, with the words of the embedded one."""
+    folder = tmp_path_factory.mktemp(request.param)
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(FAMILIES[request.param](len(base.tokenizer))).save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return load_base_model(folder, dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def its_kit(other):
+    return make_prompt_kit(other, PromptConfig())
+
+
+@pytest.mark.parametrize("skip", [0, 5])
+def test_a_mixed_batch_equals_peft_one_by_one(other, its_kit, skip):
+    drawn = torch.randint(5, 40_000, (6, 18), generator=torch.Generator().manual_seed(4)).tolist()
+    prompts = [(row[: 15 - number % 4], row[15:]) for number, row in enumerate(drawn)]
+    with AdaptedModel(other, SHAPE) as adapted:
+        people = [random_factors(adapted, seed) for seed in range(6)]
+    alone = logits_under_peft(other, people, prompts)
+    with AdaptedModel(other, SHAPE) as adapted, torch.no_grad():
+        adapted.set_stack(stacked(people), SHAPE.scale)
+        logits = logits_in_one_batch(Engine(other, adapted, its_kit), prompts, list(range(6)), skip)
+    for number, (ours, theirs) in enumerate(zip(logits, alone, strict=True)):
+        assert float((ours - theirs).abs().max()) <= 1e-3, number
+    assert float((alone[0][0] - logits_under_peft(other, [people[1]], prompts[:1])[0][0]).abs().max()) > 0.01
+
+
+def test_training_and_engine_agree_and_what_was_learned_is_in_the_factors(other, its_kit, learners):
+    """Fused is like alone, the loss falls, and trained factors give the engine the trainer's probabilities."""
+    together = train(other, its_kit, learners)
+    for number, learner in enumerate(learners):
+        (alone,) = train(other, its_kit, [learner])
+        assert farthest(together[number], alone) <= 1e-3
+    with AdaptedModel(other, LoraShape(rank=2, alpha=4, top_blocks=2)) as adapted:
+        adapted.set_stack(stacked([trained.factors for trained in together]), 2.0)
+        scoring = Scoring(adapted, split_for(other, LoraShape(rank=2, alpha=4, top_blocks=2)), its_kit.scorer)
+        engine = Engine(other, adapted, its_kit)
+        for slot, learner in enumerate(learners):
+            store = ExampleStore(scoring.split, learner.train)
+            rows = range(len(store.rows))
+            with torch.no_grad():
+                learned = scoring.nll(store, rows, [slot] * len(rows))
+                plain = scoring.nll(store, rows, None)
+            assert float((learned.loss(1.0) - plain.loss(1.0)).sum()) < 0
+            for place, member in enumerate(store.members(rows)):
+                example = learner.train[member]
+                numbers = list(range(1, example.items + 1))
+                targets = {verb: numbers if verb.has_target else [] for verb in USUAL if numbers or not verb.has_target}
+                prompt = example.tokens[: example.prompt_length]
+                (choice,) = engine.decide([ActRequest(slot, prompt, targets, 2, np.full(64, 0.5))])
+                assert -np.log(choice.distribution[example.verb]) == pytest.approx(float(learned.verb[place]), abs=1e-3)
+
+
+def test_a_mixed_batch_writes_what_each_agent_writes_alone(other, its_kit):
+    everything = {verb: [1, 2] if verb.has_target else [] for verb in USUAL}
+    with AdaptedModel(other, SHAPE) as adapted:
+        adapted.set_stack(stacked([random_factors(adapted, seed) for seed in range(3)]), SHAPE.scale)
+        engine = Engine(other, adapted, its_kit)
+        asked = [
+            ActRequest(slot, its_kit.builder.prompt(f"agent{number}", None, FEED), everything, 8,
+                       keyed_generator(7, "test", number).random(64))
+            for number, slot in enumerate((0, 1, 2, None, 1, 0))
+        ]  # fmt: skip
+        together = engine.decide(asked)
+        for single, choice in zip(asked, together, strict=True):
+            (alone,) = engine.decide([single])
+            assert (choice.verb, choice.position, choice.text) == (alone.verb, alone.position, alone.text)
+
+
+def test_a_prompt_beyond_a_sliding_window_is_refused(base, tmp_path):
+    """Blocks that see only a window would be run as if they saw everything."""
+    config = FAMILIES["gemma2"](len(base.tokenizer))
+    config.sliding_window = 40
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
+    sliding = load_base_model(tmp_path, dtype="fp32")
+    assert sliding.context == 40
+    kit = make_prompt_kit(sliding, PromptConfig(feed_items=1, item_tokens=4))
+    with pytest.raises(InputError, match=r"takes \d+ tokens, .* reads 40"):
+        Engine(sliding, None, kit).decide(
+            [
+                ActRequest(
+                    None, list(range(5, 45)), {verb: [] for verb in USUAL if not verb.has_target}, 8, np.ones(64) / 2
+                )
+            ]
+        )
