@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -153,8 +154,7 @@ class Engine:
         self._drop_stale_beginnings()
         for start in range(0, len(beginnings), PREFIX_ROWS):
             part = [(slot, tuple(tokens)) for slot, tokens in beginnings[start : start + PREFIX_ROWS]]
-            self.store.reserve(len(part), max(len(tokens) for _, tokens in part))
-            self.read([tokens for _, tokens in part], [slot for slot, _ in part], slice(0, len(part)))
+            self.budget.run(partial(self._read_beginnings, part))
             for row, (slot, tokens) in enumerate(part):
                 states = self.store.read(row, slice(0, len(tokens)))
                 size = sum(state.nbytes for state in states)
@@ -163,6 +163,10 @@ class Engine:
                 if (slot, tokens) not in self.prefixes:
                     self._prefix_room -= size
                     self.prefixes[slot, tokens] = _Beginning(states, self._version(slot))
+
+    def _read_beginnings(self, part: Sequence[tuple[int | None, tuple[int, ...]]], _tokens: int) -> None:
+        self.store.reserve(len(part), max(len(tokens) for _, tokens in part))
+        self.read([tokens for _, tokens in part], [slot for slot, _ in part], slice(0, len(part)))
 
     def _drop_stale_beginnings(self) -> None:
         """Forget beginnings that were computed with other factors than those installed now."""

@@ -16,6 +16,7 @@ from adapters.figures import Figure, figure_over_people
 from adapters.kept_passes import KeptPasses
 from adapters.likelihood import ExampleStore, Scoring, act_nll, verb_log_shares
 from adapters.lora import AdaptedModel
+from adapters.memory import TokenBudget
 from adapters.population_training import PopulationTraining
 from adapters.provenance import code_version
 from adapters.revision import Revision, digest_of, revisions_digest
@@ -181,6 +182,7 @@ class _Evaluating:
         self._candidates = min(protocol.candidates, len(personas))
         self._passes = 1 + len(protocol.controls) + self._others + self._candidates
         self._done = 0
+        self._budget = TokenBudget(TOKEN_BUDGET)
         size = training.config.sitting
         made = [
             (number, example)
@@ -193,7 +195,7 @@ class _Evaluating:
 
     def run(self) -> Evaluation:
         people = range(len(self._personas))
-        store = ExampleStore(self._scoring.split, self._examples)
+        store = self._stored(self._examples)
         scores, posts = {}, {}
         if "pooled" in self._protocol.controls:
             self._install_prior()
@@ -217,16 +219,21 @@ class _Evaluating:
 
     def _score(self, name: str, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray) -> _Scores:
         """Score all examples, those of person i under slot ``slot_of[i]``; None is the bare base."""
-        found = self._kept(name, lambda: self._scored(store, slot_of, owner))
+        found = self._kept(name, lambda: self._budget.run(lambda tokens: self._scored(store, slot_of, owner, tokens)))
         self._done += 1
         self._progress(self._done, self._passes)
         verbs = np.array(found["verbs"]).reshape(-1, len(VERBS))
         return _Scores(np.array(found["act"]), np.array(found["text"]), verbs)
 
-    def _scored(self, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray) -> dict[str, list[Any]]:
+    def _stored(self, examples: Sequence[Example]) -> ExampleStore:
+        return self._budget.run(lambda tokens: ExampleStore(self._scoring.split, examples, token_budget=tokens))
+
+    def _scored(
+        self, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray, tokens: int
+    ) -> dict[str, list[Any]]:
         count = len(store.examples)
         act, text, verbs = np.zeros(count), np.zeros(count), np.zeros((count, len(VERBS)))
-        for batch in store.batches(range(len(store.rows)), TOKEN_BUDGET):
+        for batch in store.batches(range(len(store.rows)), tokens):
             members = store.members(batch)
             slots = None if slot_of is None else [slot_of[owner[store.rows[row].members[0]]] for row in batch]
             hidden, places = self._scoring.hidden(store, batch, slots), store.places(batch)
@@ -254,7 +261,7 @@ class _Evaluating:
             taken = texts[: self._protocol.known_posts]
             made += [(number, e) for e in self._training.examples.sittings(person, taken, len(taken) or 1)]
         owner = np.array([number for number, _ in made], dtype=int)
-        store = ExampleStore(self._scoring.split, [example for _, example in made])
+        store = self._stored([example for _, example in made])
         matrix = np.full((len(people), self._candidates), np.nan)
         for candidate in range(self._candidates):
             slots = [self._block(person) + candidate for person in range(len(people))]

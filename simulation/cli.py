@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import click
 import typer
 from rich.table import Table
 
@@ -356,10 +355,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         code = app(arguments, standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
+    except typer.TyperException as error:
+        _refuse_usage(error)
+    except (KeyboardInterrupt, typer.Abort):
         _fail(INTERRUPTED, 3)
     except PolyphonyError as error:
         _fail(str(error), 2)
@@ -368,6 +366,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if type(error).__module__.split(".")[0] in ("metrics", "app"):
             _fail(str(error), 2)
+        if _out_of_memory(error):
+            _fail("out of memory; fewer agents at once, a smaller base model or more memory would do", 2)
         raise
     if code == 128 + signal.SIGINT:  # typer turns an interrupt into the shell's code for it
         _fail(INTERRUPTED, 3)
@@ -375,7 +375,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(code)
 
 
-def _fail(line: str, code: int) -> None:
+def _refuse_usage(error: typer.TyperException) -> NoReturn:
+    """Say what is wrong with the command itself; where nothing was asked, its help is printed already."""
+    line, context = error.format_message().strip().rstrip("."), getattr(error, "ctx", None)
+    if not line:
+        sys.exit(2)
+    _fail(f"{line}; see `{context.command_path} --help`" if context else line, 2)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out where nothing halves what is done at once."""
+    if not isinstance(error, (MemoryError, RuntimeError)):
+        return False
+    from adapters.memory import out_of_memory
+
+    return out_of_memory(error)
+
+
+def _fail(line: str, code: int) -> NoReturn:
     stderr().print(f"simulate: {' '.join(line.split())}", markup=False)
     sys.exit(code)
 

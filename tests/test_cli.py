@@ -1,6 +1,7 @@
 """The command line: bad input is one line and exit 2, and nothing half-written stays behind."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,38 @@ def test_an_existing_run_file_is_kept(simulate, tmp_path):
     assert out.read_bytes() == before
     code, _, err = run(simulate, corpus, out, "--resume", "--seed", 5)
     assert (code, len(err)) == (2, 1) and "holds another run" in err[0] and "seed" in err[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("run", "--nosuch"), "--nosuch.*; see `.*run --help`$"),
+        (("nosuch",), "nosuch.*; see `.* --help`$"),
+        (("personas",), "path.*; see `.*personas --help`$"),
+        (("run", "--agents", "many"), "--agents.*valid integer.*; see `.*run --help`$"),
+        (("bank", "evaluate", "--users"), "--users.* requires an argument$"),
+    ],
+)
+def test_a_command_that_cannot_be_read_is_one_line(simulate, arguments, line):
+    code, _, said = simulate(*arguments)
+    assert code == 2 and len(said) == 1 and re.search(line, said[0]) and said[0].startswith("simulate: "), said
+
+
+@pytest.mark.parametrize("arguments", [(), ("bank",)])
+def test_a_command_without_anything_asked_shows_its_help(simulate, arguments):
+    code, out, said = simulate(*arguments)
+    assert code == 2 and "Usage:" in out + "".join(said) and "--help" in out + "".join(said)
+
+
+def test_memory_that_runs_out_is_one_line(simulate, monkeypatch):
+    def full(_source):
+        raise MemoryError
+
+    monkeypatch.setattr("personas.population.load_population", full)
+    code, _, said = simulate("personas", "town")
+    assert code == 2 and said == [
+        "simulate: out of memory; fewer agents at once, a smaller base model or more memory would do"
+    ]
 
 
 def test_a_place_that_cannot_be_written_is_one_line(simulate, tmp_path):

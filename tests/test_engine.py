@@ -216,3 +216,28 @@ def test_running_out_of_memory_while_writing_is_one_clear_line(kit, engine, monk
     monkeypatch.setattr(engine, "append", full)
     with pytest.raises(PolyphonyError, match="out of memory with .* agents writing at once"):
         engine.decide([request(kit, 0, 0, {Verb.POST: []})])
+
+
+def test_reading_that_runs_out_of_memory_goes_on_with_less(base, kit, adapted, monkeypatch):
+    """Memory for two prompts at a time only, remembered or new: what is decided stays."""
+    asked = [request(kit, slot, number) for number, slot in enumerate((0, 1, 2, None, 1, 0))]
+    roomy, cramped = Engine(base, adapted, kit), Engine(base, adapted, kit)
+    read, refused = cramped._read_part, []
+
+    def small(new, *more):
+        if len(new) > 2:
+            refused.append(len(new))
+            raise MemoryError
+        return read(new, *more)
+
+    monkeypatch.setattr(cramped, "_read_part", small)
+    beginnings = [(single.slot, single.prompt[: 6 + number % 3]) for number, single in enumerate(asked)]
+    asked += [replace(single, constant=6 + number % 3) for number, single in enumerate(asked)]
+    for engine in (roomy, cramped):
+        engine.remember(beginnings)
+    assert cramped.prefixes.keys() == roomy.prefixes.keys() and refused
+    cramped.budget.tokens, before = roomy.budget.tokens, len(refused)
+    for one, other in zip(cramped.decide(asked), roomy.decide(asked), strict=True):
+        assert (one.verb, one.position, one.text) == (other.verb, other.position, other.text)
+        assert list(one.distribution.values()) == pytest.approx(list(other.distribution.values()), abs=1e-4)
+    assert len(refused) > before and cramped.budget.tokens < roomy.budget.tokens

@@ -12,6 +12,7 @@ from adapters.bank import Bank
 from adapters.evaluation import Evaluation, Protocol, evaluate
 from adapters.figures import figure_over_people
 from adapters.kept_passes import KeptPasses
+from adapters.likelihood import Scoring
 from adapters.lora import LoraShape
 from adapters.population_training import PopulationTraining
 from adapters.prompt_kit import PromptConfig, make_prompt_kit
@@ -174,6 +175,22 @@ def test_an_interrupted_evaluation_goes_on_after_its_last_pass(trained, tmp_path
         with pytest.raises(KeyboardInterrupt):
             run(stop, these)
     assert len(list(tmp_path.iterdir())) == 2, "other adapters do not go on from it"
+
+
+def test_an_evaluation_that_runs_out_of_memory_goes_on_with_less(trained, found, monkeypatch):
+    training, people, revisions = trained
+    hidden, refused = Scoring.hidden, []
+
+    def small(self, store, rows, slots):
+        if len(rows) > 1:
+            refused.append(len(rows))
+            raise MemoryError
+        return hidden(self, store, rows, slots)
+
+    monkeypatch.setattr(Scoring, "hidden", small)
+    alone = evaluate(training, people[:1], revisions[:1], protocol=Protocol(0, 1, 1, written_posts=0, controls=()))
+    assert refused
+    assert alone.nll["own"].value == pytest.approx(found.per_person[people[0].handle]["own"], abs=1e-4)
 
 
 def test_where_nothing_can_be_kept_a_pass_is_made_all_the_same(tmp_path):
