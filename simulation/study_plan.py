@@ -52,9 +52,12 @@ class RunOptions(BaseModel):
     examples: int | None = None
     init: str | None = None
     top_blocks: int | None = None
+    skip_blocks: int | None = None
     targets: str = ""
     epochs: int | None = None
     learning_rate: float | None = None
+    weight_decay: float | None = None
+    warmup_steps: int | None = None
     storage: str = ""
 
     def settings(self, arm: str, agents: int, seed: int) -> RunSettings:

@@ -51,9 +51,14 @@ def training_config(
         str | None, typer.Option(help="Start of the factors: standard, pissa, olora, olora-tail or mica.")
     ] = None,
     top_blocks: Annotated[int | None, typer.Option(help="Adapt this many of the last decoder blocks.")] = None,
+    skip_blocks: Annotated[int | None, typer.Option(help="Of these leave out this many, the last ones.")] = None,
     targets: Annotated[str, typer.Option(help="Linear layers to adapt, as q_proj,v_proj; empty for all.")] = "",
     epochs: Annotated[int | None, typer.Option(help="Most passes over a person's acts; the best one is kept.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Learning rate of the personal adapters.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay of the personal adapters.")] = None,
+    warmup_steps: Annotated[
+        int | None, typer.Option(help="Steps over which a person's learning rate rises to its full value.")
+    ] = None,
     storage: Annotated[
         str, typer.Option(help="Numbers of stored adapters: fp32, bf16, int8 or int4; default what loses nothing.")
     ] = "",
@@ -72,6 +77,10 @@ def training_config(
         raise InputError(f"--memory {memory} must be at least 0")
     if learning_rate is not None and not 0 < learning_rate < 1:
         raise InputError(f"--learning-rate {learning_rate} must be above 0 and below 1")
+    if weight_decay is not None and not 0 <= weight_decay < 1:
+        raise InputError(f"--weight-decay {weight_decay} must be at least 0 and below 1")
+    if warmup_steps is not None and warmup_steps < 0:
+        raise InputError(f"--warmup-steps {warmup_steps} must be at least 0")
     plain = TrainingConfig()
     rank = rank or plain.shape.rank
     return replace(
@@ -79,11 +88,14 @@ def training_config(
         prompt=replace(plain.prompt, grammar=grammar or plain.prompt.grammar, memory_tokens=memory),
         shape=replace(
             plain.shape, rank=rank, alpha=2.0 * rank, top_blocks=top_blocks or plain.shape.top_blocks,
+            skip_blocks=plain.shape.skip_blocks if skip_blocks is None else skip_blocks,
             targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
         ),
         init=init or plain.init,
         schedule=replace(
-            plain.schedule, epochs=epochs or plain.schedule.epochs, lr=learning_rate or plain.schedule.lr
+            plain.schedule, epochs=epochs or plain.schedule.epochs, lr=learning_rate or plain.schedule.lr,
+            weight_decay=plain.schedule.weight_decay if weight_decay is None else weight_decay,
+            warmup_steps=plain.schedule.warmup_steps if warmup_steps is None else warmup_steps,
         ),
         max_examples=examples or plain.max_examples,
         storage=storage,

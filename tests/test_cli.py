@@ -119,6 +119,9 @@ def test_too_many_agents_says_how_many_there_are(simulate, tmp_path):
         (("--activation", 0), "--activation 0.0 must be above 0"),
         (("--rank", 0), "--rank 0 must be at least 1"),
         (("--examples", 0), "--examples 0 must be at least 1"),
+        (("--weight-decay", 1), "--weight-decay 1.0 must be at least 0 and below 1"),
+        (("--warmup-steps", -1), "--warmup-steps -1 must be at least 0"),
+        (("--skip-blocks", 10), "skip_blocks 10 must be at least 0 and below top_blocks"),
     ],
 )
 def test_impossible_options_are_one_line(simulate, tmp_path, arguments, line):

@@ -18,6 +18,7 @@ import pytest
 from conftest import hear_interrupts
 
 from adapters.engine import Engine
+from adapters.training_config import TrainingConfig
 from metrics.compare import PRIMARY
 from metrics.digest import run_digest
 from metrics.errors import MetricsError
@@ -271,6 +272,14 @@ def test_ablations_are_arms_with_other_options():
     assert (changed.training.shape.rank, changed.training.shape.alpha, changed.decoding.temperature) == (8, 16.0, 0.5)
     assert (plain.training.shape.rank, plain.arm, changed.arm) == (4, "lora", "lora")
     assert len({cell.file for cell in plan.cells()}) == len(plan.cells())
+
+
+def test_what_is_trained_is_an_option():
+    options = {"top_blocks": 4, "skip_blocks": 1, "weight_decay": 0.1, "warmup_steps": 0, "targets": "q_proj,v_proj"}
+    asked, plain = (make_plan(SMALL | more, "test").settings(Cell("lora", 8, 0)).training for more in (options, {}))
+    assert (asked.shape.top_blocks, asked.shape.skip_blocks, asked.shape.targets) == (4, 1, ("q_proj", "v_proj"))
+    assert (asked.schedule.weight_decay, asked.schedule.warmup_steps) == (0.1, 0)
+    assert plain == TrainingConfig()
 
 
 def test_blocks_of_a_plan_file_are_joined(tmp_path):

@@ -93,8 +93,8 @@ def test_every_epoch_is_validated_with_its_own_factors(base, kit, learners):
 
 
 def test_fused_training_equals_sequential_peft(base, kit, learners):
-    """A plain PEFT loop with torch's own AdamW, the same start, order, loss, warm-up and clipping."""
-    schedule = replace(SCHEDULE, epochs=1)
+    """A plain PEFT loop with torch's own AdamW: the same start, order, loss, warm-up, weight decay and clipping."""
+    schedule = replace(SCHEDULE, epochs=1, weight_decay=0.3)
     fused = train(base, kit, [replace(learner, validation=()) for learner in learners], schedule)
     for learner, ours in zip(learners, fused, strict=True):
         factors, loss = sequential_peft(base, kit, learner, schedule, seed=3)
@@ -116,7 +116,7 @@ def sequential_peft(base, kit, learner, schedule, seed):
             start = random.uniform(-(width_in**-0.5), width_in**-0.5, (SHAPE.rank, width_in))
             layers[name].lora_A["default"].weight.data = torch.tensor(start, dtype=torch.float32)
         params = [param for param in peft.parameters() if param.requires_grad]
-        optimiser = torch.optim.AdamW(params, lr=schedule.lr, weight_decay=0.0)
+        optimiser = torch.optim.AdamW(params, lr=schedule.lr, weight_decay=schedule.weight_decay)
         order = keyed_generator(seed, "order", learner.name, 1).permutation(len(learner.train))
         losses = []
         for step, index in enumerate(order, 1):
