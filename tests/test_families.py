@@ -1,19 +1,29 @@
 """Base models of other families, loaded from a directory: PEFT, the engine and the trainer agree on them too."""
 
+from contextlib import closing
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from adapter_factory import logits_in_one_batch, logits_under_peft, random_factors, stacked
+from peft import PeftModel
 from training_factory import farthest, train
 from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen3Config
 
+from adapters.bank import Bank
 from adapters.base_model import load_base_model
 from adapters.engine import ActRequest, Engine
+from adapters.initialisation import INITS
+from adapters.interchange import card_of, export_directory
 from adapters.likelihood import ExampleStore, Scoring
-from adapters.lora import AdaptedModel, LoraShape
-from adapters.population_training import split_for
+from adapters.lora import AdaptedModel, LoraShape, Route
+from adapters.population_training import PopulationTraining, split_for
 from adapters.prompt import FeedItem
 from adapters.prompt_kit import PromptConfig, make_prompt_kit
+from adapters.stacking import complete, covering_shape, install
+from adapters.training import Schedule
+from adapters.training_config import TrainingConfig
 from personas.acts import USUAL
 from personas.errors import InputError
 from personas.randomness import keyed_generator
@@ -28,14 +38,25 @@ FAMILIES = {
 }
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def other(request, base, tmp_path_factory):
-    """A tiny model of another family, with the words of the embedded one."""
-    folder = tmp_path_factory.mktemp(request.param)
+def saved(base, family, folder, **changes):
+    """A tiny model of a family, with the words of the embedded one, by way of a directory."""
+    config = FAMILIES[family](len(base.tokenizer))
+    config.update(changes)
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(FAMILIES[request.param](len(base.tokenizer))).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
     return load_base_model(folder, dtype="fp32")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def other(request, base, tmp_path_factory):
+    return saved(base, request.param, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="module")
+def tiny(base, tmp_path_factory):
+    """The first of them."""
+    return saved(base, "qwen3", tmp_path_factory.mktemp("qwen3"))
 
 
 @pytest.fixture(scope="module")
@@ -100,13 +121,37 @@ def test_a_mixed_batch_writes_what_each_agent_writes_alone(other, its_kit):
             assert (choice.verb, choice.position, choice.text) == (alone.verb, alone.position, alone.text)
 
 
+@pytest.mark.parametrize("rank", [1, 8])
+@pytest.mark.parametrize("init", INITS)
+def test_what_any_start_led_to_is_a_plain_adapter_of_peft(tiny, town, tmp_path, init, rank):
+    """Trained over a prior from every start, exported, and read by PEFT: the same logits as in a mixed batch."""
+    config = replace(
+        TrainingConfig(), prior_examples=8, max_examples=4, init=init,
+        prior_shape=LoraShape(rank=2, alpha=4, top_blocks=3), shape=LoraShape(rank, 2.0 * rank, top_blocks=2),
+        schedule=Schedule(lr=1e-2, epochs=1, warmup_steps=0),
+    )  # fmt: skip
+    people, tokens = town.personas[:2], torch.randint(5, 40_000, (1, 12), generator=torch.Generator().manual_seed(1))
+    with closing(Bank(tmp_path / "bank", create=True)) as bank, torch.no_grad():
+        with torch.enable_grad():
+            made = PopulationTraining(tiny, make_prompt_kit(tiny, config.prompt), town, bank, config).personal(people)
+        plain = tiny.model(tokens).logits
+        with AdaptedModel(tiny, covering_shape(bank, made)) as adapted:
+            install(adapted, bank, made)
+            with adapted.routed(Route(torch.arange(2))):
+                mixed = tiny.model(tokens.expand(2, -1)).logits
+        for place, revision in enumerate(made):
+            folder = tmp_path / str(place)
+            export_directory(folder, complete(bank, revision), base_name="tiny", card=card_of(revision))
+            peft = PeftModel.from_pretrained(tiny.model, folder)
+            alone = peft(tokens).logits
+            peft.unload()
+            assert float((mixed[place] - alone[0]).abs().max()) <= 1e-3
+    assert float((mixed - plain).abs().amax(dim=(1, 2)).min()) > 5e-3 < float((mixed[0] - mixed[1]).abs().max())
+
+
 def test_a_prompt_beyond_a_sliding_window_is_refused(base, tmp_path):
     """Blocks that see only a window would be run as if they saw everything."""
-    config = FAMILIES["gemma2"](len(base.tokenizer))
-    config.sliding_window = 40
-    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
-    base.tokenizer.save_pretrained(tmp_path)
-    sliding = load_base_model(tmp_path, dtype="fp32")
+    sliding = saved(base, "gemma2", tmp_path, sliding_window=40)
     assert sliding.context == 40
     kit = make_prompt_kit(sliding, PromptConfig(feed_items=1, item_tokens=4))
     with pytest.raises(InputError, match=r"takes \d+ tokens, .* reads 40"):
