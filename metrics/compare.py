@@ -89,6 +89,11 @@ class Comparison:
         """The reference, then the other arms in the order given."""
         return (self.reference, *dict.fromkeys(run.arm for run in self.runs if run.arm != self.reference))
 
+    @property
+    def unfinished(self) -> tuple[RunMeasurements, ...]:
+        """Runs that have fewer timesteps than they were to have; all have equally many."""
+        return tuple(run for run in self.runs if run.completed_timesteps < run.timesteps)
+
     def mean_value(self, measurement: str, arm: str, agents: int) -> float | None:
         """Mean over an arm's seeds; None where no run of it has the figure."""
         runs = [run for run in self.runs if (run.arm, run.agents) == (arm, agents)]
@@ -101,6 +106,7 @@ class Comparison:
             "arms": {arm: [run.digest for run in self.runs if run.arm == arm] for arm in self.arms},
             "differences": [difference.to_json() for difference in self.differences],
             "unpaired": [run.digest for run in self.unpaired],
+            "unfinished": [run.digest for run in self.unfinished],
         }
 
 

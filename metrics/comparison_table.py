@@ -31,7 +31,14 @@ def comparison_text(comparison: Comparison, style: str) -> str:
 
 def notes(comparison: Comparison) -> str:
     """How the columns were computed, in one paragraph."""
-    return (
+    unfinished = comparison.unfinished
+    of_what = (
+        f"{len(unfinished)} of {len(comparison.runs)} runs are not finished: the first "
+        f"{unfinished[0].completed_timesteps} of {unfinished[0].timesteps} timesteps of all are compared. "
+        if unfinished
+        else ""
+    )
+    return of_what + (
         f"Differences from {comparison.reference}, paired by seed. Intervals: 95% percentile bootstrap over seeds, "
         "with one seed over agents. d: mean paired difference in units of its standard deviation. p: sign-flip test, "
         "Holm's correction within the four primary measurements and within the others; with k seeds no p before "

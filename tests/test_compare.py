@@ -1,6 +1,8 @@
 """Comparison of arms: pairing, inference and refusals."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from metrics.comparison_table import comparison_rows, comparison_text
 from metrics.errors import MetricsError
 from metrics.inference import cohens_d_paired, holm, seeds_for_power, sign_flip_p
 from metrics.labels import TITLES
+from metrics.measure import measure_run
 
 
 def run_with_posts(path: Path, posts: int, agents: int = 6, **run: Any) -> Path:
@@ -167,3 +170,40 @@ def test_sign_flip_p_is_exact_for_few_seeds() -> None:
 def test_effect_size_is_none_where_the_differences_do_not_vary() -> None:
     assert cohens_d_paired([2.0, 2.0]) is None
     assert cohens_d_paired([1.0, 3.0]) == pytest.approx(2 / 2**0.5)
+
+
+def unfinished(path: Path, arm: str) -> Path:
+    """A run of four timesteps of which two are complete."""
+    factory = RunFactory(4, arm=arm, status="running")
+    factory.rows["checkpoint"] = factory.rows["checkpoint"][:2]
+    for user in range(1, 5):
+        factory.post(user)
+    return factory.write(path)
+
+
+def test_runs_that_are_not_finished_are_compared_and_said_to_be_so(tmp_path: Path) -> None:
+    runs = [unfinished(tmp_path / f"{arm}.db", arm) for arm in ("base", "lora")]
+    comparison = compare_runs(runs)
+    assert "2 of 2 runs are not finished: the first 2 of 4 timesteps of all are compared." in comparison_text(
+        comparison, "markdown"
+    )
+    assert len(comparison.to_json()["unfinished"]) == 2
+    assert difference(comparison, "original_posts").difference == 0
+    whole = compare_runs(three_seeds(tmp_path))
+    assert "not finished" not in comparison_text(whole, "markdown") and whole.to_json()["unfinished"] == []
+
+
+def test_an_unfinished_run_is_measured_as_far_as_it_is(tmp_path: Path) -> None:
+    run = measure_run(unfinished(tmp_path / "run.db", "base"))
+    assert (run.status, run.completed_timesteps, run.timesteps) == ("running", 2, 4)
+    assert run.measurements["original_posts"].value == 4
+
+
+@pytest.mark.parametrize(("table", "column"), [("post", "content"), ("activation", "act"), ("run", "seed")])
+def test_a_run_file_that_lacks_a_column_is_refused_by_name(tmp_path: Path, table: str, column: str) -> None:
+    path = unfinished(tmp_path / "run.db", "base")
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"ALTER TABLE {table} RENAME COLUMN {column} TO other")
+    with pytest.raises(MetricsError, match=rf"run\.db.*{table}.*{column}|run\.db.*not a Polyphony run") as refused:
+        measure_run(path)
+    assert "\n" not in str(refused.value)
