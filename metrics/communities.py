@@ -169,18 +169,25 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
     Returns:
         How many swaps were made.
     """
-    present = {(min(edge), max(edge)) for edge in edges}
-    drawn = rng.integers(len(edges), size=(tries, 2)).tolist()
+    # One number for a pair of nodes: a set of numbers is asked in half the time of one of pairs.
+    width = 1 + max(map(max, edges))
+    present = {a * width + b if a < b else b * width + a for a, b in edges}
+    ones, others = (column.tolist() for column in rng.integers(len(edges), size=(tries, 2)).T)
     made = 0
-    for (one, other), turned in zip(drawn, (rng.random(tries) < 0.5).tolist(), strict=True):
+    for one, other, turned in zip(ones, others, (rng.random(tries) < 0.5).tolist(), strict=True):
         (a, b), (c, d) = edges[one], edges[other]
         if turned:
             c, d = d, c
-        first, second = (a, d) if a < d else (d, a), (c, b) if c < b else (b, c)
-        if a == d or c == b or first in present or second in present:
+        if a == d or c == b:
             continue
-        present -= {(a, b) if a < b else (b, a), (c, d) if c < d else (d, c)}
-        present |= {first, second}
+        first, second = (a, d) if a < d else (d, a), (c, b) if c < b else (b, c)
+        one_key, other_key = first[0] * width + first[1], second[0] * width + second[1]
+        if one_key in present or other_key in present:
+            continue
+        present.remove(a * width + b if a < b else b * width + a)
+        present.remove(c * width + d if c < d else d * width + c)
+        present.add(one_key)
+        present.add(other_key)
         edges[one], edges[other] = first, second
         made += 1
     return made

@@ -14,7 +14,7 @@ from transformers import (
 from adapters.decoding import DecodingConfig, TextSampler
 from personas.errors import InputError
 
-DRAWS = 2_000
+DRAWS = 1_000
 SAID = [7, 500, 501, 30_000]
 
 
@@ -35,7 +35,7 @@ def shares(base, kit, logits, said, **changes):
     """How often each token is drawn, with draws spread evenly over [0, 1)."""
     uniforms = (np.arange(DRAWS) + 0.5) / DRAWS
     drawn = []
-    for part in np.array_split(uniforms, 20):
+    for part in np.array_split(uniforms, 10):
         rows = logits.expand(len(part), -1)
         drawn += sampler(base, kit, **changes).sample(rows, [said] * len(part), part)
     return np.bincount(drawn, minlength=len(logits)) / DRAWS
