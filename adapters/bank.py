@@ -338,7 +338,7 @@ class Bank:
         learned from this person among many others stay.
 
         Raises:
-            InputError: The bank knows nobody of that name.
+            InputError: The bank knows nobody of that name, or a file of an interrupted evaluation stays.
         """
         table, steps = catalog.adapter.c, catalog.transition.c
         with self._catalog.writing() as connection:
@@ -364,7 +364,12 @@ class Bank:
             connection.execute(update(catalog.adapter).where(table.adapter_id.in_(identities)).values(person=FORGOTTEN))
         self._packing.remove_unnamed()
         shutil.rmtree(self.evaluations, ignore_errors=True)
-        return Forgotten(len(revisions), tuple(runs), self._catalog.settle())
+        settled = self._catalog.settle()
+        if self.evaluations.exists():
+            raise InputError(
+                f"{self.evaluations}: what interrupted evaluations left could not be removed; delete it yourself"
+            )
+        return Forgotten(len(revisions), tuple(runs), settled)
 
     # Weights
 

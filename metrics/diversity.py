@@ -40,6 +40,7 @@ def words_of(text: str) -> list[str]:
 def distinct(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     """Different word n-grams divided by all of the run's texts (Li et al. 2016, distinct-n), for n = 1, 2, 3.
 
+    Li et al. divide by the number of words for every n; here it is by that of n-grams, so that 1 can be reached.
     The figure falls with the amount of text, so at most 1,000 texts, drawn by seed, are read; compare it between
     runs of similar n only. No interval: drawing texts again would repeat them and lower the figure. n = n-grams.
     """

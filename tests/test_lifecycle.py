@@ -111,6 +111,15 @@ def raw(bank):
     return [path.read_bytes() for path in bank.directory.glob("catalog.sqlite*")]
 
 
+def test_what_cannot_be_forgotten_is_said(bank, tmp_path):
+    made(bank, "t1", BETTER)
+    (tmp_path / "elsewhere").mkdir()
+    bank.evaluations.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="evaluations: what interrupted evaluations left could not be removed"):
+        bank.forget("ada")
+    assert not any(b"personalada" in content for content in raw(bank))
+
+
 def test_forgetting_somebody_leaves_nothing_of_theirs(bank):
     ada, bob = made(bank, "t1", BETTER), made(bank, "t2", BETTER, person="bob")
     made(bank, "t3", BETTER)
