@@ -11,7 +11,7 @@ from adapters.bank import Bank
 from adapters.flat import Flat, Layout, flattened
 from adapters.lora import AdaptedModel, Factors, LoraShape
 from adapters.peft_layout import merge
-from adapters.revision import START, Revision
+from adapters.revision import Revision
 from personas.errors import InputError
 
 # Adapters whose factors are copied together: it bounds the memory beside the stack.
@@ -66,11 +66,9 @@ def empty_stack(adapted: AdaptedModel, slots: int, rank: int) -> Stack:
 def covering_shape(bank: Bank, revisions: Sequence[Revision]) -> LoraShape:
     """The smallest shape whose layers are all that some adapters and what lies beneath them change."""
     priors = {revision.prior_object: revision for revision in revisions if revision.prior_object is not None}
-    everything = [*revisions]
-    for revision in priors.values():
-        beneath = bank.beneath(revision)
-        # A shared start that is taken off says its own shape; the prior in the same object may change more layers.
-        everything += [beneath, bank.beneath(beneath)] if beneath.kind == START else [beneath]
+    # A shared start that is taken off says its own shape; the prior in the same object may change more layers.
+    beneath = [each for over in priors.values() for each in (bank.beneath(over), bank.prior(over)) if each is not None]
+    everything = [*revisions, *beneath]
     shapes = [LoraShape(**revision.config["shape"]) for revision in everything]
     targets = {name for shape in shapes for name in shape.targets}
     return LoraShape(

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,16 +87,20 @@ def training_config(
         plain,
         prompt=replace(plain.prompt, grammar=grammar or plain.prompt.grammar, memory_tokens=memory),
         shape=replace(
-            plain.shape, rank=rank, alpha=2.0 * rank, top_blocks=top_blocks or plain.shape.top_blocks,
-            skip_blocks=plain.shape.skip_blocks if skip_blocks is None else skip_blocks,
+            plain.shape, rank=rank, alpha=2.0 * rank,
             targets=tuple(name.strip() for name in targets.split(",") if name.strip()),
+            **_given(top_blocks=top_blocks, skip_blocks=skip_blocks),
         ),
         init=init or plain.init,
         schedule=replace(
-            plain.schedule, epochs=epochs or plain.schedule.epochs, lr=learning_rate or plain.schedule.lr,
-            weight_decay=plain.schedule.weight_decay if weight_decay is None else weight_decay,
-            warmup_steps=plain.schedule.warmup_steps if warmup_steps is None else warmup_steps,
+            plain.schedule,
+            **_given(epochs=epochs, lr=learning_rate, weight_decay=weight_decay, warmup_steps=warmup_steps),
         ),
         max_examples=examples or plain.max_examples,
         storage=storage,
     )  # fmt: skip
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """Those that were given; the others keep their defaults."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -27,6 +27,10 @@ def words(base):
     return logits
 
 
+def control_tokens(base):
+    return set(base.tokenizer.all_special_ids) | set(base.tokenizer.get_added_vocab().values())
+
+
 def sampler(base, kit, **changes):
     return TextSampler(base.tokenizer, kit.builder.grammar, DecodingConfig(**changes))
 
@@ -54,8 +58,7 @@ def shares(base, kit, logits, said, **changes):
 def test_shares_are_those_of_the_library(base, kit, words, changes):
     config = DecodingConfig(**changes)
     allowed = words.clone()
-    special = set(base.tokenizer.all_special_ids) | set(base.tokenizer.get_added_vocab().values())
-    allowed[sorted(special - {kit.builder.grammar.end_id})] = -torch.inf
+    allowed[sorted(control_tokens(base) - {kit.builder.grammar.end_id})] = -torch.inf
     library = LogitsProcessorList([
         RepetitionPenaltyLogitsProcessor(config.repetition_penalty), TemperatureLogitsWarper(config.temperature),
         TopPLogitsWarper(config.top_p), TopKLogitsWarper(256),
@@ -68,7 +71,7 @@ def test_a_text_begins_with_a_word_and_holds_no_control_token(base, kit, words):
     end = kit.builder.grammar.end_id
     first, later = (shares(base, kit, words, said, top_p=1.0) for said in ([], SAID))
     assert first[end] == 0 < later[end]
-    special = set(base.tokenizer.all_special_ids) | set(base.tokenizer.get_added_vocab().values())
+    special = control_tokens(base)
     assert first[sorted(special)].sum() == 0 == later[sorted(special - {end})].sum()
 
 

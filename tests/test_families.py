@@ -8,6 +8,7 @@ import pytest
 import torch
 from adapter_factory import logits_in_one_batch, logits_under_peft, random_factors, stacked
 from peft import PeftModel
+from training_factory import SHAPE as TRAINED
 from training_factory import farthest, train
 from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen3Config
 
@@ -24,7 +25,7 @@ from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from adapters.stacking import complete, covering_shape, install
 from adapters.training import Schedule
 from adapters.training_config import TrainingConfig
-from personas.acts import USUAL
+from personas.acts import USUAL, Verb
 from personas.errors import InputError
 from personas.randomness import keyed_generator
 
@@ -85,9 +86,9 @@ def test_training_and_engine_agree_and_what_was_learned_is_in_the_factors(other,
     for number, learner in enumerate(learners):
         (alone,) = train(other, its_kit, [learner])
         assert farthest(together[number], alone) <= 1e-3
-    with AdaptedModel(other, LoraShape(rank=2, alpha=4, top_blocks=2)) as adapted:
-        adapted.set_stack(stacked([trained.factors for trained in together]), 2.0)
-        scoring = Scoring(adapted, split_for(other, LoraShape(rank=2, alpha=4, top_blocks=2)), its_kit.scorer)
+    with AdaptedModel(other, TRAINED) as adapted:
+        adapted.set_stack(stacked([trained.factors for trained in together]), TRAINED.scale)
+        scoring = Scoring(adapted, split_for(other, TRAINED), its_kit.scorer)
         engine = Engine(other, adapted, its_kit)
         for slot, learner in enumerate(learners):
             store = ExampleStore(scoring.split, learner.train)
@@ -155,10 +156,4 @@ def test_a_prompt_beyond_a_sliding_window_is_refused(base, tmp_path):
     assert sliding.context == 40
     kit = make_prompt_kit(sliding, PromptConfig(feed_items=1, item_tokens=4))
     with pytest.raises(InputError, match=r"takes \d+ tokens, .* reads 40"):
-        Engine(sliding, None, kit).decide(
-            [
-                ActRequest(
-                    None, list(range(5, 45)), {verb: [] for verb in USUAL if not verb.has_target}, 8, np.ones(64) / 2
-                )
-            ]
-        )
+        Engine(sliding, None, kit).decide([ActRequest(None, [*range(5, 45)], {Verb.POST: []}, 8, np.full(64, 0.5))])
