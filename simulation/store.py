@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 from adapters.migrations import Migrations
 from personas.errors import InputError
 from simulation import schema
+from simulation.interrupts import interrupts_held
 from simulation.platform import NUMBERED, RESTORED
 from simulation.rows import Changes, Rows
 
@@ -167,7 +168,8 @@ class RunStore:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """Everything inside is written together or not at all."""
-        with _named_failures(self.name), self._engine.begin() as connection:
+        # An interrupt inside SQLAlchemy's own rollback leaves a connection behind that keeps all others from writing.
+        with _named_failures(self.name), interrupts_held(), self._engine.begin() as connection:
             yield connection
 
     def insert(self, connection: Connection, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:

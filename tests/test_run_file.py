@@ -18,6 +18,7 @@ from sqlalchemy import create_engine, event
 from metrics.digest import run_digest
 from metrics.rundata import load_run
 from personas.errors import InputError
+from simulation import schema
 from simulation.store import RunStore
 
 STEPS = 40
@@ -105,6 +106,37 @@ def test_a_termination_ends_with_exit_3_and_resumes(whole, runner, tmp_path):
     assert process.returncode == 3, err
     runner.run(settings(), out, resume=True)
     assert run_digest(out) == run_digest(whole)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_interrupt_within_a_transaction_waits_for_its_end(runner, tmp_path, fails):
+    """Interrupt at each call of SQLAlchemy in turn, those of its clean-up included, and write once more."""
+    out = tmp_path / "interrupted.db"
+    runner.run(settings(timesteps=1), out, resume=False)
+    store = RunStore.open(out)
+    with closing(store):
+        moment, calls = 0, 0
+        while moment <= calls:
+            moment, calls = moment + 1, 0
+
+            def interrupt(*_, moment=moment):
+                nonlocal calls
+                calls += 1
+                if calls == moment:
+                    signal.raise_signal(signal.SIGINT)
+
+            try:
+                with store.transaction() as connection:
+                    sys.settrace(interrupt)
+                    connection.execute(schema.timing.insert(), [{"stage": f"moment {moment}", "seconds": 1.0}])
+                    if fails:
+                        raise EOFError
+            except (KeyboardInterrupt, EOFError) as error:
+                assert isinstance(error, KeyboardInterrupt) == (calls >= moment)
+            finally:
+                sys.settrace(None)
+    assert moment > 50
+    assert rows(out, "SELECT count(*) FROM timing WHERE stage LIKE 'moment %'") == [(0 if fails else moment,)]
 
 
 def test_a_second_writer_is_refused_until_the_first_is_gone(runner, tmp_path):
