@@ -26,6 +26,7 @@ MOST_TEXTS = 1_000
 SHINGLE, NEAR = 3, 0.8
 
 _MOST_COMPARED = 100
+_BLEU_ORDER = 4
 _FIRST_WORDS = 100
 _LEAST_SPREAD = 4
 
@@ -95,19 +96,39 @@ def self_bleu(run: RunData, rng: np.random.Generator) -> Measurement:
     """Mean BLEU-4 of a text against all others as references (Zhu et al. 2018, "Texygen", self-BLEU), from 0 to 1.
 
     Near 1 where everybody writes the same. At most 100 texts, drawn by seed: the figure grows with their number, so
-    compare runs of similar n. Computed by sacrebleu with exponential smoothing. Interval over texts. n = texts.
+    compare runs of similar n. sacrebleu's sentence BLEU with exponential smoothing. Interval over texts. n = texts.
     """
-    from sacrebleu import sentence_bleu
-
     texts = [each.text for each in own_texts(run)]
     taken = [" ".join(words_of(texts[place])) for place in sample(len(texts), rng, _MOST_COMPARED)]
     if len(taken) < 2:
         return missing("fewer than two texts were written", len(taken))
-    scores = [
-        sentence_bleu(text, [*taken[:place], *taken[place + 1 :]], tokenize="none").score / 100
-        for place, text in enumerate(taken)
-    ]
+    scores = _bleu_of_each(taken)
     return Measurement(float(np.mean(scores)), len(scores), bootstrap_mean(scores, rng))
+
+
+def _bleu_of_each(texts: Sequence[str]) -> list[float]:
+    """Sentence BLEU-4 of each text with all others as references, whose n-grams are counted once for all of them."""
+    from sacrebleu import BLEU
+    from sacrebleu.metrics.helpers import extract_all_word_ngrams
+
+    counted = [extract_all_word_ngrams(text, 1, _BLEU_ORDER)[0] for text in texts]
+    lengths = [len(text.split()) for text in texts]
+    # The two highest counts of each n-gram in one text: the second holds for the text that has the first.
+    highest: defaultdict[tuple[str, ...], list[int]] = defaultdict(lambda: [0, 0])
+    for grams in counted:
+        for gram, count in grams.items():
+            highest[gram] = sorted([*highest[gram], count])[-2:]
+    scores = []
+    for place, (grams, length) in enumerate(zip(counted, lengths, strict=True)):
+        right, all_of = [0] * _BLEU_ORDER, [0] * _BLEU_ORDER
+        for gram, count in grams.items():
+            second, first = highest[gram]
+            right[len(gram) - 1] += min(count, second) if count == first else count
+            all_of[len(gram) - 1] += count
+        closest = min(lengths[:place] + lengths[place + 1 :], key=lambda each: (abs(each - length), each))
+        bleu = BLEU.compute_bleu(right, all_of, length, closest, smooth_method="exp", effective_order=True)
+        scores.append(bleu.score / 100)
+    return scores
 
 
 def vocabulary_growth(run: RunData, rng: np.random.Generator) -> Measurement:

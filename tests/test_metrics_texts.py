@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from run_factory import RunFactory
+from sacrebleu import sentence_bleu
 from sklearn.metrics import f1_score
 
 from metrics.diversity import distinct, self_bleu, semantic_spread, vocabulary_growth
@@ -36,6 +37,17 @@ def test_self_bleu_is_one_where_all_write_the_same_and_small_where_nobody_does(t
     (tmp_path / "other").mkdir()
     different = [" ".join(f"w{number}x{place}" for place in range(6)) for number in range(6)]
     assert self_bleu(posted(different, tmp_path / "other"), RNG(0)).value < 0.1
+
+
+def test_self_bleu_is_the_mean_of_sacrebleus_sentences(tmp_path: Path) -> None:
+    rng = RNG(0)
+    texts = [" ".join(rng.choice(["a", "b", "c", "d", "e,"], size=rng.integers(1, 14))) for _ in range(40)] + ["?"] * 2
+    words = [text.replace(",", " ,") for text in texts]
+    scores = [
+        sentence_bleu(text, words[:place] + words[place + 1 :], tokenize="none").score / 100
+        for place, text in enumerate(words)
+    ]
+    assert self_bleu(posted(texts, tmp_path), RNG(0)).value == pytest.approx(np.mean(scores), abs=1e-12)
 
 
 def test_vocabulary_grows_as_fast_as_words_are_new(tmp_path: Path) -> None:
