@@ -1,5 +1,9 @@
-"""Five hundred and twelve agents, each with its own adapter, each activated once."""
+"""Five hundred and twelve agents, each with its own adapter: all activated once, and the memory of their run."""
 
+import os
+import subprocess
+import sys
+import tempfile
 import time
 
 import numpy as np
@@ -15,7 +19,7 @@ from personas.acts import USUAL
 from personas.population import Population
 from personas.randomness import keyed_generator
 
-AGENTS, FEED = 512, 5
+AGENTS, FEED, STEPS = 512, 5, 2
 
 
 def activation_results(base: BaseModel, population: Population) -> list[Result]:
@@ -45,4 +49,29 @@ def activation_results(base: BaseModel, population: Population) -> list[Result]:
         Result("the same: prompt tokens an agent", prompts, "tokens", "", 1),
         Result("the same: output tokens an agent", written, "tokens", "", 1),
         Result("the same: tokens read and written a second", AGENTS * (prompts + written) / spent, "tokens/s", "", 1),
+        Result(f"peak memory of a run of {AGENTS} agents, {STEPS} timesteps", run_memory(), "GiB", "≤ 4", 1),
     ]
+
+
+def run_memory() -> float:
+    """Peak GiB of ``simulate run`` with the adapters that a checkout brings, its measurements included."""
+    simulate = [sys.executable, "-m", "simulation"]
+    with tempfile.TemporaryDirectory() as folder:
+        bank = ["--bank", f"{folder}/bank"]
+        subprocess.run([*simulate, "bank", "ready", *bank], check=True, stdout=subprocess.DEVNULL)
+        run = [
+            "run",
+            "--agents",
+            str(AGENTS),
+            "--steps",
+            str(STEPS),
+            "--weights",
+            "serving",
+            "--out",
+            f"{folder}/run.db",
+        ]
+        process = subprocess.Popen([*simulate, *run, *bank], stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)  # of this child alone, which getrusage does not tell
+    if status:
+        raise SystemExit(f"benchmarks: the run of {AGENTS} agents failed, see above")
+    return usage.ru_maxrss / 2**20

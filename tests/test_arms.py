@@ -11,7 +11,7 @@ from adapters.prompt import LATELY, FeedItem
 from personas.acts import USUAL, Verb
 from personas.errors import InputError
 from simulation.arms import ARMS, arm_named
-from simulation.engine_policy import EnginePolicy, recent_texts
+from simulation.engine_policy import MIN_LENGTH_CAP, EnginePolicy, length_cap, recent_texts
 from simulation.history_frequencies import HistoryFrequencies
 from simulation.policy import Observation
 from simulation.settings import RunSettings
@@ -52,6 +52,24 @@ def test_few_shots_are_the_latest_training_texts_and_stay_words(base, kit, town)
     assert [token for token in few if token in special] == [token for token in plain if token in special]
     system, _ = kit.builder.messages(person.handle, person.description, FEED, (), shown)
     assert LATELY in system and system in text
+
+
+def test_a_text_may_be_as_long_as_the_person_usually_writes(kit, town):
+    person = next(each for each in town.personas if len(each.train) >= 21)
+
+    def cap(*words, held_out=1):
+        """Of training texts of so many tokens each, repeated in turn."""
+        train = [replace(act, verb=Verb.POST, text=" ".join(["the"] * words[place % len(words)]))
+                 for place, act in enumerate(person.train)]  # fmt: skip
+        other = [replace(act, verb=Verb.POST, text="the " * held_out) for act in person.acts[person.train_end :]]
+        return length_cap(replace(person, acts=(*train, *other)), kit)
+
+    assert cap(20) == cap(20, held_out=60) == 21
+    assert cap(20, *[10] * 40) == 11, "one long text is not usual"
+    assert cap(20, 10, 10, 10) == 21
+    assert cap(1) == MIN_LENGTH_CAP and cap(300) == kit.config.text_tokens
+    silent = replace(person, acts=(), train_end=0, validation_end=0)
+    assert length_cap(silent, kit) == kit.config.text_tokens
 
 
 def test_what_is_constant_in_a_few_shot_prompt_begins_it(base, kit, town):
