@@ -15,7 +15,7 @@ from metrics.acts import act_distribution
 from metrics.compare import PRIMARY
 from metrics.errors import MetricsError
 from metrics.evidence import Evidence, evidence_of_runs
-from metrics.labels import HEADLINES, TITLES, arm_sentence, number, signed, span
+from metrics.labels import HEADLINES, TITLES, arm_sentence, number, probability, signed, span
 from metrics.rundata import RunData
 from metrics.sentences import findings
 
@@ -145,7 +145,7 @@ def _effects(evidence: Evidence) -> None:
             "measurement": TITLES[each.measurement], "arm": each.arm, "agents": each.agents,
             "difference": None if each.difference is None else signed(each.difference),
             "95% interval": span(each.interval), "effect size d": number(each.effect_size),
-            "p (Holm)": number(each.p_holm), "seeds": each.seeds, "seeds for 80% power": each.seeds_needed,
+            "p (Holm)": probability(each.p_holm), "seeds": each.seeds, "seeds for 80% power": each.seeds_needed,
             "remark": each.reason or "",
         }
         for each in evidence.differences if each.measurement in (*PRIMARY, "original_post_rate", "comments_per_agent")

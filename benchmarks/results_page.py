@@ -15,7 +15,7 @@ from benchmarks.study_checks import checks_of, label_check
 from metrics.compare import PRIMARY
 from metrics.comparison_table import rendered
 from metrics.inference import cohens_d_paired, holm
-from metrics.labels import TITLES, arm_sentence, number, signed, span
+from metrics.labels import TITLES, arm_sentence, number, probability, signed, span
 from metrics.study import Study, read_study
 from metrics.study_parts import read_report, united
 from metrics.study_plan import PLAN_FILE, STUDY_FILE
@@ -36,11 +36,13 @@ class Claim:
         measurement: Our figure of the same thing.
         sign: 1 where the paper's adapters raise it, -1 where they lower it.
         reported: The paper's figure in words.
+        ratio: Whether one figure can be so many times another: a difference of similarities has no zero of its own.
     """
 
     measurement: str
     sign: int
     reported: str
+    ratio: bool = True
 
 
 CLAIMS = (
@@ -48,7 +50,7 @@ CLAIMS = (
     Claim("comments", 1, "+70 / +247 / +493"),
     Claim("effective_communities", 1, "1.47 to 2.19 times as many"),
     Claim("stance_spread", 1, "1.32 to 2.45 times as wide, read as less homophily"),
-    Claim("within_community_homophily", -1, "lower (as stance spread)"),
+    Claim("within_community_homophily", -1, "lower (as stance spread)", ratio=False),
 )
 # Each control, what it leaves of the adapters, and the figures in which that should be seen.
 CONTROLS = {
@@ -305,10 +307,10 @@ def _claims(study: Stored) -> str:
                 continue
             reference = study.mean(claim.measurement, REFERENCE, size)
             own = study.mean(claim.measurement, OWN, size)
-            ratio = own / reference if own is not None and reference else None
+            ratio = own / reference if claim.ratio and own is not None and reference else None
             rows.append([
                 TITLES[claim.measurement], claim.reported, str(size), number(own), number(reference), number(ratio),
-                *_difference_cells(found), number(corrected.get((claim, size))), found.verdict(claim.sign),
+                *_difference_cells(found), probability(corrected.get((claim, size))), found.verdict(claim.sign),
             ])  # fmt: skip
     headers = [
         "figure", "paper: own against base", "agents", "own", "base", "ratio", "difference", "95% interval", "d",

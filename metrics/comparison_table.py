@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from metrics.compare import Comparison, Difference
-from metrics.labels import TITLES, number, signed, span
+from metrics.labels import TITLES, number, probability, signed, span
 
 HEADERS = (
     "measurement", "agents", "arm", "value", "reference", "difference", "95% interval", "d", "p (Holm)", "seeds",
@@ -54,6 +54,6 @@ def _row(comparison: Comparison, each: Difference) -> tuple[str, ...]:
     return (
         TITLES[each.measurement], str(each.agents), each.arm, mean(each.arm), mean(each.against),
         "–" if each.difference is None else signed(each.difference), span(each.interval) or "–",
-        number(each.effect_size), number(each.p_holm), str(each.seeds),
+        number(each.effect_size), probability(each.p_holm), str(each.seeds),
         "–" if each.seeds_needed is None else str(each.seeds_needed),
     )  # fmt: skip

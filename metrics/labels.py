@@ -128,6 +128,11 @@ def number(value: float | None) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}"
 
 
+def probability(value: float | None) -> str:
+    """A p, which is never 0."""
+    return "<0.001" if value is not None and value < 0.001 else number(value)
+
+
 def signed(value: float) -> str:
     """A difference with its sign."""
     return "±0" if value == 0 else f"{'+' if value > 0 else ''}{number(value)}"

@@ -9,7 +9,7 @@ import pytest
 from run_factory import planted_run
 
 from benchmarks.results_page import CLAIMS, ROOT, Stored, page, read, take
-from metrics.labels import TITLES
+from metrics.labels import TITLES, probability
 from metrics.measure import measure_run
 
 
@@ -58,6 +58,11 @@ def test_a_claim_is_decided_by_its_interval(run: dict[str, Any], own: list[float
     assert row[0] == "Original posts" and row[-1] == verdict
 
 
+def test_no_p_is_nought(run: dict[str, Any]) -> None:
+    p = claims(study(run, {"base": [10, 20, 30], "lora": [1010, 1020, 1030.1]}))[0][-2]
+    assert p == "<0.001" and probability(None) == "–" and probability(0.0314) == "0.031"
+
+
 def test_what_came_out_is_said_first(run: dict[str, Any]) -> None:
     told = page({"town": study(run, {"base": [10, 20, 30], "lora": [15, 25, 36], "pooled": [15, 26, 35]})}, {})
     short = told.split("**In short**")[1].split("runs of")[0]
@@ -72,7 +77,10 @@ def test_every_claim_has_its_row_and_what_was_not_run_is_named(run: dict[str, An
     found = study(run, {"base": [10, 20], "lora": [10, 20]}, unfinished=("runs/lora-24-2.db",))
     # This population knows of no communities to learn a stance from.
     expected = [TITLES[claim.measurement] for claim in CLAIMS if claim.measurement != "stance_spread"]
-    assert [row[0] for row in claims(found)] == expected
+    rows = claims(found)
+    assert [row[0] for row in rows] == expected
+    ratios = {row[0]: row[5] for row in rows}
+    assert ratios[TITLES["original_posts"]] == "1" and ratios[TITLES["within_community_homophily"]] == "–"
     assert "not run yet: `lora-24-2`" in page({"town": found}, {})
 
 
