@@ -18,7 +18,7 @@ from benchmarks.platform import platform_results
 from benchmarks.precision import precision_results
 from benchmarks.readers import reader_results
 from benchmarks.results import Result
-from benchmarks.training import gemm_peak, training_results
+from benchmarks.training import training_results
 from personas.population import Population, load_population
 
 PARTS = (
@@ -52,9 +52,9 @@ def main() -> None:
 
 def _run(part: str, base: BaseModel, town: Population) -> list[Result]:
     if part == "engine":
-        return engine_results(base, gemm_peak(base.dtype))
+        return engine_results(base)
     if part == "training":
-        return training_results(base, town, gemm_peak(base.dtype))
+        return training_results(base, town)
     if part == "activation":
         return activation_results(base, town)
     if part == "precision":

@@ -24,9 +24,13 @@ TITLES = {
 REASONS = {
     "loading 512 adapters": "reading and checking each object takes most of it; packed shards (`simulate bank pack`) "
     "are read faster, see docs/bank.md",
-    "512 agents activated once": "the prompts alone are most of it, and matrix products most of those: at this "
-    "machine's peak the whole would take a little less than half. Shorter prompts would reach it (fewer feed items, or "
-    "remembered beginnings, which a run has from an agent's second activation on)",
+    "512 agents activated once": "the prompts alone are most of it, and matrix products most of those: at their "
+    "peak the whole would take a little less than half with native bf16, and three quarters without. Shorter prompts "
+    "would reach it (fewer feed items, or remembered beginnings, which a run has from an agent's second activation on)",
+    "sequential PEFT ÷ fused": "one pass bears the whole cost of the trunk, which more passes share (two by default); "
+    "a processor without bf16 is busy with one act alone already, so that a batch is no better use of it, and what is "
+    "gained is what is not computed again: the trunk, the prompt of acts that share one, the head where no token is "
+    "learned",
     "all measurements of 10,000 agents": "a hundred rewirings of the follow graph, with Leiden's communities of each, "
     "and ten Louvain partitions are nearly half (at 2,000 agents 61 of 135 s, beside other work); a swap of edges has "
     "become 1.4 times as fast since",

@@ -1,8 +1,15 @@
-"""Paired timing: both sides warmed up, taken in turn, medians reported."""
+"""Paired timing: both sides warmed up, taken in turn, medians reported; and the machine's matrix-product peak."""
 
 import statistics
 import time
 from collections.abc import Callable, Mapping
+
+import torch
+
+from adapters.base_model import DTYPES
+
+# Rows, inner width and columns: a large square, and a product as thin as those of a small base.
+PRODUCTS = (2048, 2048, 2048), (1024, 1536, 576)
 
 
 def medians(sides: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, float]:
@@ -16,3 +23,16 @@ def medians(sides: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[
             call()
             spent[name].append(time.perf_counter() - began)
     return {name: statistics.median(values) for name, values in spent.items()}
+
+
+def gemm_peak(dtype: str) -> float:
+    """Floating-point operations a second of the fastest of `PRODUCTS`, each the median of 7.
+
+    Measure it before and after what is compared with it and take the larger: a clock is not the same for long.
+    """
+    rates = []
+    for rows, inner, columns in PRODUCTS:
+        left, right = torch.randn(rows, inner, dtype=DTYPES[dtype]), torch.randn(inner, columns, dtype=DTYPES[dtype])
+        seconds = medians({"gemm": lambda left=left, right=right: left @ right}, repeats=7)["gemm"]
+        rates.append(2.0 * rows * inner * columns / seconds)
+    return max(rates)
