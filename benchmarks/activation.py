@@ -59,18 +59,8 @@ def run_memory() -> float:
     with tempfile.TemporaryDirectory() as folder:
         bank = ["--bank", f"{folder}/bank"]
         subprocess.run([*simulate, "bank", "ready", *bank], check=True, stdout=subprocess.DEVNULL)
-        run = [
-            "run",
-            "--agents",
-            str(AGENTS),
-            "--steps",
-            str(STEPS),
-            "--weights",
-            "serving",
-            "--out",
-            f"{folder}/run.db",
-        ]
-        process = subprocess.Popen([*simulate, *run, *bank], stdout=subprocess.DEVNULL)
+        run = f"run --agents {AGENTS} --steps {STEPS} --weights serving --out".split()
+        process = subprocess.Popen([*simulate, *run, f"{folder}/run.db", *bank], stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)  # of this child alone, which getrusage does not tell
     if status:
         raise SystemExit(f"benchmarks: the run of {AGENTS} agents failed, see above")

@@ -74,7 +74,7 @@ class RunStore:
             store = cls(_engine(target), name_of(target))
             try:
                 store._take_lock(target)
-                with store._engine.begin() as connection:
+                with store.transaction() as connection:
                     MIGRATIONS.create(connection)
             except BaseException:
                 store.close()
@@ -93,8 +93,8 @@ class RunStore:
         try:
             with _named_failures(store.name):
                 store._take_lock(target)
-                with store._engine.begin() as connection:
-                    MIGRATIONS.bring_up_to_date(connection, store.name)
+            with store.transaction() as connection:
+                MIGRATIONS.bring_up_to_date(connection, store.name)
         except BaseException:
             store.close()
             raise
