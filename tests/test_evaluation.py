@@ -20,9 +20,10 @@ from adapters.revision import Revision
 from adapters.training import Schedule
 from adapters.training_config import TrainingConfig
 from personas.acts import Verb
+from personas.persona import Persona
 
 PEOPLE = 4
-HELD_OUT = 5
+SITTING = TrainingConfig().sitting
 
 
 def test_a_figure_weighs_items_and_draws_people():
@@ -67,6 +68,12 @@ def test_posts_are_attributed_by_manner():
     assert right["same"].all() and not right["swapped"].any() and len(right["none"]) == 0
 
 
+def briefly(person: Persona) -> Persona:
+    """The person with a sitting of validation and one of held-out acts."""
+    acts = person.train + person.validation[:SITTING] + person.held_out[:SITTING]
+    return replace(person, acts=acts, validation_end=person.train_end + SITTING)
+
+
 @pytest.fixture(scope="module")
 def trained(base, town, tmp_path_factory):
     """Four people with small adapters that learned short texts, and the training that made them."""
@@ -78,7 +85,7 @@ def trained(base, town, tmp_path_factory):
     )  # fmt: skip
     bank = Bank(tmp_path_factory.mktemp("evaluation") / "bank", create=True)
     training = PopulationTraining(base, make_prompt_kit(base, config.prompt), town, bank, config)
-    people = [replace(person, acts=person.acts[: person.validation_end + HELD_OUT]) for person in town.choose(PEOPLE)]
+    people = [briefly(person) for person in town.choose(PEOPLE)]
     yield training, people, training.personal(people)
     bank.close()
 
