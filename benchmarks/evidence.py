@@ -93,7 +93,7 @@ def run_cell(
     kit = make_prompt_kit(base, cell.config().prompt)
     training = PopulationTraining(
         base, kit, population, bank, cell.config(),
-        split=None if trunks is None else partial(_remembering, trunks),
+        split=None if trunks is None else partial(remembering_split, trunks),
     )  # fmt: skip
     personas = population.choose(cell.users)
     training.prior()
@@ -111,7 +111,8 @@ def run_cell(
     }  # fmt: skip
 
 
-def _remembering(trunks: dict[bytes, Tensor], base: BaseModel, *shapes: LoraShape) -> SplitModel:
+def remembering_split(trunks: dict[bytes, Tensor], base: BaseModel, *shapes: LoraShape) -> SplitModel:
+    """Split the base below the first adapted block and keep what the trunk makes in `trunks`."""
     return RememberingSplit(base, split_for(base, *shapes).first_upper, trunks)
 
 

@@ -26,10 +26,17 @@ REASONS = {
     "are read faster, see docs/bank.md",
     "512 agents activated once": "the prompts alone are most of it, and matrix products most of those: at their "
     "peak the whole would take a little less than half with native bf16, and three quarters without. Shorter prompts "
-    "would reach it (fewer feed items, or remembered beginnings, which a run has from an agent's second activation on)",
+    "would reach it (fewer feed items, or remembered beginnings, which a run has from an agent's second activation "
+    "on). Without bf16 the frozen weights in int8 (torch's dynamic fbgemm products) read a prompt 1.5 times as fast, "
+    "which would just reach it, but cost 1.14 nats of text NLL, 0.21 with the down projections left in fp32 and 0.17 "
+    "with the attention's outputs as well, where 0.01 is allowed",
     "prefill of the bare base, share of the fp32": "products of the base's own narrow shapes reach 110 to "
     "159 GFLOP/s (the widest, 576 by 1,536, 122), where the fastest product reaches 168; attention, norms and "
-    "activations take the rest. Pieces of 512 to 2,048 rows are no faster (at most 6 to 11% for the narrowest)",
+    "activations take the rest, 22% of the time. Tried in turns, medians of 5, in GFLOP/s of the whole reading: as it "
+    "is 113, oneDNN's own order of the weights 119, activations in place with torch's fused norm 118, both 114, MLP "
+    "and norm by torch.compile 106, with ordered weights 113: all within the noise of a reading (5 to 7 s). Pieces of "
+    "512 to 2,048 rows are no faster (at most 6 to 11% for the narrowest), nor are q, k, v and gate, up in one "
+    "product each",
     "sequential PEFT ÷ fused": "one pass bears the whole cost of the trunk, which more passes share (two by default); "
     "a processor without bf16 is busy with one act alone already, so that a batch is no better use of it, and what is "
     "gained is what is not computed again: the trunk, the prompt of acts that share one, the head where no token is "

@@ -15,8 +15,6 @@ from benchmarks.training import training_throughput
 from personas.population import Population
 
 REPEATS = 5
-# With 16 people all of this takes nine minutes; a pass of 64, five times in fp32, some ten more.
-TRAINED = 16
 
 
 def precision_results(population: Population) -> list[Result]:
@@ -26,7 +24,7 @@ def precision_results(population: Population) -> list[Result]:
     for dtype in ("fp32", "bf16"):
         base = load_base_model(dtype=dtype)
         timed = times(base, make_prompt_kit(base, PromptConfig()), ("base",))["base"]
-        training = training_throughput(base, population, TRAINED)
+        training = training_throughput(base, population)
         speed[dtype] = {"prefill": 1 / timed.prefill, "decode": 1 / timed.decode, "fused training": training["acts/s"]}
         nll[dtype] = _held_out_nll(base, population)
     goals = {"prefill": "≥ 2.5", "decode": "≥ 1.6", "fused training": "≥ 2.5"}

@@ -8,17 +8,13 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from adapters.bank import Bank
 from adapters.base_model import load_base_model
-from adapters.likelihood import ExampleStore, Scoring
-from adapters.population_training import CHECKED_TOGETHER, PopulationTraining
+from adapters.population_training import PopulationTraining
 from adapters.prompt_kit import make_prompt_kit
 from adapters.training_config import TrainingConfig
 from benchmarks import results
-from personas.persona import Persona
+from benchmarks.validation import validation_nll
 from personas.population import load_population
 
 PLAIN = TrainingConfig()
@@ -29,34 +25,6 @@ def with_prior(spec: str) -> TrainingConfig:
     lr, epochs, batch_size, examples = spec.split(",")
     schedule = replace(PLAIN.prior_schedule, lr=float(lr), epochs=int(epochs), batch_size=int(batch_size))
     return replace(PLAIN, prior_schedule=schedule, prior_examples=int(examples))
-
-
-@torch.no_grad()
-def validation_loss(training: PopulationTraining, people: tuple[Persona, ...]) -> tuple[float, float]:
-    """People's mean validation loss under the prior alone, as personal training counts it; and its text part.
-
-    Args:
-        training: Whose prior it is, trained if it is missing.
-        people: Whose validation acts are scored.
-    """
-    prior = training.prior()
-    made = [
-        (number, example)
-        for number, person in enumerate(people)
-        for example in training.examples.sittings(person, person.validation, CHECKED_TOGETHER)
-    ]
-    sums = np.zeros((3, len(people)))
-    with training.config.adapted(training.base) as adapted:
-        adapted.set_prior(training.bank.factors(prior.object), prior.scale)
-        scoring = Scoring(adapted, training.split(), training.kit.scorer)
-        store = ExampleStore(scoring.split, [example for _, example in made])
-        for batch in store.batches(range(len(store.rows)), training.config.schedule.token_budget):
-            nll = scoring.nll(store, batch, [0] * len(batch))
-            owners = [made[member][0] for member in store.members(batch)]
-            losses = nll.loss(training.config.schedule.act_weight), nll.text, torch.ones_like(nll.text)
-            np.add.at(sums.T, owners, torch.stack(losses, 1).cpu().numpy())
-    total, text, count = sums[:, sums[2] > 0]
-    return float((total / count).mean()), float((text / count).mean())
 
 
 def main() -> None:
@@ -76,7 +44,8 @@ def main() -> None:
         began = time.perf_counter()
         training.prior()
         seconds = time.perf_counter() - began
-        total, text = validation_loss(training, people)
+        nll = validation_nll(training, people)
+        total, text = nll.loss(training.config.schedule.act_weight).mean(), nll.text.mean()
         print(f"{spec}: trained in {seconds:.0f} s; validation {total:.4f}, text alone {text:.4f}", flush=True)
 
 

@@ -7,7 +7,7 @@ from peft import LoraConfig, get_peft_model
 
 from adapters.base_model import BaseModel
 from adapters.choice import ChoiceScorer
-from adapters.likelihood import ExampleStore, Row, Scoring
+from adapters.likelihood import ExampleStore, Row, Scoring, rows_of
 from adapters.lora import AdaptedModel
 from adapters.population_training import PopulationTraining, split_for
 from adapters.prompt_kit import PromptConfig, make_prompt_kit
@@ -19,6 +19,8 @@ from benchmarks.timing import gemm_peak, medians
 from personas.population import Population
 
 PEOPLE, ACTS, REPEATS, ALONE = 64, 8, 5, 2
+# Batches are cut by tokens, so that more people are only more batches of the same kind.
+THROUGHPUT_PEOPLE = 16
 IGNORED = -100  # the label that transformers' loss leaves out
 CONFIG = TrainingConfig()
 
@@ -40,7 +42,8 @@ def training_results(base: BaseModel, population: Population) -> list[Result]:
         sides["the same with our attention under PEFT"] = lambda: _sequential(base, learners[:ALONE], ours)
     spent = medians(sides, repeats=REPEATS)
     fused_seconds, passes = spent.pop("fused"), CONFIG.schedule.epochs
-    trunk_seconds = fused["tokens"] / fused["trunk tokens/s"]
+    tokens = sum(len(row.tokens) for learner in learners for row in rows_of(learner.train))
+    trunk_seconds = tokens / fused["trunk tokens/s"]
     defaults = passes * spent[beside] / ALONE * PEOPLE / (trunk_seconds + passes * (fused_seconds - trunk_seconds))
     return [
         Result(f"matrix-product peak, {base.dtype}", peak / 1e9, "GFLOP/s", "", 7),
@@ -56,15 +59,15 @@ def training_results(base: BaseModel, population: Population) -> list[Result]:
     ]  # fmt: skip
 
 
-def training_throughput(base: BaseModel, population: Population, people: int = PEOPLE) -> dict[str, float]:
-    """Tokens of the acts of so many people, and tokens, acts and operations a second of one fused pass over them."""
-    learners, scorer = _learners(base, population, people)
+def training_throughput(base: BaseModel, population: Population) -> dict[str, float]:
+    """Tokens, acts and operations a second of one fused pass over a few people."""
+    learners, scorer = _learners(base, population, THROUGHPUT_PEOPLE)
     with AdaptedModel(base, CONFIG.shape) as adapted:
         scoring = Scoring(adapted, split_for(base, CONFIG.shape), scorer)
         store = ExampleStore(scoring.split, [example for learner in learners for example in learner.train])
         owners = [slot for slot, learner in enumerate(learners) for _ in learner.train]
         slots = [owners[row.members[0]] for row in store.rows]
-        _install_random(adapted, people)
+        _install_random(adapted, THROUGHPUT_PEOPLE)
         tokens = sum(len(row.tokens) for row in store.rows)
 
         def step() -> None:
@@ -74,7 +77,6 @@ def training_throughput(base: BaseModel, population: Population, people: int = P
         spent = medians({"trunk": lambda: ExampleStore(scoring.split, store.examples), "step": step}, repeats=REPEATS)
         operations = sum(_operations(adapted, base, row, store) for row in store.rows)
     return {
-        "tokens": tokens,
         "trunk tokens/s": tokens / spent["trunk"],
         "tokens/s": tokens / spent["step"],
         "acts/s": len(store.examples) / spent["step"],

@@ -1,0 +1,55 @@
+"""How much the act should weigh beside its text, by the validation part of people's training sides.
+
+``python -m benchmarks.act_weight 0.1 0.2 0.4`` trains everybody with each weight. The training loss cannot decide, for
+the weight is in it; what is compared is the likelihood of the text, of the act, and of all that was done.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from torch import Tensor
+
+from adapters.bank import Bank
+from adapters.base_model import load_base_model
+from adapters.population_training import PopulationTraining
+from adapters.prompt_kit import make_prompt_kit
+from adapters.training_config import TrainingConfig
+from benchmarks import results
+from benchmarks.evidence import ROOT, remembering_split
+from benchmarks.validation import validation_nll
+from personas.population import load_population
+
+PLAIN = TrainingConfig()
+TARGET = ROOT / "data" / "studies" / "adapters" / "act_weight.json"
+
+
+def main() -> None:
+    """Train with each weight and write what each person's validation acts are worth then."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("weights", nargs="+", type=float, metavar="WEIGHT")
+    parser.add_argument("--users", type=int, default=24)
+    parser.add_argument("--bank", type=Path, required=True)
+    asked = parser.parse_args()
+    base, town = load_base_model(say=print), load_population("town")
+    kit, people = make_prompt_kit(base, PLAIN.prompt), town.choose(asked.users)
+    bank, trunks, rows = Bank(asked.bank, create=True), dict[bytes, Tensor](), []
+    for weight in asked.weights:
+        config = replace(PLAIN, schedule=replace(PLAIN.schedule, act_weight=weight))
+        training = PopulationTraining(base, kit, town, bank, config, split=partial(remembering_split, trunks))
+        training.prior()
+        began = time.perf_counter()
+        nll = validation_nll(training, people, training.personal(people))
+        rows.append({"act_weight": weight, "seconds": time.perf_counter() - began})
+        rows[-1] |= {name: getattr(nll, name).tolist() for name in ("text", "act", "whole")}
+        means = {name: float(getattr(nll, name).mean()) for name in ("text", "act", "whole")}
+        print(f"weight {weight:g}: {rows[-1]['seconds']:.0f} s, {means}", flush=True)
+    head = {"machine": results.machine(), "versions": results.versions(), "population_digest": town.digest}
+    TARGET.write_text(json.dumps({**head, "dtype": base.dtype, "weights": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
