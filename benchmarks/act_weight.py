@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -36,7 +37,8 @@ def main() -> None:
     asked = parser.parse_args()
     base, town = load_base_model(say=print), load_population("town")
     kit, people = make_prompt_kit(base, PLAIN.prompt), town.choose(asked.users)
-    bank, trunks, rows = Bank(asked.bank, create=True), dict[bytes, Tensor](), []
+    bank, trunks, rows = Bank(asked.bank, create=True), dict[bytes, Tensor](), list[dict[str, Any]]()
+    head = {"machine": results.machine(), "versions": results.versions(), "population_digest": town.digest}
     for weight in asked.weights:
         config = replace(PLAIN, schedule=replace(PLAIN.schedule, act_weight=weight))
         training = PopulationTraining(base, kit, town, bank, config, split=partial(remembering_split, trunks))
@@ -47,8 +49,7 @@ def main() -> None:
         rows[-1] |= {name: getattr(nll, name).tolist() for name in ("text", "act", "whole")}
         means = {name: float(getattr(nll, name).mean()) for name in ("text", "act", "whole")}
         print(f"weight {weight:g}: {rows[-1]['seconds']:.0f} s, {means}", flush=True)
-    head = {"machine": results.machine(), "versions": results.versions(), "population_digest": town.digest}
-    TARGET.write_text(json.dumps({**head, "dtype": base.dtype, "weights": rows}, indent=1) + "\n", encoding="utf-8")
+        TARGET.write_text(json.dumps({**head, "dtype": base.dtype, "weights": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -29,14 +29,27 @@ def cell(users: int, init: str, loss: float) -> dict[str, object]:
     }  # fmt: skip
 
 
-def test_an_earlier_sweep_stands_in_until_there_is_a_later_one_and_says_so() -> None:
+def test_what_was_measured_over_an_earlier_prior_says_so() -> None:
     head = {"machine": {"processor": "P", "flags": []}, "versions": {}}
-    later = {**head, "prior": {}, "cells": [cell(512, "standard", 3.0)]}
-    earlier = {**head, "prior": {"batch_size": 16}, "cells": [cell(64, "standard", 3.5), cell(64, "mica", 3.6)]}
-    headline, sweep = report({"town": later}, swept(), {"town": earlier}).split("## Sweep")
-    assert "earlier default" in sweep and "earlier default" not in headline and "64 people" in sweep
-    later["cells"] = [*later["cells"], cell(64, "standard", 3.1), cell(64, "mica", 3.2)]
-    assert "earlier default" not in report({"town": later}, swept(), {"town": earlier})
+    study = {**head, "prior": {"batch_size": 16}, "cells": [cell(64, "standard", 3.0)]}
+    assert "earlier default of the prior: batch_size 16" in report({"town": study}, swept())
+    assert "earlier default" not in report({"town": {**study, "prior": {}}}, swept())
+
+
+def test_the_acts_weight_is_compared_over_the_same_people() -> None:
+    head = {"machine": {"processor": "P", "flags": []}, "versions": {}, "prior": {}}
+    ours = {"act_weight": 0.2, "text": [3.0, 4.0], "act": [1.0, 1.5], "whole": [30.0, 41.5]}
+    other = {"act_weight": 1.0, "text": [3.5, 4.5], "act": [0.5, 1.0], "whole": [29.0, 39.5]}
+    study = {**head, "cells": [cell(64, "standard", 3.0)]}
+    text = report({"town": study}, swept(), {"weights": [other, ours]})
+    rows = [line.split("|")[1:-1] for line in text.split("### The act's weight")[1].splitlines() if "| 0.2 |" in line
+            or "| 1 |" in line]  # fmt: skip
+    assert [part.strip() for part in rows[0]] == ["0.2", "3.500", "1.250", "35.750", "–", "–", "–"]
+    assert [part.strip() for part in rows[1]][3:] == [
+        "34.250", "+0.500 [+0.500, +0.500]", "-0.500 [-0.500, -0.500]", "-1.500 [-2.000, -1.000]"
+    ]  # fmt: skip
+    assert "greatest with weight 1; the default is 0.2" in text
+    assert "which is to be done" in report({"town": study}, swept()) and "to be done" not in text
 
 
 def test_goals_that_are_missed_are_said_to_be() -> None:
@@ -56,4 +69,5 @@ def test_a_rank_is_chosen_by_what_it_loses_on_every_population() -> None:
     town = [cell(64, "standard", 3.0), {**cell(64, "standard", 3.25), "rank": 1}, {**cell(64, "mica", 2.0), "rank": 8}]
     real = [cell(48, "standard", 4.5), {**cell(48, "standard", 4.0), "rank": 1}]
     text = report({"town": {**head, "cells": town}, "real": {**head, "cells": real}}, swept())
-    assert "summed over them: rank 1 0.250, rank 4 0.500." in text
+    assert "- rank: 1 0.250, 4 0.500." in text and "- posts: 24 0.000." in text
+    assert "lowest validation loss 2.000 at rank 8 from `mica` with 24 posts" in text
