@@ -205,7 +205,8 @@ def _choice(found: Mapping[str, Mapping[str, Any]]) -> str:
         "## Why these defaults\n\nRank, start and posts are chosen by the loss on the validation part of the training "
         "side (text plus 0.2 times act), not by the held-out columns:\n\n"
         + "\n".join(lines) + "\n\nWhat each value loses against the best of each population, the other factors being "
-        f"the defaults, summed over the populations (compute types differ between cells, see the tables):\n\n{factors}\n"
+        "the defaults, summed over the populations (compute types differ between cells, see the tables):\n\n"
+        f"{factors}\n"
     )  # fmt: skip
 
 
