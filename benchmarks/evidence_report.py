@@ -60,7 +60,7 @@ def report(
         + "".join(f"- {NAMES[name]}: {machine}\n" for name, machine in machines.items())
         + "- " + ", ".join(f"{name} {version}" for name, version in versions.items()) + "\n"
     )  # fmt: skip
-    return "\n".join(parts)
+    return "\n".join(part for part in parts if part)
 
 
 _HEAD = """# Do the adapters carry their people?
