@@ -16,11 +16,25 @@ from personas import population
 
 REAL_POSTS_TOOL = Path(__file__).resolve().parents[2] / "shared" / "tools" / "real_posts.py"
 BUILD_SECONDS = 300
+# A file's tests stay in one process: what takes minutes and begins late is waited for with the other core idle.
+LONGEST_FILES = (
+    "test_evaluation.py",
+    "test_study.py",
+    "test_app_browser.py",
+    "test_continuation.py",
+    "test_run_file.py",
+)
 
 # Tests that run beside others take their share of the cores; read when torch is loaded, here and in child processes.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     share = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, share)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the files that take longest begin first, the others in their order."""
+    place = {name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(scope="session")
