@@ -1,7 +1,7 @@
 """How much the act should weigh beside its text, by the validation part of people's training sides.
 
-``python -m benchmarks.act_weight 0.1 0.2 0.4`` trains everybody with each weight. The training loss cannot decide, for
-the weight is in it; what is compared is the likelihood of the text, of the act, and of all that was done.
+``python -m benchmarks.act_weight 0.1 0.4`` trains everybody with the default and with each weight. The training loss
+cannot decide, for the weight is in it; what is compared is the likelihood of the text, the act, and all that was done.
 """
 
 import argparse
@@ -39,16 +39,16 @@ def main() -> None:
     kit, people = make_prompt_kit(base, PLAIN.prompt), town.choose(asked.users)
     bank, trunks, rows = Bank(asked.bank, create=True), dict[bytes, Tensor](), list[dict[str, Any]]()
     head = {"machine": results.machine(), "versions": results.versions(), "population_digest": town.digest}
-    for weight in asked.weights:
+    for weight in dict.fromkeys([PLAIN.schedule.act_weight, *asked.weights]):  # the report compares with the default
         config = replace(PLAIN, schedule=replace(PLAIN.schedule, act_weight=weight))
         training = PopulationTraining(base, kit, town, bank, config, split=partial(remembering_split, trunks))
         training.prior()
         began = time.perf_counter()
         nll = validation_nll(training, people, training.personal(people))
-        rows.append({"act_weight": weight, "seconds": time.perf_counter() - began})
-        rows[-1] |= {name: getattr(nll, name).tolist() for name in ("text", "act", "whole")}
-        means = {name: float(getattr(nll, name).mean()) for name in ("text", "act", "whole")}
-        print(f"weight {weight:g}: {rows[-1]['seconds']:.0f} s, {means}", flush=True)
+        seconds = time.perf_counter() - began
+        rows.append({"act_weight": weight, "seconds": seconds, **{k: v.tolist() for k, v in vars(nll).items()}})
+        means = {name: round(float(values.mean()), 4) for name, values in vars(nll).items()}
+        print(f"weight {weight:g}: {seconds:.0f} s, {means}", flush=True)
         TARGET.write_text(json.dumps({**head, "dtype": base.dtype, "weights": rows}, indent=1) + "\n", encoding="utf-8")
 
 
