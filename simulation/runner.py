@@ -30,6 +30,7 @@ from simulation.clock import Clock, iso, make_clock, moment
 from simulation.engine_policy import EnginePolicy, decide_together
 from simulation.feed import FeedMaker
 from simulation.fork import Fork, replayed
+from simulation.interrupts import interrupts_held
 from simulation.loop import Progress, Simulation, decide_apart, run_in_step
 from simulation.null_policy import NullPolicy
 from simulation.platform import Platform
@@ -323,38 +324,55 @@ class Runner:
         residency: Residency | None,
     ) -> Iterator[Simulation]:
         """One run with its file open; the file says how the block ended."""
-        settings, out, resume = target
+        settings = target.settings
         weights: list[Revision | None] = list(revisions) or [None] * len(self.personas)
         clock, platform = self._clock(settings), self.empty_platform(settings)
+        store = None
+        try:
+            with interrupts_held():  # there is a whole beginning, to be gone on with, or none
+                store = self._opened(target, fork, run_row, platform, clock, weights)
+            yield Simulation(
+                store,
+                platform,
+                clock,
+                policy,
+                self._feeds(settings),
+                weights,
+                offered=offered_verbs(settings.actions),
+                scenario=settings.scenario,
+                expect=None if residency is None else residency.expect,
+            )
+            store.set_status("finished")
+        except KeyboardInterrupt:
+            if store is not None:
+                store.set_status("interrupted")
+            raise
+        finally:
+            if store is not None:
+                store.close()
+
+    def _opened(
+        self,
+        target: Target,
+        fork: Fork | None,
+        run_row: dict[str, Any],
+        platform: Platform,
+        clock: Clock,
+        revisions: Sequence[Revision | None],
+    ) -> RunStore:
+        """The run's file, begun or gone on with, and the bank knowing what it uses; what fails leaves no new file."""
+        settings, out, resume = target
         store = self._continued(out, run_row, platform) if resume else self._begun(
-            settings, out, fork, run_row, platform, clock, weights
+            settings, out, fork, run_row, platform, clock, revisions
         )  # fmt: skip
         try:
-            self._note_use(out, revisions)
+            self._note_use(out, [revision for revision in revisions if revision is not None])
         except BaseException:
             store.close()
             if not resume:
                 store.remove()
             raise
-        simulation = Simulation(
-            store,
-            platform,
-            clock,
-            policy,
-            self._feeds(settings),
-            weights,
-            offered=offered_verbs(settings.actions),
-            scenario=settings.scenario,
-            expect=None if residency is None else residency.expect,
-        )
-        try:
-            yield simulation
-            store.set_status("finished")
-        except KeyboardInterrupt:
-            store.set_status("interrupted")
-            raise
-        finally:
-            store.close()
+        return store
 
     def empty_platform(self, settings: RunSettings) -> Platform:
         """The platform with its users, agents first, and its products."""

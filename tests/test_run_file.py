@@ -13,7 +13,7 @@ from contextlib import closing
 import pytest
 from conftest import hear_interrupts
 from null_run_factory import null_runner, null_settings
-from sqlalchemy import create_engine, event
+from sqlalchemy import Engine, create_engine, event
 
 from metrics.digest import run_digest
 from metrics.rundata import load_run
@@ -148,6 +148,37 @@ def test_an_interrupt_within_a_transaction_waits_for_its_end(runner, tmp_path, f
             assert interrupted == (calls >= moment)
     assert moment > 50
     assert rows(out, "SELECT count(*) FROM timing WHERE stage LIKE 'moment %'") == [(0 if fails else moment,)]
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_while_a_run_begins_leaves_a_whole_beginning_or_none(whole, runner, tmp_path):
+    """Interrupt as each transaction in turn begins and ends; the file goes on from there as if nothing had been."""
+    moments, out = 0, tmp_path / "interrupted.db"
+
+    def interrupt(_):
+        nonlocal to_come
+        to_come -= 1
+        if to_come == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    for moment in range(1, 9):
+        to_come = moment
+        event.listen(Engine, "begin", interrupt)
+        event.listen(Engine, "commit", interrupt)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                runner.run(settings(), out, resume=False)
+        finally:
+            event.remove(Engine, "begin", interrupt)
+            event.remove(Engine, "commit", interrupt)
+        if out.exists():
+            moments += 1
+            assert rows(out, "SELECT status FROM run") == [("interrupted",)]
+            runner.run(settings(), out, resume=True)
+            assert run_digest(out) == run_digest(whole)
+        for path in tmp_path.glob("interrupted.db*"):
+            path.unlink()
+    assert moments > 2
 
 
 def test_a_second_writer_is_refused_until_the_first_is_gone(runner, tmp_path):
