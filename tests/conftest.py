@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from personas import population
+from personas.persona import Persona
 
 REAL_POSTS_TOOL = Path(__file__).resolve().parents[2] / "shared" / "tools" / "real_posts.py"
 BUILD_SECONDS = 300
@@ -103,6 +105,12 @@ def loading_the_base_once() -> None:
 
 reading_the_town_once()
 loading_the_base_once()
+
+
+def briefly(persona: Persona, acts: int) -> Persona:
+    """The persona with this many acts of validation and held-out each: looking at them is most of a short training."""
+    kept = persona.train + persona.validation[:acts] + persona.held_out[:acts]
+    return replace(persona, acts=kept, validation_end=persona.train_end + acts)
 
 
 @pytest.fixture

@@ -31,12 +31,13 @@ def policy(backends, kit, town):
     return CamelPolicy(backends, kit.builder, town.personas[:2], ARMS["base"])
 
 
-def test_a_chat_agent_decides_with_our_engine(base, kit, town):
+def test_a_chat_agent_decides_with_our_engine(base, kit, town, monkeypatch):
     from simulation.camel_backend import engine_backends
 
+    monkeypatch.setattr("simulation.camel_backend.length_cap", lambda persona, kit: 8)
     engine = Engine(base, None, kit)
     backends = engine_backends(engine, kit, town.personas[:2], ARMS["base"], seed=1)
-    asked = [observation(timestep) for timestep in range(4)]
+    asked = [observation(timestep) for timestep in range(3)]
     made = policy(backends, kit, town).decide(asked)
     assert all(decision.failure is None for decision in made)
     for decision in made:

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import briefly
 
 from adapters.bank import Bank
 from adapters.lora import LoraShape
 from adapters.population_training import PopulationTraining
 from adapters.precision import Precision
+from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from adapters.training import Schedule
 from adapters.training_config import TrainingConfig
 from personas.about import NOTES
@@ -18,9 +20,9 @@ from personas.population import load_population, summarise
 
 UNSEEN = 4
 CONFIG = replace(
-    TrainingConfig(),
-    prior_shape=LoraShape(rank=2, alpha=4, top_blocks=1), prior_examples=8,
-    shape=LoraShape(rank=2, alpha=4, top_blocks=1), max_examples=6, schedule=Schedule(lr=1e-3, epochs=1),
+    TrainingConfig(), prompt=PromptConfig(text_tokens=8, feed_items=4, item_tokens=2),
+    prior_shape=LoraShape(rank=2, alpha=4, top_blocks=1), prior_examples=2,
+    shape=LoraShape(rank=2, alpha=4, top_blocks=1), max_examples=4, schedule=Schedule(lr=1e-3, epochs=1),
 )  # fmt: skip
 
 
@@ -30,8 +32,8 @@ def earlier(persona):
 
 
 @pytest.fixture
-def make(base, kit, town, tmp_path):
-    bank = Bank(tmp_path / "bank", create=True)
+def make(base, town, tmp_path):
+    bank, kit = Bank(tmp_path / "bank", create=True), make_prompt_kit(base, CONFIG.prompt)
 
     def training(**changes):
         return PopulationTraining(base, kit, town, bank, replace(CONFIG, **changes))
@@ -40,8 +42,14 @@ def make(base, kit, town, tmp_path):
     bank.close()
 
 
-def test_provenance_counts_and_never_quotes(make, town):
-    training, persona = make(), town.personas[0]
+@pytest.fixture(scope="module")
+def people(town):
+    """Two people with a sitting of validation."""
+    return [briefly(persona, CONFIG.sitting) for persona in town.personas[:2]]
+
+
+def test_provenance_counts_and_never_quotes(make, town, people):
+    training, persona = make(), people[0]
     (made,) = training.personal([persona])
     facts = made.provenance
     assert facts["acts"] == {
@@ -56,8 +64,8 @@ def test_provenance_counts_and_never_quotes(make, town):
     assert not any(act.text in json.dumps(facts) for act in persona.acts if len(act.text) > 12)
 
 
-def test_new_posts_make_the_next_revision_of_the_old_one(make, town):
-    training, people = make(), town.personas[:2]
+def test_new_posts_make_the_next_revision_of_the_old_one(make, people):
+    training = make()
     first = training.personal([earlier(person) for person in people])
     second = training.personal(people, continued=True)
     assert [(made.number, made.parent, made.prior_object) for made in second] == [(2, 1, first[0].prior_object)] * 2
@@ -75,25 +83,25 @@ def test_new_posts_make_the_next_revision_of_the_old_one(make, town):
     assert training.personal(people, continued=True) == second, "what was trained from the serving one is found"
 
 
-def test_a_newcomer_begins_over_the_prior_of_the_others(make, town):
+def test_a_newcomer_begins_over_the_prior_of_the_others(make, people):
     training = make()
-    (first,) = training.personal([earlier(town.personas[0])])
-    second = make(prior_examples=12).personal(town.personas[:2], continued=True)
+    (first,) = training.personal([earlier(people[0])])
+    second = make(prior_examples=3).personal(people, continued=True)
     assert [(made.number, made.parent) for made in second] == [(2, 1), (1, None)]
     assert {made.prior_object for made in second} == {first.prior_object}
 
 
-def test_another_shape_is_not_continued(make, town):
-    make().personal([earlier(town.personas[0])])
+def test_another_shape_is_not_continued(make, people):
+    make().personal([earlier(people[0])])
     wider = make(shape=LoraShape(rank=3, alpha=6, top_blocks=1))
     with pytest.raises(InputError, match="has rank 2 on 7 layers, asked for are 3 on 7"):
-        wider.personal([town.personas[0]], continued=True)
+        wider.personal(people[:1], continued=True)
 
 
-def test_numbers_are_kept_as_asked_and_as_another_training(make, town):
+def test_numbers_are_kept_as_asked_and_as_another_training(make, people):
     plain, small = make(), make(storage="int8")
-    (one,) = plain.personal(town.personas[:1])
-    (two,) = small.personal(town.personas[:1])
+    (one,) = plain.personal(people[:1])
+    (two,) = small.personal(people[:1])
     assert (one.precision, two.precision, two.number) == (Precision.FP32, Precision.INT8, 2)
     assert one.training_digest != two.training_digest and small.prior().precision == Precision.FP32
     exact, rounded = (plain.bank.factors(made.object) for made in (one, two))

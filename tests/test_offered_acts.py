@@ -18,7 +18,7 @@ OFFERED = "dislike,mute,search,trend"
 
 def settings(**changes):
     values = {
-        "population": "town", "agents": 8, "timesteps": 4, "arm": "base", "activation": 3.0, "actions": OFFERED,
+        "population": "town", "agents": 8, "timesteps": 3, "arm": "base", "activation": 3.0, "actions": OFFERED,
         "start": "2026-01-23T08:00Z",  # the seed posts are of the week before, so that they trend
     }  # fmt: skip
     return RunSettings(**(values | changes))

@@ -58,7 +58,7 @@ def command(out, *more):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("moment", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("moment", [0, *(pytest.param(moment, marks=pytest.mark.slow) for moment in (1, 2))])
 def test_a_killed_run_resumes_to_the_same_digest(whole, runner, tmp_path, moment):
     out = tmp_path / "killed.db"
     process = subprocess.Popen(command(out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

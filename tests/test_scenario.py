@@ -173,7 +173,7 @@ def test_an_interview_changes_nothing(base, kit, staged):
     """A run without weights of its own, asked through the real model."""
     asked = replace(settings_of(staged), arm="base")
     runner = Runner(asked, bank=Path("unused"), base_model=None, device="cpu", dtype="fp32", hooks=Hooks())
-    runner._loaded = base, make_prompt_kit(base, replace(kit.config, text_tokens=24))
+    runner._loaded = base, make_prompt_kit(base, replace(kit.config, text_tokens=8))
     before = staged.read_bytes()
     handle = runner.personas[0].handle
     answers = [interview(runner, asked, staged, handle, "What did you do today?", at=at) for at in (None, None, 1)]

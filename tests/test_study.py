@@ -181,7 +181,7 @@ SHARES = "SELECT act_distribution FROM activation ORDER BY timestep, agent_id"
 def in_engine(directory: Path, together: int, hooks: Hooks) -> Study:
     """A study of two seeds of the bare base, in full precision."""
     plan = make_plan(
-        {"agents": [3], "arms": ["base"], "seeds": 2, "steps": 2, "activation": 1.5, "minutes_per_step": 120}, "test"
+        {"agents": [3], "arms": ["base"], "seeds": 2, "steps": 2, "activation": 1.0, "minutes_per_step": 120}, "test"
     )
     study = Study(joined(plan, directory), Place(directory, directory / "bank", None, "cpu", "fp32"), hooks)
     study.run(study.missing(), 1, lambda cell, seconds, done, total: None, together=together)

@@ -15,7 +15,7 @@ def three_learners(kit, town):
     builder = ExampleBuilder(town.acts, kit.builder, feed_items=1)
     made = []
     for persona, count in zip(town.personas[:3], (3, 4, 2), strict=True):
-        examples = builder.examples(persona, persona.train)[: count + 1]
+        examples = builder.examples(persona, persona.train, prompt_persona=False)[: count + 1]
         made.append(Learner(persona.handle, examples[:count], examples[count:] if count != 2 else ()))
     return made
 
