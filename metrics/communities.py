@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import combinations
+from weakref import WeakKeyDictionary
 
 import networkx as nx
 import numpy as np
@@ -42,6 +43,16 @@ def louvain(graph: "nx.Graph[int]", seed: int = LOUVAIN_SEED) -> dict[int, int]:
     return {node: number for number, nodes in enumerate(ranked) for node in nodes}
 
 
+_FOUND: "WeakKeyDictionary[RunData, dict[int, int]]" = WeakKeyDictionary()
+
+
+def interaction_communities(run: RunData) -> dict[int, int]:
+    """Louvain's communities of the run's interaction graph, found once: several measurements rest on them."""
+    if run not in _FOUND:
+        _FOUND[run] = louvain(interaction_graph(run))
+    return _FOUND[run]
+
+
 def community_sizes(run: RunData) -> dict[str, Measurement]:
     """Communities of the run's interaction graph; users without an interaction belong to none.
 
@@ -58,7 +69,7 @@ def community_sizes(run: RunData) -> dict[str, Measurement]:
     names = "communities", "effective_communities", "effective_communities_coarse", "effective_communities_fine"
     if graph.number_of_edges() == 0:
         return dict.fromkeys(names, missing(NO_EDGE))
-    sizes, edges = sizes_of(louvain(graph)), weighted_edges(graph)
+    sizes, edges = sizes_of(interaction_communities(run)), weighted_edges(graph)
     values = [large_communities(sizes), effective_number(sizes)]
     values += [effective_number(sizes_of(leiden(edges, resolution)[1])) for resolution in (COARSE, FINE)]
     return {name: Measurement(value, graph.number_of_nodes()) for name, value in zip(names, values, strict=True)}
@@ -89,13 +100,13 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
     graph = interaction_graph(run)
     if graph.number_of_edges() == 0:
         return dict.fromkeys(names, missing(NO_EDGE))
-    partition, nodes = louvain(graph), sorted(graph)
+    partition, nodes = interaction_communities(run), sorted(graph)
     strength, effective, found = against_rewired(graph, rng)
     nmi, _ = agreement(np.array([partition[node] for node in nodes]), np.array([found[node] for node in nodes]))
     figures = (
         strength,
         Measurement(modularity(graph, partition), graph.number_of_edges()),
-        Measurement(stability(graph), STABILITY_SEEDS),
+        Measurement(stability(graph, partition), STABILITY_SEEDS),
         effective,
         Measurement(nmi, len(nodes)),
     )
@@ -193,9 +204,14 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
     return made
 
 
-def stability(graph: "nx.Graph[int]") -> float:
-    """Mean normalised mutual information of the partitions of ten Louvain seeds, every two of them."""
+def stability(graph: "nx.Graph[int]", first: Mapping[int, int]) -> float:
+    """Mean normalised mutual information of the partitions of ten Louvain seeds, every two of them.
+
+    Args:
+        graph: Any graph with an edge.
+        first: What `louvain` finds with its own seed, which is one of the ten.
+    """
     nodes = sorted(graph)
-    partitions = [louvain(graph, seed) for seed in range(STABILITY_SEEDS)]
+    partitions = [first, *(louvain(graph, LOUVAIN_SEED + number) for number in range(1, STABILITY_SEEDS))]
     labels = [np.array([partition[node] for node in nodes]) for partition in partitions]
     return float(np.mean([agreement(one, other)[0] for one, other in combinations(labels, 2)]))

@@ -84,7 +84,7 @@ def _follow_communities(
         return dict.fromkeys(names, missing("no agent follows another"))
     partition = louvain(graph)
     strength, _, _ = against_rewired(graph, rng)
-    stable = Measurement(stability(graph), STABILITY_SEEDS)
+    stable = Measurement(stability(graph, partition), STABILITY_SEEDS)
     figures = (*_sizes(partition), *partition_agreement(partition, known, rng), strength, stable)
     return dict(zip(names, figures, strict=True))
 

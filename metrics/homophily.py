@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.communities import louvain
-from metrics.interactions import interaction_graph, interactions
+from metrics.communities import interaction_communities
+from metrics.interactions import interactions
 from metrics.measurement import (
     PERMUTATION_DRAWS,
     AgentStatistic,
@@ -30,7 +30,7 @@ def within_community_homophily(run: RunData, encoded: EncodedTexts, rng: np.rand
     partition kept. A reply shares words with what it answers, so part of the figure is the topic of threads;
     `exposure_adjusted_homophily` leaves that part out. n = agents with text and a community.
     """
-    partition = louvain(interaction_graph(run))
+    partition = interaction_communities(run)
     sums = encoded.user_sums()
     users = [agent.user_id for agent in run.agents if agent.user_id in sums and agent.user_id in partition]
     if len(users) < 3:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from metrics.agreement import Labels, agreement
-from metrics.communities import louvain
+from metrics.communities import interaction_communities
 from metrics.interactions import interaction_graph
 from metrics.measurement import Measurement, missing, null_model
 from metrics.rundata import RunData
@@ -40,7 +40,7 @@ def planted_agreement(run: RunData, rng: np.random.Generator) -> dict[str, Measu
     place = {node: number for number, node in enumerate(nodes)}
     ties = np.array([[place[left], place[right]] for left, right in graph.edges])
     drawn = [labels, *(rng.permutation(labels) for _ in range(_DRAWS))]
-    partition = {node: label for node, label in louvain(whole).items() if node in place}
+    partition = {node: label for node, label in interaction_communities(run).items() if node in place}
     nmi, ari = partition_agreement(partition, known, rng)
     return {
         "planted_assortativity": _against_the_rest([assortativity(ties, each) for each in drawn], len(ties)),

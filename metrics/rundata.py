@@ -132,9 +132,9 @@ class RunHeader(NamedTuple):
     versions: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunData:
-    """Everything the measurements and the dashboard read from one run.
+    """Everything the measurements and the dashboard read from one run; equal to itself alone.
 
     Attributes:
         name: Path or URL as messages show it.

@@ -7,8 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.communities import SMALLEST_COMMUNITY, louvain
-from metrics.interactions import interaction_graph
+from metrics.communities import SMALLEST_COMMUNITY, interaction_communities
 from metrics.measurement import (
     PERMUTATION_DRAWS,
     Floats,
@@ -36,7 +35,7 @@ def stance_spread(run: RunData, rng: np.random.Generator) -> Measurement:
     stances = _stances(run)
     if isinstance(stances, str):
         return missing(stances)
-    partition = louvain(interaction_graph(run))
+    partition = interaction_communities(run)
     users = [agent.user_id for agent in run.agents if agent.user_id in stances and agent.user_id in partition]
     labels = np.array([partition[user] for user in users], dtype=np.int64)
     kept = [label for label, count in zip(*np.unique(labels, return_counts=True), strict=True)

@@ -1,6 +1,7 @@
 """Communities and homophily against known graphs and planted texts."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -10,7 +11,7 @@ from run_factory import RunFactory, planted_run
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from metrics.agreement import agreement
-from metrics.communities import effective_number, louvain, modularity, swap_edges
+from metrics.communities import effective_number, interaction_communities, louvain, modularity, swap_edges
 from metrics.homophily import exposure_adjusted_homophily, within_minus_between
 from metrics.interactions import interaction_graph
 from metrics.measure import measure_run
@@ -31,6 +32,16 @@ def test_louvain_separates_two_cliques_with_the_modularity_networkx_gives() -> N
     sides = [set(range(5)), set(range(5, 10))]
     assert [{node for node in graph if partition[node] == number} for number in (0, 1)] == sides
     assert modularity(graph, partition) == pytest.approx(nx.community.modularity(graph, sides))
+
+
+def test_communities_of_a_run_are_found_once_for_each_reading_of_it(tmp_path: Path) -> None:
+    path = planted_run().write(tmp_path / "run.db")
+    run, again = load_run(path), load_run(path)
+    found = interaction_communities(run)
+    assert found == louvain(interaction_graph(run)) and len(set(found.values())) > 1
+    assert interaction_communities(run) is found and interaction_communities(again) == found
+    other = replace(run, comments=(), likes=(), follows=(), posts=())
+    assert interaction_communities(other) == {}
 
 
 @pytest.mark.parametrize("nodes", [1, 2, 12, 300])
