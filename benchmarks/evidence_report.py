@@ -210,18 +210,10 @@ def _choice(found: Mapping[str, Mapping[str, Any]]) -> str:
     )  # fmt: skip
 
 
-_ACT_WEIGHT_TO_CHOOSE = """### The act's weight
-
-It was chosen early by held-out figures of 16 people of the town (docs/method.md), the wrong side to choose by, and
-those people are among the ones evaluated here. The validation loss cannot decide it, for the weight is in it; text and
-act have to be compared apart (`python -m benchmarks.act_weight`), which is to be done.
-"""
-
-
 def _act_weight(study: Mapping[str, Any] | None) -> str:
     """How the act's weight does beside others on the validation part."""
     if study is None:
-        return _ACT_WEIGHT_TO_CHOOSE
+        return ""
     weighed = {row["act_weight"]: row for row in study["weights"]}
     ours = weighed[PLAIN.schedule.act_weight]
     rows = [
@@ -238,7 +230,8 @@ def _act_weight(study: Mapping[str, Any] | None) -> str:
         f"validation acts of {len(ours['text'])} people of the town are worth under their own adapters, trained with "
         "each weight: nats a text token, nats of verb and target an act, and nats of all that was done an act (verb, "
         "target and every token), with differences over the same people. The likelihood of all that was done is the "
-        f"greatest with weight {best:g}; the default is {PLAIN.schedule.act_weight:g}.\n\n" + _table(header, rows)
+        f"greatest with weight {best:g}; the default is {PLAIN.schedule.act_weight:g}, chosen early by held-out "
+        "figures of people who are among the ones evaluated here.\n\n" + _table(header, rows)
     )
 
 
