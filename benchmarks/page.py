@@ -40,6 +40,10 @@ REASONS = {
     "and norm by torch.compile 106, with ordered weights 113: all within the noise of a reading (5 to 7 s). Pieces of "
     "512 to 2,048 rows are no faster (at most 6 to 11% for the narrowest), nor are q, k, v and gate, up in one "
     "product each",
+    "bf16 ÷ fp32, prefill": "fp32 is no slow peer: bf16's 1,259 tokens/s, 0.655 of its peak, leave fp32 at 673, and "
+    "2.5 times those would be 0.88 of the bf16 peak, which products of the base's narrow shapes do not reach",
+    "bf16 ÷ fp32, fused training": "as with the prefill: where bf16 trains at 0.51 of its peak, 2.5 times fp32's rate "
+    "would be 0.67 of it",
     "sequential PEFT ÷ fused": "one pass bears the whole cost of the trunk, which more passes share (two by default); "
     "a processor without bf16 is busy with one act alone already, so that a batch is no better use of it, and what is "
     "gained is what is not computed again: the trunk, the prompt of acts that share one, the head where no token is "
