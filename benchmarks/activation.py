@@ -1,6 +1,5 @@
 """Five hundred and twelve agents, each with its own adapter: all activated once, and the memory of their run."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from adapters.lora import AdaptedModel, LoraShape
 from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from benchmarks.engine import random_stack
 from benchmarks.results import Result
+from benchmarks.timing import run_apart
 from personas.acts import USUAL
 from personas.population import Population
 from personas.randomness import keyed_generator
@@ -60,8 +60,4 @@ def run_memory() -> float:
         bank = ["--bank", f"{folder}/bank"]
         subprocess.run([*simulate, "bank", "ready", *bank], check=True, stdout=subprocess.DEVNULL)
         run = f"run --agents {AGENTS} --steps {STEPS} --weights serving --out".split()
-        process = subprocess.Popen([*simulate, *run, f"{folder}/run.db", *bank], stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)  # of this child alone, which getrusage does not tell
-    if status:
-        raise SystemExit(f"benchmarks: the run of {AGENTS} agents failed, see above")
-    return usage.ru_maxrss / 2**20
+        return run_apart([*simulate, *run, f"{folder}/run.db", *bank])[1]

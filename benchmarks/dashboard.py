@@ -13,6 +13,7 @@ from playwright.sync_api import Browser
 from benchmarks.browser import PAGES, View, chromium, served
 from benchmarks.measurements import null_run
 from benchmarks.results import Result
+from benchmarks.timing import run_apart
 from personas.town.generate import generate_town, write_town
 
 RUNS_IN_FOLDER = 30
@@ -20,13 +21,13 @@ REPEATS = 5
 WATCHED_PAIRS = 3
 WATCHED_AGENTS, WATCHED_STEPS = 32, 6
 EXPORT = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 from metrics.dataset.export import export_dataset
 from metrics.dataset.options import ExportOptions
 began = time.perf_counter()
 export_dataset([sys.argv[1]], Path(sys.argv[2]), ExportOptions())
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(time.perf_counter() - began)
 """
 
 
@@ -144,10 +145,9 @@ def _exports(town: Path, crowd: Path, folder: Path) -> list[Result]:
     found = []
     for run, agents, goal in ((town, "512", "≤ 10"), (crowd, "10,000", "≤ 120")):
         command = [sys.executable, "-c", EXPORT, str(run), str(folder / f"set {agents}")]
-        said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        seconds, memory = said.split()
+        seconds, memory = run_apart(command)
         found += [
             Result(f"export of {agents} agents, 24 timesteps", float(seconds), "s", goal, 1),
-            Result(f"peak memory of the export of {agents} agents", float(memory), "GiB", "≤ 1", 1),
+            Result(f"peak memory of the export of {agents} agents", memory, "GiB", "≤ 1", 1),
         ]
     return found

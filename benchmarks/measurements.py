@@ -6,16 +6,17 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.results import Result
+from benchmarks.timing import run_apart
 from personas.town.generate import generate_town, write_town
 
 STEPS = 24
 # In a process of its own: its peak memory and its time are those of one measurement and of nothing before it.
 MEASURE = """
-import resource, sys, time
+import sys, time
 from metrics.measure import measure_run
 began = time.perf_counter()
 measure_run(sys.argv[1])
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(time.perf_counter() - began)
 """
 
 
@@ -53,6 +54,5 @@ def null_run(out: Path, population: str, agents: int) -> Path:
 
 
 def _measured(run: Path) -> tuple[float, float]:
-    said = subprocess.run([sys.executable, "-c", MEASURE, str(run)], check=True, capture_output=True, text=True)
-    seconds, memory = said.stdout.split()
-    return float(seconds), float(memory)
+    seconds, memory = run_apart([sys.executable, "-c", MEASURE, str(run)])
+    return float(seconds), memory

@@ -1,8 +1,10 @@
-"""Paired timing: both sides warmed up, taken in turn, medians reported; and the machine's matrix-product peak."""
+"""Paired timing, both sides warmed up and taken in turn; the machine's matrix-product peak; a process's peak memory."""
 
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -10,6 +12,27 @@ from adapters.base_model import DTYPES
 
 # Rows, inner width and columns: a large square, and a product as thin as those of a small base.
 PRODUCTS = (2048, 2048, 2048), (1024, 1536, 576)
+
+# A process is charged with the memory of the one that started it: let that be a small one.
+APART = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(done.returncode)
+"""
+
+
+def run_apart(command: Sequence[str]) -> tuple[str, float]:
+    """Run a program to its end; returns what it printed and its own peak memory in GiB.
+
+    Raises:
+        SystemExit: It failed; its own last words are told.
+    """
+    done = subprocess.run([sys.executable, "-c", APART, *command], capture_output=True, text=True, check=False)
+    said = done.stderr.split()
+    if done.returncode:
+        raise SystemExit(f"benchmarks: {' '.join(command[1:4])} failed: {done.stderr.strip()}")
+    return done.stdout, int(said[-1]) / 2**20
 
 
 def medians(sides: Mapping[str, Callable[[], object]], *, repeats: int) -> dict[str, float]:
