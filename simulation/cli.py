@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.table import Table
 
 from personas.errors import InputError, PolyphonyError
 from simulation.evaluation_cli import bank_app
@@ -25,7 +24,7 @@ from simulation.options import (
     PopulationOption,
     RunArgument,
 )
-from simulation.printing import figure, flat, print_pairs, stderr, stdout
+from simulation.printing import figure, flat, print_pairs, print_results, stderr, stdout
 from simulation.study_cli import study
 from simulation.training_options import Plan, takes_training_options
 
@@ -275,10 +274,7 @@ def compare(
     elif style in FORMATS:
         print(comparison_text(comparison, style))
     else:
-        table = Table(*HEADERS, title=f"against {comparison.reference}")
-        for row in comparison_rows(comparison):
-            table.add_row(*row)
-        stdout().print(table)
+        print_results(HEADERS, comparison_rows(comparison), f"against {comparison.reference}")
         stderr().print(notes(comparison), markup=False)
 
 
@@ -335,16 +331,14 @@ def print_measurements(path: Path | str, as_json: bool) -> None:
         print(json.dumps(report))
         return
     head = report["run"]
-    table = Table(
-        "measurement", "value", "n", "95% interval", "null (z)",
-        title=f"{head['arm']}: {head['agents']} agents, {head['timesteps']} timesteps, seed {head['seed']}",
-    )  # fmt: skip
+    rows = []
     for name, found in report["measurements"].items():
         interval = "" if found["interval"] is None else " … ".join(figure(bound) for bound in found["interval"])
         null = found["null"]
         against = "" if null is None else f"{figure(null['mean'])} ({figure(null['z'])})"
-        table.add_row(name, figure(found["value"]), str(found["n"]), interval, against)
-    stdout().print(table)
+        rows.append((name, figure(found["value"]), str(found["n"]), interval, against))
+    title = f"{head['arm']}: {head['agents']} agents, {head['timesteps']} timesteps, seed {head['seed']}"
+    print_results(("measurement", "value", "n", "95% interval", "null (z)"), rows, title)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,10 +1,16 @@
 """How the command line prints values, tables and lines."""
 
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Mapping, Sequence
 
+from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
+
+WIDE = 200
 
 
 def figure(value: float | None) -> str:
@@ -32,8 +38,27 @@ def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
 
 
 def stdout() -> Console:
-    """Where results go."""
-    return Console(highlight=False)
+    """Where results go; a file or a pipe has no width, and nothing in it is cut."""
+    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if narrow else WIDE)
+
+
+def print_results(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
+    """Print names and their figures, without the columns that tell nothing.
+
+    Where the place is narrow names are folded, and where that does not do everything; no digit is left out.
+    """
+    console = stdout()
+    told = [place for place in range(len(headers)) if not rows or any(row[place] != figure(None) for row in rows)]
+    for whole in (True, False):
+        table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        for place in told:
+            table.add_column(headers[place], no_wrap=whole and place > 0, overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(row[place]) for place in told))
+        if Measurement.get(console, console.options.update(max_width=WIDE), table).minimum <= console.width:
+            break
+    console.print(table)
 
 
 def stderr() -> Console:

@@ -4,11 +4,14 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from metrics.comparison_table import HEADERS
 from simulation.cli import main
+from simulation.printing import WIDE, print_results
 
 
 def post(number, author="ada", **cells):
@@ -247,3 +250,19 @@ def test_the_command_is_installed_and_lists_its_parts():
     done = subprocess.run([sys.executable, "-m", "simulation", "--help"], capture_output=True, text=True, check=True)
     for command in ("run", "train", "personas", "metrics", "digest", "compare", "app", "bank"):
         assert command in done.stdout
+
+
+@pytest.mark.parametrize("width", [None, 60, 80, 120])
+def test_no_figure_is_cut_and_no_empty_column_shown(width, monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if width:
+        monkeypatch.setenv("COLUMNS", str(width))
+    row = ("Act divergence between agents", "10,000", "act-matched", "0.222", "0.097", "+0.125", "−0.005 to 0.199",
+           "–", "0.031", "5", "12")  # fmt: skip
+    rows, title = [row, (*row[:6], "–", *row[7:])], "against [b]base[/b]"
+    print_results(HEADERS, rows, title)
+    said = capsys.readouterr().out
+    told = [each[:7] + each[8:] for each in (HEADERS, *rows)]
+    assert Counter(re.sub(r"[\s─]", "", said)) == Counter(re.sub(r"\s", "", title + "".join(map("".join, told))))
+    assert max(map(len, said.splitlines())) <= (width or WIDE)
+    assert width or all(any(all(cell in line for cell in each) for line in said.splitlines()) for each in told)
