@@ -1,6 +1,7 @@
 """A study's directory measured: every run, the table of the paper's form, the comparison."""
 
 import os
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,8 @@ from metrics.measurement import bootstrap_mean
 from metrics.study_plan import read_plan
 
 KEPT = "measured"
+# Further processes are worth their beginning where the rest would take longer than this here.
+STARTING_SECONDS = 10.0
 
 _SEED = 0
 
@@ -119,7 +122,8 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
 
     Args:
         directory: Where `simulate study` put it.
-        processes: How many runs are measured at once; default one for each core.
+        processes: How many runs are measured at once, at most; default one for each core. Where the rest takes a few
+            seconds one is enough.
 
     Raises:
         MetricsError: It is no study, or a run in it cannot be read.
@@ -180,10 +184,15 @@ def check_alike(runs: Sequence[RunMeasurements]) -> None:
 
 def _measured(paths: list[Path], processes: int, kept: Path | None) -> list[RunMeasurements]:
     measure = measure_run if kept is None else partial(measure_kept, folder=kept)
-    if processes == 1 or len(paths) < 2:
-        return [measure(path) for path in paths]
-    with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn")) as pool:
-        return list(pool.map(measure, paths))
+    measured: list[RunMeasurements] = []
+    for path in paths:
+        began = time.monotonic()
+        measured.append(measure(path))
+        left = paths[len(measured) :]
+        if processes > 1 and len(left) > 1 and len(left) * (time.monotonic() - began) > STARTING_SECONDS:
+            with ProcessPoolExecutor(min(processes, len(left)), get_context("spawn")) as pool:
+                return measured + list(pool.map(measure, left))
+    return measured
 
 
 def _kept_in(directory: Path, plan: Mapping[str, Any], there: Sequence[str]) -> Path | None:

@@ -63,7 +63,10 @@ def test_study_runs_every_cell_once_and_then_has_nothing_to_do(done):
     assert run_study(plan, done) == []
 
 
-def test_what_is_missing_is_run_again_and_ends_in_the_same_report(done):
+@pytest.mark.parametrize("starting", [0, 1e9])
+def test_what_is_missing_is_run_again_and_ends_in_the_same_report(done, starting, monkeypatch):
+    """Measured in processes of their own or in this one."""
+    monkeypatch.setattr("metrics.study.STARTING_SECONDS", starting)
     before = (done / "study.json").read_bytes()
     lost = Cell("base", 12, 1)
     (done / lost.file).unlink()
