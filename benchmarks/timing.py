@@ -22,13 +22,19 @@ sys.exit(done.returncode)
 """
 
 
-def run_apart(command: Sequence[str]) -> tuple[str, float]:
+def run_apart(command: Sequence[str], *, timeout: float | None = None) -> tuple[str, float]:
     """Run a program to its end; returns what it printed and its own peak memory in GiB.
+
+    Args:
+        command: The program and its arguments.
+        timeout: Most seconds it may take.
 
     Raises:
         SystemExit: It failed; its own last words are told.
+        subprocess.TimeoutExpired: It took longer.
     """
-    done = subprocess.run([sys.executable, "-c", APART, *command], capture_output=True, text=True, check=False)
+    apart = [sys.executable, "-c", APART, *command]
+    done = subprocess.run(apart, capture_output=True, text=True, check=False, timeout=timeout)
     said = done.stderr.split()
     if done.returncode:
         raise SystemExit(f"benchmarks: {' '.join(command[1:4])} failed: {done.stderr.strip()}")

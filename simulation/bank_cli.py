@@ -13,7 +13,7 @@ from rich.text import Text
 
 from personas.errors import InputError
 from simulation.options import BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption
-from simulation.printing import figure, flat, print_pairs, stdout
+from simulation.printing import figure, flat, print_pairs, print_results, stdout
 
 if TYPE_CHECKING:
     from adapters.bank import Bank
@@ -202,15 +202,13 @@ def bank_stats(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> 
     sizes = {name: f"{count} of {size / 2**20:.1f} MiB" for name, (count, size) in
              (("objects in files", found.files), ("shards", found.shards))}  # fmt: skip
     print_pairs(str(bank), {**counts, **sizes})
-    table = Table("run", "tier", "hits", "misses", "hit rate", "MiB brought", "seconds", title="residency")
-    for run, tiers in found.runs.items():
-        for name, tier in tiers.items():
-            table.add_row(
-                Text(run), name, f"{tier['hits']:.0f}", f"{tier['misses']:.0f}", f"{tier['hit_rate']:.1%}",
-                f"{tier['bytes'] / 2**20:.1f}", f"{tier['seconds']:.2f}",
-            )  # fmt: skip
-    if found.runs:
-        stdout().print(table)
+    rows = [
+        (run, name, f"{tier['hits']:.0f}", f"{tier['misses']:.0f}", f"{tier['hit_rate']:.1%}",
+         f"{tier['bytes'] / 2**20:.1f}", f"{tier['seconds']:.2f}")
+        for run, tiers in found.runs.items() for name, tier in tiers.items()
+    ]  # fmt: skip
+    if rows:
+        print_results(("run", "tier", "hits", "misses", "hit rate", "MiB brought", "seconds"), rows, "residency")
 
 
 @bank_app.command("pack")

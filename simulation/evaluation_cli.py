@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from personas.errors import InputError
 from simulation.interchange_cli import bank_app
 from simulation.options import BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption, PopulationOption
-from simulation.printing import figure, stdout
+from simulation.printing import figure, print_results
 from simulation.training_options import Plan, takes_training_options
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def _latest(session: "TrainingSession") -> "list[Revision]":
 
 
 def _print(report: dict[str, Any]) -> None:
-    table = Table("figure", "of", "value", "95% interval over people", title="held-out evaluation (nats per token)")
+    rows = []
     for name, value in report.items():
         if name == "intervals":
             continue
@@ -88,5 +87,5 @@ def _print(report: dict[str, Any]) -> None:
         for part, value_of in parts.items():
             interval = report["intervals"].get(name)
             interval = interval.get(part) if isinstance(interval, dict) else interval
-            table.add_row(name, part, figure(value_of), " … ".join(map(figure, interval or ())))
-    stdout().print(table)
+            rows.append((name, part, figure(value_of), " … ".join(map(figure, interval or ()))))
+    print_results(("figure", "of", "value", "95% interval over people"), rows, "held-out evaluation (nats per token)")

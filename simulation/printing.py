@@ -39,8 +39,8 @@ def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
 
 def stdout() -> Console:
     """Where results go; a file or a pipe has no width, and nothing in it is cut."""
-    narrow = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if narrow else WIDE)
+    has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, width=None if has_width else WIDE)
 
 
 def print_results(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:

@@ -36,6 +36,7 @@ from simulation.null_policy import NullPolicy
 from simulation.platform import Platform
 from simulation.policy import Policy
 from simulation.replay import recall
+from simulation.rows import Changes, Rows
 from simulation.scenario import check_users
 from simulation.settings import RunSettings
 from simulation.setup import feed_texts, people_rows, populate
@@ -327,10 +328,11 @@ class Runner:
         settings = target.settings
         weights: list[Revision | None] = list(revisions) or [None] * len(self.personas)
         clock, platform = self._clock(settings), self.empty_platform(settings)
+        beginning = None if target.resume else self._beginning(settings, fork, run_row, platform, clock, weights)
         store = None
         try:
             with interrupts_held():  # there is a whole beginning, to be gone on with, or none
-                store = self._opened(target, fork, run_row, platform, clock, weights)
+                store = self._opened(target.out, beginning, run_row, platform, revisions)
             yield Simulation(
                 store,
                 platform,
@@ -353,23 +355,22 @@ class Runner:
 
     def _opened(
         self,
-        target: Target,
-        fork: Fork | None,
+        out: Path | str,
+        beginning: tuple[Changes, Rows] | None,
         run_row: dict[str, Any],
         platform: Platform,
-        clock: Clock,
-        revisions: Sequence[Revision | None],
+        revisions: Sequence[Revision],
     ) -> RunStore:
-        """The run's file, begun or gone on with, and the bank knowing what it uses; what fails leaves no new file."""
-        settings, out, resume = target
-        store = self._continued(out, run_row, platform) if resume else self._begun(
-            settings, out, fork, run_row, platform, clock, revisions
-        )  # fmt: skip
+        """The run's file, gone on with or begun, and the bank knowing what it uses; what fails leaves no new file."""
+        store = self._continued(out, run_row, platform) if beginning is None else RunStore.create(out)
         try:
-            self._note_use(out, [revision for revision in revisions if revision is not None])
+            if beginning is not None:
+                with store.transaction() as connection:
+                    store.write(connection, *beginning)
+            self._note_use(out, revisions)
         except BaseException:
             store.close()
-            if not resume:
+            if beginning is not None:
                 store.remove()
             raise
         return store
@@ -386,37 +387,28 @@ class Runner:
         items = settings.training.prompt.feed_items
         return FeedMaker(settings.feed, feed_texts(self.personas), items=items, seed=settings.seed)
 
-    def _begun(
+    def _beginning(
         self,
         settings: RunSettings,
-        out: Path | str,
         fork: Fork | None,
         run_row: dict[str, Any],
         platform: Platform,
         clock: Clock,
         revisions: Sequence[Revision | None],
-    ) -> RunStore:
-        store = RunStore.create(out)
-        try:
-            rows = people_rows(
-                self.personas, revisions, at=iso(clock.start), history=settings.history, bots=settings.scenario.bots
+    ) -> tuple[Changes, Rows]:
+        """What the first transaction of a new run writes; the platform is as it is then."""
+        rows = people_rows(
+            self.personas, revisions, at=iso(clock.start), history=settings.history, bots=settings.scenario.bots
+        )
+        if fork is not None:
+            rows |= replayed(platform, fork, run_row)
+        else:
+            populate(
+                platform, self.personas, at=clock.start, seed_posts=settings.seed_posts, scenario=settings.scenario
             )
-            if fork is not None:
-                rows |= replayed(platform, fork, run_row)
-            else:
-                populate(
-                    platform, self.personas, at=clock.start, seed_posts=settings.seed_posts, scenario=settings.scenario
-                )
-            changes = platform.take_changes()
-            rows["run"] = [run_row]
-            rows["timing"] = [{"stage": stage, "seconds": spent} for stage, spent in self.stages.items()]
-            with store.transaction() as connection:
-                store.write(connection, changes, rows)
-        except BaseException:
-            store.close()
-            store.remove()
-            raise
-        return store
+        rows["run"] = [run_row]
+        rows["timing"] = [{"stage": stage, "seconds": spent} for stage, spent in self.stages.items()]
+        return platform.take_changes(), rows
 
     def _continued(self, out: Path | str, run_row: dict[str, Any], platform: Platform) -> RunStore:
         store = RunStore.open(out)
