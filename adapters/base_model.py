@@ -126,10 +126,10 @@ def load_base_model(
         raise InputError(f"{path}: no causal language model could be loaded: {reason}") from error
     model.requires_grad_(False)
     model.eval().to(place)
-    if place.type == "cpu" and chosen == "bf16":
-        use_matmul_attention(model)
-    elif place.type == "cpu":
+    if place.type == "cpu":
         freeze_linears(model)
+        if chosen == "bf16":
+            use_matmul_attention(model)
     name = EMBEDDED_NAME if directory is None else path.resolve().name
     return BaseModel(model, tokenizer, name, _hash_of(path), chosen)
 
