@@ -166,8 +166,9 @@ class Stacker:
         }
         check_shapes(_name(revisions[places[0]]), shapes, self._adapted.sizes, self._rank)
         rows = torch.stack([moved[place][0].numbers for place in places])
-        # A sum is not finite where one of its numbers is not, and takes no memory of its own.
-        if not rows.sum(dtype=torch.float32).isfinite() and not (finite := rows.isfinite().all(1)).all():
+        # A sum is not finite where one of its numbers is not. It takes no memory of its own; asked for in a wider type
+        # it would, for it widens all numbers first.
+        if not rows.sum().isfinite() and not (finite := rows.isfinite().all(1)).all():
             bad = revisions[places[int(finite.int().argmin())]]
             raise InputError(f"{_name(bad)}: its factors hold numbers that are not finite; train again")
         return rows

@@ -39,9 +39,9 @@ def precision_results(population: Population) -> list[Result]:
         *ratios,
         Result(
             "bf16 against fp32, text NLL of the base, difference",
-            abs(float(differences.mean())), "nats", "≤ 0.002", len(differences),
+            1000 * abs(float(differences.mean())), "millinats", "≤ 2", len(differences),
         ),
-        Result("the same: its standard error over texts", error, "nats", "", len(differences)),
+        Result("the same: its standard error over texts", 1000 * error, "millinats", "", len(differences)),
     ]  # fmt: skip
 
 

@@ -130,6 +130,10 @@ class Stored:
         """Population sizes with a finished run."""
         return sorted({run["run"]["agents"] for run in self.found["runs"]})
 
+    def compute_type(self, agents: int) -> str:
+        """What the runs of one size were computed in: all in the same, or they could not be one study."""
+        return next((str(run["versions"]["dtype"]) for run in self.found["runs"] if run["run"]["agents"] == agents), "")
+
     def figures(self, measurement: str, arm: str, agents: int) -> dict[int, Mapping[str, Any]]:
         """Seed to the measurement's JSON, where it has a value."""
         return {
@@ -252,7 +256,8 @@ def _method(study: Stored) -> str:
         "Arms:\n" + "\n".join(f"- `{arm}`: {arm_sentence(arm)}" for arm in study.arms),
         "Seeds, by size:\n"
         + "\n".join(
-            f"- {size} agents: " + ", ".join(f"`{arm}` {count}" for arm, count in counts.items() if count)
+            f"- {size} agents, computed in {study.compute_type(size)}: "
+            + ", ".join(f"`{arm}` {count}" for arm, count in counts.items() if count)
             for size, counts in seeds.items()
         ),
     ]

@@ -17,7 +17,8 @@ from metrics.measure import measure_run
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One measured run, as study.json holds it."""
     measured = measure_run(planted_run().write(tmp_path_factory.mktemp("run") / "run.db"))
-    return {"label": "lora", "file": "lora.db", "settings": {"base_hash": "abc"}, **measured.to_json()}
+    told = {"label": "lora", "file": "lora.db", "settings": {"base_hash": "abc"}, "versions": {"dtype": "bf16"}}
+    return {**told, **measured.to_json()}
 
 
 def study(run: dict[str, Any], posts: dict[str, list[float]], unfinished: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -46,6 +47,11 @@ def test_differences_are_paired_by_seed_with_students_interval(run: dict[str, An
     assert paired is not None and paired.seeds == 3 and paired.mean == pytest.approx(16 / 3)
     # sd 0.577 of the differences 5, 5 and 6; t(2) = 4.303
     assert paired.interval == pytest.approx((16 / 3 - 4.303 / 3, 16 / 3 + 4.303 / 3), abs=1e-3)
+
+
+def test_the_method_tells_of_each_size_what_it_was_computed_in(run: dict[str, Any]) -> None:
+    text = page({"town": study(run, {"base": [10, 20], "lora": [15]})}, {})
+    assert "- 24 agents, computed in bf16: `base` 2, `lora` 1" in text
 
 
 @pytest.mark.parametrize(
