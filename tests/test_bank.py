@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from adapters.bank import Bank
+from adapters.precision import Precision
 from adapters.revision import PERSONAL, Revision, adapter_id, digest_of
 from adapters.stacking import Stacker, install
 from adapters.verification import verify
@@ -196,6 +197,18 @@ def test_adapters_that_do_not_fit_are_refused_by_name(bank, what):
     made = bank.add(*broken(what))
     with pytest.raises(InputError, match=f"adapter {made.adapter_id} of 'ada'.*{what}"):
         stacked(bank, [made])
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_one_number_that_is_not_finite_is_found_among_finite_ones(bank, precision, value):
+    whole, spoiled = factors(1), factors(2)
+    spoiled["model.layers.0.q"][0][1, 3] = value
+    good = bank.add(revision(), whole, precision)
+    bad = bank.add(revision("bob", "t2"), spoiled, precision)
+    with pytest.raises(InputError, match=f"adapter {bad.adapter_id} of 'bob'.*not finite"):
+        stacked(bank, [good, bad])
+    assert stacked(bank, [good])
 
 
 def test_a_load_that_breaks_off_leaves_what_was_installed(bank):
