@@ -56,9 +56,9 @@ REASONS = {
     "learned. Without bf16 the pass, at 0.55 of the peak, would have to reach 0.74 of it; with bf16 0.54 instead of "
     "0.52",
     "512 people and their prior": "at the peak the operations alone take longer than the goal allows, so that only "
-    "fewer of them would reach it: one pass instead of two, fewer acts a person, or fewer adapted blocks, at what "
-    "docs/adapters.md says each costs. The whole command took 54 minutes with native bf16, tests beside it; without, 16 "
-    "people once took 170 to 185 s, which makes 91 to 99 minutes",
+    "fewer of them would reach it: one pass instead of two, fewer adapted blocks, or fewer acts a person, whose cost "
+    "docs/adapters.md tells. The whole command took 54 minutes with native bf16, tests beside it; without, 16 people "
+    "once took 170 to 185 s, which makes 91 to 99 minutes",
     "all measurements of 10,000 agents": "a hundred rewirings of the follow graph, with Leiden's communities of each, "
     "and ten Louvain partitions are nearly half (at 2,000 agents 61 of 135 s, beside other work); a swap of edges has "
     "become 1.4 times as fast since",
