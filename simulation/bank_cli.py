@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from personas.errors import InputError
 from simulation.options import BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption
@@ -84,13 +82,14 @@ def bank_list(
     if as_json:
         print(json.dumps({"revisions": [asdict(revision) for revision in revisions]}))
         return
-    table = Table("adapter", "person", "revision", "status", "rank", "kept as", "loss")
-    for revision in revisions:
-        table.add_row(
-            revision.adapter_id, Text(revision.person or f"({revision.kind})"), str(revision.number), revision.status,
+    rows = [
+        [
+            revision.adapter_id, revision.person or f"({revision.kind})", str(revision.number), revision.status,
             str(revision.rank), revision.precision, figure(_best_loss(revision)),
-        )  # fmt: skip
-    stdout().print(table)
+        ]
+        for revision in revisions
+    ]  # fmt: skip
+    print_results(["adapter", "person", "revision", "status", "rank", "kept as", "loss"], rows, f"adapters in {bank}")
     if len(revisions) == limit:
         print(f"there may be more: simulate bank list --skip {skip + limit}")
 

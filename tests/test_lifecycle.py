@@ -268,6 +268,19 @@ def test_a_bank_of_a_newer_version_is_refused(bank):
         Bank(bank.directory)
 
 
+@pytest.mark.parametrize("width", [None, 50])
+def test_the_list_names_adapters_whole_at_any_width(bank, width, monkeypatch, capsys):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if width:
+        monkeypatch.setenv("COLUMNS", str(width))
+    found = [made(bank, "t1"), made(bank, "t2", person="[b]bob")]
+    main(["bank", "list", "--bank", str(bank.directory)])
+    said = capsys.readouterr().out
+    first_column = "".join(line.strip().split(" ")[0] for line in said.splitlines())
+    assert all(each.adapter_id in first_column and each.person in said for each in found)
+    assert max(map(len, said.splitlines())) <= (width or 200)
+
+
 def test_the_commands_tell_and_do_it(bank, capsys):
     made(bank, "t1", BETTER, person="../ada\u202e")
     made(bank, "t2", WORSE, person="bob")
