@@ -23,6 +23,7 @@ class FrozenProduct:
         """Take a weight [out, in] and a bias [out] or None; neither may change from now on."""
         self._weight, self._bias = weight, bias
         self._ordered: Tensor | None = None
+        self._most_rows = MOST_ROWS[weight.dtype] if _can_be_ordered(weight) else 0
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map x of shape [..., in] to [..., out]."""
@@ -35,13 +36,17 @@ class FrozenProduct:
 
     def _pays(self, x: Tensor) -> bool:
         return (
-            x.device.type == "cpu"
-            and x.dtype == self._weight.dtype
-            and x.numel() <= MOST_ROWS.get(x.dtype, 0) * x.shape[-1]
-            and not torch.is_grad_enabled()
-            and torch.backends.mkldnn.is_available()
-            and (x.dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+            x.dtype == self._weight.dtype and x.numel() <= self._most_rows * x.shape[-1] and not torch.is_grad_enabled()
         )
+
+
+def _can_be_ordered(weight: Tensor) -> bool:
+    return (
+        weight.device.type == "cpu"
+        and weight.dtype in MOST_ROWS
+        and torch.backends.mkldnn.is_available()
+        and (weight.dtype != torch.bfloat16 or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    )
 
 
 class FrozenLinear(nn.Linear):

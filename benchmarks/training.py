@@ -11,11 +11,11 @@ from adapters.choice import ChoiceScorer
 from adapters.examples import Example
 from adapters.likelihood import ExampleStore, Scoring, rows_of
 from adapters.lora import AdaptedModel
-from adapters.population_training import CHECKED_TOGETHER, PopulationTraining, split_for
+from adapters.population_training import PopulationTraining, split_for
 from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from adapters.training import Learner, PopulationTrainer
 from adapters.training_config import TrainingConfig
-from benchmarks.engine import linear_weights, random_stack
+from benchmarks.engine import attention_operations, linear_weights, random_stack
 from benchmarks.results import Result
 from benchmarks.timing import gemm_peak, medians
 from personas.population import Population
@@ -112,22 +112,20 @@ def _operations(adapted: AdaptedModel, base: BaseModel, examples: Sequence[Examp
 
 def _whole_town(base: BaseModel, population: Population, fused: Mapping[str, float], peak: float) -> list[Result]:
     """Minutes of training everybody by the rates measured, and by the peak: counted, not timed."""
-    kit, schedule = make_prompt_kit(base, PromptConfig()), CONFIG.schedule
-    training = PopulationTraining(base, kit, population, None, CONFIG)  # type: ignore[arg-type]
-    learned, checked = list(training._prior_examples()), []
+    training = _training(base, population)
+    learned, checked = training._prior_examples(), []
     for person in population.choose(WHOLE):
-        acts = training.examples.known(person.train)[-CONFIG.max_examples :]
-        learned += training.examples.sittings(person, acts, CONFIG.sitting)
-        checked += training.examples.sittings(person, person.validation, CHECKED_TOGETHER)
+        learner = training._learner(person, person.train, None)
+        learned += learner.train
+        checked += learner.validation
     with AdaptedModel(base, CONFIG.shape) as adapted:
-        upper = schedule.epochs * (
+        upper = CONFIG.schedule.epochs * (
             _operations(adapted, base, learned) + _operations(adapted, base, checked, backward=False)
         )
     lengths = [len(row.tokens) for examples in (learned, checked) for row in rows_of(examples)]
-    config = base.model.config.get_text_config()
-    below = config.num_hidden_layers - CONFIG.shape.top_blocks
-    weights = linear_weights(base) * below / config.num_hidden_layers
-    trunk = sum(2.0 * weights * length + 4.0 * below * config.hidden_size * length**2 for length in lengths)
+    below = 1 - CONFIG.shape.top_blocks / base.model.config.get_text_config().num_hidden_layers
+    weights = linear_weights(base)
+    trunk = below * sum((2 * weights + attention_operations(base, length)) * length for length in lengths)
     measured = sum(lengths) / fused["trunk tokens/s"] + upper / fused["operations/s"]
     goal = "≤ 20" if base.dtype == "bf16" else "≤ 60"
     return [
@@ -139,13 +137,17 @@ def _whole_town(base: BaseModel, population: Population, fused: Mapping[str, flo
 
 
 def _learners(base: BaseModel, population: Population, people: int) -> tuple[list[Learner], ChoiceScorer]:
-    kit = make_prompt_kit(base, PromptConfig())
-    training = PopulationTraining(base, kit, population, None, CONFIG)  # type: ignore[arg-type]
-    size = CONFIG.sitting
+    training, size = _training(base, population), CONFIG.sitting
     return [
         Learner(person.handle, training.examples.sittings(person, training.examples.known(person.train)[:ACTS], size))
         for person in population.choose(people)
-    ], kit.scorer
+    ], training.kit.scorer
+
+
+def _training(base: BaseModel, population: Population) -> PopulationTraining:
+    """What lays acts out as they are learned; nothing is kept, so that there is no bank."""
+    kit = make_prompt_kit(base, PromptConfig())
+    return PopulationTraining(base, kit, population, None, CONFIG)  # type: ignore[arg-type]
 
 
 def _install_random(adapted: AdaptedModel, people: int) -> None:

@@ -17,6 +17,7 @@ from adapters.revision import FORGOTTEN, adapter_id
 from adapters.verification import verify
 from personas.errors import InputError
 from simulation.cli import main
+from simulation.printing import WIDE
 
 BETTER, WORSE = {"nll": {"own": 1.0, "pooled": 2.0}}, {"nll": {"own": 2.0, "pooled": 2.0}}
 
@@ -278,7 +279,7 @@ def test_the_list_names_adapters_whole_at_any_width(bank, width, monkeypatch, ca
     said = capsys.readouterr().out
     first_column = "".join(line.strip().split(" ")[0] for line in said.splitlines())
     assert all(each.adapter_id in first_column and each.person in said for each in found)
-    assert max(map(len, said.splitlines())) <= (width or 200)
+    assert max(map(len, said.splitlines())) <= (width or WIDE)
 
 
 def test_the_commands_tell_and_do_it(bank, capsys):
