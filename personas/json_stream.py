@@ -6,7 +6,7 @@ from typing import IO, Any
 from personas.errors import InputError
 from personas.problems import quoted
 
-INSTALL = "pip install 'polyphony[readers]'"
+INSTALL = "pip install 'polyphony-sim[readers]'"
 
 
 def json_items(stream: Any, prefix: str, where: str) -> Iterator[Any]:

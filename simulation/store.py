@@ -310,7 +310,9 @@ def _engine(target: Path | str) -> Engine:
         try:
             return create_engine(target)
         except ImportError as error:
-            raise InputError(f"{name_of(target)}: no driver ({error}); pip install 'polyphony[postgres]'") from error
+            raise InputError(
+                f"{name_of(target)}: no driver ({error}); pip install 'polyphony-sim[postgres]'"
+            ) from error
     engine = create_engine(f"sqlite:///{target}")
 
     @event.listens_for(engine, "connect")

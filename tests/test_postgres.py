@@ -33,7 +33,7 @@ def server():
     """Folder of the socket of a server without network."""
     if not PROGRAMS:
         pytest.skip("no PostgreSQL server: apt-get install postgresql")
-    pytest.importorskip("psycopg", reason="pip install 'polyphony[postgres]'")
+    pytest.importorskip("psycopg", reason="pip install 'polyphony-sim[postgres]'")
     folder = Path(tempfile.mkdtemp(prefix="pg")).resolve()  # pytest's folders are closed to another user
     data, programs = folder / "data", PROGRAMS[-1]
     if os.geteuid() == 0:
