@@ -41,11 +41,14 @@ class TextSampler:
     """Samples the next token of many rows; special tokens other than the end can never be drawn."""
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", grammar: Grammar, config: DecodingConfig) -> None:
-        """Prepare the ban on control tokens."""
+        """Prepare the ban on control tokens and the control of repetition."""
+        from transformers import RepetitionPenaltyLogitsProcessor
+
         self._tokenizer, self._config = tokenizer, config
         special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
         self._banned = torch.tensor(sorted(special - {grammar.end_id}), dtype=torch.long)
         self._end_id = grammar.end_id
+        self._penalise = RepetitionPenaltyLogitsProcessor(float(config.repetition_penalty))
 
     def sample(self, logits: Tensor, written: Sequence[Sequence[int]], uniforms: Sequence[float]) -> list[int]:
         """Draw one token a row.
@@ -55,13 +58,11 @@ class TextSampler:
             written: Tokens each row has written so far.
             uniforms: One draw in [0, 1) for each row.
         """
-        scores = logits.clone()
-        scores[:, self._banned.to(scores.device)] = -torch.inf
-        for row, tokens in enumerate(written):
-            if tokens:
-                self._penalise(scores[row], tokens)
-            else:
-                scores[row, self._end_id] = -torch.inf  # an act with text says at least one token
+        device = logits.device
+        scores = self._penalise(self._written(written).to(device), logits)
+        scores[:, self._banned.to(device)] = -torch.inf
+        silent = torch.tensor([not tokens for tokens in written], device=device)
+        scores[silent, self._end_id] = -torch.inf  # an act with text says at least one token
         shares = (scores / self._config.temperature).softmax(-1)
         # A nucleus that reaches past these is cut there (top-k as well): sorting 49,152 numbers a token would dominate.
         top, tokens_of = shares.topk(min(256, shares.shape[-1]))
@@ -74,10 +75,11 @@ class TextSampler:
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """Turn tokens into one line of printable text: a model's output is hostile like anybody else's."""
-        text = str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
-        return printable(text)
+        made = self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return printable(str(made))
 
-    def _penalise(self, scores: Tensor, tokens: Sequence[int]) -> None:
-        seen = torch.tensor(sorted(set(tokens)), device=scores.device)
-        penalty = self._config.repetition_penalty
-        scores[seen] = torch.where(scores[seen] > 0, scores[seen] / penalty, scores[seen] * penalty)
+    def _written(self, written: Sequence[Sequence[int]]) -> Tensor:
+        """Rows of one length: filled up with a token of the row again; with the end where nothing is said yet."""
+        longest = max(1, *map(len, written))
+        said = [tokens or [self._end_id] for tokens in written]
+        return torch.tensor([[*tokens, *[tokens[0]] * (longest - len(tokens))] for tokens in said])

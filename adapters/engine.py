@@ -16,15 +16,17 @@ from adapters.choice import VERBS
 from adapters.decoding import DecodingConfig, TextSampler
 from adapters.kv_store import KeyValueStore, cache_argument
 from adapters.lora import AdaptedModel, Route, route_of
-from adapters.memory import TokenBudget, out_of_memory
+from adapters.memory import TokenBudget, at_once, out_of_memory
 from adapters.prompt_kit import PromptKit
 from personas.acts import Verb
 from personas.errors import PolyphonyError
 
 # Tokens of an act around its text: label, digit, colon.
 HEAD_TOKENS = 3
-# Beginnings computed together.
-PREFIX_ROWS = 16
+# What is in work at once: rows that write, padded prompt tokens read in one pass, beginnings computed together.
+ROWS = {"cpu": 64, "gpu": 512}
+READ_TOKENS = {"cpu": 1024, "gpu": 32_768}
+PREFIX_ROWS = {"cpu": 16, "gpu": 128}
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,8 @@ class Engine:
         kit: PromptKit,
         *,
         decoding: DecodingConfig | None = None,
-        max_rows: int = 64,
-        token_budget: int = 1024,
+        max_rows: int | None = None,
+        token_budget: int | None = None,
         prefix_bytes: int = 512 << 20,
     ) -> None:
         """Use the factors installed in `adapted`; None runs the bare base alone.
@@ -99,14 +101,15 @@ class Engine:
             adapted: Its adapted layers with the factors.
             kit: Prompt builder and act scorer.
             decoding: How text is drawn.
-            max_rows: Most rows in work at once.
-            token_budget: Most padded prompt tokens read in one pass.
+            max_rows: Most rows in work at once; None for what suits the device.
+            token_budget: Most padded prompt tokens read in one pass; None for what suits the device.
             prefix_bytes: Most memory of remembered beginnings.
         """
         self._cache_argument = cache_argument(base.model)
-        self.base, self.kit, self.max_rows = base, kit, max_rows
+        self.base, self.kit = base, kit
+        self.max_rows = max_rows or at_once(base.device, **ROWS)
         self._adapted, self._prefix_bytes = adapted, prefix_bytes
-        self.budget = TokenBudget(token_budget)
+        self.budget = TokenBudget(token_budget or at_once(base.device, **READ_TOKENS))
         self.sampler = TextSampler(base.tokenizer, kit.builder.grammar, decoding or DecodingConfig())
         self.store = KeyValueStore()
         self.prefixes: dict[tuple[int | None, tuple[int, ...]], _Beginning] = {}
@@ -152,8 +155,9 @@ class Engine:
             beginnings: Slot and tokens of each; `ActRequest.constant` says how much of a prompt one covers.
         """
         self._drop_stale_beginnings()
-        for start in range(0, len(beginnings), PREFIX_ROWS):
-            part = [(slot, tuple(tokens)) for slot, tokens in beginnings[start : start + PREFIX_ROWS]]
+        together = at_once(self.base.device, **PREFIX_ROWS)
+        for start in range(0, len(beginnings), together):
+            part = [(slot, tuple(tokens)) for slot, tokens in beginnings[start : start + together]]
             self.budget.run(partial(self._read_beginnings, part))
             for row, (slot, tokens) in enumerate(part):
                 states = self.store.read(row, slice(0, len(tokens)))

@@ -32,6 +32,18 @@ def check_init(init: str) -> str:
     return init
 
 
+def check_fits(base: BaseModel, shape: LoraShape, init: str) -> None:
+    """Refuse what a base cannot be given adapters of, before anything is trained.
+
+    Raises:
+        InputError: It has no such layers, or one has fewer singular values than the initialisation takes.
+    """
+    for module in adapted_modules(base, shape).values():
+        out, into = module.weight.shape
+        if init != "standard" and shape.rank > min(into, out):
+            raise InputError(f"--rank {shape.rank} is more than a layer of {into} × {out} has for --init {init}")
+
+
 def random_start(size: tuple[int, int], rank: int, random: np.random.Generator) -> Pair:
     """A uniform in ±1/√in (He et al. 2015 with a = √5, as PEFT's default), B zero.
 
@@ -56,14 +68,9 @@ def start_of(weight: Tensor, init: str, rank: int, scale: float) -> Pair:
     Args:
         weight: Shape [out, in].
         init: One of `INITS` but ``standard``.
-        rank: Rank of the factors.
+        rank: Rank of the factors; a layer has as many as its smaller width.
         scale: The factor s on their product.
-
-    Raises:
-        InputError: The layer has fewer singular values than `rank`.
     """
-    if rank > min(weight.shape):
-        raise InputError(f"--rank {rank} is more than a layer of {weight.shape[1]} × {weight.shape[0]} has")
     full = weight.detach().float()
     if init == "olora":
         q, r = torch.linalg.qr(full)

@@ -11,16 +11,17 @@ from adapters.bank import Bank
 from adapters.base_model import BaseModel
 from adapters.blocks import SplitModel, decoder_blocks
 from adapters.examples import Example, ExampleBuilder
-from adapters.initialisation import SHIFTED, shared_start
+from adapters.initialisation import SHIFTED, check_fits, shared_start
 from adapters.likelihood import Scoring, rows_of
 from adapters.lora import AdaptedModel, Factors, LoraShape, adapted_modules
+from adapters.memory import at_once
 from adapters.peft_layout import merge
 from adapters.precision import Precision
 from adapters.prompt_kit import PromptKit
 from adapters.provenance import personal_provenance, shared_provenance
 from adapters.revision import PERSONAL, PRIOR, START, Revision, adapter_id, digest_of
 from adapters.training import Learner, PopulationTrainer, Schedule, Trained
-from adapters.training_config import STANDARD, TrainingConfig, plain_precision
+from adapters.training_config import GROUP, STANDARD, TrainingConfig, plain_precision
 from personas.acts import Act
 from personas.errors import InputError
 from personas.persona import Persona
@@ -59,7 +60,12 @@ class PopulationTraining:
             config: How they are trained.
             progress: Told of the tokens trained.
             split: What splits the base below the first block that some shapes adapt; default `split_for`.
+
+        Raises:
+            InputError: The base has no such layers, or narrower ones than the initialisation takes.
         """
+        check_fits(base, config.prior_shape, STANDARD)
+        check_fits(base, config.shape, config.init)
         self.base, self.kit, self.population, self.bank, self.config = base, kit, population, bank, config
         self._progress, self._split = progress, split or split_for
         self.examples = ExampleBuilder(population.acts, kit.builder, feed_items=kit.config.feed_items)
@@ -139,10 +145,11 @@ class PopulationTraining:
 
     def _groups(self, missing: Sequence[int], wanted: Sequence["_Plan"]) -> Iterator[list[int]]:
         """Cut who has to be trained into groups over one prior each."""
+        together = self.config.group or at_once(self.base.device, **GROUP)
         for prior in dict.fromkeys(wanted[number].beneath.object for number in missing):
             over = [number for number in missing if wanted[number].beneath.object == prior]
-            for start in range(0, len(over), self.config.group):
-                yield over[start : start + self.config.group]
+            for start in range(0, len(over), together):
+                yield over[start : start + together]
 
     def _plan(self, persona: Persona, beneath: Revision) -> "_Plan":
         return self._planned(persona, persona.train, beneath, None, None)

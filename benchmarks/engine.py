@@ -1,6 +1,5 @@
 """Many adapters in one batch beside the bare base and PEFT's mixed batch, in one run."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from adapters.kv_store import cache_argument
 from adapters.lora import AdaptedModel, LoraShape, route_of
 from adapters.prompt_kit import PromptConfig, PromptKit, make_prompt_kit
 from benchmarks.results import Result
-from benchmarks.timing import gemm_peak, medians
+from benchmarks.timing import finished, gemm_peak, medians
 
 ROWS, PROMPT, STEPS, REPEATS = 64, 96, 4, 5
 CONSTANT, NEW = 100, 50
@@ -36,12 +35,12 @@ class Timed:
 
 def engine_results(base: BaseModel) -> list[Result]:
     """Reading and decoding of 64 rows with 64 adapters, prefix reuse."""
-    before = gemm_peak(base.dtype)
+    before = gemm_peak(base.dtype, base.device)
     kit = make_prompt_kit(base, PromptConfig())
     found = times(base, kit)
     bare, own, all_layers, peft = (found[name] for name in ("base", "q,k,v,o rank 4", "all linears rank 8", "peft"))
     operations = ROWS * PROMPT * (2.0 * linear_weights(base) + attention_operations(base, PROMPT))
-    share = operations / bare.prefill / max(before, gemm_peak(base.dtype))
+    share = operations / bare.prefill / max(before, gemm_peak(base.dtype, base.device))
     mixed = f"{ROWS} rows, {ROWS} adapters"
     ratios = [
         (f"decode {mixed}, q,k,v,o rank 4 ÷ base", own.decode / bare.decode, "≤ 1.15"),
@@ -76,7 +75,7 @@ def times(base: BaseModel, kit: PromptKit, names: Sequence[str] = ()) -> dict[st
 
     PEFT changes the model's layers for good until it is unloaded, so that it comes last and alone.
     """
-    tokens = torch.randint(5, 40_000, (ROWS, PROMPT), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(5, 40_000, (ROWS, PROMPT), generator=torch.Generator().manual_seed(0)).to(base.device)
     sides = {
         "base": _engine(base, kit, None),
         "q,k,v,o rank 4": _engine(base, kit, ATTENTION),
@@ -96,14 +95,14 @@ def _in_turn(sides: Mapping[str, _Side], tokens: Tensor) -> dict[str, Timed]:
         for _ in range(1 + REPEATS):
             for name, side in sides.items():
                 with side.installed():
-                    began = time.perf_counter()
+                    began = finished()
                     side.prefill(tokens)
-                    reading = time.perf_counter() - began
+                    reading = finished() - began
                     side.decode(tokens[:, :1])  # what the first token after a prompt prepares, later ones find
-                    began = time.perf_counter()
+                    began = finished()
                     for _ in range(STEPS):
                         side.decode(tokens[:, :1])
-                    spent[name].append((reading, (time.perf_counter() - began) / STEPS))
+                    spent[name].append((reading, (finished() - began) / STEPS))
     return {
         name: Timed(*(median(turn[part] for turn in turns[1:]) for part in (0, 1))) for name, turns in spent.items()
     }
@@ -180,11 +179,11 @@ def attention_operations(base: BaseModel, length: int) -> float:
 
 def random_stack(adapted: AdaptedModel, people: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Factors of that many people in the base's compute type, B zero as before training."""
-    rank, dtype = adapted.shape.rank, adapted.base.model.dtype
+    rank, here = adapted.shape.rank, {"dtype": adapted.base.model.dtype, "device": adapted.base.device}
     return {
         name: (
-            (torch.randn(people, rank, width) * width**-0.5).to(dtype),
-            torch.zeros(people, rank, out, dtype=dtype).mT,
+            (torch.randn(people, rank, width) * width**-0.5).to(**here),
+            torch.zeros(people, rank, out, **here).mT,
         )
         for name, (width, out) in adapted.sizes.items()
     }

@@ -71,8 +71,8 @@ def page(machines: Sequence[Mapping[str, Any]]) -> str:
     intro = (
         "# Benchmarks",
         "Written by `python -m benchmarks --report` from what `make bench` measured and left in `benchmarks/results/`, "
-        "one file for each kind of processor. A ratio has both sides in one run, warmed up, and is of medians where "
-        "repeats are given. Goals that depend on the compute type are those of the machine's own.",
+        "one file for each kind of processor or GPU. A ratio has both sides in one run, warmed up, and is of medians "
+        "where repeats are given. Goals that depend on the compute type are those of the machine's own.",
     )
     return "\n\n".join([*intro, *(part for results in machines for part in _machine(results))]) + "\n"
 
@@ -83,7 +83,8 @@ def _machine(results: Mapping[str, Any]) -> Iterator[str]:
     rows: dict[str, list[Mapping[str, Any]]] = {}
     for row in results["results"]:
         rows.setdefault(row["part"], []).append(row)
-    yield f"## {machine['processor']}, {machine['cores']} cores, {', '.join(machine['flags'])}"
+    gpu = f"{machine['gpu']} beside " if "gpu" in machine else ""
+    yield f"## {gpu}{machine['processor']}, {machine['cores']} cores, {', '.join(machine['flags'])}"
     yield f"{versions}."
     if "remark" in results:
         yield results["remark"]

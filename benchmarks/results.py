@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 FOLDER = Path(__file__).parent / "results"
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
@@ -33,13 +35,14 @@ class Result:
 
 
 def machine() -> dict[str, Any]:
-    """The processor and those of its flags that decide the compute type."""
+    """The processor and those of its flags that decide the compute type; the GPU where there is one."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
     named = {name.strip(): value.strip() for name, value in facts.items()}
     present = named.get("flags", "").split()
     flags = [flag for flag in FLAGS if flag in present]
-    return {"processor": named.get("model name", platform.processor()), "cores": os.cpu_count(), "flags": flags}
+    found = {"processor": named.get("model name", platform.processor()), "cores": os.cpu_count(), "flags": flags}
+    return found | ({"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {})
 
 
 def versions() -> dict[str, str]:
@@ -49,7 +52,8 @@ def versions() -> dict[str, str]:
 
 def file_of(machine: Mapping[str, Any], folder: Path = FOLDER) -> Path:
     """Where the figures of machines of one kind are kept: each kind has a file of its own, all are committed."""
-    return folder / f"{machine['flags'][-1] if machine['flags'] else 'other'}.json"
+    kind = "_".join(machine["gpu"].lower().split()) if "gpu" in machine else (machine["flags"] or ["other"])[-1]
+    return folder / f"{kind}.json"
 
 
 def merge(part: str, results: Sequence[Result], folder: Path = FOLDER) -> None:

@@ -31,9 +31,9 @@ CONFIG = TrainingConfig()
 def training_results(base: BaseModel, population: Population) -> list[Result]:
     """Time the frozen trunk, a fused pass of 64 people, and sequential PEFT, on the town's own acts."""
     learners, scorer = _learners(base, population, PEOPLE)
-    before = gemm_peak(base.dtype)
+    before = gemm_peak(base.dtype, base.device)
     fused = training_throughput(base, population)
-    peak = max(before, gemm_peak(base.dtype))
+    peak = max(before, gemm_peak(base.dtype, base.device))
     share = fused["operations/s"] / peak
     beside = f"sequential PEFT ÷ fused, {PEOPLE} people ({ALONE} timed alone), one epoch of {ACTS} acts, trunk included"
     sides = {
@@ -177,7 +177,7 @@ def _sequential(base: BaseModel, learners: list[Learner], attention: str) -> Non
             params = [param for param in peft.parameters() if param.requires_grad]
             optimiser = torch.optim.AdamW(params, lr=CONFIG.schedule.lr)
             for example in learner.train:
-                tokens = torch.tensor([example.tokens])
+                tokens = torch.tensor([example.tokens], device=base.device)
                 labels = tokens.clone()
                 labels[:, : example.prompt_length] = IGNORED
                 peft(input_ids=tokens, labels=labels, use_cache=False).loss.backward()

@@ -121,12 +121,12 @@ def short_texts(monkeypatch):
 
 @pytest.fixture(scope="session")
 def base():
-    """The real embedded base model in full precision: what is exact is tested there."""
+    """The real embedded base model in full precision on the CPU: what is exact is tested there."""
     from adapters.base_model import EMBEDDED_INSTALL, EMBEDDED_PACKAGE, load_base_model
 
     if importlib.util.find_spec(EMBEDDED_PACKAGE) is None:
         pytest.skip(f"the embedded base model is not installed: {EMBEDDED_INSTALL}")
-    return load_base_model(dtype="fp32")
+    return load_base_model(device="cpu", dtype="fp32")
 
 
 @pytest.fixture(scope="session")

@@ -157,11 +157,11 @@ def test_retraining_a_sample_gives_the_ready_bank_again(ready, town, tmp_path):
     from adapters.population_training import PopulationTraining
     from adapters.prompt_kit import make_prompt_kit
     from adapters.training import Schedule
-    from adapters.training_config import TrainingConfig
+    from adapters.training_config import GROUP, TrainingConfig
 
     (prior,) = ready.revisions(kind=PRIOR)
     base, config = load_base_model(), replace(TrainingConfig(), prior_schedule=Schedule(**prior.config["schedule"]))
-    people = town.choose(config.group)
+    people = town.choose(GROUP["cpu"])
     kit = make_prompt_kit(base, config.prompt)
     with closing(Bank(tmp_path / "bank", create=True)) as bank, closing(Bank(tmp_path / "small", create=True)) as small:
         training = PopulationTraining(base, kit, town, bank, config)

@@ -48,6 +48,19 @@ def people(town):
     return [briefly(persona, CONFIG.sitting) for persona in town.personas[:2]]
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"shape": LoraShape(targets=("foo_proj",))}, "--targets foo_proj"),
+        ({"shape": LoraShape(rank=600, top_blocks=1), "init": "mica"}, "--rank 600 is more than a layer"),
+    ],
+)
+def test_what_the_base_has_no_room_for_is_refused_before_the_prior_is_trained(make, changes, said):
+    with pytest.raises(InputError, match=said):
+        make(**changes)
+    assert not make().bank.revisions()
+
+
 def test_provenance_counts_and_never_quotes(make, town, people):
     training, persona = make(), people[0]
     (made,) = training.personal([persona])

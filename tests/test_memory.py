@@ -31,6 +31,12 @@ def test_a_single_sequence_that_does_not_fit_is_one_clear_line():
         TokenBudget(64).run(never)
 
 
+def test_what_the_allocator_really_says_is_known():
+    """Its words differ from system to system."""
+    with pytest.raises(PolyphonyError, match="out of memory with a single sequence"):
+        TokenBudget(4).run(lambda tokens: torch.empty(tokens << 46, dtype=torch.uint8))
+
+
 def test_other_errors_are_not_hidden():
     def broken(_tokens):
         raise RuntimeError("shapes do not fit")

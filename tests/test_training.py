@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from training_factory import SCHEDULE, SHAPE, farthest, train
 
 from adapters.examples import ExampleBuilder
-from adapters.initialisation import INITS, SHIFTED, check_init, population_start, shared_start, start_of
+from adapters.initialisation import INITS, SHIFTED, check_fits, check_init, population_start, shared_start
 from adapters.likelihood import ExampleStore, Scoring, act_nll, rows_of
 from adapters.lora import AdaptedModel, LoraShape, Route
 from adapters.population_training import split_for
@@ -228,7 +228,7 @@ def test_the_tail_is_orthogonal_and_small(base):
 
 
 def test_a_rank_beyond_a_layer_is_refused(base):
-    with pytest.raises(InputError, match="--rank 1000 is more than a layer"):
-        start_of(torch.randn(4, 8), "pissa", 1000, 1.0)
+    with pytest.raises(InputError, match="--rank 1000 is more than a layer of 576 × 576 has for --init pissa"):
+        check_fits(base, LoraShape(rank=1000, top_blocks=1), "pissa")
     with pytest.raises(InputError, match="--init 'magic' is not one of"):
         check_init("magic")
