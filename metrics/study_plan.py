@@ -17,6 +17,8 @@ def read_plan(directory: Path) -> dict[str, Any]:
         MetricsError: There is none, or it is not one of ours.
     """
     path = directory / PLAN_FILE
+    if not path.is_file():
+        raise MetricsError(f"{directory}: not a study, it has no {PLAN_FILE}; give the --out of `simulate study`")
     try:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for cell in plan["cells"]:

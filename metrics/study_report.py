@@ -77,6 +77,7 @@ def report_text(study: Study, made: Tables) -> str:
         "Written by `simulate study`; every number is computed from the run files. Cells hold the mean over seeds, its "
         "95% percentile bootstrap interval over seeds, and the number of seeds. With few seeds that interval is too "
         "narrow: it cannot reach beyond the smallest and the largest seed.",
+        *_absent(study),
         "## What the arms did, by population size",
         rendered(*made["primary"], "markdown"),
         *(f"![{TITLES[name]}](figures/{name}.svg)" for name in PRIMARY),
@@ -90,6 +91,12 @@ def report_text(study: Study, made: Tables) -> str:
         parts += ["## Differences", f"None: {study.not_compared}."]
     parts += ["## All measurements", rendered(*made["measurements"], "markdown"), _methods(study)]
     return "\n\n".join(parts) + "\n"
+
+
+def _absent(study: Study) -> list[str]:
+    """One paragraph where runs of the plan are not in the figures."""
+    files = ", ".join(f"`{file}`" for file in study.unfinished)
+    return [f"Not finished, and in no figure: {files}. The same `simulate study` runs them."] if files else []
 
 
 def _arm_text(label: str) -> str:
@@ -121,8 +128,6 @@ def _methods(study: Study) -> str:
         "| arm | agents | seed | digest |\n| --- | --- | --- | --- |\n"
         + "\n".join(f"| {run.arm} | {run.agents} | {run.seed} | `{run.digest}` |" for run in study.runs),
     ]  # fmt: skip
-    if study.unfinished:
-        lines.insert(3, "Not finished: " + ", ".join(f"`{file}`" for file in study.unfinished) + ".")
     encoders = dict.fromkeys(run.text_encoder for run in study.runs if run.text_encoder)
     if encoders:
         lines.insert(3, "Text encoder: " + "; ".join(encoders) + ".")

@@ -326,18 +326,20 @@ def print_measurements(path: Path | str, as_json: bool) -> None:
     """Measure a run and print it, as a table or as one JSON object."""
     from metrics.measure import measure_run
 
-    report = measure_run(path).to_json()
+    run = measure_run(path)
+    report = run.to_json()
     if as_json:
         print(json.dumps(report))
         return
-    head = report["run"]
     rows = []
     for name, found in report["measurements"].items():
         interval = "" if found["interval"] is None else " … ".join(figure(bound) for bound in found["interval"])
         null = found["null"]
         against = "" if null is None else f"{figure(null['mean'])} ({figure(null['z'])})"
         rows.append((name, figure(found["value"]), str(found["n"]), interval, against))
-    title = f"{head['arm']}: {head['agents']} agents, {head['timesteps']} timesteps, seed {head['seed']}"
+    whole = run.completed_timesteps == run.timesteps
+    length = f"{run.timesteps}" if whole else f"{run.completed_timesteps} ({run.status}) of {run.timesteps}"
+    title = f"{run.arm}: {run.agents} agents, {length} timesteps, seed {run.seed}"
     print_results(("measurement", "value", "n", "95% interval", "null (z)"), rows, title)
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from run_factory import RunFactory
 
 from metrics.comparison_table import HEADERS
 from simulation.cli import main
@@ -218,6 +219,13 @@ def test_reading_commands_refuse_what_is_no_run(simulate, tmp_path, command):
         code, out, err = simulate(command, path)
         assert (code, out, len(err)) == (2, "", 1) and path.name in err[0]
     assert left_behind(tmp_path, text) == []
+
+
+def test_a_run_that_is_not_finished_is_measured_and_said_to_be_so(simulate, tmp_path):
+    factory = RunFactory(4, status="interrupted")
+    factory.rows["checkpoint"] = factory.rows["checkpoint"][:1]
+    code, printed, _ = simulate("metrics", factory.write(tmp_path / "x.db"))
+    assert code == 0 and "4 agents, 1 (interrupted) of 4 timesteps" in printed
 
 
 def test_resume_without_a_run_says_so(simulate, tmp_path):

@@ -25,7 +25,7 @@ from metrics.errors import MetricsError
 from metrics.measure import MEASUREMENTS, measure_run
 from metrics.study import KEPT, read_study
 from metrics.study_parts import read_report, united
-from metrics.study_report import write_report
+from metrics.study_report import report_text, tables, write_report
 from personas.errors import InputError
 from simulation.cli import main
 from simulation.runner import TOGETHER, Hooks
@@ -72,6 +72,8 @@ def test_what_is_missing_is_run_again_and_ends_in_the_same_report(done, starting
     (done / lost.file).unlink()
     half = read_study(done, processes=1)
     assert half.unfinished == (lost.file,)
+    said, *_ = report_text(half, tables(half)).split("## What")
+    assert f"Not finished, and in no figure: `{lost.file}`" in said
     assert [(each.seeds, each.agents) for each in half.comparison.differences if each.measurement == "likes"] == [
         (2, 8), (1, 12),
     ]  # fmt: skip
@@ -336,7 +338,7 @@ def test_directory_of_another_study_is_refused_and_a_larger_plan_is_joined(done,
 
 
 def test_no_study_is_one_clear_error(tmp_path):
-    with pytest.raises(MetricsError, match=r"plan\.json: not a study's plan"):
+    with pytest.raises(MetricsError, match="not a study, it has no plan.json"):
         read_study(tmp_path)
     (tmp_path / "plan.json").write_text(json.dumps({"reference": "base", "options": {}, "cells": [
         {"label": "base", "agents": 8, "seed": 0, "file": "../../etc/passwd"}]}))  # fmt: skip
