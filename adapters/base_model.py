@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,7 @@ def load_base_model(
     if chosen not in DTYPES:
         raise InputError(f"--dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
     try:
-        with _library_bars_hidden():
+        with library_bars_hidden():
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
             model = AutoModelForCausalLM.from_pretrained(
                 path, dtype=DTYPES[chosen], local_files_only=True, use_safetensors=True
@@ -178,7 +179,7 @@ def embedded_directory(say: Callable[[str], None] = lambda line: None) -> Path:
     say("converting the embedded base model into the cache (once, about 30 s)")
     start = time.perf_counter()
     try:
-        with _library_bars_hidden():
+        with library_bars_hidden():
             _convert(Path(folders[0]), target)
     except OSError as error:
         raise InputError(f"{target}: the converted base model cannot be written: {error.strerror}") from error
@@ -187,19 +188,19 @@ def embedded_directory(say: Callable[[str], None] = lambda line: None) -> Path:
 
 
 @contextmanager
-def _library_bars_hidden() -> Iterator[None]:
+def library_bars_hidden() -> Iterator[None]:
     """Keep the libraries' own progress bars out of our output while they load or save."""
+    from tqdm.std import tqdm
     from transformers.utils import logging as transformers_logging
 
-    shown = transformers_logging.is_progress_bar_enabled()
+    shown, begin = transformers_logging.is_progress_bar_enabled(), tqdm.__init__
     transformers_logging.disable_progress_bar()
-    os_setting = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
+    # Not every bar asks transformers, and what TQDM_DISABLE says is read when tqdm is imported, which is long ago.
+    tqdm.__init__ = partialmethod(begin, disable=True)
     try:
         yield
     finally:
-        if os_setting is None:
-            del os.environ["TQDM_DISABLE"]
+        tqdm.__init__ = begin
         if shown:
             transformers_logging.enable_progress_bar()
 

@@ -1,9 +1,11 @@
 """Finding and loading the base model, and one clear line where that fails."""
 
 import pytest
+from tqdm.auto import tqdm
+from transformers.utils import logging
 
 from adapters import base_model
-from adapters.base_model import embedded_directory, load_base_model, pick_device
+from adapters.base_model import embedded_directory, library_bars_hidden, load_base_model, pick_device
 from personas.errors import InputError
 
 
@@ -61,3 +63,14 @@ def test_unknown_devices_and_types_are_refused(tmp_path):
         pick_device("tpu")
     with pytest.raises(InputError, match="--dtype 'int4' is not one of"):
         load_base_model(dtype="int4")
+
+
+def test_the_libraries_draw_no_bar_while_they_load(capsys):
+    def drawn():
+        list(tqdm(range(3)))
+        list(logging.tqdm(range(3)))
+        return capsys.readouterr().err.count("100%")
+
+    with library_bars_hidden():
+        assert drawn() == 0
+    assert drawn() == 2
