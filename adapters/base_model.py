@@ -191,18 +191,14 @@ def embedded_directory(say: Callable[[str], None] = lambda line: None) -> Path:
 def library_bars_hidden() -> Iterator[None]:
     """Keep the libraries' own progress bars out of our output while they load or save."""
     from tqdm.std import tqdm
-    from transformers.utils import logging as transformers_logging
 
-    shown, begin = transformers_logging.is_progress_bar_enabled(), tqdm.__init__
-    transformers_logging.disable_progress_bar()
+    begin = tqdm.__init__
     # Not every bar asks transformers, and what TQDM_DISABLE says is read when tqdm is imported, which is long ago.
     tqdm.__init__ = partialmethod(begin, disable=True)
     try:
         yield
     finally:
         tqdm.__init__ = begin
-        if shown:
-            transformers_logging.enable_progress_bar()
 
 
 def _convert(folder: Path, target: Path) -> None:

@@ -16,16 +16,15 @@ from adapters.choice import VERBS
 from adapters.decoding import DecodingConfig, TextSampler
 from adapters.kv_store import KeyValueStore, cache_argument
 from adapters.lora import AdaptedModel, Route, route_of
-from adapters.memory import TokenBudget, at_once, out_of_memory
+from adapters.memory import TokenBudget, at_once, budget_on, out_of_memory
 from adapters.prompt_kit import PromptKit
 from personas.acts import Verb
 from personas.errors import PolyphonyError
 
 # Tokens of an act around its text: label, digit, colon.
 HEAD_TOKENS = 3
-# What is in work at once: rows that write, padded prompt tokens read in one pass, beginnings computed together.
+# What is in work at once: rows that write, and beginnings computed together.
 ROWS = {"cpu": 64, "gpu": 512}
-READ_TOKENS = {"cpu": 1024, "gpu": 32_768}
 PREFIX_ROWS = {"cpu": 16, "gpu": 128}
 
 
@@ -109,7 +108,7 @@ class Engine:
         self.base, self.kit = base, kit
         self.max_rows = max_rows or at_once(base.device, **ROWS)
         self._adapted, self._prefix_bytes = adapted, prefix_bytes
-        self.budget = TokenBudget(token_budget or at_once(base.device, **READ_TOKENS))
+        self.budget = TokenBudget(token_budget) if token_budget else budget_on(base.device)
         self.sampler = TextSampler(base.tokenizer, kit.builder.grammar, decoding or DecodingConfig())
         self.store = KeyValueStore()
         self.prefixes: dict[tuple[int | None, tuple[int, ...]], _Beginning] = {}

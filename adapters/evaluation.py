@@ -16,14 +16,13 @@ from adapters.figures import Figure, figure_over_people
 from adapters.kept_passes import KeptPasses
 from adapters.likelihood import ExampleStore, Scoring, act_nll, verb_log_shares
 from adapters.lora import AdaptedModel
-from adapters.memory import TokenBudget, at_once
+from adapters.memory import budget_on
 from adapters.population_training import PopulationTraining
 from adapters.provenance import code_version
 from adapters.revision import Revision, digest_of, revisions_digest
 from adapters.stacking import install
 from personas.persona import Persona
 
-TOKEN_BUDGET = {"cpu": 1024, "gpu": 32_768}
 Progress = Callable[[int, int], None]
 
 
@@ -182,7 +181,7 @@ class _Evaluating:
         self._candidates = min(protocol.candidates, len(personas))
         self._passes = 1 + len(protocol.controls) + self._others + self._candidates
         self._done = 0
-        self._budget = TokenBudget(at_once(training.base.device, **TOKEN_BUDGET))
+        self._budget = budget_on(training.base.device)
         size = training.config.sitting
         made = [
             (number, example)

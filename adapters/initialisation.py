@@ -12,7 +12,9 @@ from adapters.peft_layout import read_factors, serialised, write_durably
 from adapters.revision import digest_of
 from personas.errors import InputError
 
-INITS = ("standard", "pissa", "olora", "olora-tail", "mica")
+# How the prior's factors start, and personal ones by default.
+STANDARD = "standard"
+INITS = (STANDARD, "pissa", "olora", "olora-tail", "mica")
 # Their first product is not zero: it is taken off again once for all people, so that the start equals the base.
 SHIFTED = ("pissa", "olora", "olora-tail")
 
@@ -33,14 +35,14 @@ def check_init(init: str) -> str:
 
 
 def check_fits(base: BaseModel, shape: LoraShape, init: str) -> None:
-    """Refuse what a base cannot be given adapters of, before anything is trained.
+    """Refuse adapters that a base has no room for.
 
     Raises:
         InputError: It has no such layers, or one has fewer singular values than the initialisation takes.
     """
     for module in adapted_modules(base, shape).values():
         out, into = module.weight.shape
-        if init != "standard" and shape.rank > min(into, out):
+        if init != STANDARD and shape.rank > min(into, out):
             raise InputError(f"--rank {shape.rank} is more than a layer of {into} × {out} has for --init {init}")
 
 
@@ -88,7 +90,11 @@ def shared_start(base: BaseModel, shape: LoraShape, init: str) -> dict[str, Pair
 
     Returns:
         Module name to (A, B).
+
+    Raises:
+        InputError: See `check_fits`.
     """
+    check_fits(base, shape, init)
     modules = adapted_modules(base, shape)
     key = digest_of([base.hash, base.dtype, init, shape.rank, shape.alpha, sorted(modules)])[:32]
     path = cache_directory() / "starts" / f"{key}.safetensors"

@@ -7,6 +7,8 @@ import torch
 
 from personas.errors import PolyphonyError
 
+# Padded tokens of one pass that suit a CPU, and how many times as many a GPU takes.
+TOKENS, GPU_TIMES = 1024, 32
 Answer = TypeVar("Answer")
 
 
@@ -50,3 +52,8 @@ class TokenBudget:
         if self.tokens == 1:
             raise PolyphonyError("out of memory with a single sequence; use a smaller base model or more memory")
         self.tokens = max(1, self.tokens // 2)
+
+
+def budget_on(device: torch.device, tokens: int = TOKENS) -> TokenBudget:
+    """The budget that suits a device, given what would suit a CPU."""
+    return TokenBudget(at_once(device, cpu=tokens, gpu=GPU_TIMES * tokens))

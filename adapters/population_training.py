@@ -11,7 +11,7 @@ from adapters.bank import Bank
 from adapters.base_model import BaseModel
 from adapters.blocks import SplitModel, decoder_blocks
 from adapters.examples import Example, ExampleBuilder
-from adapters.initialisation import SHIFTED, check_fits, shared_start
+from adapters.initialisation import SHIFTED, STANDARD, check_fits, shared_start
 from adapters.likelihood import Scoring, rows_of
 from adapters.lora import AdaptedModel, Factors, LoraShape, adapted_modules
 from adapters.memory import at_once
@@ -21,7 +21,7 @@ from adapters.prompt_kit import PromptKit
 from adapters.provenance import personal_provenance, shared_provenance
 from adapters.revision import PERSONAL, PRIOR, START, Revision, adapter_id, digest_of
 from adapters.training import Learner, PopulationTrainer, Schedule, Trained
-from adapters.training_config import GROUP, STANDARD, TrainingConfig, plain_precision
+from adapters.training_config import TrainingConfig, plain_precision
 from personas.acts import Act
 from personas.errors import InputError
 from personas.persona import Persona
@@ -32,6 +32,8 @@ from personas.randomness import keyed_generator
 CHECKED_TOGETHER = 8
 # New adapters that are worth a shard.
 PACKED_FROM = 64
+# People trained in one pass; it bounds memory and what an interrupt can lose.
+GROUP = {"cpu": 32, "gpu": 256}
 Progress = Callable[[str, int, int], None]
 """Called with the stage's name, the tokens trained so far and in all."""
 
@@ -145,7 +147,7 @@ class PopulationTraining:
 
     def _groups(self, missing: Sequence[int], wanted: Sequence["_Plan"]) -> Iterator[list[int]]:
         """Cut who has to be trained into groups over one prior each."""
-        together = self.config.group or at_once(self.base.device, **GROUP)
+        together = at_once(self.base.device, **GROUP)
         for prior in dict.fromkeys(wanted[number].beneath.object for number in missing):
             over = [number for number in missing if wanted[number].beneath.object == prior]
             for start in range(0, len(over), together):

@@ -11,14 +11,13 @@ from adapters.examples import Example
 from adapters.initialisation import population_start
 from adapters.likelihood import ExampleStore, Scoring
 from adapters.lora import Factors
-from adapters.memory import TokenBudget, at_once
+from adapters.memory import budget_on
 from adapters.slot_adamw import SlotAdamW
 from personas.errors import InputError
 from personas.randomness import keyed_generator
 
 Progress = Callable[[int, int], None]
 """Called with the tokens trained so far and in all."""
-GPU_TIMES = 32
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,8 @@ class Schedule:
         warmup_steps: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         act_weight: Weight of the act's own loss beside its text's.
-        token_budget: Most padded tokens in one forward pass, all learners together; it bounds the memory. A GPU, which
-            has more and wants more, takes `GPU_TIMES` as many.
+        token_budget: Most padded tokens in one forward pass, all learners together; it bounds the memory. A GPU
+            takes more, see `adapters.memory.budget_on`.
     """
 
     lr: float = 1e-3
@@ -106,8 +105,7 @@ class PopulationTrainer:
         """
         self._scoring, self._learners, self._schedule = scoring, learners, schedule
         self._seed, self._progress = seed, progress
-        device, tokens = scoring.split.base.device, schedule.token_budget
-        self._budget = TokenBudget(at_once(device, cpu=tokens, gpu=GPU_TIMES * tokens))
+        self._budget = budget_on(scoring.split.base.device, schedule.token_budget)
         self._stack = self._initial_factors(start, train_b)
         self._optimiser = SlotAdamW(
             [factor for pair in self._stack.values() for factor in pair if factor.requires_grad],

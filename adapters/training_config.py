@@ -3,15 +3,11 @@
 from dataclasses import dataclass, field
 
 from adapters.base_model import BaseModel
-from adapters.initialisation import check_init
+from adapters.initialisation import STANDARD, check_init
 from adapters.lora import AdaptedModel, LoraShape
 from adapters.precision import Precision, precision_named
 from adapters.prompt_kit import PromptConfig
 from adapters.training import Schedule
-
-# How the prior's factors start, and personal ones by default.
-STANDARD = "standard"
-GROUP = {"cpu": 32, "gpu": 256}
 
 
 @dataclass(frozen=True)
@@ -29,8 +25,6 @@ class TrainingConfig:
         schedule: A personal adapter's passes.
         max_examples: Most examples of one person, the latest of the training side.
         sitting: Most acts that share one prompt in training, see `ExampleBuilder.sittings`.
-        group: People trained in one pass; it bounds memory and what an interrupt can lose. None for what suits the
-            device, see `GROUP`.
         storage: How personal adapters keep their numbers, see `adapters.precision.Precision`; empty for what loses
             nothing in the base's compute type.
         seed: Seed of initial factors and orders.
@@ -45,7 +39,6 @@ class TrainingConfig:
     schedule: Schedule = field(default_factory=lambda: Schedule(lr=4e-3, epochs=2, act_weight=0.2))
     max_examples: int = 24
     sitting: int = 4
-    group: int | None = None
     storage: str = ""
     seed: int = 0
 

@@ -154,10 +154,10 @@ def test_retraining_a_sample_gives_the_ready_bank_again(ready, town, tmp_path):
     """A whole group, as they and their prior were trained: the same digests, or on another machine the same worth."""
     from adapters.base_model import load_base_model
     from adapters.evaluation import GATE, evaluate
-    from adapters.population_training import PopulationTraining
+    from adapters.population_training import GROUP, PopulationTraining
     from adapters.prompt_kit import make_prompt_kit
     from adapters.training import Schedule
-    from adapters.training_config import GROUP, TrainingConfig
+    from adapters.training_config import TrainingConfig
 
     (prior,) = ready.revisions(kind=PRIOR)
     base, config = load_base_model(), replace(TrainingConfig(), prior_schedule=Schedule(**prior.config["schedule"]))
