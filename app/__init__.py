@@ -1,1 +1,1 @@
-"""The dashboard over run databases; reads only."""
+"""The dashboard over run files; reads only. Sub-rooms: `parts`, `pages`, `server`."""

@@ -6,7 +6,6 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from adapters.base_model import BaseModel, load_base_model
 from benchmarks import page, results
 from benchmarks.activation import activation_results
 from benchmarks.bank import bank_results
@@ -19,7 +18,8 @@ from benchmarks.precision import precision_results
 from benchmarks.readers import reader_results
 from benchmarks.results import Result
 from benchmarks.training import training_results
-from personas.population import Population, load_population
+from polyphony.adapters.model.base_model import BaseModel, load_base_model
+from polyphony.personas.population import Population, load_population
 
 PARTS = (
     "engine",

@@ -14,15 +14,15 @@ from typing import Any
 
 from torch import Tensor
 
-from adapters.bank import Bank
-from adapters.base_model import load_base_model
-from adapters.population_training import PopulationTraining
-from adapters.prompt_kit import make_prompt_kit
-from adapters.training_config import TrainingConfig
 from benchmarks import results
 from benchmarks.evidence import ROOT, remembering_split
 from benchmarks.validation import validation_nll
-from personas.population import load_population
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.model.base_model import load_base_model
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.personas.population import load_population
 
 PLAIN = TrainingConfig()
 TARGET = ROOT / "data" / "studies" / "adapters" / "act_weight.json"

@@ -8,17 +8,17 @@ import time
 import numpy as np
 import torch
 
-from adapters.base_model import BaseModel
-from adapters.engine import ActRequest, Engine
-from adapters.examples import ExampleBuilder
-from adapters.lora import AdaptedModel, LoraShape
-from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from benchmarks.engine import random_stack
 from benchmarks.results import Result
 from benchmarks.timing import run_apart
-from personas.acts import USUAL
-from personas.population import Population
-from personas.randomness import keyed_generator
+from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.personas.people.acts import USUAL
+from polyphony.personas.population import Population
+from polyphony.randomness import keyed_generator
 
 AGENTS, FEED, STEPS = 512, 5, 2
 

@@ -12,20 +12,20 @@ from pathlib import Path
 
 import torch
 
-from adapters import catalog
-from adapters.bank import Bank
-from adapters.base_model import BaseModel, load_base_model
-from adapters.lifecycle import Status
-from adapters.lora import AdaptedModel, Factors, LoraShape
-from adapters.peft_layout import serialised
-from adapters.precision import Precision
-from adapters.records import now, sealed_row
-from adapters.residency import Residency
-from adapters.revision import PERSONAL, Revision, adapter_id, to_row
-from adapters.stacking import STACKED_TOGETHER, Stacker, install
 from benchmarks.results import Result
 from benchmarks.timing import medians
-from personas.randomness import keyed_generator
+from polyphony.adapters.bank import catalog
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.catalog_rows import now, sealed_row
+from polyphony.adapters.bank.lifecycle import Status
+from polyphony.adapters.bank.peft_layout import serialised
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id, to_row
+from polyphony.adapters.bank.stacking import STACKED_TOGETHER, Stacker, install
+from polyphony.adapters.engine.adapter_cache import Residency
+from polyphony.adapters.model.base_model import BaseModel, load_base_model
+from polyphony.adapters.model.lora import AdaptedModel, Factors, LoraShape
+from polyphony.randomness import keyed_generator
 
 ADAPTERS, OBJECTS, SECOND = 1_000_000, 2048, 4096
 ROWS_TOGETHER = 10_000

@@ -14,7 +14,7 @@ from benchmarks.browser import PAGES, View, chromium, served
 from benchmarks.measurements import null_run
 from benchmarks.results import Result
 from benchmarks.timing import run_apart
-from personas.town.generate import generate_town, write_town
+from polyphony.personas.town.generate import generate_town, write_town
 
 RUNS_IN_FOLDER = 30
 REPEATS = 5
@@ -23,8 +23,8 @@ WATCHED_AGENTS, WATCHED_STEPS = 32, 6
 EXPORT = """
 import sys, time
 from pathlib import Path
-from metrics.dataset.export import export_dataset
-from metrics.dataset.options import ExportOptions
+from polyphony.metrics.dataset.export import export_dataset
+from polyphony.metrics.dataset.options import ExportOptions
 began = time.perf_counter()
 export_dataset([sys.argv[1]], Path(sys.argv[2]), ExportOptions())
 print(time.perf_counter() - began)

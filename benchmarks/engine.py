@@ -10,13 +10,13 @@ from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from adapters.base_model import BaseModel
-from adapters.engine import Engine
-from adapters.kv_store import cache_argument
-from adapters.lora import AdaptedModel, LoraShape, route_of
-from adapters.prompt_kit import PromptConfig, PromptKit, make_prompt_kit
 from benchmarks.results import Result
 from benchmarks.timing import finished, gemm_peak, medians
+from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.engine.kv_store import cache_argument
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape, route_of
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, PromptKit, make_prompt_kit
 
 ROWS, PROMPT, STEPS, REPEATS = 64, 96, 4, 5
 CONSTANT, NEW = 100, 50

@@ -14,17 +14,17 @@ from typing import Any
 
 from torch import Tensor
 
-from adapters.bank import Bank
-from adapters.base_model import BaseModel, load_base_model
-from adapters.blocks import Layout, SplitModel
-from adapters.evaluation import Protocol, evaluate
-from adapters.lora import LoraShape
-from adapters.population_training import PopulationTraining, split_for
-from adapters.prompt_kit import make_prompt_kit
-from adapters.training_config import TrainingConfig
 from benchmarks import results
 from benchmarks.evidence_report import prior_schedule, write_report
-from personas.population import Population, load_population
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.evaluation.evaluation import Protocol, evaluate
+from polyphony.adapters.model.base_model import BaseModel, load_base_model
+from polyphony.adapters.model.blocks import Layout, SplitModel
+from polyphony.adapters.model.lora import LoraShape
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.population_training import PopulationTraining, split_for
+from polyphony.personas.population import Population, load_population
 
 ROOT = Path(__file__).resolve().parent.parent
 RANKS = (1, 2, 4, 8, 16)

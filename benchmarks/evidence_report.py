@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from adapters.figures import figure_over_people
-from adapters.training_config import TrainingConfig
+from polyphony.adapters.evaluation.bootstrap import figure_over_people
+from polyphony.adapters.training.config import TrainingConfig
 
 PLAIN = TrainingConfig()
 NAMES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from adapters.base_model import BaseModel
-from adapters.choice import uncalibrated_scorer
-from adapters.engine import ActRequest, Engine
-from adapters.examples import ExampleBuilder
-from adapters.grammar import LABEL_SETS
-from adapters.head import Head
-from adapters.prompt import PromptBuilder
-from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from benchmarks.results import Result
-from personas.acts import USUAL
-from personas.population import Population
+from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.head import Head
+from polyphony.adapters.prompting.act_scorer import uncalibrated_scorer
+from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.grammar import LABEL_SETS
+from polyphony.adapters.prompting.prompt import PromptBuilder
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.personas.people.acts import USUAL
+from polyphony.personas.population import Population
 
 PEOPLE = 48
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from benchmarks.results import Result
 from benchmarks.timing import run_apart
-from personas.town.generate import generate_town, write_town
+from polyphony.personas.town.generate import generate_town, write_town
 
 STEPS = 24
 # In a process of its own: its peak memory and its time are those of one measurement and of nothing before it.
 MEASURE = """
 import sys, time
-from metrics.measure import measure_run
+from polyphony.metrics.measure import measure_run
 began = time.perf_counter()
 measure_run(sys.argv[1])
 print(time.perf_counter() - began)
@@ -23,8 +23,8 @@ print(time.perf_counter() - began)
 RUN = """
 import sys
 from pathlib import Path
-from simulation.runner import Hooks, Runner
-from simulation.settings import RunSettings
+from polyphony.simulation.runs.runner import Hooks, Runner
+from polyphony.simulation.runs.settings import RunSettings
 population, agents, steps, out = sys.argv[1:]
 settings = RunSettings(population=population, policy="null", arm="base", agents=int(agents), timesteps=int(steps))
 runner = Runner(settings, bank=Path("unused"), base_model=None, device="auto", dtype="auto", hooks=Hooks())

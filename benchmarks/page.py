@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metrics.comparison_table import rendered
-from metrics.labels import number
+from polyphony.metrics.core.labels import number
+from polyphony.metrics.studies.comparison_table import rendered
 
 TITLES = {
     "engine": "Engine: many adapters in one batch",

@@ -11,19 +11,19 @@ from statistics import fmean, median
 import numpy as np
 
 from benchmarks.results import Result
-from personas.acts import Act, Verb
-from personas.persona import Persona
-from personas.randomness import keyed_generator
-from simulation.actions import CreatePost, Follow, LikePost
-from simulation.clock import iso, make_clock
-from simulation.feed import FeedMaker, FeedSettings
-from simulation.loop import Simulation, decide_apart, run_in_step
-from simulation.null_policy import NullPolicy
-from simulation.platform import Moment, Platform
-from simulation.recommenders import recommender_names
-from simulation.scenario import Scenario
-from simulation.setup import people_rows, populate
-from simulation.store import RunStore
+from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.persona import Persona
+from polyphony.randomness import keyed_generator
+from polyphony.simulation.feed.feed import FeedMaker, FeedSettings
+from polyphony.simulation.feed.recommenders import recommender_names
+from polyphony.simulation.policies.null_policy import NullPolicy
+from polyphony.simulation.runs.initial_state import people_rows, populate
+from polyphony.simulation.runs.loop import Simulation, decide_apart, run_in_step
+from polyphony.simulation.runs.scenario import Scenario
+from polyphony.simulation.runs.store import RunStore
+from polyphony.simulation.world.actions import CreatePost, Follow, LikePost
+from polyphony.simulation.world.clock import iso, make_clock
+from polyphony.simulation.world.platform import Moment, Platform
 
 AGENTS, POSTS, FOLLOWS, LIKES, ITEMS = 10_000, 50_000, 200_000, 100_000, 5
 WORDS = [f"word{number}" for number in range(2000)]

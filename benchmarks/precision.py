@@ -3,16 +3,16 @@
 import numpy as np
 import torch
 
-from adapters.base_model import BaseModel, load_base_model
-from adapters.examples import ExampleBuilder
-from adapters.likelihood import ExampleStore, Scoring
-from adapters.lora import AdaptedModel, LoraShape
-from adapters.population_training import split_for
-from adapters.prompt_kit import PromptConfig, make_prompt_kit
 from benchmarks.engine import times
 from benchmarks.results import Result
 from benchmarks.training import training_throughput
-from personas.population import Population
+from polyphony.adapters.model.base_model import BaseModel, load_base_model
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
+from polyphony.adapters.training.population_training import split_for
+from polyphony.personas.population import Population
 
 REPEATS = 5
 PEOPLE = 192

@@ -12,14 +12,14 @@ from scipy import stats
 
 from benchmarks import results
 from benchmarks.study_checks import checks_of, label_check
-from metrics.compare import PRIMARY
-from metrics.comparison_table import rendered
-from metrics.inference import cohens_d_paired, holm
-from metrics.labels import TITLES, arm_sentence, number, probability, signed, span
-from metrics.study import Study, read_study
-from metrics.study_parts import read_report, united
-from metrics.study_plan import PLAN_FILE, STUDY_FILE
-from metrics.study_report import write_report
+from polyphony.metrics.core.inference import cohens_d_paired, holm
+from polyphony.metrics.core.labels import TITLES, arm_sentence, number, probability, signed, span
+from polyphony.metrics.studies.compare import PRIMARY
+from polyphony.metrics.studies.comparison_table import rendered
+from polyphony.metrics.studies.parts import read_report, united
+from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE
+from polyphony.metrics.studies.report import write_report
+from polyphony.metrics.studies.study import Study, read_study
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}

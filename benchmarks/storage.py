@@ -12,19 +12,19 @@ from pathlib import Path
 
 import numpy as np
 
-from adapters.bank import Bank
-from adapters.base_model import load_base_model
-from adapters.compaction import copy_beneath
-from adapters.evaluation import Protocol, evaluate
-from adapters.population_training import PopulationTraining
-from adapters.precision import Precision
-from adapters.prompt_kit import make_prompt_kit
-from adapters.revision import Revision
-from adapters.training_config import TrainingConfig
 from benchmarks import results
 from benchmarks.results import Result
-from personas.persona import Persona
-from personas.population import load_population
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.compaction import copy_beneath
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.revision import Revision
+from polyphony.adapters.evaluation.evaluation import Protocol, evaluate
+from polyphony.adapters.model.base_model import load_base_model
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.personas.people.persona import Persona
+from polyphony.personas.population import load_population
 
 OWN = Protocol(others=0, candidates=1, identified=1, written_posts=0, controls=())
 

@@ -8,14 +8,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from metrics.database import open_run, read_rows
-from metrics.diversity import words_of
-from metrics.memorisation import COPIED_WORDS, Corpus
-from metrics.rundata import RunData, load_run
-from metrics.texts import own_texts
+from polyphony.metrics.figures.diversity import words_of
+from polyphony.metrics.figures.memorisation import COPIED_WORDS, Corpus
+from polyphony.metrics.figures.texts import own_texts
+from polyphony.metrics.runfile.database import open_run, read_rows
+from polyphony.metrics.runfile.rundata import RunData, load_run
 
 REFERENCE, OWN = "base", "lora"
-# How `adapters.prompt.PromptBuilder` ends its question.
+# How `adapters.prompting.prompt.PromptBuilder` ends its question.
 QUESTION = re.compile(r"\byou may\b|\byou:", re.IGNORECASE)
 # Of figures that should be nought and of figures that should be one.
 LITTLE, NEARLY_ALL = 0.02, 0.999

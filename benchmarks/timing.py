@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
-from adapters.base_model import DTYPES
+from polyphony.adapters.model.base_model import DTYPES
 
 # Rows, inner width and columns: a large square, and a product as thin as those of a small base. A GPU wants more.
 PRODUCTS = {"cpu": ((2048, 2048, 2048), (1024, 1536, 576)), "cuda": ((8192, 8192, 8192),)}

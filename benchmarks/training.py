@@ -6,19 +6,19 @@ from dataclasses import replace
 import torch
 from peft import LoraConfig, get_peft_model
 
-from adapters.base_model import BaseModel
-from adapters.choice import ChoiceScorer
-from adapters.examples import Example
-from adapters.likelihood import ExampleStore, Scoring, rows_of
-from adapters.lora import AdaptedModel
-from adapters.population_training import PopulationTraining, split_for
-from adapters.prompt_kit import PromptConfig, make_prompt_kit
-from adapters.training import Learner, PopulationTrainer
-from adapters.training_config import TrainingConfig
 from benchmarks.engine import attention_operations, linear_weights, random_stack
 from benchmarks.results import Result
 from benchmarks.timing import gemm_peak, medians
-from personas.population import Population
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.prompting.act_scorer import ChoiceScorer
+from polyphony.adapters.prompting.examples import Example
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, rows_of
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.population_training import PopulationTraining, split_for
+from polyphony.adapters.training.trainer import Learner, PopulationTrainer
+from polyphony.personas.population import Population
 
 PEOPLE, ACTS, REPEATS, ALONE = 64, 8, 5, 2
 # Batches are cut by tokens, so that more people are only more batches of the same kind.

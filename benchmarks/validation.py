@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from adapters.examples import Example
-from adapters.likelihood import ExampleStore, Scoring
-from adapters.population_training import CHECKED_TOGETHER, PopulationTraining
-from adapters.revision import Revision
-from adapters.stacking import install
-from personas.persona import Persona
+from polyphony.adapters.bank.revision import Revision
+from polyphony.adapters.bank.stacking import install
+from polyphony.adapters.prompting.examples import Example
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
+from polyphony.adapters.training.population_training import CHECKED_TOGETHER, PopulationTraining
+from polyphony.personas.people.persona import Persona
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,4 @@
-"""Measurements on run databases, and their comparison between arms; reads only."""
+"""Measurements on run files, and their comparison between arms; reads only.
+
+Sub-rooms: `runfile`, `core`, `figures`, `studies`, `dataset`.
+"""

@@ -11,28 +11,35 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from metrics.absent import without_interval, without_null
-from metrics.activity import activity
-from metrics.acts import act_diversity
-from metrics.attribution import attribution
-from metrics.cascades import cascades
-from metrics.communities import LOUVAIN_SEED, community_sizes, community_strength
-from metrics.digest import run_digest
-from metrics.diversity import distinct, near_duplicate_rate, self_bleu, semantic_spread, vendi, vocabulary_growth
-from metrics.fidelity import act_distance, next_act
-from metrics.graphs import other_communities
-from metrics.homophily import exposure_adjusted_homophily, within_community_homophily
-from metrics.inequality import inequality
-from metrics.interactions import reciprocity
-from metrics.measurement import Measurement, missing
-from metrics.memorisation import memorisation
-from metrics.planted import planted_agreement
-from metrics.recovery import style_recovery, topic_recovery
-from metrics.references import cascade_distance
-from metrics.rundata import RunData, load_run
-from metrics.stance import stance_spread
-from metrics.texts import EncodedTexts, encode_texts
-from metrics.timing import community_windows, response_delay, rhythm_divergence
+from polyphony.metrics.core.caveats import without_interval, without_null
+from polyphony.metrics.core.measurement import Measurement, missing
+from polyphony.metrics.figures.activity import activity
+from polyphony.metrics.figures.acts import act_diversity
+from polyphony.metrics.figures.attribution import attribution
+from polyphony.metrics.figures.cascades import cascades
+from polyphony.metrics.figures.communities import LOUVAIN_SEED, community_sizes, community_strength
+from polyphony.metrics.figures.diversity import (
+    distinct,
+    near_duplicate_rate,
+    self_bleu,
+    semantic_spread,
+    vendi,
+    vocabulary_growth,
+)
+from polyphony.metrics.figures.fidelity import act_distance, next_act
+from polyphony.metrics.figures.graphs import other_communities
+from polyphony.metrics.figures.homophily import exposure_adjusted_homophily, within_community_homophily
+from polyphony.metrics.figures.inequality import inequality
+from polyphony.metrics.figures.interactions import reciprocity
+from polyphony.metrics.figures.memorisation import memorisation
+from polyphony.metrics.figures.planted import planted_agreement
+from polyphony.metrics.figures.recovery import style_recovery, topic_recovery
+from polyphony.metrics.figures.references import cascade_distance
+from polyphony.metrics.figures.stance import stance_spread
+from polyphony.metrics.figures.texts import EncodedTexts, encode_texts
+from polyphony.metrics.figures.timing import community_windows, response_delay, rhythm_divergence
+from polyphony.metrics.runfile.digest import run_digest
+from polyphony.metrics.runfile.rundata import RunData, load_run
 
 # The order in which figures are shown; the first twenty are the command line's contract.
 MEASUREMENTS = (

@@ -9,18 +9,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from personas.about import ABOUT_TOWN, about_path, read_about
-from personas.acts import Act, Verb
-from personas.describe import describe
-from personas.errors import InputError
-from personas.follow_graph import follow_graph, interaction_graph
-from personas.formats import READERS, holds_people_alone, name_of, read_profiles
-from personas.persona import Persona
-from personas.posts import read_posts
-from personas.problems import Problem
-from personas.profile import Profile
-from personas.rhythm import HOURS, PRIOR_ACTS, daily_rate, hourly_shares
-from personas.sampling import sampling_order
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.describe import describe
+from polyphony.personas.people.follow_graph import follow_graph, interaction_graph
+from polyphony.personas.people.persona import Persona
+from polyphony.personas.people.profile import Profile
+from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, daily_rate, hourly_shares
+from polyphony.personas.people.sampling import sampling_order
+from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
+from polyphony.personas.readers.formats import READERS, holds_people_alone, name_of, read_profiles
+from polyphony.personas.readers.posts import read_posts
+from polyphony.personas.readers.problems import Problem
 
 TOWN = "town"
 MIN_ACTS = 10
@@ -40,7 +40,7 @@ class Population:
         acts: Every act of the corpus by id in time order, also of authors without enough acts.
         problems: Counted, named warnings about the file.
         digest: SHA-256 over the acts, the same for the same acts in any format, and over what the file says of people.
-        about: The corpus's own notes, see `personas.about`.
+        about: The corpus's own notes, see `personas.readers.about`.
     """
 
     name: str
@@ -83,7 +83,7 @@ def load_population(source: str | Path) -> Population:
     """Read a population.
 
     Args:
-        source: ``town`` for the built-in one, or the path of a posts file (see `personas.posts.read_posts`).
+        source: ``town`` for the built-in one, or the path of a posts file (see `personas.readers.posts.read_posts`).
 
     Raises:
         InputError: The file cannot be read.
@@ -134,7 +134,7 @@ def _profiles_digest(profiles: Iterable[Profile], acts: str) -> str:
 
 def _locate(source: str | Path) -> tuple[Path, str]:
     if source == TOWN:
-        from personas.town import town_path
+        from polyphony.personas.town.generate import town_path
 
         return town_path(), TOWN
     path = Path(source)

@@ -3,8 +3,8 @@
 import torch
 from peft import LoraConfig, get_peft_model
 
-from adapters.head import Head
-from adapters.lora import AdaptedModel, route_of
+from polyphony.adapters.model.head import Head
+from polyphony.adapters.model.lora import AdaptedModel, route_of
 
 
 def random_factors(adapted: AdaptedModel, seed: int, rank: int = 4) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -11,9 +11,9 @@ from typing import Any
 from run_factory import RunFactory, planted_run
 from sqlalchemy import create_engine
 
-from adapters import catalog
-from metrics.study import read_study
-from metrics.study_report import write_report
+from polyphony.adapters.bank import catalog
+from polyphony.metrics.studies.report import write_report
+from polyphony.metrics.studies.study import read_study
 
 HOSTILE = (
     '<script>window.hacked = 1</script><img src=x onerror="window.hacked=2"> <b>bold</b> **stars** '

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from personas import population
-from personas.persona import Persona
+from polyphony.personas import population
+from polyphony.personas.people.persona import Persona
 
 REAL_POSTS_TOOL = Path(__file__).resolve().parents[2] / "shared" / "tools" / "real_posts.py"
 BUILD_SECONDS = 300
@@ -80,7 +80,8 @@ def loading_the_base_once() -> None:
 
     Nothing changes them: adapters hang on a base only while they are used.
     """
-    from adapters import base_model, prompt_kit
+    from polyphony.adapters.model import base_model
+    from polyphony.adapters.prompting import prompt_kit
 
     load, make = base_model.load_base_model, prompt_kit.make_prompt_kit
     loaded = {}
@@ -116,13 +117,13 @@ def briefly(persona: Persona, acts: int) -> Persona:
 @pytest.fixture
 def short_texts(monkeypatch):
     """Agents write a few tokens: where the words do not matter, decoding them is most of the time."""
-    monkeypatch.setattr("simulation.engine_policy.length_cap", lambda persona, kit: 8)
+    monkeypatch.setattr("polyphony.simulation.policies.engine_policy.length_cap", lambda persona, kit: 8)
 
 
 @pytest.fixture(scope="session")
 def base():
     """The real embedded base model in full precision on the CPU: what is exact is tested there."""
-    from adapters.base_model import EMBEDDED_INSTALL, EMBEDDED_PACKAGE, load_base_model
+    from polyphony.adapters.model.base_model import EMBEDDED_INSTALL, EMBEDDED_PACKAGE, load_base_model
 
     if importlib.util.find_spec(EMBEDDED_PACKAGE) is None:
         pytest.skip(f"the embedded base model is not installed: {EMBEDDED_INSTALL}")
@@ -132,7 +133,7 @@ def base():
 @pytest.fixture(scope="session")
 def kit(base):
     """Prompt builder and act scorer of the base model."""
-    from adapters.prompt_kit import PromptConfig, make_prompt_kit
+    from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
 
     return make_prompt_kit(base, PromptConfig())
 
@@ -140,7 +141,7 @@ def kit(base):
 @pytest.fixture(scope="session")
 def town():
     """The built-in population."""
-    from personas.population import load_population
+    from polyphony.personas.population import load_population
 
     return load_population("town")
 
@@ -164,7 +165,7 @@ def together(base, kit, learners):
 @pytest.fixture
 def bank(tmp_path):
     """An empty bank."""
-    from adapters.bank import Bank
+    from polyphony.adapters.bank.bank import Bank
 
     with closing(Bank(tmp_path / "bank", create=True)) as opened:
         yield opened
@@ -173,7 +174,7 @@ def bank(tmp_path):
 @pytest.fixture
 def banks(tmp_path):
     """Two empty banks."""
-    from adapters.bank import Bank
+    from polyphony.adapters.bank.bank import Bank
 
     with closing(Bank(tmp_path / "one", create=True)) as one, closing(Bank(tmp_path / "two", create=True)) as two:
         yield one, two

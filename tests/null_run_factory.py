@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from simulation.runner import Hooks, Runner
-from simulation.settings import RunSettings
+from polyphony.simulation.runs.runner import Hooks, Runner
+from polyphony.simulation.runs.settings import RunSettings
 
 
 def null_settings(**settings):

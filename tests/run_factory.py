@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import create_engine
 
-from simulation.schema import metadata
+from polyphony.simulation.runs.schema import metadata
 
 TIME = "2026-03-02T08:00:00Z"
 

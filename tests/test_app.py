@@ -11,18 +11,18 @@ import pytest
 from app_factory import EVE, HOSTILE, bank, study, two_arms
 from run_factory import RunFactory, planted_run
 
-from app.errors import AppError
-from app.escape import file_name, markup, plain, plot_label
-from app.launch import command, launch
-from app.library import find_library, first_choice
-from metrics.labels import number, signed
-from metrics.study import read_study
-from metrics.study_report import write_report
+from polyphony.app.parts.escape import file_name, markup, plain, plot_label
+from polyphony.app.parts.library import find_library, first_choice
+from polyphony.app.server.launch import command, launch
+from polyphony.errors import AppError
+from polyphony.metrics.core.labels import number, signed
+from polyphony.metrics.studies.report import write_report
+from polyphony.metrics.studies.study import read_study
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
 from streamlit.testing.v1 import AppTest
 
-MAIN = Path(__file__).parent.parent / "app" / "main.py"
+MAIN = Path(__file__).parent.parent / "app" / "server" / "main.py"
 PAGES = ("Overview", "Compare", "Network", "Agent", "Timeline", "Bank")
 
 

@@ -10,13 +10,13 @@ import pytest
 from test_bank import factors, revision
 from test_lifecycle import BETTER
 
-from adapters import catalog
-from adapters.archive import read_archive, write_archive
-from adapters.bank import Bank
-from adapters.revision import PRIOR, adapter_id, digest_of
-from adapters.verification import verify
-from personas.errors import InputError
-from simulation.cli import main
+from polyphony.adapters.bank import catalog
+from polyphony.adapters.bank.archive import read_archive, write_archive
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.revision import PRIOR, adapter_id, digest_of
+from polyphony.adapters.bank.verification import verify
+from polyphony.errors import InputError
+from polyphony.simulation.cli.main import main
 
 
 def populated(bank):

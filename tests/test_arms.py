@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adapters.engine import Engine
-from adapters.prompt import LATELY, FeedItem
-from personas.acts import USUAL, Verb
-from personas.errors import InputError
-from simulation.arms import ARMS, arm_named
-from simulation.engine_policy import MIN_LENGTH_CAP, EnginePolicy, length_cap, recent_texts
-from simulation.history_frequencies import HistoryFrequencies
-from simulation.policy import Observation
-from simulation.settings import RunSettings
+from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.prompting.prompt import LATELY, FeedItem
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import USUAL, Verb
+from polyphony.simulation.policies.arms import ARMS, arm_named
+from polyphony.simulation.policies.engine_policy import MIN_LENGTH_CAP, EnginePolicy, length_cap, recent_texts
+from polyphony.simulation.policies.history_frequencies import HistoryFrequencies
+from polyphony.simulation.policies.policy import Observation
+from polyphony.simulation.runs.settings import RunSettings
 
 FEED = (FeedItem("bob", "the bus was late"), FeedItem("cy", "<|im_end|> and the train too"))
 

@@ -11,12 +11,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from adapters.bank import Bank
-from adapters.precision import Precision
-from adapters.revision import PERSONAL, Revision, adapter_id, digest_of
-from adapters.stacking import Stacker, install
-from adapters.verification import verify
-from personas.errors import InputError
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id, digest_of
+from polyphony.adapters.bank.stacking import Stacker, install
+from polyphony.adapters.bank.verification import verify
+from polyphony.errors import InputError
 
 
 def factors(seed):
@@ -89,7 +89,7 @@ def test_a_failed_store_leaves_no_revision(bank, monkeypatch):
     def full(_handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("adapters.peft_layout.os.fsync", full)
+    monkeypatch.setattr("polyphony.durable.os.fsync", full)
     with pytest.raises(OSError):
         bank.add(revision(), factors(1))
     assert bank.revisions() == []

@@ -14,14 +14,14 @@ import pytest
 import torch
 from test_bank import factors, revision
 
-from adapters.archive import read_archive, write_archive
-from adapters.bank import Bank
-from adapters.lifecycle import Status
-from adapters.precision import Precision
-from adapters.revision import PERSONAL, PRIOR, adapter_id
-from adapters.verification import verify
-from personas.errors import InputError
-from personas.population import load_population  # noqa: F401 a child that is forked has it
+from polyphony.adapters.bank.archive import read_archive, write_archive
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.lifecycle import Status
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.revision import PERSONAL, PRIOR, adapter_id
+from polyphony.adapters.bank.verification import verify
+from polyphony.errors import InputError
+from polyphony.personas.population import load_population  # noqa: F401 a child that is forked has it
 
 OBJECTS = 200
 BETTER, WORSE = {"nll": {"own": 1.0, "pooled": 2.0}}, {"nll": {"own": 2.0, "pooled": 2.0}}

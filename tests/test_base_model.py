@@ -4,9 +4,9 @@ import pytest
 from tqdm.auto import tqdm
 from transformers.utils import logging
 
-from adapters import base_model
-from adapters.base_model import embedded_directory, library_bars_hidden, load_base_model, pick_device
-from personas.errors import InputError
+from polyphony.adapters.model import base_model
+from polyphony.adapters.model.base_model import embedded_directory, library_bars_hidden, load_base_model, pick_device
+from polyphony.errors import InputError
 
 
 def test_a_missing_embedded_model_names_the_command(tmp_path, monkeypatch):

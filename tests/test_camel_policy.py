@@ -8,12 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from adapters.engine import Engine
-from adapters.prompt import FeedItem
-from personas.acts import Verb
-from personas.errors import InputError
-from simulation.arms import ARMS
-from simulation.policy import Observation
+from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.prompting.prompt import FeedItem
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
+from polyphony.simulation.policies.arms import ARMS
+from polyphony.simulation.policies.policy import Observation
 
 pytest.importorskip("camel", reason="camel-ai is not installed: pip install 'polyphony-sim[camel]'")
 
@@ -26,15 +26,15 @@ def observation(timestep=0, targets=TARGETS):
 
 
 def policy(backends, kit, town):
-    from simulation.camel_policy import CamelPolicy
+    from polyphony.simulation.policies.camel_policy import CamelPolicy
 
     return CamelPolicy(backends, kit.builder, town.personas[:2], ARMS["base"])
 
 
 def test_a_chat_agent_decides_with_our_engine(base, kit, town, monkeypatch):
-    from simulation.camel_backend import engine_backends
+    from polyphony.simulation.policies.camel_backend import engine_backends
 
-    monkeypatch.setattr("simulation.camel_backend.length_cap", lambda persona, kit: 8)
+    monkeypatch.setattr("polyphony.simulation.policies.camel_backend.length_cap", lambda persona, kit: 8)
     engine = Engine(base, None, kit)
     backends = engine_backends(engine, kit, town.personas[:2], ARMS["base"], seed=1)
     asked = [observation(timestep) for timestep in range(3)]
@@ -105,7 +105,7 @@ def test_a_model_that_never_answers_is_given_up(kit, town):
     from camel.models import StubModel
     from camel.types import ModelType
 
-    from simulation.camel_policy import CamelPolicy
+    from polyphony.simulation.policies.camel_policy import CamelPolicy
 
     answered, asked = threading.Event(), []
 
@@ -130,7 +130,7 @@ def server(base, kit):
     """The engine behind an OpenAI-compatible endpoint on this machine; every third request it fails."""
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-    from simulation.camel_backend import EngineBackend
+    from polyphony.simulation.policies.camel_backend import EngineBackend
 
     lock, asked = threading.Lock(), []
 
@@ -158,8 +158,8 @@ def server(base, kit):
 
 def test_a_run_of_agents_over_a_served_model(server, tmp_path, monkeypatch):
     """Eight at once; what the server refuses is retried once, and recorded where that fails too."""
-    from simulation.runner import Hooks, Runner
-    from simulation.settings import RunSettings
+    from polyphony.simulation.runs.runner import Hooks, Runner
+    from polyphony.simulation.runs.settings import RunSettings
 
     url, asked = server
     monkeypatch.setenv("OPENAI_COMPATIBILITY_API_KEY", "none")
@@ -185,7 +185,7 @@ def test_a_run_of_agents_over_a_served_model(server, tmp_path, monkeypatch):
      ({"camel_model": "openai/gpt-4o-mini"}, "--camel-model openai/gpt-4o-mini: Missing or empty")],
 )  # fmt: skip
 def test_a_model_that_camel_cannot_make_is_one_line(kit, monkeypatch, changes, reason):
-    from simulation.camel_backend import served_backends
+    from polyphony.simulation.policies.camel_backend import served_backends
 
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(InputError, match=reason) as caught:
@@ -194,7 +194,7 @@ def test_a_model_that_camel_cannot_make_is_one_line(kit, monkeypatch, changes, r
 
 
 def test_a_served_model_has_no_adapters():
-    from simulation.settings import RunSettings
+    from polyphony.simulation.runs.settings import RunSettings
 
     for changes in ({"policy": "camel", "arm": "lora"}, {"policy": "engine", "arm": "base"}):
         with pytest.raises(InputError, match="give --policy camel --arm base"):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from run_factory import RunFactory
 
-from metrics.comparison_table import HEADERS
-from simulation.cli import main
-from simulation.printing import WIDE, print_results
+from polyphony.metrics.studies.comparison_table import HEADERS
+from polyphony.simulation.cli.main import main
+from polyphony.simulation.cli.printing import WIDE, print_results
 
 
 def post(number, author="ada", **cells):
@@ -182,7 +182,7 @@ def test_memory_that_runs_out_is_one_line(simulate, monkeypatch):
     def full(_source):
         raise MemoryError
 
-    monkeypatch.setattr("personas.population.load_population", full)
+    monkeypatch.setattr("polyphony.personas.population.load_population", full)
     code, _, said = simulate("personas", "town")
     assert code == 2 and said == [
         "simulate: out of memory; fewer agents at once, a smaller base model or more memory would do"

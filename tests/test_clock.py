@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from personas.errors import InputError
-from simulation.clock import iso, make_clock, moment
-from simulation.settings import RunSettings
+from polyphony.errors import InputError
+from polyphony.simulation.runs.settings import RunSettings
+from polyphony.simulation.world.clock import iso, make_clock, moment
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 PEOPLE = 400

@@ -10,14 +10,14 @@ import pytest
 import torch
 from test_bank import factors, revision
 
-from adapters.bank import Bank
-from adapters.compaction import compact_bank, compacted
-from adapters.precision import Precision
-from adapters.revision import PERSONAL, PRIOR, START, adapter_id, revisions_digest
-from adapters.verification import verify
-from personas.errors import InputError
-from simulation.cli import main
-from simulation.ready import ARCHIVE, ready_archive
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.compaction import compact_bank, compacted
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, adapter_id, revisions_digest
+from polyphony.adapters.bank.verification import verify
+from polyphony.bundled import bundled
+from polyphony.errors import InputError
+from polyphony.simulation.cli.main import main
 
 PEOPLE, RANK, MOST_BYTES = 512, 2, 64 << 20
 TOLERANCE = 0.05  # nats a token of held-out text, where another machine rounds otherwise
@@ -94,12 +94,9 @@ def test_the_command_says_what_it_cannot(banks, tmp_path, capsys):
 
 
 def test_an_installed_package_says_that_it_has_no_ready_bank(tmp_path, monkeypatch):
-    monkeypatch.setattr("simulation.ready.ARCHIVE", tmp_path / "none")
-    with pytest.raises(InputError, match="comes with a checkout only"):
-        ready_archive()
-
-
-needs_archive = pytest.mark.skipif(not ARCHIVE.is_file(), reason="`make ready-bank` has not been run in this checkout")
+    monkeypatch.setattr("polyphony.bundled._PACKAGE", tmp_path / "site-packages" / "polyphony")
+    with pytest.raises(InputError, match=r"data/banks/town\.tar\.gz is not part of this installation; `simulate train"):
+        main(["bank", "ready", "--bank", str(tmp_path / "bank")])
 
 
 @pytest.fixture(scope="module")
@@ -113,9 +110,8 @@ def ready(tmp_path_factory):
         yield bank
 
 
-@needs_archive
 def test_the_ready_bank_holds_the_town(ready, town, base):
-    assert ARCHIVE.stat().st_size <= MOST_BYTES
+    assert bundled("banks", "town.tar.gz", remedy="").stat().st_size <= MOST_BYTES
     revisions = ready.revisions(kind=PERSONAL)
     assert {made.person for made in revisions} == {person.handle for person in town.choose(PEOPLE)}
     for made in revisions:
@@ -127,7 +123,6 @@ def test_the_ready_bank_holds_the_town(ready, town, base):
     assert not verify(ready).problems
 
 
-@needs_archive
 def test_a_newcomer_runs_on_it_at_once(ready, tmp_path, capsys):
     place = ["--bank", str(ready.directory)]
     main(["run", "--agents", "8", "--steps", "1", "--weights", "serving", "--out", str(tmp_path / "run.db"), *place])
@@ -138,7 +133,6 @@ def test_a_newcomer_runs_on_it_at_once(ready, tmp_path, capsys):
     assert report["run"]["agents"] == 8 and report["run"]["status"] == "finished"
 
 
-@needs_archive
 def test_the_shared_model_beside_what_is_served_is_the_prior_beneath_it(ready, tmp_path, capsys):
     asked = ["run", "--agents", "3", "--steps", "1", "--arm", "pooled", "--weights", "serving", "--bank"]
     main([*asked, str(ready.directory), "--out", str(tmp_path / "run.db")])
@@ -148,16 +142,15 @@ def test_the_shared_model_beside_what_is_served_is_the_prior_beneath_it(ready, t
         assert run.execute("SELECT bank_digest FROM run").fetchall() == [(revisions_digest([prior] * 3),)]
 
 
-@needs_archive
 @pytest.mark.slow
 def test_retraining_a_sample_gives_the_ready_bank_again(ready, town, tmp_path):
     """A whole group, as they and their prior were trained: the same digests, or on another machine the same worth."""
-    from adapters.base_model import load_base_model
-    from adapters.evaluation import GATE, evaluate
-    from adapters.population_training import GROUP, PopulationTraining
-    from adapters.prompt_kit import make_prompt_kit
-    from adapters.training import Schedule
-    from adapters.training_config import TrainingConfig
+    from polyphony.adapters.evaluation.evaluation import GATE, evaluate
+    from polyphony.adapters.model.base_model import load_base_model
+    from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
+    from polyphony.adapters.training.config import TrainingConfig
+    from polyphony.adapters.training.population_training import GROUP, PopulationTraining
+    from polyphony.adapters.training.trainer import Schedule
 
     (prior,) = ready.revisions(kind=PRIOR)
     base, config = load_base_model(), replace(TrainingConfig(), prior_schedule=Schedule(**prior.config["schedule"]))

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from run_factory import RunFactory
 
-from metrics.compare import PRIMARY, Comparison, compare_runs
-from metrics.comparison_table import comparison_rows, comparison_text
-from metrics.errors import MetricsError
-from metrics.inference import cohens_d_paired, holm, seeds_for_power, sign_flip_p
-from metrics.labels import TITLES
-from metrics.measure import measure_run
+from polyphony.errors import MetricsError
+from polyphony.metrics.core.inference import cohens_d_paired, holm, seeds_for_power, sign_flip_p
+from polyphony.metrics.core.labels import TITLES
+from polyphony.metrics.measure import measure_run
+from polyphony.metrics.studies.compare import PRIMARY, Comparison, compare_runs
+from polyphony.metrics.studies.comparison_table import comparison_rows, comparison_text
 
 
 def run_with_posts(path: Path, posts: int, agents: int = 6, **run: Any) -> Path:

@@ -2,14 +2,14 @@
 
 import pytest
 
-from simulation.console import Reporter
+from polyphony.simulation.cli.console import Reporter
 
 
 @pytest.fixture
 def clock(monkeypatch):
     """A clock that stands still until it is moved on."""
     now = [100.0]
-    monkeypatch.setattr("simulation.console.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("polyphony.simulation.cli.console.time.monotonic", lambda: now[0])
     return now
 
 

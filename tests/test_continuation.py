@@ -7,16 +7,16 @@ import pytest
 import torch
 from conftest import briefly
 
-from adapters.bank import Bank
-from adapters.lora import LoraShape
-from adapters.population_training import PopulationTraining
-from adapters.precision import Precision
-from adapters.prompt_kit import PromptConfig, make_prompt_kit
-from adapters.training import Schedule
-from adapters.training_config import TrainingConfig
-from personas.about import NOTES
-from personas.errors import InputError
-from personas.population import load_population, summarise
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.model.lora import LoraShape
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.adapters.training.trainer import Schedule
+from polyphony.errors import InputError
+from polyphony.personas.population import load_population, summarise
+from polyphony.personas.readers.about import NOTES
 
 UNSEEN = 4
 CONFIG = replace(

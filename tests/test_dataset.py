@@ -16,18 +16,18 @@ import pandas as pd
 import pytest
 from run_factory import RunFactory, planted_run
 
-from metrics.communities import louvain
-from metrics.dataset.card import plain
-from metrics.dataset.check import check_dataset
-from metrics.dataset.export import export_dataset
-from metrics.dataset.graphml import xml_text
-from metrics.dataset.options import TOWN_DIGEST, Disclosure, ExportOptions
-from metrics.dataset.splits import Timeline, node_split
-from metrics.errors import MetricsError
-from metrics.interactions import interaction_graph
-from metrics.rundata import load_run
-from personas.population import load_population
-from simulation.cli import main
+from polyphony.errors import MetricsError
+from polyphony.metrics.dataset.card import plain
+from polyphony.metrics.dataset.check import check_dataset
+from polyphony.metrics.dataset.export import export_dataset
+from polyphony.metrics.dataset.graphml import xml_text
+from polyphony.metrics.dataset.options import TOWN_DIGEST, Disclosure, ExportOptions
+from polyphony.metrics.dataset.splits import Timeline, node_split
+from polyphony.metrics.figures.communities import louvain
+from polyphony.metrics.figures.interactions import interaction_graph
+from polyphony.metrics.runfile.rundata import load_run
+from polyphony.personas.population import load_population
+from polyphony.simulation.cli.main import main
 
 TABLES = ("runs", "nodes", "edges", "posts", "activations")
 # As a run of the built-in town records it; all other people are taken for real.
@@ -499,7 +499,7 @@ def spoiled_ends(folder: Path) -> None:
 
 
 def signed_again(folder: Path) -> None:
-    from metrics.dataset.checksums import NAME, write_checksums
+    from polyphony.checksums import NAME, write_checksums
 
     (folder / NAME).unlink()
     write_checksums(folder)

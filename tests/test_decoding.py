@@ -11,8 +11,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from adapters.decoding import DecodingConfig, TextSampler
-from personas.errors import InputError
+from polyphony.adapters.engine.decoding import DecodingConfig, TextSampler
+from polyphony.errors import InputError
 
 DRAWS = 1_000
 SAID = [7, 500, 501, 30_000]

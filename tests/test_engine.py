@@ -7,17 +7,17 @@ import pytest
 import torch
 from adapter_factory import random_factors, stacked
 
-from adapters.choice import VERBS, uncalibrated_scorer
-from adapters.engine import ActRequest, Engine, draw_index
-from adapters.examples import Example
-from adapters.head import Head
-from adapters.likelihood import ExampleStore, Scoring
-from adapters.lora import AdaptedModel, LoraShape, Route
-from adapters.population_training import split_for
-from adapters.prompt import CONTENT_FREE, FeedItem
-from personas.acts import USUAL, Verb
-from personas.errors import InputError, PolyphonyError
-from personas.randomness import keyed_generator
+from polyphony.adapters.engine.engine import ActRequest, Engine, draw_index
+from polyphony.adapters.model.head import Head
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape, Route
+from polyphony.adapters.prompting.act_scorer import VERBS, uncalibrated_scorer
+from polyphony.adapters.prompting.examples import Example
+from polyphony.adapters.prompting.prompt import CONTENT_FREE, FeedItem
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
+from polyphony.adapters.training.population_training import split_for
+from polyphony.errors import InputError, PolyphonyError
+from polyphony.personas.people.acts import USUAL, Verb
+from polyphony.randomness import keyed_generator
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
 FEED = [FeedItem("bob", "the harbour is closed again"), FeedItem("eve", "who took my bike?")]

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 from conftest import briefly
 
-from adapters.attribution import attributed
-from adapters.bank import Bank
-from adapters.evaluation import Evaluation, Protocol, evaluate
-from adapters.figures import figure_over_people
-from adapters.kept_passes import KeptPasses
-from adapters.likelihood import Scoring
-from adapters.lora import LoraShape
-from adapters.population_training import PopulationTraining
-from adapters.prompt_kit import PromptConfig, make_prompt_kit
-from adapters.revision import Revision
-from adapters.training import Schedule
-from adapters.training_config import TrainingConfig
-from personas.acts import Verb
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.revision import Revision
+from polyphony.adapters.evaluation.attribution import attributed
+from polyphony.adapters.evaluation.bootstrap import figure_over_people
+from polyphony.adapters.evaluation.evaluation import Evaluation, Protocol, evaluate
+from polyphony.adapters.evaluation.resumable_passes import KeptPasses
+from polyphony.adapters.model.lora import LoraShape
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.scoring import Scoring
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.adapters.training.trainer import Schedule
+from polyphony.personas.people.acts import Verb
 
 PEOPLE = 4
 SITTING = TrainingConfig().sitting

@@ -12,10 +12,10 @@ from export_factory import DID, MAKERS, x_archive
 from test_posts import MIXED, write_csv, write_jsonl, write_parquet
 
 from benchmarks.timing import run_apart
-from personas.acts import Verb
-from personas.errors import InputError
-from personas.population import load_population, summarise
-from personas.posts import read_posts
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
+from polyphony.personas.population import load_population, summarise
+from polyphony.personas.readers.posts import read_posts
 
 FUZZED = 500
 
@@ -284,7 +284,7 @@ def test_a_dump_of_a_gigabyte_is_read_in_less_than_one(tmp_path):
                 "created_utc": 1_500_000_000 + number, "parent_id": "t3_x", "more": "x" * 750,
             }  # fmt: skip
             size += stream.write(json.dumps(comment) + "\n")
-    program = "import sys; from pathlib import Path; from personas.posts import read_posts; "
+    program = "import sys; from pathlib import Path; from polyphony.personas.readers.posts import read_posts; "
     command = [sys.executable, "-c", program + "print(len(read_posts(Path(sys.argv[1])).acts))", str(path)]
     said, peak = run_apart(command, timeout=900)
     assert int(said) > 100_000 and size > 1e9

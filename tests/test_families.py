@@ -12,22 +12,22 @@ from training_factory import SHAPE as TRAINED
 from training_factory import farthest, train
 from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen3Config
 
-from adapters.bank import Bank
-from adapters.base_model import load_base_model
-from adapters.engine import ActRequest, Engine
-from adapters.initialisation import INITS
-from adapters.interchange import card_of, export_directory
-from adapters.likelihood import ExampleStore, Scoring
-from adapters.lora import AdaptedModel, LoraShape, Route
-from adapters.population_training import PopulationTraining, split_for
-from adapters.prompt import FeedItem
-from adapters.prompt_kit import PromptConfig, make_prompt_kit
-from adapters.stacking import complete, covering_shape, install
-from adapters.training import Schedule
-from adapters.training_config import TrainingConfig
-from personas.acts import USUAL, Verb
-from personas.errors import InputError
-from personas.randomness import keyed_generator
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.interchange import card_of, export_directory
+from polyphony.adapters.bank.stacking import complete, covering_shape, install
+from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.model.base_model import load_base_model
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape, Route
+from polyphony.adapters.prompting.prompt import FeedItem
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.initialisation import INITS
+from polyphony.adapters.training.population_training import PopulationTraining, split_for
+from polyphony.adapters.training.trainer import Schedule
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import USUAL, Verb
+from polyphony.randomness import keyed_generator
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
 FEED = [FeedItem("bob", "the harbour is closed again"), FeedItem("eve", "who took my bike?")]

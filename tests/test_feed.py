@@ -7,12 +7,12 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from personas.errors import InputError
-from simulation import actions
-from simulation.feed import FeedMaker, FeedSettings
-from simulation.platform import Moment, Platform
-from simulation.recommenders import make_recommender, recommender_names, suggest_people, suggester_names
-from simulation.text_vectors import TextVectors
+from polyphony.errors import InputError
+from polyphony.simulation.feed.feed import FeedMaker, FeedSettings
+from polyphony.simulation.feed.recommenders import make_recommender, recommender_names, suggest_people, suggester_names
+from polyphony.simulation.feed.text_vectors import TextVectors
+from polyphony.simulation.world import actions
+from polyphony.simulation.world.platform import Moment, Platform
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 BAKING, RIDING = "bread dough oven flour crust loaf yeast", "bike wheel saddle chain pedal brake gear"

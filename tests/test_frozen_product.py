@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from adapters.frozen_product import MOST_ROWS, FrozenLinear, FrozenProduct, freeze_linears
+from polyphony.adapters.model.prepacked_linear import MOST_ROWS, FrozenLinear, FrozenProduct, freeze_linears
 
 FEW_ROWS = MOST_ROWS[torch.float32]
 

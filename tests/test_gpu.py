@@ -7,16 +7,16 @@ import torch
 from adapter_factory import random_factors
 from training_factory import farthest, three_learners, train
 
-from adapters.base_model import load_base_model
-from adapters.engine import ActRequest, Engine
-from adapters.lora import AdaptedModel, LoraShape
-from adapters.memory import TokenBudget
-from adapters.prompt import FeedItem
-from adapters.prompt_kit import PromptConfig, make_prompt_kit
-from adapters.stacking import stack_alone
-from personas.acts import USUAL
-from personas.errors import PolyphonyError
-from personas.randomness import keyed_generator
+from polyphony.adapters.bank.stacking import stack_alone
+from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.model.base_model import load_base_model
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.memory import TokenBudget
+from polyphony.adapters.prompting.prompt import FeedItem
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.errors import PolyphonyError
+from polyphony.personas.people.acts import USUAL
+from polyphony.randomness import keyed_generator
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 SHAPE = LoraShape(rank=4, alpha=4, top_blocks=3)

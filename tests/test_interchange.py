@@ -13,14 +13,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_bank import revision
 
-from adapters.bank import Bank
-from adapters.interchange import card_of, check_name, export_directory, foreign_revision, read_directory
-from adapters.lora import AdaptedModel, LoraShape, Route
-from adapters.peft_layout import merge
-from adapters.revision import PERSONAL, PRIOR, adapter_id
-from adapters.stacking import covering_shape, install
-from personas.errors import InputError
-from simulation.cli import main
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.interchange import card_of, check_name, export_directory, foreign_revision, read_directory
+from polyphony.adapters.bank.peft_layout import merge
+from polyphony.adapters.bank.revision import PERSONAL, PRIOR, adapter_id
+from polyphony.adapters.bank.stacking import covering_shape, install
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape, Route
+from polyphony.errors import InputError
+from polyphony.simulation.cli.main import main
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
 TARGETS = ["q_proj", "v_proj"]
@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_no_half_directory(base, bank, tmp_path, monkeypatch)
         raise OSError(28, "No space left on device")
 
     made = ours(base, bank)
-    monkeypatch.setattr("adapters.peft_layout.os.fsync", full)
+    monkeypatch.setattr("polyphony.durable.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         exported(bank, made, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["bank"]

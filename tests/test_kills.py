@@ -9,9 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from adapters.bank import Bank
-from adapters.verification import verify
-from metrics.digest import run_digest
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.verification import verify
+from polyphony.metrics.runfile.digest import run_digest
 
 pytestmark = pytest.mark.slow
 TRAINING_KILLS, CONVERSION_KILLS = 20, 4

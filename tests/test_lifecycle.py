@@ -9,15 +9,15 @@ from dataclasses import replace
 import pytest
 from test_bank import factors, revision
 
-from adapters import records
-from adapters.bank import Bank
-from adapters.catalog import Catalog
-from adapters.lifecycle import FOLLOWS, Status, check_step
-from adapters.revision import FORGOTTEN, adapter_id
-from adapters.verification import verify
-from personas.errors import InputError
-from simulation.cli import main
-from simulation.printing import WIDE
+from polyphony.adapters.bank import catalog_rows
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.catalog import Catalog
+from polyphony.adapters.bank.lifecycle import FOLLOWS, Status, check_step
+from polyphony.adapters.bank.revision import FORGOTTEN, adapter_id
+from polyphony.adapters.bank.verification import verify
+from polyphony.errors import InputError
+from polyphony.simulation.cli.main import main
+from polyphony.simulation.cli.printing import WIDE
 
 BETTER, WORSE = {"nll": {"own": 1.0, "pooled": 2.0}}, {"nll": {"own": 2.0, "pooled": 2.0}}
 
@@ -232,7 +232,7 @@ def test_verification_finds(bank, damage):
         change = {"status": "serving"} if damage == "two serve" else {"parent": 7}
         reason = "2 revisions serve at once" if damage == "two serve" else "its parent, revision 7, is gone"
         with closing(Catalog(bank.directory / "catalog.sqlite")) as catalog, catalog.writing() as connection:
-            records.save(connection, replace(bank.revision(kept.adapter_id, 2), **change))
+            catalog_rows.save(connection, replace(bank.revision(kept.adapter_id, 2), **change))
     report = verify(bank)
     if damage == "orphan":
         assert report.orphans == ("incoming-x.safetensors",) and not report.problems

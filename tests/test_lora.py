@@ -7,12 +7,12 @@ from peft import PeftModel
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GPTNeoXConfig, GraniteConfig, Qwen3Config
 
-from adapters.base_model import BaseModel
-from adapters.blocks import SplitModel, decoder_blocks
-from adapters.head import Head
-from adapters.interchange import export_directory
-from adapters.lora import AdaptedModel, LoraShape, Route
-from adapters.peft_layout import merge, read_factors
+from polyphony.adapters.bank.interchange import export_directory
+from polyphony.adapters.bank.peft_layout import merge, read_factors
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.blocks import SplitModel, decoder_blocks
+from polyphony.adapters.model.head import Head
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape, Route
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)
 

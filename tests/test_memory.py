@@ -4,9 +4,9 @@ import pytest
 import torch
 from training_factory import farthest, train
 
-from adapters.likelihood import Scoring
-from adapters.memory import TokenBudget
-from personas.errors import PolyphonyError
+from polyphony.adapters.model.memory import TokenBudget
+from polyphony.adapters.prompting.scoring import Scoring
+from polyphony.errors import PolyphonyError
 
 
 def test_the_budget_is_halved_until_the_call_fits():

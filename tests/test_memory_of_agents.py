@@ -4,13 +4,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from adapters.examples import ExampleBuilder
-from adapters.prompt import FeedItem
-from adapters.prompt_kit import PromptConfig, make_prompt_kit
-from personas.acts import Act, Verb
-from personas.recollection import history_recollections
-from simulation import actions
-from simulation.platform import RECALLED, Moment, Platform
+from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.prompt import FeedItem
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.recollection import history_recollections
+from polyphony.simulation.world import actions
+from polyphony.simulation.world.platform import RECALLED, Moment, Platform
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 EXPECTED = {

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from run_factory import RunFactory, planted_run
 
-from metrics.acts import act_distribution, jensen_shannon_bits, policy_act_distribution
-from metrics.cascades import structural_virality
-from metrics.diversity import vendi_score
-from metrics.measure import RunMeasurements, measure_run
-from metrics.rundata import load_run
+from polyphony.metrics.figures.acts import act_distribution, jensen_shannon_bits, policy_act_distribution
+from polyphony.metrics.figures.cascades import structural_virality
+from polyphony.metrics.figures.diversity import vendi_score
+from polyphony.metrics.measure import RunMeasurements, measure_run
+from polyphony.metrics.runfile.rundata import load_run
 
 
 def measure(factory: RunFactory, folder: Path) -> RunMeasurements:

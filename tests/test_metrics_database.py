@@ -9,11 +9,11 @@ import pytest
 from run_factory import RunFactory, planted_run
 from sqlalchemy import text
 
-from metrics.database import open_run, source_name
-from metrics.digest import run_digest
-from metrics.errors import MetricsError
-from metrics.measure import measure_run
-from metrics.rundata import load_run
+from polyphony.errors import MetricsError
+from polyphony.metrics.measure import measure_run
+from polyphony.metrics.runfile.database import open_run, source_name
+from polyphony.metrics.runfile.digest import run_digest
+from polyphony.metrics.runfile.rundata import load_run
 
 
 def small_run(folder: Path) -> Path:

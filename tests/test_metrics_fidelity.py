@@ -13,17 +13,17 @@ import pytest
 from run_factory import RunFactory, planted_run
 from sklearn.metrics import f1_score
 
-from metrics.fidelity import act_distance, macro_f1, next_act
-from metrics.graphs import co_exposure_graph, follow_graph
-from metrics.interactions import reciprocity
-from metrics.leiden import leiden, weighted_edges
-from metrics.measure import MEASUREMENTS, measure_run
-from metrics.memorisation import memorisation
-from metrics.references import cascade_distance, ks_distance, reply_trees
-from metrics.rundata import RunData, load_run
-from metrics.stance import stance_spread
-from metrics.texts import encode_texts
-from metrics.timing import community_windows, response_delay, rhythm_divergence
+from polyphony.metrics.figures.fidelity import act_distance, macro_f1, next_act
+from polyphony.metrics.figures.graphs import co_exposure_graph, follow_graph
+from polyphony.metrics.figures.interactions import reciprocity
+from polyphony.metrics.figures.leiden import leiden, weighted_edges
+from polyphony.metrics.figures.memorisation import memorisation
+from polyphony.metrics.figures.references import cascade_distance, ks_distance, reply_trees
+from polyphony.metrics.figures.stance import stance_spread
+from polyphony.metrics.figures.texts import encode_texts
+from polyphony.metrics.figures.timing import community_windows, response_delay, rhythm_divergence
+from polyphony.metrics.measure import MEASUREMENTS, measure_run
+from polyphony.metrics.runfile.rundata import RunData, load_run
 
 RNG = np.random.default_rng
 SENTENCE = "the baker of the old mill sold seven warm loaves to the tall captain"
@@ -314,6 +314,7 @@ def test_what_has_no_interval_or_no_null_says_why(tmp_path: Path) -> None:
 
 def test_the_first_computation_of_a_process_is_like_the_next(tmp_path: Path) -> None:
     path = planted_run().write(tmp_path / "run.db")
-    code = "import sys; from metrics.measure import measure_run as m; a, b = (m(sys.argv[1]).to_json() for _ in 'ab')"
+    code = "import sys; from polyphony.metrics.measure import measure_run as m; "
+    code += "a, b = (m(sys.argv[1]).to_json() for _ in 'ab')"
     asked = [sys.executable, "-c", f"{code}; print(a == b)", str(path)]
     assert subprocess.run(asked, check=True, capture_output=True, text=True).stdout == "True\n"

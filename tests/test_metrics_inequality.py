@@ -8,12 +8,12 @@ import pytest
 from run_factory import RunFactory
 from scipy import stats
 
-from metrics.cascades import levels_of
-from metrics.diversity import near_duplicate_rate
-from metrics.inequality import gini, icc, inequality
-from metrics.measure import measure_run
-from metrics.planted import assortativity, ei_index
-from metrics.rundata import load_run
+from polyphony.metrics.figures.cascades import levels_of
+from polyphony.metrics.figures.diversity import near_duplicate_rate
+from polyphony.metrics.figures.inequality import gini, icc, inequality
+from polyphony.metrics.figures.planted import assortativity, ei_index
+from polyphony.metrics.measure import measure_run
+from polyphony.metrics.runfile.rundata import load_run
 
 RNG = np.random.default_rng
 

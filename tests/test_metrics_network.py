@@ -10,13 +10,19 @@ import pytest
 from run_factory import RunFactory, planted_run
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from metrics.agreement import agreement
-from metrics.communities import effective_number, interaction_communities, louvain, modularity, swap_edges
-from metrics.homophily import exposure_adjusted_homophily, within_minus_between
-from metrics.interactions import interaction_graph
-from metrics.measure import measure_run
-from metrics.rundata import load_run
-from metrics.texts import encode_texts
+from polyphony.metrics.figures.agreement import agreement
+from polyphony.metrics.figures.communities import (
+    effective_number,
+    interaction_communities,
+    louvain,
+    modularity,
+    swap_edges,
+)
+from polyphony.metrics.figures.homophily import exposure_adjusted_homophily, within_minus_between
+from polyphony.metrics.figures.interactions import interaction_graph
+from polyphony.metrics.figures.texts import encode_texts
+from polyphony.metrics.measure import measure_run
+from polyphony.metrics.runfile.rundata import load_run
 
 
 def two_cliques(members: int) -> "nx.Graph[int]":

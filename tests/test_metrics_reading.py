@@ -9,21 +9,21 @@ import pytest
 from app_factory import bank, study
 from run_factory import RunFactory, planted_run
 
-from adapters.revision import revisions_digest
-from metrics.bank_catalog import read_bank
-from metrics.cascades import cascade_growth, cascade_nodes, cascade_trees, virality_growth
-from metrics.compare import Difference
-from metrics.errors import MetricsError
-from metrics.evidence import Evidence, evidence_of_runs, evidence_of_study
-from metrics.interactions import interaction_graph
-from metrics.live import read_progress
-from metrics.measure import SUBJECTS, measure_run
-from metrics.one_agent import read_agent
-from metrics.rundata import load_run
-from metrics.sentences import findings
-from metrics.study_plan import study_progress
-from metrics.ties import KINDS, tie_graph, ties
-from metrics.timing import hours_of_history, hours_of_run
+from polyphony.adapters.bank.revision import revisions_digest
+from polyphony.errors import MetricsError
+from polyphony.metrics.figures.cascades import cascade_growth, cascade_nodes, cascade_trees, virality_growth
+from polyphony.metrics.figures.interactions import interaction_graph
+from polyphony.metrics.figures.ties import KINDS, tie_graph, ties
+from polyphony.metrics.figures.timing import hours_of_history, hours_of_run
+from polyphony.metrics.measure import SUBJECTS, measure_run
+from polyphony.metrics.runfile.agent_rows import read_agent
+from polyphony.metrics.runfile.bank_catalog import read_bank
+from polyphony.metrics.runfile.live import read_progress
+from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.studies.compare import Difference
+from polyphony.metrics.studies.evidence import Evidence, evidence_of_runs, evidence_of_study
+from polyphony.metrics.studies.findings import findings
+from polyphony.metrics.studies.plan import study_progress
 
 
 def timed(run: RunFactory, seconds: list[float]) -> RunFactory:

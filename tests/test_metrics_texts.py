@@ -8,11 +8,11 @@ from run_factory import RunFactory
 from sacrebleu import sentence_bleu
 from sklearn.metrics import f1_score
 
-from metrics.diversity import distinct, self_bleu, semantic_spread, vocabulary_growth
-from metrics.fidelity import macro_f1
-from metrics.recovery import mean_correlation, style_of, style_recovery, topic_recovery
-from metrics.rundata import RunData, load_run
-from metrics.texts import encode_texts
+from polyphony.metrics.figures.diversity import distinct, self_bleu, semantic_spread, vocabulary_growth
+from polyphony.metrics.figures.fidelity import macro_f1
+from polyphony.metrics.figures.recovery import mean_correlation, style_of, style_recovery, topic_recovery
+from polyphony.metrics.figures.texts import encode_texts
+from polyphony.metrics.runfile.rundata import RunData, load_run
 
 RNG = np.random.default_rng
 

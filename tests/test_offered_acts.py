@@ -5,13 +5,13 @@ from contextlib import closing
 
 import pytest
 
-from metrics.digest import run_digest
-from personas.acts import USUAL, Verb
-from personas.errors import InputError
-from simulation.choices import SETS, named_verbs, offered_verbs
-from simulation.fork import settings_of
-from simulation.runner import Hooks, Runner
-from simulation.settings import RunSettings
+from polyphony.errors import InputError
+from polyphony.metrics.runfile.digest import run_digest
+from polyphony.personas.people.acts import USUAL, Verb
+from polyphony.simulation.runs.fork import settings_of
+from polyphony.simulation.runs.runner import Hooks, Runner
+from polyphony.simulation.runs.settings import RunSettings
+from polyphony.simulation.world.choices import SETS, named_verbs, offered_verbs
 
 OFFERED = "dislike,mute,search,trend"
 

@@ -6,9 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from personas.errors import InputError
-from simulation.runner import Hooks, Runner
-from simulation.settings import RunSettings
+from polyphony.errors import InputError
+from polyphony.simulation.runs.runner import Hooks, Runner
+from polyphony.simulation.runs.settings import RunSettings
 
 PEOPLE = [
     {"realname": name.title(), "username": name, "bio": "", "persona": f"{name.title()} likes tea.", "age": 30}

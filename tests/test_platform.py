@@ -12,12 +12,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multip
 from pydantic import ValidationError
 from sqlalchemy import select
 
-from personas.errors import InputError
-from simulation import actions, schema
-from simulation.actions import ACTIONS, parse_action
-from simulation.choices import NAMES, offered_verbs, possible_targets
-from simulation.platform import REPORT_THRESHOLD, RESTORED, Moment, Platform
-from simulation.store import RunStore
+from polyphony.errors import InputError
+from polyphony.simulation.runs import schema
+from polyphony.simulation.runs.store import RunStore
+from polyphony.simulation.world import actions
+from polyphony.simulation.world.actions import ACTIONS, parse_action
+from polyphony.simulation.world.choices import NAMES, offered_verbs, possible_targets
+from polyphony.simulation.world.platform import REPORT_THRESHOLD, RESTORED, Moment, Platform
 
 PEOPLE = 5
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)

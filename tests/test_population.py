@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from personas.errors import InputError
-from personas.population import Population, load_population, split_ends, summarise
-from personas.sampling import sampling_order
+from polyphony.errors import InputError
+from polyphony.personas.people.sampling import sampling_order
+from polyphony.personas.population import Population, load_population, split_ends, summarise
 
 
 def history(author: str, acts: int = 20, *, text: str = "The compost is warm", day: int = 1) -> list[dict[str, Any]]:

@@ -10,13 +10,13 @@ import pytest
 from null_run_factory import null_runner, null_settings
 from sqlalchemy import create_engine, text
 
-from metrics.dataset.export import export_dataset
-from metrics.dataset.options import ExportOptions
-from metrics.digest import run_digest
-from metrics.measure import measure_run
-from personas.errors import InputError
-from simulation.fork import Fork, settings_of
-from simulation.store import RunStore, name_of, run_target
+from polyphony.errors import InputError
+from polyphony.metrics.dataset.export import export_dataset
+from polyphony.metrics.dataset.options import ExportOptions
+from polyphony.metrics.measure import measure_run
+from polyphony.metrics.runfile.digest import run_digest
+from polyphony.simulation.runs.fork import Fork, settings_of
+from polyphony.simulation.runs.store import RunStore, name_of, run_target
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []
 STEPS = 10

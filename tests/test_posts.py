@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from personas.acts import Verb
-from personas.errors import InputError
-from personas.posts import Corpus, read_posts
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
+from polyphony.personas.readers.posts import Corpus, read_posts
 
 
 def row(number: int, **cells: Any) -> dict[str, Any]:

@@ -8,16 +8,16 @@ import torch
 from adapter_factory import random_factors
 from test_bank import revision
 
-from adapters import probing
-from adapters.engine import Engine
-from adapters.initialisation import shared_start
-from adapters.lifecycle import MOST_DISAGREEMENT, MOST_DRIFT, MOST_ROUND_TRIP, reason_against_probe
-from adapters.lora import AdaptedModel, LoraShape
-from adapters.peft_layout import merge
-from adapters.probing import ACT_TOKENS, probe, probe_examples
-from adapters.revision import PERSONAL, PRIOR, START, adapter_id
-from personas.errors import InputError
-from simulation.cli import main
+from polyphony.adapters.bank.lifecycle import MOST_DISAGREEMENT, MOST_DRIFT, MOST_ROUND_TRIP, reason_against_probe
+from polyphony.adapters.bank.peft_layout import merge
+from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, adapter_id
+from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.evaluation import probing
+from polyphony.adapters.evaluation.probing import ACT_TOKENS, probe, probe_examples
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.training.initialisation import shared_start
+from polyphony.errors import InputError
+from polyphony.simulation.cli.main import main
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=2)
 BETTER = {"nll": {"own": 1.0, "pooled": 2.0}}

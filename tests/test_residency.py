@@ -10,13 +10,13 @@ import torch
 from adapter_factory import random_factors
 from test_bank import revision
 
-from adapters.engine import Engine
-from adapters.lora import AdaptedModel, LoraShape, route_of
-from adapters.residency import Residency
-from adapters.revision import PERSONAL, adapter_id
-from adapters.stacking import install
-from personas.errors import InputError
-from simulation.cli import main
+from polyphony.adapters.bank.revision import PERSONAL, adapter_id
+from polyphony.adapters.bank.stacking import install
+from polyphony.adapters.engine.adapter_cache import Residency
+from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape, route_of
+from polyphony.errors import InputError
+from polyphony.simulation.cli.main import main
 
 SHAPE = LoraShape(rank=2, alpha=4, top_blocks=1)
 PEOPLE = 6

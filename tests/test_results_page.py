@@ -9,8 +9,8 @@ import pytest
 from run_factory import planted_run
 
 from benchmarks.results_page import CLAIMS, ROOT, Stored, page, read, take
-from metrics.labels import TITLES, probability
-from metrics.measure import measure_run
+from polyphony.metrics.core.labels import TITLES, probability
+from polyphony.metrics.measure import measure_run
 
 
 @pytest.fixture(scope="module")

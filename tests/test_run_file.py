@@ -15,11 +15,11 @@ from conftest import hear_interrupts
 from null_run_factory import null_runner, null_settings
 from sqlalchemy import Engine, create_engine, event
 
-from metrics.digest import run_digest
-from metrics.rundata import load_run
-from personas.errors import InputError
-from simulation import schema
-from simulation.store import RunStore
+from polyphony.errors import InputError
+from polyphony.metrics.runfile.digest import run_digest
+from polyphony.metrics.runfile.rundata import load_run
+from polyphony.simulation.runs import schema
+from polyphony.simulation.runs.store import RunStore
 
 STEPS = 40
 
@@ -236,7 +236,7 @@ def test_a_full_disk_is_one_line_and_the_run_resumes(runner, whole, tmp_path, mo
         event.listen(engine, "connect", lambda dbapi, _record: dbapi.execute(f"PRAGMA max_page_count = {pages + 2}"))
         return engine
 
-    monkeypatch.setattr("simulation.store.create_engine", small)
+    monkeypatch.setattr("polyphony.simulation.runs.store.create_engine", small)
     with pytest.raises(InputError, match=r"full\.db: cannot be written: database or disk is full.*--resume"):
         runner.run(settings(), out, resume=True)
     monkeypatch.undo()

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from null_run_factory import null_runner, null_settings
 
-from adapters.prompt_kit import make_prompt_kit
-from metrics.digest import run_digest
-from metrics.rundata import load_run
-from personas.errors import InputError
-from simulation.fork import Fork, merged, settings_of
-from simulation.interview import interview
-from simulation.runner import Hooks, Runner
-from simulation.scenario import Scenario, check_users, load_scenario, make_scenario
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
+from polyphony.errors import InputError
+from polyphony.metrics.runfile.digest import run_digest
+from polyphony.metrics.runfile.rundata import load_run
+from polyphony.simulation.runs.fork import Fork, merged, settings_of
+from polyphony.simulation.runs.interview import interview
+from polyphony.simulation.runs.runner import Hooks, Runner
+from polyphony.simulation.runs.scenario import Scenario, check_users, load_scenario, make_scenario
 
 STEPS = 12
 FULL = """
@@ -130,8 +130,8 @@ def test_a_fork_under_the_same_settings_is_the_same_run(runner, staged, tmp_path
 
 
 def test_a_resumed_platform_remembers_what_the_running_one_did(runner, staged):
-    from simulation.replay import recall, replay
-    from simulation.store import RunStore
+    from polyphony.simulation.runs.replay import recall, replay
+    from polyphony.simulation.runs.store import RunStore
 
     store = RunStore.open(staged)
     tables = store.platform_tables()

@@ -8,13 +8,13 @@ import torch
 from safetensors import safe_open
 from test_bank import factors, revision
 
-from adapters import packing
-from adapters.bank import Bank
-from adapters.objects import READ_TOGETHER
-from adapters.peft_layout import parse_factors
-from adapters.precision import Precision, narrowed, widened
-from adapters.verification import verify
-from personas.errors import InputError
+from polyphony.adapters.bank import packing
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.objects import READ_TOGETHER
+from polyphony.adapters.bank.peft_layout import parse_factors
+from polyphony.adapters.bank.precision import Precision, narrowed, widened
+from polyphony.adapters.bank.verification import verify
+from polyphony.errors import InputError
 
 PEOPLE = 2 * READ_TOGETHER + 5
 

@@ -17,20 +17,19 @@ import pandas as pd
 import pytest
 from conftest import hear_interrupts
 
-from adapters.engine import Engine
-from adapters.training_config import TrainingConfig
-from metrics.compare import PRIMARY
-from metrics.digest import run_digest
-from metrics.errors import MetricsError
-from metrics.measure import MEASUREMENTS, measure_run
-from metrics.study import KEPT, read_study
-from metrics.study_parts import read_report, united
-from metrics.study_report import report_text, tables, write_report
-from personas.errors import InputError
-from simulation.cli import main
-from simulation.runner import TOGETHER, Hooks
-from simulation.study import Place, Study, runs_at_once
-from simulation.study_plan import Cell, StudyPlan, joined, load_plan, make_plan
+from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.errors import InputError, MetricsError
+from polyphony.metrics.measure import MEASUREMENTS, measure_run
+from polyphony.metrics.runfile.digest import run_digest
+from polyphony.metrics.studies.compare import PRIMARY
+from polyphony.metrics.studies.parts import read_report, united
+from polyphony.metrics.studies.report import report_text, tables, write_report
+from polyphony.metrics.studies.study import KEPT, read_study
+from polyphony.simulation.cli.main import main
+from polyphony.simulation.runs.runner import TOGETHER, Hooks
+from polyphony.simulation.study.plan import Cell, StudyPlan, joined, load_plan, make_plan
+from polyphony.simulation.study.study import Place, Study, runs_at_once
 
 SMALL = {"agents": [8, 12], "arms": ["lora", "base"], "seeds": 2, "steps": 3, "policy": "null"}
 REPORT = ["study.json", "results.parquet", "report.md", "tables/primary.md", "tables/primary.tex",
@@ -66,7 +65,7 @@ def test_study_runs_every_cell_once_and_then_has_nothing_to_do(done):
 @pytest.mark.parametrize("starting", [0, 1e9])
 def test_what_is_missing_is_run_again_and_ends_in_the_same_report(done, starting, monkeypatch):
     """Measured in processes of their own or in this one."""
-    monkeypatch.setattr("metrics.study.STARTING_SECONDS", starting)
+    monkeypatch.setattr("polyphony.metrics.studies.study.STARTING_SECONDS", starting)
     before = (done / "study.json").read_bytes()
     lost = Cell("base", 12, 1)
     (done / lost.file).unlink()
@@ -113,7 +112,7 @@ def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
         measured.append(path.name)
         return measure_run(path)
 
-    monkeypatch.setattr("metrics.kept.measure_run", measure)
+    monkeypatch.setattr("polyphony.metrics.studies.measurement_cache.measure_run", measure)
     whole = read_study(copy, processes=1).to_json()
     assert measured == []
     # Damaged, of a run that changed, gone: measured again, with the same figures where the run is the same.

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import torch
 
-from adapters import thin_product
-from adapters.thin_product import TURN_OFF, kernel_built, laid_out, thin_add
+from polyphony.adapters.model import decode_kernel
+from polyphony.adapters.model.decode_kernel import TURN_OFF, kernel_built, laid_out, thin_add
 
 SLOTS, RANK, IN, OUT = 5, 3, 70, 37
 
@@ -16,8 +16,8 @@ def forgotten():
     """Have the kernel looked for anew, before and after."""
 
     def forget():
-        thin_product._library.cache_clear()
-        thin_product._kernel.cache_clear()
+        decode_kernel._library.cache_clear()
+        decode_kernel._kernel.cache_clear()
 
     forget()
     yield forget
@@ -67,8 +67,8 @@ def test_without_a_kernel_nothing_breaks(missing, forgotten, monkeypatch, tmp_pa
 @pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
 def test_a_compiler_that_fails_leaves_no_half_built_kernel(forgotten, monkeypatch, tmp_path):
     monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path))
-    broken = tmp_path / "thin_product.c"
+    broken = tmp_path / "decode_kernel.c"
     broken.write_text("this is no C")
-    monkeypatch.setattr(thin_product, "SOURCE", broken)
+    monkeypatch.setattr(decode_kernel, "SOURCE", broken)
     assert not kernel_built()
     assert not list((tmp_path / "kernels").iterdir())

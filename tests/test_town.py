@@ -12,12 +12,12 @@ import pytest
 from sklearn.feature_extraction.text import TfidfVectorizer  # type: ignore[import-untyped]
 from sklearn.svm import LinearSVC  # type: ignore[import-untyped]
 
-from personas.errors import InputError
-from personas.town import Town, generate_town, town_path, write_town
-from personas.town.__main__ import main, verb_of
-from personas.town.check import Rates, possible_sentences, repetition
-from personas.town.lexicon import load_lexicon
-from personas.town.timeline import Row
+from polyphony.errors import InputError
+from polyphony.personas.town.__main__ import main, verb_of
+from polyphony.personas.town.check import Rates, possible_sentences, repetition
+from polyphony.personas.town.generate import Town, generate_town, town_path, write_town
+from polyphony.personas.town.lexicon import load_lexicon
+from polyphony.personas.town.timeline import Row
 
 COLUMNS = {"author", "id", "created_at", "text", "reply_to", "repost_of", "quote_of", "like_of", "follow_of"}
 LAST_WEEK = "2026-01-26"

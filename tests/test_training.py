@@ -9,14 +9,21 @@ from adapter_factory import random_factors, stacked
 from peft import LoraConfig, get_peft_model
 from training_factory import SCHEDULE, SHAPE, farthest, train
 
-from adapters.examples import ExampleBuilder
-from adapters.initialisation import INITS, SHIFTED, check_fits, check_init, population_start, shared_start
-from adapters.likelihood import ExampleStore, Scoring, act_nll, rows_of
-from adapters.lora import AdaptedModel, LoraShape, Route
-from adapters.population_training import split_for
-from adapters.training import PopulationTrainer, Schedule
-from personas.errors import InputError
-from personas.randomness import keyed_generator
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape, Route
+from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, act_nll, rows_of
+from polyphony.adapters.training.initialisation import (
+    INITS,
+    SHIFTED,
+    check_fits,
+    check_init,
+    population_start,
+    shared_start,
+)
+from polyphony.adapters.training.population_training import split_for
+from polyphony.adapters.training.trainer import PopulationTrainer, Schedule
+from polyphony.errors import InputError
+from polyphony.randomness import keyed_generator
 
 
 def test_trained_alone_is_trained_in_a_batch(base, kit, learners, together):

@@ -1,10 +1,10 @@
 """Three people's examples and a short training on them."""
 
-from adapters.examples import ExampleBuilder
-from adapters.likelihood import Scoring
-from adapters.lora import AdaptedModel, LoraShape
-from adapters.population_training import split_for
-from adapters.training import Learner, PopulationTrainer, Schedule
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.scoring import Scoring
+from polyphony.adapters.training.population_training import split_for
+from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Schedule
 
 SHAPE = LoraShape(rank=2, alpha=4, top_blocks=2)
 SCHEDULE = Schedule(lr=1e-3, epochs=2, warmup_steps=2)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from metrics.dataset.meanings import TABLES, meaning
+from polyphony.metrics.dataset.meanings import TABLES, meaning
 
 NAME = "README.md"
 EDGE_KINDS = ("follow", "reply", "repost", "quote", "like", "exposure")

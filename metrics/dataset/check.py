@@ -10,10 +10,10 @@ import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
-from metrics.dataset.checksums import NAME, files_of, sha256
-from metrics.dataset.export import DESCRIPTION
-from metrics.dataset.meanings import TABLES
-from metrics.errors import MetricsError
+from polyphony.checksums import NAME, files_of, sha256
+from polyphony.errors import MetricsError
+from polyphony.metrics.dataset.export import DESCRIPTION
+from polyphony.metrics.dataset.meanings import TABLES
 
 # In bytes; a row must fit into what is read at once.
 _LONGEST_ROW = 1 << 24

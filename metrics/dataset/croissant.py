@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from metrics.dataset.checksums import sha256
-from metrics.dataset.meanings import TABLES, meaning
+from polyphony.checksums import sha256
+from polyphony.metrics.dataset.meanings import TABLES, meaning
 
 NAME = "croissant.json"
 

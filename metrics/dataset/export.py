@@ -12,20 +12,20 @@ from typing import Any
 import pyarrow as pa
 from sqlalchemy import Connection
 
-from metrics.database import is_oasis, open_run, read_rows, source_name
-from metrics.dataset import rows
-from metrics.dataset.card import write_card
-from metrics.dataset.checksums import write_checksums
-from metrics.dataset.croissant import write_croissant
-from metrics.dataset.graphml import TieGraph
-from metrics.dataset.nodes import Ties, history_features, nodes
-from metrics.dataset.options import Disclosure, ExportOptions
-from metrics.dataset.rows import Edge, Place
-from metrics.dataset.splits import Timeline
-from metrics.dataset.tables import EDGES, POSTS, RUNS, TableWriter, activation_columns, node_columns
-from metrics.digest import run_digest
-from metrics.errors import MetricsError
-from metrics.rundata import RunData, load_run
+from polyphony.checksums import write_checksums
+from polyphony.errors import MetricsError
+from polyphony.metrics.dataset import rows
+from polyphony.metrics.dataset.card import write_card
+from polyphony.metrics.dataset.croissant import write_croissant
+from polyphony.metrics.dataset.graphml import TieGraph
+from polyphony.metrics.dataset.nodes import Ties, history_features, nodes
+from polyphony.metrics.dataset.options import Disclosure, ExportOptions
+from polyphony.metrics.dataset.rows import Edge, Place
+from polyphony.metrics.dataset.splits import Timeline
+from polyphony.metrics.dataset.tables import EDGES, POSTS, RUNS, TableWriter, activation_columns, node_columns
+from polyphony.metrics.runfile.database import is_oasis, open_run, read_rows, source_name
+from polyphony.metrics.runfile.digest import run_digest
+from polyphony.metrics.runfile.rundata import RunData, load_run
 
 FORMAT = 1
 DESCRIPTION = "dataset.json"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from metrics.dataset.rows import Edge, Row
+from polyphony.metrics.dataset.rows import Edge, Row
 
 # What XML 1.0 cannot hold (its section 2.2, "Char"): most control characters, lone surrogates, two non-characters.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from metrics.communities import louvain
-from metrics.dataset.rows import Edge, Place, Row
-from metrics.dataset.splits import node_split
-from metrics.dataset.tables import FEATURES, VERBS_OF_HISTORY
-from metrics.interactions import weighted_graph
-from metrics.measurement import Floats
-from metrics.rundata import RunData
-from metrics.texts import fit_encoder
+from polyphony.metrics.core.measurement import Floats
+from polyphony.metrics.dataset.rows import Edge, Place, Row
+from polyphony.metrics.dataset.splits import node_split
+from polyphony.metrics.dataset.tables import FEATURES, VERBS_OF_HISTORY
+from polyphony.metrics.figures.communities import louvain
+from polyphony.metrics.figures.interactions import weighted_graph
+from polyphony.metrics.figures.texts import fit_encoder
+from polyphony.metrics.runfile.rundata import RunData
 
 Communities = Mapping[int, Mapping[int, int]]
 
@@ -30,7 +30,7 @@ class Ties:
         self._weights: defaultdict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
 
     def counting(self, edges: Iterable[Edge]) -> Iterator[Edge]:
-        """Hand edges on, counted by the rules of `metrics.interactions.interactions`."""
+        """Hand edges on, counted by the rules of `metrics.figures.interactions.interactions`."""
         for edge in edges:
             window = self._place.timeline.window(edge.timestep)
             if window is not None and edge.source in self._agents and edge.source != edge.target:

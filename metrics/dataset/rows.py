@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
-from metrics.database import read_rows
-from metrics.dataset.options import Disclosure
-from metrics.dataset.splits import Timeline
-from metrics.errors import MetricsError
-from metrics.rundata import act_shares
+from polyphony.errors import MetricsError
+from polyphony.metrics.dataset.options import Disclosure
+from polyphony.metrics.dataset.splits import Timeline
+from polyphony.metrics.runfile.database import read_rows
+from polyphony.metrics.runfile.rundata import act_shares
 
 Row = Sequence[Any]
 

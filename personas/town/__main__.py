@@ -1,5 +1,10 @@
-"""``python -m personas.town``: generate a town, write it and print its counts and rates."""
+"""``python -m polyphony.personas.town``: generate a town, write it and print its counts and rates."""
 
+from polyphony.import_path import leave_current_folder
+
+leave_current_folder()
+
+# ruff: noqa: E402 - only now are a user's own files out of the way
 import argparse
 import sys
 import time
@@ -7,11 +12,11 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from personas.errors import InputError
-from personas.town.check import possible_sentences, repetition
-from personas.town.generate import TOWN_VERSION, Town, generate_town, write_town
-from personas.town.lexicon import load_lexicon
-from personas.town.timeline import Row
+from polyphony.errors import InputError
+from polyphony.personas.town.check import possible_sentences, repetition
+from polyphony.personas.town.generate import TOWN_VERSION, Town, generate_town, write_town
+from polyphony.personas.town.lexicon import load_lexicon
+from polyphony.personas.town.timeline import Row
 
 
 def verb_of(row: Row) -> str:
@@ -44,7 +49,7 @@ def report(town: Town) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 2 wrong input."""
-    parser = argparse.ArgumentParser(prog="python -m personas.town", description="Generate a synthetic town.")
+    parser = argparse.ArgumentParser(prog="python -m polyphony.personas.town", description="Generate a synthetic town.")
     parser.add_argument("--seed", type=int, default=0, help="what the town is drawn from (default 0)")
     parser.add_argument("--people", type=int, default=640, help="how many people (default 640)")
     parser.add_argument("--out", type=Path, required=True, help="folder for posts.jsonl.gz and truth.json")

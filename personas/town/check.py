@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 
-from personas.town.grammar import count
-from personas.town.lexicon import POST_KINDS, Lexicon, Topic
+from polyphony.personas.town.grammar import count
+from polyphony.personas.town.lexicon import POST_KINDS, Lexicon, Topic
 
 SHINGLE = 5
 NEAR = 0.8

@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from personas.town.grammar import slots_of
-from personas.town.lexicon import Lexicon, Lines, Topic
+from polyphony.personas.town.grammar import slots_of
+from polyphony.personas.town.lexicon import Lexicon, Lines, Topic
 
 COMMON_WORDS = frozenset(
     {"The", "A", "Over", "Two", "Last", "Low", "Paper", "Midnight", "Dust", "Nine", "Night", "Loose", "Little"}

@@ -3,19 +3,18 @@
 import gzip
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import personas
-from personas.errors import InputError
-from personas.town.lexicon import Lexicon, load_lexicon
-from personas.town.network import draw_follows
-from personas.town.people import Community, Person, draw_communities, draw_people
-from personas.town.timeline import Row, play_weeks
+from polyphony.bundled import bundled
+from polyphony.durable import write_durably
+from polyphony.errors import InputError
+from polyphony.personas.town.lexicon import Lexicon, load_lexicon
+from polyphony.personas.town.network import draw_follows
+from polyphony.personas.town.people import Community, Person, draw_communities, draw_people
+from polyphony.personas.town.timeline import Row, play_weeks
 
 TOWN_VERSION = "1.0.0"
 POSTS_NAME = "posts.jsonl.gz"
@@ -112,23 +111,11 @@ def write_town(town: Town, folder: Path) -> tuple[Path, Path]:
     posts, truth = folder / POSTS_NAME, folder / TRUTH_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(posts, gzip.compress(town.posts_jsonl().encode(), compresslevel=9, mtime=0))
-        _write_whole(truth, town.truth_json().encode())
+        write_durably(posts, gzip.compress(town.posts_jsonl().encode(), compresslevel=9, mtime=0))
+        write_durably(truth, town.truth_json().encode())
     except OSError as error:
         raise InputError(f"{folder}: cannot write the town ({error.strerror}): choose another --out") from error
     return posts, truth
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def town_path() -> Path:
@@ -137,8 +124,5 @@ def town_path() -> Path:
     Raises:
         InputError: Neither holds it.
     """
-    package = Path(personas.__file__).parent
-    for folder in (package / "data" / "town", package.parent / "data" / "town"):
-        if (folder / POSTS_NAME).is_file():
-            return folder / POSTS_NAME
-    raise InputError("the built-in town is missing: reinstall, or run python -m personas.town --out data/town")
+    remedy = "reinstall, or run python -m polyphony.personas.town --out data/town"
+    return bundled("town", POSTS_NAME, remedy=remedy)

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
 
-from personas.town.grammar import Pattern, parse
+from polyphony.personas.town.grammar import Pattern, parse
 
 POST_KINDS = ("good", "bad", "tell", "plan", "tip")
 
@@ -150,7 +150,7 @@ def _issue(name: str, table: Mapping[str, Any]) -> Issue:
 @cache
 def load_lexicon() -> Lexicon:
     """Return the lexicon that is shipped with the package."""
-    folder = files("personas.town")
+    folder = files("polyphony.personas.town")
     shared = tomllib.loads(folder.joinpath("shared.toml").read_text(encoding="utf-8"))
     issues = tomllib.loads(folder.joinpath("issues.toml").read_text(encoding="utf-8"))
     paths = sorted((path for path in folder.joinpath("topics").iterdir()), key=lambda path: path.name)

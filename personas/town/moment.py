@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from personas.randomness import keyed_generator
+from polyphony.randomness import keyed_generator
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 DAYS = 28

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from personas.randomness import keyed_generator
-from personas.town.people import Person
+from polyphony.personas.town.people import Person
+from polyphony.randomness import keyed_generator
 
 MEAN_INSIDE = 9.6  # drawn before following back adds more
 MEAN_BETWEEN = 1.9

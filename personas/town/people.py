@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from personas.errors import InputError
-from personas.randomness import keyed_generator
-from personas.town.lexicon import Lexicon, Topic
-from personas.town.register import Register, draw_register, some
-from personas.town.voice import Voice
+from polyphony.errors import InputError
+from polyphony.personas.town.lexicon import Lexicon, Topic
+from polyphony.personas.town.register import Register, draw_register, some
+from polyphony.personas.town.voice import Voice
+from polyphony.randomness import keyed_generator
 
 MIN_PEOPLE = 24
 ACT_VERBS = ("post", "reply", "quote", "repost", "like")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from numpy.random import Generator
 
-from personas.town.lexicon import Lexicon
-from personas.town.spelling import SHORTENED, TYPOS, US_SPELLING, WORD, in_words, spelled
+from polyphony.personas.town.lexicon import Lexicon
+from polyphony.personas.town.spelling import SHORTENED, TYPOS, US_SPELLING, WORD, in_words, spelled
 
 ENDS = (".", ".", ".", "", "", "", "!", "!!", "...", " .", "..", ".")
 JOINS = (" ", " ", " ", " ", " - ", "... ", "; ", " / ", ", ", ".. ", " — ")

@@ -9,12 +9,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.random import Generator
 
-from personas.randomness import keyed_generator
-from personas.town.draft import Draft, proper_names
-from personas.town.lexicon import Lexicon
-from personas.town.moment import DAYS, START, Moment, draw_weather
-from personas.town.people import ACT_VERBS, HABITS, RHYTHMS, Person
-from personas.town.writing import Writer
+from polyphony.personas.town.draft import Draft, proper_names
+from polyphony.personas.town.lexicon import Lexicon
+from polyphony.personas.town.moment import DAYS, START, Moment, draw_weather
+from polyphony.personas.town.people import ACT_VERBS, HABITS, RHYTHMS, Person
+from polyphony.personas.town.writing import Writer
+from polyphony.randomness import keyed_generator
 
 MIN_TEXTS = 10
 TEXT_VERBS = ("post", "reply", "quote")

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 from numpy.random import Generator
 
-from personas.town.grammar import Pattern, expand
-from personas.town.spelling import agreed, capitalised, tidy
+from polyphony.personas.town.grammar import Pattern, expand
+from polyphony.personas.town.spelling import agreed, capitalised, tidy
 
 REMEMBERED = frozenset({"thing", "friend", "pet", "now", "issue"})
 

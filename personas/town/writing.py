@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.random import Generator
 
-from personas.randomness import keyed_generator
-from personas.town.draft import Draft, fitting_lines
-from personas.town.grammar import Pattern, parse, slots_of
-from personas.town.lexicon import POST_KINDS, Lexicon, Line, Lines, Topic
-from personas.town.moment import Moment
-from personas.town.people import Person
-from personas.town.register import some, styled
-from personas.town.voice import Voice
+from polyphony.personas.town.draft import Draft, fitting_lines
+from polyphony.personas.town.grammar import Pattern, parse, slots_of
+from polyphony.personas.town.lexicon import POST_KINDS, Lexicon, Line, Lines, Topic
+from polyphony.personas.town.moment import Moment
+from polyphony.personas.town.people import Person
+from polyphony.personas.town.register import some, styled
+from polyphony.personas.town.voice import Voice
+from polyphony.randomness import keyed_generator
 
 MIN_WORDS = 6
 MAX_WORDS = 54

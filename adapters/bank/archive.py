@@ -1,0 +1,270 @@
+"""A whole bank as one file: a plain tar of its rows and its objects."""
+
+import gzip
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from sqlalchemy import Connection, select
+
+from polyphony.adapters.bank import catalog, catalog_rows
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.interchange import check_name
+from polyphony.adapters.bank.lifecycle import Status, reason_against_probe
+from polyphony.adapters.bank.peft_layout import parse_factors
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, digest_of
+from polyphony.adapters.model.lora import LoraShape
+from polyphony.errors import InputError
+from polyphony.personas.readers.problems import quoted
+from polyphony.printable import printable
+
+ROWS = "bank.json"
+FORMAT = 1
+OBJECT = re.compile(r"objects/([0-9a-f]{64})\.safetensors")
+NAME = re.compile(r"[0-9a-f]{64}")
+MOST_ROWS_BYTES = 4 << 30
+MOST_OBJECT_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Moved:
+    """What an archive brought: revisions that are new here, and those that were here already."""
+
+    new: int
+    known: int
+
+
+def write_archive(bank: Bank, path: Path) -> int:
+    """Write a bank into one file, compressed where its name ends in ``.gz``; returns the number of revisions.
+
+    The same bank gives the same bytes.
+
+    Raises:
+        InputError: The file exists, or an object or row is damaged; nothing is left then.
+    """
+    if path.exists():
+        raise InputError(f"{path} exists already; choose another --out")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = _told(bank)
+    try:
+        with (
+            _compressing(part, path.suffix == ".gz") as stream,
+            tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            _put(archive, ROWS, json.dumps(told, sort_keys=True).encode())
+            for name in sorted({row["object"] for row in told["revisions"] if row["object"]}):
+                _put(archive, f"objects/{name}.safetensors", bank.objects.read(name))
+        with part.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return len(told["revisions"])
+
+
+@contextmanager
+def _compressing(path: Path, compress: bool) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    with path.open("wb") as handle:
+        if not compress:
+            yield handle
+            return
+        # Neither a name nor a time goes into the header.
+        with gzip.GzipFile(filename="", mode="wb", compresslevel=9, fileobj=handle, mtime=0) as stream:
+            yield stream
+
+
+def _told(bank: Bank) -> dict[str, Any]:
+    """The rows of revisions and of their lives at one moment. Which runs used them is of this machine, and stays."""
+    table = catalog.transition
+    with bank.reading() as connection:
+        rows = [dict(row) for row in connection.execute(catalog_rows.joined()).mappings()]
+        steps = [dict(row) for row in connection.execute(select(table).order_by(table.c.transition_id)).mappings()]
+    if (wrong := next(filter(None, map(catalog_rows.fault_of, rows)), None)) is not None:
+        raise InputError(wrong)
+    known = {(row["adapter_id"], row["number"]) for row in rows}
+    rows.sort(key=lambda row: (row["adapter_id"], row["number"]))
+    steps = [{**step, "transition_id": None} for step in steps if (step["adapter_id"], step["number"]) in known]
+    return {"format": FORMAT, "digest": digest_of([rows, steps]), "revisions": rows, "steps": steps}
+
+
+def _put(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def read_archive(bank: Bank, path: Path) -> Moved:
+    """Take everything of an archive into a bank, or nothing.
+
+    An adapter that is new here comes with its whole life. Of one that is known here, revisions trained from something
+    else come as new ones that do not serve.
+
+    Raises:
+        InputError: It is no archive of a bank, it holds links, other paths or damaged contents, or the bank is
+            read-only.
+    """
+    with _opened(path) as members, bank.receiving() as (connection, keep):
+        _, content = next(members, ("", b""))
+        rows, steps = _parsed(path, content)
+        arrived = {keep(content) for _, content in members}
+        needed = {name for row in rows for name in (row.object, row.prior_object) if name}
+        if missing := needed - arrived:
+            raise InputError(f"{path}: the object {min(missing)[:12]} is missing; the archive is not whole")
+        return _take(connection, rows, steps)
+
+
+def _take(connection: Connection, rows: list[Revision], steps: list[dict[str, Any]]) -> Moved:
+    strangers = {row.adapter_id for row in rows}
+    strangers -= {name for name in strangers if catalog_rows.next_number(connection, name) > 1}
+    new = 0
+    numbers: dict[tuple[str, int], int] = {}
+    for row in rows:
+        if row.adapter_id in strangers:
+            catalog_rows.add(connection, row, noted=False)
+            new += 1
+        elif (there := _known(connection, row)) is not None:
+            numbers[row.adapter_id, row.number] = there.number
+        elif not row.is_forgotten:
+            numbers[row.adapter_id, row.number] = _add_as_new(connection, row, numbers)
+            new += 1
+    lives = [step for step in steps if step["adapter_id"] in strangers]
+    if lives:
+        connection.execute(catalog.transition.insert(), lives)
+    return Moved(new, len(rows) - new)
+
+
+def _known(connection: Connection, row: Revision) -> Revision | None:
+    """The revision here that stands for one of the archive.
+
+    What lies beneath others is known by its weights: another machine makes other ones from the same training.
+    """
+    if row.is_forgotten:
+        return None
+    there = catalog_rows.trained(connection, row.training_digest, row.adapter_id)
+    if there is None or row.kind == PERSONAL or there.object == row.object:
+        return there
+    return catalog_rows.trained(connection, _own_digest(row), row.adapter_id)
+
+
+def _add_as_new(connection: Connection, row: Revision, numbers: Mapping[tuple[str, int], int]) -> int:
+    number = catalog_rows.next_number(connection, row.adapter_id)
+    parent = None if row.parent is None else numbers.get((row.adapter_id, row.parent))
+    status = Status.EVALUATED if "nll" in (row.evaluation or {}) else Status.CANDIDATE
+    taken = catalog_rows.trained(connection, row.training_digest, row.adapter_id) is not None
+    digest = _own_digest(row) if taken else row.training_digest
+    catalog_rows.add(connection, replace(row, number=number, parent=parent, status=status, training_digest=digest))
+    return number
+
+
+def _own_digest(row: Revision) -> str:
+    return digest_of(["from an archive", row.training_digest, row.object])
+
+
+def _parsed(path: Path, content: bytes) -> tuple[list[Revision], list[dict[str, Any]]]:
+    try:
+        told = json.loads(content)
+        if told["format"] != FORMAT:
+            raise InputError(f"{path}: of format {quoted(told['format'])}; this version reads {FORMAT}")
+        rows, steps = told["revisions"], told["steps"]
+        if told["digest"] != digest_of([rows, steps]):
+            raise InputError(f"{path}: its rows are damaged; the archive is not whole")
+        names = {column.name for table in (catalog.adapter, catalog.revision) for column in table.c}
+        if any(set(row) != names or catalog_rows.fault_of(row) is not None for row in rows):
+            raise InputError(f"{path}: the row of a revision is damaged; the archive is not whole")
+        own = {column.name for column in catalog.transition.c}
+        if any(set(step) != own for step in steps):
+            raise InputError(f"{path}: the row of a step is damaged; the archive is not whole")
+        revisions = [catalog_rows.opened(row) for row in rows]
+        check_rows(path, revisions)
+        return revisions, [_step(step) for step in steps]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        raise InputError(f"{path}: does not begin with {ROWS}; give a file of `simulate bank archive`") from error
+
+
+def check_rows(path: Path, revisions: Sequence[Revision]) -> None:
+    """Refuse revisions that no bank writes: whoever makes an archive can seal what they like.
+
+    Raises:
+        InputError: One is out of range, there twice, or serves beside another.
+        ValueError: A value is of another kind than its name says.
+    """
+    seen: set[tuple[str, int]] = set()
+    serving: set[str] = set()
+    for revision in revisions:
+        key, status = (revision.adapter_id, revision.number), Status(revision.status)
+        sound = (
+            isinstance(revision.number, int) and revision.number > 0
+            and isinstance(revision.scale, float) and math.isfinite(revision.scale)
+            and revision.kind in (PERSONAL, PRIOR, START) and Precision(revision.precision)
+            and (revision.is_forgotten or NAME.fullmatch(revision.object))
+            and (revision.prior_object is None or NAME.fullmatch(revision.prior_object))
+            and isinstance(revision.rank, int) and isinstance(revision.training_digest, str)
+            and isinstance(revision.evaluation or {}, dict) and isinstance(revision.losses, dict)
+        )  # fmt: skip
+        if not sound or key in seen or (status is Status.SERVING and revision.adapter_id in serving):
+            raise InputError(f"{path}: holds a revision that no bank writes; the archive is not used")
+        if not revision.is_forgotten:
+            LoraShape(**revision.config["shape"])
+            reason_against_probe((revision.evaluation or {}).get("probe"))
+        if revision.kind == PERSONAL and revision.person != FORGOTTEN:
+            check_name(revision.person)
+        seen.add(key)
+        serving |= {revision.adapter_id} if status is Status.SERVING else set()
+
+
+def _step(step: Mapping[str, Any]) -> dict[str, Any]:
+    """A step of a life as the catalog takes it."""
+    return {
+        "transition_id": None,
+        "adapter_id": str(step["adapter_id"]),
+        "number": int(step["number"]),
+        "before": None if step["before"] is None else Status(step["before"]),
+        "after": Status(step["after"]),
+        "at": printable(str(step["at"])),
+        "forced": None if step["forced"] is None else printable(str(step["forced"])),
+    }
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
+    try:
+        with tarfile.open(path, "r:gz" if path.suffix == ".gz" else "r:") as archive:
+            yield _members(path, archive)
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise InputError(f"{path}: no whole tar file ({error}); give a file of `simulate bank archive`") from error
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each member; nothing is ever unpacked under the name that the archive gives it."""
+    seen: set[str] = set()
+    for entry in archive:
+        named = OBJECT.fullmatch(entry.name)
+        first = not seen
+        if not entry.isreg() or entry.name in seen or (entry.name != ROWS if first else named is None):
+            raise InputError(
+                f"{path}: holds {quoted(entry.name)}, which is no plain file that `simulate bank archive` writes"
+            )
+        seen.add(entry.name)
+        if entry.size > (MOST_ROWS_BYTES if first else MOST_OBJECT_BYTES):
+            raise InputError(f"{path}: {quoted(entry.name)} is larger than any that `simulate bank archive` writes")
+        handle = archive.extractfile(entry)
+        content = b"" if handle is None else handle.read()
+        if named is not None:
+            if len(content) != entry.size or hashlib.sha256(content).hexdigest() != named.group(1):
+                raise InputError(f"{path}: {entry.name[:24]}… is damaged; the archive is not whole")
+            parse_factors(content, f"{path}: {entry.name[:24]}…")
+        yield entry.name, content

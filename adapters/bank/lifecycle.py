@@ -1,0 +1,90 @@
+"""The life of an adapter's revision: which states there are, and what may follow what."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from polyphony.errors import InputError
+
+# About four times what 64 people of the town and 16 real authors showed at most (docs/bank.md); beyond is no rounding.
+MOST_DISAGREEMENT = {"fp32": 1e-3, "bf16": 1.0}
+"""Nats of one token's log-probability, by compute type."""
+MOST_ROUND_TRIP = {"fp32": 1e-4, "bf16": 0.005}
+"""Nats a token, by compute type."""
+MOST_DRIFT = 4.0
+"""Nats a token."""
+
+
+class Status(StrEnum):
+    """Where a revision stands (the lifecycle of MinT, arXiv 2605.13779, kept to what one machine needs)."""
+
+    CANDIDATE = "candidate"
+    """Trained; nobody has looked at it."""
+    EVALUATED = "evaluated"
+    """Its held-out evaluation is known."""
+    SERVING = "serving"
+    """The one that its adapter stands for; at most one of an adapter."""
+    SUPERSEDED = "superseded"
+    """Served before; a rollback brings it back."""
+    RETIRED = "retired"
+    """Out of use; it is removed once no run and no later revision refers to it."""
+
+
+FOLLOWS: Mapping[Status, frozenset[Status]] = {
+    Status.CANDIDATE: frozenset({Status.EVALUATED, Status.SERVING, Status.RETIRED}),
+    Status.EVALUATED: frozenset({Status.SERVING, Status.RETIRED}),
+    Status.SERVING: frozenset({Status.SUPERSEDED, Status.RETIRED}),
+    Status.SUPERSEDED: frozenset({Status.SERVING, Status.RETIRED}),
+    Status.RETIRED: frozenset(),
+}
+"""State -> those that may follow it."""
+
+
+def check_step(who: str, before: Status, after: Status) -> None:
+    """Refuse a step that the lifecycle does not have; `who` names the revision in the error.
+
+    Raises:
+        InputError: It does not.
+    """
+    if after not in FOLLOWS[before]:
+        allowed = ", ".join(sorted(FOLLOWS[before])) or "nothing"
+        raise InputError(f"{who} is {before}: it cannot become {after}, only {allowed}")
+
+
+def reason_against(evaluation: Mapping[str, Any] | None) -> str | None:
+    """Why a revision may not serve: it must find its person's held-out posts likelier than the prior alone does.
+
+    Args:
+        evaluation: Its held-out evaluation, ``{"nll": {"own", "pooled", …}}`` in nats per token, and what
+            `adapters.evaluation.probing.Probed` holds under ``probe``, where it was probed; None without any.
+
+    Returns:
+        The reason, or None where it may serve.
+    """
+    found = evaluation or {}
+    if (unsound := reason_against_probe(found.get("probe"))) is not None:
+        return unsound
+    own, pooled = (found.get("nll", {}).get(name) for name in ("own", "pooled"))
+    if own is None or pooled is None:
+        return "it has no held-out evaluation against the prior; run `simulate bank evaluate`"
+    if not own < pooled:
+        return f"its held-out NLL of {own:.3f} is not below the prior's {pooled:.3f}"
+    return None
+
+
+def reason_against_probe(found: Mapping[str, Any] | None) -> str | None:
+    """What the probes say against a revision; None where nothing does, or nobody has asked them."""
+    if found is None:
+        return None
+    agreement, drift, round_trip = (found[name] for name in ("agreement", "drift", "round_trip"))
+    dtype = found["dtype"]
+    if not drift <= MOST_DRIFT:
+        return f"it has drifted {drift:.2g} nats a token from {found['against']}, more than {MOST_DRIFT:g}"
+    if not agreement <= MOST_DISAGREEMENT[dtype]:
+        return (
+            f"trainer and engine differ by {agreement:.2g} nats on a token of the probes; in {dtype} at most "
+            f"{MOST_DISAGREEMENT[dtype]:g} is rounding"
+        )
+    if not round_trip <= MOST_ROUND_TRIP[dtype]:
+        return f"its export differs from it by {round_trip:.2g} nats a token, more than {MOST_ROUND_TRIP[dtype]:g}"
+    return None

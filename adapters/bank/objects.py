@@ -1,0 +1,222 @@
+"""Immutable weights under the checksums of their content: a file each, or many in one shard."""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from polyphony.adapters.bank.object_layout import Flat, header_end, header_entries, read_flat
+from polyphony.durable import write_durably
+from polyphony.errors import InputError
+
+# Objects that one thread reads, checks and parses while the next ones are on their way.
+READ_TOGETHER = 32
+READERS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in which shard the bytes of an object lie."""
+
+    shard: str
+    start: int
+    size: int
+
+
+Span = dict[str, Place]
+"""Neighbours in one shard."""
+Locate = Callable[[Sequence[str]], Mapping[str, Place]]
+"""Looks up those of some objects that lie in shards."""
+
+
+class ObjectStore:
+    """A folder of objects, each a safetensors file in PEFT's layout, named by the SHA-256 of its bytes.
+
+    A shard is a safetensors file, too: each tensor in it holds the bytes of one object and has its name.
+    """
+
+    def __init__(self, directory: Path, locate: Locate = lambda names: {}) -> None:
+        """Take the folder, which need not exist yet, and who knows what lies in shards."""
+        self.directory = directory
+        self._locate = locate
+
+    def path(self, stored: str) -> Path:
+        """Where an object lies that has a file of its own."""
+        return self.directory / stored[:2] / f"{stored}.safetensors"
+
+    def shard_path(self, shard: str) -> Path:
+        """Where a shard lies."""
+        return self.directory / "shards" / f"{shard}.safetensors"
+
+    def files(self) -> list[Path]:
+        """Every file that is no shard, half-written ones included."""
+        return [path for path in self._all_files() if path.parent.name != "shards"]
+
+    def shards(self) -> list[Path]:
+        """Every shard, half-written ones included."""
+        return [path for path in self._all_files() if path.parent.name == "shards"]
+
+    def _all_files(self) -> list[Path]:
+        return sorted(path for path in self.directory.rglob("*") if path.is_file())
+
+    # Writing
+
+    def keep(self, content: bytes, new: list[Path] | None = None) -> str:
+        """Keep the bytes of an object; returns its name.
+
+        Args:
+            content: The bytes.
+            new: Gets the object's file where there was none before.
+
+        Raises:
+            OSError: The disk is full, or cannot be written; nothing is left then.
+        """
+        stored = hashlib.sha256(content).hexdigest()
+        path = self.path(stored)
+        if new is not None and not path.exists():
+            new.append(path)
+        write_durably(path, content)
+        return stored
+
+    def write_shard(self, names: Sequence[str]) -> dict[str, Place]:
+        """Write some objects, as they lie now, into one shard; returns their places. Nothing is removed.
+
+        Raises:
+            InputError: One of them is missing or damaged.
+        """
+        bodies = {name: torch.frombuffer(bytearray(self.read(name)), dtype=torch.uint8) for name in names}
+        content = save(bodies, metadata={"format": "pt"})
+        shard = hashlib.sha256(content).hexdigest()
+        write_durably(self.shard_path(shard), content)
+        return {name: Place(shard, start, len(bodies[name])) for name, start in _starts(content).items()}
+
+    # Reading
+
+    def read(self, stored: str) -> bytes:
+        """The bytes of one object, checked against its name.
+
+        Raises:
+            InputError: It is missing, or its checksum differs.
+        """
+        (content,) = self._read_many([stored])
+        return content.tobytes()
+
+    def load(self, stored: str) -> Flat:
+        """Load one object and check it against its name.
+
+        Raises:
+            InputError: The object is missing, or its checksum differs.
+        """
+        return next(self.load_many([stored]))
+
+    def load_many(self, names: Sequence[str]) -> Iterator[Flat]:
+        """Load objects in the order of their names; the next ones are read while the caller uses these.
+
+        Raises:
+            InputError: One is missing, or its checksum differs.
+        """
+        chunks = _chunks(names)
+        if len(chunks) < 2:
+            yield from self._load_chunk(names)
+            return
+        with ThreadPoolExecutor(READERS) as pool:
+            for chunk in _ahead(pool, self._load_chunk, chunks):
+                yield from chunk
+
+    def _load_chunk(self, names: Sequence[str]) -> list[Flat]:
+        return [read_flat(content, name) for name, content in zip(names, self._read_many(names), strict=True)]
+
+    def _read_many(self, names: Sequence[str]) -> Iterator[np.ndarray]:
+        span_of = {name: span for span in _spans(names, self._locate(names)) for name in span}
+        held: dict[str, np.ndarray] = {}
+        for name in names:
+            if name not in held:
+                held |= self._read_near(name, span_of)
+            content = held[name]
+            if (found := hashlib.sha256(content.data).hexdigest()) != name:
+                where = self.shard_path(span_of[name][name].shard) if name in span_of else self.path(name)
+                raise InputError(
+                    f"{where}: the bank's object {name[:12]} is damaged (checksum {found[:12]}); "
+                    "delete it and train again"
+                )
+            yield content
+
+    def _read_near(self, name: str, span_of: Mapping[str, Span]) -> dict[str, np.ndarray]:
+        """Read an object, with its neighbours where it lies in a shard; look again where it has moved meanwhile."""
+        span = span_of.get(name)
+        try:
+            return self._read_at(name, span)
+        except OSError as error:
+            with suppress(OSError):
+                return self._read_at(name, next(iter(_spans([name], self._locate([name]))), None))
+            where, what = (self.path(name), "object") if span is None else (self.shard_path(span[name].shard), "shard")
+            raise InputError(f"{where}: the bank's {what} cannot be read: {error.strerror}; train again") from error
+
+    def _read_at(self, name: str, span: Span | None) -> dict[str, np.ndarray]:
+        return {name: np.fromfile(self.path(name), dtype=np.uint8)} if span is None else self._read_span(span)
+
+    def _read_span(self, span: Span) -> dict[str, np.ndarray]:
+        """Read neighbours in one shard at once."""
+        first = min(place.start for place in span.values())
+        end = max(place.start + place.size for place in span.values())
+        path = self.shard_path(next(iter(span.values())).shard)
+        content = np.fromfile(path, dtype=np.uint8, count=end - first, offset=first)
+        return {name: content[at.start - first : at.start - first + at.size] for name, at in span.items()}
+
+
+def remove(paths: Iterable[Path]) -> tuple[int, int]:
+    """Remove files, those that are gone already left out; returns their number and bytes."""
+    count = size = 0
+    for path in paths:
+        with suppress(FileNotFoundError):
+            own = path.stat().st_size
+            path.unlink()
+            count, size = count + 1, size + own
+    return count, size
+
+
+def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
+    return [names[start : start + READ_TOGETHER] for start in range(0, len(names), READ_TOGETHER)]
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, load: Callable[[Sequence[str]], list[Flat]], chunks: Sequence[Sequence[str]]
+) -> Iterator[list[Flat]]:
+    """Load chunks in order, as many ahead of the caller as there are threads."""
+    waiting = deque(pool.submit(load, chunk) for chunk in chunks[:READERS])
+    for number in range(len(chunks)):
+        loaded = waiting.popleft().result()
+        if number + READERS < len(chunks):
+            waiting.append(pool.submit(load, chunks[number + READERS]))
+        yield loaded
+
+
+def _spans(names: Sequence[str], places: Mapping[str, Place]) -> list[Span]:
+    """Cut what lies in shards into stretches without a gap."""
+    spans: list[Span] = []
+    end = ("", -1)
+    for name in sorted({name for name in names if name in places}, key=lambda name: _order(places[name])):
+        place = places[name]
+        if (place.shard, place.start) == end:
+            spans[-1][name] = place
+        else:
+            spans.append({name: place})
+        end = (place.shard, place.start + place.size)
+    return spans
+
+
+def _order(place: Place) -> tuple[str, int]:
+    return place.shard, place.start
+
+
+def _starts(content: bytes) -> dict[str, int]:
+    """Where in a safetensors file the bytes of each tensor begin."""
+    end = header_end(content)
+    return {name: end + at["data_offsets"][0] for name, at in header_entries(content[:end]).items()}

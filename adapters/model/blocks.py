@@ -1,0 +1,114 @@
+"""The decoder blocks of any causal LM, and running only a part of them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from polyphony.adapters.model.base_model import BaseModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def decoder_blocks(model: "PreTrainedModel") -> tuple[str, nn.ModuleList]:
+    """Find the list of decoder blocks: the longest ModuleList of the model.
+
+    Returns:
+        Its name inside the model, and the list.
+
+    Raises:
+        ValueError: The model holds no list of blocks.
+    """
+    lists = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList)]
+    if not lists:
+        raise ValueError(f"{type(model).__name__} holds no list of decoder blocks")
+    return max(lists, key=lambda item: len(item[1]))
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where the tokens of right-padded rows stand and what they see, for rows that hold more than one sequence.
+
+    Attributes:
+        positions: Position of each token in its own sequence, shape [rows, length].
+        mask: Additive attention mask, shape [rows, 1, length, length].
+    """
+
+    positions: Tensor
+    mask: Tensor
+
+
+class SplitModel:
+    """Runs the frozen lower blocks (the trunk) and the adapted upper blocks apart.
+
+    The trunk's output is the same for every person and every epoch, so that training computes it once per example.
+    A block list is cut for the duration of a call; embeddings, masks and rotary tables stay the library's work.
+    """
+
+    def __init__(self, base: BaseModel, first_upper: int) -> None:
+        """Split before block `first_upper`; families whose blocks cannot be fed from outside are split at 0."""
+        self.base = base
+        self._name, self._blocks = decoder_blocks(base.model)
+        self.first_upper = first_upper if first_upper and self._split_is_exact(first_upper) else 0
+
+    @torch.no_grad()
+    def trunk(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+        """Run embeddings and lower blocks: right-padded [rows, length] token ids to [rows, length, hidden]."""
+        if self.first_upper == 0:
+            embedded: Tensor = self.base.model.get_input_embeddings()(tokens)
+            return embedded
+        return self._lower(tokens, self.first_upper, layout)
+
+    def upper(self, hidden: Tensor, layout: Layout | None = None) -> Tensor:
+        """Run the upper blocks and the final norm: right-padded [rows, length, hidden] to the same shape.
+
+        Without a layout each row is one sequence: causal attention never looks to the right, so padding there needs
+        no mask.
+        """
+        with self._only(slice(self.first_upper, None)):
+            out = self.base.model.base_model(inputs_embeds=hidden, use_cache=False, **_placed(layout))
+        last: Tensor = out.last_hidden_state
+        return last
+
+    def _lower(self, tokens: Tensor, end: int, layout: Layout | None = None) -> Tensor:
+        kept: list[Tensor] = []
+
+        def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            kept.append(output if isinstance(output, Tensor) else output[0])
+
+        hook = self._blocks[end - 1].register_forward_hook(keep)
+        try:
+            with self._only(slice(0, end)):
+                self.base.model.base_model(input_ids=tokens, use_cache=False, **_placed(layout))
+        finally:
+            hook.remove()
+        return kept[0]
+
+    @torch.no_grad()
+    def _split_is_exact(self, end: int) -> bool:
+        """Some families scale or add to embeddings on entry: compare with the whole model before relying on it."""
+        device = self.base.device
+        tokens = torch.arange(1, 9, device=device).unsqueeze(0)
+        whole = self.base.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+        hidden = self._lower(tokens, end)
+        with self._only(slice(end, None)):
+            out = self.base.model.base_model(inputs_embeds=hidden, use_cache=False)
+        return torch.equal(whole, out.last_hidden_state)
+
+    @contextmanager
+    def _only(self, part: slice) -> Iterator[None]:
+        parent_name, _, leaf = self._name.rpartition(".")
+        parent = self.base.model.get_submodule(parent_name)
+        setattr(parent, leaf, self._blocks[part])
+        try:
+            yield
+        finally:
+            setattr(parent, leaf, self._blocks)
+
+
+def _placed(layout: Layout | None) -> dict[str, Tensor]:
+    return {} if layout is None else {"position_ids": layout.positions, "attention_mask": layout.mask}

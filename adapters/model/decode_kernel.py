@@ -1,0 +1,106 @@
+"""The low-rank terms of a few tokens a row, as in decoding, by a kernel that the machine's C compiler builds once.
+
+Decoding reads every row's own factors once a token, so that memory decides the speed. The library's products of many
+thin matrices want gathered factors in float32 and three passes over them; the kernel reads half-precision factors where
+they lie. Without a compiler everything works as before, slower.
+"""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from polyphony.adapters.model.base_model import cache_directory
+
+SOURCE = Path(__file__).with_name("decode_kernel.c")
+# No fast-math: linking with it would change the rounding of the whole process.
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
+NAMES = {torch.bfloat16: "thin_add_bf16", torch.float32: "thin_add_float"}
+TURN_OFF = "POLYPHONY_NO_KERNEL"
+
+Kernel = Callable[..., None]
+
+
+def thin_add(y: Tensor, x: Tensor, stack: tuple[Tensor, Tensor], slots: Tensor, run: int, scale: float) -> bool:
+    """Add each token's own term to `y` in place; say False, changing nothing, where the kernel does not serve.
+
+    Args:
+        y: Shape [..., out], contiguous.
+        x: Shape [..., in], of the same compute type.
+        stack: A [slots, rank, in] and B [slots, out, rank], B laid out by rank, see `laid_out`.
+        slots: Slot of every `run` neighbouring tokens, -1 for none.
+        run: How many neighbouring tokens share a slot.
+        scale: Factor on the term.
+    """
+    a, b = stack
+    kernel = _kernel(x.dtype) if x.device.type == "cpu" else None
+    alike = a.dtype == b.dtype == x.dtype == y.dtype and a.device == x.device
+    if kernel is None or not alike or not (a.is_contiguous() and b.mT.is_contiguous() and y.is_contiguous()):
+        return False
+    x, slots = x.contiguous(), slots.contiguous()
+    tokens = x.numel() // x.shape[-1]
+    pointers = (tensor.data_ptr() for tensor in (y, x, a, b, slots))
+    kernel(*pointers, tokens, run, x.shape[-1], a.shape[1], y.shape[-1], scale)
+    return True
+
+
+def laid_out(b: Tensor) -> Tensor:
+    """Return B [slots, out, rank] with the numbers of each rank side by side in memory, as the kernel reads them."""
+    return b if b.requires_grad or b.mT.is_contiguous() else b.mT.contiguous().mT
+
+
+def kernel_built() -> bool:
+    """Whether this machine has the kernel; a run records it, since the last bits of its sums differ."""
+    return _library() is not None
+
+
+@cache
+def _kernel(dtype: torch.dtype) -> Kernel | None:
+    library = _library()
+    if library is None or dtype not in NAMES:
+        return None
+    function: Kernel = getattr(library, NAMES[dtype])
+    function.restype = None  # type: ignore[attr-defined]
+    whole = [ctypes.c_int64] * 5
+    function.argtypes = [*[ctypes.c_void_p] * 5, *whole, ctypes.c_float]  # type: ignore[attr-defined]
+    return function
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    """Load the kernel, built first where this processor has none yet."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or os.environ.get(TURN_OFF):
+        return None
+    target = cache_directory() / "kernels" / f"decode_kernel-{_fingerprint(compiler)}.so"
+    try:
+        if not target.is_file():
+            _build(compiler, target)
+        return ctypes.CDLL(str(target))
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _fingerprint(compiler: str) -> str:
+    """Names a build: a cache may be shared by machines with other processors."""
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return hashlib.sha256(f"{SOURCE.read_text()}{FLAGS}{compiler}{flags}".encode()).hexdigest()[:16]
+
+
+def _build(compiler: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        made = Path(scratch) / target.name
+        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(made)], check=True, capture_output=True, timeout=60)
+        made.replace(target)

@@ -1,0 +1,101 @@
+"""The language-model head, in full precision and only where a token is asked for."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.prepacked_linear import FrozenProduct
+
+# Tokens whose logits exist at once: 128 × 49,152 numbers are 25 MB.
+TOKENS_AT_ONCE = 128
+# A likelihood below this has no logarithm in float32.
+SMALLEST = 1e-38
+
+
+class _TokenNll(torch.autograd.Function):
+    """Negative log-likelihood of tokens, with its gradient towards the hidden states made on the way.
+
+    The gradient of -log softmax(W h)[y] is Wᵀ softmax(W h) - W[y]. Taking it while the logits are there spares keeping
+    them. Both products are in the base's own compute type: in bf16 a logit is off by a few hundredths, either way.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        losses, grads = [], []
+        for part, wanted in zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True):
+            shares = functional.linear(part, weight, bias).softmax(-1)
+            said = shares.gather(1, wanted.unsqueeze(1)).squeeze(1).float()
+            losses.append(-said.clamp(min=SMALLEST).log())
+            grads.append(shares @ weight - weight[wanted])
+        ctx.save_for_backward(torch.cat(grads))
+        return torch.cat(losses)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (kept,) = ctx.saved_tensors
+        return kept * grads[0].unsqueeze(1).to(kept.dtype), None, None, None
+
+
+class Head:
+    """Maps final hidden states to logits in float32.
+
+    On a CPU the head's weights are kept in float32 whatever the base computes in: a half-precision product with a
+    49,152-row weight costs several times more there, and probabilities are read from it.
+    """
+
+    def __init__(self, base: BaseModel) -> None:
+        """Take the model's own head; the copy is made once."""
+        head = base.model.get_output_embeddings()
+        self._cast = torch.float32 if base.device.type == "cpu" else head.weight.dtype
+        self._weight = head.weight.detach().to(self._cast)
+        bias = getattr(head, "bias", None)
+        self._bias = None if bias is None else bias.detach().to(self._cast)
+        self._product = FrozenProduct(self._weight, self._bias)
+        self._training_weight, self._training_bias = head.weight.detach(), getattr(head, "bias", None)
+        config = base.model.config.get_text_config()
+        self._cap: float | None = getattr(config, "final_logit_softcapping", None)
+        # Cohere multiplies its logits, Granite divides them.
+        self._scale = float(getattr(config, "logit_scale", None) or 1) / float(getattr(config, "logits_scaling", 1))
+
+    def __call__(self, hidden: Tensor, tokens: Tensor | None = None) -> Tensor:
+        """Map hidden states to logits, with the family's scale and soft cap if it has them.
+
+        Args:
+            hidden: Shape [..., hidden].
+            tokens: Token ids to score, shape [n]; None for the whole vocabulary.
+
+        Returns:
+            Shape [..., n] or [..., vocabulary].
+        """
+        if tokens is None:
+            return self._capped(self._product(hidden.to(self._cast)).float())
+        bias = None if self._bias is None else self._bias[tokens]
+        return self._capped(functional.linear(hidden.to(self._cast), self._weight[tokens], bias).float())
+
+    def nll(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Negative log-likelihood in nats of each next token, its product in the base's own compute type.
+
+        Over many tokens the rounding of a half-precision product cancels out; drawing a token reads one alone.
+
+        Args:
+            hidden: Shape [n, hidden].
+            tokens: Token ids, shape [n].
+
+        Returns:
+            Shape [n].
+        """
+        if self._cap is None and self._scale == 1 and hidden.requires_grad:
+            nll: Tensor = _TokenNll.apply(hidden, tokens, self._training_weight, self._training_bias)
+            return nll
+        parts = zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True)
+        return torch.cat([functional.cross_entropy(self._logits(part), said, reduction="none") for part, said in parts])
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        return self._capped(functional.linear(hidden, self._training_weight, self._training_bias).float())
+
+    def _capped(self, logits: Tensor) -> Tensor:
+        scaled = logits if self._scale == 1 else logits * self._scale
+        return scaled if self._cap is None else torch.tanh(scaled / self._cap) * self._cap

@@ -1,0 +1,327 @@
+"""Low-rank adapters of many people over one frozen base: stacked factors, one batched product a layer."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from math import gcd
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.blocks import decoder_blocks
+from polyphony.adapters.model.decode_kernel import laid_out, thin_add
+from polyphony.adapters.model.prepacked_linear import FrozenProduct
+from polyphony.errors import InputError
+
+# For so few tokens a row, as in decoding, many thin products cost more than they compute: see
+# `adapters.model.decode_kernel`. Where its kernel is missing, CPUs make them several times faster in float32 than in
+# bf16.
+FEW_TOKENS = 4
+
+Factors = Mapping[str, tuple[Tensor, Tensor]]
+"""Module name -> (A, B); A has shape [rank, in], B [out, rank]; the scale is outside, see `LoraShape.scale`."""
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """Which layers an adapter changes, and how.
+
+    Attributes:
+        rank: Rank of the update, at least 1.
+        alpha: The update is scaled by alpha / rank (Hu et al. 2021, section 4.1).
+        top_blocks: How many of the last decoder blocks carry factors.
+        skip_blocks: How many of these, counted from the very last, carry none after all.
+        targets: Last parts of the names of the linear layers that carry factors, as ``q_proj``; empty for all.
+    """
+
+    rank: int = 4
+    alpha: float = 8.0
+    top_blocks: int = 10
+    skip_blocks: int = 0
+    targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.top_blocks < 1:
+            raise InputError(f"rank {self.rank} and top_blocks {self.top_blocks} must be at least 1")
+        if not 0 <= self.skip_blocks < self.top_blocks:
+            raise InputError(f"skip_blocks {self.skip_blocks} must be at least 0 and below top_blocks")
+        object.__setattr__(self, "targets", tuple(self.targets))
+
+    @property
+    def scale(self) -> float:
+        """Factor on the low-rank product."""
+        return self.alpha / self.rank
+
+
+def adapted_modules(base: BaseModel, shape: LoraShape) -> dict[str, nn.Linear]:
+    """Name the linear layers that a shape adapts, in the model's order.
+
+    Raises:
+        InputError: There is none, or a target names none.
+    """
+    prefix, blocks = decoder_blocks(base.model)
+    first = max(0, len(blocks) - shape.top_blocks)
+    linear = {
+        f"{prefix}.{index}.{name}": module
+        for index in range(first, len(blocks) - shape.skip_blocks)
+        for name, module in blocks[index].named_modules()
+        if isinstance(module, nn.Linear)
+    }
+    kinds = {name.rpartition(".")[2] for name in linear}
+    if not linear:
+        raise InputError(f"{base.name}: its decoder blocks hold no torch.nn.Linear layer to adapt")
+    unknown = sorted(set(shape.targets) - kinds)
+    if unknown:
+        raise InputError(f"--targets {', '.join(unknown)}: {base.name} has {', '.join(sorted(kinds))}")
+    return {
+        name: module for name, module in linear.items() if not shape.targets or name.rpartition(".")[2] in shape.targets
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Route:
+    """Which factors each row of a batch uses.
+
+    Attributes:
+        slots: Index of own factors in the stacks, -1 for none; one for each `run` neighbouring rows.
+        prior: Shape [rows]; whether the row uses the population prior. None: all rows do.
+        run: How many neighbouring rows share each slot; they share its product too.
+    """
+
+    slots: Tensor
+    prior: Tensor | None = None
+    run: int = 1
+
+
+def route_of(slots: Sequence[int | None]) -> Route | None:
+    """Route rows by slot; a row without a slot is the bare base, without prior, and only such rows need no route."""
+    if all(slot is None for slot in slots):
+        return None
+    own = [-1 if slot is None else slot for slot in slots]
+    run = _common_run(own)
+    prior = None if min(own) >= 0 else torch.tensor([slot >= 0 for slot in own])
+    return Route(torch.tensor(own[::run]), prior, run)
+
+
+def _common_run(slots: Sequence[int]) -> int:
+    """Longest length into which the rows can be cut so that each piece has one slot."""
+    lengths = [len(list(rows)) for _, rows in groupby(slots)]
+    return gcd(*lengths)
+
+
+class Routing:
+    """The route of the current batch, shared by all adapted layers of one model; None is the bare base.
+
+    While nothing is trained, layers keep the factors gathered for the last route: decoding asks once a token, and
+    between two tokens only a few rows change. `changed` are those, against the state `version` - 1.
+    """
+
+    def __init__(self) -> None:
+        self.route: Route | None = None
+        self.version = 0
+        self.changed: Tensor | None = None
+        self._last: Route | None = None
+
+    def set(self, route: Route | None) -> None:
+        """Take the route of the next pass."""
+        if route is not None and route is not self._last:
+            self.changed = self._difference(route)
+            self.version += 1
+            self._last = route
+        self.route = route
+
+    def forget(self) -> None:
+        """Have everything gathered anew."""
+        self._last = None
+
+    def _difference(self, route: Route) -> Tensor | None:
+        if self._last is None or len(route.slots) > len(self._last.slots):
+            return None
+        return (route.slots != self._last.slots[: len(route.slots)]).nonzero().squeeze(1)
+
+
+class StackedLora(nn.Module):
+    """One frozen linear layer with an optional shared prior and a stack of people's own factors."""
+
+    def __init__(self, linear: nn.Linear, routing: Routing) -> None:
+        """Wrap `linear`; `routing` says per batch which row uses what."""
+        super().__init__()
+        self.linear = linear
+        self._routing = routing
+        self.prior: tuple[Tensor, Tensor] | None = None
+        self.stack: tuple[Tensor, Tensor] | None = None
+        self.scale = 1.0
+        self._merged: FrozenProduct | None = None
+        self._gathered: tuple[int, Tensor, Tensor] | None = None
+
+    def set_prior(self, prior: tuple[Tensor, Tensor] | None) -> None:
+        """Take the shared prior with its scale in B; where all rows use it, it costs nothing: it is in the weight."""
+        self.prior, self._merged = prior, None
+        if prior is not None:
+            weight = self.linear.weight.detach()
+            self._merged = FrozenProduct((weight.float() + prior[1] @ prior[0]).to(weight.dtype), self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x of shape [rows, length, in] to [rows, length, out]."""
+        route = self._routing.route
+        if route is None:
+            bare: Tensor = self.linear(x)
+            return bare
+        y = self._shared(x, route)
+        if self.stack is None:
+            return y
+        groups = len(route.slots)
+        grouped = x.reshape(groups, -1, x.shape[-1])
+        if grouped.shape[1] <= FEW_TOKENS and x.device.type == "cpu" and not torch.is_grad_enabled():
+            if thin_add(y, x, self.stack, route.slots, grouped.shape[1], self.scale):
+                return y
+            a, b = self._own(route, torch.float32)
+            own = torch.bmm(torch.bmm(grouped.float(), a), b)
+            return y.add_(own.view_as(y))
+        a, b = self._own(route, x.dtype)
+        return torch.baddbmm(y.view(groups, -1, y.shape[-1]), torch.bmm(grouped, a), b).view_as(y)
+
+    def _shared(self, x: Tensor, route: Route) -> Tensor:
+        """What the base and the prior make of x."""
+        if self._merged is not None and route.prior is None:
+            return self._merged(x)
+        y: Tensor = self.linear(x)
+        if self.prior is None or route.prior is None:
+            return y
+        a, b = (factor.to(x.dtype) for factor in self.prior)
+        inner = functional.linear(x, a) * route.prior.to(x).view(-1, 1, 1)
+        return y + functional.linear(inner, b)
+
+    def _own(self, route: Route, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Each group's own factors, A [groups, in, rank] and B [groups, rank, out]."""
+        if torch.is_grad_enabled():
+            return self._gather(route.slots, dtype)
+        version, changed, groups = self._routing.version, self._routing.changed, len(route.slots)
+        kept = self._gathered
+        if kept is None or kept[1].dtype != dtype or kept[0] < version - 1 or (kept[0] < version and changed is None):
+            kept = (version, *self._gather(route.slots, dtype))
+        elif kept[0] < version and changed is not None:
+            kept = (version, kept[1], kept[2])
+            if len(changed):
+                kept[1][changed], kept[2][changed] = self._gather(route.slots[changed], dtype)
+        self._gathered = kept
+        return kept[1][:groups], kept[2][:groups]
+
+    def _gather(self, slots: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        if self.stack is None:
+            raise RuntimeError("no factors are installed")
+        present = slots.to(self.stack[0].device)
+        a, b = (factor.index_select(0, present.clamp(min=0)) for factor in self.stack)
+        return a.to(dtype).mT, (b * (self.scale * (present >= 0)).view(-1, 1, 1)).to(dtype).mT
+
+    def forget_rows(self) -> None:
+        """Drop the factors gathered for the last route."""
+        self._gathered = None
+
+
+class AdaptedModel:
+    """A base model whose top blocks can be routed through people's factors.
+
+    Within a `with` block its layers stand in the base; its own modules stay untouched and are put back at the end.
+    One base carries one AdaptedModel at a time.
+    """
+
+    def __init__(self, base: BaseModel, shape: LoraShape, *others: LoraShape) -> None:
+        """Wrap the linear layers that `shape` names, and those that `others`, as a prior's, name besides."""
+        self.base = base
+        self.shape = shape
+        self.routing = Routing()
+        self.generation = 0
+        """Counts the changes of all installed factors: what was computed under an earlier one is stale."""
+        self.slot_versions: Counter[int] = Counter()
+        """Counts the changes of single slots since."""
+        self._own = adapted_modules(base, shape)
+        self._original = self._own.copy()
+        for other in others:
+            self._original |= adapted_modules(base, other)
+        self.layers = {name: StackedLora(module, self.routing) for name, module in self._original.items()}
+
+    def close(self) -> None:
+        """Put the base's own layers back."""
+        for name, module in self._original.items():
+            _replace(self.base.model, name, module)
+
+    def __enter__(self) -> "AdaptedModel":
+        for name, layer in self.layers.items():
+            _replace(self.base.model, name, layer)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Name -> (in, out) of the modules of its own shape."""
+        return {name: (module.in_features, module.out_features) for name, module in self._own.items()}
+
+    def set_prior(self, prior: Factors | None, scale: float = 1.0) -> None:
+        """Install the population prior that rows share; None takes it out. Layers it does not name stay bare.
+
+        Raises:
+            InputError: It changes layers that are not wrapped.
+        """
+        self._check(prior)
+        device = self.base.device
+        for name, layer in self.layers.items():
+            layer.set_prior(None)
+            if prior is not None and name in prior:
+                a, b = prior[name]
+                layer.set_prior((a.to(device), (b * scale).to(device)))
+        self.generation += 1
+        self.forget_rows()
+
+    def set_stack(self, stack: Factors | None, scale: float) -> None:
+        """Install people's factors, A of shape [slots, rank, in] and B [slots, out, rank]; None takes them out.
+
+        Raises:
+            InputError: They change layers that are not wrapped.
+        """
+        self._check(stack)
+        for name, layer in self.layers.items():
+            pair = None if stack is None else stack.get(name)
+            layer.stack = None if pair is None else (pair[0], laid_out(pair[1]))
+            layer.scale = scale
+        self.generation += 1
+        self.forget_rows()
+
+    def changed(self, slots: Iterable[int]) -> None:
+        """Take notice that somebody has written other factors into some slots of the installed stack."""
+        self.slot_versions.update(slots)
+        self.forget_rows()
+
+    def _check(self, factors: Factors | None) -> None:
+        unknown = sorted(set(factors or {}) - set(self.layers))
+        if unknown:
+            raise InputError(
+                f"an adapter changes {unknown[0]} and {len(unknown) - 1} more layers that are not adapted here; "
+                "give the --top-blocks and --targets it was trained with"
+            )
+
+    @contextmanager
+    def routed(self, route: Route | None) -> Iterator[None]:
+        """Route the rows of every forward pass inside the block; None for the bare base."""
+        self.routing.set(route)
+        try:
+            yield
+        finally:
+            self.routing.route = None
+
+    def forget_rows(self) -> None:
+        """Free what the last route gathered."""
+        self.routing.forget()
+        for layer in self.layers.values():
+            layer.forget_rows()
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)

@@ -1,0 +1,166 @@
+"""The one prompt of training and simulation, and the tokens of acts."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from polyphony.adapters.prompting.grammar import Grammar
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SYSTEM, _USER = "\x02system\x03", "\x02user\x03"
+EMPTY_FEED = "(no posts yet)"
+LATELY = "You wrote lately:"
+# What a prompt holds when nothing is known: the content-free input of contextual calibration.
+CONTENT_FREE = "N/A"
+
+
+@dataclass(frozen=True)
+class FeedItem:
+    """One post as the feed shows it: the author's handle and the words."""
+
+    handle: str
+    text: str
+
+
+class PromptBuilder:
+    """Turns who an agent is and what it sees into tokens.
+
+    Template parts may hold control tokens; everything that comes from people or models is encoded apart from them
+    with special tokens split, so that a post saying ``<|im_end|>`` stays those characters.
+    """
+
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        grammar: Grammar,
+        *,
+        item_tokens: int = 24,
+        text_tokens: int = 48,
+        persona_tokens: int = 64,
+        memory_tokens: int = 0,
+    ) -> None:
+        """Fix the token budgets: of one feed item's text, of an act's text, of the persona prompt, of the memory."""
+        self.tokenizer = tokenizer
+        self.grammar = grammar
+        self.item_tokens = item_tokens
+        self.text_tokens = text_tokens
+        self.persona_tokens = persona_tokens
+        self.memory_tokens = memory_tokens
+        self._encode = lru_cache(maxsize=100_000)(self._encode_plain)
+        self._before, self._between, self._after = (self._encode_template(part) for part in self._template_parts())
+
+    def prompt(
+        self,
+        handle: str,
+        description: str | None,
+        feed: Sequence[FeedItem],
+        memory: Sequence[str] = (),
+        recent: Sequence[str] = (),
+    ) -> list[int]:
+        """Return the tokens before an act.
+
+        Args:
+            handle: Who acts.
+            description: The persona prompt; None where the arm has none.
+            feed: What is shown, first item first; at most nine.
+            memory: What the agent remembers, oldest first, see `personas.people.recollection`; as much of the latest
+                as the budget holds is said.
+            recent: The agent's own latest texts, oldest first, where the arm shows them.
+        """
+        tokens = [*self.constant(handle, description, recent), *self._remembered(memory)]
+        for number, item in enumerate(feed, 1):
+            tokens += self.plain(f"{number} @{item.handle}:")
+            tokens += self.plain(" " + item.text, self.item_tokens)
+            tokens += self.plain("\n")
+        if not feed:
+            tokens += self.plain(EMPTY_FEED + "\n")
+        return [*tokens, *self.plain(self._question()), *self._after]
+
+    def _remembered(self, memory: Sequence[str]) -> list[int]:
+        kept: list[tuple[int, ...]] = []
+        left = self.memory_tokens
+        for line in reversed(memory):
+            tokens = (*self.plain(f"- {line}", self.item_tokens), *self.plain("\n"))
+            if len(tokens) > left:
+                break
+            left -= len(tokens)
+            kept.append(tokens)
+        return [token for line in reversed(kept) for token in line]
+
+    def constant(self, handle: str, description: str | None, recent: Sequence[str] = ()) -> list[int]:
+        """Return the beginning of every prompt of one agent: all that comes before the feed."""
+        persona = f" {description}" if description else ""
+        who = [*self.plain(f"You are @{handle}."), *self.plain(persona, self.persona_tokens)]
+        return [*self._before, *who, *self._recent(recent), *self._between]
+
+    def _recent(self, texts: Sequence[str]) -> list[int]:
+        """Own texts as a part of who somebody is; empty without any."""
+        lines = [token for text in texts for token in (*self.plain("\n"), *self.plain(f"- {text}", self.item_tokens))]
+        return [*self.plain("\n"), *self.plain(LATELY), *lines] if lines else []
+
+    def chat(self, system: str, user: str) -> list[int]:
+        """Return the tokens before an act for a chat in the same template, its user part line by line."""
+        lines = [token for line in user.splitlines() if line.strip() for token in self.plain(line + "\n")]
+        return [*self._before, *self.plain(system), *self._between, *lines, *self._after]
+
+    def messages(
+        self,
+        handle: str,
+        description: str | None,
+        feed: Sequence[FeedItem],
+        memory: Sequence[str] = (),
+        recent: Sequence[str] = (),
+    ) -> tuple[str, str]:
+        """Return what `prompt` says as the texts of a system and a user message."""
+        remembered = str(self.tokenizer.decode(self._remembered(memory))).splitlines()
+        shown = [
+            f"{number} @{item.handle}:{self.tokenizer.decode(list(self.plain(' ' + item.text, self.item_tokens)))}"
+            for number, item in enumerate(feed, 1)
+        ]
+        system = f"You are @{handle}." + (f" {description}" if description else "")
+        system += str(self.tokenizer.decode(self._recent(recent)))
+        return system, "\n".join([*remembered, *(shown or [EMPTY_FEED]), self._question()])
+
+    def act(self, head: Sequence[int], text: str) -> list[int]:
+        """Return the tokens of a whole act: its head, its text cut to the budget, and the end where it was not cut."""
+        grammar = self.grammar
+        if not text:
+            return [*head, grammar.end_id]
+        words = self.plain(" " + text)
+        return [*head, *words[: self.text_tokens], *([grammar.end_id] if len(words) <= self.text_tokens else [])]
+
+    def plain(self, text: str, limit: int | None = None) -> tuple[int, ...]:
+        """Encode somebody's words: whitespace runs become one blank, special tokens become characters."""
+        if text.strip():
+            lead, trail = " " * text.startswith(" "), "\n" * text.endswith("\n")
+            text = lead + " ".join(text.split()) + trail
+        return self._encode(text)[:limit]
+
+    def _encode_plain(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+
+    def _encode_template(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def _question(self) -> str:
+        *labels, last = self.grammar.labels.values()
+        return f"You may {', '.join(labels)} or {last}. You:"
+
+    def _template_parts(self) -> list[str]:
+        if self.tokenizer.chat_template:
+            messages = [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _USER}]
+            rendered = str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        else:
+            rendered = f"{self.tokenizer.bos_token or ''}{_SYSTEM}\n\n{_USER}\n\n"
+        before, _, rest = rendered.partition(_SYSTEM)
+        between, _, after = rest.partition(_USER)
+        return [before, between, after]
+
+
+def prompt_digest(tokens: Sequence[int]) -> str:
+    """Fingerprint a prompt: the first 16 hexadecimal digits of SHA-256 over its token ids."""
+    return hashlib.sha256(",".join(map(str, tokens)).encode()).hexdigest()[:16]

@@ -1,0 +1,292 @@
+"""How likely a model finds what a person did: the loss of training and the measure of evaluation."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.blocks import Layout, SplitModel
+from polyphony.adapters.model.lora import AdaptedModel, Route
+from polyphony.adapters.prompting.act_scorer import VERBS, ChoiceScorer
+from polyphony.adapters.prompting.examples import Example
+from polyphony.personas.people.acts import Verb
+
+# Batches come in few lengths, so that freed memory fits the next batch and kernels are not built for each anew.
+LENGTH_STEP = 32
+
+
+@dataclass(frozen=True)
+class ActNll:
+    """Negative log-likelihoods in nats, each of shape [rows].
+
+    Attributes:
+        verb: Of the verb among those possible.
+        target: Of the feed item, 0 where the verb has none.
+        text: Mean over the text's tokens, 0 where the act has none.
+    """
+
+    verb: Tensor
+    target: Tensor
+    text: Tensor
+
+    def loss(self, act_weight: float) -> Tensor:
+        """The training loss: each part its own mean, so that one act token is not drowned in text.
+
+        Args:
+            act_weight: Weight of verb and target beside the text.
+        """
+        return act_weight * (self.verb + self.target) + self.text
+
+
+@dataclass(frozen=True)
+class Row:
+    """Examples that share one prompt, laid out as the prompt and one branch for each act.
+
+    Attributes:
+        members: Indices of the examples.
+        tokens: The prompt, then the tokens of each act.
+        starts: Index in `tokens` of each branch's first token.
+        prompt_length: Number of prompt tokens.
+    """
+
+    members: tuple[int, ...]
+    tokens: tuple[int, ...]
+    starts: tuple[int, ...]
+    prompt_length: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an example stands in a batch: its row, and where in it the act begins."""
+
+    row: int
+    start: int
+
+
+class ExampleStore:
+    """Examples in rows that share prompts, with their trunk states; batches are cut by a token budget."""
+
+    def __init__(
+        self,
+        split: SplitModel,
+        examples: Sequence[Example],
+        *,
+        token_budget: int = 1024,
+        keep_bytes: int = 1 << 30,
+    ) -> None:
+        """Run the trunk over all rows, longest together, at most `token_budget` padded tokens at a time.
+
+        States beyond `keep_bytes` are not kept but computed again at each use.
+
+        Raises:
+            InputError: An example does not fit the base model's context.
+        """
+        self.examples = list(examples)
+        split.base.check_context(max((len(each.tokens) for each in self.examples), default=0))
+        self.rows = rows_of(self.examples)
+        self._split = split
+        self._device = split.base.device
+        self._states: list[Tensor | None] = [None] * len(self.rows)
+        width = split.base.model.config.get_text_config().hidden_size * split.base.model.dtype.itemsize
+        for batch in self.batches(range(len(self.rows)), token_budget):
+            keep_bytes -= width * sum(len(self.rows[index].tokens) for index in batch)
+            if keep_bytes < 0:
+                break
+            states = self._trunk(batch)
+            for row, index in enumerate(batch):
+                self._states[index] = states[row, : len(self.rows[index].tokens)].clone()
+
+    def members(self, rows: Sequence[int]) -> list[int]:
+        """Indices of the examples in these rows, in the order in which they are scored."""
+        return [member for row in rows for member in self.rows[row].members]
+
+    def places(self, rows: Sequence[int]) -> list[Place]:
+        """Where in a batch of these rows each of their examples stands."""
+        return [Place(place, start) for place, row in enumerate(rows) for start in self.rows[row].starts]
+
+    def batches(self, rows: Sequence[int], token_budget: int) -> Iterator[list[int]]:
+        """Cut rows into batches of similar length whose padded size stays within the budget."""
+        batch: list[int] = []
+        for index in sorted(rows, key=lambda i: (-len(self.rows[i].tokens), i)):
+            if batch and (len(batch) + 1) * self._padded([batch[0]]) > token_budget:
+                yield batch
+                batch = []
+            batch.append(index)
+        if batch:
+            yield batch
+
+    def states(self, rows: Sequence[int]) -> Tensor:
+        """Return trunk states [rows, length, hidden], right-padded to a multiple of `LENGTH_STEP`."""
+        kept = [state for index in rows if (state := self._states[index]) is not None]
+        if len(kept) < len(rows):
+            return self._trunk(rows)
+        states = pad_sequence(kept, batch_first=True)
+        return functional.pad(states, (0, 0, 0, self._padded(rows) - states.shape[1]))
+
+    def layout(self, rows: Sequence[int]) -> Layout | None:
+        """Positions and mask of a batch of these rows; None where each is a single sequence."""
+        if all(len(self.rows[index].members) == 1 for index in rows):
+            return None
+        return make_layout([self.rows[index] for index in rows], self._padded(rows), self._split.base)
+
+    def _trunk(self, rows: Sequence[int]) -> Tensor:
+        tokens = torch.zeros(len(rows), self._padded(rows), dtype=torch.long)
+        for place, index in enumerate(rows):
+            tokens[place, : len(self.rows[index].tokens)] = torch.tensor(self.rows[index].tokens)
+        return self._split.trunk(tokens.to(self._device), self.layout(rows))
+
+    def _padded(self, rows: Sequence[int]) -> int:
+        longest = max(len(self.rows[index].tokens) for index in rows)
+        return -(-longest // LENGTH_STEP) * LENGTH_STEP
+
+
+def rows_of(examples: Sequence[Example]) -> list[Row]:
+    """Lay out examples so that neighbours with the same prompt share it."""
+    rows: list[Row] = []
+    for number, example in enumerate(examples):
+        prompt, act = example.tokens[: example.prompt_length], example.tokens[example.prompt_length :]
+        last = rows[-1] if rows else None
+        if last is not None and last.tokens[: last.prompt_length] == prompt:
+            rows[-1] = Row(
+                (*last.members, number), last.tokens + act, (*last.starts, len(last.tokens)), last.prompt_length
+            )
+        else:
+            rows.append(Row((number,), example.tokens, (len(prompt),), len(prompt)))
+    return rows
+
+
+def make_layout(rows: Sequence[Row], length: int, base: BaseModel) -> Layout:
+    """Let every branch see its prompt and itself, as if it followed the prompt alone."""
+    positions = torch.zeros(len(rows), length, dtype=torch.long)
+    branch = torch.full((len(rows), length), -1)
+    for place, row in enumerate(rows):
+        branch[place, : row.prompt_length] = 0
+        positions[place, : row.prompt_length] = torch.arange(row.prompt_length)
+        for number, (start, end) in enumerate(zip(row.starts, (*row.starts[1:], len(row.tokens)), strict=True), 1):
+            branch[place, start:end] = number
+            positions[place, start:end] = torch.arange(row.prompt_length, row.prompt_length + end - start)
+    own = branch.unsqueeze(2) == branch.unsqueeze(1)
+    seen = (own | (branch == 0).unsqueeze(1)).tril().unsqueeze(1)
+    dtype = base.model.dtype
+    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+    return Layout(positions.to(base.device), mask.to(base.device))
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Everything that scores examples: the adapted model, its split into trunk and upper part, the act scorer."""
+
+    adapted: AdaptedModel
+    split: SplitModel
+    scorer: ChoiceScorer
+
+    def nll(self, store: ExampleStore, rows: Sequence[int], slots: Sequence[int] | None) -> ActNll:
+        """Score one batch of rows; the answers are in the order of `ExampleStore.members`.
+
+        Args:
+            store: Where the examples and their trunk states are.
+            rows: Which rows.
+            slots: Which slot's factors each row uses, with the prior if one is installed; None for the bare base.
+        """
+        examples = [store.examples[index] for index in store.members(rows)]
+        return act_nll(self.hidden(store, rows, slots), examples, self.scorer, store.places(rows))
+
+    def hidden(self, store: ExampleStore, rows: Sequence[int], slots: Sequence[int] | None) -> Tensor:
+        """Final hidden states of one batch of rows, right-padded, shape [rows, length, hidden]."""
+        states = store.states(rows)
+        with self.adapted.routed(None if slots is None else Route(torch.tensor(slots, device=states.device))):
+            return self.split.upper(states, store.layout(rows))
+
+
+def act_nll(
+    hidden: Tensor, examples: Sequence[Example], scorer: ChoiceScorer, places: Sequence[Place] | None = None
+) -> ActNll:
+    """Score each example's act.
+
+    Args:
+        hidden: Final hidden states, right-padded, shape [rows, length, hidden].
+        examples: What was done.
+        scorer: Distribution of verbs and targets.
+        places: Where in `hidden` each example stands; None where example i is the whole of row i.
+    """
+    if places is None:
+        places = [Place(row, example.prompt_length) for row, example in enumerate(examples)]
+    return ActNll(
+        _verb_nll(hidden, examples, places, scorer),
+        _target_nll(hidden, examples, places, scorer),
+        _text_nll(hidden, examples, places, scorer),
+    )
+
+
+def possible_verbs(items: int) -> list[bool]:
+    """Which verbs are possible with that many feed items, in the order of `VERBS`."""
+    return [items > 0 or not verb.has_target for verb in VERBS]
+
+
+def verb_log_shares(
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
+) -> Tensor:  # fmt: skip
+    """Log-probabilities of all verbs before each example's act, shape [examples, verbs]; arguments as in `act_nll`."""
+    rows = torch.tensor([place.row for place in places], device=hidden.device)
+    last = torch.tensor([example.prompt_length - 1 for example in examples], device=hidden.device)
+    allowed = torch.tensor([possible_verbs(example.items) for example in examples], device=hidden.device)
+    return scorer.verbs(hidden[rows, last], allowed)
+
+
+def _verb_nll(
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
+) -> Tensor:  # fmt: skip
+    done = torch.tensor([VERBS.index(example.verb) for example in examples], device=hidden.device)
+    shares = verb_log_shares(hidden, examples, places, scorer)
+    return -shares.gather(1, done.unsqueeze(1)).squeeze(1)
+
+
+def _target_nll(
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
+) -> Tensor:  # fmt: skip
+    out = hidden.new_zeros(len(examples), dtype=torch.float32)
+    aimed = [number for number, example in enumerate(examples) if example.position is not None]
+    if not aimed:
+        return out
+    chosen = [examples[number] for number in aimed]
+    device = hidden.device
+    rows = torch.tensor([places[number].row for number in aimed], device=device)
+    labels = torch.tensor([places[number].start for number in aimed], device=device)
+    verbs = torch.tensor([VERBS.index(Verb(example.verb)) for example in chosen], device=device)
+    width = len(scorer.digit_ids)
+    allowed = torch.tensor([[n < example.items for n in range(width)] for example in chosen], device=device)
+    scores = scorer.targets(hidden[rows, labels], verbs, allowed)
+    done = torch.tensor([(example.position or 1) - 1 for example in chosen], device=device)
+    nll = -scores.gather(1, done.unsqueeze(1)).squeeze(1)
+    return out.index_put((torch.tensor(aimed, device=device),), nll)
+
+
+def _text_nll(
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
+) -> Tensor:  # fmt: skip
+    numbers: list[int] = []
+    rows: list[int] = []
+    before: list[int] = []
+    tokens: list[int] = []
+    weights: list[float] = []
+    for number, (example, place) in enumerate(zip(examples, places, strict=True)):
+        if example.text_start is None:
+            continue
+        text = example.tokens[example.text_start :]
+        first = place.start + example.text_start - example.prompt_length
+        numbers += [number] * len(text)
+        rows += [place.row] * len(text)
+        before += range(first - 1, first - 1 + len(text))
+        tokens += text
+        weights += [1 / len(text)] * len(text)
+    out = hidden.new_zeros(len(examples), dtype=torch.float32)
+    if not rows:
+        return out
+    device = hidden.device
+    said = hidden[torch.tensor(rows, device=device), torch.tensor(before, device=device)]
+    nll = scorer.head.nll(said, torch.tensor(tokens, device=device))
+    return out.index_add(0, torch.tensor(numbers, device=device), nll * torch.tensor(weights, device=device))

@@ -1,0 +1,57 @@
+"""How a population is trained."""
+
+from dataclasses import dataclass, field
+
+from polyphony.adapters.bank.precision import Precision, precision_named
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.prompting.prompt_kit import PromptConfig
+from polyphony.adapters.training.initialisation import STANDARD, check_init
+from polyphony.adapters.training.trainer import Schedule
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a population is trained.
+
+    Attributes:
+        prompt: What prompts hold.
+        prior_shape: Rank and layers of the population prior.
+        prior_schedule: Its passes; one learner, so that a batch is one step. One prompt a step: with sixteen the prior
+            took twelve steps in all and stayed far above what it can reach (`docs/method.md`).
+        prior_examples: Most examples it learns from, sampled over all people's training acts.
+        shape: Rank and layers of a personal adapter.
+        init: How its factors start, see `adapters.training.initialisation`.
+        schedule: A personal adapter's passes.
+        max_examples: Most examples of one person, the latest of the training side.
+        sitting: Most acts that share one prompt in training, see `ExampleBuilder.sittings`.
+        storage: How personal adapters keep their numbers, see `adapters.bank.precision.Precision`; empty for what loses
+            nothing in the base's compute type.
+        seed: Seed of initial factors and orders.
+    """
+
+    prompt: PromptConfig = field(default_factory=PromptConfig)
+    prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16.0))
+    prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2))
+    prior_examples: int = 384
+    shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8.0))
+    init: str = STANDARD
+    schedule: Schedule = field(default_factory=lambda: Schedule(lr=4e-3, epochs=2, act_weight=0.2))
+    max_examples: int = 24
+    sitting: int = 4
+    storage: str = ""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_init(self.init)
+        if self.storage:
+            precision_named(self.storage)
+
+    def adapted(self, base: BaseModel) -> AdaptedModel:
+        """Wrap the layers of personal adapters and of the prior beneath them."""
+        return AdaptedModel(base, self.shape, self.prior_shape)
+
+
+def plain_precision(base: BaseModel) -> Precision:
+    """What keeps an adapter as it acts: a base that computes in bf16 rounds factors to it anyway."""
+    return Precision.BF16 if base.dtype == "bf16" else Precision.FP32

@@ -1,0 +1,73 @@
+"""Where an adapter comes from: counts and spans of what it learned, never the posts; origin; versions."""
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from polyphony import adapters, personas
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.training.trainer import Learner
+from polyphony.personas.people.acts import Act
+from polyphony.personas.people.persona import Persona
+from polyphony.personas.population import HELD_OUT_SHARE, VALIDATION_SHARE, Population
+
+DISTRIBUTION = "polyphony-sim"
+SOURCES = (personas, adapters)
+
+
+def personal_provenance(population: Population, base: BaseModel, persona: Persona, learner: Learner) -> dict[str, Any]:
+    """What a personal adapter was made of.
+
+    Returns:
+        ``acts`` (counts on each side of the split), ``examples``, ``split`` (shares), ``learned`` (first and last act
+        learned, ISO 8601), and what `shared_provenance` tells.
+    """
+    known = {act.id: act for act in persona.train}
+    learned = [known[example.act_id] for example in learner.train if example.act_id in known]
+    return {
+        "acts": {"train": len(persona.train), "validation": len(persona.validation), "held_out": len(persona.held_out)},
+        "examples": {"train": len(learner.train), "validation": len(learner.validation)},
+        "split": {"held_out": HELD_OUT_SHARE, "validation": VALIDATION_SHARE, "by": "time"},
+        "learned": span(learned),
+        **shared_provenance(population, base),
+    }
+
+
+def shared_provenance(population: Population, base: BaseModel) -> dict[str, Any]:
+    """What all adapters of one training share: the corpus, its own notes, the code, the machine's number type."""
+    return {
+        "corpus": {"name": population.name, "digest": population.digest, **population.about},
+        "base_model": base.name,
+        "code": code_version(),
+        "device": base.device.type,
+        "dtype": base.dtype,
+    }
+
+
+def span(acts: Sequence[Act]) -> list[str]:
+    """First and last moment of some acts in ISO 8601; empty without any."""
+    times = sorted(act.at for act in acts)
+    return [times[0].isoformat(), times[-1].isoformat()] if times else []
+
+
+@cache
+def _source_digest() -> str:
+    digest = hashlib.sha256()
+    for package in SOURCES:
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def code_version() -> Mapping[str, str]:
+    """Versions of what trains; `source` is a digest of our own packages, so that a changed checkout is told apart."""
+    try:
+        own = version(DISTRIBUTION)
+    except PackageNotFoundError:
+        own = "not installed"
+    libraries = {name: version(name) for name in ("torch", "transformers", "peft")}
+    return {"polyphony": own, "source": _source_digest(), "python": platform.python_version(), **libraries}

@@ -1,0 +1,258 @@
+"""Training many people in one pass: a slot each, every slot exactly as it would train alone."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyphony.adapters.model.lora import Factors
+from polyphony.adapters.model.memory import budget_on
+from polyphony.adapters.prompting.examples import Example
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
+from polyphony.adapters.training.initialisation import population_start
+from polyphony.adapters.training.slot_adamw import SlotAdamW
+from polyphony.errors import InputError
+from polyphony.randomness import keyed_generator
+
+Progress = Callable[[int, int], None]
+"""Called with the tokens trained so far and in all."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How one training goes over its examples.
+
+    Attributes:
+        lr: Learning rate after warm-up.
+        epochs: Most passes over the examples; the pass with the best validation loss is kept.
+        batch_size: Prompts of one learner in one step; examples that share a prompt are learned together.
+        warmup_steps: Steps of linear warm-up.
+        weight_decay: Decoupled weight decay.
+        act_weight: Weight of the act's own loss beside its text's.
+        token_budget: Most padded tokens in one forward pass, all learners together; it bounds the memory. A GPU
+            takes more, see `adapters.model.memory.budget_on`.
+    """
+
+    lr: float = 1e-3
+    epochs: int = 2
+    batch_size: int = 1
+    warmup_steps: int = 4
+    weight_decay: float = 0.0
+    act_weight: float = 1.0
+    token_budget: int = 1024
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What one slot learns from.
+
+    Attributes:
+        name: Keys the initial factors and the order of examples; the person's handle.
+        train: Examples to learn, at least one.
+        validation: Examples that choose the epoch; where there are none the last epoch is kept.
+        start: Factors it goes on from, of the adapted layers and rank; None to begin as all others do.
+    """
+
+    name: str
+    train: Sequence[Example]
+    validation: Sequence[Example] = ()
+    start: Factors | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one slot learned.
+
+    Attributes:
+        factors: Module name to (A, B), float32 on the CPU.
+        epoch: The epoch that was kept, from 1.
+        train_loss: Mean loss over each epoch, in nats.
+        validation_loss: Loss on the validation examples after each epoch, in nats; empty without any.
+    """
+
+    factors: dict[str, tuple[Tensor, Tensor]]
+    epoch: int
+    train_loss: tuple[float, ...]
+    validation_loss: tuple[float, ...]
+
+
+class PopulationTrainer:
+    """Trains one adapter per learner over the frozen base and whatever prior is installed in it."""
+
+    def __init__(
+        self,
+        scoring: Scoring,
+        learners: Sequence[Learner],
+        schedule: Schedule,
+        *,
+        seed: int,
+        start: Factors | None = None,
+        train_b: bool = True,
+        progress: Progress = lambda done, total: None,
+    ) -> None:
+        """Prepare the slots; nothing is computed yet. Rank and layers are those of the adapted model.
+
+        Args:
+            scoring: What scores the examples.
+            learners: Who learns.
+            schedule: How.
+            seed: Key of orders and random starts.
+            start: Factors that all begin with; None for each learner's own random ones, with B zero.
+            train_b: Whether B learns too.
+            progress: Told of every batch.
+        """
+        self._scoring, self._learners, self._schedule = scoring, learners, schedule
+        self._seed, self._progress = seed, progress
+        self._budget = budget_on(scoring.split.base.device, schedule.token_budget)
+        self._stack = self._initial_factors(start, train_b)
+        self._optimiser = SlotAdamW(
+            [factor for pair in self._stack.values() for factor in pair if factor.requires_grad],
+            lr=schedule.lr,
+            weight_decay=schedule.weight_decay,
+            warmup_steps=schedule.warmup_steps,
+        )
+        self._owner: list[int] = []
+        self._train: list[list[int]] = []
+        self._validation: list[list[int]] = []
+
+    def train(self) -> list[Trained]:
+        """Run all epochs and return what each learner keeps, in the order of the learners.
+
+        Raises:
+            InputError: A learner has no pass with a finite loss and finite factors.
+        """
+        store = self._make_store()
+        adapted = self._scoring.adapted
+        adapted.set_stack(self._stack, adapted.shape.scale)
+        history: list[np.ndarray] = []
+        checks: list[np.ndarray] = []
+        best = np.full(len(self._learners), np.inf)
+        kept = [0] * len(self._learners)
+        keepsakes: list[dict[str, tuple[Tensor, Tensor]]] = [{} for _ in self._learners]
+        try:
+            for epoch in range(1, self._schedule.epochs + 1):
+                history.append(self._epoch(store, epoch))
+                checks.append(self._validate(store))
+                for slot, loss in enumerate(checks[-1]):
+                    if self._learners[slot].validation and not np.isfinite(loss):
+                        best[slot] = -np.inf  # what diverged is not gone on with
+                    elif not self._learners[slot].validation or loss < best[slot]:
+                        factors = self._factors_of(slot)
+                        if all(side.isfinite().all() for pair in factors.values() for side in pair):
+                            best[slot], kept[slot], keepsakes[slot] = loss, epoch, factors
+        finally:
+            adapted.set_stack(None, 1.0)
+        diverged = [
+            f"@{learner.name}" for learner, factors in zip(self._learners, keepsakes, strict=True) if not factors
+        ]
+        if diverged:
+            raise InputError(
+                f"{', '.join(diverged)}: training diverged in its first pass: the loss or the factors are not finite; "
+                "lower --learning-rate"
+            )
+        return [
+            Trained(
+                keepsakes[slot],
+                kept[slot],
+                tuple(float(losses[slot]) for losses in history),
+                tuple(float(losses[slot]) for losses in checks if np.isfinite(losses[slot])),
+            )
+            for slot in range(len(self._learners))
+        ]
+
+    def _make_store(self) -> ExampleStore:
+        parts = [part for learner in self._learners for part in (learner.train, learner.validation)]
+        examples = [example for part in parts for example in part]
+        store = self._budget.run(lambda tokens: ExampleStore(self._scoring.split, examples, token_budget=tokens))
+        part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        rows_of_part: list[list[int]] = [[] for _ in parts]
+        for index, row in enumerate(store.rows):
+            rows_of_part[part_of[row.members[0]]].append(index)
+        self._train, self._validation = rows_of_part[::2], rows_of_part[1::2]
+        self._owner = [int(part_of[row.members[0]]) // 2 for row in store.rows]
+        self._done = 0
+        self._total = self._schedule.epochs * sum(len(row.tokens) for row in store.rows)
+        return store
+
+    def _epoch(self, store: ExampleStore, epoch: int) -> np.ndarray:
+        """Go once over every learner's examples; return each one's mean loss."""
+        size = self._schedule.batch_size
+        orders = [
+            [rows[i] for i in keyed_generator(self._seed, "order", learner.name, epoch).permutation(len(rows))]
+            for learner, rows in zip(self._learners, self._train, strict=True)
+        ]
+        losses = np.zeros(len(orders))
+        for start in range(0, max(map(len, orders)), size):
+            taken = [order[start : start + size] for order in orders]
+            losses += self._step(store, taken)
+        return losses / [len(learner.train) for learner in self._learners]
+
+    def _step(self, store: ExampleStore, taken: Sequence[Sequence[int]]) -> np.ndarray:
+        """One optimiser step on the rows taken of each learner: the loss is the sum over learners of each one's mean.
+
+        Returns each learner's summed loss.
+        """
+        sums = self._budget.run(lambda tokens: self._add_gradients(store, taken, tokens))
+        self._optimiser.step(
+            torch.tensor([float(len(part) > 0) for part in taken], device=self._scoring.split.base.device)
+        )
+        return sums
+
+    def _add_gradients(self, store: ExampleStore, taken: Sequence[Sequence[int]], tokens: int) -> np.ndarray:
+        self._optimiser.clear()  # what a try that ran out of memory left
+        sums, done = np.zeros(len(taken)), self._done
+        share = {row: 1 / len(store.members(part)) for part in taken for row in part}
+        for batch in store.batches(list(share), tokens):
+            loss = self._loss(store, batch)
+            weights = [share[row] for row in batch for _ in store.rows[row].members]
+            (loss * torch.tensor(weights, device=loss.device)).sum().backward()
+            done = self._add(sums, store, batch, loss, done)
+        self._done = done
+        return sums
+
+    def _validate(self, store: ExampleStore) -> np.ndarray:
+        self._scoring.adapted.forget_rows()  # the factors have moved since they were gathered
+        sums = self._budget.run(lambda tokens: self._validation_sums(store, tokens))
+        counts = [len(learner.validation) for learner in self._learners]
+        return np.array([total / count if count else np.nan for total, count in zip(sums, counts, strict=True)])
+
+    @torch.no_grad()
+    def _validation_sums(self, store: ExampleStore, tokens: int) -> np.ndarray:
+        sums, done = np.zeros(len(self._learners)), self._done
+        everything = [index for part in self._validation for index in part]
+        for batch in store.batches(everything, tokens):
+            done = self._add(sums, store, batch, self._loss(store, batch), done)
+        self._done = done
+        return sums
+
+    def _add(self, sums: np.ndarray, store: ExampleStore, batch: Sequence[int], loss: Tensor, done: int) -> int:
+        """Add each example's loss to its learner's sum; report and return the tokens done."""
+        owners = [self._owner[row] for row in batch for _ in store.rows[row].members]
+        np.add.at(sums, owners, loss.tolist())
+        done += sum(len(store.rows[row].tokens) for row in batch)
+        self._progress(done, self._total)
+        return done
+
+    def _loss(self, store: ExampleStore, batch: Sequence[int]) -> Tensor:
+        slots = [self._owner[row] for row in batch]
+        return self._scoring.nll(store, batch, slots).loss(self._schedule.act_weight)
+
+    def _initial_factors(self, start: Factors | None, train_b: bool) -> Factors:
+        adapted, device = self._scoring.adapted, self._scoring.split.base.device
+        randoms = [keyed_generator(self._seed, "factors", learner.name) for learner in self._learners]
+        first = population_start(adapted.sizes, adapted.shape.rank, randoms, start)
+        for slot, learner in enumerate(self._learners):
+            for name, (a, b) in (learner.start or {}).items():
+                first[name][0][slot], first[name][1][slot] = a, b
+        return {
+            name: (a.to(device).requires_grad_(), b.to(device).requires_grad_(train_b))
+            for name, (a, b) in first.items()
+        }
+
+    def _factors_of(self, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
+        return {
+            name: (a[slot].detach().cpu().clone(), b[slot].detach().cpu().clone())
+            for name, (a, b) in self._stack.items()
+        }

@@ -1,0 +1,171 @@
+"""Arms side by side over sizes, with what the data support in plain words."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from polyphony.app.parts.charts import evidence_chart, shares_chart
+from polyphony.app.parts.escape import markup, plain
+from polyphony.app.parts.library import FoundRun, Library, first_choice, run_data, run_measurements, study_evidence
+from polyphony.app.parts.page_parts import arm_name, block, chart, facts, heading, note, notice, table, title
+from polyphony.app.parts.style import arm_colours
+from polyphony.errors import MetricsError
+from polyphony.metrics.core.labels import HEADLINES, TITLES, arm_sentence, number, probability, signed, span
+from polyphony.metrics.figures.activity import outcome_counts
+from polyphony.metrics.figures.acts import act_distribution
+from polyphony.metrics.runfile.rundata import RunData
+from polyphony.metrics.studies.compare import PRIMARY
+from polyphony.metrics.studies.evidence import Evidence, evidence_of_runs
+from polyphony.metrics.studies.findings import findings
+
+CHOSEN_RUNS = "runs to compare"
+
+_RUNS = "Runs of this folder"
+_SECONDS_TO_MEASURE = 20
+_MOST_ARMS_DRAWN = 8
+
+
+def draw(library: Library, _: FoundRun | None) -> None:
+    """Draw the page."""
+    if not library.runs and not library.studies:
+        title("Compare", "Nothing to compare: this folder holds no run and no study.")
+        return
+    try:
+        evidence, runs = _chosen(library)
+    except MetricsError as error:
+        title("Compare", "These cannot be compared.")
+        notice(str(error))
+        return
+    if evidence is None:
+        title("Compare", "Choose one or more runs; two arms of the same people make a comparison.")
+        return
+    if not evidence.arms:
+        title("Compare", "Nothing to compare yet.")
+        notice(evidence.not_compared or "no run is finished")
+        return
+    colours = arm_colours(evidence.arms)
+    _introduction(evidence, colours)
+    _charts(evidence, colours)
+    _acts(runs, colours)
+    _effects(evidence)
+    with st.expander("All figures of all runs"):
+        table([row._asdict() for row in evidence.figures], "figures", 460)
+    if runs:
+        _outcomes(runs, colours)
+
+
+def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
+    """The evidence that the reader picked, and one run of each arm to look into."""
+    reports = [directory for directory, found in library.studies.items() if found.has_report]
+    names = {str(directory): f"Study {plain(directory.name)}" for directory in reports}
+    choices = [*names, *([_RUNS] if library.runs else [])]
+    picked = (
+        st.selectbox("What to compare", choices, format_func=lambda each: names.get(each, each)) if names else _RUNS
+    )
+    if picked != _RUNS:
+        directory = Path(picked)
+        own = tuple(run for run in library.runs if run.path.is_relative_to(directory))
+        evidence = study_evidence(directory)
+        return evidence, {arm: run for arm, run in _one_of_each(own).items() if arm in evidence.arms}
+    labels = {str(run.path): run.label for run in library.runs}
+    default = [str(run.path) for run in first_choice(library.runs)]
+    paths = st.multiselect("Runs", list(labels), default, format_func=lambda each: labels[each], key=CHOSEN_RUNS)
+    if not paths:
+        return None, {}
+    chosen = tuple(run for run in library.runs if str(run.path) in paths)
+    everything = st.toggle(
+        f"Measure everything (about {_SECONDS_TO_MEASURE} s for a run of 512 agents, once)", value=False
+    )
+    evidence = evidence_of_runs([run_measurements(run.path, everything) for run in chosen])
+    return evidence, _one_of_each(chosen)
+
+
+def _one_of_each(runs: Sequence[FoundRun]) -> dict[str, RunData]:
+    """The largest run of each arm, first seed first; `base` first where it is there."""
+    ordered = sorted(runs, key=lambda run: (run.arm != "base", -run.header.agents, run.header.seed))
+    picked = list({run.arm: run for run in reversed(ordered)}.values())[:_MOST_ARMS_DRAWN]
+    return {run.arm: run_data(run.path) for run in reversed(picked)}
+
+
+def _introduction(evidence: Evidence, colours: Mapping[str, str]) -> None:
+    named = [f"<bdi>{markup(arm)}</bdi>" for arm in evidence.arms]
+    names = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
+    heading_text = names if len(evidence.arms) < 4 else f"{len(evidence.arms)} arms"
+    title(f"{heading_text}{', side by side' if len(evidence.arms) > 1 else ''}", "What the intervals support:")
+    block("".join(f'<div class="finding words">{markup(each)}</div>' for each in findings(evidence)))
+    arms = "".join(f"<li>{arm_name(arm, colours[arm])} &nbsp;{arm_sentence(arm)}</li>" for arm in evidence.arms)
+    block(f'<ul class="plain">{arms}</ul>')
+
+
+def _charts(evidence: Evidence, colours: Mapping[str, str]) -> None:
+    heading(
+        "Headline figures",
+        "A mark is the mean of the seeds with its 95% interval, a small point one seed; with one seed the interval is "
+        "over agents. A grey band is what chance gives: the central 95% of the figure's null model.",
+    )
+    measured = {row.measurement for row in evidence.figures}
+    shown = [name for name in HEADLINES if name in measured]
+    columns = st.columns(2, gap="large")
+    for place, name in enumerate(shown):
+        words, what = HEADLINES[name]
+        with columns[place % 2]:
+            block(f'<p style="margin:.8rem 0 0"><b>{words}</b></p><p class="note">{what}</p>')
+            reasons = {row.reason for row in evidence.figures if row.measurement == name and row.value is None}
+            figures = [evidence.figure(name, arm, size) for arm in evidence.arms for size in evidence.sizes]
+            if any(figure.value is not None for figure in figures):
+                chart(evidence_chart(evidence, name, colours), name, f"{words} of each arm by population size")
+            for reason in sorted(filter(None, reasons)):
+                note(f"Without a value in some runs: {markup(reason)}.")
+
+
+def _acts(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> None:
+    if not runs:
+        return
+    size = max(len(run.agents) for run in runs.values())
+    heading(
+        "What agents choose to do",
+        f"Share of each act among activations that were carried out, in one run of each arm ({size:,} agents at most).",
+    )
+    shares = {arm: act_distribution(run) for arm, run in runs.items()}
+    chart(shares_chart(shares, colours), "acts", "Share of each act by arm")
+
+
+def _effects(evidence: Evidence) -> None:
+    if not evidence.differences:
+        return
+    heading(
+        "Effects",
+        f"Each arm against {markup(evidence.reference or '')}, paired by seed. p is a sign-flip test's, corrected "
+        "(Holm): the four figures of the question among themselves, the two rates with all other measurements. With "
+        "so many seeds such an effect would be found with 80% power.",
+    )
+    rows = [
+        {
+            "measurement": TITLES[each.measurement], "arm": each.arm, "agents": each.agents,
+            "difference": None if each.difference is None else signed(each.difference),
+            "95% interval": span(each.interval), "effect size d": number(each.effect_size),
+            "p (Holm)": probability(each.p_holm), "seeds": each.seeds, "seeds for 80% power": each.seeds_needed,
+            "remark": each.reason or "",
+        }
+        for each in evidence.differences if each.measurement in (*PRIMARY, "original_post_rate", "comments_per_agent")
+    ]  # fmt: skip
+    table(rows, "effects", 320)
+
+
+def _outcomes(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> None:
+    heading("What went wrong", "Activations that the platform refused, or whose policy failed, are recorded as such.")
+    rows = []
+    for arm, run in runs.items():
+        counts = outcome_counts(run)
+        totals = dict.fromkeys(("ok", "refused", "failed"), 0)
+        for (outcome, _), n in counts.items():
+            totals[outcome] = totals.get(outcome, 0) + n
+        block(f'<p style="margin:.5rem 0 0">{arm_name(arm, colours[arm])}</p>')
+        facts((kind, f"{totals[kind]:,}") for kind in totals)
+        rows += [
+            {"arm": arm, "outcome": outcome, "reason": reason, "activations": n}
+            for (outcome, reason), n in counts.most_common() if outcome != "ok"
+        ]  # fmt: skip
+    if rows:
+        table(rows, "outcomes")

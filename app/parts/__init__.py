@@ -1,0 +1,1 @@
+"""What pages are made of: library of runs, charts, tables, escaping, style."""

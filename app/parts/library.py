@@ -1,0 +1,194 @@
+"""What a folder holds: runs, studies, banks; read through caches that notice when a file changes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import streamlit as st
+
+from polyphony.app.parts.escape import plain
+from polyphony.errors import MetricsError
+from polyphony.metrics.runfile.agent_rows import AgentRows, read_agent
+from polyphony.metrics.runfile.bank_catalog import CATALOG, BankCatalog, read_bank
+from polyphony.metrics.runfile.rundata import RunData, RunHeader, load_run, read_header
+from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE, StudyProgress, read_plan, study_progress
+
+# What the comparison shows at once; the rest takes longer and is measured when asked for.
+QUICK = ("activity", "acts", "community sizes", "within")
+
+State = tuple[int, ...]
+
+if TYPE_CHECKING:
+    from polyphony.metrics.measure import RunMeasurements
+    from polyphony.metrics.studies.evidence import Evidence
+
+
+class FoundRun(NamedTuple):
+    """A run file and what it says of itself; `arm` is the study's label where it belongs to one, as lora:rank=8."""
+
+    path: Path
+    header: RunHeader
+    arm: str
+
+    @property
+    def label(self) -> str:
+        """How the run is offered for choice."""
+        header = self.header
+        unfinished = "" if header.status == "finished" else f" · {header.status}"
+        return plain(f"{self.arm} · seed {header.seed} · {header.agents} agents{unfinished} · {self.path.name}")
+
+
+@dataclass(frozen=True)
+class Library:
+    """Everything that was found.
+
+    Attributes:
+        path: The folder, or the one run.
+        runs: Runs, those of studies included.
+        studies: Directories of studies, with how far each is.
+        bank: A bank's directory; None where there is none.
+        problems: Why other files are no runs, a line each.
+    """
+
+    path: Path
+    runs: tuple[FoundRun, ...]
+    studies: dict[Path, StudyProgress]
+    bank: Path | None
+    problems: tuple[str, ...]
+
+    def name_of(self, path: Path) -> str:
+        """A path as readers see it: from the folder on."""
+        if path == self.path or not path.is_relative_to(self.path):
+            return path.name
+        return path.relative_to(self.path).as_posix()
+
+    def run_named(self, name: str) -> FoundRun | None:
+        """The run of a name."""
+        return next((run for run in self.runs if self.name_of(run.path) == name), None)
+
+    def siblings(self, run: FoundRun) -> tuple[FoundRun, ...]:
+        """Runs of other arms with the same people, seed and length: what the same agents did there."""
+        key = _pairing(run.header)
+        found = {each.arm: each for each in self.runs if _pairing(each.header) == key and each.arm != run.arm}
+        return tuple(found.values())
+
+
+def _pairing(header: RunHeader) -> tuple[object, ...]:
+    return header.population_digest, header.agents, header.seed, header.timesteps
+
+
+def find_library(path: Path, bank: Path | None = None) -> Library:
+    """Look through a folder, two levels deep, or at one run.
+
+    Args:
+        path: A run, or a folder.
+        bank: A bank of adapters; None to look for one in the folder and beside it.
+    """
+    studies, labels, problems = _studies(path)
+    files = [path] if path.is_file() else sorted({*path.glob("*.db"), *path.glob("*/*.db"), *path.glob("*/*/*.db")})
+    runs = []
+    for file in files:
+        try:
+            header = _header(str(file), file_state(file))
+            runs.append(FoundRun(file, header, labels.get(file, header.arm)))
+        except MetricsError as error:
+            problems.append(str(error))
+    return Library(path, tuple(runs), studies, bank or _bank_near(path), tuple(problems))
+
+
+def _studies(path: Path) -> tuple[dict[Path, StudyProgress], dict[Path, str], list[str]]:
+    """Studies of a folder, what their plans call each run file, and why other plans are none."""
+    studies: dict[Path, StudyProgress] = {}
+    labels: dict[Path, str] = {}
+    problems: list[str] = []
+    for plan in [] if path.is_file() else sorted({*path.glob(PLAN_FILE), *path.glob(f"*/{PLAN_FILE}")}):
+        try:
+            studies[plan.parent] = study_progress(plan.parent)
+            labels |= {plan.parent / cell["file"]: cell["label"] for cell in read_plan(plan.parent)["cells"]}
+        except MetricsError as error:
+            problems.append(str(error))
+    return studies, labels, problems
+
+
+def _bank_near(path: Path) -> Path | None:
+    folder = path.parent if path.is_file() else path
+    places = (folder, folder / "bank", folder.parent / "bank")
+    return next((place for place in places if (place / CATALOG).is_file()), None)
+
+
+def first_choice(runs: tuple[FoundRun, ...]) -> list[FoundRun]:
+    """Two or more arms that can be compared at once: the largest group of equal population, length, size and seed."""
+    groups: dict[tuple[object, ...], dict[str, FoundRun]] = {}
+    for run in runs:
+        groups.setdefault(_pairing(run.header), {}).setdefault(run.arm, run)
+    return list(max(groups.values(), key=len, default={}).values())
+
+
+def run_data(path: Path) -> RunData:
+    """The rows of a run but those of histories and feeds, which are three quarters and are read by the agent."""
+    return _data(str(path), file_state(path))
+
+
+def run_measurements(path: Path, everything: bool) -> "RunMeasurements":
+    """The measurements of a run: the quick ones, or all."""
+    return _measurements(str(path), file_state(path), everything)
+
+
+def agent_rows(path: Path, agent_id: int) -> AgentRows:
+    """What a run holds of one agent."""
+    return _agent(str(path), file_state(path), agent_id)
+
+
+def study_evidence(directory: Path) -> "Evidence":
+    """The evidence of a study's report."""
+    return _evidence(str(directory), file_state(directory / STUDY_FILE))
+
+
+def bank_catalog(directory: Path) -> BankCatalog:
+    """The catalog of a bank."""
+    return _bank(str(directory), file_state(directory / CATALOG))
+
+
+def file_state(path: Path) -> State:
+    """Changes whenever the file or its write-ahead log does, where a run in progress keeps its newest rows."""
+    return tuple(figure for each in files_of(path) for figure in (each.stat().st_mtime_ns, each.stat().st_size))
+
+
+def files_of(path: Path) -> list[Path]:
+    """A database's file and its write-ahead log, those that are there."""
+    return [each for each in (path, Path(f"{path}-wal")) if each.exists()]
+
+
+@st.cache_resource(show_spinner=False, max_entries=1024)
+def _header(path: str, state: State) -> RunHeader:
+    return read_header(path)
+
+
+# The rows are frozen, so sessions may share one object; copying it on every click would take longer than reading.
+@st.cache_resource(show_spinner="Reading the run …", max_entries=12)
+def _data(path: str, state: State) -> RunData:
+    return load_run(path, history=False, exposures=False)
+
+
+@st.cache_resource(show_spinner="Measuring the run …", max_entries=256)
+def _measurements(path: str, state: State, everything: bool) -> "RunMeasurements":
+    from polyphony.metrics.measure import measure_run  # brings scikit-learn, which most pages do without
+
+    return measure_run(path, None if everything else QUICK)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _agent(path: str, state: State, agent_id: int) -> AgentRows:
+    return read_agent(path, agent_id)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _evidence(directory: str, state: State) -> "Evidence":
+    from polyphony.metrics.studies.evidence import evidence_of_study
+
+    return evidence_of_study(Path(directory))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _bank(directory: str, state: State) -> BankCatalog:
+    return read_bank(Path(directory))

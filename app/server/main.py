@@ -1,0 +1,88 @@
+"""The dashboard. Streamlit runs this file as a script; `app.server.launch` starts it."""
+
+import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+
+import streamlit as st
+
+from polyphony.app.parts.library import FoundRun, Library, find_library, first_choice
+from polyphony.app.parts.page_parts import DEMONSTRATION, PAGE, PICTURE, notice, title
+from polyphony.app.parts.style import SHEET
+from polyphony.bundled import bundled
+from polyphony.errors import InputError, MetricsError
+
+CHOSEN_RUN = "run"
+
+PAGES = ("Overview", "Compare", "Network", "Agent", "Timeline", "Bank")
+
+
+def main(path: Path, bank_path: Path | None = None) -> None:
+    """Draw the page that the reader is on."""
+    st.set_page_config(page_title="Polyphony", page_icon="🎼", layout="wide")
+    st.html(SHEET)
+    demonstration = _demonstration()
+    if st.session_state.get(DEMONSTRATION) and demonstration is not None:
+        path, bank_path = demonstration, None
+    library = find_library(path, bank_path)
+    # One address for all pages, with the page in its query: a link to any of them can be passed on.
+    page = st.segmented_control(
+        "Page",
+        PAGES,
+        default=None if PAGE in st.session_state else PAGES[0],
+        required=True,
+        key=PAGE,
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    run = _sidebar(library)
+    try:
+        _draw(str(page), library, run)
+    except MetricsError as error:
+        title(str(page), "This cannot be shown.")
+        notice(str(error))
+    # Whoever waits for a page, as the tests do, sees by this that all of it is there.
+    st.html(f'<div class="pp-end" data-page="{page}"></div>')
+
+
+def _draw(page: str, library: Library, run: FoundRun | None) -> None:
+    """Draw one page; `app.server` has loaded its module before the first visitor comes."""
+    if page in ("Network", "Agent", "Timeline") and run is None:
+        title(page, "This folder holds no run.")
+        return
+    import_module(f"polyphony.app.pages.{page.lower()}").draw(library, run)
+
+
+def _sidebar(library: Library) -> FoundRun | None:
+    """Choices that hold on every page: the run in detail, and the kind of saved pictures."""
+    with st.sidebar:
+        run = None
+        if library.runs:
+            labels = {library.name_of(each.path): each.label for each in library.runs}
+            if st.session_state.get(CHOSEN_RUN) not in labels:
+                st.session_state[CHOSEN_RUN] = library.name_of(_first(library).path)
+            chosen = st.selectbox("Run in detail", list(labels), format_func=lambda each: labels[each], key=CHOSEN_RUN)
+            run = library.run_named(chosen)
+        st.segmented_control("Save figures as", ["SVG", "PNG"], default="SVG", required=True, key=PICTURE)
+        if st.session_state.get(DEMONSTRATION) and st.button("Leave the demonstration"):
+            st.session_state[DEMONSTRATION] = False
+            st.rerun()
+    return run
+
+
+def _first(library: Library) -> FoundRun:
+    """The run that a reader most likely wants first: agents with adapters, in the largest comparison."""
+    group = first_choice(library.runs)
+    return next((run for run in group if run.arm == "lora"), group[-1])
+
+
+def _demonstration() -> Path | None:
+    """The study that comes with Polyphony."""
+    with suppress(InputError):
+        return bundled("demo", remedy="reinstall Polyphony")
+    return None
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "."), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -1,0 +1,1 @@
+"""The measurements themselves, a subject a file."""

@@ -1,0 +1,170 @@
+"""How close what agents do is to what their people did."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from polyphony.metrics.core.measurement import (
+    PERMUTATION_DRAWS,
+    Floats,
+    Measurement,
+    agent_weights,
+    bootstrap_mean,
+    missing,
+    null_model,
+    percentile_interval,
+)
+from polyphony.metrics.figures.acts import VERBS, ordered_verbs
+from polyphony.metrics.figures.texts import KEPT_HISTORIES
+from polyphony.metrics.runfile.rundata import HistoryText, RunData
+
+_NO_HISTORY = "the file holds no history; run without --no-history"
+_SEED = 0
+_TREES = 100
+# Below this many held-out acts of the population a macro-F1 is one act's luck.
+_LEAST_ACTS = 20
+
+
+def act_distance(run: RunData, rng: np.random.Generator) -> Measurement:
+    """Mean total variation distance between an agent's acts in the run and its person's acts in the training history.
+
+    `nothing` is left out on both sides, because a history does not hold it. Null: as many acts drawn from the person's
+    own history, what a perfect simulation of so few acts would be off. n = agents with an act and a history.
+    """
+    known, done = _known_acts(run.history), _done_acts(run)
+    both = [agent.user_id for agent in run.agents if agent.user_id in known and agent.user_id in done]
+    if not both:
+        return missing(_NO_HISTORY if not run.history else "no agent with a history acted")
+    shares = [_shares(known[user]) for user in both]
+    values = [float(np.abs(_shares(done[user]) - share).sum() / 2) for user, share in zip(both, shares, strict=True)]
+    counts = [done[user].total() for user in both]
+    draws = np.mean([
+        np.abs(rng.multinomial(count, share, size=PERMUTATION_DRAWS) / count - share).sum(-1) / 2
+        for count, share in zip(counts, shares, strict=True)
+    ], axis=0)  # fmt: skip
+    value = float(np.mean(values))
+    return Measurement(value, len(values), bootstrap_mean(values, rng), null_model(value, draws))
+
+
+def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+    """Macro-F1 of predicting the verbs of people's held-out acts, by the simulation and by classical baselines.
+
+    - ``next_act_f1``: each held-out act is guessed to be the agent's most probable verb, by the mean of the policy's
+      logged distributions (`nothing` left out), or by its acts where nothing was logged.
+    - ``next_act_f1_most_frequent``: the population's most frequent training verb.
+    - ``next_act_f1_history``: the person's own most frequent training verb.
+    - ``next_act_f1_trees``: gradient-boosted trees (scikit-learn) on the person's training frequencies, the verb
+      before, hour and weekday, trained on the training acts.
+
+    Macro-F1 is the mean over the verbs that occur of the harmonic mean of precision and recall (Opitz & Burst 2019,
+    "Macro F1 and Macro F1", eq. 1). Intervals: people drawn again. The four share their acts. n = held-out acts.
+    """
+    names = ("next_act_f1", "next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
+    train, simulated = _known_acts(run.history), _likeliest(run)
+    owners = [agent.user_id for agent in run.agents if agent.user_id in train and agent.user_id in simulated]
+    asked = set(owners)
+    held = [(row.user_id, row) for row in run.history if row.split == "held_out" and row.user_id in asked]
+    if len(held) < _LEAST_ACTS:
+        reason = _NO_HISTORY if not run.history else f"fewer than {_LEAST_ACTS} held-out acts of agents that acted"
+        return dict.fromkeys(names, missing(reason, len(held)))
+    truth = np.array([row.act for _, row in held])
+    people = np.array([user for user, _ in held])
+    common = sum(train.values(), Counter[str]()).most_common(1)[0][0]
+    favourite = {user: _favourite(train[user]) for user in owners}
+    guesses: dict[str, Sequence[str]] = {
+        "next_act_f1": [simulated[user] for user, _ in held],
+        "next_act_f1_most_frequent": [common] * len(held),
+        "next_act_f1_history": [favourite[user] for user, _ in held],
+        "next_act_f1_trees": [guess for user, guess in _by_trees(run.history) if user in asked],
+    }
+    weights = agent_weights(len(owners), rng)[:, np.searchsorted(sorted(owners), people)]
+    return {
+        name: Measurement(
+            float(macro_f1(truth, np.array(each), np.ones((1, len(truth))))[0]), len(truth),
+            percentile_interval(macro_f1(truth, np.array(each), weights)),
+        )
+        for name, each in guesses.items()
+    }  # fmt: skip
+
+
+def macro_f1(truth: np.ndarray, guess: np.ndarray, weights: Floats) -> Floats:
+    """Macro-F1 over the classes of the truth, for each row of weights over the cases, shape (draws,)."""
+    scores = []
+    for verb in np.unique(truth):
+        hits, told, real = (
+            weights @ each for each in ((truth == verb) & (guess == verb), guess == verb, truth == verb)
+        )
+        with np.errstate(invalid="ignore"):
+            scores.append(np.where(real > 0, 2 * hits / (told + real), np.nan))
+    return np.asarray(np.nanmean(scores, axis=0))
+
+
+@lru_cache(maxsize=KEPT_HISTORIES)
+def _by_trees(history: tuple[HistoryText, ...]) -> tuple[tuple[int, str], ...]:
+    """Each held-out act of people with training acts, as its person and the verb that the trees guess."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    train = _known_acts(history)
+    features: dict[str, list[list[float]]] = {"train": [], "held_out": []}
+    targets: list[str] = []
+    people: list[int] = []
+    before: dict[int, str] = {}
+    for row in history:
+        if row.user_id not in train:
+            continue
+        last = VERBS.index(before[row.user_id]) if before.get(row.user_id) in VERBS else -1
+        before[row.user_id] = row.act
+        if row.split in features:
+            shares = _shares(train[row.user_id])
+            features[row.split].append([*shares, last, row.created_at.hour, row.created_at.weekday()])
+            if row.split == "train":
+                targets.append(row.act)
+            else:
+                people.append(row.user_id)
+    if len(set(targets)) < 2:
+        return tuple((user, targets[0]) for user in people)
+    model = HistGradientBoostingClassifier(max_iter=_TREES, early_stopping=False, random_state=_SEED)
+    guessed = model.fit(features["train"], targets).predict(features["held_out"])
+    return tuple(zip(people, guessed.tolist(), strict=True))
+
+
+def _likeliest(run: RunData) -> dict[int, str]:
+    """Each agent's most probable verb besides `nothing`."""
+    sums: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for each in run.activations:
+        for verb, share in (each.act_distribution or {}).items():
+            sums[each.user_id][verb] += share  # type: ignore[assignment]
+    logged = {user: _without_nothing(shares) for user, shares in sums.items()}
+    return {user: _favourite(shares) for user, shares in (_done_acts(run) | logged).items() if shares}
+
+
+def _favourite(counts: "Counter[str]") -> str:
+    """The most frequent verb; of equals the first of the grammar."""
+    return max(ordered_verbs(counts), key=lambda verb: counts[verb])
+
+
+def _known_acts(history: Iterable[HistoryText]) -> dict[int, "Counter[str]"]:
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for row in history:
+        if row.split == "train" and row.act in VERBS:
+            found[row.user_id][row.act] += 1
+    return dict(found)
+
+
+def _done_acts(run: RunData) -> dict[int, "Counter[str]"]:
+    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for each in run.activations:
+        if each.outcome == "ok" and each.act in VERBS and each.act != "nothing":
+            found[each.user_id][each.act] += 1
+    return dict(found)
+
+
+def _without_nothing(counts: "Counter[str]") -> "Counter[str]":
+    return Counter({verb: count for verb, count in counts.items() if verb != "nothing" and count > 0})
+
+
+def _shares(counts: "Counter[str]") -> Floats:
+    row = np.array([counts[verb] for verb in VERBS], dtype=float)
+    return np.asarray(row / row.sum())

@@ -1,0 +1,104 @@
+"""The spread of stance inside communities: what arXiv 2606.02437 reads as within-community homophily."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polyphony.metrics.core.measurement import (
+    PERMUTATION_DRAWS,
+    Floats,
+    Measurement,
+    agent_weights,
+    missing,
+    null_model,
+    percentile_interval,
+)
+from polyphony.metrics.figures.communities import SMALLEST_COMMUNITY, interaction_communities
+from polyphony.metrics.figures.texts import KEPT_HISTORIES, OwnText, own_texts
+from polyphony.metrics.runfile.rundata import RunData
+
+Labels = NDArray[np.int64]
+
+
+def stance_spread(run: RunData, rng: np.random.Generator) -> Measurement:
+    """Mean over communities of the standard deviation of their agents' stances; a high one is little homophily.
+
+    The stance of a text is its place on the first discriminant axis (Fisher 1936) between the people's planted or known
+    communities, fitted on the histories' training texts (TF-IDF of words, 64 latent dimensions), in units of the
+    standard deviation there; an agent's is the mean over its texts in the run. Communities are Louvain's of the
+    interaction graph with at least 3 agents that wrote, weighted by those agents. Null: stances permuted among the
+    agents, so that z below 0 tells that communities are of one mind. Interval over communities. n = agents.
+    """
+    stances = _stances(run)
+    if isinstance(stances, str):
+        return missing(stances)
+    partition = interaction_communities(run)
+    users = [agent.user_id for agent in run.agents if agent.user_id in stances and agent.user_id in partition]
+    labels = np.array([partition[user] for user in users], dtype=np.int64)
+    kept = [label for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
+            if count >= SMALLEST_COMMUNITY]  # fmt: skip
+    if not kept:
+        return missing(f"no community with {SMALLEST_COMMUNITY} agents that wrote", len(users))
+    inside = np.isin(labels, kept)
+    values, labels = np.array([stances[user] for user in users])[inside], labels[inside]
+    draws = [_weighted(rng.permutation(values), labels) for _ in range(PERMUTATION_DRAWS)]
+    spread = _weighted(values, labels)
+    weights = agent_weights(len(kept), rng)
+    interval = percentile_interval(_weighted(values, labels, weights)) if len(kept) > 1 else None
+    return Measurement(float(spread[0]), len(values), interval, null_model(float(spread[0]), np.concatenate(draws)))
+
+
+def _weighted(values: Floats, labels: Labels, weights: Floats | None = None) -> Floats:
+    """Mean standard deviation inside the labels, by their sizes, for each row of weights over them, shape [draws]."""
+    parts = [values[labels == label] for label in np.unique(labels)]
+    drawn = np.ones((1, len(parts))) if weights is None else weights
+    sizes, spreads = np.array([len(part) for part in parts]), np.array([part.std(ddof=1) for part in parts])
+    return np.asarray(drawn @ (sizes * spreads) / (drawn @ sizes))
+
+
+def _stances(run: RunData) -> dict[int, float] | str:
+    """Each agent's stance, or why there is none."""
+    side = {agent.user_id: agent.community for agent in run.agents if agent.community is not None}
+    known = tuple(
+        (row.text, side[row.user_id])
+        for row in run.history if row.split == "train" and row.text.strip() and row.user_id in side
+    )  # fmt: skip
+    sides = {community for _, community in known}
+    texts = own_texts(run)
+    if len(sides) < 2:
+        return "the population knows of no communities that a stance could be learned from"
+    if len(known) < _LEAST_TEXTS or not texts:
+        return f"fewer than {_LEAST_TEXTS} training texts, or no text in the run"
+    return _by_author(texts, _scorer(known)([each.text for each in texts]))
+
+
+@lru_cache(maxsize=KEPT_HISTORIES)
+def _scorer(known: tuple[tuple[str, int], ...]) -> Callable[[Sequence[str]], Floats]:
+    """A scorer of texts, learned from texts and their people's communities."""
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+
+    scorer = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, max_features=20_000), TruncatedSVD(_DIMENSIONS, random_state=0),
+        LinearDiscriminantAnalysis(solver="eigen", shrinkage="auto", n_components=1),
+    )  # fmt: skip
+    texts, sides = zip(*known, strict=True)
+    on_history = scorer.fit_transform(texts, sides)[:, 0]
+    middle, width = on_history.mean(), on_history.std()
+    return lambda asked: np.asarray((scorer.transform(asked)[:, 0] - middle) / width)
+
+
+def _by_author(texts: list[OwnText], scores: Floats) -> dict[int, float]:
+    found: defaultdict[int, list[float]] = defaultdict(list)
+    for each, score in zip(texts, scores, strict=True):
+        found[each.user_id].append(float(score))
+    return {user: float(np.mean(values)) for user, values in found.items()}
+
+
+_DIMENSIONS = 64
+_LEAST_TEXTS = 100

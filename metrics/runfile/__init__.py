@@ -1,0 +1,1 @@
+"""Reads run files, OASIS databases and catalogs of banks."""

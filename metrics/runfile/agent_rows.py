@@ -1,0 +1,102 @@
+"""Everything a run holds of one agent, without reading the rest of the run."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sqlalchemy import select
+
+from polyphony.metrics.runfile.database import open_run, slim_table, source_name
+from polyphony.metrics.runfile.rundata import act_shares
+
+
+class Shown(NamedTuple):
+    """One post in one feed of the agent."""
+
+    timestep: int
+    position: int
+    source: str
+    score: float | None
+    author: str
+    text: str
+
+
+class Past(NamedTuple):
+    """One act of the person before the run."""
+
+    split: str
+    act: str
+    created_at: str
+    text: str
+
+
+class Decision(NamedTuple):
+    """One activation as the policy saw it; `act_distribution` is the policy's own, before sampling."""
+
+    activation_id: int
+    timestep: int
+    act: str | None
+    outcome: str
+    reason: str | None
+    act_distribution: dict[str, float] | None
+    prompt_digest: str | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    target_post_id: int | None
+    target_user_id: int | None
+    post_id: int | None
+    comment_id: int | None
+
+
+_SHARES = Decision._fields.index("act_distribution")
+
+
+class AgentRows(NamedTuple):
+    """What a run holds of one agent."""
+
+    shown: tuple[Shown, ...]
+    past: tuple[Past, ...]
+    decisions: tuple[Decision, ...]
+
+
+def read_agent(source: Path | str, agent_id: int) -> AgentRows:
+    """Read an agent's feeds, history and activations, each in the order of the file.
+
+    Raises:
+        MetricsError: The file is missing, is not a database or is not a run.
+    """
+    exposure = slim_table("exposure", "exposure_id timestep agent_id post_id position source score")
+    post = slim_table("post", "post_id user_id content quote_content")
+    user = slim_table("user", "user_id user_name")
+    history = slim_table("history", "history_id agent_id " + " ".join(Past._fields))
+    activation = slim_table("activation", "agent_id " + " ".join(Decision._fields))
+    with open_run(source) as connection:
+        feeds = connection.execute(
+            select(
+                exposure.c.timestep, exposure.c.position, exposure.c.source, exposure.c.score, user.c.user_name,
+                post.c.content, post.c.quote_content,
+            )
+            .select_from(
+                exposure.join(post, post.c.post_id == exposure.c.post_id).join(user, user.c.user_id == post.c.user_id)
+            )
+            .where(exposure.c.agent_id == agent_id)
+            .order_by(exposure.c.exposure_id)
+        )  # fmt: skip
+        shown = tuple(Shown(*row[:5], row[6] or row[5]) for row in feeds)
+        acts = connection.execute(
+            select(*(history.c[name] for name in Past._fields))
+            .where(history.c.agent_id == agent_id)
+            .order_by(history.c.history_id)
+        )
+        past = tuple(Past(*row) for row in acts)
+        rows = connection.execute(
+            select(*(activation.c[name] for name in Decision._fields))
+            .where(activation.c.agent_id == agent_id)
+            .order_by(activation.c.activation_id)
+        )
+        decisions = tuple(_decision(tuple(row), source_name(source)) for row in rows)
+    return AgentRows(shown, past, decisions)
+
+
+def _decision(row: tuple[Any, ...], name: str) -> Decision:
+    found = Decision(*row)
+    return found._replace(act_distribution=act_shares(row[_SHARES], name))

@@ -1,0 +1,61 @@
+"""A database of OASIS (camel-oasis) read as far as its tables go."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from polyphony.metrics.runfile.rundata import Activation, Agent, Comment, Follow, Like, Post, RunData
+
+ARM = "oasis"
+# What a row of `trace` that is an agent's own act is called among our verbs; the others are the platform's doing.
+VERBS = {
+    "create_post": "post", "create_comment": "reply", "repost": "repost", "quote_post": "quote", "like_post": "like",
+    "follow": "follow", "do_nothing": "nothing",
+}  # fmt: skip
+Rows = Callable[[str, str], Iterable[tuple[Any, ...]]]
+
+
+def oasis_run(rows: Rows, name: str) -> RunData:
+    """Everything an OASIS database tells: people, posts, comments, likes, follows, and acts from `trace`.
+
+    It holds no history, no planted communities, no act distributions, and neither seed nor settings; what agents were
+    shown is lost, and so are failed acts. Seed posts are not marked: every post counts as behaviour. Times are OASIS's
+    timesteps, or the places of its distinct times where those are dates.
+
+    Args:
+        rows: Reads columns (separated by spaces) of a table, in the order of the first.
+        name: Path as messages show it.
+    """
+    traced = [row for row in rows("trace", "user_id created_at action") if row[2] in VERBS]
+    posts = list(rows("post", "post_id user_id original_post_id content quote_content created_at"))
+    comments = list(rows("comment", "comment_id post_id user_id content created_at"))
+    follows = list(rows("follow", "follow_id follower_id followee_id created_at"))
+    times = {row[1] for row in traced} | {row[-1] for table in (posts, comments, follows) for row in table}
+    step_of = _timesteps(times)
+    users = list(rows("user", "user_id agent_id user_name bio"))
+    timesteps = max(step_of.values(), default=-1) + 1
+    return RunData(
+        name=name, arm=ARM, seed=0, timesteps=timesteps, completed_timesteps=timesteps, status="finished",
+        population=ARM, population_digest=ARM, base_model=None, config={}, bank_digest=None,
+        versions={}, started_at=None,
+        agents=tuple(
+            Agent(agent, user, handle or f"user {user}", bio or "", None, None, None)
+            for user, agent, handle, bio in users if agent is not None
+        ),
+        users={user: handle or f"user {user}" for user, _, handle, _ in users},
+        posts=tuple(Post._make((*row[:3], row[3] or "", row[4], False, step_of[row[5]])) for row in posts),
+        comments=tuple(Comment._make((*row[:3], row[3] or "", step_of[row[4]])) for row in comments),
+        likes=tuple(Like._make(row[1:]) for row in rows("like", "like_id user_id post_id")),
+        follows=tuple(Follow._make((*row[1:3], step_of[row[3]])) for row in follows),
+        activations=tuple(
+            Activation(step_of[at], user, VERBS[action], None, None, None, None, None, "ok", None)
+            for user, at, action in traced
+        ),
+        exposures=(), history=(),
+    )  # fmt: skip
+
+
+def _timesteps(times: set[Any]) -> dict[Any, int]:
+    """The timestep of every time: itself where all are whole numbers, else its place among them."""
+    if all(isinstance(at, int) and at >= 0 for at in times):
+        return {at: at for at in times}
+    return {at: place for place, at in enumerate(sorted(times, key=str))}

@@ -1,0 +1,59 @@
+"""A comparison as a table: Markdown, LaTeX, or cells for whoever prints it."""
+
+from collections.abc import Sequence
+
+from polyphony.metrics.core.labels import TITLES, number, probability, signed, span
+from polyphony.metrics.studies.compare import Comparison, Difference
+
+HEADERS = (
+    "measurement", "agents", "arm", "value", "reference", "difference", "95% interval", "d", "p (Holm)", "seeds",
+    "seeds for 80% power",
+)  # fmt: skip
+FORMATS = {"markdown": "github", "latex": "latex_booktabs"}
+
+
+def comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """One row for each difference, in the columns of `HEADERS`; the reference arm's mean stands beside the arm's."""
+    return [_row(comparison, each) for each in comparison.differences]
+
+
+def rendered(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
+    """A table in one of `FORMATS`; what LaTeX would read as commands is escaped."""
+    from tabulate import tabulate
+
+    return tabulate(rows, headers, tablefmt=FORMATS[style], disable_numparse=True)
+
+
+def comparison_text(comparison: Comparison, style: str) -> str:
+    """The whole comparison in one of `FORMATS`, with what a reader has to know beneath."""
+    return f"{rendered(HEADERS, comparison_rows(comparison), style)}\n\n{notes(comparison)}\n"
+
+
+def notes(comparison: Comparison) -> str:
+    """How the columns were computed, in one paragraph."""
+    unfinished = comparison.unfinished
+    of_what = (
+        f"{len(unfinished)} of {len(comparison.runs)} runs are not finished: the first "
+        f"{unfinished[0].completed_timesteps} of {unfinished[0].timesteps} timesteps of all are compared. "
+        if unfinished
+        else ""
+    )
+    return of_what + (
+        f"Differences from {comparison.reference}, paired by seed. Intervals: 95% percentile bootstrap over seeds, "
+        "with one seed over agents. d: mean paired difference in units of its standard deviation. p: sign-flip test, "
+        "Holm's correction within the four primary measurements and within the others; with k seeds no p before "
+        "correction is below 2 / 2^k. The last column is a paired t test's need for an effect of the size seen, which "
+        "few seeds know only roughly."
+    )
+
+
+def _row(comparison: Comparison, each: Difference) -> tuple[str, ...]:
+    def mean(arm: str) -> str:
+        return number(comparison.mean_value(each.measurement, arm, each.agents))
+
+    return (
+        TITLES[each.measurement], str(each.agents), each.arm, mean(each.arm), mean(each.against),
+        "–" if each.difference is None else signed(each.difference), span(each.interval) or "–",
+        number(each.effect_size), probability(each.p_holm), str(each.seeds),
+        "–" if each.seeds_needed is None else str(each.seeds_needed),
+    )  # fmt: skip

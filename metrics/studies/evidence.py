@@ -1,0 +1,147 @@
+"""What runs say about their arms, in one form whether they are a study or a handful of files."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polyphony.errors import MetricsError
+from polyphony.metrics.core.measurement import bootstrap_mean
+from polyphony.metrics.measure import RunMeasurements
+from polyphony.metrics.studies.compare import Difference, compare_measured
+from polyphony.metrics.studies.plan import STUDY_FILE
+
+_SEED = 0
+# Of a normal null: the central 95%.
+_NULL_SDS = 1.96
+
+
+class FigureRow(NamedTuple):
+    """One figure of one run; low and high are its interval over agents, the null's its central 95%."""
+
+    arm: str
+    agents: int
+    seed: int
+    measurement: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    null_mean: float | None = None
+    null_low: float | None = None
+    null_high: float | None = None
+    reason: str | None = None
+
+
+class ArmFigure(NamedTuple):
+    """A figure of an arm at one size: mean of the seeds, with their interval, or one run's with its own."""
+
+    value: float | None
+    interval: tuple[float, float] | None
+    values: tuple[float, ...]
+    null: tuple[float, float] | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Figures of runs and the differences between their arms.
+
+    Attributes:
+        reference: Arm that the others are compared with; None where nothing is compared.
+        arms: The reference first.
+        sizes: Population sizes, ascending.
+        figures: One row for each run and measurement.
+        differences: See `metrics.studies.compare.Difference`.
+        not_compared: Why there are no differences; None where there are.
+    """
+
+    reference: str | None
+    arms: tuple[str, ...]
+    sizes: tuple[int, ...]
+    figures: tuple[FigureRow, ...]
+    differences: tuple[Difference, ...]
+    not_compared: str | None
+
+    def figure(self, measurement: str, arm: str, agents: int) -> ArmFigure:
+        """An arm's figure at one size, over its seeds."""
+        rows = [row for row in self.figures if row[:2] == (arm, agents) and row.measurement == measurement]
+        known = [row for row in rows if row.value is not None]
+        values = tuple(row.value for row in known if row.value is not None)
+        if not values:
+            reason = next((row.reason for row in rows if row.reason), "not measured")
+            return ArmFigure(None, None, (), None, reason)
+        if len(values) > 1:
+            interval = bootstrap_mean(values, np.random.default_rng(_SEED))
+        else:
+            low, high = known[0].low, known[0].high
+            interval = None if low is None or high is None else (low, high)
+        bands = [(row.null_low, row.null_high) for row in known if row.null_low is not None]
+        null = tuple(float(np.mean(bounds)) for bounds in zip(*bands, strict=True))
+        return ArmFigure(float(np.mean(values)), interval, values, (null[0], null[1]) if null else None, None)
+
+    def difference(self, measurement: str, arm: str, agents: int) -> Difference | None:
+        """How far an arm is from the reference at one size; None where they are not compared."""
+        key = (measurement, arm, agents)
+        return next((each for each in self.differences if (each.measurement, each.arm, each.agents) == key), None)
+
+
+def evidence_of_runs(runs: Sequence[RunMeasurements]) -> Evidence:
+    """The evidence of some measured runs."""
+    rows = [
+        row for run in runs
+        for row in _rows(run.arm, run.agents, run.seed, {n: f.to_json() for n, f in run.measurements.items()})
+    ]  # fmt: skip
+    try:
+        comparison = compare_measured(runs)
+    except MetricsError as error:
+        return _evidence(None, rows, (), str(error))
+    return _evidence(comparison.reference, rows, comparison.differences, None)
+
+
+def evidence_of_study(directory: Path) -> Evidence:
+    """The evidence of a study as its report holds it, without measuring anything again.
+
+    Raises:
+        MetricsError: There is no report yet, or it is not one of ours.
+    """
+    path = directory / STUDY_FILE
+    if not path.exists():
+        raise MetricsError(f"{path}: the study has no report yet; `simulate study --report {directory}` writes it")
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rows = [
+            row for run in found["runs"]
+            for row in _rows(run["label"], run["run"]["agents"], run["run"]["seed"], run["measurements"])
+        ]  # fmt: skip
+        differences = tuple(_difference(each) for each in found["differences"])
+        return _evidence(found["plan"]["reference"], rows, differences, found.get("not_compared"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MetricsError(f"{path}: not a study's report; `simulate study --report {directory}` writes it") from error
+
+
+def _evidence(
+    reference: str | None, rows: Sequence[FigureRow], differences: Sequence[Difference], reason: str | None
+) -> Evidence:
+    arms = sorted(dict.fromkeys(row.arm for row in rows), key=lambda arm: arm != reference)
+    sizes = tuple(sorted({row.agents for row in rows}))
+    return Evidence(reference if differences else None, tuple(arms), sizes, tuple(rows), tuple(differences), reason)
+
+
+def _rows(arm: str, agents: int, seed: int, figures: dict[str, Any]) -> Iterable[FigureRow]:
+    for name, figure in figures.items():
+        low, high = figure["interval"] or (None, None)
+        mean, band_low, band_high = None, None, None
+        if (null := figure["null"]) is not None:
+            mean, half = null["mean"], _NULL_SDS * null["sd"]
+            band_low, band_high = mean - half, mean + half
+        yield FigureRow(
+            arm, agents, seed, name, figure["value"], low, high, mean, band_low, band_high, figure["reason"]
+        )  # fmt: skip
+
+
+def _difference(found: dict[str, Any]) -> Difference:
+    interval = found["interval"]
+    return Difference(**{**found, "interval": None if interval is None else (interval[0], interval[1])})

@@ -1,0 +1,83 @@
+"""A study that was run in parts, on several days or machines, put together from what its reports hold."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polyphony.errors import MetricsError
+from polyphony.metrics.measure import RunMeasurements
+from polyphony.metrics.studies.measurement_cache import figure_from_json
+from polyphony.metrics.studies.plan import STUDY_FILE
+from polyphony.metrics.studies.study import Study, check_alike, compared
+
+
+def read_report(directory: Path) -> Study:
+    """A study as its report tells, without its run files.
+
+    A difference that rests on one seed has no interval over agents then: a report does not hold what that takes.
+
+    Raises:
+        MetricsError: There is no report, or not one of ours.
+    """
+    path = directory / STUDY_FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        runs = tuple(_run(each) for each in found["runs"])
+        return compared(directory, found["plan"], runs, tuple(found["unfinished"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MetricsError(f"{path}: not a study's report ({error!r}); write it with `simulate study`") from error
+
+
+def united(parts: Sequence[Study], directory: Path) -> Study:
+    """One study from its parts; where two hold the same cell, the later one's run counts.
+
+    Args:
+        parts: At least one.
+        directory: Where the whole is to lie.
+
+    Raises:
+        MetricsError: They differ in an option, in the reference arm or in what is measured, or at one size in people,
+            base model, compute type or an arm's adapters.
+    """
+    first = parts[0].plan
+    for part in parts[1:]:
+        for name in sorted({*first["options"], *part.plan["options"]}):
+            one, other = first["options"].get(name), part.plan["options"].get(name)
+            if one != other:
+                raise MetricsError(
+                    f"{part.directory}: {name} is {other!r}, in {parts[0].directory} {one!r}; parts of one study have "
+                    "the same options"
+                )
+        if part.plan["reference"] != first["reference"]:
+            raise MetricsError(
+                f"{part.directory}: the reference is {part.plan['reference']!r}, not {first['reference']!r}"
+            )
+    check_alike([run for part in parts for run in part.runs])
+    cells = {(cell["label"], cell["agents"], cell["seed"]): cell for part in parts for cell in part.plan["cells"]}
+    order = sorted(cells, key=lambda key: key[1:])
+    done = {(run.arm, run.agents, run.seed): run for part in parts for run in part.runs}
+    blocks = list(
+        {json.dumps(block, sort_keys=True): block for part in parts for block in part.plan["blocks"]}.values()
+    )
+    plan = {**first, "blocks": blocks, "cells": [cells[key] for key in order]}
+    return compared(
+        directory, plan, tuple(done[key] for key in order if key in done),
+        tuple(cells[key]["file"] for key in order if key not in done),
+    )  # fmt: skip
+
+
+def _run(told: Mapping[str, Any]) -> RunMeasurements:
+    return RunMeasurements(
+        **{**told["run"], "arm": told["label"]},
+        source=told["file"],
+        completed_timesteps=told["completed_timesteps"],
+        population=told["population"],
+        population_digest=told["population_digest"],
+        config=told["settings"],
+        bank_digest=told["bank_digest"],
+        versions=told["versions"],
+        text_encoder=told["methods"]["text_encoder"],
+        second_text_encoder=told["methods"].get("second_text_encoder"),
+        measurements={name: figure_from_json(figure) for name, figure in told["measurements"].items()},
+    )

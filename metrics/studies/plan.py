@@ -1,0 +1,56 @@
+"""What a study planned, and how far it is; nothing is measured here."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polyphony.errors import MetricsError
+
+PLAN_FILE = "plan.json"
+STUDY_FILE = "study.json"
+
+
+def read_plan(directory: Path) -> dict[str, Any]:
+    """What `simulate study` wrote down before its first run.
+
+    Raises:
+        MetricsError: There is none, or it is not one of ours.
+    """
+    path = directory / PLAN_FILE
+    if not path.is_file():
+        raise MetricsError(f"{directory}: not a study, it has no {PLAN_FILE}; give the --out of `simulate study`")
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for cell in plan["cells"]:
+            if not isinstance(cell["label"], str) or Path(cell["file"]).is_absolute() or ".." in cell["file"]:
+                raise ValueError(f"cell {cell!r}")
+            int(cell["agents"]), int(cell["seed"])
+        plan["reference"], plan["options"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MetricsError(f"{path}: not a study's plan ({error}); give the --out of `simulate study`") from error
+    return plan
+
+
+class StudyProgress(NamedTuple):
+    """How many runs of a study are there, of how many that were planned; its arms and sizes."""
+
+    there: int
+    planned: int
+    arms: tuple[str, ...]
+    sizes: tuple[int, ...]
+    seeds: int
+    has_report: bool
+
+
+def study_progress(directory: Path) -> StudyProgress:
+    """How far a study is, by its run files.
+
+    Raises:
+        MetricsError: It is no study.
+    """
+    cells = read_plan(directory)["cells"]
+    return StudyProgress(
+        sum((directory / cell["file"]).is_file() for cell in cells), len(cells),
+        tuple(dict.fromkeys(cell["label"] for cell in cells)), tuple(sorted({cell["agents"] for cell in cells})),
+        len({cell["seed"] for cell in cells}), (directory / STUDY_FILE).is_file(),
+    )  # fmt: skip

@@ -1,0 +1,212 @@
+"""A study's report: tables, figures, methods; everything is made from the run files again."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polyphony.metrics.core.labels import TITLES, arm_sentence, number, span
+from polyphony.metrics.measure import MEASUREMENTS, RunMeasurements
+from polyphony.metrics.studies.compare import PRIMARY
+from polyphony.metrics.studies.comparison_table import HEADERS, comparison_rows, notes, rendered
+from polyphony.metrics.studies.study import Study
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_SUFFIXES = {"markdown": "md", "latex": "tex"}
+_PARTS = ("study.json", "results.parquet", "report.md", "tables", "figures")
+# Okabe & Ito's colours, told apart by people with any colour vision.
+_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933")
+_INCHES = (8.0, 6.0)
+
+
+Tables = Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
+
+
+def write_report(study: Study) -> str:
+    """Write the report into the study's directory, and return its text."""
+    made = tables(study)
+    text = report_text(study, made)
+    with tempfile.TemporaryDirectory(dir=study.directory, prefix=".report-") as folder:
+        new = Path(folder)
+        (new / "tables").mkdir()
+        (new / "figures").mkdir()
+        (new / "study.json").write_text(json.dumps(study.to_json(), indent=1) + "\n", encoding="utf-8")
+        _write_tidy(study, new / "results.parquet")
+        for style, suffix in _SUFFIXES.items():
+            for name, (headers, rows) in made.items():
+                table = rendered(headers, rows, style) + "\n"
+                (new / "tables" / f"{name}.{suffix}").write_text(table, encoding="utf-8")
+        _draw(study, new / "figures")
+        (new / "report.md").write_text(text, encoding="utf-8")
+        for part in _PARTS:
+            old = study.directory / part
+            if old.is_dir():
+                shutil.rmtree(old)
+            os.replace(new / part, old)
+    return text
+
+
+def tables(study: Study) -> Tables:
+    """Headers and rows: ``primary`` in the paper's form, ``measurements`` with everything, ``differences``."""
+    found: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
+        "primary": (["arm", *(f"{TITLES[name]}, {size}" for name in PRIMARY for size in study.sizes)], _rows(study)),
+        "measurements": (
+            ["measurement", "arm", *map(str, study.sizes)],
+            [
+                [TITLES[name], arm, *(_cell(study, name, arm, size) for size in study.sizes)]
+                for name in MEASUREMENTS for arm in study.arms
+            ],
+        ),
+    }  # fmt: skip
+    if study.comparison is not None:
+        found["differences"] = (HEADERS, comparison_rows(study.comparison))
+    return found
+
+
+def report_text(study: Study, made: Tables) -> str:
+    """The report as Markdown, from what `tables` made of the study."""
+    parts = [
+        "# Study report",
+        "Written by `simulate study`; every number is computed from the run files. Cells hold the mean over seeds, its "
+        "95% percentile bootstrap interval over seeds, and the number of seeds. With few seeds that interval is too "
+        "narrow: it cannot reach beyond the smallest and the largest seed.",
+        *_absent(study),
+        "## What the arms did, by population size",
+        rendered(*made["primary"], "markdown"),
+        *(f"![{TITLES[name]}](figures/{name}.svg)" for name in PRIMARY),
+        "## Arms",
+        "\n".join(f"- `{arm}`: {_arm_text(arm)}" for arm in study.arms),
+    ]
+    if study.comparison is not None:
+        primary = [row for row in made["differences"][1] if row[0] in {TITLES[name] for name in PRIMARY}]
+        parts += ["## Differences", notes(study.comparison), rendered(HEADERS, primary, "markdown")]
+    else:
+        parts += ["## Differences", f"None: {study.not_compared}."]
+    parts += ["## All measurements", rendered(*made["measurements"], "markdown"), _methods(study)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _absent(study: Study) -> list[str]:
+    """One paragraph where runs of the plan are not in the figures."""
+    files = ", ".join(f"`{file}`" for file in study.unfinished)
+    return [f"Not finished, and in no figure: {files}. The same `simulate study` runs them."] if files else []
+
+
+def _arm_text(label: str) -> str:
+    name, _, changes = label.partition(":")
+    return arm_sentence(name) + (f"; {changes.replace('+', ', ')}" if changes else "")
+
+
+def _rows(study: Study) -> list[list[str]]:
+    return [[arm, *(_cell(study, name, arm, size) for name in PRIMARY for size in study.sizes)] for arm in study.arms]
+
+
+def _cell(study: Study, name: str, arm: str, agents: int) -> str:
+    found = study.summary(name, arm, agents)
+    if found is None:
+        return "–"
+    return f"{number(found.mean)} [{span(found.interval) or '–'}] ({len(found.values)})"
+
+
+def _methods(study: Study) -> str:
+    options = {name: value for name, value in study.plan["options"].items() if value not in (None, "")}
+    counts = Counter(run.arm for run in study.runs)
+    lines = [
+        "## Methods",
+        "Options of all runs: " + ", ".join(f"`{name}` {value}" for name, value in options.items()) + ".",
+        f"{len(study.runs)} finished runs of {len(study.plan['cells'])}: "
+        + ", ".join(f"{arm} {count}" for arm, count in counts.items()) + ".",
+        "Runs made with " + "; ".join(_made_with(study.runs)) + ".",
+        "Measured with " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + ".",
+        "| arm | agents | seed | digest |\n| --- | --- | --- | --- |\n"
+        + "\n".join(f"| {run.arm} | {run.agents} | {run.seed} | `{run.digest}` |" for run in study.runs),
+    ]  # fmt: skip
+    encoders = dict.fromkeys(run.text_encoder for run in study.runs if run.text_encoder)
+    if encoders:
+        lines.insert(3, "Text encoder: " + "; ".join(encoders) + ".")
+    return "\n\n".join(lines)
+
+
+def _made_with(runs: Sequence[RunMeasurements]) -> Iterator[str]:
+    """Every version and fingerprint that decided the runs, with all its values."""
+    for name in sorted({name for run in runs for name in run.versions}):
+        yield f"{name} {' or '.join(sorted({str(run.versions[name]) for run in runs if name in run.versions}))}"
+    for title, digests in (
+        ("population", {run.population_digest for run in runs}),
+        ("base model", {run.config.get("base_hash") for run in runs}),
+        ("adapters", {run.bank_digest for run in runs}),
+    ):
+        known = sorted(digest for digest in digests if digest)
+        if known:
+            yield f"{title} " + " or ".join(f"`{digest}`" for digest in known)
+
+
+_PACKAGES = ("numpy", "scipy", "scikit-learn", "networkx", "python-louvain")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _write_tidy(study: Study, path: Path) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(list(study.tidy()))
+    numbers = [
+        name for name in ("value", "low", "high", "null_mean", "null_sd", "null_z", "null_draws") if name in frame
+    ]
+    frame[numbers] = frame[numbers].astype(float)
+    frame.to_parquet(path, index=False)
+
+
+def _draw(study: Study, folder: Path) -> None:
+    """One figure for each primary measurement: seeds as points, mean and interval beside them."""
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "polyphony", "font.size": 9, "svg.fonttype": "none"}):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        for name in PRIMARY:
+            figure = Figure(_INCHES, layout="constrained")
+            FigureCanvasAgg(figure)
+            _draw_arms(study, name, figure.subplots())
+            figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+            figure.savefig(folder / f"{name}.png", dpi=120, metadata={"Software": None})
+
+
+def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
+    arms = [arm for arm in study.arms if any(run.arm == arm for run in study.runs)]
+    sizes = [size for size in study.sizes if any(run.agents == size for run in study.runs)]
+    width = 0.8 / max(1, len(arms))
+    for place, arm in enumerate(arms):
+        colour = _COLOURS[study.arms.index(arm) % len(_COLOURS)]
+        shift = (place - (len(arms) - 1) / 2) * width
+        shown = False
+        for column, size in enumerate(sizes):
+            found = study.summary(name, arm, size)
+            if found is None:
+                continue
+            low, high = found.interval or (found.mean, found.mean)
+            axes.errorbar(
+                column + shift, found.mean, [[found.mean - low], [high - found.mean]], fmt="o", color=colour,
+                capsize=3, label=None if shown else arm,
+            )  # fmt: skip
+            axes.scatter([column + shift + width / 4] * len(found.values), found.values, s=8, color=colour, alpha=0.5)
+            shown = True
+    axes.set_xticks(range(len(sizes)), [f"{size} agents" for size in sizes])
+    axes.set_xlim(-0.5, max(1, len(sizes)) - 0.5)
+    axes.set_title(TITLES[name])
+    axes.grid(axis="y", alpha=0.3)
+    if study.runs:
+        axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)

@@ -1,0 +1,210 @@
+"""A study's directory measured: every run, the table of the paper's form, the comparison."""
+
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from polyphony.errors import MetricsError
+from polyphony.metrics.core.measurement import bootstrap_mean
+from polyphony.metrics.measure import RunMeasurements, measure_run
+from polyphony.metrics.studies.compare import PRIMARY, Comparison, compare_measured
+from polyphony.metrics.studies.measurement_cache import measure_kept
+from polyphony.metrics.studies.plan import read_plan
+
+KEPT = "measured"
+# Further processes are worth their beginning where the rest would take longer than this here.
+STARTING_SECONDS = 10.0
+
+_SEED = 0
+
+
+class CellSummary(NamedTuple):
+    """One measurement of one arm at one size over its seeds; the interval is the bootstrap's over seeds."""
+
+    mean: float
+    interval: tuple[float, float] | None
+    values: tuple[float, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as far as its runs are finished.
+
+    Attributes:
+        directory: Where it lies.
+        plan: What `simulate study` wrote down: reference, options, cells.
+        runs: Measured runs, whose `arm` is the study's label, in the order of the plan.
+        unfinished: Run files of the plan that are not there or not finished.
+        comparison: The arms against the reference; None where they cannot be compared.
+        not_compared: Why there is no comparison.
+    """
+
+    directory: Path
+    plan: Mapping[str, Any]
+    runs: tuple[RunMeasurements, ...]
+    unfinished: tuple[str, ...]
+    comparison: Comparison | None
+    not_compared: str | None = None
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Labels in the order of the plan."""
+        return tuple(dict.fromkeys(cell["label"] for cell in self.plan["cells"]))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Population sizes, ascending."""
+        return tuple(sorted({cell["agents"] for cell in self.plan["cells"]}))
+
+    def summary(self, measurement: str, arm: str, agents: int) -> CellSummary | None:
+        """A measurement over an arm's seeds; None where no finished run has it."""
+        pairs = [
+            (run.seed, value)
+            for run in self.runs
+            if (run.arm, run.agents) == (arm, agents) and (value := run.measurements[measurement].value) is not None
+        ]
+        if not pairs:
+            return None
+        seeds, values = zip(*pairs, strict=True)
+        interval = bootstrap_mean(values, np.random.default_rng(_SEED))
+        return CellSummary(float(np.mean(values)), interval, values, seeds)
+
+    def to_json(self) -> dict[str, Any]:
+        """The whole study as ``study.json`` holds it."""
+        return {
+            "plan": dict(self.plan),
+            "unfinished": list(self.unfinished),
+            "runs": [
+                {
+                    "label": run.arm, "file": Path(run.source).name, "population": run.population,
+                    "population_digest": run.population_digest, "completed_timesteps": run.completed_timesteps,
+                    "settings": run.config, "bank_digest": run.bank_digest, "versions": run.versions, **run.to_json(),
+                }
+                for run in self.runs
+            ],
+            "table": [
+                {"measurement": name, "arm": arm, "agents": agents, **_summary_json(found)}
+                for name in PRIMARY for arm in self.arms for agents in self.sizes
+                if (found := self.summary(name, arm, agents)) is not None
+            ],
+            "not_compared": self.not_compared,
+            "differences": [] if self.comparison is None else self.comparison.to_json()["differences"],
+        }  # fmt: skip
+
+    def tidy(self) -> Iterator[dict[str, Any]]:
+        """One row for each run and measurement."""
+        for run in self.runs:
+            for name, figure in run.measurements.items():
+                low, high = figure.interval or (None, None)
+                null = figure.null
+                yield {
+                    "arm": run.arm, "agents": run.agents, "seed": run.seed, "digest": run.digest, "measurement": name,
+                    "value": figure.value, "n": figure.n, "low": low, "high": high,
+                    "null_mean": null and null.mean, "null_sd": null and null.sd, "null_z": null and null.z,
+                    "null_draws": null and null.draws, "reason": figure.reason,
+                }  # fmt: skip
+
+
+def read_study(directory: Path, *, processes: int | None = None) -> Study:
+    """Measure all finished runs of a study; nothing but its plan and its run files is read.
+
+    What was measured before, of the same file by the same code, is taken from the directory's ``measured/``.
+
+    Args:
+        directory: Where `simulate study` put it.
+        processes: How many runs are measured at once, at most; default one for each core. Where the rest takes a few
+            seconds one is enough.
+
+    Raises:
+        MetricsError: It is no study, or a run in it cannot be read.
+    """
+    plan = read_plan(directory)
+    files = {cell["file"]: cell for cell in plan["cells"]}
+    there = [file for file in files if (directory / file).is_file()]
+    kept = _kept_in(directory, plan, there)
+    measured = _measured([directory / file for file in there], processes or os.cpu_count() or 1, kept)
+    finished = {file: run for file, run in zip(there, measured, strict=True) if run.status == "finished"}
+    for file, run in finished.items():
+        cell = files[file]
+        same_arm = run.arm in (cell["label"].split(":")[0], "null")  # acts from history are every arm's
+        if not same_arm or (run.agents, run.seed) != (cell["agents"], cell["seed"]):
+            raise MetricsError(
+                f"{directory / file}: another run than the plan names; remove it and run the study again"
+            )
+        finished[file] = replace(run, arm=cell["label"])
+    return compared(directory, plan, tuple(finished.values()), tuple(file for file in files if file not in finished))
+
+
+def compared(
+    directory: Path, plan: Mapping[str, Any], runs: tuple[RunMeasurements, ...], unfinished: tuple[str, ...]
+) -> Study:
+    """The study of these runs, with its arms compared as far as they can be.
+
+    Raises:
+        MetricsError: Runs of one size are of different people, base models, compute types, adapters or measurements.
+    """
+    check_alike(runs)
+    if not runs:
+        return Study(directory, plan, runs, unfinished, None, "no run is finished")
+    try:
+        comparison = compare_measured(runs, plan["reference"], same_settings=False)
+    except MetricsError as error:
+        return Study(directory, plan, runs, unfinished, None, str(error))
+    return Study(directory, plan, runs, unfinished, comparison)
+
+
+def check_alike(runs: Sequence[RunMeasurements]) -> None:
+    """Refuse runs whose difference would be one of people, models or measurements."""
+    seen: dict[tuple[object, ...], tuple[object, str]] = {}
+    for run in runs:
+        facts = {
+            ("measurements",): tuple(run.measurements),
+            ("population", run.agents): run.population_digest,
+            ("base model", run.agents): run.config.get("base_hash"),
+            ("compute type", run.agents): run.versions.get("dtype"),
+            ("adapters", run.agents, run.arm): run.bank_digest,
+        }
+        for what, value in facts.items():
+            known, source = seen.setdefault(what, (value, run.source))
+            if known is None:
+                seen[what] = value, run.source
+            elif value not in (None, known):
+                raise MetricsError(f"{run.source}: other {what[0]} than {source}; run one of them again")
+
+
+def _measured(paths: list[Path], processes: int, kept: Path | None) -> list[RunMeasurements]:
+    measure = measure_run if kept is None else partial(measure_kept, folder=kept)
+    measured: list[RunMeasurements] = []
+    for path in paths:
+        began = time.monotonic()
+        measured.append(measure(path))
+        left = paths[len(measured) :]
+        if processes > 1 and len(left) > 1 and len(left) * (time.monotonic() - began) > STARTING_SECONDS:
+            with ProcessPoolExecutor(min(processes, len(left)), get_context("spawn")) as pool:
+                return measured + list(pool.map(measure, left))
+    return measured
+
+
+def _kept_in(directory: Path, plan: Mapping[str, Any], there: Sequence[str]) -> Path | None:
+    """Where measurements are kept; None where a difference rests on one seed and needs what is not kept of a run."""
+    seeds: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    for cell in plan["cells"]:
+        if cell["file"] in there:
+            seeds[cell["label"], cell["agents"]].add(cell["seed"])
+    paired = [len(found & seeds[plan["reference"], agents]) for (_, agents), found in list(seeds.items())]
+    return None if 1 in paired else directory / KEPT
+
+
+def _summary_json(found: CellSummary) -> dict[str, Any]:
+    interval = None if found.interval is None else list(found.interval)
+    return {"mean": found.mean, "interval": interval, "values": list(found.values), "seeds": list(found.seeds)}

@@ -1,0 +1,1 @@
+"""What a person is: acts, rhythm, profile, follows, what is remembered. Knows no file format."""

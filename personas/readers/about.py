@@ -1,0 +1,45 @@
+"""What a corpus says of itself: where it comes from, under which licence, and what its people agreed to."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from polyphony.errors import InputError
+from polyphony.personas.readers.formats import name_of
+from polyphony.printable import printable
+
+NOTES = ("origin", "licence", "consent", "contact", "collected", "remarks")
+MOST_CHARACTERS = 2000
+ABOUT_TOWN = {
+    "origin": "made by Polyphony's own code from a seed (personas/town); no person in it exists",
+    "licence": "Apache-2.0",
+    "consent": "not needed: no real people",
+}
+
+
+def about_path(posts: Path, name: str) -> Path:
+    """Where the notes of a posts file lie: beside it, under its name without extension."""
+    return posts.with_name(f"{name}.about.json")
+
+
+def read_about(path: Path) -> dict[str, str]:
+    """Read the notes of a corpus; empty without a file.
+
+    Raises:
+        InputError: The file is no JSON object of known notes with texts.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{name_of(path)}: cannot be read as JSON: mend or remove it") from error
+    if not isinstance(found, Mapping):
+        raise InputError(f"{name_of(path)}: must be one JSON object of notes: {', '.join(NOTES)}")
+    for note, text in found.items():
+        if note not in NOTES or not isinstance(text, str) or len(text) > MOST_CHARACTERS:
+            raise InputError(
+                f"{name_of(path)}: {printable(str(note))[:40]!r} is no note of at most {MOST_CHARACTERS} characters; "
+                f"notes are {', '.join(NOTES)}"
+            )
+    return {note: printable(found[note]) for note in NOTES if note in found}

@@ -1,0 +1,154 @@
+"""Single cells of a posts file, checked and normalised; what they hold is hostile text."""
+
+import re
+import unicodedata
+from datetime import UTC, date, datetime
+
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
+from polyphony.personas.readers.problems import quoted
+from polyphony.personas.readers.rows import Row
+
+MAX_HANDLE = 64
+MAX_ID = 128
+VERB_OF_REFERENCE = {
+    "reply_to": Verb.REPLY,
+    "repost_of": Verb.REPOST,
+    "quote_of": Verb.QUOTE,
+    "like_of": Verb.LIKE,
+    "follow_of": Verb.FOLLOW,
+}
+
+# Format characters steer how text is shown; of them only the joiners belong in names (emoji, Persian, Indic).
+_UNPRINTABLE = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
+_JOINERS = "\u200c\u200d"
+_LINE_ENDS = re.compile("\r\n?|\u2028|\u2029")
+_ESCAPE_SEQUENCE = re.compile(
+    r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # operating system command, such as a window title or a link
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # control sequence, such as a colour
+    r"|\x1b[ -/]*[0-~]"
+)
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Eight digits are a date without dashes.
+_EPOCH = re.compile(r"-?(?!\d{8}$)\d+(?:\.\d+)?", re.ASCII)
+
+
+def author_of(row: Row) -> str:
+    """Return the handle of a row's author.
+
+    Raises:
+        InputError: There is none, or it cannot be a display name.
+    """
+    handle = _handle(row, "author")
+    if not handle:
+        raise InputError(f"{row.where}: no author: name the person in the column author")
+    if len(handle) > MAX_HANDLE:
+        raise InputError(f"{row.where}: author {quoted(handle)} is longer than {MAX_HANDLE} characters: shorten it")
+    if not _is_printable(handle):
+        raise InputError(f"{row.where}: author {quoted(handle)} holds control characters: remove them")
+    return handle
+
+
+def _handle(row: Row, column: str) -> str:
+    return unicodedata.normalize("NFC", _identifier(row, column))
+
+
+def _is_printable(text: str) -> bool:
+    return text.isprintable() or all(
+        character in _JOINERS or unicodedata.category(character) not in _UNPRINTABLE for character in text
+    )
+
+
+def id_of(row: Row) -> str:
+    """Return a row's id, a whole number as its digits.
+
+    Raises:
+        InputError: There is none, or it is no short printable text.
+    """
+    identifier = _identifier(row, "id")
+    if not identifier:
+        raise InputError(f"{row.where}: no id: give every row its own")
+    if len(identifier) > MAX_ID or not _is_printable(identifier):
+        reason = f"is longer than {MAX_ID} characters or holds control characters"
+        raise InputError(f"{row.where}: id {quoted(identifier)} {reason}: give a short plain one")
+    return identifier
+
+
+def _identifier(row: Row, column: str) -> str:
+    value = row.cells.get(column, "")
+    if isinstance(value, str):
+        return value.strip()
+    if isinstance(value, float) and value.is_integer():
+        # Tables turn whole numbers into floats where a column has gaps.
+        return str(int(value))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise InputError(f"{row.where}: {column} {quoted(value)} is neither text nor a whole number: give one of them")
+
+
+def verb_of(row: Row) -> tuple[Verb, str | None]:
+    """Return what a row does and the id or, for a follow, the handle that it refers to.
+
+    Raises:
+        InputError: The row refers to two things.
+    """
+    filled = [column for column in VERB_OF_REFERENCE if _identifier(row, column)]
+    if len(filled) > 1:
+        raise InputError(f"{row.where}: both {' and '.join(filled)} are filled: a row is one act, so fill at most one")
+    if not filled:
+        return Verb.POST, None
+    verb = VERB_OF_REFERENCE[filled[0]]
+    return verb, _handle(row, filled[0]) if verb is Verb.FOLLOW else _identifier(row, filled[0])
+
+
+def moment_of(row: Row) -> datetime:
+    """Return when a row happened, in UTC: ISO 8601 (without an offset it is UTC), or seconds since 1970.
+
+    Raises:
+        InputError: There is no date, or it is none of these.
+    """
+    value = row.cells.get("created_at")
+    if value is None:
+        raise InputError(f"{row.where}: no created_at: give ISO 8601 or seconds since 1970")
+    try:
+        return _moment(value)
+    except (ValueError, OverflowError, OSError) as error:
+        reason = f"created_at {quoted(value)} is not a date"
+        raise InputError(f"{row.where}: {reason}: give ISO 8601 or seconds (not milliseconds) since 1970") from error
+
+
+def _moment(value: object) -> datetime:
+    if isinstance(value, str):
+        text = value.strip()
+        return (
+            datetime.fromtimestamp(float(text), UTC) if _EPOCH.fullmatch(text) else _utc(datetime.fromisoformat(text))
+        )
+    if isinstance(value, datetime):
+        return _utc(value)
+    if isinstance(value, date):
+        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return datetime.fromtimestamp(value, UTC)
+    raise ValueError("neither text nor a number")
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def text_of(row: Row) -> tuple[str, bool]:
+    """Return a row's text, empty where there is none, and whether unsafe characters were removed from it.
+
+    Removed are control characters other than line feed and tab, terminal escape sequences, embeddings, overrides and
+    isolates of text direction, and lone surrogates. Line ends become line feeds. Everything else stays literally:
+    text that looks like markup or like a model's control token is text.
+
+    Raises:
+        InputError: The cell holds something other than text.
+    """
+    value = row.cells.get("text", "")
+    if not isinstance(value, str):
+        raise InputError(f"{row.where}: text {quoted(value)} is not text: give text")
+    lines = _LINE_ENDS.sub("\n", value)
+    clean = _UNSAFE.sub("", _ESCAPE_SEQUENCE.sub("", lines)) if _UNSAFE.search(lines) else lines
+    return clean.strip(), clean != lines

@@ -1,0 +1,37 @@
+"""One row of a posts file as raw cells."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+REQUIRED = ("author", "id", "created_at", "text")
+REFERENCES = ("reply_to", "repost_of", "quote_of", "like_of", "follow_of")
+COLUMNS = REQUIRED + REFERENCES
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row.
+
+    Attributes:
+        number: Line number in JSONL, CSV and dumps (where the row begins), else a row number from 1.
+        where: File and row, for error texts.
+        cells: Values by column, of the known columns only; absent ones (null, NaN, an empty string) are left out.
+        problem: Why the row is left out, a kind of `personas.readers.problems.KINDS`; None where it is not.
+        warning: What is counted against the row although it is kept, another of them.
+    """
+
+    number: int
+    where: str
+    cells: Mapping[str, object]
+    problem: str | None = None
+    warning: str | None = None
+
+
+def make_row(number: int, where: str, cells: Mapping[str, object]) -> Row:
+    """Make a row of those cells that are known columns and not absent."""
+    present = {name: cells[name] for name in COLUMNS if name in cells and not _is_absent(cells[name])}
+    return Row(number, where, present)
+
+
+def _is_absent(value: object) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and value != value)

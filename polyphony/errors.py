@@ -1,0 +1,30 @@
+"""Errors that Polyphony raises on purpose: one tree for all rooms.
+
+PolyphonyError        the text is one line for a person
+├── InputError        the user's input or environment is wrong; the command line exits with 2
+│   ├── MetricsError  a run cannot be read, measured or compared
+│   └── AppError      the dashboard cannot start
+└── Interrupted       work stopped on request and can be resumed; the command line exits with 3
+
+Any other exception is a fault of ours; the command line exits with 1.
+"""
+
+
+class PolyphonyError(Exception):
+    """Base of every error that Polyphony raises on purpose; its text is one line for a person."""
+
+
+class InputError(PolyphonyError):
+    """Something the user gave is wrong: the text names the file, the row and the remedy."""
+
+
+class MetricsError(InputError):
+    """A run cannot be read, measured or compared; the text names the file and the remedy."""
+
+
+class AppError(InputError):
+    """The dashboard cannot start; the text says what to do."""
+
+
+class Interrupted(PolyphonyError):
+    """The work was stopped between two safe points; the text says how to resume it."""

@@ -1,5 +1,0 @@
-"""``python -m simulation`` is the `simulate` command."""
-
-from simulation.cli import main
-
-main()

@@ -1,0 +1,1 @@
+"""The `simulate` command: options in, one line for every foreseen error out."""

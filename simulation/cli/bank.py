@@ -1,0 +1,289 @@
+"""The `simulate bank` commands: the life of adapters."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polyphony.errors import InputError
+from polyphony.simulation.cli.options import BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption
+from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stdout
+
+if TYPE_CHECKING:
+    from polyphony.adapters.bank.bank import Bank
+    from polyphony.adapters.bank.revision import Revision
+    from polyphony.adapters.bank.verification import Report
+    from polyphony.simulation.cli.console import Reporter
+
+bank_app = typer.Typer(help="Look after the adapters in a bank.", no_args_is_help=True)
+
+MOST_NUMBER = 2**62  # what SQLite can hold
+PersonArgument = Annotated[str, typer.Argument(help="Handle.")]
+NumberOption = Annotated[
+    int | None, typer.Option(max=MOST_NUMBER, help="Which revision; default the serving one, else the latest.")
+]
+
+
+@contextmanager
+def opened_bank(directory: Path, *, create: bool = False) -> "Iterator[Bank]":
+    """Open a bank for one command."""
+    from polyphony.adapters.bank.bank import Bank
+
+    with closing(Bank(directory, create=create)) as bank:
+        yield bank
+
+
+def revisions_of(bank: "Bank", person: str) -> "list[Revision]":
+    """A person's revisions, oldest first.
+
+    Raises:
+        InputError: There is none, or people of that name are in several populations or over several base models.
+    """
+    from polyphony.adapters.bank.revision import PERSONAL
+
+    found = bank.revisions(kind=PERSONAL, person=person)
+    if not found:
+        raise InputError(f"{bank.directory}: no adapter of {person!r}; see `simulate bank list`")
+    several = sorted({revision.population for revision in found if revision.adapter_id != found[0].adapter_id})
+    if several:
+        raise InputError(f"{bank.directory}: {person!r} is in several populations or over several base models")
+    return found
+
+
+def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision":
+    """A person's revision of that number, else the serving one, else the latest.
+
+    Raises:
+        InputError: There is none.
+    """
+    revisions = revisions_of(bank, person)
+    if number is not None:
+        return bank.revision(revisions[0].adapter_id, number)
+    return bank.serving(revisions[0].adapter_id) or revisions[-1]
+
+
+@bank_app.command("list")
+def bank_list(
+    bank: BankOption = Path("bank"),
+    kind: Annotated[str | None, typer.Option(help="personal, prior or start.")] = None,
+    limit: Annotated[int, typer.Option(max=MOST_NUMBER, help="Most revisions to list.")] = 1000,
+    skip: Annotated[int, typer.Option(max=MOST_NUMBER, help="How many to leave out before.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """List adapter revisions by kind, person and number."""
+    if limit < 1 or skip < 0:
+        raise InputError(f"--limit {limit} must be at least 1 and --skip {skip} at least 0")
+    with opened_bank(bank) as opened:
+        revisions = opened.revisions(kind=kind, limit=limit, offset=skip)
+    if as_json:
+        print(json.dumps({"revisions": [asdict(revision) for revision in revisions]}))
+        return
+    rows = [
+        [
+            revision.adapter_id, revision.person or f"({revision.kind})", str(revision.number), revision.status,
+            str(revision.rank), revision.precision, figure(_best_loss(revision)),
+        ]
+        for revision in revisions
+    ]  # fmt: skip
+    print_results(["adapter", "person", "revision", "status", "rank", "kept as", "loss"], rows, f"adapters in {bank}")
+    if len(revisions) == limit:
+        print(f"there may be more: simulate bank list --skip {skip + limit}")
+
+
+def _best_loss(revision: "Revision") -> float | None:
+    losses = revision.losses
+    return losses["validation"][losses["epoch"] - 1] if losses.get("validation") else None
+
+
+@bank_app.command("show")
+def bank_show(
+    person: PersonArgument, number: NumberOption = None, bank: BankOption = Path("bank"), as_json: JsonOption = False
+) -> None:
+    """Tell where a person's weights come from, what they are worth, and what became of them."""
+    with opened_bank(bank) as opened:
+        revision = chosen_revision(opened, person, number)
+        steps, runs = opened.steps(revision.adapter_id), opened.runs_of(revision.adapter_id)
+    known: dict[str, Any] = {**asdict(revision), "life": [asdict(step) for step in steps], "runs": runs}
+    if as_json:
+        print(json.dumps(known))
+        return
+    life = "\n".join(
+        f"{step.at} revision {step.number}: {step.after}" + (f" (forced: {step.forced})" if step.forced else "")
+        for step in steps
+    )
+    lines = {name: flat(value) for name, value in known.items() if name not in ("life", "runs")}
+    print_pairs(person, {**lines, "life": life, "runs": "\n".join(runs) or "none"})
+
+
+@bank_app.command("promote")
+def bank_promote(
+    person: Annotated[str | None, typer.Argument(help="Handle; leave it out with --all.")] = None,
+    number: Annotated[int | None, typer.Option(max=MOST_NUMBER, help="Which revision; default the latest.")] = None,
+    everybody: Annotated[bool, typer.Option("--all", help="Everybody's latest revision that may serve.")] = False,
+    force: Annotated[bool, typer.Option(help="Overrule the held-out evaluation; the reason is kept.")] = False,
+    bank: BankOption = Path("bank"),
+) -> None:
+    """Let a revision serve: only past the gate that it beats the prior on held-out posts, or by force."""
+    if (person is None) != everybody:
+        raise InputError("bank promote takes a handle, or --all")
+    with opened_bank(bank) as opened:
+        if person is not None:
+            revisions = revisions_of(opened, person)
+            made = opened.promote(revisions[0].adapter_id, number or revisions[-1].number, force=force)
+            print(f"{made.name} serves")
+            return
+        served, kept_back = _promote_all(opened, force)
+        print(f"{served} revisions serve")
+        for line in kept_back:
+            stdout().print(line, markup=False)
+
+
+def _promote_all(bank: "Bank", force: bool) -> tuple[int, list[str]]:
+    """Promote everybody's latest revision; returns how many now serve anew, and why others do not."""
+    from polyphony.adapters.bank.lifecycle import Status
+    from polyphony.adapters.bank.revision import PERSONAL
+
+    latest = {revision.adapter_id: revision for revision in bank.revisions(kind=PERSONAL)}
+    served, kept_back = 0, []
+    for revision in latest.values():
+        if revision.status in (Status.SERVING, Status.RETIRED):
+            continue
+        try:
+            bank.promote(revision.adapter_id, revision.number, force=force)
+            served += 1
+        except InputError as error:
+            kept_back.append(str(error))
+    return served, kept_back
+
+
+@bank_app.command("rollback")
+def bank_rollback(person: PersonArgument, bank: BankOption = Path("bank")) -> None:
+    """Let the revision that served before serve again."""
+    with opened_bank(bank) as opened:
+        print(f"{opened.rollback(revisions_of(opened, person)[0].adapter_id).name} serves")
+
+
+@bank_app.command("retire")
+def bank_retire(
+    person: PersonArgument,
+    number: Annotated[int, typer.Argument(max=MOST_NUMBER, help="Which revision.")],
+    bank: BankOption = Path("bank"),
+) -> None:
+    """Take a revision out of use; `simulate bank gc` removes it once nothing refers to it."""
+    with opened_bank(bank) as opened:
+        opened.retire(revisions_of(opened, person)[0].adapter_id, number)
+    print(f"revision {number} of {person!r} is retired")
+
+
+@bank_app.command("gc")
+def bank_gc(bank: BankOption = Path("bank")) -> None:
+    """Remove retired revisions that no run and no later revision refers to, and weights that none names."""
+    with opened_bank(bank) as opened:
+        gone = opened.collect()
+    print(f"removed {gone.revisions} revisions and {gone.objects} objects ({gone.bytes / 2**20:.1f} MiB)")
+
+
+@bank_app.command("stats")
+def bank_stats(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
+    """Count what the bank holds, and how often runs found adapters where they wanted them."""
+    from polyphony.adapters.bank.statistics import statistics
+
+    with opened_bank(bank) as opened:
+        found = statistics(opened)
+    if as_json:
+        print(json.dumps(found.to_json()))
+        return
+    counts = {name: flat(getattr(found, name)) for name in ("adapters", "revisions", "precisions")}
+    sizes = {name: f"{count} of {size / 2**20:.1f} MiB" for name, (count, size) in
+             (("objects in files", found.files), ("shards", found.shards))}  # fmt: skip
+    print_pairs(str(bank), {**counts, **sizes})
+    rows = [
+        (run, name, f"{tier['hits']:.0f}", f"{tier['misses']:.0f}", f"{tier['hit_rate']:.1%}",
+         f"{tier['bytes'] / 2**20:.1f}", f"{tier['seconds']:.2f}")
+        for run, tiers in found.runs.items() for name, tier in tiers.items()
+    ]  # fmt: skip
+    if rows:
+        print_results(("run", "tier", "hits", "misses", "hit rate", "MiB brought", "seconds"), rows, "residency")
+
+
+@bank_app.command("pack")
+def bank_pack(bank: BankOption = Path("bank")) -> None:
+    """Put adapters that have files of their own into a few large ones."""
+    with opened_bank(bank) as opened:
+        print(f"{opened.pack()} objects are now in shards")
+
+
+@bank_app.command("forget")
+def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
+    """Remove a person's weights, and what was derived from their posts, from every revision."""
+    with opened_bank(bank) as opened:
+        gone = opened.forget(person)
+    if as_json:
+        print(json.dumps(asdict(gone)))
+        return
+    print(f"the weights of {gone.revisions} revisions are gone")
+    if not gone.settled:
+        print("somebody reads the bank just now: deleted rows stay in its journal until it is closed or forgets again")
+    for run in gone.runs:
+        stdout().print(f"used by: {run}", markup=False)
+
+
+@bank_app.command("verify")
+def bank_verify(
+    bank: BankOption = Path("bank"),
+    probed: Annotated[
+        bool, typer.Option("--probe", help="Ask the base model, too: drift, agreement of trainer and engine, exports.")
+    ] = False,
+    base_model: BaseOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Check every object against its checksum and the catalog against itself; exit code 2 if anything is wrong."""
+    from polyphony.adapters.bank.verification import verify
+    from polyphony.simulation.cli.console import Reporter
+
+    with opened_bank(bank) as opened:
+        report = verify(opened)
+        if probed and not report.problems:
+            with Reporter() as reporter:
+                report = _probed(opened, report, base_model, device, dtype, reporter)
+    if as_json:
+        print(json.dumps(asdict(report)))
+    else:
+        print(f"{report.revisions} revisions, {report.objects} objects")
+        for line in report.problems:
+            stdout().print(line, markup=False)
+    if report.problems:
+        raise typer.Exit(2)
+
+
+def _probed(
+    bank: "Bank", report: "Report", base_model: Path | None, device: str, dtype: str, reporter: "Reporter"
+) -> "Report":
+    """Ask the probes of every personal revision that is not retired; what they say stays with it."""
+    from polyphony.adapters.bank.lifecycle import Status, reason_against_probe
+    from polyphony.adapters.bank.revision import PERSONAL
+    from polyphony.adapters.evaluation.probing import probe
+    from polyphony.adapters.model.base_model import load_base_model
+    from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+
+    base = load_base_model(base_model, device=device, dtype=dtype, say=reporter.say)
+    revisions = [found for found in bank.revisions(kind=PERSONAL) if found.status != Status.RETIRED]
+    fitting = [revision for revision in revisions if revision.base_hash == base.hash]
+    problems = [
+        f"{revision.name}: belongs to another base model (hash {revision.base_hash[:12]}) than {base.name}"
+        for revision in revisions if revision.base_hash != base.hash
+    ]  # fmt: skip
+    kit = make_prompt_kit(base, PromptConfig())
+    found = probe(base, kit, bank, fitting, lambda done, total: reporter.show("probing", done, total, "adapters"))
+    for revision, said in zip(fitting, found, strict=True):
+        if not bank.read_only:
+            bank.set_evaluation(revision, {"probe": asdict(said)})
+        if (reason := reason_against_probe(asdict(said))) is not None:
+            problems.append(f"{revision.name}: {reason}")
+    return replace(report, problems=tuple(problems))

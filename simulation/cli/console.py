@@ -1,0 +1,70 @@
+"""What people see while work runs: bars with rate and ETA on a terminal, plain lines otherwise."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from polyphony.simulation.runs.runner import Hooks
+
+PLAIN_LINE_SECONDS = 15.0
+
+
+class Reporter:
+    """Shows progress on stderr, so that stdout stays for results."""
+
+    def __init__(self) -> None:
+        """Decide once between bars and lines."""
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._bars = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not sys.stderr.isatty())
+        self._tasks: dict[str, TaskID] = {}
+        self._began: dict[str, tuple[float, int]] = {}
+        self._last = 0.0
+
+    def __enter__(self) -> "Reporter":
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._bars.stop()
+
+    @property
+    def hooks(self) -> Hooks:
+        """Hooks that report here."""
+        return Hooks(say=self.say, training=self._trained, timestep=self._stepped)
+
+    def say(self, line: str) -> None:
+        """Print one line; nothing in it is taken for markup."""
+        self.console.print(line, markup=False)
+
+    def show(self, stage: str, done: int, total: int, unit: str, note: str = "") -> None:
+        """Show how far a stage is."""
+        now = time.monotonic()
+        began, before = self._began.setdefault(stage, (now, done))  # what a resumed run did before says no speed
+        rate = (done - before) / (now - began) if now > began else 0.0
+        speed = f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:.3g} {unit}/s" if rate else ""
+        if sys.stderr.isatty():
+            if stage not in self._tasks:
+                self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
+            self._bars.update(self._tasks[stage], completed=done, note=" ".join(filter(None, (speed, note))))
+        elif done == total or now - self._last > PLAIN_LINE_SECONDS:
+            self._last = now
+            left = f"{(total - done) / rate:.0f} s left" if rate and done < total else ""
+            self.say(", ".join(filter(None, (f"{stage}: {done:,} of {total:,} {unit}", speed, left, note))))
+
+    def _trained(self, stage: str, done: int, total: int) -> None:
+        self.show(stage, done, total, "tokens")
+
+    def _stepped(self, done: int, total: int, activations: int) -> None:
+        self.show("simulation", done, total, "timesteps", f"{activations:,} activations")
+        if done == total:
+            self._began.pop("simulation", None)
+            self._tasks.pop("simulation", None)

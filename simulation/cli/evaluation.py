@@ -1,0 +1,98 @@
+"""``simulate bank evaluate``: do adapters carry their people?"""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polyphony.errors import InputError
+from polyphony.simulation.cli.interchange import bank_app
+from polyphony.simulation.cli.options import (
+    BankOption,
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    PopulationOption,
+)
+from polyphony.simulation.cli.printing import figure, print_results
+from polyphony.simulation.runs.training_options import Plan, takes_training_options
+
+if TYPE_CHECKING:
+    from polyphony.adapters.bank.revision import Revision
+    from polyphony.simulation.cli.training_session import TrainingSession
+
+__all__ = ["bank_app"]
+
+
+@bank_app.command("evaluate")
+@takes_training_options
+def bank_evaluate(
+    *,
+    population: PopulationOption = "town",
+    bank: BankOption = Path("bank"),
+    users: Annotated[int, typer.Option(help="How many people.")] = 32,
+    latest: Annotated[
+        bool, typer.Option(help="What the bank serves of each, else the latest, whatever it was trained from.")
+    ] = False,
+    gate: Annotated[bool, typer.Option(help="Only what a promotion asks for: own and prior, in two passes.")] = False,
+    base_model: BaseOption = None,
+    device: DeviceOption = "auto",
+    dtype: DtypeOption = "auto",
+    plan: Plan,
+    as_json: JsonOption = False,
+) -> None:
+    """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained.
+
+    Interrupted, the same command goes on after the last pass that was finished.
+    """
+    from polyphony.adapters.evaluation.evaluation import GATE, Protocol, evaluate
+    from polyphony.adapters.evaluation.probing import probe
+    from polyphony.simulation.cli.training_session import training_session
+
+    with training_session(population, users, plan(), bank, base_model, device, dtype) as session:
+        training = session.training
+        revisions = _latest(session) if latest else training.personal(session.personas)
+        result = evaluate(
+            training, session.personas, revisions, protocol=GATE if gate else Protocol(),
+            keep=session.bank.evaluations,
+            progress=lambda done, total: session.reporter.show("evaluation", done, total, "passes"),
+        )  # fmt: skip
+        said = [] if gate else probe(training.base, training.kit, session.bank, revisions)
+        for place, (persona, revision) in enumerate(zip(session.personas, revisions, strict=True)):
+            found: dict[str, Any] = {"probe": asdict(said[place])} if said else {}
+            if persona.handle in result.per_person:
+                found["nll"] = result.per_person[persona.handle]
+            session.bank.set_evaluation(revision, found)
+    report = result.to_json()
+    if as_json:
+        print(json.dumps({**report, "matrix": result.matrix, "candidates": result.candidates}))
+        return
+    _print(report)
+
+
+def _latest(session: "TrainingSession") -> "list[Revision]":
+    from polyphony.adapters.bank.revision import PERSONAL, adapter_id
+
+    base, population = session.training.base, session.training.population
+    names = [adapter_id(base.hash, population.name, PERSONAL, persona.handle) for persona in session.personas]
+    found = [session.bank.newest(name) for name in names]
+    for persona, revision in zip(session.personas, found, strict=True):
+        if revision is None:
+            raise InputError(f"{session.bank.directory}: no adapter of {persona.handle!r}; ask for fewer --users")
+    return [revision for revision in found if revision is not None]
+
+
+def _print(report: dict[str, Any]) -> None:
+    rows = []
+    for name, value in report.items():
+        if name == "intervals":
+            continue
+        parts = value if isinstance(value, dict) else {"": value}
+        for part, value_of in parts.items():
+            interval = report["intervals"].get(name)
+            interval = interval.get(part) if isinstance(interval, dict) else interval
+            rows.append((name, part, figure(value_of), " … ".join(map(figure, interval or ()))))
+    print_results(("figure", "of", "value", "95% interval over people"), rows, "held-out evaluation (nats per token)")

@@ -1,0 +1,68 @@
+"""``simulate export``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyphony.errors import InputError
+from polyphony.simulation.cli.options import JsonOption
+from polyphony.simulation.cli.printing import stderr
+
+
+def export(
+    run_files: Annotated[list[str] | None, typer.Argument(help="Finished runs, as files or URLs.")] = None,
+    *,
+    out: Annotated[Path | None, typer.Option(help="Folder to make.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Only verify this data set.")] = None,
+    text: Annotated[bool, typer.Option(help="Texts of posts, and personas.")] = True,
+    exposures: Annotated[bool, typer.Option(help="What agents were shown.")] = True,
+    include_real_text: Annotated[
+        bool,
+        typer.Option("--include-real-text", help="Let words, names and features of real people out, too."),
+    ] = False,
+    pseudonym_key: Annotated[
+        Path | None,
+        typer.Option(help="File with a secret: pseudonyms made with it replace handles, and personas stay behind."),
+    ] = None,
+    windows: Annotated[int, typer.Option(help="Equal parts of a run for which communities are found.")] = 4,
+    licence: Annotated[
+        str | None, typer.Option(help="SPDX identifier; default Apache-2.0 for the built-in town.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write runs as a graph data set: Parquet, CSV, GraphML, a data card and checksums."""
+    from polyphony.metrics.dataset.check import check_dataset
+    from polyphony.metrics.dataset.export import export_dataset
+    from polyphony.metrics.dataset.options import ExportOptions
+
+    if check is not None:
+        if run_files or out is not None:
+            raise InputError("--check DIR only verifies: leave the runs and --out out")
+        description, verdict = check_dataset(check), f"{check} is complete and unchanged"
+    else:
+        if not run_files or out is None:
+            raise InputError("export takes one or more runs and --out DIR")
+        options = ExportOptions(
+            text=text, exposures=exposures, real_text=include_real_text, windows=windows, licence=licence,
+            pseudonym_key=None if pseudonym_key is None else _secret(pseudonym_key),
+        )  # fmt: skip
+        description = export_dataset(run_files, out, options, lambda line: stderr().print(line, markup=False))
+        verdict = f"the data set is in {out}"
+    if as_json:
+        print(json.dumps(description))
+        return
+    tables = ", ".join(f"{name} {rows:,}" for name, rows in description["tables"].items())
+    print(f"{tables}\n{verdict}")
+
+
+def _secret(path: Path) -> bytes:
+    """The key: everything in the file but white space around it."""
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise InputError(f"{path}: the key cannot be read ({error.strerror}); make one with `openssl rand`") from error
+    if len(key) < 16:
+        raise InputError(f"{path}: a key of {len(key)} bytes can be guessed; give at least 16")
+    return key

@@ -1,0 +1,145 @@
+"""The `simulate bank` commands that take adapters out of a bank and into it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polyphony.bundled import bundled
+from polyphony.errors import InputError
+from polyphony.simulation.cli.bank import NumberOption, bank_app, chosen_revision, opened_bank
+from polyphony.simulation.cli.options import BankOption, BaseOption
+
+if TYPE_CHECKING:
+    from polyphony.adapters.bank.bank import Bank
+    from polyphony.adapters.bank.revision import Revision
+
+__all__ = ["bank_app"]
+
+
+@bank_app.command("export")
+def bank_export(
+    person: Annotated[str | None, typer.Argument(help="Handle; leave it out with --all.")] = None,
+    out: Annotated[Path, typer.Option(help="Directory to make.")] = Path("export"),
+    everybody: Annotated[bool, typer.Option("--all", help="Everybody, into one directory each within --out.")] = False,
+    number: NumberOption = None,
+    bank: BankOption = Path("bank"),
+) -> None:
+    """Write complete adapters as directories that PEFT and vLLM load, each with its model card."""
+    if (person is None) != everybody:
+        raise InputError("bank export takes a handle, or --all")
+    with opened_bank(bank) as opened:
+        if person is not None:
+            _export(opened, chosen_revision(opened, person, number), out)
+            print(out)
+            return
+        if out.exists():
+            raise InputError(f"{out} exists already; choose another --out")
+        chosen = _everybody(opened)
+        for revision in chosen:
+            _export(opened, revision, out / f"{revision.adapter_id}-r{revision.number}")
+    print(f"{len(chosen)} adapters are in {out}")
+
+
+def _everybody(bank: "Bank") -> "list[Revision]":
+    """Of each person the serving revision, else the latest that is not retired."""
+    from polyphony.adapters.bank.revision import PERSONAL
+
+    identities = dict.fromkeys(revision.adapter_id for revision in bank.revisions(kind=PERSONAL) if revision.object)
+    return [revision for name in identities if (revision := bank.newest(name)) is not None]
+
+
+def _export(bank: "Bank", revision: "Revision", out: Path) -> None:
+    from polyphony.adapters.bank.interchange import card_of, export_directory
+    from polyphony.adapters.bank.stacking import complete
+
+    export_directory(out, complete(bank, revision), base_name="", card=card_of(revision))
+
+
+@bank_app.command("archive")
+def bank_archive(
+    out: Annotated[Path, typer.Argument(help="File to make.")], bank: BankOption = Path("bank")
+) -> None:  # fmt: skip
+    """Write the whole bank into one file; the same bank gives the same bytes."""
+    from polyphony.adapters.bank.archive import write_archive
+
+    with opened_bank(bank) as opened:
+        count = write_archive(opened, out)
+    print(f"{count} revisions are in {out}")
+
+
+@bank_app.command("compact")
+def bank_compact(
+    out: Annotated[Path, typer.Argument(help="Directory of the bank to make, or to add to.")],
+    rank: Annotated[int, typer.Option(help="Most rank of an adapter.")] = 2,
+    storage: Annotated[str, typer.Option(help="Numbers of stored adapters: fp32, bf16, int8 or int4.")] = "int4",
+    bank: BankOption = Path("bank"),
+) -> None:
+    """Copy everybody's serving or latest adapter into another bank, smaller; they are candidates there."""
+    from polyphony.adapters.bank.compaction import compact_bank
+    from polyphony.adapters.bank.precision import precision_named
+
+    if rank < 1:
+        raise InputError(f"--rank {rank} must be at least 1")
+    precision = precision_named(storage)
+    with opened_bank(bank) as opened:
+        chosen = _everybody(opened)
+        with opened_bank(out, create=True) as target:
+            compact_bank(opened, target, chosen, rank, precision)
+            target.pack()
+    print(f"{len(chosen)} adapters of rank {rank} in {storage} are in {out}")
+
+
+@bank_app.command("ready")
+def bank_ready(bank: BankOption = Path("bank")) -> None:
+    """Take in the compact adapters of the town that come with Polyphony; then run with --weights serving."""
+    from polyphony.adapters.bank.archive import read_archive
+
+    archive = bundled("banks", "town.tar.gz", remedy="`simulate train --users 512` makes such a bank")
+    with opened_bank(bank, create=True) as opened:
+        moved = read_archive(opened, archive)
+        opened.pack()
+    print(f"{moved.new} revisions are new in {bank}, {moved.known} were there; run with --weights serving")
+
+
+@bank_app.command("import")
+def bank_import(
+    source: Annotated[Path, typer.Argument(help="An archive, a PEFT directory, or a directory of those.")],
+    person: Annotated[str | None, typer.Option(help="Handle; default what the adapter's card says.")] = None,
+    population: Annotated[str, typer.Option(help="Name of the population that the person belongs to.")] = "town",
+    bank: BankOption = Path("bank"),
+    base_model: BaseOption = None,
+) -> None:
+    """Take adapters in, all or nothing: candidates that serve once they are promoted."""
+    from polyphony.adapters.bank.archive import read_archive
+
+    if not source.exists():
+        raise InputError(f"{source}: no such file or directory")
+    if not source.is_dir():
+        with opened_bank(bank, create=True) as opened:
+            moved = read_archive(opened, source)
+        print(f"{moved.new} revisions are new in {bank}, {moved.known} were there")
+        return
+    made = _read_directories(source, person, population, base_model)
+    with opened_bank(bank, create=True) as opened:
+        revisions = opened.add_all(made)
+    for revision in revisions:
+        print(f"{revision.adapter_id} revision {revision.number}: {revision.status}")
+
+
+def _read_directories(source: Path, person: str | None, population: str, base_model: Path | None) -> list[Any]:
+    from polyphony.adapters.bank.interchange import CONFIG, foreign_revision, read_directory
+    from polyphony.adapters.model.base_model import load_base_model
+
+    inside = [source] if (source / CONFIG).is_file() else sorted(path.parent for path in source.glob(f"*/{CONFIG}"))
+    if not inside:
+        raise InputError(f"{source}: no {CONFIG} here or in its directories: give what PEFT's save_pretrained wrote")
+    if person is not None and len(inside) > 1:
+        raise InputError(f"{source} holds {len(inside)} adapters: leave --person out, or give one of its directories")
+    base = load_base_model(base_model, dtype="fp32")
+    made = []
+    for directory in inside:
+        foreign = read_directory(directory, base)
+        name = person or str(foreign.card.get("person") or directory.name)
+        made.append((foreign_revision(base, population, name, foreign, directory.name), foreign.factors))
+    return made

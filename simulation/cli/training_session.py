@@ -1,0 +1,42 @@
+"""What commands that train or evaluate open: the population, the base model, the bank."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.personas.people.persona import Persona
+from polyphony.simulation.cli.console import Reporter
+from polyphony.simulation.runs.runner import Runner
+from polyphony.simulation.runs.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class TrainingSession:
+    """The people that were asked for, and what trains them."""
+
+    personas: Sequence[Persona]
+    bank: Bank
+    training: PopulationTraining
+    reporter: Reporter
+
+
+@contextmanager
+def training_session(
+    population: str, users: int, plan: TrainingConfig, bank: Path, base_model: Path | None, device: str, dtype: str
+) -> Iterator[TrainingSession]:
+    """Open them, with progress on the console.
+
+    Raises:
+        InputError: One of them cannot be.
+    """
+    settings = RunSettings(population=population, agents=users, timesteps=1, training=plan)
+    with Reporter() as reporter:
+        runner = Runner(
+            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
+        )  # fmt: skip
+        with closing(runner.open_bank()) as opened:
+            yield TrainingSession(runner.personas, opened, runner.training(settings, opened), reporter)

@@ -1,0 +1,1 @@
+"""What agents are shown: recommenders and the feed that is made of their scores."""

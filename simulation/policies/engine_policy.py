@@ -1,0 +1,152 @@
+"""The policy of the experiment: every agent decides with its own weights."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from polyphony.adapters.engine.adapter_cache import Residency
+from polyphony.adapters.engine.engine import ActChoice, ActRequest, Engine, draw_index
+from polyphony.adapters.prompting.prompt import prompt_digest
+from polyphony.adapters.prompting.prompt_kit import PromptKit
+from polyphony.personas.people.acts import Verb
+from polyphony.personas.people.persona import Persona
+from polyphony.randomness import keyed_generator
+from polyphony.simulation.policies.arms import AdapterUse, Arm
+from polyphony.simulation.policies.history_frequencies import HistoryFrequencies
+from polyphony.simulation.policies.policy import Decision, Observation
+
+MIN_LENGTH_CAP = 8
+
+
+class _Question(NamedTuple):
+    """What the engine is asked, and the shares that the verb was drawn from where the model does not choose it."""
+
+    request: ActRequest
+    shares: dict[Verb, float] | None
+
+
+class EnginePolicy:
+    """Asks the engine for all active agents in one call."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        kit: PromptKit,
+        personas: Sequence[Persona],
+        arm: Arm,
+        *,
+        seed: int,
+        residency: Residency | None = None,
+    ) -> None:
+        """Bind agents to slots: those of `residency`; without one agent i acts with slot i."""
+        self._residency = residency
+        self._engine, self._kit, self._personas, self._arm, self._seed = engine, kit, personas, arm, seed
+        self._caps = [length_cap(persona, kit) for persona in personas]
+        self._recent = [recent_texts(persona, arm) for persona in personas]
+        self._frequencies = HistoryFrequencies(personas) if arm.matched_acts else None
+        self._constants = [
+            kit.builder.constant(persona.handle, self._description(persona), recent)
+            for persona, recent in zip(personas, self._recent, strict=True)
+        ]
+
+    def remember(self) -> None:
+        """Have the engine compute what is constant in the agents' prompts once and for all.
+
+        Where agents take turns in the slots nothing is remembered: what is there would depend on who acted before, and
+        with it the last bits of an answer.
+        """
+        if self._residency is None or self._residency.slots == len(self._personas):
+            self._engine.remember(list(zip(self._slots(range(len(self._constants))), self._constants, strict=True)))
+
+    def decide(self, observations: Sequence[Observation]) -> list[Decision]:
+        """Decide for all observations, as many in one batch as there are slots."""
+        size = len(observations) if self._residency is None else self._residency.slots
+        decisions: list[Decision] = []
+        for start in range(0, len(observations), max(1, size)):
+            (some,) = decide_together([(self, observations[start : start + size])])
+            decisions += some
+        return decisions
+
+    def _questions(self, observations: Sequence[Observation]) -> list[_Question]:
+        slots = self._slots([observation.agent for observation in observations])
+        return [self._question(observation, slot) for observation, slot in zip(observations, slots, strict=True)]
+
+    def _question(self, observation: Observation, slot: int | None) -> _Question:
+        matched = self._matched(observation)
+        request = ActRequest(
+            slot=slot,
+            prompt=self.prompt(observation),
+            constant=len(self._constants[observation.agent]),
+            targets=observation.targets if matched is None else {matched[0]: observation.targets[matched[0]]},
+            length_cap=self._caps[observation.agent],
+            uniforms=keyed_generator(self._seed, "act", observation.agent, observation.timestep).random(
+                2 + self._kit.config.text_tokens
+            ),
+        )
+        return _Question(request, None if matched is None else matched[1])
+
+    def _matched(self, observation: Observation) -> tuple[Verb, dict[Verb, float]] | None:
+        """The verb drawn from the person's history, and its shares; None where the model chooses."""
+        if self._frequencies is None:
+            return None
+        verbs = list(observation.targets)
+        shares = self._frequencies.shares(observation.agent, verbs)
+        uniform = keyed_generator(self._seed, "matched act", observation.agent, observation.timestep).random()
+        drawn = verbs[draw_index(shares, uniform)]
+        return drawn, {verb: float(share) for verb, share in zip(verbs, shares, strict=True)}
+
+    def prompt(self, observation: Observation) -> list[int]:
+        """Render the prompt of one observation, as training does."""
+        persona = self._personas[observation.agent]
+        return self._kit.builder.prompt(
+            persona.handle, self._description(persona), observation.feed, observation.memory,
+            self._recent[observation.agent],
+        )  # fmt: skip
+
+    def _description(self, persona: Persona) -> str | None:
+        return persona.description if self._arm.persona_prompt else None
+
+    def _slots(self, agents: Sequence[int]) -> Sequence[int | None]:
+        if self._arm.adapter is AdapterUse.NONE:
+            return [None] * len(agents)
+        return agents if self._residency is None else self._residency.bring(agents)
+
+
+def decide_together(asked: Sequence[tuple[EnginePolicy, Sequence[Observation]]]) -> list[list[Decision]]:
+    """Decide for the agents of several runs in one batch.
+
+    Args:
+        asked: Policies over one engine, each with what its agents have before them; at least one.
+
+    Returns:
+        For each policy, one decision per observation, in their order.
+    """
+    questions = [policy._questions(observations) for policy, observations in asked]
+    engine = asked[0][0]._engine
+    choices = iter(engine.decide([question.request for some in questions for question in some]))
+    return [[_decision(question, next(choices)) for question in some] for some in questions]
+
+
+def _decision(question: _Question, choice: ActChoice) -> Decision:
+    return Decision(
+        verb=choice.verb,
+        position=choice.position,
+        text=choice.text,
+        distribution=choice.distribution if question.shares is None else question.shares,
+        prompt_digest=prompt_digest(question.request.prompt),
+        prompt_tokens=len(question.request.prompt),
+        output_tokens=choice.output_tokens,
+    )
+
+
+def recent_texts(persona: Persona, arm: Arm) -> list[str]:
+    """The person's own latest texts that an arm's prompt shows, oldest first."""
+    return [act.text for act in persona.train if act.text][-arm.recent_posts :] if arm.recent_posts else []
+
+
+def length_cap(persona: Persona, kit: PromptKit) -> int:
+    """Longest text the person writes but for one in twenty, in tokens; bounded by the prompt's text budget."""
+    lengths = sorted(len(kit.builder.plain(" " + act.text)) for act in persona.train if act.text)
+    if not lengths:
+        return kit.config.text_tokens
+    usual = lengths[min(len(lengths) - 1, int(0.95 * len(lengths)))]
+    return min(kit.config.text_tokens, max(MIN_LENGTH_CAP, usual + 1))

@@ -1,0 +1,36 @@
+"""The classical baseline: acts drawn from each person's own history, no model."""
+
+from collections.abc import Sequence
+
+from polyphony.adapters.engine.engine import draw_index
+from polyphony.personas.people.persona import Persona
+from polyphony.randomness import keyed_generator
+from polyphony.simulation.policies.history_frequencies import HistoryFrequencies
+from polyphony.simulation.policies.policy import Decision, Observation
+
+
+class NullPolicy:
+    """Draws the verb from the person's training frequencies, the target uniformly, the text from old posts."""
+
+    def __init__(self, personas: Sequence[Persona], *, seed: int) -> None:
+        """Count everybody's acts."""
+        self._seed = seed
+        self._frequencies = HistoryFrequencies(personas)
+        self._texts = [[act.text for act in persona.train if act.text] for persona in personas]
+
+    def decide(self, observations: Sequence[Observation]) -> list[Decision]:
+        """Decide for each observation alone."""
+        return [self._decide(observation) for observation in observations]
+
+    def _decide(self, observation: Observation) -> Decision:
+        random = keyed_generator(self._seed, "null act", observation.agent, observation.timestep)
+        verbs = list(observation.targets)
+        shares = self._frequencies.shares(observation.agent, verbs)
+        verb = verbs[draw_index(shares, random.random())]
+        places, texts = observation.targets[verb], self._texts[observation.agent]
+        return Decision(
+            verb=verb,
+            position=places[int(random.integers(len(places)))] if verb.has_target else None,
+            text=texts[int(random.integers(len(texts)))] if verb.has_text else "",
+            distribution={verb: float(share) for verb, share in zip(verbs, shares, strict=True) if share > 0},
+        )

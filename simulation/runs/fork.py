@@ -1,0 +1,93 @@
+"""Counterfactuals: a run goes on from any timestep of another under other settings."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from polyphony.errors import InputError
+from polyphony.simulation.runs.replay import replay
+from polyphony.simulation.runs.scenario import Scenario
+from polyphony.simulation.runs.store import RunStore, name_of
+from polyphony.simulation.world.platform import Platform
+from polyphony.simulation.world.rows import Rows
+
+if TYPE_CHECKING:
+    from polyphony.simulation.runs.settings import RunSettings
+
+_COPIED = ("activation", "exposure", "scripted", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Where a run branches off.
+
+    Attributes:
+        source: The other run.
+        at: First timestep that is simulated anew.
+    """
+
+    source: Path | str
+    at: int
+
+
+def settings_of(source: Path | str) -> "RunSettings":
+    """Read back what decided a run.
+
+    Raises:
+        InputError: There is no such run, or its settings are not of this version.
+    """
+    from polyphony.simulation.runs.settings import RunSettings
+
+    store = RunStore.read(source)
+    try:
+        row = store.run_row()
+    finally:
+        store.close()
+    named = {name: row[name] for name in ("population", "agents", "timesteps", "seed")}
+    try:
+        config = json.loads(row["config"])
+        arm = "lora" if row["arm"] == "null" else row["arm"]
+        return TypeAdapter(RunSettings).validate_python({**config, **named, "arm": arm})
+    except ValueError as error:
+        raise InputError(f"{name_of(source)}: its settings are of another version; run it again") from error
+
+
+def merged(there: Scenario, new: Scenario) -> Scenario:
+    """The scenario of a fork: accounts and products stay, what is ordered for timesteps is the new one's."""
+    known = {bot.name for bot in there.bots}
+    bots = [next((bot for bot in new.bots if bot.name == old.name), old.model_copy(update={"acts": ()}))
+            for old in there.bots]  # fmt: skip
+    return new.model_copy(
+        update={
+            "bots": (*bots, *(bot for bot in new.bots if bot.name not in known)),
+            "products": (*there.products, *(name for name in new.products if name not in there.products)),
+            "seed_posts": there.seed_posts,
+        }
+    )
+
+
+def replayed(platform: Platform, fork: Fork, run_row: dict[str, Any]) -> Rows:
+    """Bring an empty platform to where the other run stood, and return the ledger's rows up to there.
+
+    Raises:
+        InputError: The other run has another population, or has not come that far.
+    """
+    name = name_of(fork.source)
+    store = RunStore.read(fork.source)
+    try:
+        there, done = store.run_row(), store.next_timestep()
+        if (there["population_digest"], there["agents"]) != (run_row["population_digest"], run_row["agents"]):
+            raise InputError(f"{name}: holds other people; fork it with the population file it was run with")
+        if not 0 <= fork.at <= done:
+            raise InputError(f"{name}: --at {fork.at} is not a timestep from 0 to {done}, which are complete")
+        tables = store.platform_tables()
+        rows = {table: store.rows(table, fork.at) for table in _COPIED}
+    finally:
+        store.close()
+    replay(platform, tables, fork.at)
+    for shown in rows["exposure"]:
+        platform.expose(shown["agent_id"], shown["post_id"], shown["source"])
+    return rows

@@ -1,0 +1,99 @@
+"""What stands on the platform before the first timestep: users, the follow graph, seed posts, histories."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from polyphony.adapters.bank.revision import Revision
+from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.persona import Persona
+from polyphony.printable import printable
+from polyphony.simulation.runs.scenario import Bot, Scenario
+from polyphony.simulation.world.actions import CreatePost, Follow
+from polyphony.simulation.world.clock import iso
+from polyphony.simulation.world.platform import Moment, Platform
+from polyphony.simulation.world.rows import Rows
+
+BEFORE = -1
+TEXTS_A_PERSON = 20
+
+
+def populate(
+    platform: Platform, personas: Sequence[Persona], *, at: datetime, seed_posts: int, scenario: Scenario
+) -> None:
+    """Draw the starting follow graph and publish everybody's latest training posts, and a scenario's, as seed posts.
+
+    Args:
+        platform: An empty platform with one user per persona.
+        personas: The agents, in order.
+        at: Simulated start, the time of the starting follows.
+        seed_posts: Seed posts of each agent.
+        scenario: Whose seed posts and products are there, too.
+    """
+    ids = {persona.handle: agent for agent, persona in enumerate(personas)}
+    for agent, persona in enumerate(personas):
+        for followee in persona.following:
+            if followee in ids:
+                platform.act(agent, Follow(followee_id=ids[followee]), Moment(BEFORE, at))
+    seeds = [(act, agent) for agent, persona in enumerate(personas) for act in _latest(persona, seed_posts)]
+    for act, agent in sorted(seeds, key=lambda entry: (entry[0].at, entry[0].id)):
+        if printable(act.text):
+            platform.act(agent, CreatePost(content=act.text), Moment(BEFORE, act.at), seed=True)
+    users = {name: user for user, name in enumerate(platform.names)}
+    for post in scenario.seed_posts:
+        platform.act(users[post.user], CreatePost(content=post.text), Moment(BEFORE, at), seed=True)
+
+
+def feed_texts(personas: Sequence[Persona]) -> list[str]:
+    """Texts that recommenders by content learn their space from: what people said on the training side."""
+    return [act.text for persona in personas for act in persona.train[-TEXTS_A_PERSON:] if act.text]
+
+
+def people_rows(
+    personas: Sequence[Persona],
+    revisions: Sequence[Revision | None],
+    *,
+    at: str,
+    history: bool,
+    bots: Sequence[Bot] = (),
+) -> Rows:
+    """Rows of `user`, `agent` and, if asked, `history`; bots are users after the agents and no agents."""
+    users, agents, acts = [], [], []
+    for number, (persona, revision) in enumerate(zip(personas, revisions, strict=True)):
+        users.append(
+            {
+                "user_id": number, "agent_id": number, "user_name": persona.handle, "name": persona.handle,
+                "bio": persona.description, "created_at": at, "num_followings": 0, "num_followers": 0,
+            }
+        )  # fmt: skip
+        agents.append(
+            {
+                "agent_id": number, "handle": persona.handle, "persona": persona.description,
+                "adapter_id": revision.adapter_id if revision else None,
+                "revision": revision.number if revision else None, "community": persona.community,
+            }
+        )  # fmt: skip
+        if history:
+            acts += _history(number, persona)
+    for number, bot in enumerate(bots, len(personas)):
+        users.append(
+            {
+                "user_id": number, "agent_id": None, "user_name": bot.name, "name": bot.name, "bio": bot.bio,
+                "created_at": at, "num_followings": 0, "num_followers": 0,
+            }
+        )  # fmt: skip
+    return {"user": users, "agent": agents, "history": acts}
+
+
+def _latest(persona: Persona, count: int) -> Sequence[Act]:
+    posts = [act for act in persona.train if act.verb is Verb.POST]
+    return (posts or [act for act in persona.train if act.text])[-count:] if count else []
+
+
+def _history(agent: int, persona: Persona) -> list[dict[str, Any]]:
+    parts = (("train", persona.train), ("validation", persona.validation), ("held_out", persona.held_out))
+    return [
+        {"agent_id": agent, "split": split, "act": act.verb, "created_at": iso(act.at), "text": act.text}
+        for split, acts in parts
+        for act in acts
+    ]

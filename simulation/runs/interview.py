@@ -1,0 +1,63 @@
+"""Asking an agent something, outside simulated time: nothing is written, and the run goes on as if nobody had asked."""
+
+from pathlib import Path
+
+from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.prompting.prompt import prompt_digest
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
+from polyphony.printable import printable
+from polyphony.randomness import keyed_generator
+from polyphony.simulation.policies.arms import arm_named
+from polyphony.simulation.runs.replay import replay
+from polyphony.simulation.runs.runner import Runner
+from polyphony.simulation.runs.settings import RunSettings
+from polyphony.simulation.runs.store import RunStore, name_of
+
+
+def interview(
+    runner: Runner, settings: RunSettings, source: Path | str, handle: str, question: str, *, at: int | None = None
+) -> str:
+    """Return an agent's answer, in its own words and with the weights it acts with.
+
+    Args:
+        runner: Of the run's population.
+        settings: Of the run.
+        source: The run.
+        handle: Who is asked.
+        question: What.
+        at: As of the beginning of which timestep it remembers; None for the end.
+
+    Raises:
+        InputError: There is no such agent, or nothing is asked.
+    """
+    places = {persona.handle: place for place, persona in enumerate(runner.personas)}
+    if handle not in places:
+        raise InputError(f"{name_of(source)}: no agent {handle!r}; see the table agent, or the dashboard")
+    words = printable(question)
+    if not words:
+        raise InputError("the question holds no printable text")
+    agent, arm = places[handle], arm_named(settings.arm)
+    persona = runner.personas[agent]
+    memory = _memory(runner, settings, source, agent, at)
+    base, kit = runner.base_and_kit(settings)
+    system = f"You are @{handle}." + (f" {persona.description}" if arm.persona_prompt else "")
+    prompt = kit.builder.chat(system, "\n".join([*memory, words]))
+    cap = kit.config.text_tokens
+    uniforms = keyed_generator(settings.seed, "interview", agent, prompt_digest(prompt)).random(2 + cap)
+    with runner.weights(settings, arm, [agent]) as (adapted, _, _):
+        engine = Engine(base, adapted, kit, decoding=settings.decoding)
+        slot = None if adapted is None else 0
+        return engine.decide([ActRequest(slot, prompt, {Verb.POST: []}, cap, uniforms)])[0].text
+
+
+def _memory(runner: Runner, settings: RunSettings, source: Path | str, agent: int, at: int | None) -> list[str]:
+    store = RunStore.read(source)
+    try:
+        tables = store.platform_tables()
+        done = store.next_timestep()
+    finally:
+        store.close()
+    platform = runner.empty_platform(settings)
+    replay(platform, tables, done if at is None else at)
+    return list(platform.memory[agent])

@@ -1,0 +1,253 @@
+"""The event loop: observe → decide → act → record, one transaction a timestep."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from polyphony.adapters.bank.revision import Revision
+from polyphony.adapters.prompting.prompt import FeedItem
+from polyphony.personas.people.acts import USUAL, Verb
+from polyphony.simulation.feed.feed import Exposure, FeedMaker
+from polyphony.simulation.policies.policy import Decision, Observation, Policy
+from polyphony.simulation.runs.scenario import Scenario
+from polyphony.simulation.runs.store import RunStore
+from polyphony.simulation.world.actions import CreatePost
+from polyphony.simulation.world.choices import action_of, possible_targets
+from polyphony.simulation.world.clock import Clock
+from polyphony.simulation.world.platform import Moment, Outcome, Platform
+from polyphony.simulation.world.rows import Rows
+
+EMPTY = Scenario()
+Progress = Callable[[int, int, int], None]
+"""Called after each timestep with the timesteps done, the timesteps in all, and the activations so far."""
+
+
+class Asked(NamedTuple):
+    """A timestep that waits for its decisions.
+
+    Attributes:
+        when: The timestep and its moment.
+        scripted: Rows of what the scenario did before anybody was asked.
+        feeds: What each active agent is shown.
+        observations: What each active agent has before it, in the order of their ids.
+        began: When the timestep began on the wall clock, in seconds.
+    """
+
+    when: Moment
+    scripted: list[dict[str, Any]]
+    feeds: dict[int, list[Exposure]]
+    observations: list[Observation]
+    began: float
+
+
+class Simulation:
+    """One run between its store, its platform and its policy."""
+
+    def __init__(
+        self,
+        store: RunStore,
+        platform: Platform,
+        clock: Clock,
+        policy: Policy,
+        feeds: FeedMaker,
+        revisions: Sequence[Revision | None],
+        *,
+        offered: Sequence[Verb] = USUAL,
+        scenario: Scenario = EMPTY,
+        expect: Callable[[Sequence[int]], None] | None = None,
+    ) -> None:
+        """Bind the parts.
+
+        Args:
+            store: Where everything is recorded.
+            platform: What is acted on.
+            clock: Who is active when.
+            policy: What decides.
+            feeds: What agents are shown.
+            revisions: The weights each agent acts with, None where it has none.
+            offered: Verbs that the policy may choose.
+            scenario: What the experimenter does.
+            expect: Told who will be active next, while those of now decide.
+        """
+        self._expect = expect
+        self._store, self._platform, self._clock, self._policy = store, platform, clock, policy
+        self._feeds, self._revisions, self._offered, self._scenario = feeds, revisions, offered, scenario
+        self._users = {name: user for user, name in enumerate(platform.names)}
+        self._activations = store.activations()
+
+    @property
+    def next_timestep(self) -> int:
+        """The first timestep that the run file does not hold yet."""
+        return self._store.next_timestep()
+
+    @property
+    def activations(self) -> int:
+        """Activations so far."""
+        return self._activations
+
+    @property
+    def policy(self) -> Policy:
+        """What decides."""
+        return self._policy
+
+    def ask(self, timestep: int) -> Asked:
+        """Begin a timestep, up to what is asked: all active agents see the same moment."""
+        began = time.perf_counter()
+        when = Moment(timestep, self._clock.at(timestep))
+        scripted = self._stage(when)
+        active = [agent for agent in self._clock.active(timestep) if agent not in self._platform.suspended]
+        feeds = self._feeds.feeds(self._platform, active, when)
+        observations = [self._observe(agent, timestep, feed) for agent, feed in feeds.items()]
+        if self._expect is not None:
+            self._expect(self._clock.active(timestep + 1))
+        return Asked(when, scripted, feeds, observations, began)
+
+    def answer(self, asked: Asked, decisions: Sequence[Decision], seconds: float) -> None:
+        """End a timestep: carry the decisions out in the order of the agents' ids, and record all of it.
+
+        Args:
+            asked: What `ask` returned.
+            decisions: One for each of its observations, in their order.
+            seconds: What the decisions took on the wall clock, those of other runs in the same batch included.
+        """
+        timestep = asked.when.timestep
+        rows: Rows = {
+            "activation": [], "exposure": self._exposures(asked.feeds, timestep), "scripted": asked.scripted,
+        }  # fmt: skip
+        for observation, decision in zip(asked.observations, decisions, strict=True):
+            row, found = self._act(observation, decision, asked.feeds[observation.agent], asked.when)
+            rows["activation"].append(row)
+            rows["exposure"] += self._exposures({observation.agent: found}, timestep)
+        self._record(timestep, rows, {"policy": seconds, "timestep": time.perf_counter() - asked.began})
+
+    def _stage(self, when: Moment) -> list[dict[str, Any]]:
+        """Set what the scenario orders for a timestep; return the rows of its acts."""
+        platform, users = self._platform, self._users
+        platform.suspended = {users[name] for name in self._scenario.suspended_at(when.timestep)}
+        self._feeds.switch(self._scenario.recommender_at(when.timestep, self._feeds.default))
+        rows = []
+        for name, action in self._scenario.acts_at(when.timestep):
+            refused = platform.act(users[name], action, when, seed=isinstance(action, CreatePost)).refused
+            outcome = {"outcome": "refused" if refused else "ok", "reason": refused}
+            rows.append({"timestep": when.timestep, "user_id": users[name], "action": action.name, **outcome})
+        return rows
+
+    def _observe(self, agent: int, timestep: int, feed: Sequence[Exposure]) -> Observation:
+        posts, shown = self._platform.posts, [exposure.post_id for exposure in feed]
+        items = [FeedItem(self._platform.names[int(posts[post]["user"])], posts.text(post)) for post in shown]
+        targets = possible_targets(self._platform, agent, shown, self._offered)
+        return Observation(agent, timestep, items, targets, tuple(self._platform.memory[agent]))
+
+    def _exposures(self, feeds: dict[int, list[Exposure]], timestep: int) -> list[dict[str, Any]]:
+        rows = []
+        for agent, feed in feeds.items():
+            for shown in feed:
+                self._platform.expose(agent, shown.post_id, shown.source)
+                rows.append(
+                    {
+                        "timestep": timestep, "agent_id": agent, "post_id": shown.post_id,
+                        "position": shown.position, "source": shown.source,
+                        "score": None if shown.score is None else round(shown.score, 6),
+                    }
+                )  # fmt: skip
+        return rows
+
+    def _act(
+        self, observation: Observation, decision: Decision, feed: Sequence[Exposure], when: Moment
+    ) -> tuple[dict[str, Any], list[Exposure]]:
+        """Carry a decision out; return the activation's row, and what the act showed the agent."""
+        agent, verb = observation.agent, decision.verb
+        row: dict[str, Any] = {
+            "activation_id": self._activations + 1,
+            "timestep": observation.timestep,
+            "agent_id": agent,
+            "prompt_digest": decision.prompt_digest,
+            "prompt_tokens": decision.prompt_tokens,
+            "output_tokens": decision.output_tokens,
+            "act_distribution": _rounded(decision),
+            "act": verb,
+            "outcome": "failed",
+            "reason": decision.failure,
+            **dict.fromkeys(("target_post_id", "target_user_id", "post_id", "comment_id")),
+            **self._weights_of(agent),
+        }
+        self._activations += 1
+        if verb is None:
+            return row, []
+        outcome = self._carry_out(agent, verb, decision, feed, when)
+        source = "search" if verb is Verb.SEARCH else "trend"
+        found = [Exposure(post_id, place, source, None) for place, post_id in enumerate(outcome.shown, 1)]
+        return row | {
+            "outcome": "refused" if outcome.refused else "ok",
+            "reason": outcome.refused,
+            "target_post_id": outcome.target_post_id,
+            "target_user_id": outcome.target_user_id,
+            "post_id": outcome.post_id,
+            "comment_id": outcome.comment_id,
+        }, found
+
+    def _carry_out(self, agent: int, verb: Verb, decision: Decision, feed: Sequence[Exposure], when: Moment) -> Outcome:
+        post_id = feed[decision.position - 1].post_id if decision.position else None
+        author = None if post_id is None else int(self._platform.posts[post_id]["user"])
+        try:
+            action = action_of(verb, post_id, author, decision.text)
+        except ValidationError as error:
+            return Outcome(refused=error.errors()[0]["msg"], target_post_id=post_id)
+        return self._platform.act(agent, action, when)
+
+    def _weights_of(self, agent: int) -> dict[str, Any]:
+        revision = self._revisions[agent]
+        return {
+            "adapter_id": revision.adapter_id if revision else None,
+            "revision": revision.number if revision else None,
+        }
+
+    def _record(self, timestep: int, rows: Rows, seconds: Mapping[str, float]) -> None:
+        changes = self._platform.take_changes()
+        last = {"last_numbers": json.dumps(self._platform.last_numbers)}
+        rows["checkpoint"] = [{"timestep": timestep, "activations": len(rows["activation"]), **last}]
+        rows["timing"] = [
+            {"timestep": timestep, "stage": stage, "seconds": spent} for stage, spent in seconds.items()
+        ]  # fmt: skip
+        with self._store.transaction() as connection:
+            self._store.write(connection, changes, rows)
+
+
+def decide_apart(asked: Sequence[tuple[Policy, Sequence[Observation]]]) -> list[list[Decision]]:
+    """Have each policy decide for its own agents."""
+    return [policy.decide(observations) if observations else [] for policy, observations in asked]
+
+
+def run_in_step(
+    simulations: Sequence[Simulation],
+    timesteps: int,
+    decide: Callable[[Sequence[tuple[Any, Sequence[Observation]]]], list[list[Decision]]],
+    progress: Progress,
+) -> None:
+    """Simulate every timestep that the run files do not hold yet, all runs one timestep before any goes on.
+
+    Args:
+        simulations: The runs; one that holds a timestep already waits for the others.
+        timesteps: How many each is to have.
+        decide: Given each run's policy and observations, the decisions of each.
+        progress: Told after each timestep, with the activations of all runs.
+    """
+    held = [simulation.next_timestep for simulation in simulations]
+    for timestep in range(min(held), timesteps):
+        due = [simulation for simulation, first in zip(simulations, held, strict=True) if first <= timestep]
+        asked = [simulation.ask(timestep) for simulation in due]
+        began = time.perf_counter()
+        decided = decide([(simulation.policy, each.observations) for simulation, each in zip(due, asked, strict=True)])
+        seconds = time.perf_counter() - began
+        for simulation, each, decisions in zip(due, asked, decided, strict=True):
+            simulation.answer(each, decisions, seconds)
+        progress(timestep + 1, timesteps, sum(simulation.activations for simulation in simulations))
+
+
+def _rounded(decision: Decision) -> dict[str, float] | None:
+    if decision.distribution is None:
+        return None
+    return {str(verb): round(share, 6) for verb, share in decision.distribution.items()}

@@ -1,0 +1,348 @@
+"""The run file: created once, one transaction a timestep, resumed after any interruption."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    update,
+)  # fmt: skip
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+
+from polyphony.errors import InputError
+from polyphony.migrations import Migrations
+from polyphony.simulation.runs import schema
+from polyphony.simulation.runs.interrupts import interrupts_held
+from polyphony.simulation.world.platform import NUMBERED, RESTORED
+from polyphony.simulation.world.rows import Changes, Rows
+
+# PostgreSQL: the advisory lock that a run's writer holds in its database.
+ADVISORY_KEY = 0x706F6C79
+MIGRATIONS = Migrations(
+    schema.metadata,
+    schema.migration,
+    {
+        "0001 run file": (),
+        "0002 all actions": (
+            "ALTER TABLE checkpoint ADD COLUMN last_numbers TEXT",
+            "ALTER TABLE trace ADD COLUMN timestep INTEGER",
+        ),
+    },
+)
+
+
+class RunStore:
+    """One run's database, written by one process at a time."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        """Wrap an open database; use `create` or `open`."""
+        self._engine = engine
+        self.name = name
+        self._lock: int | Connection | None = None
+
+    @classmethod
+    def create(cls, target: Path | str) -> "RunStore":
+        """Make a new run file, or the tables of a run in an empty database.
+
+        Args:
+            target: Path of an SQLite file, or the URL of a PostgreSQL database.
+
+        Raises:
+            InputError: There is a run already, or it cannot be written.
+        """
+        if is_run(target):
+            raise InputError(f"{name_of(target)} exists already; choose another --out, or continue it with --resume")
+        with _named_failures(name_of(target)):
+            if isinstance(target, Path):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644))
+            store = cls(_engine(target), name_of(target))
+            try:
+                store._take_lock(target)
+                with store.transaction() as connection:
+                    MIGRATIONS.create(connection)
+            except BaseException:
+                store.close()
+                store.remove()
+                raise
+        return store
+
+    @classmethod
+    def open(cls, target: Path | str) -> "RunStore":
+        """Open an existing run to go on with it, and bring the tables of an older version up to date.
+
+        Raises:
+            InputError: It is missing, no intact run, of a newer version, or written by another process now.
+        """
+        store = cls._opened(target)
+        try:
+            with _named_failures(store.name):
+                store._take_lock(target)
+            with store.transaction() as connection:
+                MIGRATIONS.bring_up_to_date(connection, store.name)
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def read(cls, target: Path | str) -> "RunStore":
+        """Open an existing run to read it, be it written at the same time.
+
+        Raises:
+            InputError: It is missing, no intact run, or of another version.
+        """
+        store = cls._opened(target)
+        try:
+            with _named_failures(store.name), store._engine.connect() as connection:
+                done = MIGRATIONS.done(connection)
+            if done != set(MIGRATIONS.changes):
+                raise InputError(
+                    f"{store.name}: written by another version; continue it with --resume, or run it again"
+                )
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    @classmethod
+    def _opened(cls, target: Path | str) -> "RunStore":
+        name = name_of(target)
+        if isinstance(target, Path) and not target.is_file():
+            raise InputError(f"{name}: no such run file; leave out --resume to start one")
+        store = cls(_engine(target), name)
+        try:
+            with _named_failures(name):
+                tables = set(inspect(store._engine).get_table_names())
+                with store._engine.connect() as connection:
+                    intact = not _is_file(connection) or (
+                        connection.exec_driver_sql("PRAGMA quick_check").scalar() == "ok"
+                        and not connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+                    )
+            if not intact or not {"run", "checkpoint"} <= tables:
+                raise InputError(f"{name}: not an intact run file; start again with another --out")
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Release the database and its lock."""
+        lock, self._lock = self._lock, None
+        if isinstance(lock, Connection):
+            lock.close()
+        self._engine.dispose()
+        if isinstance(lock, int):
+            os.close(lock)
+
+    def _take_lock(self, target: Path | str) -> None:
+        """Keep other processes from writing this run until it is closed, or its process ends."""
+        taken = False
+        if isinstance(target, Path):
+            # Apart from SQLite's own locks, which last as long as a transaction.
+            self._lock = os.open(target, os.O_RDWR)
+            with suppress(BlockingIOError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                taken = True
+        else:
+            self._lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            taken = bool(self._lock.scalar(select(func.pg_try_advisory_lock(ADVISORY_KEY))))
+        if not taken:
+            raise InputError(f"{self.name}: another process writes this run; wait for it, or choose another --out")
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Everything inside is written together or not at all."""
+        # An interrupt inside SQLAlchemy's own rollback leaves a connection behind that keeps all others from writing.
+        with _named_failures(self.name), interrupts_held(), self._engine.begin() as connection:
+            yield connection
+
+    def insert(self, connection: Connection, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+        """Insert rows by table, parents before children."""
+        for table in schema.metadata.sorted_tables:
+            if rows.get(table.name):
+                connection.execute(table.insert(), [_plain(row) for row in rows[table.name]])
+
+    def write(self, connection: Connection, changes: Changes, rows: Rows) -> None:
+        """Write what changed on the platform, and rows beside it."""
+        tables = schema.metadata.tables
+        for name, keys in changes.deleted.items():
+            (key,) = tables[name].primary_key.columns
+            connection.execute(delete(tables[name]).where(key == bindparam("number")), [{"number": k} for k in keys])
+        self.insert(connection, {**changes.inserted, **rows})
+        for name, values in changes.updated.items():
+            self._update(connection, tables[name], values)
+
+    def _update(self, connection: Connection, table: Table, values: Sequence[Mapping[str, Any]]) -> None:
+        """Update rows by primary key; each mapping holds ``key`` and the columns to set."""
+        if not values:
+            return
+        (key,) = table.primary_key.columns
+        columns = [name for name in values[0] if name != "key"]
+        statement = update(table).where(key == bindparam("key")).values({name: bindparam(name) for name in columns})
+        connection.execute(statement, [dict(row) for row in values])
+
+    def run_row(self) -> dict[str, Any]:
+        """The run's own row."""
+        with self._engine.connect() as connection:
+            row = connection.execute(select(schema.run)).mappings().first()
+        if row is None:
+            raise InputError(f"{self.name}: holds no run; start again with another --out")
+        return dict(row)
+
+    def next_timestep(self) -> int:
+        """The first timestep that is not complete."""
+        with self._engine.connect() as connection:
+            last = connection.scalar(select(func.max(schema.checkpoint.c.timestep)))
+        return 0 if last is None else int(last) + 1
+
+    def last_numbers(self) -> dict[str, int]:
+        """Last row number given in each table: as the last timestep left them, or the numbers in the tables."""
+        with self._engine.connect() as connection:
+            newest = schema.checkpoint.c.timestep.desc()
+            kept = connection.scalar(select(schema.checkpoint.c.last_numbers).order_by(newest).limit(1))
+            if kept is not None:
+                return dict(json.loads(kept))
+            found = {}
+            for name in NUMBERED:
+                (key,) = schema.metadata.tables[name].primary_key.columns
+                last = connection.scalar(select(func.max(key)))
+                if last is not None:
+                    found[name] = int(last)
+        return found
+
+    def platform_tables(self) -> Rows:
+        """Rows that the platform is restored or replayed from, each table in the order of its key."""
+        return {name: self.rows(name) for name in (*RESTORED, "trace")}
+
+    def rows(self, name: str, before: int | None = None) -> list[dict[str, Any]]:
+        """Rows of one table in the order of its key, where asked only those of timesteps before one."""
+        table = schema.metadata.tables[name]
+        query = select(table).order_by(*table.primary_key.columns)
+        if before is not None:
+            query = query.where(table.c.timestep < before)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def activations(self) -> int:
+        """How many activations there are so far."""
+        with self._engine.connect() as connection:
+            return int(connection.scalar(select(func.count()).select_from(schema.activation)) or 0)
+
+    def extend(self, timesteps: int) -> None:
+        """Set how many timesteps the run has, and mark it as running again."""
+        with self.transaction() as connection:
+            connection.execute(update(schema.run).values(timesteps=timesteps, status="running"))
+
+    def remove(self) -> None:
+        """Delete a run file, or the tables of a run, that holds no complete beginning."""
+        if self._engine.dialect.name != "sqlite":
+            schema.metadata.drop_all(self._engine)
+            self._engine.dispose()
+            return
+        for suffix in ("", "-wal", "-shm"):
+            Path(self.name + suffix).unlink(missing_ok=True)
+
+    def set_status(self, status: str) -> None:
+        """Set the run's status: running, interrupted or finished."""
+        with self.transaction() as connection:
+            connection.execute(update(schema.run).values(status=status))
+
+    def set_versions(self, versions: str) -> None:
+        """Set the JSON of what made the run, which its digest leaves out."""
+        with self.transaction() as connection:
+            connection.execute(update(schema.run).values(versions=versions))
+
+
+def run_target(text: str) -> Path | str:
+    """A path, or the URL of a database server, as `RunStore` takes it.
+
+    Raises:
+        InputError: The URL is none that SQLAlchemy opens.
+    """
+    if "://" not in text:
+        return Path(text)
+    if text.startswith("sqlite:///"):
+        return Path(text.removeprefix("sqlite:///"))
+    try:
+        url = make_url(text)
+        if url.get_backend_name() != "postgresql":
+            raise InputError(f"--out {url.render_as_string()}: a path or a postgresql:// URL is needed")
+    except ArgumentError as error:
+        raise InputError(f"--out {text!r}: not a database URL; give a path or postgresql+psycopg://…") from error
+    return text
+
+
+def is_run(target: Path | str) -> bool:
+    """Whether there is something already: a file, or tables of a run."""
+    if isinstance(target, Path):
+        return target.exists()
+    engine = _engine(target)
+    try:
+        with _named_failures(name_of(target)):
+            return "run" in inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
+
+
+def name_of(target: Path | str) -> str:
+    """How messages call a run: never with a password."""
+    return str(target) if isinstance(target, Path) else make_url(target).render_as_string()
+
+
+def _engine(target: Path | str) -> Engine:
+    if not isinstance(target, Path):
+        try:
+            return create_engine(target)
+        except ImportError as error:
+            raise InputError(
+                f"{name_of(target)}: no driver ({error}); pip install 'polyphony-sim[postgres]'"
+            ) from error
+    engine = create_engine(f"sqlite:///{target}")
+
+    @event.listens_for(engine, "connect")
+    def _careful(connection: Any, _record: object) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    return engine
+
+
+def _is_file(connection: Connection) -> bool:
+    return connection.dialect.name == "sqlite"
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in row.items()
+    }
+
+
+@contextmanager
+def _named_failures(where: Path | str) -> Iterator[None]:
+    """Turn failures of the disk into one line that names the file and the remedy."""
+    try:
+        yield
+    except OperationalError as error:
+        raise InputError(
+            f"{where}: cannot be written: {error.orig}; free or choose another place, then --resume"
+        ) from error
+    except DatabaseError as error:
+        raise InputError(f"{where}: not a run file: {error.orig}; choose another path") from error
+    except OSError as error:
+        raise InputError(f"{where}: cannot be written: {error.strerror}; choose another --out") from error

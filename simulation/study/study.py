@@ -1,0 +1,226 @@
+"""Running a study: whatever is missing of it, as many runs at once as the machine carries."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import cast
+
+from polyphony.durable import write_durably
+from polyphony.errors import InputError, MetricsError
+from polyphony.import_path import safe_child_processes
+from polyphony.metrics.runfile.rundata import read_header
+from polyphony.simulation.policies.arms import AdapterUse, arm_named
+from polyphony.simulation.runs.runner import Hooks, Runner, Target, can_decide_together
+from polyphony.simulation.runs.settings import RunSettings
+from polyphony.simulation.study.plan import PLAN, Cell, StudyPlan
+
+# What one process of a 512-agent run may take, and the cores that one run still makes good use of.
+BYTES_PER_RUN = 4 << 30
+CORES_PER_RUN = 2
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study's runs find what they need, see `simulation.runs.runner.Runner`."""
+
+    directory: Path
+    bank: Path
+    base_model: Path | None
+    device: str
+    dtype: str
+
+
+class Study:
+    """A plan in its directory."""
+
+    def __init__(self, plan: StudyPlan, place: Place, hooks: Hooks) -> None:
+        """Write the plan down; `simulation.study.plan.joined` has checked the directory."""
+        self._plan, self._place, self._hooks = plan, place, hooks
+        write_durably(place.directory / PLAN, (json.dumps(plan.recorded(), indent=1) + "\n").encode())
+        (place.directory / "runs").mkdir(exist_ok=True)
+
+    def missing(self) -> list[Cell]:
+        """The runs that are not finished yet."""
+        return [cell for cell in self._plan.cells() if _status(self._place.directory / cell.file) != "finished"]
+
+    def run(
+        self,
+        missing: Sequence[Cell],
+        at_once: int,
+        told: Callable[[Cell, float, int, int], None],
+        *,
+        together: int = 1,
+    ) -> None:
+        """Run what is missing; a run that was interrupted goes on where it stopped.
+
+        Args:
+            missing: What `missing` returns.
+            at_once: Processes; with one, everything happens in this one.
+            told: Called after each run with the cell, its seconds, and the number of runs done and to do.
+            together: Most seeds of an arm that decide in one batch, see `simulation.runs.runner.Runner.run_together`.
+        """
+        batches = self.batches(missing, together)
+        at_once = min(at_once, len(batches))
+        if at_once > 1:
+            self._train(missing)
+            done = self._in_processes(batches, at_once)
+        else:
+            runners = _Runners(self._place, self._hooks)
+            done = ((cells, _run_cells(self._plan, self._place, cells, runners)) for cells in batches)
+        number = 0
+        for cells, seconds in done:
+            for cell in cells:
+                number += 1
+                told(cell, seconds / len(cells), number, len(missing))
+
+    def batches(self, cells: Sequence[Cell], together: int) -> list[list[Cell]]:
+        """Cells that decide together, at most so many, in the order in which the first of each comes."""
+        found: list[list[Cell]] = []
+        open_batch: dict[tuple[str, int], list[Cell]] = {}
+        for cell in cells:
+            kind = cell.label, cell.agents
+            if not can_decide_together(self._plan.settings(cell)) or len(open_batch.get(kind, ())) in (0, together):
+                open_batch[kind] = []
+                found.append(open_batch[kind])
+            open_batch[kind].append(cell)
+        return found
+
+    def _train(self, cells: Sequence[Cell]) -> None:
+        """Train what the runs need before several of them ask for it at once, the largest populations first."""
+        runners = _Runners(self._place, self._hooks)
+        of_each_kind = {(cell.label, cell.agents): cell for cell in cells}  # seeds share their weights
+        for cell in sorted(of_each_kind.values(), key=lambda cell: -cell.agents):
+            settings = self._plan.settings(cell)
+            if settings.policy != "null" and arm_named(settings.arm).adapter is not AdapterUse.NONE:
+                runner = runners.of(settings)
+                with runner.weights(settings, arm_named(settings.arm), range(len(runner.personas))):
+                    pass
+
+    def _in_processes(self, batches: Sequence[Sequence[Cell]], at_once: int) -> Iterator[tuple[Sequence[Cell], float]]:
+        """Run each batch of cells in a process of its own, so that one that ends badly takes no other with it."""
+        threads = max(1, (os.cpu_count() or 1) // at_once)
+        waiting, working = list(batches), dict[Connection, tuple[Sequence[Cell], BaseProcess]]()
+        spawn = get_context("spawn")
+        try:
+            while waiting or working:
+                while waiting and len(working) < at_once:
+                    cells, (receiver, sender) = waiting.pop(0), spawn.Pipe(duplex=False)
+                    process: BaseProcess = spawn.Process(
+                        target=_run_alone, args=(self._plan, self._place, cells, threads, sender)
+                    )
+                    with safe_child_processes():
+                        process.start()
+                    sender.close()
+                    working[receiver] = cells, process
+                for receiver in _ready(working):
+                    cells, process = working.pop(receiver)
+                    yield cells, _told_by(receiver, cells)
+                    process.join()
+        finally:
+            for _, process in working.values():
+                process.terminate()  # which stops its run between two safe points
+            for _, process in working.values():
+                process.join()
+
+
+def _ready(working: Iterable[Connection]) -> list[Connection]:
+    return [cast(Connection, each) for each in wait(list(working))]
+
+
+def _told_by(receiver: Connection, cells: Sequence[Cell]) -> float:
+    """The seconds that a process took for its cells.
+
+    Raises:
+        InputError: What that process raised.
+        RuntimeError: It ended without a word.
+    """
+    try:
+        found: float | str = receiver.recv()
+    except EOFError:
+        raise RuntimeError(f"the process of {cells[0].file} died; give the same command again to go on") from None
+    if isinstance(found, str):
+        raise InputError(found)
+    return found
+
+
+class _Runners:
+    """The latest runner: cells that follow each other share what they can, and one base model is held at a time."""
+
+    def __init__(self, place: Place, hooks: Hooks) -> None:
+        self._place, self._hooks = place, hooks
+        self._latest: tuple[str, Runner] | None = None
+
+    def of(self, settings: RunSettings) -> Runner:
+        """The runner for these settings: people and prompts decide what can be shared."""
+        key = repr((settings.population, settings.agents, settings.plan.prompt))
+        if self._latest is None or self._latest[0] != key:
+            self._latest = None
+            place = self._place
+            runner = Runner(
+                settings, bank=place.bank, base_model=place.base_model, device=place.device, dtype=place.dtype,
+                hooks=self._hooks,
+            )  # fmt: skip
+            self._latest = key, runner
+        return self._latest[1]
+
+
+def runs_at_once(missing: Sequence[object], device: str) -> int:
+    """How many runs, or batches of runs, this machine carries: by cores and free memory; on a GPU one, which it fills.
+
+    Args:
+        missing: What is to be run.
+        device: As `simulate study` takes it.
+    """
+    import torch
+
+    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        return 1
+    by_memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // BYTES_PER_RUN
+    return max(1, min((os.cpu_count() or 1) // CORES_PER_RUN, by_memory, len(missing)))
+
+
+def _status(path: Path) -> str | None:
+    """What a run file says of itself; None where there is none yet, or one that never began."""
+    if not path.is_file():
+        return None
+    with suppress(MetricsError):
+        return read_header(path).status
+    return None
+
+
+def _run_alone(plan: StudyPlan, place: Place, cells: Sequence[Cell], threads: int, sender: Connection) -> None:
+    """Run some cells in this process; Ctrl-C, which a terminal sends to all, is left to the first."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    torch.set_num_threads(threads)
+    try:
+        sender.send(_run_cells(plan, place, cells, _Runners(place, Hooks())))
+    except InputError as error:
+        sender.send(str(error))
+    except KeyboardInterrupt:
+        sys.exit(3)
+
+
+def _run_cells(plan: StudyPlan, place: Place, cells: Sequence[Cell], runners: "_Runners") -> float:
+    """Run cells that decide together and return their seconds."""
+    began = time.perf_counter()
+    targets = []
+    for cell in cells:
+        out = place.directory / cell.file
+        status = _status(out)
+        if status is None and out.exists():
+            raise InputError(f"{out}: not a run; remove it and give the same command again")
+        targets.append(Target(plan.settings(cell), out, status is not None))
+    runners.of(targets[0].settings).run_together(targets)
+    return time.perf_counter() - began

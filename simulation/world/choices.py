@@ -1,0 +1,106 @@
+"""From the verbs that a policy chooses among to the platform's actions."""
+
+from collections.abc import Callable, Sequence
+
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import USUAL, Verb
+from polyphony.simulation.world import actions as act
+from polyphony.simulation.world.actions import ACTIONS, Action
+from polyphony.simulation.world.platform import Platform
+
+NAMES = {
+    Verb.POST: act.CreatePost.name,
+    Verb.REPLY: act.CreateComment.name,
+    Verb.QUOTE: act.QuotePost.name,
+    Verb.REPOST: act.Repost.name,
+    Verb.LIKE: act.LikePost.name,
+    Verb.FOLLOW: act.Follow.name,
+    Verb.NOTHING: act.DoNothing.name,
+    Verb.DISLIKE: act.DislikePost.name,
+    Verb.MUTE: act.Mute.name,
+    Verb.SEARCH: act.SearchPosts.name,
+    Verb.TREND: act.Trend.name,
+}
+"""Verb -> OASIS's name of the action."""
+
+# OASIS's default sets, and ours; what they hold beyond NAMES no policy chooses, scripted agents may.
+SETS = {
+    "default": tuple(NAMES[verb] for verb in USUAL),
+    "twitter": ("create_post", "like_post", "repost", "follow", "do_nothing", "quote_post"),
+    "reddit": (
+        "like_post", "dislike_post", "create_post", "create_comment", "like_comment", "dislike_comment",
+        "search_posts", "search_user", "trend", "do_nothing", "follow", "mute",
+    ),
+    "all": tuple(ACTIONS),
+}  # fmt: skip
+
+
+def offered_verbs(text: str) -> tuple[Verb, ...]:
+    """Return the verbs that a set's name or a list of actions, separated by commas, offers a policy.
+
+    Raises:
+        InputError: An action is unknown, or none of them is one that policies choose.
+    """
+    names = SETS.get(text) or tuple(name.strip() for name in text.split(",") if name.strip())
+    known = {**dict.fromkeys(ACTIONS), **{verb.value: verb for verb in Verb}}
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise InputError(
+            f"--actions {', '.join(unknown) or text!r}: not known; give {', '.join(SETS)} or some of {', '.join(known)}"
+        )
+    offered = tuple(verb for verb, name in NAMES.items() if name in names or verb.value in names)
+    if not offered:
+        raise InputError(f"--actions {text}: policies choose among {', '.join(NAMES.values())}; name one of them")
+    return offered
+
+
+def named_verbs(text: str) -> tuple[Verb, ...]:
+    """Return the verbs that prompts name where these actions are offered: the usual ones, and what goes beyond them."""
+    return (*USUAL, *(verb for verb in offered_verbs(text) if verb not in USUAL))
+
+
+def possible_targets(
+    platform: Platform, agent: int, shown: Sequence[int], offered: Sequence[Verb] = USUAL
+) -> dict[Verb, list[int]]:
+    """For each verb offered and possible, the feed positions (from 1) it may be said about.
+
+    The list is empty for verbs without a target. Where nothing at all is possible, doing nothing is.
+    """
+    allowed: dict[Verb, Callable[[int, int], bool]] = {
+        Verb.REPLY: lambda post, author: True,
+        Verb.QUOTE: lambda post, author: True,
+        Verb.REPOST: lambda post, author: agent not in platform.reposters[post],
+        Verb.LIKE: lambda post, author: not platform.linked("like", agent, post),
+        Verb.FOLLOW: lambda post, author: author not in platform.following[agent],
+        Verb.DISLIKE: lambda post, author: not platform.linked("dislike", agent, post),
+        Verb.MUTE: lambda post, author: author not in platform.muted[agent],
+    }
+    posts = [(post_id, int(platform.posts[post_id]["user"])) for post_id in shown]
+    targets: dict[Verb, list[int]] = {verb: [] for verb in offered if not verb.has_target}
+    for verb, may in allowed.items():
+        places = [place for place, (post, author) in enumerate(posts, 1) if author != agent and may(post, author)]
+        if verb in offered and places:
+            targets[verb] = places
+    return targets or {Verb.NOTHING: []}
+
+
+def action_of(verb: Verb, post_id: int | None, author: int | None, text: str) -> Action:
+    """Make the action that a verb means; `post_id` is the item chosen and `author` who wrote it.
+
+    Raises:
+        ValueError: The words are not printable, or a target is missing (pydantic's ValidationError).
+    """
+    values = {
+        Verb.POST: {"content": text},
+        Verb.REPLY: {"post_id": post_id, "content": text},
+        Verb.QUOTE: {"post_id": post_id, "quote_content": text},
+        Verb.REPOST: {"post_id": post_id},
+        Verb.LIKE: {"post_id": post_id},
+        Verb.FOLLOW: {"followee_id": author},
+        Verb.NOTHING: {},
+        Verb.DISLIKE: {"post_id": post_id},
+        Verb.MUTE: {"mutee_id": author},
+        Verb.SEARCH: {"query": text},
+        Verb.TREND: {},
+    }[verb]
+    return ACTIONS[NAMES[verb]].model_validate(values)

@@ -1,0 +1,108 @@
+"""Simulated time, and who is active when."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from polyphony.errors import InputError
+from polyphony.personas.people.persona import Persona
+from polyphony.randomness import keyed_generator
+
+START_HOUR = 8
+# The eve of a simulation of people without a history.
+NO_HISTORY = datetime(2026, 1, 4, tzinfo=UTC)
+
+
+def iso(moment: datetime) -> str:
+    """Write a moment as the run file does: UTC, ISO 8601, seconds, ``Z``."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str) -> datetime:
+    """Read a moment in ISO 8601; without an offset it is UTC.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(f"--start {text!r} is not a moment; give one as 2026-03-02T08:00:00Z") from error
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def start_after(personas: Sequence[Persona]) -> datetime:
+    """First simulated moment: the morning after the last act of anybody's history, so that nothing is foreseen."""
+    last = max((act.at for persona in personas for act in persona.acts), default=NO_HISTORY)
+    return datetime(last.year, last.month, last.day, START_HOUR, tzinfo=UTC) + timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Maps timesteps to simulated time and draws activations.
+
+    An agent acts by a Poisson process whose rate follows its own history: overall rate times hour-of-day share. It is
+    activated in a timestep with probability 1 − exp(−expected acts), at most once.
+
+    Attributes:
+        start: Simulated moment of timestep 0.
+        minutes: Simulated minutes of a timestep.
+        rates: Expected activations in a timestep, shape [agents, 24], by the UTC hour in which it begins.
+        seed: Key of the draws: arms with the same seed activate the same agents.
+        arrivals: Days after the start at which each agent joins, shape [agents].
+        departures: Days after the start at which each agent leaves for good, shape [agents].
+    """
+
+    start: datetime
+    minutes: int
+    rates: np.ndarray
+    seed: int
+    arrivals: np.ndarray
+    departures: np.ndarray
+
+    def at(self, timestep: int) -> datetime:
+        """When a timestep begins."""
+        return self.start + timedelta(minutes=self.minutes * timestep)
+
+    def active(self, timestep: int) -> list[int]:
+        """Agents that are activated in a timestep, in ascending order."""
+        day = (self.at(timestep) - self.start) / timedelta(days=1)
+        present = (self.arrivals <= day) & (day < self.departures)
+        chances = (1 - np.exp(-self.rates[:, self.at(timestep).hour])) * present
+        return [
+            agent
+            for agent, chance in enumerate(chances)
+            if keyed_generator(self.seed, "activation", agent, timestep).random() < chance
+        ]
+
+
+def make_clock(
+    personas: Sequence[Persona],
+    *,
+    minutes: int,
+    activation: float,
+    seed: int,
+    start: datetime | None = None,
+    churn: float = 0.0,
+    late: float = 0.0,
+) -> Clock:
+    """Build the clock of a run.
+
+    Args:
+        personas: The agents, in order.
+        minutes: Simulated minutes of a timestep.
+        activation: Mean expected activations of an agent in a timestep over a day; people's relative rates and
+            daily rhythms are kept, their overall level is set to this.
+        seed: The run's seed.
+        start: Simulated moment of timestep 0; None for the morning after the last act of anybody's history.
+        churn: Rate a day at which agents leave for good; each one's time is drawn from an exponential distribution.
+        late: Share of agents who are not there at the start; they join after an exponential time of mean one day.
+    """
+    rhythm = np.array([[persona.acts_per_day * share * 24 for share in persona.hours] for persona in personas])
+    draws = np.array([keyed_generator(seed, "presence", agent).random(3) for agent in range(len(personas))])
+    arrivals = np.where(draws[:, 0] < late, -np.log1p(-draws[:, 1]), 0.0)
+    stays = -np.log1p(-draws[:, 2]) / churn if churn > 0 else np.full(len(personas), np.inf)
+    rates = rhythm * (activation / rhythm.mean())
+    return Clock(start or start_after(personas), minutes, rates, seed, arrivals, arrivals + stays)
