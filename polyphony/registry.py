@@ -1,0 +1,53 @@
+"""Things that are asked for by name, those of plug-ins included."""
+
+import re
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from polyphony.errors import InputError
+
+Thing = TypeVar("Thing")
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[-_][a-z0-9]+)*")
+
+
+class Registry(Generic[Thing]):
+    """Recommenders, policies or measurements by name, in the order in which they were registered."""
+
+    def __init__(self, kind: str) -> None:
+        """Make an empty registry; `kind` is what its things are called in errors, as ``recommender``."""
+        self._kind = kind
+        self._things: dict[str, Thing] = {}
+
+    def register(self, name: str, thing: Thing) -> None:
+        """Add a thing under a name of its own.
+
+        Raises:
+            InputError: The name is taken, or is not lower-case words joined by ``-`` or ``_``.
+        """
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{self._kind} {name!r}: a name is lower-case words joined by - or _, as my-{self._kind}")
+        if name in self._things:
+            raise InputError(f"{self._kind} {name!r} exists already; give yours another name")
+        self._things[name] = thing
+
+    def get(self, name: str, where: str = "") -> Thing:
+        """The thing of a name; `where` says in errors who asked for it, as ``--recommender``.
+
+        Raises:
+            InputError: There is none of that name.
+        """
+        if name not in self._things:
+            known = ", ".join(sorted(self._things))
+            raise InputError(f"{where or self._kind} {name!r} is not one of {known}, nor of a plug-in (--plugin)")
+        return self._things[name]
+
+    def names(self) -> list[str]:
+        """All names, in the order of registration."""
+        return list(self._things)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._things
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._things)
