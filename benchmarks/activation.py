@@ -63,7 +63,7 @@ def _memory(base: BaseModel) -> Result:
 
 def run_memory() -> float:
     """Peak GiB of ``simulate run`` with the adapters that a checkout brings, its measurements included."""
-    simulate = [sys.executable, "-m", "simulation"]
+    simulate = [sys.executable, "-m", "polyphony"]
     with tempfile.TemporaryDirectory() as folder:
         bank = ["--bank", f"{folder}/bank"]
         subprocess.run([*simulate, "bank", "ready", *bank], check=True, stdout=subprocess.DEVNULL)

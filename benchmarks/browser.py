@@ -76,7 +76,7 @@ def served(path: Path, *options: str) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
     process = subprocess.Popen(
-        [sys.executable, "-m", "simulation", "app", str(path), "--no-browser", "--port", str(port), *options],
+        [sys.executable, "-m", "polyphony", "app", str(path), "--no-browser", "--port", str(port), *options],
         cwd=_ROOT, start_new_session=True, preexec_fn=_hear_interrupts, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     try:

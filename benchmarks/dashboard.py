@@ -126,7 +126,7 @@ def _watched(browser: Browser, folder: Path) -> Result:
 
 
 def _simulated(out: Path, view: View | None) -> float:
-    command = [sys.executable, "-m", "simulation", "run", "--arm", "base", "--agents", str(WATCHED_AGENTS)]
+    command = [sys.executable, "-m", "polyphony", "run", "--arm", "base", "--agents", str(WATCHED_AGENTS)]
     began = time.perf_counter()
     run = subprocess.Popen(
         [*command, "--steps", str(WATCHED_STEPS), "--out", str(out)],

@@ -60,7 +60,7 @@ def _run(out: Path, agents: int, steps: int, read: bool) -> tuple[float, int]:
         readers.kill()
     try:
         subprocess.run(
-            [sys.executable, "-m", "simulation", "run", "--arm", "base", "--agents", str(agents), "--steps", str(steps),
+            [sys.executable, "-m", "polyphony", "run", "--arm", "base", "--agents", str(agents), "--steps", str(steps),
              "--out", str(out)],
             check=True, capture_output=True,
         )  # fmt: skip

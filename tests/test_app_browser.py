@@ -152,7 +152,7 @@ def test_tables_and_figures_can_be_taken_home(browser, hostile: str, tmp_path: P
 
 def test_overview_follows_a_run(browser, tmp_path: Path) -> None:
     command = [
-        sys.executable, "-m", "simulation", "run", "--policy", "null", "--agents", "512", "--steps", "4000",
+        sys.executable, "-m", "polyphony", "run", "--policy", "null", "--agents", "512", "--steps", "4000",
         "--out", str(tmp_path / "live.db"),
     ]  # fmt: skip
     run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -255,7 +255,7 @@ def test_json_on_stdout_is_one_object_with_the_names_others_rely_on(simulate, tm
 
 
 def test_the_command_is_installed_and_lists_its_parts():
-    done = subprocess.run([sys.executable, "-m", "simulation", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "polyphony", "--help"], capture_output=True, text=True, check=True)
     for command in ("run", "train", "personas", "metrics", "digest", "compare", "app", "bank"):
         assert command in done.stdout
 

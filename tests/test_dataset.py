@@ -425,7 +425,7 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     path = planted_run(8, 5).write(tmp_path / "run.db")
     done = subprocess.run(
-        [sys.executable, "-m", "simulation", "export", path, "--out", tmp_path / "set"],
+        [sys.executable, "-m", "polyphony", "export", path, "--out", tmp_path / "set"],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000)),
         capture_output=True,
         text=True,

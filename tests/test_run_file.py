@@ -53,7 +53,7 @@ def test_the_same_seed_gives_the_same_digest_and_another_does_not(runner, whole,
 
 def command(out, *more):
     return [
-        sys.executable, "-m", "simulation", "run", "--policy", "null", "--agents", "24", "--steps", str(STEPS),
+        sys.executable, "-m", "polyphony", "run", "--policy", "null", "--agents", "24", "--steps", str(STEPS),
         "--out", str(out), *more,
     ]  # fmt: skip
 

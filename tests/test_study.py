@@ -357,7 +357,7 @@ def test_interrupted_study_ends_as_an_uninterrupted_one(tmp_path, at_once, sent)
     settings = ("policy=null", "steps=150", "activation=0.02")  # long, and soon measured
     options = ["--agents", "12", "--arms", "base,lora", "--seeds", "1", *(f"--set={each}" for each in settings)]
     command = ["study", *options, "--at-once", at_once, "--out"]
-    asked = subprocess.Popen([sys.executable, "-m", "simulation", *command, tmp_path / "a"],
+    asked = subprocess.Popen([sys.executable, "-m", "polyphony", *command, tmp_path / "a"],
                              preexec_fn=hear_interrupts, stderr=subprocess.PIPE, text=True)  # fmt: skip
     deadline = time.monotonic() + 60
     while not list((tmp_path / "a" / "runs").glob("*.db")) and time.monotonic() < deadline:
