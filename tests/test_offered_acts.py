@@ -57,7 +57,7 @@ def test_sets_offer_what_oasis_offers():
 def test_prompts_name_what_is_offered_in_training_too(runner):
     asked = settings().plan.prompt.verbs
     assert asked == (*USUAL, Verb.DISLIKE, Verb.MUTE, Verb.SEARCH, Verb.TREND)
-    _, kit = runner.base_and_kit(settings())
+    _, kit = runner.resources.base_and_kit(settings())
     text = kit.builder.tokenizer.decode(kit.builder.prompt("ada", None, []))
     assert "nothing, down, hide, search or top" in text
 

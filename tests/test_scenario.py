@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from null_run_factory import null_runner, null_settings
 
-from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
+from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
 from polyphony.metrics.runfile.digest import run_digest
 from polyphony.metrics.runfile.rundata import load_run
 from polyphony.simulation.runs.fork import Fork, merged, settings_of
+from polyphony.simulation.runs.initial_state import empty_platform
 from polyphony.simulation.runs.interview import interview
-from polyphony.simulation.runs.runner import Hooks, Runner
+from polyphony.simulation.runs.runner import Runner
 from polyphony.simulation.runs.scenario import Scenario, check_users, load_scenario, make_scenario
 
 STEPS = 12
@@ -137,7 +138,7 @@ def test_a_resumed_platform_remembers_what_the_running_one_did(runner, staged):
     tables = store.platform_tables()
     numbers = store.last_numbers()
     store.close()
-    restored, again = runner.empty_platform(settings_of(staged)), runner.empty_platform(settings_of(staged))
+    restored, again = (empty_platform(settings_of(staged), runner.personas) for _ in range(2))
     restored.restore(tables, numbers)
     recall(restored, tables)
     replay(again, tables, STEPS)
@@ -171,9 +172,9 @@ def test_a_fork_past_the_end_or_of_other_people_is_one_line(runner, staged, tmp_
 
 def test_an_interview_changes_nothing(base, kit, staged):
     """A run without weights of its own, asked through the real model."""
-    asked = replace(settings_of(staged), arm="base")
-    runner = Runner(asked, bank=Path("unused"), base_model=None, device="cpu", dtype="fp32", hooks=Hooks())
-    runner._loaded = base, make_prompt_kit(base, replace(kit.config, text_tokens=8))
+    training = TrainingConfig(prompt=replace(kit.config, text_tokens=8))
+    asked = replace(settings_of(staged), arm="base", training=training)
+    runner = Runner(asked, bank=Path("unused"), base=base)
     before = staged.read_bytes()
     handle = runner.personas[0].handle
     answers = [interview(runner, asked, staged, handle, "What did you do today?", at=at) for at in (None, None, 1)]

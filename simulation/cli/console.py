@@ -7,7 +7,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from polyphony.simulation.runs.runner import Hooks
+from polyphony.simulation.runs.hooks import Hooks
 
 PLAIN_LINE_SECONDS = 15.0
 

@@ -10,7 +10,7 @@ from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.personas.people.persona import Persona
 from polyphony.simulation.cli.console import Reporter
-from polyphony.simulation.runs.runner import Runner
+from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
 
 
@@ -35,8 +35,8 @@ def training_session(
     """
     settings = RunSettings(population=population, agents=users, timesteps=1, training=plan)
     with Reporter() as reporter:
-        runner = Runner(
+        resources = Resources(
             settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
         )  # fmt: skip
-        with closing(runner.open_bank()) as opened:
-            yield TrainingSession(runner.personas, opened, runner.training(settings, opened), reporter)
+        with closing(resources.open_bank()) as opened:
+            yield TrainingSession(resources.personas, opened, resources.training(settings, opened), reporter)

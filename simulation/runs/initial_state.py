@@ -1,4 +1,4 @@
-"""What stands on the platform before the first timestep: users, the follow graph, seed posts, histories."""
+"""What a run begins with: its clock, its feeds, and a platform with users, the follow graph, seed posts, histories."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,14 +8,43 @@ from polyphony.adapters.bank.revision import Revision
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.printable import printable
+from polyphony.simulation.feed.feed import FeedMaker
 from polyphony.simulation.runs.scenario import Bot, Scenario
+from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.world.actions import CreatePost, Follow
-from polyphony.simulation.world.clock import iso
+from polyphony.simulation.world.clock import Clock, iso, make_clock, moment
 from polyphony.simulation.world.platform import Moment, Platform
 from polyphony.simulation.world.rows import Rows
 
 BEFORE = -1
 TEXTS_A_PERSON = 20
+
+
+def run_clock(settings: RunSettings, personas: Sequence[Persona]) -> Clock:
+    """The clock of a run: who is active when.
+
+    Raises:
+        InputError: The settings give a clock that cannot be.
+    """
+    return make_clock(
+        personas, minutes=settings.minutes, activation=settings.activation, seed=settings.seed,
+        start=moment(settings.start) if settings.start else None, churn=settings.churn, late=settings.late,
+    )  # fmt: skip
+
+
+def empty_platform(settings: RunSettings, personas: Sequence[Persona]) -> Platform:
+    """A platform without posts: its users, agents first, and its products."""
+    users = [(persona.handle, persona.description) for persona in personas]
+    platform = Platform(*zip(*users, *((bot.name, bot.bio) for bot in settings.scenario.bots), strict=True))
+    for name in settings.scenario.products:
+        platform.add_product(name)
+    return platform
+
+
+def feed_maker(settings: RunSettings, personas: Sequence[Persona]) -> FeedMaker:
+    """What makes the feeds of a run."""
+    items = settings.training.prompt.feed_items
+    return FeedMaker(settings.feed, feed_texts(personas), items=items, seed=settings.seed)
 
 
 def populate(

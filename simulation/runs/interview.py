@@ -9,6 +9,7 @@ from polyphony.personas.people.acts import Verb
 from polyphony.printable import printable
 from polyphony.randomness import keyed_generator
 from polyphony.simulation.policies.arms import arm_named
+from polyphony.simulation.runs.initial_state import empty_platform
 from polyphony.simulation.runs.replay import replay
 from polyphony.simulation.runs.runner import Runner
 from polyphony.simulation.runs.settings import RunSettings
@@ -40,14 +41,14 @@ def interview(
     agent, arm = places[handle], arm_named(settings.arm)
     persona = runner.personas[agent]
     memory = _memory(runner, settings, source, agent, at)
-    base, kit = runner.base_and_kit(settings)
+    base, kit = runner.resources.base_and_kit(settings)
     system = f"You are @{handle}." + (f" {persona.description}" if arm.persona_prompt else "")
     prompt = kit.builder.chat(system, "\n".join([*memory, words]))
     cap = kit.config.text_tokens
     uniforms = keyed_generator(settings.seed, "interview", agent, prompt_digest(prompt)).random(2 + cap)
-    with runner.weights(settings, arm, [agent]) as (adapted, _, _):
-        engine = Engine(base, adapted, kit, decoding=settings.decoding)
-        slot = None if adapted is None else 0
+    with runner.weight_source.installed(settings, arm, [agent]) as weights:
+        engine = Engine(base, weights.adapted, kit, decoding=settings.decoding)
+        slot = None if weights.adapted is None else 0
         return engine.decide([ActRequest(slot, prompt, {Verb.POST: []}, cap, uniforms)])[0].text
 
 
@@ -58,6 +59,6 @@ def _memory(runner: Runner, settings: RunSettings, source: Path | str, agent: in
         done = store.next_timestep()
     finally:
         store.close()
-    platform = runner.empty_platform(settings)
+    platform = empty_platform(settings, runner.personas)
     replay(platform, tables, done if at is None else at)
     return list(platform.memory[agent])

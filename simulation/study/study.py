@@ -102,8 +102,7 @@ class Study:
             settings = self._plan.settings(cell)
             if settings.policy != "null" and arm_named(settings.arm).adapter is not AdapterUse.NONE:
                 runner = runners.of(settings)
-                with runner.weights(settings, arm_named(settings.arm), range(len(runner.personas))):
-                    pass
+                runner.weight_source.revisions(settings, arm_named(settings.arm), range(len(runner.personas)))
 
     def _in_processes(self, batches: Sequence[Sequence[Cell]], at_once: int) -> Iterator[tuple[Sequence[Cell], float]]:
         """Run each batch of cells in a process of its own, so that one that ends badly takes no other with it."""

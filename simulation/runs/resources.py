@@ -1,0 +1,96 @@
+"""What several runs share: the population, the base model with its prompts, and the bank."""
+
+from pathlib import Path
+
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.prompting.prompt_kit import PromptConfig, PromptKit
+from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.personas.people.persona import Persona
+from polyphony.personas.population import Population
+from polyphony.simulation.runs.hooks import Hooks
+from polyphony.simulation.runs.loading import current_loader
+from polyphony.simulation.runs.settings import RunSettings
+from polyphony.simulation.runs.stage_timer import StageTimer
+
+
+class Resources:
+    """Loads each of them once: the population at once, the base model and the prompts when a run first needs them.
+
+    Attributes:
+        population: The population.
+        personas: The people who are agents, in order.
+        hooks: Where loading and runs report.
+        timer: How long the stages took.
+    """
+
+    def __init__(
+        self,
+        settings: RunSettings,
+        *,
+        bank: Path,
+        base_model: Path | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+        hooks: Hooks | None = None,
+        population: Population | None = None,
+        base: BaseModel | None = None,
+    ) -> None:
+        """Read and check the population first: it is what users get wrong, and it is fast.
+
+        Args:
+            settings: Name the population and the number of agents.
+            bank: Directory of the bank; it is made when it is first opened.
+            base_model: Directory of the base model; None for the embedded one.
+            device: As `adapters.model.base_model.load_base_model` takes it.
+            dtype: As for that.
+            hooks: Where to report; None for nowhere.
+            population: A population that is loaded already, instead of the one that the settings name.
+            base: A base model that is loaded already, instead of `base_model`, `device` and `dtype`.
+
+        Raises:
+            InputError: The population cannot be read, or holds fewer people than there are to be agents.
+        """
+        self.hooks = hooks or Hooks()
+        self.timer = StageTimer()
+        self.population = current_loader().population(settings.population) if population is None else population
+        self.personas: tuple[Persona, ...] = self.population.choose(settings.agents)
+        self._bank_directory, self._base_directory, self._device, self._dtype = bank, base_model, device, dtype
+        self._ready_base = base
+        self._base: BaseModel | None = None
+        self._kits: dict[PromptConfig, PromptKit] = {}
+
+    def base_and_kit(self, settings: RunSettings) -> tuple[BaseModel, PromptKit]:
+        """The base model, and the calibrated prompts that the settings ask for, loaded on first use.
+
+        The first use must come before adapters are installed in the base model: the prompts are calibrated without.
+
+        Raises:
+            InputError: The base model cannot be loaded.
+        """
+        config = settings.plan.prompt
+        if self._base is None or config not in self._kits:
+            with self.timer.measure("base model"):
+                base = self._base = self._base or self._load_base()
+                self._kits[config] = current_loader().prompt_kit(base, config)
+        return self._base, self._kits[config]
+
+    def _load_base(self) -> BaseModel:
+        base = self._ready_base or current_loader().base_model(
+            self._base_directory, device=self._device, dtype=self._dtype, say=self.hooks.say
+        )
+        self.hooks.say(f"base model {base.name} on {base.device.type} in {base.dtype}")
+        return base
+
+    def open_bank(self) -> Bank:
+        """Open the bank, made if it is not there; the caller closes it.
+
+        Raises:
+            InputError: There is something else, or it cannot be written.
+        """
+        return Bank(self._bank_directory, create=True)
+
+    def training(self, settings: RunSettings, bank: Bank) -> PopulationTraining:
+        """The training of this population into an open bank."""
+        base, kit = self.base_and_kit(settings)
+        return PopulationTraining(base, kit, self.population, bank, settings.plan, progress=self.hooks.training)

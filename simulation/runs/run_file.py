@@ -1,0 +1,202 @@
+"""The file of one run: begun or continued, and marked with how the run ended."""
+
+import json
+import platform as machine
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from polyphony.adapters.bank.revision import Revision, revisions_digest
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.decode_kernel import kernel_built
+from polyphony.errors import InputError
+from polyphony.personas.people.persona import Persona
+from polyphony.personas.population import Population
+from polyphony.simulation.runs.fork import Fork, replayed
+from polyphony.simulation.runs.initial_state import people_rows, populate
+from polyphony.simulation.runs.interrupts import interrupts_held
+from polyphony.simulation.runs.replay import recall
+from polyphony.simulation.runs.settings import RunSettings
+from polyphony.simulation.runs.store import RunStore, name_of
+from polyphony.simulation.world.clock import Clock, iso
+from polyphony.simulation.world.platform import Platform
+from polyphony.simulation.world.rows import Changes, Rows
+
+# Name, among the versions of a run, of the largest number of runs whose agents decided in one batch.
+TOGETHER = "runs_deciding_together"
+
+
+class Target(NamedTuple):
+    """One run that is to be done.
+
+    Attributes:
+        settings: What decides it.
+        out: Path or URL of its file.
+        resume: Whether it continues what the file holds.
+    """
+
+    settings: RunSettings
+    out: Path | str
+    resume: bool
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What runs that are done together are made of, as their files record it.
+
+    Attributes:
+        population: The population.
+        personas: The people who are agents, in order.
+        base: The base model; None where no model decides.
+        revisions: The weights of each agent, in their order; empty where they have none.
+        together: How many runs decide in one batch.
+    """
+
+    population: Population
+    personas: Sequence[Persona]
+    base: BaseModel | None
+    revisions: Sequence[Revision]
+    together: int
+
+    @property
+    def weights(self) -> list[Revision | None]:
+        """The weights of each agent, None where it has none."""
+        return list(self.revisions) or [None] * len(self.personas)
+
+
+class RunFile:
+    """The file of one run."""
+
+    def __init__(self, target: Target, ingredients: Ingredients, record_use: Callable[[], None]) -> None:
+        """Bind the parts; nothing is opened yet.
+
+        Args:
+            target: The run.
+            ingredients: What it is made of.
+            record_use: Tells the bank that the run uses its weights; the run does not begin where this fails.
+        """
+        self._settings, self._out, self._resume = target
+        self._ingredients, self._record_use = ingredients, record_use
+
+    @contextmanager
+    def opened(
+        self, platform: Platform, clock: Clock, fork: Fork | None, seconds: dict[str, float]
+    ) -> Iterator[RunStore]:
+        """Begin or continue the file, and mark it as finished or interrupted when the block ends.
+
+        Args:
+            platform: Empty, with its users; when the block begins it stands as the run begins or goes on.
+            clock: Of the run.
+            fork: Where a run branches off; None for one that begins afresh.
+            seconds: What each stage before the simulation took.
+
+        Raises:
+            InputError: The file cannot be written, or holds another run.
+        """
+        beginning = None if self._resume else self._beginning(platform, clock, fork, seconds)
+        store = None
+        try:
+            # An interrupt leaves a whole beginning, which can be continued, or none.
+            with interrupts_held():
+                store = self._continue(platform) if beginning is None else self._begin(*beginning)
+            yield store
+            store.set_status("finished")
+        except KeyboardInterrupt:
+            if store is not None:
+                store.set_status("interrupted")
+            raise
+        finally:
+            if store is not None:
+                store.close()
+
+    def _beginning(
+        self, platform: Platform, clock: Clock, fork: Fork | None, seconds: dict[str, float]
+    ) -> tuple[Changes, Rows]:
+        """What the first transaction of a new run writes; the platform is then as the run begins."""
+        settings, personas, run_row = self._settings, self._ingredients.personas, self._run_row()
+        rows = people_rows(
+            personas, self._ingredients.weights, at=iso(clock.start), history=settings.history,
+            bots=settings.scenario.bots,
+        )  # fmt: skip
+        if fork is not None:
+            rows |= replayed(platform, fork, run_row)
+        else:
+            populate(platform, personas, at=clock.start, seed_posts=settings.seed_posts, scenario=settings.scenario)
+        rows["run"] = [run_row]
+        rows["timing"] = [{"stage": stage, "seconds": spent} for stage, spent in seconds.items()]
+        return platform.take_changes(), rows
+
+    def _begin(self, changes: Changes, rows: Rows) -> RunStore:
+        """Write a whole beginning, or leave no file behind."""
+        store = RunStore.create(self._out)
+        try:
+            with store.transaction() as connection:
+                store.write(connection, changes, rows)
+            self._record_use()
+        except BaseException:
+            store.close()
+            store.remove()
+            raise
+        return store
+
+    def _continue(self, platform: Platform) -> RunStore:
+        """Open the file to continue it, and bring the platform to where it stands."""
+        store = RunStore.open(self._out)
+        try:
+            self._restore(store, platform)
+            self._record_use()
+        except BaseException:
+            store.close()
+            raise
+        return store
+
+    def _restore(self, store: RunStore, platform: Platform) -> None:
+        before, now = store.run_row(), self._run_row()
+        differing = [
+            name for name in now if name not in ("status", "versions", "timesteps") and before[name] != now[name]
+        ]
+        if differing:
+            raise InputError(
+                f"{name_of(self._out)} holds another run (its {', '.join(differing)} differ); choose another --out"
+            )
+        tables = store.platform_tables()
+        platform.restore(tables, store.last_numbers())
+        recall(platform, tables)
+        store.extend(max(before["timesteps"], now["timesteps"]))
+        versions, together = json.loads(before["versions"]), self._ingredients.together
+        if together > versions.get(TOGETHER, 1):
+            store.set_versions(json.dumps(versions | {TOGETHER: together}, sort_keys=True))
+
+    def _run_row(self) -> dict[str, Any]:
+        settings, ingredients = self._settings, self._ingredients
+        base, revisions = ingredients.base, ingredients.revisions
+        return {
+            "run_id": 1,
+            "arm": settings.policy if settings.policy == "null" else settings.arm,
+            "seed": settings.seed,
+            "agents": settings.agents,
+            "timesteps": settings.timesteps,
+            "status": "running",
+            "population": ingredients.population.name,
+            "population_digest": ingredients.population.digest,
+            "base_model": base.name if base else None,
+            "base_hash": base.hash if base else None,
+            "bank_digest": revisions_digest(revisions) if revisions else None,
+            "config": settings.recorded(),
+            "versions": json.dumps(_versions(base) | {TOGETHER: ingredients.together}, sort_keys=True),
+        }
+
+
+def _versions(base: BaseModel | None) -> dict[str, Any]:
+    packages = {name: version(name) for name in ("torch", "transformers", "peft", "sqlalchemy")}
+    return {
+        **packages,
+        "python": machine.python_version(),
+        "machine": machine.machine(),
+        "dtype": base.dtype if base else None,
+        "device": base.device.type if base else None,
+        "kernel": kernel_built() if base else None,
+    }

@@ -1,0 +1,174 @@
+"""The weights that agents act with: which revisions an arm takes, and the same installed in the base model."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id
+from polyphony.adapters.bank.stacking import covering_shape
+from polyphony.adapters.engine.adapter_cache import Residency
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.errors import InputError
+from polyphony.personas.people.persona import Persona
+from polyphony.simulation.policies.arms import AdapterUse, Arm
+from polyphony.simulation.runs.resources import Resources
+from polyphony.simulation.runs.settings import RunSettings
+from polyphony.simulation.runs.store import name_of
+
+
+class InstalledWeights(NamedTuple):
+    """The weights of some agents while they can act.
+
+    Attributes:
+        adapted: The base model with room for adapters; None for the bare base.
+        revisions: The revision of each agent, in their order; empty for the bare base.
+        cache: Brings the agents' adapters into slots; None where they have no weights of their own.
+    """
+
+    adapted: AdaptedModel | None
+    revisions: list[Revision]
+    cache: Residency | None
+
+
+NO_WEIGHTS = InstalledWeights(None, [], None)
+
+
+class WeightSource:
+    """Finds the weights of agents in the bank, and trains those that are missing."""
+
+    def __init__(self, resources: Resources) -> None:
+        """Take population, base model and bank from `resources`."""
+        self._resources = resources
+
+    @contextmanager
+    def installed(self, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> Iterator[InstalledWeights]:
+        """Install the weights of some agents in the base model until the block ends.
+
+        Args:
+            settings: Of the run.
+            arm: The arm.
+            agents: Numbers of the agents; the cache has a place for each of them, in this order.
+
+        Raises:
+            InputError: As `revisions`, or an adapter does not fit or is damaged.
+        """
+        revisions = self.revisions(settings, arm, agents)
+        if arm.adapter is AdapterUse.NONE:
+            yield NO_WEIGHTS
+            return
+        with self._adapted_model(settings, revisions) as adapted, closing(self._resources.open_bank()) as bank:
+            with self._resources.timer.measure("loading adapters"):
+                cache = None
+                if arm.adapter is AdapterUse.POOLED:
+                    adapted.set_prior(bank.factors(revisions[0].object), revisions[0].scale)
+                else:
+                    cache = Residency(adapted, bank, revisions, slots=settings.slots or None)
+            try:
+                yield InstalledWeights(adapted, revisions, cache)
+            finally:
+                if cache is not None:
+                    cache.close()
+
+    def _adapted_model(self, settings: RunSettings, revisions: Sequence[Revision]) -> AdaptedModel:
+        base, _ = self._resources.base_and_kit(settings)
+        if settings.weights == "trained":
+            return settings.plan.adapted(base)
+        with closing(self._resources.open_bank()) as bank:
+            return AdaptedModel(base, covering_shape(bank, revisions))
+
+    def revisions(self, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> list[Revision]:
+        """The revision of each agent in this arm, in their order; none for the bare base. Missing ones are trained.
+
+        Raises:
+            InputError: The people have no acts to learn from, or nothing is promoted for one of them and the settings
+                ask for what the bank serves.
+        """
+        if arm.adapter is AdapterUse.NONE:
+            return []
+        with closing(self._resources.open_bank()) as bank:
+            if settings.weights == "serving":
+                return self._serving_revisions(bank, settings, arm, agents)
+            return self._trained_revisions(bank, settings, arm, agents)
+
+    def _trained_revisions(self, bank: Bank, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> list[Revision]:
+        training, timer = self._resources.training(settings, bank), self._resources.timer
+        with timer.measure("population prior"):
+            prior = training.prior()
+        if arm.adapter is AdapterUse.POOLED:
+            return [prior] * len(agents)
+        owners = self._owners(arm, agents)
+        # In the order of people whatever the arm, so that all arms find the same objects.
+        ordered = sorted(owners)
+        with timer.measure("personal adapters"):
+            revisions = training.personal([self._resources.personas[owner] for owner in ordered])
+        revision_of = dict(zip(ordered, revisions, strict=True))
+        return [revision_of[owner] for owner in owners]
+
+    def _serving_revisions(self, bank: Bank, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> list[Revision]:
+        base, _ = self._resources.base_and_kit(settings)
+        personas = self._resources.personas
+        if arm.adapter is AdapterUse.POOLED:
+            return [self._serving_prior(bank, base)] * len(agents)
+        return self._promoted(bank, base, [personas[owner] for owner in self._owners(arm, agents)])
+
+    def _owners(self, arm: Arm, agents: Sequence[int]) -> list[int]:
+        """Whose adapter each agent acts with."""
+        return [arm.adapter.owner(agent, len(self._resources.personas)) for agent in agents]
+
+    def _serving_prior(self, bank: Bank, base: BaseModel) -> Revision:
+        """The one prior that all promoted adapters stand on.
+
+        Raises:
+            InputError: Nothing is promoted for one of the people, or the promoted adapters stand on several priors.
+        """
+        promoted = self._promoted(bank, base, self._resources.personas)
+        prior = bank.prior(promoted[0])
+        if prior is None or len({revision.prior_object for revision in promoted}) > 1:
+            raise InputError(
+                f"--arm pooled --weights serving: what {bank.directory} serves does not stand on one prior; leave "
+                "--weights out, or serve adapters over one prior"
+            )
+        return prior
+
+    def _promoted(self, bank: Bank, base: BaseModel, personas: Sequence[Persona]) -> list[Revision]:
+        """The promoted revision of each person.
+
+        Raises:
+            InputError: Nothing is promoted for one of them.
+        """
+        population = self._resources.population.name
+        serving = [
+            bank.serving(adapter_id(base.hash, population, PERSONAL, persona.handle)) for persona in personas
+        ]  # fmt: skip
+        missing = [persona.handle for persona, revision in zip(personas, serving, strict=True) if revision is None]
+        if missing:
+            raise InputError(
+                f"--weights serving: {bank.directory} serves nothing for {len(missing)} of {len(personas)} people, as "
+                f"{missing[0]!r}; see `simulate bank promote`, or leave the option out"
+            )
+        return [revision for revision in serving if revision is not None]
+
+    def record_use(self, out: Path | str, revisions: Sequence[Revision]) -> None:
+        """Have the bank keep these revisions for as long as it knows of the run; a read-only bank cannot."""
+        if not revisions:
+            return
+        with closing(self._resources.open_bank()) as bank:
+            if bank.read_only:
+                self._resources.hooks.say(
+                    "the bank is read-only: it does not remember this run, and may lose its weights"
+                )
+                return
+            bank.note_use(_name_in_bank(out), revisions)
+
+    def record_cache(self, out: Path | str, cache: Residency) -> None:
+        """Have the bank record how often a run's adapters were in which tier."""
+        with closing(self._resources.open_bank()) as bank:
+            if not bank.read_only:
+                bank.note_residency(_name_in_bank(out), cache.tiers)
+
+
+def _name_in_bank(out: Path | str) -> str:
+    return str(out.resolve()) if isinstance(out, Path) else name_of(out)
