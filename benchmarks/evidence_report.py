@@ -66,28 +66,28 @@ def report(
 _HEAD = """# Do the adapters carry their people?
 
 Written by `make evidence`; every number comes from `data/studies/adapters/`. Brackets hold 95% percentile bootstrap
-intervals over people. A person's held-out acts are later than all training and validation acts of theirs, and nobody
-learned to say them; but people are split one by one, so that a held-out post may stand in the feed of a training prompt
-of somebody else. NLL is in nats per token of held-out texts, posts weighted equally.
+intervals over people. A person's held-out acts are later than all training and validation acts of that person, and no
+adapter was trained to produce them. But each person has a split date of their own, so a held-out post may appear in the
+feed of another person's training prompt. NLL is in nats per token of held-out texts, posts weighted equally.
 
 - **base** is the bare model, **pooled** the population prior alone, **own** the prior with the person's adapter,
   **other** the mean over two other people's.
 - **own beats other**: share of (post, other person) pairs in which the person's own adapter finds the post likelier.
 - **top-1 of 32**: share of people whose own adapter, among 32 people's, finds their first five held-out posts
-  likeliest; guessing reaches 3.1%. Of more than 128 people the first 128 are looked for.
+  likeliest; guessing reaches 3.1%. With more than 128 people, only the first 128 are identified.
 - **act distance**: total variation between a person's held-out verbs and the mean distribution predicted before them;
   **history** is the person's own training frequencies, the classical baseline.
-- **attribution**: share of posts, written after the prompts of held-out acts, that a ridge classifier of character 2-
-  to 4-grams, trained on real training posts, gives to the right one of 32 people; **real** is the same on the people's
-  own held-out posts, the ceiling.
+- **attribution**: the model writes a post after the prompt of each held-out act. A ridge classifier of character 2- to
+  4-grams, trained on real training posts, assigns these posts to one of 32 people; the figure is the share assigned to
+  the right person. **real** is the same on the people's own held-out posts, the ceiling.
 """
 
 _MATRIX = """## Person × adapter
 
 ![NLL of each person's held-out posts under each of 32 adapters, less the row's mean](adapters.svg)
 
-Rows are people, columns the adapters of the same 32; dark is likelier. An adapter that carries its person makes the
-diagonal dark.
+Rows are people, columns the adapters of the same 32 people; a darker cell means a likelier post. If adapters carry
+their people, the diagonal is dark.
 """
 
 
@@ -163,8 +163,8 @@ def _sweep(rows: Sequence[Row]) -> str:
         for row in sorted(swept, key=lambda row: (row["init"] != PLAIN.init, row["init"], -row["posts"], row["rank"]))
     ]  # fmt: skip
     told = (
-        f"{users} people. *Posts* is the most training acts of a person; alpha is twice the rank. Here top-1 counts "
-        "the same 32 people in every row.\n\n"
+        f"{users} people. *Posts* is the largest number of training acts of a person; alpha is twice the rank. Here "
+        "top-1 is over the same 32 people in every row.\n\n"
     )
     return told + _table(header, body)
 
@@ -204,8 +204,9 @@ def _choice(found: Mapping[str, Mapping[str, Any]]) -> str:
     return (
         "## Why these defaults\n\nRank, start and posts are chosen by the loss on the validation part of the training "
         "side (text plus 0.2 times act), not by the held-out columns:\n\n"
-        + "\n".join(lines) + "\n\nWhat each value loses against the best of each population, the other factors being "
-        "the defaults, summed over the populations (compute types differ between cells, see the tables):\n\n"
+        + "\n".join(lines) + "\n\nThe excess loss of each value over the best of each population, with the other "
+        "factors at their defaults, summed over the populations (compute types differ between cells, see the "
+        "tables):\n\n"
         f"{factors}\n"
     )  # fmt: skip
 
@@ -226,12 +227,12 @@ def _act_weight(study: Mapping[str, Any] | None) -> str:
     header = ("weight", "text", "act", "all", "text, less ours", "act, less ours", "all, less ours")
     best = min(weighed, key=lambda weight: float(np.mean(weighed[weight]["whole"])))
     return (
-        "### The act's weight\n\nThe validation loss cannot decide it, for the weight is in it. Below is what the "
-        f"validation acts of {len(ours['text'])} people of the town are worth under their own adapters, trained with "
-        "each weight: nats a text token, nats of verb and target an act, and nats of all that was done an act (verb, "
-        "target and every token), with differences over the same people. The likelihood of all that was done is the "
-        f"greatest with weight {best:g}; the default is {PLAIN.schedule.act_weight:g}, chosen early by held-out "
-        "figures of people who are among the ones evaluated here.\n\n" + _table(header, rows)
+        "### The act's weight\n\nThe validation loss cannot choose this weight, because the loss contains it. The "
+        f"table shows the validation acts of {len(ours['text'])} people of the town under their own adapters, trained "
+        "with each weight: nats per text token, nats of verb and target per act, and nats of the whole act (verb, "
+        "target and every token), with differences over the same people. The likelihood of whole acts is the "
+        f"greatest with weight {best:g}; the default is {PLAIN.schedule.act_weight:g}. It was chosen earlier by "
+        "held-out figures of people who are among those evaluated here.\n\n" + _table(header, rows)
     )
 
 

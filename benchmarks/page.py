@@ -22,47 +22,48 @@ TITLES = {
 }
 # Why a goal is missed where it is, by the beginning of the figure's name.
 REASONS = {
-    "loading 512 adapters": "reading and checking each object takes most of it; packed shards (`simulate bank pack`) "
-    "are read faster, see docs/bank.md",
+    "loading 512 adapters": "most of the time goes into reading and checking each object; packed shards "
+    "(`simulate bank pack`) are read faster, see docs/bank.md",
     "decode 64 rows, 64 adapters, all linears": "the bare base has become a quarter faster (ordered weights), the "
-    "factors have not: 313 MB of them are read once a token, in 12 ms at 27 GB/s, which is what the memory gives; four "
-    "ranks at a time took 20 ms, vectors of 512 bits no less than 11, and the products beside cost nothing. Timed "
-    "alone with the base, medians of 21 in turns, the ratio was 1.21 within the hour",
-    "512 adapters in": "without native bf16 slots hold fp32: some 800 MiB of numbers are gathered, checked and "
-    "written, each a pass or two through memory, and in fp32 as much is read from disk and hashed before; slots of "
-    "half the size take a third of it (docs/bank.md)",
-    "512 agents activated once": "the prompts alone are most of it, and matrix products most of those: at their "
-    "peak the whole would take a little less than half with native bf16, and three quarters without. Shorter prompts "
-    "would reach it (fewer feed items, or remembered beginnings, which a run has from an agent's second activation "
-    "on). Without bf16 the frozen weights in int8 (torch's dynamic fbgemm products) read a prompt 1.5 times as fast, "
-    "which would just reach it, but cost 1.14 nats of text NLL, 0.21 with the down projections left in fp32 and 0.17 "
-    "with the attention's outputs as well, where 0.01 is allowed. With native bf16 products are 67% of a reading, at "
-    "0.85 of the peak; reading 32 of these prompts in turns, medians of 3, against 1,230 tokens/s as it was: batches "
-    "of 512 tokens 0.92 times that, of 2,048 1.03, torch's fused norm 1.01, norm, MLP or rotation in place 1.00, 1.00 "
-    "and 0.99, weights in oneDNN's own order 1.03 (whole decisions 1.08; taken), all of these 1.12",
-    "prefill of the bare base, share of the fp32": "products of the base's own narrow shapes reach 110 to "
-    "159 GFLOP/s (the widest, 576 by 1,536, 122), where the fastest product reaches 168; attention, norms and "
-    "activations take the rest, 22% of the time. Tried in turns, medians of 5, in GFLOP/s of the whole reading: as it "
-    "is 113, oneDNN's own order of the weights 119, activations in place with torch's fused norm 118, both 114, MLP "
-    "and norm by torch.compile 106, with ordered weights 113: all within the noise of a reading (5 to 7 s). Pieces of "
-    "512 to 2,048 rows are no faster (at most 6 to 11% for the narrowest), nor are q, k, v and gate, up in one "
-    "product each",
-    "bf16 ÷ fp32, prefill": "fp32 is no slow peer: where bf16 reads at 0.77 of its peak, 2.5 times fp32's rate would "
+    "factors have not. 313 MB of them are read once a token, in 12 ms at 27 GB/s, which is the memory's bandwidth. "
+    "Variants were no better: four ranks at a time took 20 ms, vectors of 512 bits no less than 11 ms, and the other "
+    "products cost nothing. Timed alone with the base, medians of 21 in turns, the ratio was 1.21 within the hour",
+    "512 adapters in": "without native bf16 the slots hold fp32. Some 800 MiB of numbers are gathered, checked and "
+    "written, each a pass or two through memory, and in fp32 the same amount is read from disk and hashed before. "
+    "Slots of half the size take a third of the time (docs/bank.md)",
+    "512 agents activated once": "most of the time is reading prompts, and most of that is matrix products. At the "
+    "peak rate the whole would take a little less than half with native bf16, and three quarters without. Shorter "
+    "prompts would reach the goal: fewer feed items, or cached prefixes, which a run has from an agent's second "
+    "activation on. Without bf16, frozen weights in int8 (torch's dynamic fbgemm products) read a prompt 1.5 times as "
+    "fast, which would just reach the goal. But they cost 1.14 nats of text NLL, 0.21 with the down projections left "
+    "in fp32, and 0.17 with the attention's outputs in fp32 as well, where 0.01 is allowed. With native bf16, products "
+    "are 67% of the reading time, at 0.85 of the peak. Reading 32 of these prompts was tried in turns (medians of 3, "
+    "against 1,230 tokens/s as it was): batches of 512 tokens gave 0.92 times that rate, of 2,048 1.03, torch's fused "
+    "norm 1.01, norm, MLP or rotation in place 1.00, 1.00 and 0.99, weights in oneDNN's own order 1.03 (whole "
+    "decisions 1.08; adopted), all of these together 1.12",
+    "prefill of the bare base, share of the fp32": "products of the base's narrow shapes reach 110 to 159 GFLOP/s (the "
+    "widest, 576 by 1,536, 122), where the fastest product reaches 168. Attention, norms and activations take the "
+    "rest, 22% of the time. These were tried in turns (medians of 5, in GFLOP/s of the whole reading): as it is 113, "
+    "oneDNN's own order of the weights 119, activations in place with torch's fused norm 118, both 114, MLP and norm "
+    "by torch.compile 106, with ordered weights 113. All are within the noise of a reading (5 to 7 s). Pieces of 512 "
+    "to 2,048 rows are hardly faster (at most 6 to 11% for the narrowest), and q, k, v or gate, up in one product each "
+    "are not",
+    "bf16 ÷ fp32, prefill": "fp32 is already fast: where bf16 reads at 0.77 of its peak, 2.5 times fp32's rate would "
     "be 0.99 of it, which products of the base's narrow shapes do not reach",
     "bf16 ÷ fp32, fused training": "as with the prefill: where bf16 trains at 0.52 of its peak, 2.5 times fp32's rate "
     "would be 0.71 of it",
-    "sequential PEFT ÷ fused": "one pass bears the whole cost of the trunk, which more passes share (two by default); "
-    "a processor without bf16 is busy with one act alone already, so that a batch is no better use of it, and what is "
-    "gained is what is not computed again: the trunk, the prompt of acts that share one, the head where no token is "
-    "learned. Without bf16 the pass, at 0.55 of the peak, would have to reach 0.74 of it; with bf16 0.54 instead of "
-    "0.52",
-    "512 people and their prior": "at the peak the operations alone take longer than the goal allows, so that only "
-    "fewer of them would reach it: one pass instead of two, fewer adapted blocks, or fewer acts a person, whose cost "
-    "docs/adapters.md tells. The whole command took 54 minutes with native bf16, tests beside it; without, 16 people "
-    "once took 170 to 185 s, which makes 91 to 99 minutes",
-    "all measurements of 10,000 agents": "a hundred rewirings of the follow graph, with Leiden's communities of each, "
-    "and ten Louvain partitions are nearly half (at 2,000 agents 61 of 135 s, beside other work); a swap of edges has "
-    "become 1.4 times as fast since",
+    "sequential PEFT ÷ fused": "one pass bears the whole cost of the trunk, which several passes share (two by "
+    "default). A processor without bf16 is already busy with one act, so a batch does not use it better; the gain "
+    "comes from what is not computed again: the trunk, the prompt of acts that share one, and the head where no token "
+    "is learned. Without bf16 the pass runs at 0.55 of the peak and would have to reach 0.74; with bf16 it would have "
+    "to reach 0.54 instead of 0.52",
+    "512 people and their prior": "even at the peak the operations take longer than the goal allows, so only fewer "
+    "operations would reach it: one pass instead of two, fewer adapted blocks, or fewer acts a person, at the cost "
+    "that docs/adapters.md shows. The whole command took 54 minutes with native bf16 while tests ran beside it; "
+    "without, 16 people took 170 to 185 s once, which makes 91 to 99 minutes",
+    "all measurements of 10,000 agents": "nearly half of the time goes into a hundred rewirings of the follow graph, "
+    "with Leiden's communities of each, and ten Louvain partitions (at 2,000 agents 61 of 135 s, beside other work); a "
+    "swap of edges has become 1.4 times as fast since",
 }  # fmt: skip
 
 
@@ -70,9 +71,10 @@ def page(machines: Sequence[Mapping[str, Any]]) -> str:
     """The page: machine by machine, each with its parts in the order of `TITLES`; a part that was not run is named."""
     intro = (
         "# Benchmarks",
-        "Written by `python -m benchmarks --report` from what `make bench` measured and left in `benchmarks/results/`, "
-        "one file for each kind of processor or GPU. A ratio has both sides in one run, warmed up, and is of medians "
-        "where repeats are given. Goals that depend on the compute type are those of the machine's own.",
+        "Written by `python -m benchmarks --report` from the measurements of `make bench` in `benchmarks/results/`, "
+        "one file for each kind of processor or GPU. Both sides of a ratio are measured in one run, after warming up; "
+        "with repeats, the ratio is of medians. Goals that depend on the compute type are those of the machine's own "
+        "type.",
     )
     return "\n\n".join([*intro, *(part for results in machines for part in _machine(results))]) + "\n"
 

@@ -54,12 +54,12 @@ CLAIMS = (
 )
 # Each control, what it leaves of the adapters, and the figures in which that should be seen.
 CONTROLS = {
-    "shuffled": "the same adapters on the wrong people: what is left of the difference takes the right one",
-    "pooled": "one adapter for all: what is left of the difference takes one for each person",
-    "act-matched": "acts from history, words by the base: what is left of the difference is more than restored posting",
-    "lora-noprompt": "the adapters without the persona prompt: what the prompt adds",
-    "fewshot": "the person's posts in the prompt: what training adds to reading",
-    REFERENCE: "the shared model itself: all that adapters change",
+    "shuffled": "the same adapters on other people; the difference is what the right person's adapter adds",
+    "pooled": "one adapter for all; the difference is what an adapter for each person adds",
+    "act-matched": "verbs from the history, words by the base; the difference is more than restored posting",
+    "lora-noprompt": "the adapters without the persona prompt; the difference is what the prompt adds",
+    "fewshot": "the person's posts in the prompt; the difference is what training adds to reading them",
+    REFERENCE: "the shared model itself; the difference is everything that adapters change",
 }
 CONTROLLED = (
     *PRIMARY, "original_post_share", "nothing_share", "attribution_accuracy", "topic_recovery", "style_recovery",
@@ -269,7 +269,7 @@ def _method(study: Stored) -> str:
 
 def _weights(options: Mapping[str, Any]) -> str:
     if options.get("weights") == "serving":
-        return "Adapters: those that a checkout brings (`simulate bank ready`, see docs/bank.md)."
+        return "Adapters: those that come with a checkout (`simulate bank ready`, see docs/bank.md)."
     asked = [f"{name} {options[name]}" for name in TRAINING if options.get(name) not in (None, "")]
     return f"Adapters: trained with {', '.join(asked)}." if asked else "Adapters: `simulate train`'s defaults."
 
@@ -354,7 +354,7 @@ def _by_arm(study: Stored, names: Sequence[str], cell: Callable[[Stored, str, st
 
 
 def _classical(study: Stored) -> str:
-    """Where a classical baseline foretells people's next acts better than the simulation, or as well."""
+    """Where a classical baseline predicts people's next acts better than the simulation, or as well."""
     told: dict[str, list[str]] = {}
     for size in study.sizes:
         best = _best_classical(study, size)
@@ -368,9 +368,9 @@ def _classical(study: Stored) -> str:
             f"{TITLES[best].lstrip('– ')} at {size} agents ({number(other)} against {number(own)}{interval})"
         )
     if not told:
-        return "No run tells how well next acts are foretold."
+        return "No run says how well next acts are predicted."
     return " ".join(
-        f"The best classical baseline foretells people's next acts {verdict} their own adapters: {'; '.join(each)}."
+        f"The best classical baseline predicts people's next acts {verdict} their own adapters: {'; '.join(each)}."
         for verdict, each in told.items()
     )
 
@@ -394,52 +394,52 @@ _QUESTION = """# What do per-person adapters change in a simulated society?
 
 Written by `python -m benchmarks.results_page` from `data/studies/`; every number is generated.
 
-**Question.** Does a population in which every agent owns a small adapter, trained on one person's posts, act otherwise
-than one that shares a base model: more original posts, more comments, more effective micro-communities, less alike
-inside them, as "On the Scaling of PEFT" (arXiv 2606.02437) reports of one seed a cell? And does it matter whose adapter
-it is?"""
+**Question.** Does a population in which every agent owns a small adapter, trained on one person's posts, behave
+differently from one that shares a base model? "On the Scaling of PEFT" (arXiv 2606.02437) reports more original posts,
+more comments, more effective micro-communities and less similarity inside them, from one seed a cell. And does it
+matter whose adapter it is?"""
 
-_IN_SHORT = """**In short**, of the paper's four figures and stance spread, size in brackets; 95% intervals over seeds,
-not corrected for their number:"""
+_IN_SHORT = """**In short**, for the paper's four figures and stance spread, with the population size in brackets. The
+95% intervals are over seeds and not corrected for the number of comparisons:"""
 
-_CELLS = """Arms in rows, population sizes in columns; the mean over seeds, in brackets its 95% interval (Student's t)
-and the number of seeds."""
+_CELLS = """Arms in rows, population sizes in columns. Cells hold the mean over seeds and, in brackets, its 95% interval
+(Student's t) and the number of seeds."""
 
-_CLAIMS = """The interval is Student's t over seeds, wider than the bootstrap's for few of them. *As reported* and *the
-opposite* mean that it leaves out 0; *undecided* that it does not. p is the paired t test's, after Holm's correction for
-all rows of this table: above 0.05 a verdict may be one of many tries."""
+_CLAIMS = """The interval is Student's t over seeds; with few seeds it is wider than a bootstrap interval. *As reported*
+and *the opposite* mean that it excludes 0, *undecided* that it does not. p is that of the paired t test after Holm's
+correction for all rows of this table. If it is above 0.05, a verdict may be due to the number of comparisons."""
 
-_CONTROLS = """Own adapters less each control, paired by seed; intervals as above, not corrected for their number: one
-in twenty leaves out 0 by chance."""
+_CONTROLS = """Own adapters minus each control, paired by seed. Intervals are as above and not corrected for the number
+of comparisons: one in twenty excludes 0 by chance."""
 
-_CHANCE = """z of each figure against its null model in the same run, the seeds' taken together (Stouffer's: their sum
-by the root of their number, so that within ±2 is what chance gives): degree-preserving rewirings for
-modularity, permuted community labels for homophily and stances, permuted answers among the shown authors for the
-exposure-adjusted figure, permuted planted communities for assortativity. A stance spread within ±2 is that of the
-population, whoever is in which community: a difference between arms is then one of what is said, not of who meets
-whom."""
+_CHANCE = """z of each figure against its null model in the same run, combined over seeds by Stouffer's method: the sum
+of the seeds' z divided by the root of their number. Values within ±2 are what chance gives. The null models are
+degree-preserving rewirings for modularity, permuted community labels for homophily and stances, permuted answers among
+the shown authors for the exposure-adjusted figure, and permuted planted communities for assortativity. A stance spread
+within ±2 is that of the population, whoever is in which community: a difference between arms then lies in what is said,
+not in who meets whom."""
 
-_PEOPLE = """What a simulation of these very people should reach, and what a release of their adapters gives away. The
+_PEOPLE = """How closely the simulation matches these people, and what a release of their adapters would reveal. The
 ceilings are the same classifiers on the people's real held-out posts. Copied words are counted against a person's own
-training posts. Means over seeds, in brackets the 95% interval (Student's t) and the number of seeds."""
+training posts. Cells hold means over seeds and, in brackets, the 95% interval (Student's t) and the number of seeds."""
 
 _THREATS = """## Threats to validity
 
-- **One base model**, the embedded one, of a size that a laptop carries. What a base model does without adapters differs
-  between models, and with it every difference from it.
-- **The town is synthetic.** Its people differ by construction, and its texts come from a grammar; the real authors
-  wrote to mailing lists, cast as posts and replies, not on a social platform. Neither has likes or follows of real
-  people.
+- **One base model.** It is the embedded one, small enough for a laptop. Base models behave differently without
+  adapters, so every difference from the base may change with another model.
+- **The town is synthetic.** Its people differ by construction, and its texts come from a grammar. The real authors
+  wrote to mailing lists, not on a social platform; their mails are treated as posts and replies. Neither population has
+  likes or follows of real people.
 - **Short runs.** A simulated morning is too short for communities to settle; interaction graphs are sparse.
-- **Homophily of a text population is partly the feed's.** The feed shows what is like one's own history, in every arm
-  alike; `exposure_adjusted_homophily` leaves that part out, the others do not.
-- **Seeds are few**, so that intervals are wide and no permutation test of a single difference can be significant after
+- **Homophily of texts is partly caused by the feed.** In every arm the feed may show posts that resemble the agent's
+  own history; `exposure_adjusted_homophily` leaves that part out, the others do not.
+- **There are few seeds.** Intervals are wide, and no permutation test of a single difference can be significant after
   correction. Verdicts rest on intervals.
-- **`nothing` is in nobody's history**, so that own adapters hardly ever choose it and the base does (its share stands
-  in the tables). A part of every difference in counts is that alone; original posts as a share of acts leave it out.
-- **The base repeats its prompt** in a part of its texts, and feeds carry them on (see the checks). What a base without
-  that habit would do is not known; the checks count without such texts.
-- **The figures are many.** The four of the paper's table were named beforehand; what the others show is exploratory."""
+- **No history contains `nothing`**, so own adapters hardly ever choose it, while the base does (the tables show its
+  share). This alone explains a part of every difference in counts; original posts as a share of acts leave it out.
+- **The base repeats its prompt** in some of its texts, and feeds spread them (see the checks). It is not known what a
+  base without that habit would do; the checks count without such texts.
+- **There are many figures.** The four of the paper's table were named beforehand; the others are exploratory."""
 
 
 def main() -> None:
