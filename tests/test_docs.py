@@ -100,9 +100,19 @@ def documented(page: Path) -> Iterator[tuple[str, bool]]:
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     text = _INLINE.sub("", _FENCE.sub("", page.read_text(encoding="utf-8")))
-    links = [link.split("#")[0] for link in _LINK.findall(text) if not re.match(r"[a-z]+:", link)]
-    targets = [(page.parent / link).resolve() for link in links if link]
-    assert [str(target) for target in targets if not target.exists() and target not in EXPECTED] == []
+    missing = []
+    for link in (link for link in _LINK.findall(text) if not re.match(r"[a-z]+:", link)):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if target not in EXPECTED and (not target.exists() or (anchor and anchor not in anchors(target))):
+            missing.append(link)
+    assert missing == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links to them."""
+    headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PRESENT, ids=named)
