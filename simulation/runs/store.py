@@ -1,10 +1,9 @@
 """The run file: created once, one transaction a timestep, resumed after any interruption."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,10 @@ from polyphony.errors import InputError
 from polyphony.migrations import Migrations
 from polyphony.simulation.runs import schema
 from polyphony.simulation.runs.interrupts import interrupts_held
+from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriterLock
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
 from polyphony.simulation.world.rows import Changes, Rows
 
-# PostgreSQL: the advisory lock that a run's writer holds in its database.
-ADVISORY_KEY = 0x706F6C79
 MIGRATIONS = Migrations(
     schema.metadata,
     schema.migration,
@@ -53,7 +51,7 @@ class RunStore:
         """Wrap an open database; use `create` or `open`."""
         self._engine = engine
         self.name = name
-        self._lock: int | Connection | None = None
+        self._lock: FileWriterLock | DatabaseWriterLock | None = None
 
     @classmethod
     def create(cls, target: Path | str) -> "RunStore":
@@ -144,25 +142,17 @@ class RunStore:
     def close(self) -> None:
         """Release the database and its lock."""
         lock, self._lock = self._lock, None
-        if isinstance(lock, Connection):
+        # A lock in the database is a connection of the engine, a lock of the file outlasts the engine's own files.
+        if isinstance(lock, DatabaseWriterLock):
             lock.close()
         self._engine.dispose()
-        if isinstance(lock, int):
-            os.close(lock)
+        if isinstance(lock, FileWriterLock):
+            lock.close()
 
     def _take_lock(self, target: Path | str) -> None:
         """Keep other processes from writing this run until it is closed, or its process ends."""
-        taken = False
-        if isinstance(target, Path):
-            # Apart from SQLite's own locks, which last as long as a transaction.
-            self._lock = os.open(target, os.O_RDWR)
-            with suppress(BlockingIOError):
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                taken = True
-        else:
-            self._lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            taken = bool(self._lock.scalar(select(func.pg_try_advisory_lock(ADVISORY_KEY))))
-        if not taken:
+        self._lock = FileWriterLock(target) if isinstance(target, Path) else DatabaseWriterLock(self._engine)
+        if not self._lock.take():
             raise InputError(f"{self.name}: another process writes this run; wait for it, or choose another --out")
 
     @contextmanager
@@ -215,16 +205,16 @@ class RunStore:
         """Last row number given in each table: as the last timestep left them, or the numbers in the tables."""
         with self._engine.connect() as connection:
             newest = schema.checkpoint.c.timestep.desc()
-            kept = connection.scalar(select(schema.checkpoint.c.last_numbers).order_by(newest).limit(1))
-            if kept is not None:
-                return dict(json.loads(kept))
-            found = {}
+            recorded = connection.scalar(select(schema.checkpoint.c.last_numbers).order_by(newest).limit(1))
+            if recorded is not None:
+                return dict(json.loads(recorded))
+            numbers = {}
             for name in NUMBERED:
                 (key,) = schema.metadata.tables[name].primary_key.columns
                 last = connection.scalar(select(func.max(key)))
                 if last is not None:
-                    found[name] = int(last)
-        return found
+                    numbers[name] = int(last)
+        return numbers
 
     def platform_tables(self) -> Rows:
         """Rows that the platform is restored or replayed from, each table in the order of its key."""
