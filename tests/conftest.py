@@ -1,6 +1,5 @@
 """Shared fixtures."""
 
-import functools
 import importlib.util
 import os
 import shutil
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from polyphony.personas import population
 from polyphony.personas.people.persona import Persona
+from polyphony.simulation.runs.loading import Loader, SharedLoader, loading_with
 
 REAL_POSTS_TOOL = Path(__file__).resolve().parents[2] / "shared" / "tools" / "real_posts.py"
 BUILD_SECONDS = 300
@@ -68,44 +67,12 @@ def hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def reading_the_town_once() -> None:
-    """Let all runs of the built-in town in one process share a reading of it: it takes seconds and never changes."""
-    read = population.load_population
-    town = functools.cache(lambda: read("town"))
-    population.load_population = lambda source: town() if source == "town" else read(source)
-
-
-def loading_the_base_once() -> None:
-    """Let all that one process does with the embedded base model share a loading of it and its prompts' calibration.
-
-    Nothing changes them: adapters hang on a base only while they are used.
-    """
-    from polyphony.adapters.model import base_model
-    from polyphony.adapters.prompting import prompt_kit
-
-    load, make = base_model.load_base_model, prompt_kit.make_prompt_kit
-    loaded = {}
-    calibrated = functools.cache(lambda key, config: make(loaded[key], config))
-
-    def load_once(directory=None, *, device="auto", dtype="auto", say=lambda line: None):
-        if directory is not None:
-            return load(directory, device=device, dtype=dtype, say=say)
-        base_model.embedded_directory(say)  # refuses where the package is missing
-        place = base_model.pick_device(device)
-        key = place.type, base_model.fastest_dtype(place) if dtype == "auto" else dtype
-        if key not in loaded:
-            loaded[key] = load(device=key[0], dtype=key[1])
-        return loaded[key]
-
-    def make_once(base, config):
-        key = base.device.type, base.dtype
-        return calibrated(key, config) if base is loaded.get(key) else make(base, config)
-
-    base_model.load_base_model, prompt_kit.make_prompt_kit = load_once, make_once
-
-
-reading_the_town_once()
-loading_the_base_once()
+@pytest.fixture(scope="session", autouse=True)
+def loader():
+    """All runs of one process share a reading of the built-in town and a loading of each embedded base model."""
+    shared = SharedLoader()
+    with loading_with(shared):
+        yield shared
 
 
 def briefly(persona: Persona, acts: int) -> Persona:
@@ -114,36 +81,45 @@ def briefly(persona: Persona, acts: int) -> Persona:
     return replace(persona, acts=kept, validation_end=persona.train_end + acts)
 
 
+class ShortTexts(Loader):
+    """Loads what another loader loads, with prompts that leave room for a few tokens of text."""
+
+    def __init__(self, loader):
+        self.population, self.base_model, self._loader = loader.population, loader.base_model, loader
+
+    def prompt_kit(self, base, config):
+        return self._loader.prompt_kit(base, replace(config, text_tokens=8))
+
+
 @pytest.fixture
-def short_texts(monkeypatch):
+def short_texts(loader):
     """Agents write a few tokens: where the words do not matter, decoding them is most of the time."""
-    monkeypatch.setattr("polyphony.simulation.policies.engine_policy.length_cap", lambda persona, kit: 8)
+    with loading_with(ShortTexts(loader)):
+        yield
 
 
 @pytest.fixture(scope="session")
-def base():
+def base(loader):
     """The real embedded base model in full precision on the CPU: what is exact is tested there."""
-    from polyphony.adapters.model.base_model import EMBEDDED_INSTALL, EMBEDDED_PACKAGE, load_base_model
+    from polyphony.adapters.model.base_model import EMBEDDED_INSTALL, EMBEDDED_PACKAGE
 
     if importlib.util.find_spec(EMBEDDED_PACKAGE) is None:
         pytest.skip(f"the embedded base model is not installed: {EMBEDDED_INSTALL}")
-    return load_base_model(device="cpu", dtype="fp32")
+    return loader.base_model(None, device="cpu", dtype="fp32")
 
 
 @pytest.fixture(scope="session")
-def kit(base):
+def kit(loader, base):
     """Prompt builder and act scorer of the base model."""
-    from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+    from polyphony.adapters.prompting.prompt_kit import PromptConfig
 
-    return make_prompt_kit(base, PromptConfig())
+    return loader.prompt_kit(base, PromptConfig())
 
 
 @pytest.fixture(scope="session")
-def town():
+def town(loader):
     """The built-in population."""
-    from polyphony.personas.population import load_population
-
-    return load_population("town")
+    return loader.population("town")
 
 
 @pytest.fixture(scope="session")

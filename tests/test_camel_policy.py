@@ -5,6 +5,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -31,10 +32,10 @@ def policy(backends, kit, town):
     return CamelPolicy(backends, kit.builder, town.personas[:2], ARMS["base"])
 
 
-def test_a_chat_agent_decides_with_our_engine(base, kit, town, monkeypatch):
+def test_a_chat_agent_decides_with_our_engine(base, kit, town):
     from polyphony.simulation.policies.camel_backend import engine_backends
 
-    monkeypatch.setattr("polyphony.simulation.policies.camel_backend.length_cap", lambda persona, kit: 8)
+    kit = replace(kit, config=replace(kit.config, text_tokens=8))
     engine = Engine(base, None, kit)
     backends = engine_backends(engine, kit, town.personas[:2], ARMS["base"], seed=1)
     asked = [observation(timestep) for timestep in range(3)]

@@ -13,6 +13,7 @@ from run_factory import RunFactory
 from polyphony.metrics.studies.comparison_table import HEADERS
 from polyphony.simulation.cli.main import main
 from polyphony.simulation.cli.printing import WIDE, print_results
+from polyphony.simulation.runs.loading import Loader, loading_with
 
 
 def post(number, author="ada", **cells):
@@ -178,12 +179,13 @@ def test_a_command_without_anything_asked_shows_its_help(simulate, arguments):
     assert code == 2 and "Usage:" in out + "".join(said) and "--help" in out + "".join(said)
 
 
-def test_memory_that_runs_out_is_one_line(simulate, monkeypatch):
-    def full(_source):
-        raise MemoryError
+def test_memory_that_runs_out_is_one_line(simulate, tmp_path):
+    class Full(Loader):
+        def population(self, source):
+            raise MemoryError
 
-    monkeypatch.setattr("polyphony.personas.population.load_population", full)
-    code, _, said = simulate("personas", "town")
+    with loading_with(Full()):
+        code, _, said = simulate("run", "--policy", "null", "--out", tmp_path / "x.db")
     assert code == 2 and said == [
         "simulate: out of memory; fewer agents at once, a smaller base model or more memory would do"
     ]

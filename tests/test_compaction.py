@@ -143,19 +143,18 @@ def test_the_shared_model_beside_what_is_served_is_the_prior_beneath_it(ready, t
 
 
 @pytest.mark.slow
-def test_retraining_a_sample_gives_the_ready_bank_again(ready, town, tmp_path):
+def test_retraining_a_sample_gives_the_ready_bank_again(loader, ready, town, tmp_path):
     """A whole group, as they and their prior were trained: the same digests, or on another machine the same worth."""
     from polyphony.adapters.evaluation.evaluation import GATE, evaluate
-    from polyphony.adapters.model.base_model import load_base_model
-    from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
     from polyphony.adapters.training.config import TrainingConfig
     from polyphony.adapters.training.population_training import GROUP, PopulationTraining
     from polyphony.adapters.training.trainer import Schedule
 
     (prior,) = ready.revisions(kind=PRIOR)
-    base, config = load_base_model(), replace(TrainingConfig(), prior_schedule=Schedule(**prior.config["schedule"]))
+    base = loader.base_model(None, device="auto", dtype="auto")
+    config = replace(TrainingConfig(), prior_schedule=Schedule(**prior.config["schedule"]))
     people = town.choose(GROUP["cpu"])
-    kit = make_prompt_kit(base, config.prompt)
+    kit = loader.prompt_kit(base, config.prompt)
     with closing(Bank(tmp_path / "bank", create=True)) as bank, closing(Bank(tmp_path / "small", create=True)) as small:
         training = PopulationTraining(base, kit, town, bank, config)
         compact_bank(bank, small, training.personal(people), RANK, Precision.INT4)

@@ -10,7 +10,7 @@ from conftest import briefly
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.model.lora import LoraShape
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.prompt_kit import PromptConfig
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.trainer import Schedule
@@ -32,8 +32,8 @@ def earlier(persona):
 
 
 @pytest.fixture
-def make(base, town, tmp_path):
-    bank, kit = Bank(tmp_path / "bank", create=True), make_prompt_kit(base, CONFIG.prompt)
+def make(loader, base, town, tmp_path):
+    bank, kit = Bank(tmp_path / "bank", create=True), loader.prompt_kit(base, CONFIG.prompt)
 
     def training(**changes):
         return PopulationTraining(base, kit, town, bank, replace(CONFIG, **changes))

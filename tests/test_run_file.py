@@ -194,6 +194,22 @@ def test_a_second_writer_is_refused_until_the_first_is_gone(runner, tmp_path):
     runner.run(settings(timesteps=2), out, resume=True)
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_lock_of_a_writer_ends_with_it_and_leaves_no_file(whole, tmp_path, monkeypatch, beside):
+    """Of the run file itself, and of a file beside it, as where locks keep readers out."""
+    monkeypatch.setattr("polyphony.simulation.runs.writer_lock.LOCKS_KEEP_READERS_OUT", beside)
+    out = tmp_path / "busy.db"
+    out.write_bytes(whole.read_bytes())
+    with closing(RunStore.open(out)):
+        with pytest.raises(InputError, match=r"busy\.db: another process writes this run; wait for it, or choose"):
+            RunStore.open(out)
+        assert (tmp_path / "busy.db.lock").exists() == beside
+        RunStore.read(out).close()
+    with closing(RunStore.open(out)):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["busy.db"]
+
+
 def test_a_run_of_a_newer_version_is_refused(runner, tmp_path):
     out = tmp_path / "newer.db"
     runner.run(settings(timesteps=1), out, resume=False)

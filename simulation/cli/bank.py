@@ -269,17 +269,18 @@ def _probed(
     from polyphony.adapters.bank.lifecycle import Status, reason_against_probe
     from polyphony.adapters.bank.revision import PERSONAL
     from polyphony.adapters.evaluation.probing import probe
-    from polyphony.adapters.model.base_model import load_base_model
-    from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+    from polyphony.adapters.prompting.prompt_kit import PromptConfig
+    from polyphony.simulation.runs.loading import current_loader
 
-    base = load_base_model(base_model, device=device, dtype=dtype, say=reporter.say)
+    loader = current_loader()
+    base = loader.base_model(base_model, device=device, dtype=dtype, say=reporter.say)
     revisions = [found for found in bank.revisions(kind=PERSONAL) if found.status != Status.RETIRED]
     fitting = [revision for revision in revisions if revision.base_hash == base.hash]
     problems = [
         f"{revision.name}: belongs to another base model (hash {revision.base_hash[:12]}) than {base.name}"
         for revision in revisions if revision.base_hash != base.hash
     ]  # fmt: skip
-    kit = make_prompt_kit(base, PromptConfig())
+    kit = loader.prompt_kit(base, PromptConfig())
     found = probe(base, kit, bank, fitting, lambda done, total: reporter.show("probing", done, total, "adapters"))
     for revision, said in zip(fitting, found, strict=True):
         if not bank.read_only:

@@ -129,14 +129,14 @@ def bank_import(
 
 def _read_directories(source: Path, person: str | None, population: str, base_model: Path | None) -> list[Any]:
     from polyphony.adapters.bank.interchange import CONFIG, foreign_revision, read_directory
-    from polyphony.adapters.model.base_model import load_base_model
+    from polyphony.simulation.runs.loading import current_loader
 
     inside = [source] if (source / CONFIG).is_file() else sorted(path.parent for path in source.glob(f"*/{CONFIG}"))
     if not inside:
         raise InputError(f"{source}: no {CONFIG} here or in its directories: give what PEFT's save_pretrained wrote")
     if person is not None and len(inside) > 1:
         raise InputError(f"{source} holds {len(inside)} adapters: leave --person out, or give one of its directories")
-    base = load_base_model(base_model, dtype="fp32")
+    base = current_loader().base_model(base_model, device="auto", dtype="fp32")
     made = []
     for directory in inside:
         foreign = read_directory(directory, base)

@@ -1,4 +1,4 @@
-"""Counterfactuals: a run goes on from any timestep of another under other settings."""
+"""Forks: a run continues another one from any of its timesteps under other settings."""
 
 import json
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Fork:
 
 
 def settings_of(source: Path | str) -> "RunSettings":
-    """Read back what decided a run.
+    """Read the settings of a run from its file.
 
     Raises:
         InputError: There is no such run, or its settings are not of this version.
@@ -55,22 +55,22 @@ def settings_of(source: Path | str) -> "RunSettings":
         raise InputError(f"{name_of(source)}: its settings are of another version; run it again") from error
 
 
-def merged(there: Scenario, new: Scenario) -> Scenario:
-    """The scenario of a fork: accounts and products stay, what is ordered for timesteps is the new one's."""
-    known = {bot.name for bot in there.bots}
+def merged(source: Scenario, new: Scenario) -> Scenario:
+    """The scenario of a fork: the source's accounts and products stay, the interventions are those of the new one."""
+    known = {bot.name for bot in source.bots}
     bots = [next((bot for bot in new.bots if bot.name == old.name), old.model_copy(update={"acts": ()}))
-            for old in there.bots]  # fmt: skip
+            for old in source.bots]  # fmt: skip
     return new.model_copy(
         update={
             "bots": (*bots, *(bot for bot in new.bots if bot.name not in known)),
-            "products": (*there.products, *(name for name in new.products if name not in there.products)),
-            "seed_posts": there.seed_posts,
+            "products": (*source.products, *(name for name in new.products if name not in source.products)),
+            "seed_posts": source.seed_posts,
         }
     )
 
 
 def replayed(platform: Platform, fork: Fork, run_row: dict[str, Any]) -> Rows:
-    """Bring an empty platform to where the other run stood, and return the ledger's rows up to there.
+    """Replay the other run on an empty platform up to the fork, and return its recorded rows up to then.
 
     Raises:
         InputError: The other run has another population, or has not come that far.
@@ -78,8 +78,8 @@ def replayed(platform: Platform, fork: Fork, run_row: dict[str, Any]) -> Rows:
     name = name_of(fork.source)
     store = RunStore.read(fork.source)
     try:
-        there, done = store.run_row(), store.next_timestep()
-        if (there["population_digest"], there["agents"]) != (run_row["population_digest"], run_row["agents"]):
+        source_row, done = store.run_row(), store.next_timestep()
+        if (source_row["population_digest"], source_row["agents"]) != (run_row["population_digest"], run_row["agents"]):
             raise InputError(f"{name}: holds other people; fork it with the population file it was run with")
         if not 0 <= fork.at <= done:
             raise InputError(f"{name}: --at {fork.at} is not a timestep from 0 to {done}, which are complete")
@@ -88,6 +88,6 @@ def replayed(platform: Platform, fork: Fork, run_row: dict[str, Any]) -> Rows:
     finally:
         store.close()
     replay(platform, tables, fork.at)
-    for shown in rows["exposure"]:
-        platform.expose(shown["agent_id"], shown["post_id"], shown["source"])
+    for exposure in rows["exposure"]:
+        platform.expose(exposure["agent_id"], exposure["post_id"], exposure["source"])
     return rows

@@ -50,14 +50,14 @@ def feed_maker(settings: RunSettings, personas: Sequence[Persona]) -> FeedMaker:
 def populate(
     platform: Platform, personas: Sequence[Persona], *, at: datetime, seed_posts: int, scenario: Scenario
 ) -> None:
-    """Draw the starting follow graph and publish everybody's latest training posts, and a scenario's, as seed posts.
+    """Enter the starting follow graph, and publish as seed posts each agent's latest training posts and the scenario's.
 
     Args:
         platform: An empty platform with one user per persona.
         personas: The agents, in order.
         at: Simulated start, the time of the starting follows.
         seed_posts: Seed posts of each agent.
-        scenario: Whose seed posts and products are there, too.
+        scenario: Its seed posts are published, too.
     """
     ids = {persona.handle: agent for agent, persona in enumerate(personas)}
     for agent, persona in enumerate(personas):
@@ -74,7 +74,7 @@ def populate(
 
 
 def feed_texts(personas: Sequence[Persona]) -> list[str]:
-    """Texts that recommenders by content learn their space from: what people said on the training side."""
+    """Texts from which content-based recommenders learn their text space: the agents' latest training texts."""
     return [act.text for persona in personas for act in persona.train[-TEXTS_A_PERSON:] if act.text]
 
 
@@ -86,7 +86,7 @@ def people_rows(
     history: bool,
     bots: Sequence[Bot] = (),
 ) -> Rows:
-    """Rows of `user`, `agent` and, if asked, `history`; bots are users after the agents and no agents."""
+    """Rows of `user`, `agent` and, where wanted, `history`; the scenario's bots are users after those of the agents."""
     users, agents, acts = [], [], []
     for number, (persona, revision) in enumerate(zip(personas, revisions, strict=True)):
         users.append(

@@ -1,4 +1,4 @@
-"""Asking an agent something, outside simulated time: nothing is written, and the run goes on as if nobody had asked."""
+"""Interviews: a question to an agent, outside simulated time. The run file does not change."""
 
 from pathlib import Path
 
@@ -19,31 +19,31 @@ from polyphony.simulation.runs.store import RunStore, name_of
 def interview(
     runner: Runner, settings: RunSettings, source: Path | str, handle: str, question: str, *, at: int | None = None
 ) -> str:
-    """Return an agent's answer, in its own words and with the weights it acts with.
+    """Return an agent's answer, written with the weights that it acts with.
 
     Args:
-        runner: Of the run's population.
-        settings: Of the run.
+        runner: A runner of the run's population.
+        settings: The settings of the run.
         source: The run.
-        handle: Who is asked.
-        question: What.
-        at: As of the beginning of which timestep it remembers; None for the end.
+        handle: Handle of the agent.
+        question: The question.
+        at: The timestep at whose beginning the agent is asked; None for the end of the run.
 
     Raises:
-        InputError: There is no such agent, or nothing is asked.
+        InputError: There is no such agent, or the question holds no printable text.
     """
     places = {persona.handle: place for place, persona in enumerate(runner.personas)}
     if handle not in places:
         raise InputError(f"{name_of(source)}: no agent {handle!r}; see the table agent, or the dashboard")
-    words = printable(question)
-    if not words:
+    text = printable(question)
+    if not text:
         raise InputError("the question holds no printable text")
     agent, arm = places[handle], arm_named(settings.arm)
     persona = runner.personas[agent]
     memory = _memory(runner, settings, source, agent, at)
     base, kit = runner.resources.base_and_kit(settings)
     system = f"You are @{handle}." + (f" {persona.description}" if arm.persona_prompt else "")
-    prompt = kit.builder.chat(system, "\n".join([*memory, words]))
+    prompt = kit.builder.chat(system, "\n".join([*memory, text]))
     cap = kit.config.text_tokens
     uniforms = keyed_generator(settings.seed, "interview", agent, prompt_digest(prompt)).random(2 + cap)
     with runner.weight_source.installed(settings, arm, [agent]) as weights:

@@ -4,10 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from polyphony.adapters.model.base_model import BaseModel, fastest_dtype, load_base_model, pick_device
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, PromptKit, make_prompt_kit
 from polyphony.personas.population import TOWN, Population, load_population
+
+# What loads a model brings torch with it: commands that read people alone do not wait for it.
+if TYPE_CHECKING:
+    from polyphony.adapters.model.base_model import BaseModel
+    from polyphony.adapters.prompting.prompt_kit import PromptConfig, PromptKit
 
 
 class Loader:
@@ -19,12 +23,16 @@ class Loader:
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None
-    ) -> BaseModel:
+    ) -> "BaseModel":
         """Load a base model, see `adapters.model.base_model.load_base_model`."""
+        from polyphony.adapters.model.base_model import load_base_model
+
         return load_base_model(directory, device=device, dtype=dtype, say=say)
 
-    def prompt_kit(self, base: BaseModel, config: PromptConfig) -> PromptKit:
+    def prompt_kit(self, base: "BaseModel", config: "PromptConfig") -> "PromptKit":
         """Make the prompts of a base model, see `adapters.prompting.prompt_kit.make_prompt_kit`."""
+        from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
+
         return make_prompt_kit(base, config)
 
 
@@ -51,17 +59,19 @@ class SharedLoader(Loader):
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None
-    ) -> BaseModel:
+    ) -> "BaseModel":
         """Load a base model; the embedded one only the first time for a device and a compute type."""
         if directory is not None:
             return super().base_model(directory, device=device, dtype=dtype, say=say)
+        from polyphony.adapters.model.base_model import fastest_dtype, pick_device
+
         place = pick_device(device)
         key = place.type, fastest_dtype(place) if dtype == "auto" else dtype
         if key not in self._bases:
             self._bases[key] = super().base_model(None, device=key[0], dtype=key[1], say=say)
         return self._bases[key]
 
-    def prompt_kit(self, base: BaseModel, config: PromptConfig) -> PromptKit:
+    def prompt_kit(self, base: "BaseModel", config: "PromptConfig") -> "PromptKit":
         """Make the prompts of a base model; those of the embedded one only the first time."""
         place = base.device.type, base.dtype
         if self._bases.get(place) is not base:

@@ -25,14 +25,14 @@ Progress = Callable[[int, int, int], None]
 """Called after each timestep with the timesteps done, the timesteps in all, and the activations so far."""
 
 
-class Asked(NamedTuple):
-    """A timestep that waits for its decisions.
+class PendingTimestep(NamedTuple):
+    """A timestep that waits for the decisions of its agents.
 
     Attributes:
         when: The timestep and its moment.
-        scripted: Rows of what the scenario did before anybody was asked.
-        feeds: What each active agent is shown.
-        observations: What each active agent has before it, in the order of their ids.
+        scripted: Rows of the scenario's acts, which come before those of the agents.
+        feeds: The feed of each active agent.
+        observations: The observation of each active agent, in the order of their numbers.
         began: When the timestep began on the wall clock, in seconds.
     """
 
@@ -62,15 +62,15 @@ class Simulation:
         """Bind the parts.
 
         Args:
-            store: Where everything is recorded.
-            platform: What is acted on.
-            clock: Who is active when.
-            policy: What decides.
-            feeds: What agents are shown.
+            store: The run file.
+            platform: The platform, as the run begins or goes on.
+            clock: Says which agents are active when.
+            policy: Decides for the agents.
+            feeds: Makes the agents' feeds.
             revisions: The weights each agent acts with, None where it has none.
             offered: Verbs that the policy may choose.
-            scenario: What the experimenter does.
-            expect: Told who will be active next, while those of now decide.
+            scenario: The interventions of the experimenter.
+            expect: Called, before the agents of a timestep decide, with those who are active in the next one.
         """
         self._expect = expect
         self._store, self._platform, self._clock, self._policy = store, platform, clock, policy
@@ -90,11 +90,11 @@ class Simulation:
 
     @property
     def policy(self) -> Policy:
-        """What decides."""
+        """Decides for the agents."""
         return self._policy
 
-    def ask(self, timestep: int) -> Asked:
-        """Begin a timestep, up to what is asked: all active agents see the same moment."""
+    def begin_timestep(self, timestep: int) -> PendingTimestep:
+        """Carry the scenario's acts out and observe for all active agents, who see the platform at the same moment."""
         began = time.perf_counter()
         when = Moment(timestep, self._clock.at(timestep))
         scripted = self._stage(when)
@@ -103,28 +103,28 @@ class Simulation:
         observations = [self._observe(agent, timestep, feed) for agent, feed in feeds.items()]
         if self._expect is not None:
             self._expect(self._clock.active(timestep + 1))
-        return Asked(when, scripted, feeds, observations, began)
+        return PendingTimestep(when, scripted, feeds, observations, began)
 
-    def answer(self, asked: Asked, decisions: Sequence[Decision], seconds: float) -> None:
-        """End a timestep: carry the decisions out in the order of the agents' ids, and record all of it.
+    def end_timestep(self, pending: PendingTimestep, decisions: Sequence[Decision], seconds: float) -> None:
+        """Carry the decisions out in the order of the agents' numbers, and record the timestep in one transaction.
 
         Args:
-            asked: What `ask` returned.
+            pending: What `begin_timestep` returned.
             decisions: One for each of its observations, in their order.
             seconds: What the decisions took on the wall clock, those of other runs in the same batch included.
         """
-        timestep = asked.when.timestep
+        timestep = pending.when.timestep
         rows: Rows = {
-            "activation": [], "exposure": self._exposures(asked.feeds, timestep), "scripted": asked.scripted,
+            "activation": [], "exposure": self._exposures(pending.feeds, timestep), "scripted": pending.scripted,
         }  # fmt: skip
-        for observation, decision in zip(asked.observations, decisions, strict=True):
-            row, found = self._act(observation, decision, asked.feeds[observation.agent], asked.when)
+        for observation, decision in zip(pending.observations, decisions, strict=True):
+            row, discovered = self._act(observation, decision, pending.feeds[observation.agent], pending.when)
             rows["activation"].append(row)
-            rows["exposure"] += self._exposures({observation.agent: found}, timestep)
-        self._record(timestep, rows, {"policy": seconds, "timestep": time.perf_counter() - asked.began})
+            rows["exposure"] += self._exposures({observation.agent: discovered}, timestep)
+        self._record(timestep, rows, {"policy": seconds, "timestep": time.perf_counter() - pending.began})
 
     def _stage(self, when: Moment) -> list[dict[str, Any]]:
-        """Set what the scenario orders for a timestep; return the rows of its acts."""
+        """Carry out what the scenario orders for a timestep; return the rows of its acts."""
         platform, users = self._platform, self._users
         platform.suspended = {users[name] for name in self._scenario.suspended_at(when.timestep)}
         self._feeds.switch(self._scenario.recommender_at(when.timestep, self._feeds.default))
@@ -136,21 +136,21 @@ class Simulation:
         return rows
 
     def _observe(self, agent: int, timestep: int, feed: Sequence[Exposure]) -> Observation:
-        posts, shown = self._platform.posts, [exposure.post_id for exposure in feed]
-        items = [FeedItem(self._platform.names[int(posts[post]["user"])], posts.text(post)) for post in shown]
-        targets = possible_targets(self._platform, agent, shown, self._offered)
+        posts, post_ids = self._platform.posts, [exposure.post_id for exposure in feed]
+        items = [FeedItem(self._platform.names[int(posts[post]["user"])], posts.text(post)) for post in post_ids]
+        targets = possible_targets(self._platform, agent, post_ids, self._offered)
         return Observation(agent, timestep, items, targets, tuple(self._platform.memory[agent]))
 
     def _exposures(self, feeds: dict[int, list[Exposure]], timestep: int) -> list[dict[str, Any]]:
         rows = []
         for agent, feed in feeds.items():
-            for shown in feed:
-                self._platform.expose(agent, shown.post_id, shown.source)
+            for entry in feed:
+                self._platform.expose(agent, entry.post_id, entry.source)
                 rows.append(
                     {
-                        "timestep": timestep, "agent_id": agent, "post_id": shown.post_id,
-                        "position": shown.position, "source": shown.source,
-                        "score": None if shown.score is None else round(shown.score, 6),
+                        "timestep": timestep, "agent_id": agent, "post_id": entry.post_id,
+                        "position": entry.position, "source": entry.source,
+                        "score": None if entry.score is None else round(entry.score, 6),
                     }
                 )  # fmt: skip
         return rows
@@ -158,7 +158,7 @@ class Simulation:
     def _act(
         self, observation: Observation, decision: Decision, feed: Sequence[Exposure], when: Moment
     ) -> tuple[dict[str, Any], list[Exposure]]:
-        """Carry a decision out; return the activation's row, and what the act showed the agent."""
+        """Carry a decision out; return its row, and the posts that a search or a trend showed the agent."""
         agent, verb = observation.agent, decision.verb
         row: dict[str, Any] = {
             "activation_id": self._activations + 1,
@@ -179,7 +179,7 @@ class Simulation:
             return row, []
         outcome = self._carry_out(agent, verb, decision, feed, when)
         source = "search" if verb is Verb.SEARCH else "trend"
-        found = [Exposure(post_id, place, source, None) for place, post_id in enumerate(outcome.shown, 1)]
+        discovered = [Exposure(post_id, place, source, None) for place, post_id in enumerate(outcome.shown, 1)]
         return row | {
             "outcome": "refused" if outcome.refused else "ok",
             "reason": outcome.refused,
@@ -187,7 +187,7 @@ class Simulation:
             "target_user_id": outcome.target_user_id,
             "post_id": outcome.post_id,
             "comment_id": outcome.comment_id,
-        }, found
+        }, discovered
 
     def _carry_out(self, agent: int, verb: Verb, decision: Decision, feed: Sequence[Exposure], when: Moment) -> Outcome:
         post_id = feed[decision.position - 1].post_id if decision.position else None
@@ -216,9 +216,9 @@ class Simulation:
             self._store.write(connection, changes, rows)
 
 
-def decide_apart(asked: Sequence[tuple[Policy, Sequence[Observation]]]) -> list[list[Decision]]:
+def decide_apart(batches: Sequence[tuple[Policy, Sequence[Observation]]]) -> list[list[Decision]]:
     """Have each policy decide for its own agents."""
-    return [policy.decide(observations) if observations else [] for policy, observations in asked]
+    return [policy.decide(observations) if observations else [] for policy, observations in batches]
 
 
 def run_in_step(
@@ -227,23 +227,23 @@ def run_in_step(
     decide: Callable[[Sequence[tuple[Any, Sequence[Observation]]]], list[list[Decision]]],
     progress: Progress,
 ) -> None:
-    """Simulate every timestep that the run files do not hold yet, all runs one timestep before any goes on.
+    """Simulate every timestep that the run files do not hold yet; all runs end a timestep before any begins the next.
 
     Args:
         simulations: The runs; one that holds a timestep already waits for the others.
-        timesteps: How many each is to have.
-        decide: Given each run's policy and observations, the decisions of each.
-        progress: Told after each timestep, with the activations of all runs.
+        timesteps: How many timesteps each run is to have.
+        decide: Given each run's policy and observations, returns the decisions of each run.
+        progress: Called after each timestep, with the activations of all runs.
     """
-    held = [simulation.next_timestep for simulation in simulations]
-    for timestep in range(min(held), timesteps):
-        due = [simulation for simulation, first in zip(simulations, held, strict=True) if first <= timestep]
-        asked = [simulation.ask(timestep) for simulation in due]
+    next_timesteps = [simulation.next_timestep for simulation in simulations]
+    for timestep in range(min(next_timesteps), timesteps):
+        due = [run for run, first in zip(simulations, next_timesteps, strict=True) if first <= timestep]
+        pending = [simulation.begin_timestep(timestep) for simulation in due]
         began = time.perf_counter()
-        decided = decide([(simulation.policy, each.observations) for simulation, each in zip(due, asked, strict=True)])
+        decisions = decide([(run.policy, step.observations) for run, step in zip(due, pending, strict=True)])
         seconds = time.perf_counter() - began
-        for simulation, each, decisions in zip(due, asked, decided, strict=True):
-            simulation.answer(each, decisions, seconds)
+        for simulation, step, own_decisions in zip(due, pending, decisions, strict=True):
+            simulation.end_timestep(step, own_decisions, seconds)
         progress(timestep + 1, timesteps, sum(simulation.activations for simulation in simulations))
 
 

@@ -1,4 +1,4 @@
-"""The platform as it stood at a timestep, from the trace: what was undone later stands there again."""
+"""Rebuilds the platform as it was at a timestep, from the trace: what was undone later is in place again."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -11,39 +11,42 @@ from polyphony.simulation.world.rows import Rows
 
 
 def replay(platform: Platform, tables: Rows, before: int) -> None:
-    """Do again on an empty platform all that was done before a timestep; rows get the numbers they had.
+    """Repeat on an empty platform all acts before a timestep; rows get the numbers that they had.
 
     Args:
         platform: Without acts, with its users and products.
         tables: Rows of the run, `trace` among them, in the order of their keys.
-        before: The timestep.
+        before: The first timestep that is not repeated.
+
+    Raises:
+        ValueError: The platform refuses an act of the trace.
     """
-    words = _Words(tables)
+    reader = _TraceReader(tables)
     for row in tables["trace"]:
         if row["timestep"] >= before:
             break
-        action, seed = words.action(row)
+        action, seed = reader.action(row)
         when = Moment(row["timestep"], datetime.fromisoformat(row["created_at"]))
         outcome = platform.act(row["user_id"], action, when, seed=seed)
         if outcome.refused:
-            raise ValueError(f"trace {row['trace_id']}: {action.name} cannot be done again: {outcome.refused}")
+            raise ValueError(f"trace {row['trace_id']}: {action.name} cannot be repeated: {outcome.refused}")
 
 
 def recall(platform: Platform, tables: Rows) -> None:
-    """Let the users of a restored platform remember what they did and what was done to them.
+    """Restore the memory of the users of a restored platform: what they did and what was done to them.
 
     Args:
         platform: As restored.
         tables: As for `replay`.
     """
-    words = _Words(tables)
+    reader = _TraceReader(tables)
     for row in tables["trace"]:
         if row["action"] in REMEMBERED:
-            platform.remember(row["user_id"], words.action(row)[0], row["timestep"])
+            platform.remember(row["user_id"], reader.action(row)[0], row["timestep"])
 
 
-class _Words:
-    """Finds what was said: a trace names rows, and these hold the words."""
+class _TraceReader:
+    """Reads actions back: a row of the trace names rows of other tables, and these hold the texts."""
 
     def __init__(self, tables: Rows) -> None:
         self._posts = _by(tables["post"], "post_id")

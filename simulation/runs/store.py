@@ -1,10 +1,9 @@
 """The run file: created once, one transaction a timestep, resumed after any interruption."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,10 @@ from polyphony.errors import InputError
 from polyphony.migrations import Migrations
 from polyphony.simulation.runs import schema
 from polyphony.simulation.runs.interrupts import interrupts_held
+from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriterLock
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
 from polyphony.simulation.world.rows import Changes, Rows
 
-# PostgreSQL: the advisory lock that a run's writer holds in its database.
-ADVISORY_KEY = 0x706F6C79
 MIGRATIONS = Migrations(
     schema.metadata,
     schema.migration,
@@ -53,7 +51,7 @@ class RunStore:
         """Wrap an open database; use `create` or `open`."""
         self._engine = engine
         self.name = name
-        self._lock: int | Connection | None = None
+        self._lock: FileWriterLock | DatabaseWriterLock | None = None
 
     @classmethod
     def create(cls, target: Path | str) -> "RunStore":
@@ -63,7 +61,7 @@ class RunStore:
             target: Path of an SQLite file, or the URL of a PostgreSQL database.
 
         Raises:
-            InputError: There is a run already, or it cannot be written.
+            InputError: There is a run already, or the target cannot be written.
         """
         if is_run(target):
             raise InputError(f"{name_of(target)} exists already; choose another --out, or continue it with --resume")
@@ -84,7 +82,7 @@ class RunStore:
 
     @classmethod
     def open(cls, target: Path | str) -> "RunStore":
-        """Open an existing run to go on with it, and bring the tables of an older version up to date.
+        """Open an existing run to continue it, and bring the tables of an older version up to date.
 
         Raises:
             InputError: It is missing, no intact run, of a newer version, or written by another process now.
@@ -102,7 +100,7 @@ class RunStore:
 
     @classmethod
     def read(cls, target: Path | str) -> "RunStore":
-        """Open an existing run to read it, be it written at the same time.
+        """Open an existing run to read it, also while another process writes it.
 
         Raises:
             InputError: It is missing, no intact run, or of another version.
@@ -110,8 +108,8 @@ class RunStore:
         store = cls._opened(target)
         try:
             with _named_failures(store.name), store._engine.connect() as connection:
-                done = MIGRATIONS.done(connection)
-            if done != set(MIGRATIONS.changes):
+                applied = MIGRATIONS.done(connection)
+            if applied != set(MIGRATIONS.changes):
                 raise InputError(
                     f"{store.name}: written by another version; continue it with --resume, or run it again"
                 )
@@ -144,30 +142,22 @@ class RunStore:
     def close(self) -> None:
         """Release the database and its lock."""
         lock, self._lock = self._lock, None
-        if isinstance(lock, Connection):
+        # A lock in the database is a connection of the engine, a lock of the file outlasts the engine's own files.
+        if isinstance(lock, DatabaseWriterLock):
             lock.close()
         self._engine.dispose()
-        if isinstance(lock, int):
-            os.close(lock)
+        if isinstance(lock, FileWriterLock):
+            lock.close()
 
     def _take_lock(self, target: Path | str) -> None:
         """Keep other processes from writing this run until it is closed, or its process ends."""
-        taken = False
-        if isinstance(target, Path):
-            # Apart from SQLite's own locks, which last as long as a transaction.
-            self._lock = os.open(target, os.O_RDWR)
-            with suppress(BlockingIOError):
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                taken = True
-        else:
-            self._lock = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            taken = bool(self._lock.scalar(select(func.pg_try_advisory_lock(ADVISORY_KEY))))
-        if not taken:
+        self._lock = FileWriterLock(target) if isinstance(target, Path) else DatabaseWriterLock(self._engine)
+        if not self._lock.take():
             raise InputError(f"{self.name}: another process writes this run; wait for it, or choose another --out")
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Everything inside is written together or not at all."""
+        """A transaction: everything inside is written together or not at all."""
         # An interrupt inside SQLAlchemy's own rollback leaves a connection behind that keeps all others from writing.
         with _named_failures(self.name), interrupts_held(), self._engine.begin() as connection:
             yield connection
@@ -179,7 +169,7 @@ class RunStore:
                 connection.execute(table.insert(), [_plain(row) for row in rows[table.name]])
 
     def write(self, connection: Connection, changes: Changes, rows: Rows) -> None:
-        """Write what changed on the platform, and rows beside it."""
+        """Write the changes of the platform, and further rows."""
         tables = schema.metadata.tables
         for name, keys in changes.deleted.items():
             (key,) = tables[name].primary_key.columns
@@ -212,26 +202,26 @@ class RunStore:
         return 0 if last is None else int(last) + 1
 
     def last_numbers(self) -> dict[str, int]:
-        """Last row number given in each table: as the last timestep left them, or the numbers in the tables."""
+        """Last row number given in each table: as the last timestep recorded it, else the largest in the table."""
         with self._engine.connect() as connection:
             newest = schema.checkpoint.c.timestep.desc()
-            kept = connection.scalar(select(schema.checkpoint.c.last_numbers).order_by(newest).limit(1))
-            if kept is not None:
-                return dict(json.loads(kept))
-            found = {}
+            recorded = connection.scalar(select(schema.checkpoint.c.last_numbers).order_by(newest).limit(1))
+            if recorded is not None:
+                return dict(json.loads(recorded))
+            numbers = {}
             for name in NUMBERED:
                 (key,) = schema.metadata.tables[name].primary_key.columns
                 last = connection.scalar(select(func.max(key)))
                 if last is not None:
-                    found[name] = int(last)
-        return found
+                    numbers[name] = int(last)
+        return numbers
 
     def platform_tables(self) -> Rows:
         """Rows that the platform is restored or replayed from, each table in the order of its key."""
         return {name: self.rows(name) for name in (*RESTORED, "trace")}
 
     def rows(self, name: str, before: int | None = None) -> list[dict[str, Any]]:
-        """Rows of one table in the order of its key, where asked only those of timesteps before one."""
+        """Rows of one table in the order of its key; with `before`, only those of earlier timesteps."""
         table = schema.metadata.tables[name]
         query = select(table).order_by(*table.primary_key.columns)
         if before is not None:
@@ -264,7 +254,7 @@ class RunStore:
             connection.execute(update(schema.run).values(status=status))
 
     def set_versions(self, versions: str) -> None:
-        """Set the JSON of what made the run, which its digest leaves out."""
+        """Set the JSON of the versions that made the run, which its digest leaves out."""
         with self.transaction() as connection:
             connection.execute(update(schema.run).values(versions=versions))
 
@@ -289,7 +279,7 @@ def run_target(text: str) -> Path | str:
 
 
 def is_run(target: Path | str) -> bool:
-    """Whether there is something already: a file, or tables of a run."""
+    """Whether a file exists at the path, or a run in the database."""
     if isinstance(target, Path):
         return target.exists()
     engine = _engine(target)
@@ -301,7 +291,7 @@ def is_run(target: Path | str) -> bool:
 
 
 def name_of(target: Path | str) -> str:
-    """How messages call a run: never with a password."""
+    """The name of a run in messages: its path, or its URL without the password."""
     return str(target) if isinstance(target, Path) else make_url(target).render_as_string()
 
 
@@ -335,7 +325,7 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def _named_failures(where: Path | str) -> Iterator[None]:
-    """Turn failures of the disk into one line that names the file and the remedy."""
+    """Turn failures of the disk or of the database into one line that names the file and the remedy."""
     try:
         yield
     except OperationalError as error:

@@ -17,6 +17,7 @@ from typing import cast
 from polyphony.durable import write_durably
 from polyphony.errors import InputError, MetricsError
 from polyphony.import_path import safe_child_processes
+from polyphony.memory import available_memory
 from polyphony.metrics.runfile.rundata import read_header
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.runs.runner import Hooks, Runner, Target, can_decide_together
@@ -183,7 +184,7 @@ def runs_at_once(missing: Sequence[object], device: str) -> int:
 
     if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
         return 1
-    by_memory = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // BYTES_PER_RUN
+    by_memory = available_memory() // BYTES_PER_RUN
     return max(1, min((os.cpu_count() or 1) // CORES_PER_RUN, by_memory, len(missing)))
 
 
