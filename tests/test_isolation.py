@@ -35,9 +35,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder: files whose names are those of modules, posts of two people and runs of two arms."""
     path = tmp_path_factory.mktemp("user")
     posts = [
-        {"author": author, "text": f"{words} number {number}", "created_at": f"2026-01-{number + 1:02}T10:00:00Z"}
-        for number in range(20) for author, words in (("ann", "a walk by the river"), ("bob", "bread from the oven"))
-    ]  # fmt: skip
+        {
+            "id": f"{author}{day}",
+            "author": author,
+            "text": f"{words} {day}",
+            "created_at": f"2026-01-{day:02}T10:00:00Z",
+        }
+        for day in range(1, 21)
+        for author, words in (("ann", "a walk by the river"), ("bob", "bread from the oven"))
+    ]
     (path / POPULATION).write_text("".join(json.dumps(post) + "\n" for post in posts))
     for name in RUNS:
         shutil.copy(ROOT / "data" / "demo" / "runs" / name, path)
@@ -51,7 +57,7 @@ def run(folder: Path) -> Iterator[Run]:
     """Runs a command in that folder; afterwards no file of the folder has been executed."""
 
     def run(*command: str) -> str:
-        done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -108,13 +114,13 @@ def test_the_dashboard_does_not_look_there(run: Run, folder: Path) -> None:
         assert "<title>" in fetched(f"http://127.0.0.1:{port}/")
     finally:
         server.send_signal(signal.SIGINT)
-        _, errors = server.communicate(timeout=30)
+        _, errors = server.communicate(timeout=120)
     assert server.returncode == 0, errors
 
 
 def fetched(url: str) -> str:
     """The page at an address, waited for."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while True:
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:
