@@ -13,6 +13,7 @@ from run_factory import RunFactory, planted_run
 
 from polyphony.app.parts.escape import file_name, markup, plain, plot_label
 from polyphony.app.parts.library import find_library, first_choice
+from polyphony.app.server import launch as launch_module
 from polyphony.app.server.launch import command, launch
 from polyphony.errors import AppError
 from polyphony.metrics.core.labels import number, signed
@@ -22,7 +23,7 @@ from polyphony.metrics.studies.study import read_study
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
 from streamlit.testing.v1 import AppTest
 
-MAIN = Path(__file__).parent.parent / "app" / "server" / "main.py"
+MAIN = Path(launch_module.__file__).with_name("main.py")
 PAGES = ("Overview", "Compare", "Network", "Agent", "Timeline", "Bank")
 
 
@@ -121,12 +122,12 @@ def test_agent_page_leads_to_one_decision(tmp_path: Path, drawn) -> None:
     decision = chosen(test, "Activation")
     decision.select_index(1).run()
     body = words_of(test)
-    assert "What it was shown" in body and "The same moment in other arms" in body
+    assert "The feed that the agent saw" in body and "The same timestep in other arms" in body
     assert not test.exception
 
 
 def test_agents_whose_bank_is_not_there_are_told_so(tmp_path: Path, drawn) -> None:
-    told = "name it with <code>--bank DIR</code>"
+    told = "Start the dashboard with <code>--bank DIR</code>"
     assert told in words_of(drawn(two_arms(tmp_path), "Agent"))
     # A bank with the same names and numbers but other weights is not the run's.
     catalog = bank(tmp_path / "bank") / "catalog.sqlite"
@@ -151,12 +152,12 @@ def test_network_counts_what_it_draws(tmp_path: Path, drawn) -> None:
     communities = test.dataframe[0].value
     assert communities["users"].sum() == 8
     next(each for each in test.multiselect if each.label == "Ties").set_value(["repost"]).run()
-    assert "No such tie" in words_of(test)
+    assert "No two users have such a tie" in words_of(test)
 
 
 def test_bank_page_tells_what_adapters_are_worth(tmp_path: Path, drawn) -> None:
     test = drawn(tmp_path, "Bank", bank(tmp_path / "bank", people=4))
-    assert "2 of 4 are above zero" in words_of(test)
+    assert "2 of 4 revisions are above zero" in words_of(test)
     revisions = next(each.value for each in test.dataframe if "own advantage" in each.value)
     assert revisions["own advantage"].round(3).tolist()[1:] == [0.3, 0.1, -0.1, -0.3]
     assert revisions["drift"].tolist()[1:] == [1.5, 2.5, 3.5, 4.5]
@@ -189,8 +190,9 @@ def test_a_run_in_which_nothing_happened_has_plain_words(tmp_path: Path, drawn, 
     run.nothing(1)
     body = words_of(drawn(run.write(tmp_path / "idle.db"), page))
     expected = {
-        "Network": "No such tie", "Timeline": "No post was answered", "Compare": "no interaction between two users",
-        "Bank": "No bank of adapters", "Agent": "nothing but nothing", "Overview": "1 run in",
+        "Network": "No two users have such a tie", "Timeline": "No post has a reply",
+        "Compare": "no interaction between two users",
+        "Bank": "hold no bank of adapters", "Agent": "the agent has not acted", "Overview": "1 run in",
     }  # fmt: skip
     assert expected[page] in body
 
@@ -200,7 +202,7 @@ def test_a_folder_without_runs_and_a_spoiled_run_have_plain_words(tmp_path: Path
     path = planted_run(8, 5).write(tmp_path / "run.db")
     (tmp_path / "empty").mkdir()
     said = {
-        "Overview": "No runs here yet", "Compare": "Nothing to compare", "Bank": "No bank of adapters",
+        "Overview": "No runs here yet", "Compare": "Nothing to compare", "Bank": "hold no bank of adapters",
     }  # fmt: skip
     assert said.get(page, "This folder holds no run.") in words_of(drawn(tmp_path / "empty", page))
     whole = path.read_bytes()

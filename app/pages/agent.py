@@ -1,4 +1,4 @@
-"""One agent: who it is, what it did, and why: down to a single decision."""
+"""The Agent page: who an agent is, what it did, and how it made one decision."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -28,47 +28,52 @@ def draw(library: Library, run: FoundRun) -> None:
     if not data.agents:
         title("Agent", "This run has no agents.")
         return
-    by_handle = {each.handle: each for each in data.agents}
+    by_handle = {agent.handle: agent for agent in data.agents}
     if st.session_state.get(AGENT) not in by_handle:
         st.session_state[AGENT] = _busiest(data).handle
-    title("Agent", "Who an agent is, what it did beside what its person did before, and one decision in full.")
-    handle = st.selectbox("Agent", list(by_handle), key=AGENT, format_func=lambda each: "@" + plain(each))
-    chosen = by_handle[handle]
-    rows = agent_rows(run.path, chosen.agent_id)
+    title("Agent", "Who an agent is, how its acts compare with its person's history, and one decision in full.")
+    handle = st.selectbox("Agent", list(by_handle), key=AGENT, format_func=lambda name: "@" + plain(name))
+    agent = by_handle[handle]
+    rows = agent_rows(run.path, agent.agent_id)
     colour = arm_colours([run.arm])[run.arm]
-    block(f'<div class="box words">{markup(chosen.persona) or "No persona text."}</div>')
-    _adapter(library, run, data, chosen)
-    _habits(data, chosen, rows, colour)
-    _texts(data, chosen, rows)
+    block(f'<div class="box words">{markup(agent.persona) or "No persona text."}</div>')
+    _adapter(library, run, data, agent)
+    _act_shares(rows, colour)
+    _texts(data, rows)
     _decision(library, run, data, rows)
 
 
 def _busiest(data: RunData) -> Agent:
-    kinds = acts_by_kind(data)
-    return max(data.agents, key=lambda each: kinds["original_posts"][each.user_id] + kinds["comments"][each.user_id])
+    counts = acts_by_kind(data)
+    posts, comments = counts["original_posts"], counts["comments"]
+    return max(data.agents, key=lambda agent: posts[agent.user_id] + comments[agent.user_id])
 
 
-def _adapter(library: Library, run: FoundRun, data: RunData, chosen: Agent) -> None:
-    if chosen.adapter_id is None:
-        note("No adapter: the agent acts through the shared model.")
+def _adapter(library: Library, run: FoundRun, data: RunData, agent: Agent) -> None:
+    if agent.adapter_id is None:
+        note("This agent has no adapter: it acts through the base model that all agents share.")
         return
-    pairs = [("adapter", chosen.adapter_id), ("revision", str(chosen.revision))]
-    found = _revision(library, run, data, chosen)
-    if found is not None:
+    pairs = [("adapter", agent.adapter_id), ("revision", str(agent.revision))]
+    revision = _revision(library, run, data, agent)
+    if revision is not None:
         pairs += [
-            ("status", found.status), ("rank, start, numbers", f"{found.rank}, {found.init}, {found.precision}"),
-            ("training posts", number(found.train_examples)),
-            ("held-out NLL, own and prior alone", f"{number(found.own)} and {number(found.pooled)}"),
-            ("learned from", f"{(found.learned_from or '?')[:10]} to {(found.learned_to or '?')[:10]}"),
-            ("origin of the posts", found.origin or "not told"),
+            ("status", revision.status), ("rank", str(revision.rank)), ("initialisation", revision.init),
+            ("storage", revision.precision),
+            ("training posts", number(revision.train_examples)),
+            ("held-out NLL, own adapter and prior alone", f"{number(revision.own)} and {number(revision.pooled)}"),
+            ("trained on posts of", f"{(revision.learned_from or '?')[:10]} to {(revision.learned_to or '?')[:10]}"),
+            ("source of the posts", revision.origin or "not recorded"),
         ]  # fmt: skip
     facts(pairs)
-    if found is None:
-        note("Its training and evaluation stand in the bank that this run used; name it with <code>--bank DIR</code>.")
+    if revision is None:
+        note(
+            "The bank that this run used records how the adapter was trained and evaluated. Start the dashboard with "
+            "<code>--bank DIR</code> to see it."
+        )
 
 
-def _revision(library: Library, run: FoundRun, data: RunData, chosen: Agent) -> BankRevision | None:
-    """The agent's revision in the bank, if that is the bank whose weights the run used."""
+def _revision(library: Library, run: FoundRun, data: RunData, agent: Agent) -> BankRevision | None:
+    """Return the agent's revision, or None where the library's bank is not the one that the run used."""
     if library.bank is None:
         return None
     try:
@@ -76,38 +81,49 @@ def _revision(library: Library, run: FoundRun, data: RunData, chosen: Agent) -> 
     except MetricsError as error:
         notice(str(error))
         return None
-    used = [(each.adapter_id, each.revision) for each in data.agents if each.adapter_id and each.revision is not None]
+    used = [(user.adapter_id, user.revision) for user in data.agents if user.adapter_id and user.revision is not None]
     if catalog.digest(used) != run.header.bank_digest:
         return None
-    key = (chosen.adapter_id, chosen.revision)
-    return next((each for each in catalog.revisions if (each.adapter_id, each.number) == key), None)
+    key = (agent.adapter_id, agent.revision)
+    return next((entry for entry in catalog.revisions if (entry.adapter_id, entry.number) == key), None)
 
 
-def _habits(data: RunData, chosen: Agent, rows: AgentRows, colour: str) -> None:
-    acted = Counter(each.act for each in rows.decisions if each.act and each.outcome == "ok" and each.act != "nothing")
-    before = Counter(each.act for each in rows.past)
+def _act_shares(rows: AgentRows, colour: str) -> None:
+    simulated = Counter(
+        decision.act
+        for decision in rows.decisions
+        if decision.outcome == "ok" and decision.act not in (None, "nothing")
+    )
+    history = Counter(act.act for act in rows.past)
     shares = {
         name: {verb: count / counts.total() for verb, count in counts.items()}
-        for name, counts in (("history", before), ("run", acted)) if counts
+        for name, counts in (("history", history), ("run", simulated)) if counts
     }  # fmt: skip
-    heading("Habits", f"Shares of acts: {before.total():,} in the person's history, {acted.total():,} in this run.")
+    heading(
+        "Shares of acts", f"{history.total():,} acts in the person's history, {simulated.total():,} acts in this run."
+    )
     if shares:
         chart(
-            shares_chart(shares, {"history": _HISTORY_COLOUR, "run": colour}), "habits", "Act shares, history and run"
+            shares_chart(shares, {"history": _HISTORY_COLOUR, "run": colour}),
+            "act shares",
+            "Shares of acts in the history and in the run",
         )
     else:
-        note("The file holds no history of this person, and the agent did nothing but nothing.")
+        note("The run file holds no history of this person, and the agent has not acted.")
 
 
-def _texts(data: RunData, chosen: Agent, rows: AgentRows) -> None:
+def _texts(data: RunData, rows: AgentRows) -> None:
     left, right = st.columns(2, gap="large")
     with left:
-        heading("Before", "What the person wrote: newest first, with the part of the history it belongs to.")
-        past = [each for each in reversed(rows.past) if each.text]
-        _scroll([(f"{each.created_at[:10]} · {each.act} · {each.split}", each.text, "") for each in past])
+        heading(
+            "Before",
+            "What the person wrote, newest first, with the part of the history: train, validation or held-out.",
+        )
+        past = [act for act in reversed(rows.past) if act.text]
+        _scroll([(f"{act.created_at[:10]} · {act.act} · {act.split}", act.text, "") for act in past])
     with right:
-        heading("In the run", "What the agent did: newest first.")
-        _scroll([_told(data, each) for each in reversed(rows.decisions)])
+        heading("In the run", "What the agent did, newest first.")
+        _scroll([_decision_texts(data, decision) for decision in reversed(rows.decisions)])
 
 
 def _scroll(items: list[tuple[str, str, str]]) -> None:
@@ -115,7 +131,7 @@ def _scroll(items: list[tuple[str, str, str]]) -> None:
         if not items:
             note("Nothing.")
             return
-        block("".join(_item(*each) for each in items[:_MOST_ITEMS]))
+        block("".join(_item(*texts) for texts in items[:_MOST_ITEMS]))
         if len(items) > _MOST_ITEMS:
             note(f"{len(items) - _MOST_ITEMS:,} more.")
 
@@ -126,85 +142,87 @@ def _item(head: str, text: str, about: str) -> str:
     return f'<div class="item"><div class="head"><bdi>{markup(head)}</bdi></div>{words}{answered}</div>'
 
 
-def _told(data: RunData, each: Decision) -> tuple[str, str, str]:
-    """A decision in three texts: what it was, the words it made, what it was about."""
-    target = None if each.target_post_id is None else data.post_by_id.get(each.target_post_id)
-    about = target.user_id if target else each.target_user_id
-    whom = None if about is None else data.users.get(about)
+def _decision_texts(data: RunData, decision: Decision) -> tuple[str, str, str]:
+    """Return a decision as three texts: its act and target, the words that the agent wrote, the target's words."""
+    target = None if decision.target_post_id is None else data.post_by_id.get(decision.target_post_id)
+    target_user_id = target.user_id if target else decision.target_user_id
+    handle = None if target_user_id is None else data.users.get(target_user_id)
     text = ""
-    if each.post_id is not None and each.post_id in data.post_by_id:
-        text = data.post_by_id[each.post_id].own_text
-    elif each.comment_id is not None and each.comment_id in data.comment_by_id:
-        text = data.comment_by_id[each.comment_id].content
-    why = f" · {each.outcome}: {each.reason or 'no reason given'}" if each.outcome != "ok" else ""
-    head = f"timestep {each.timestep} · {each.act or each.outcome}{f' · @{whom}' if whom else ''}{why}"
+    if decision.post_id is not None and decision.post_id in data.post_by_id:
+        text = data.post_by_id[decision.post_id].own_text
+    elif decision.comment_id is not None and decision.comment_id in data.comment_by_id:
+        text = data.comment_by_id[decision.comment_id].content
+    failure = f" · {decision.outcome}: {decision.reason or 'no reason given'}" if decision.outcome != "ok" else ""
+    target_name = f" · @{handle}" if handle else ""
+    head = f"timestep {decision.timestep} · {decision.act or decision.outcome}{target_name}{failure}"
     return head, text, (target.quote_content or target.content) if target else ""
 
 
 def _decision(library: Library, run: FoundRun, data: RunData, rows: AgentRows) -> None:
-    heading(
-        "One decision", "What the agent was shown, how likely each act was before one was drawn, and what it wrote."
-    )
+    heading("One decision", "What the agent saw, the probability of each act, and what the agent wrote.")
     if not rows.decisions:
         note("This agent was never activated.")
         return
-    labels = {each.activation_id: plain(_told(data, each)[0]) for each in rows.decisions}
+    labels = {decision.activation_id: plain(_decision_texts(data, decision)[0]) for decision in rows.decisions}
     activation = st.selectbox(
-        "Activation", list(labels), format_func=lambda each: labels[each], key=f"activation {run.path}"
+        "Activation", list(labels), format_func=lambda number: labels[number], key=f"activation {run.path}"
     )
-    decision = next((each for each in rows.decisions if each.activation_id == activation), rows.decisions[0])
+    decision = next((entry for entry in rows.decisions if entry.activation_id == activation), rows.decisions[0])
     left, right = st.columns(2, gap="large")
     with left:
-        note("What it was shown")
-        shown = [each for each in rows.shown if each.timestep == decision.timestep]
-        _scroll([(f"{each.position} · @{each.author} · {each.source}", each.text, "") for each in shown])
+        note("The feed that the agent saw")
+        feed = [item for item in rows.shown if item.timestep == decision.timestep]
+        _scroll([(f"{item.position} · @{item.author} · {item.source}", item.text, "") for item in feed])
     with right:
         facts([
             ("prompt tokens", number(decision.prompt_tokens)), ("tokens written", number(decision.output_tokens)),
             ("prompt", (decision.prompt_digest or "not logged")[:12]),
         ])  # fmt: skip
-        block(_item(*_told(data, decision)))
+        block(_item(*_decision_texts(data, decision)))
         if decision.act_distribution is None:
-            note("The policy logged no distribution.")
+            note("The policy logged no probabilities for this decision.")
         else:
-            one = {run.arm: decision.act_distribution}
-            chart(shares_chart(one, arm_colours([run.arm])), "decision", "Probability of each act")
-    _elsewhere(library, run, data, decision)
+            shares = {run.arm: decision.act_distribution}
+            chart(shares_chart(shares, arm_colours([run.arm])), "decision", "Probability of each act")
+    _other_arms(library, run, data, decision)
 
 
-def _elsewhere(library: Library, run: FoundRun, data: RunData, decision: Decision) -> None:
-    """The same agent at the same moment in other arms."""
+def _other_arms(library: Library, run: FoundRun, data: RunData, decision: Decision) -> None:
+    """Show what the same agent decided at the same timestep in other arms."""
     siblings = library.siblings(run)
     if not siblings:
         return
     heading(
-        "The same moment in other arms", "Runs with the same people and seed activate the same agents at the same time."
+        "The same timestep in other arms",
+        "Runs with the same people and seed activate the same agents at the same timesteps.",
     )
-    agent_id = next(each.agent_id for each in data.agents if each.handle == st.session_state[AGENT])
-    distributions: dict[str, Mapping[str, float]] = {}
-    for each in siblings:
-        other = next(
-            (found for found in agent_rows(each.path, agent_id).decisions if found.timestep == decision.timestep), None
-        )
-        arm, colour = each.arm, arm_colours([each.arm])[each.arm]
-        if other is None:
-            block(f"<p>{arm_name(arm, colour)}</p>")
-            note("Not activated then.")
-            continue
-        same = other.prompt_digest is not None and other.prompt_digest == decision.prompt_digest
-        block(f"<p style='margin:.6rem 0 0'>{arm_name(arm, colour)}</p>")
-        note(
-            "The same prompt, token by token."
-            if same
-            else "Another prompt: feeds differ by then, or the arms' prompts."
-        )
-        block(_item(*_told(run_data(each.path), other)))
-        if other.act_distribution is not None:
-            distributions[arm] = other.act_distribution
-    if decision.act_distribution is not None and distributions:
-        shares = {run.arm: decision.act_distribution, **distributions}
+    agent_id = next(agent.agent_id for agent in data.agents if agent.handle == st.session_state[AGENT])
+    shares = {} if decision.act_distribution is None else {run.arm: decision.act_distribution}
+    for sibling in siblings:
+        distribution = _decision_in(sibling, agent_id, decision)
+        if distribution is not None:
+            shares[sibling.arm] = distribution
+    if run.arm in shares and len(shares) > 1:
         chart(shares_chart(shares, arm_colours(list(shares))), "elsewhere", "Probability of each act, by arm")
-        verbs = sorted({verb for each in shares.values() for verb in each})
-        table(
-            [{"arm": arm, **{verb: each.get(verb, 0.0) for verb in verbs}} for arm, each in shares.items()], "decision"
-        )
+        verbs = sorted({verb for distribution in shares.values() for verb in distribution})
+        rows = [
+            {"arm": arm, **{verb: distribution.get(verb, 0.0) for verb in verbs}}
+            for arm, distribution in shares.items()
+        ]
+        table(rows, "decision")
+
+
+def _decision_in(sibling: FoundRun, agent_id: int, decision: Decision) -> Mapping[str, float] | None:
+    """Show an agent's decision in another arm; return the probability of each act, or None where none was logged."""
+    decisions = agent_rows(sibling.path, agent_id).decisions
+    other = next((entry for entry in decisions if entry.timestep == decision.timestep), None)
+    block(f"<p style='margin:.6rem 0 0'>{arm_name(sibling.arm, arm_colours([sibling.arm])[sibling.arm])}</p>")
+    if other is None:
+        note("The agent was not activated at this timestep.")
+        return None
+    if other.prompt_digest is not None and other.prompt_digest == decision.prompt_digest:
+        note("The prompt is the same, token by token.")
+    else:
+        note("The prompt differs: by this timestep the feeds differ, or the arms have different prompts.")
+    block(_item(*_decision_texts(run_data(sibling.path), other)))
+    return other.act_distribution

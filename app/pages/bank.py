@@ -1,4 +1,4 @@
-"""The adapters: revisions, evaluations, how far each is from what it follows."""
+"""The Bank page: adapter revisions, their evaluations and their drift."""
 
 from collections import Counter
 
@@ -19,7 +19,10 @@ _BLUE = "#0F7FCC"
 def draw(library: Library, _: FoundRun | None) -> None:
     """Draw the page."""
     if library.bank is None:
-        title("Bank", "No bank of adapters in this folder or beside it; name one with <code>--bank DIR</code>.")
+        title(
+            "Bank",
+            "This folder and its parent hold no bank of adapters. Start the dashboard with <code>--bank DIR</code>.",
+        )
         return
     try:
         catalog = bank_catalog(library.bank)
@@ -27,69 +30,76 @@ def draw(library: Library, _: FoundRun | None) -> None:
         title("Bank", "The bank cannot be read.")
         notice(str(error))
         return
-    personal = [each for each in catalog.revisions if each.kind == "personal"]
-    statuses = Counter(each.status for each in personal)
-    title("Bank", f"Adapters in <code>{markup(library.bank.name)}</code>; only the catalog is read, never the weights.")
+    personal = [revision for revision in catalog.revisions if revision.kind == "personal"]
+    statuses = Counter(revision.status for revision in personal)
+    title(
+        "Bank", f"Adapters in <code>{markup(library.bank.name)}</code>. This page reads the catalog, not the weights."
+    )
     facts([
-        ("people", f"{len({each.adapter_id for each in personal}):,}"), ("revisions", f"{len(personal):,}"),
+        ("people", f"{len({revision.adapter_id for revision in personal}):,}"), ("revisions", f"{len(personal):,}"),
         *((name, f"{count:,}") for name, count in statuses.most_common()),
     ])  # fmt: skip
     _advantage(personal)
     _drift(personal)
-    heading("Revisions", "Losses and evaluations in nats a token.")
-    table([_row(each) for each in catalog.revisions], "revisions", 420)
-    _life(catalog, personal)
+    heading("Revisions", "Losses and evaluations are in nats per token.")
+    table([_revision_row(revision) for revision in catalog.revisions], "revisions", 420)
+    _transitions(catalog, personal)
 
 
 def _advantage(personal: list[BankRevision]) -> None:
     heading(
         "Own advantage",
-        "How much likelier each adapter finds its person's held-out posts than the prior alone does: right of the line "
-        "it carries something of its person.",
+        "How much lower the loss on a person's held-out posts is with the person's adapter than with the prior alone. "
+        "Right of the line the adapter predicts its person better than the prior does.",
     )
-    values = [each.advantage for each in personal if each.advantage is not None]
+    values = [revision.advantage for revision in personal if revision.advantage is not None]
     if not values:
-        note("No revision is evaluated yet: <code>simulate bank evaluate</code> does it.")
+        note("No revision has been evaluated. Run <code>simulate bank evaluate</code>.")
         return
     better = sum(value > 0 for value in values)
-    figure = histogram(values, "nats a token", "revisions", _GREEN, 0.0)
+    figure = histogram(values, "nats per token", "revisions", _GREEN, 0.0)
     chart(figure, "own advantage", "Distribution of the own advantage")
-    note(f"{better:,} of {len(values):,} are above zero; the mean is {number(sum(values) / len(values))}.")
+    note(f"{better:,} of {len(values):,} revisions are above zero; the mean is {number(sum(values) / len(values))}.")
 
 
 def _drift(personal: list[BankRevision]) -> None:
-    values = [each.drift for each in personal if each.drift is not None]
-    heading("Drift", "KL divergence on fixed probes from what a revision follows: its parent, or what lies beneath it.")
+    values = [revision.drift for revision in personal if revision.drift is not None]
+    heading(
+        "Drift",
+        "KL divergence of a revision from its parent on fixed probes. A first revision is compared with the prior or "
+        "the base model that it was trained on.",
+    )
     if values:
-        chart(histogram(values, "nats a token", "revisions", _BLUE), "drift", "Distribution of the drift")
+        chart(histogram(values, "nats per token", "revisions", _BLUE), "drift", "Distribution of the drift")
     else:
-        note("No revision is probed yet: <code>simulate bank evaluate --latest</code> does it.")
+        note("No revision has been probed. Run <code>simulate bank evaluate --latest</code>.")
 
 
-def _row(each: BankRevision) -> dict[str, object]:
+def _revision_row(revision: BankRevision) -> dict[str, object]:
     return {
-        "person": each.person or f"({each.kind})", "adapter": each.adapter_id, "revision": each.number,
-        "parent": each.parent, "status": each.status, "rank": each.rank, "start": each.init,
-        "numbers": each.precision, "train loss": each.train_loss, "validation loss": each.validation_loss,
-        "held-out, own": each.own, "held-out, prior": each.pooled, "own advantage": each.advantage,
-        "drift": each.drift, "trainer against engine": each.disagreement, "training posts": each.train_examples,
-        "made": each.created_at,
+        "person": revision.person or f"({revision.kind})", "adapter": revision.adapter_id, "revision": revision.number,
+        "parent": revision.parent, "status": revision.status, "rank": revision.rank, "initialisation": revision.init,
+        "storage": revision.precision, "train loss": revision.train_loss, "validation loss": revision.validation_loss,
+        "held-out, own adapter": revision.own, "held-out, prior": revision.pooled, "own advantage": revision.advantage,
+        "drift": revision.drift, "trainer–engine difference": revision.disagreement,
+        "training posts": revision.train_examples, "created": revision.created_at,
     }  # fmt: skip
 
 
-def _life(catalog: BankCatalog, personal: list[BankRevision]) -> None:
-    heading("One adapter's life", "Every step that its revisions took, and what was overruled.")
-    names = {each.adapter_id: each.person for each in personal}
-    if not names:
-        note("No personal adapter.")
+def _transitions(catalog: BankCatalog, personal: list[BankRevision]) -> None:
+    heading(
+        "Status changes of one adapter", "Every change of status of its revisions, and which checks were overruled."
+    )
+    people = {revision.adapter_id: revision.person for revision in personal}
+    if not people:
+        note("The bank holds no personal adapter.")
         return
-    chosen = st.selectbox("Person", list(names), format_func=lambda each: "@" + plain(names[each]))
-    steps = [each for each in catalog.steps if each.adapter_id == chosen]
-    table(
-        [
-            {"revision": each.number, "from": each.before or "–", "to": each.after, "when": each.at,
-             "overruled": each.forced or ""}
-            for each in steps
-        ],
-        f"life of {chosen}",
-    )  # fmt: skip
+    adapter = st.selectbox("Person", list(people), format_func=lambda name: "@" + plain(people[name]))
+    rows = [
+        {
+            "revision": step.number, "from": step.before or "–", "to": step.after, "when": step.at,
+            "overruled": step.forced or "",
+        }
+        for step in catalog.steps if step.adapter_id == adapter
+    ]  # fmt: skip
+    table(rows, f"status changes of {adapter}")

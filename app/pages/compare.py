@@ -1,4 +1,4 @@
-"""Arms side by side over sizes, with what the data support in plain words."""
+"""The Compare page: arms side by side over population sizes, and what the data support in plain words."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ def draw(library: Library, _: FoundRun | None) -> None:
         notice(str(error))
         return
     if evidence is None:
-        title("Compare", "Choose one or more runs; two arms of the same people make a comparison.")
+        title("Compare", "Choose one or more runs. A comparison needs two arms with the same people.")
         return
     if not evidence.arms:
         title("Compare", "Nothing to compare yet.")
@@ -56,21 +56,21 @@ def draw(library: Library, _: FoundRun | None) -> None:
 
 
 def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
-    """The evidence that the reader picked, and one run of each arm to look into."""
-    reports = [directory for directory, found in library.studies.items() if found.has_report]
+    """Return the evidence that the reader chose, and one run of each arm."""
+    reports = [directory for directory, progress in library.studies.items() if progress.has_report]
     names = {str(directory): f"Study {plain(directory.name)}" for directory in reports}
     choices = [*names, *([_RUNS] if library.runs else [])]
-    picked = (
-        st.selectbox("What to compare", choices, format_func=lambda each: names.get(each, each)) if names else _RUNS
+    choice = (
+        st.selectbox("What to compare", choices, format_func=lambda name: names.get(name, name)) if names else _RUNS
     )
-    if picked != _RUNS:
-        directory = Path(picked)
+    if choice != _RUNS:
+        directory = Path(choice)
         own = tuple(run for run in library.runs if run.path.is_relative_to(directory))
         evidence = study_evidence(directory)
         return evidence, {arm: run for arm, run in _one_of_each(own).items() if arm in evidence.arms}
     labels = {str(run.path): run.label for run in library.runs}
     default = [str(run.path) for run in first_choice(library.runs)]
-    paths = st.multiselect("Runs", list(labels), default, format_func=lambda each: labels[each], key=CHOSEN_RUNS)
+    paths = st.multiselect("Runs", list(labels), default, format_func=lambda path: labels[path], key=CHOSEN_RUNS)
     if not paths:
         return None, {}
     chosen = tuple(run for run in library.runs if str(run.path) in paths)
@@ -82,10 +82,10 @@ def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
 
 
 def _one_of_each(runs: Sequence[FoundRun]) -> dict[str, RunData]:
-    """The largest run of each arm, first seed first; `base` first where it is there."""
+    """Return the largest run of each arm, of the first seed; `base` comes first."""
     ordered = sorted(runs, key=lambda run: (run.arm != "base", -run.header.agents, run.header.seed))
-    picked = list({run.arm: run for run in reversed(ordered)}.values())[:_MOST_ARMS_DRAWN]
-    return {run.arm: run_data(run.path) for run in reversed(picked)}
+    largest = list({run.arm: run for run in reversed(ordered)}.values())[:_MOST_ARMS_DRAWN]
+    return {run.arm: run_data(run.path) for run in reversed(largest)}
 
 
 def _introduction(evidence: Evidence, colours: Mapping[str, str]) -> None:
@@ -93,7 +93,7 @@ def _introduction(evidence: Evidence, colours: Mapping[str, str]) -> None:
     names = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
     heading_text = names if len(evidence.arms) < 4 else f"{len(evidence.arms)} arms"
     title(f"{heading_text}{', side by side' if len(evidence.arms) > 1 else ''}", "What the intervals support:")
-    block("".join(f'<div class="finding words">{markup(each)}</div>' for each in findings(evidence)))
+    block("".join(f'<div class="finding words">{markup(finding)}</div>' for finding in findings(evidence)))
     arms = "".join(f"<li>{arm_name(arm, colours[arm])} &nbsp;{arm_sentence(arm)}</li>" for arm in evidence.arms)
     block(f'<ul class="plain">{arms}</ul>')
 

@@ -1,4 +1,4 @@
-"""Who acts upon whom, in colour by community; a click leads to the agent."""
+"""The Network page: ties between users, coloured by community; a click opens the agent."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,9 @@ from polyphony.metrics.runfile.rundata import RunData
 
 _LAYOUT_SEED = 7
 _MOST_DRAWN_EDGES = 4_000
-# Forces settle in time for so many; more stand by community, in a disc each.
+# A force-directed layout is quick enough for so many users; more users are drawn as one disc a community.
 _MOST_BY_FORCES = 800
-# A tie inside a community pulls so many times as hard as one between two: the drawing shows what Louvain found.
+# A tie inside a community pulls so many times as hard as one between two, so that the drawing shows the communities.
 _INSIDE_PULL = 8.0
 # Enough for communities to come apart; each takes a fortieth of a second for 512 users.
 _STEPS = 25
@@ -35,14 +35,14 @@ Places = dict[int, tuple[float, float]]
 
 def draw(_: Library, run: FoundRun) -> None:
     """Draw the page."""
-    title("Network", "Who acts upon whom. Size is how much a user acts and is acted upon; a click opens the agent.")
+    title("Network", "Ties between users. A larger dot is a user with more ties; a click opens the agent.")
     data = run_data(run.path)
     with st.container(horizontal=True):
         kinds = tuple(st.multiselect("Ties", KINDS, list(KINDS[:5]), key="kinds"))
         until = _until(data)
     drawn = _drawn(str(run.path), file_state(run.path), kinds, until)
     if drawn is None:
-        note("No such tie between two users up to this timestep.")
+        note("No two users have such a tie up to this timestep.")
         return
     key = f"network {run.path} {kinds} {until}"
     chart(
@@ -50,7 +50,10 @@ def draw(_: Library, run: FoundRun) -> None:
         on_select=lambda: _open_agent(key, data), selection_mode="points",
     )  # fmt: skip
     note(drawn.remark)
-    heading("Communities", "Of the ties above; planted is the community that the population was made with.")
+    heading(
+        "Communities",
+        "Louvain communities of the ties above. A planted community is one that the population was generated with.",
+    )
     table(drawn.communities, "communities", 260)
 
 
@@ -58,14 +61,14 @@ def _open_agent(key: str, data: RunData) -> None:
     """Go to the page of the agent that was clicked."""
     for point in st.session_state[key]["selection"]["points"]:
         user = (point.get("customdata") or [None])[0]
-        chosen = next((agent for agent in data.agents if agent.user_id == user), None)
-        if chosen is not None:
-            st.session_state[AGENT] = chosen.handle
+        agent = next((agent for agent in data.agents if agent.user_id == user), None)
+        if agent is not None:
+            st.session_state[AGENT] = agent.handle
             st.session_state[PAGE] = "Agent"
 
 
 class _Drawn(NamedTuple):
-    """A network, what to say of it, and its communities as rows."""
+    """A drawing of a network, a remark on it, and the rows of its communities."""
 
     figure: go.Figure
     remark: str
@@ -76,7 +79,7 @@ def _until(data: RunData) -> int | None:
     last = data.completed_timesteps - 1
     if last < 1:
         return None
-    until = int(st.slider("Up to and with timestep", 0, last, last, key="until"))
+    until = int(st.slider("Up to timestep", 0, last, last, key="until"))
     return None if until == last else until
 
 
@@ -120,13 +123,15 @@ def _remark(graph: "nx.Graph[int]", partition: Mapping[int, int], by_forces: boo
 
 def _forces(graph: "nx.Graph[int]", partition: Mapping[int, int]) -> Places:
     """Places by forces in which ties inside a community pull harder, so that communities come apart."""
-    pulled: nx.Graph[int] = nx.Graph()
-    pulled.add_nodes_from(graph)
+    weighted: nx.Graph[int] = nx.Graph()
+    weighted.add_nodes_from(graph)
     for left, right, tie in graph.edges(data=True):
         pull = _INSIDE_PULL if partition[left] == partition[right] else 1.0
-        pulled.add_edge(left, right, weight=tie["weight"] * pull)
-    found = nx.spring_layout(pulled, seed=_LAYOUT_SEED, k=2.2 / len(graph) ** 0.5, iterations=_STEPS, method="force")
-    return {node: (float(x), float(y)) for node, (x, y) in found.items()}
+        weighted.add_edge(left, right, weight=tie["weight"] * pull)
+    positions = nx.spring_layout(
+        weighted, seed=_LAYOUT_SEED, k=2.2 / len(graph) ** 0.5, iterations=_STEPS, method="force"
+    )
+    return {node: (float(x), float(y)) for node, (x, y) in positions.items()}
 
 
 def _discs(graph: "nx.Graph[int]", partition: Mapping[int, int]) -> Places:
@@ -146,7 +151,7 @@ def _discs(graph: "nx.Graph[int]", partition: Mapping[int, int]) -> Places:
     centres = _apart({label: np.asarray(centre) * room for label, centre in centres.items()}, radii)
     places: Places = {}
     for label, nodes in members.items():
-        for rank, node in enumerate(sorted(nodes, key=lambda each: -graph.degree(each, weight="weight"))):
+        for rank, node in enumerate(sorted(nodes, key=lambda node: -graph.degree(node, weight="weight"))):
             radius, angle = (rank + 0.5) ** 0.5, rank * _GOLDEN_ANGLE
             x, y = centres[label] + radius * np.array([np.cos(angle), np.sin(angle)])
             places[node] = (float(x), float(y))
@@ -186,9 +191,9 @@ def _nodes(
         y=[places[node][1] for node in members],
         mode="markers",
         name=name,
-        marker={"color": colour, "size": [scale * (7 + 2.2 * each**0.5) for each in strength], "opacity": 0.95},
+        marker={"color": colour, "size": [scale * (7 + 2.2 * weight**0.5) for weight in strength], "opacity": 0.95},
         customdata=[
-            [node, plot_label(run.users[node]), each] for node, each in zip(members, strength, strict=True)
+            [node, plot_label(run.users[node]), weight] for node, weight in zip(members, strength, strict=True)
         ],
         hovertemplate="@%{customdata[1]}: %{customdata[2]} ties<extra></extra>",
     )  # fmt: skip
@@ -199,7 +204,9 @@ def _communities(data: RunData, partition: Mapping[int, int]) -> list[dict[str, 
     rows = []
     for label, size in Counter(partition.values()).most_common():
         known = Counter(
-            planted[user] for user, found in partition.items() if found == label and planted.get(user) is not None
+            planted[user]
+            for user, community in partition.items()
+            if community == label and planted.get(user) is not None
         )
         top = known.most_common(1)
         rows.append({

@@ -1,4 +1,4 @@
-"""What is there: runs, studies, and how far those in progress are."""
+"""The Overview page: runs, studies, and the progress of runs that are not finished."""
 
 import time
 from pathlib import Path
@@ -11,8 +11,8 @@ from polyphony.app.parts.page_parts import DEMONSTRATION, block, heading, note, 
 from polyphony.errors import MetricsError
 from polyphony.metrics.runfile.live import read_progress
 
-_SECONDS_BETWEEN_LOOKS = 2.0
-_STILL_SECONDS = 600
+_SECONDS_BETWEEN_UPDATES = 2.0
+_SILENT_SECONDS = 600
 
 
 def draw(library: Library, _: FoundRun | None) -> None:
@@ -26,14 +26,17 @@ def draw(library: Library, _: FoundRun | None) -> None:
     title("Polyphony", f"{runs}{studies if library.studies else ''} in <code>{markup(library.path.name)}</code>.")
     running = [run for run in library.runs if run.header.status == "running"]
     if running:
-        heading("In progress", "Looks again every two seconds; a run's file is only read.")
+        heading("In progress", "Updated every two seconds. The dashboard only reads a run's file.")
         for run in running:
             _progress(run)
     if library.studies:
-        heading("Studies", "Sizes × arms × seeds. A study with a report is compared at once on the Compare page.")
+        heading(
+            "Studies",
+            "A study is a grid of population sizes, arms and seeds. The Compare page shows those that have a report.",
+        )
         table([_study_row(library, directory) for directory in library.studies], "studies")
     if library.runs:
-        heading("Runs", "The sidebar chooses the run that the Network, Agent and Timeline pages show.")
+        heading("Runs", "Choose in the sidebar which run the Network, Agent and Timeline pages show.")
         table([_run_row(library, run) for run in library.runs], "runs")
     for problem in library.problems:
         notice(problem)
@@ -41,14 +44,15 @@ def draw(library: Library, _: FoundRun | None) -> None:
 
 def _first_visit(library: Library) -> None:
     title(
-        "Polyphony", "What do per-person adapters change in a simulated society? This page shows runs that answer it."
+        "Polyphony",
+        "What do per-person adapters change in a simulated society? This dashboard shows the runs that answer this.",
     )
-    block('<h2>No runs here yet</h2><p class="note">This folder holds no run. Two arms make a comparison:</p>')
+    block('<h2>No runs here yet</h2><p class="note">These commands make two arms to compare:</p>')
     out = library.path if library.path.is_dir() else library.path.parent
     st.code(
         "\n".join(f"simulate run --arm {arm} --out {out / f'{arm}.db'}" for arm in ("base", "lora")), language="bash"
     )
-    note("The page finds them when it is loaded again. Until then, look at what comes with Polyphony:")
+    note("Reload the page when they have started. Until then, look at the study that comes with Polyphony:")
     if st.button("Open the demonstration study", type="primary"):
         st.session_state[DEMONSTRATION] = True
         st.rerun()
@@ -65,37 +69,39 @@ def _run_row(library: Library, run: FoundRun) -> dict[str, object]:
 
 
 def _study_row(library: Library, directory: Path) -> dict[str, object]:
-    found = library.studies[directory]
+    progress = library.studies[directory]
     return {
-        "study": library.name_of(directory), "arms": ", ".join(found.arms),
-        "agents": ", ".join(f"{size:,}" for size in found.sizes), "seeds": found.seeds,
-        "runs": f"{found.there} of {found.planned}", "report": "yes" if found.has_report else "not yet",
+        "study": library.name_of(directory), "arms": ", ".join(progress.arms),
+        "agents": ", ".join(f"{size:,}" for size in progress.sizes), "seeds": progress.seeds,
+        "runs": f"{progress.there} of {progress.planned}", "report": "yes" if progress.has_report else "not yet",
     }  # fmt: skip
 
 
-@st.fragment(run_every=_SECONDS_BETWEEN_LOOKS)
+@st.fragment(run_every=_SECONDS_BETWEEN_UPDATES)
 def _progress(run: FoundRun) -> None:
     try:
-        found = read_progress(run.path)
+        progress = read_progress(run.path)
     except MetricsError as error:
         notice(str(error))
         return
-    rate = "" if found.seconds_per_timestep is None else f", {found.seconds_per_timestep:.1f} s a timestep"
-    left = "" if found.seconds_left is None else f", about {_span(found.seconds_left)} left"
-    still = time.time() - max(each.stat().st_mtime for each in files_of(run.path))
-    idle = f" · nothing was written for {_span(still)}" if found.status == "running" and still > _STILL_SECONDS else ""
+    seconds = progress.seconds_per_timestep
+    rate = "" if seconds is None else f", {seconds:.1f} s a timestep"
+    left = "" if progress.seconds_left is None else f", about {_span(progress.seconds_left)} left"
+    silence = time.time() - max(file.stat().st_mtime for file in files_of(run.path))
+    is_silent = progress.status == "running" and silence > _SILENT_SECONDS
+    idle = f" · nothing was written for {_span(silence)}" if is_silent else ""
     block(f'<p style="margin:.4rem 0 0"><b>{markup(run.label)}</b></p>')
-    st.progress(min(found.completed / max(found.timesteps, 1), 1.0))
+    st.progress(min(progress.completed / max(progress.timesteps, 1), 1.0))
     note(
         markup(
-            f"{found.status}: {found.completed} of {found.timesteps} timesteps, {found.activations:,} activations"
-            f"{rate}{left}{idle}"
+            f"{progress.status}: {progress.completed} of {progress.timesteps} timesteps, "
+            f"{progress.activations:,} activations{rate}{left}{idle}"
         )
     )
     acts = "".join(
         f'<div class="item"><div class="head">timestep {markup(str(act.timestep))} · <bdi>@{markup(act.handle)}</bdi> '
         f'<b>{markup(act.act)}</b></div><div class="words">{markup(act.text)}</div></div>'
-        for act in found.latest
+        for act in progress.latest
     )
     if acts:
         with st.container(height=260, border=True):

@@ -1,4 +1,4 @@
-"""What happened when: activity, threads as people read them, and how cascades grow."""
+"""The Timeline page: activity over time, the growth of cascades, and single threads."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,20 +25,23 @@ from polyphony.metrics.runfile.rundata import RunData
 
 _MOST_THREADS = 200
 _MOST_DRAWN = 400
-_GROWN = len(COMMUNITY_COLOURS)
+_MOST_GROWTH_LINES = len(COMMUNITY_COLOURS)
 _BLUE = "#0F7FCC"
 
 
 def draw(_: Library, run: FoundRun) -> None:
     """Draw the page."""
     data = run_data(run.path)
-    title("Timeline and cascades", "What happened when, threads as people read them, and how cascades grow.")
+    title("Timeline and cascades", "How much agents act over time, how cascades grow, and single threads.")
     _activity(data)
     _hours(run, data)
     trees = sorted(cascade_nodes(data), key=lambda nodes: (-len(nodes), nodes[0].id))
-    heading("Cascades", "A cascade is a post with everything that answers, reposts or quotes it, directly or not.")
+    heading(
+        "Cascades",
+        "A cascade is a post with all replies, reposts and quotes that follow from it, directly or indirectly.",
+    )
     if not trees:
-        note("No post was answered, reposted or quoted.")
+        note("No post has a reply, a repost or a quote.")
         return
     _growth(data, trees)
     table([_cascade_row(data, nodes) for nodes in trees], "cascades", 300)
@@ -46,12 +49,15 @@ def draw(_: Library, run: FoundRun) -> None:
 
 
 def _activity(data: RunData) -> None:
-    heading("Activity", "Acts that were carried out in each timestep.")
-    acts = [each for each in data.activations if each.outcome == "ok" and each.act not in (None, "nothing")]
-    steps = Counter(each.timestep for each in acts)
-    active = Counter(each.timestep for each in data.activations)
+    heading("Activity", "Acts carried out in each timestep. An activation may also end without an act.")
+    acts = Counter(
+        activation.timestep
+        for activation in data.activations
+        if activation.outcome == "ok" and activation.act not in (None, "nothing")
+    )
+    activations = Counter(activation.timestep for activation in data.activations)
     span = range(data.completed_timesteps)
-    lines = {"acts": [steps[step] for step in span], "activations": [active[step] for step in span]}
+    lines = {"acts": [acts[step] for step in span], "activations": [activations[step] for step in span]}
     chart(lines_chart(lines, {"acts": _BLUE}, "timestep", "number"), "activity", "Acts and activations by timestep")
 
 
@@ -74,7 +80,7 @@ def _growth(data: RunData, trees: Sequence[Sequence[CascadeNode]]) -> None:
     left, right = st.columns(2, gap="large")
     lines = {
         f"{place}. @{data.users.get(nodes[0].user_id, '?')}": cascade_growth(nodes, data.completed_timesteps)
-        for place, nodes in enumerate(trees[:_GROWN], 1)
+        for place, nodes in enumerate(trees[:_MOST_GROWTH_LINES], 1)
     }
     colours = dict(zip(lines, COMMUNITY_COLOURS, strict=False))
     with left:
@@ -82,7 +88,7 @@ def _growth(data: RunData, trees: Sequence[Sequence[CascadeNode]]) -> None:
         figure = lines_chart(lines, colours, "timestep", "posts and replies").update_layout(showlegend=False)
         chart(figure, "growth", "Cascade sizes over time")
     with right:
-        note("Mean structural virality (Goel et al. 2016) of all cascades as they stood")
+        note("Mean structural virality (Goel et al. 2016) of all cascades at the end of each timestep")
         virality = {"virality": virality_growth(data)}
         chart(
             lines_chart(virality, {"virality": _BLUE}, "timestep", "mean"), "virality", "Structural virality over time"
@@ -102,13 +108,13 @@ def _cascade_row(data: RunData, nodes: Sequence[CascadeNode]) -> dict[str, objec
 
 
 def _thread(data: RunData, trees: Sequence[Sequence[CascadeNode]]) -> None:
-    heading("One thread", "As people would read it; a repost has no words of its own.")
+    heading("One thread", "Posts and replies as a reader of the platform sees them; a repost has no text of its own.")
     labels = {
         nodes[0].id: plain(f"{len(nodes)} · @{data.users.get(nodes[0].user_id, '?')}: {_words(data, nodes[0])}", 90)
         for nodes in trees[:_MOST_THREADS]
     }
-    first = st.selectbox("Thread", list(labels), format_func=lambda each: labels[each], key=f"thread {data.name}")
-    nodes = next((each for each in trees if each[0].id == first), trees[0])
+    first = st.selectbox("Thread", list(labels), format_func=lambda post: labels[post], key=f"thread {data.name}")
+    nodes = next((tree for tree in trees if tree[0].id == first), trees[0])
     parents = [node.parent for node in nodes]
     levels = levels_of(parents)
     facts([
@@ -128,7 +134,7 @@ def _thread(data: RunData, trees: Sequence[Sequence[CascadeNode]]) -> None:
 
 
 def _threaded(data: RunData, nodes: Sequence[CascadeNode], root: int) -> str:
-    """A node and what is below it, as nested HTML; written without recursion, because a chain may be long."""
+    """Return a node and its descendants as nested HTML; without recursion, because a chain may be long."""
     below: dict[int, list[int]] = {}
     for place in range(1, len(nodes)):
         below.setdefault(nodes[place].parent, []).append(place)

@@ -1,4 +1,4 @@
-"""The figures of the comparison, of one agent and of the time line."""
+"""Charts: measurements with intervals, shares of acts, lines over time, histograms, cascades."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,30 +13,30 @@ _NULL_COLOUR = "rgba(128,138,152,0.25)"
 
 
 def evidence_chart(evidence: Evidence, measurement: str, colours: Mapping[str, str]) -> go.Figure:
-    """One measurement by size: a mark with its interval for each arm, a point a seed, a band for chance."""
+    """One measurement by population size: for each arm a mean with its interval, a point a seed, a band for chance."""
     figure = go.Figure()
     arms, width = evidence.arms, 0.8 / max(len(evidence.arms), 1)
     for index, arm in enumerate(arms):
         offset = (index - (len(arms) - 1) / 2) * width
         places, means, below, above = [], [], [], []
         for place, size in enumerate(evidence.sizes):
-            found = evidence.figure(measurement, arm, size)
-            if found.value is None:
+            estimate = evidence.figure(measurement, arm, size)
+            if estimate.value is None:
                 continue
             x = place + offset
-            low, high = found.interval or (found.value, found.value)
+            low, high = estimate.interval or (estimate.value, estimate.value)
             places.append(x)
-            means.append(found.value)
-            below.append(found.value - low)
-            above.append(high - found.value)
-            if found.null is not None:
+            means.append(estimate.value)
+            below.append(estimate.value - low)
+            above.append(high - estimate.value)
+            if estimate.null is not None:
                 figure.add_shape(
-                    type="rect", x0=x - 0.42 * width, x1=x + 0.42 * width, y0=found.null[0], y1=found.null[1],
+                    type="rect", x0=x - 0.42 * width, x1=x + 0.42 * width, y0=estimate.null[0], y1=estimate.null[1],
                     fillcolor=_NULL_COLOUR, line_width=0, layer="below",
                 )  # fmt: skip
-            if len(found.values) > 1:
+            if len(estimate.values) > 1:
                 figure.add_scatter(
-                    x=[x + 0.22 * width] * len(found.values), y=found.values, mode="markers", showlegend=False,
+                    x=[x + 0.22 * width] * len(estimate.values), y=estimate.values, mode="markers", showlegend=False,
                     marker={"color": colours[arm], "size": 5, "opacity": 0.55},
                     hovertemplate="%{y:.4g}",
                 )  # fmt: skip
@@ -56,9 +56,9 @@ def evidence_chart(evidence: Evidence, measurement: str, colours: Mapping[str, s
 def shares_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> go.Figure:
     """Shares of acts as bars, one colour for each name: arms, or history and run."""
     figure = go.Figure()
-    verbs = [*VERBS, *sorted({verb for each in shares.values() for verb in each} - set(VERBS))]
-    for name, each in shares.items():
-        values = [each.get(verb, 0.0) for verb in verbs]
+    verbs = [*VERBS, *sorted({verb for distribution in shares.values() for verb in distribution} - set(VERBS))]
+    for name, distribution in shares.items():
+        values = [distribution.get(verb, 0.0) for verb in verbs]
         figure.add_bar(
             y=[plot_label(verb) for verb in verbs], x=values, name=plot_label(name), orientation="h",
             marker_color=colours[name], text=[f"{value:.0%}" for value in values], textposition="outside",
@@ -138,7 +138,7 @@ def _rows_of(parents: Sequence[int]) -> list[float]:
 
 
 def finish(figure: go.Figure) -> go.Figure:
-    """What all figures share: no paper of their own, so that they stand on light and on dark."""
+    """Give a figure the margins, legend and transparent background of all figures; it then suits light and dark."""
     figure.update_layout(
         margin={"l": 8, "r": 24, "t": 34, "b": 8}, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},

@@ -1,4 +1,4 @@
-"""What a folder holds: runs, studies, banks; read through caches that notice when a file changes."""
+"""The runs, studies and bank of a folder, read through caches that notice when a file changes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE, StudyProgress,
 # What the comparison shows at once; the rest takes longer and is measured when asked for.
 QUICK = ("activity", "acts", "community sizes", "within")
 
-State = tuple[int, ...]
+FileState = tuple[int, ...]
 
 if TYPE_CHECKING:
     from polyphony.metrics.measure import RunMeasurements
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class FoundRun(NamedTuple):
-    """A run file and what it says of itself; `arm` is the study's label where it belongs to one, as lora:rank=8."""
+    """A run file and its header; `arm` is the study's label where the run belongs to a study, as lora:rank=8."""
 
     path: Path
     header: RunHeader
@@ -32,7 +32,7 @@ class FoundRun(NamedTuple):
 
     @property
     def label(self) -> str:
-        """How the run is offered for choice."""
+        """The run's name in lists of choices."""
         header = self.header
         unfinished = "" if header.status == "finished" else f" · {header.status}"
         return plain(f"{self.arm} · seed {header.seed} · {header.agents} agents{unfinished} · {self.path.name}")
@@ -40,14 +40,14 @@ class FoundRun(NamedTuple):
 
 @dataclass(frozen=True)
 class Library:
-    """Everything that was found.
+    """The runs, studies and bank of a folder.
 
     Attributes:
         path: The folder, or the one run.
         runs: Runs, those of studies included.
         studies: Directories of studies, with how far each is.
         bank: A bank's directory; None where there is none.
-        problems: Why other files are no runs, a line each.
+        problems: One line for each file that cannot be read as a run or a study.
     """
 
     path: Path
@@ -57,7 +57,7 @@ class Library:
     problems: tuple[str, ...]
 
     def name_of(self, path: Path) -> str:
-        """A path as readers see it: from the folder on."""
+        """A path as the pages show it: relative to the folder."""
         if path == self.path or not path.is_relative_to(self.path):
             return path.name
         return path.relative_to(self.path).as_posix()
@@ -67,10 +67,10 @@ class Library:
         return next((run for run in self.runs if self.name_of(run.path) == name), None)
 
     def siblings(self, run: FoundRun) -> tuple[FoundRun, ...]:
-        """Runs of other arms with the same people, seed and length: what the same agents did there."""
+        """Runs of other arms with the same people, seed and number of timesteps."""
         key = _pairing(run.header)
-        found = {each.arm: each for each in self.runs if _pairing(each.header) == key and each.arm != run.arm}
-        return tuple(found.values())
+        by_arm = {other.arm: other for other in self.runs if _pairing(other.header) == key and other.arm != run.arm}
+        return tuple(by_arm.values())
 
 
 def _pairing(header: RunHeader) -> tuple[object, ...]:
@@ -97,7 +97,7 @@ def find_library(path: Path, bank: Path | None = None) -> Library:
 
 
 def _studies(path: Path) -> tuple[dict[Path, StudyProgress], dict[Path, str], list[str]]:
-    """Studies of a folder, what their plans call each run file, and why other plans are none."""
+    """Return a folder's studies, the label of each planned run file, and a line for each plan that cannot be read."""
     studies: dict[Path, StudyProgress] = {}
     labels: dict[Path, str] = {}
     problems: list[str] = []
@@ -125,7 +125,7 @@ def first_choice(runs: tuple[FoundRun, ...]) -> list[FoundRun]:
 
 
 def run_data(path: Path) -> RunData:
-    """The rows of a run but those of histories and feeds, which are three quarters and are read by the agent."""
+    """The rows of a run without histories and feeds, three quarters of a file, which are read one agent at a time."""
     return _data(str(path), file_state(path))
 
 
@@ -149,46 +149,46 @@ def bank_catalog(directory: Path) -> BankCatalog:
     return _bank(str(directory), file_state(directory / CATALOG))
 
 
-def file_state(path: Path) -> State:
+def file_state(path: Path) -> FileState:
     """Changes whenever the file or its write-ahead log does, where a run in progress keeps its newest rows."""
-    return tuple(figure for each in files_of(path) for figure in (each.stat().st_mtime_ns, each.stat().st_size))
+    return tuple(figure for file in files_of(path) for figure in (file.stat().st_mtime_ns, file.stat().st_size))
 
 
 def files_of(path: Path) -> list[Path]:
-    """A database's file and its write-ahead log, those that are there."""
-    return [each for each in (path, Path(f"{path}-wal")) if each.exists()]
+    """A database's file and its write-ahead log, where they exist."""
+    return [file for file in (path, Path(f"{path}-wal")) if file.exists()]
 
 
 @st.cache_resource(show_spinner=False, max_entries=1024)
-def _header(path: str, state: State) -> RunHeader:
+def _header(path: str, state: FileState) -> RunHeader:
     return read_header(path)
 
 
 # The rows are frozen, so sessions may share one object; copying it on every click would take longer than reading.
 @st.cache_resource(show_spinner="Reading the run …", max_entries=12)
-def _data(path: str, state: State) -> RunData:
+def _data(path: str, state: FileState) -> RunData:
     return load_run(path, history=False, exposures=False)
 
 
 @st.cache_resource(show_spinner="Measuring the run …", max_entries=256)
-def _measurements(path: str, state: State, everything: bool) -> "RunMeasurements":
+def _measurements(path: str, state: FileState, everything: bool) -> "RunMeasurements":
     from polyphony.metrics.measure import measure_run  # brings scikit-learn, which most pages do without
 
     return measure_run(path, None if everything else QUICK)
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
-def _agent(path: str, state: State, agent_id: int) -> AgentRows:
+def _agent(path: str, state: FileState, agent_id: int) -> AgentRows:
     return read_agent(path, agent_id)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _evidence(directory: str, state: State) -> "Evidence":
+def _evidence(directory: str, state: FileState) -> "Evidence":
     from polyphony.metrics.studies.evidence import evidence_of_study
 
     return evidence_of_study(Path(directory))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _bank(directory: str, state: State) -> BankCatalog:
+def _bank(directory: str, state: FileState) -> BankCatalog:
     return read_bank(Path(directory))

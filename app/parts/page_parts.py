@@ -1,4 +1,4 @@
-"""Small pieces of the pages."""
+"""Parts that all pages share: titles, notes, tables and charts that can be downloaded."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,13 @@ import streamlit as st
 
 from polyphony.app.parts.escape import file_name, markup, plain
 
-# Keys of choices that other pages read.
+# Keys of the session state that several pages read.
 PAGE = "page"
 PICTURE = "picture"
 AGENT = "agent"
 DEMONSTRATION = "demonstration"
 
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -48,8 +48,8 @@ def notice(text: str) -> None:
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Names and values side by side, shown as plain text."""
-    shown = [f"<div><span>{markup(name)}</span><b><bdi>{markup(value)}</bdi></b></div>" for name, value in pairs]
-    block(f'<div class="facts">{"".join(shown)}</div>')
+    cells = [f"<div><span>{markup(name)}</span><b><bdi>{markup(value)}</bdi></b></div>" for name, value in pairs]
+    block(f'<div class="facts">{"".join(cells)}</div>')
 
 
 def arm_name(arm: str, colour: str) -> str:
@@ -57,16 +57,16 @@ def arm_name(arm: str, colour: str) -> str:
     return f'<span class="arm"><span class="dot" style="background:{colour}"></span><bdi>{markup(arm)}</bdi></span>'
 
 
-def table(rows: Sequence[Row], name: str, height: int | Literal["auto"] = "auto") -> None:
-    """A table that can be sorted, searched and taken home as CSV or Parquet.
+def table(rows: Sequence[TableRow], name: str, height: int | Literal["auto"] = "auto") -> None:
+    """A table that can be sorted, searched and downloaded as CSV or Parquet.
 
     Args:
         rows: Rows with the same columns; texts in them are shown as plain text.
         name: Of the files to download.
-        height: Of the table in pixels, or what the rows need.
+        height: Of the table in pixels; "auto" for as many as its rows need.
     """
-    shown = [{key: plain(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
-    st.dataframe(pd.DataFrame(shown), hide_index=True, height=height)
+    safe_rows = [{key: plain(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
+    st.dataframe(pd.DataFrame(safe_rows), hide_index=True, height=height)
     stem = file_name(name)
     with st.container(horizontal=True):
         st.download_button(
@@ -79,7 +79,7 @@ def table(rows: Sequence[Row], name: str, height: int | Literal["auto"] = "auto"
         )  # fmt: skip
 
 
-def _parquet(rows: Sequence[Row]) -> bytes:
+def _parquet(rows: Sequence[TableRow]) -> bytes:
     file = io.BytesIO()
     pd.DataFrame(rows).to_parquet(file, index=False)
     return file.getvalue()
@@ -88,7 +88,7 @@ def _parquet(rows: Sequence[Row]) -> bytes:
 def chart(
     figure: "go.Figure", name: str, alt: str, *, zoom: bool = False, key: str | None = None, **options: Any
 ) -> Any:
-    """A figure with a button that saves it as SVG or PNG, whichever the sidebar says.
+    """A figure with a button that saves it as SVG or PNG, as the sidebar says.
 
     Args:
         figure: The figure.

@@ -17,14 +17,14 @@ _SECONDS_TO_STOP = 5
 def launch(path: Path, port: int, open_browser: bool, *, bank: Path | None = None, address: str = ADDRESS) -> int:
     """Serve the dashboard until it is stopped, and return the server's exit code (0 after Ctrl-C).
 
-    The server listens on 127.0.0.1 alone unless told otherwise, sends no usage statistics and never writes to a run.
+    By default the server listens on 127.0.0.1 only. It sends no usage statistics and never writes to a run.
 
     Args:
         path: A run, or a folder with runs.
         port: Port to listen on.
         open_browser: Whether to open the page in the user's browser.
         bank: A bank of adapters; None to look for one in the folder and beside it.
-        address: Address to listen on; whoever reaches it reads everything in the folder.
+        address: Address to listen on; everybody who can reach it can read every run of the folder.
 
     Raises:
         AppError: The path or the bank is missing, Streamlit is not installed or the port is taken.
@@ -54,7 +54,7 @@ def command(path: Path, port: int, open_browser: bool, bank: Path | None, addres
     }
     flags = [f"--{name}={value}" for name, value in options.items()]
     script = str(Path(__file__).with_name("main.py"))
-    places = [str(each.resolve()) for each in (path, bank) if each is not None]
+    places = [str(place.resolve()) for place in (path, bank) if place is not None]
     # -P: the current folder is not on the import path, whatever lies in it.
     return [sys.executable, "-P", "-m", "polyphony.app.server.server", "run", script, *flags, "--", *places]
 

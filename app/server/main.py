@@ -1,4 +1,4 @@
-"""The dashboard. Streamlit runs this file as a script; `app.server.launch` starts it."""
+"""The dashboard's frame: Streamlit runs this file as a script, `app.server.launch` starts it."""
 
 import sys
 from contextlib import suppress
@@ -40,14 +40,14 @@ def main(path: Path, bank_path: Path | None = None) -> None:
     try:
         _draw(str(page), library, run)
     except MetricsError as error:
-        title(str(page), "This cannot be shown.")
+        title(str(page), "This page cannot be shown.")
         notice(str(error))
-    # Whoever waits for a page, as the tests do, sees by this that all of it is there.
+    # The tests wait for this mark, which says that the page is complete.
     st.html(f'<div class="pp-end" data-page="{page}"></div>')
 
 
 def _draw(page: str, library: Library, run: FoundRun | None) -> None:
-    """Draw one page; `app.server` has loaded its module before the first visitor comes."""
+    """Draw one page; `app.server.server` has loaded its module before the first visitor comes."""
     if page in ("Network", "Agent", "Timeline") and run is None:
         title(page, "This folder holds no run.")
         return
@@ -55,24 +55,24 @@ def _draw(page: str, library: Library, run: FoundRun | None) -> None:
 
 
 def _sidebar(library: Library) -> FoundRun | None:
-    """Choices that hold on every page: the run in detail, and the kind of saved pictures."""
+    """Draw the choices that hold on every page, and return the run to show in detail."""
     with st.sidebar:
-        run = None
+        selected = None
         if library.runs:
-            labels = {library.name_of(each.path): each.label for each in library.runs}
+            labels = {library.name_of(run.path): run.label for run in library.runs}
             if st.session_state.get(CHOSEN_RUN) not in labels:
                 st.session_state[CHOSEN_RUN] = library.name_of(_first(library).path)
-            chosen = st.selectbox("Run in detail", list(labels), format_func=lambda each: labels[each], key=CHOSEN_RUN)
-            run = library.run_named(chosen)
+            name = st.selectbox("Run in detail", list(labels), format_func=lambda name: labels[name], key=CHOSEN_RUN)
+            selected = library.run_named(name)
         st.segmented_control("Save figures as", ["SVG", "PNG"], default="SVG", required=True, key=PICTURE)
         if st.session_state.get(DEMONSTRATION) and st.button("Leave the demonstration"):
             st.session_state[DEMONSTRATION] = False
             st.rerun()
-    return run
+    return selected
 
 
 def _first(library: Library) -> FoundRun:
-    """The run that a reader most likely wants first: agents with adapters, in the largest comparison."""
+    """Return the run to show first: the `lora` arm of the largest comparison, or its last arm."""
     group = first_choice(library.runs)
     return next((run for run in group if run.arm == "lora"), group[-1])
 

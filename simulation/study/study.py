@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -15,13 +14,13 @@ from pathlib import Path
 from typing import cast
 
 from polyphony.durable import write_durably
-from polyphony.errors import InputError, MetricsError
+from polyphony.errors import InputError
 from polyphony.import_path import safe_child_processes
 from polyphony.memory import available_memory
-from polyphony.metrics.runfile.rundata import read_header
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.runs.runner import Hooks, Runner, Target, can_decide_together
 from polyphony.simulation.runs.settings import RunSettings
+from polyphony.simulation.runs.status import recorded_status
 from polyphony.simulation.study.plan import PLAN, Cell, StudyPlan
 
 # What one process of a 512-agent run may take, and the cores that one run still makes good use of.
@@ -51,7 +50,7 @@ class Study:
 
     def missing(self) -> list[Cell]:
         """The runs that are not finished yet."""
-        return [cell for cell in self._plan.cells() if _status(self._place.directory / cell.file) != "finished"]
+        return [cell for cell in self._plan.cells() if recorded_status(self._place.directory / cell.file) != "finished"]
 
     def run(
         self,
@@ -188,15 +187,6 @@ def runs_at_once(missing: Sequence[object], device: str) -> int:
     return max(1, min((os.cpu_count() or 1) // CORES_PER_RUN, by_memory, len(missing)))
 
 
-def _status(path: Path) -> str | None:
-    """What a run file says of itself; None where there is none yet, or one that never began."""
-    if not path.is_file():
-        return None
-    with suppress(MetricsError):
-        return read_header(path).status
-    return None
-
-
 def _run_alone(plan: StudyPlan, place: Place, cells: Sequence[Cell], threads: int, sender: Connection) -> None:
     """Run some cells in this process; Ctrl-C, which a terminal sends to all, is left to the first."""
     import torch
@@ -218,7 +208,7 @@ def _run_cells(plan: StudyPlan, place: Place, cells: Sequence[Cell], runners: "_
     targets = []
     for cell in cells:
         out = place.directory / cell.file
-        status = _status(out)
+        status = recorded_status(out)
         if status is None and out.exists():
             raise InputError(f"{out}: not a run; remove it and give the same command again")
         targets.append(Target(plan.settings(cell), out, status is not None))
