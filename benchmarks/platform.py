@@ -23,7 +23,8 @@ from polyphony.simulation.runs.scenario import Scenario
 from polyphony.simulation.runs.store import RunStore
 from polyphony.simulation.world.actions import CreatePost, Follow, LikePost
 from polyphony.simulation.world.clock import iso, make_clock
-from polyphony.simulation.world.platform import Moment, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 
 AGENTS, POSTS, FOLLOWS, LIKES, ITEMS = 10_000, 50_000, 200_000, 100_000, 5
 WORDS = [f"word{number}" for number in range(2000)]

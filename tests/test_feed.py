@@ -12,7 +12,8 @@ from polyphony.simulation.feed.feed import FeedMaker, FeedSettings
 from polyphony.simulation.feed.recommenders import make_recommender, recommender_names, suggest_people, suggester_names
 from polyphony.simulation.feed.text_vectors import TextVectors
 from polyphony.simulation.world import actions
-from polyphony.simulation.world.platform import Moment, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 BAKING, RIDING = "bread dough oven flour crust loaf yeast", "bike wheel saddle chain pedal brake gear"

@@ -16,7 +16,8 @@ from polyphony.simulation.feed.recommenders import (
     suggester_names,
 )
 from polyphony.simulation.feed.text_vectors import TextVectors
-from polyphony.simulation.world.platform import Moment, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 
 # Agents that are scored together; it bounds the memory.
 AGENTS_AT_ONCE = 256

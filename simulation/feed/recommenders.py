@@ -14,7 +14,8 @@ from scipy.sparse.linalg import svds
 from polyphony.errors import InputError
 from polyphony.randomness import keyed_generator
 from polyphony.simulation.feed.text_vectors import TextVectors
-from polyphony.simulation.world.platform import Moment, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 
 # Posts that are scored for each agent; a larger platform is narrowed down to these first.
 POOL = 4096

@@ -14,10 +14,12 @@ from polyphony.simulation.feed.feed import Exposure, FeedMaker
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
 from polyphony.simulation.runs.scenario import Scenario
 from polyphony.simulation.runs.store import RunStore
+from polyphony.simulation.world.action_menu import action_of, possible_targets
 from polyphony.simulation.world.actions import CreatePost
-from polyphony.simulation.world.choices import action_of, possible_targets
 from polyphony.simulation.world.clock import Clock
-from polyphony.simulation.world.platform import Moment, Outcome, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.outcome import Outcome
+from polyphony.simulation.world.platform import Platform
 from polyphony.simulation.world.rows import Rows
 
 EMPTY = Scenario()

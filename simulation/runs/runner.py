@@ -24,7 +24,7 @@ from polyphony.simulation.runs.scenario import check_users
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import RunStore, is_run, name_of
 from polyphony.simulation.runs.weights import NO_WEIGHTS, InstalledWeights, WeightSource
-from polyphony.simulation.world.choices import offered_verbs
+from polyphony.simulation.world.action_menu import offered_verbs
 
 __all__ = ["TOGETHER", "Hooks", "Runner", "Target", "can_decide_together"]
 

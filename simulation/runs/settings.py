@@ -9,7 +9,7 @@ from polyphony.errors import InputError
 from polyphony.simulation.feed.feed import FeedSettings
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.runs.scenario import Scenario
-from polyphony.simulation.world.choices import named_verbs, offered_verbs
+from polyphony.simulation.world.action_menu import named_verbs, offered_verbs
 from polyphony.simulation.world.clock import moment
 
 POLICIES = ("engine", "camel", "null")
@@ -35,7 +35,7 @@ class RunSettings:
         churn: Rate a day at which agents leave for good.
         late: Share of agents who join during the run.
         seed_posts: Seed posts of each agent.
-        actions: What the policy may choose among, see `simulation.world.choices.offered_verbs`.
+        actions: What the policy may choose among, see `simulation.world.action_menu.offered_verbs`.
         feed: How feeds are made.
         scenario: What the experimenter does.
         forked_from: Digest of the run and the timestep it branches off from, as ``DIGEST@T``; empty for none.
