@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.personas.people.acts import USUAL, Verb
-from polyphony.simulation.feed.feed import Exposure, FeedMaker
+from polyphony.simulation.feed.feed import FeedEntry, FeedMaker
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
 from polyphony.simulation.runs.scenario import Scenario
 from polyphony.simulation.runs.store import RunStore
@@ -40,7 +40,7 @@ class Asked(NamedTuple):
 
     when: Moment
     scripted: list[dict[str, Any]]
-    feeds: dict[int, list[Exposure]]
+    feeds: dict[int, list[FeedEntry]]
     observations: list[Observation]
     began: float
 
@@ -137,13 +137,13 @@ class Simulation:
             rows.append({"timestep": when.timestep, "user_id": users[name], "action": action.name, **outcome})
         return rows
 
-    def _observe(self, agent: int, timestep: int, feed: Sequence[Exposure]) -> Observation:
+    def _observe(self, agent: int, timestep: int, feed: Sequence[FeedEntry]) -> Observation:
         posts, shown = self._platform.posts, [exposure.post_id for exposure in feed]
         items = [FeedItem(self._platform.names[int(posts[post]["user"])], posts.text(post)) for post in shown]
         targets = possible_targets(self._platform, agent, shown, self._offered)
         return Observation(agent, timestep, items, targets, tuple(self._platform.memory[agent]))
 
-    def _exposures(self, feeds: dict[int, list[Exposure]], timestep: int) -> list[dict[str, Any]]:
+    def _exposures(self, feeds: dict[int, list[FeedEntry]], timestep: int) -> list[dict[str, Any]]:
         rows = []
         for agent, feed in feeds.items():
             for shown in feed:
@@ -158,8 +158,8 @@ class Simulation:
         return rows
 
     def _act(
-        self, observation: Observation, decision: Decision, feed: Sequence[Exposure], when: Moment
-    ) -> tuple[dict[str, Any], list[Exposure]]:
+        self, observation: Observation, decision: Decision, feed: Sequence[FeedEntry], when: Moment
+    ) -> tuple[dict[str, Any], list[FeedEntry]]:
         """Carry a decision out; return the activation's row, and what the act showed the agent."""
         agent, verb = observation.agent, decision.verb
         row: dict[str, Any] = {
@@ -181,7 +181,7 @@ class Simulation:
             return row, []
         outcome = self._carry_out(agent, verb, decision, feed, when)
         source = "search" if verb is Verb.SEARCH else "trend"
-        found = [Exposure(post_id, place, source, None) for place, post_id in enumerate(outcome.shown, 1)]
+        found = [FeedEntry(post_id, place, source, None) for place, post_id in enumerate(outcome.shown, 1)]
         return row | {
             "outcome": "refused" if outcome.refused else "ok",
             "reason": outcome.refused,
@@ -191,7 +191,9 @@ class Simulation:
             "comment_id": outcome.comment_id,
         }, found
 
-    def _carry_out(self, agent: int, verb: Verb, decision: Decision, feed: Sequence[Exposure], when: Moment) -> Outcome:
+    def _carry_out(
+        self, agent: int, verb: Verb, decision: Decision, feed: Sequence[FeedEntry], when: Moment
+    ) -> Outcome:
         post_id = feed[decision.position - 1].post_id if decision.position else None
         author = None if post_id is None else int(self._platform.posts[post_id]["user"])
         try:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from polyphony.errors import InputError
 from polyphony.personas.readers.formats import name_of
-from polyphony.simulation.feed.recommenders import check_recommender
+from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
 from polyphony.simulation.world.actions import Action, CreatePost, Words, parse_action
 from polyphony.validation import checked
 
@@ -126,7 +126,7 @@ def make_scenario(value: object, where: str) -> Scenario:
     """
     scenario = checked(Scenario, value, where, "scenario", f"known are {', '.join(Scenario.model_fields)}")
     for switch in scenario.recommenders:
-        check_recommender(switch.recommender, f"{where}: recommender")
+        RECOMMENDERS.get(switch.recommender, f"{where}: recommender")
     for bot in scenario.bots:
         for number, script in enumerate(bot.acts, 1):
             _scripted(script, f"{where}: bot {bot.name!r}, act {number}")
