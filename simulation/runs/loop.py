@@ -11,6 +11,7 @@ from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.personas.people.acts import USUAL, Verb
 from polyphony.simulation.feed.feed import FeedEntry, FeedMaker
+from polyphony.simulation.policies.decisions import check_decisions
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
 from polyphony.simulation.runs.scenario import Scenario
 from polyphony.simulation.runs.store import RunStore
@@ -220,9 +221,22 @@ class Simulation:
             self._store.write(connection, changes, rows)
 
 
-def decide_apart(asked: Sequence[tuple[Policy, Sequence[Observation]]]) -> list[list[Decision]]:
-    """Have each policy decide for its own agents."""
-    return [policy.decide(observations) if observations else [] for policy, observations in asked]
+def decide_apart(
+    pending: Sequence[tuple[Policy, Sequence[Observation]]], name: str = "policy"
+) -> list[list[Decision]]:  # fmt: skip
+    """Have each policy decide for its own agents.
+
+    Args:
+        pending: Each run's policy and observations.
+        name: What errors call the policy.
+
+    Raises:
+        InputError: A policy decided what is not possible, see `simulation.policies.decisions`.
+    """
+    decisions = [policy.decide(observations) if observations else [] for policy, observations in pending]
+    for (_, observations), decided in zip(pending, decisions, strict=True):
+        check_decisions(name, observations, decided)
+    return decisions
 
 
 def run_in_step(
