@@ -16,7 +16,7 @@ from polyphony.errors import InputError
 from polyphony.simulation.runs import schema
 from polyphony.simulation.runs.store import RunStore
 from polyphony.simulation.world import actions
-from polyphony.simulation.world.action_menu import NAMES, offered_verbs, possible_targets
+from polyphony.simulation.world.action_menu import ACTION_OF_VERB, offered_verbs, possible_targets
 from polyphony.simulation.world.actions import ACTIONS, parse_action
 from polyphony.simulation.world.content import REPORT_THRESHOLD
 from polyphony.simulation.world.moment import Moment
@@ -145,10 +145,10 @@ def test_groups_and_products(platform):
 
 
 def test_action_sets_by_name():
-    assert {NAMES[verb] for verb in offered_verbs("twitter")} == {
+    assert {ACTION_OF_VERB[verb] for verb in offered_verbs("twitter")} == {
         "create_post", "like_post", "repost", "follow", "do_nothing", "quote_post",
     }  # fmt: skip
-    assert len(offered_verbs("all")) == len(NAMES)
+    assert len(offered_verbs("all")) == len(ACTION_OF_VERB)
     assert {verb.value for verb in offered_verbs("post, like_post")} == {"post", "like"}
     for text, reason in (
         ("fly", "'fly': not known; give default"),

@@ -1,4 +1,4 @@
-"""What agents are shown: a recommender's scores, less what may not be shown, followees first."""
+"""The feeds of agents: the posts that a recommender scores highest, without those that may not be shown."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ AGENTS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One shown post: where it stood, why it was shown, and with which score, if any."""
+    """One post of a feed: its position from 1, why it is shown, and its score, if it has one."""
 
     post_id: int
     position: int
@@ -93,7 +93,7 @@ class _Candidates:
 
 
 class FeedMaker:
-    """Makes everybody's feed of a moment at once."""
+    """Makes the feeds of all active agents of a moment."""
 
     def __init__(self, settings: FeedSettings, texts: Sequence[str], *, items: int, seed: int) -> None:
         """Prepare a run's feeds.
@@ -120,10 +120,10 @@ class FeedMaker:
             self._recommender, self._name = RECOMMENDERS.get(name, "--recommender")(), name
 
     def feeds(self, platform: Platform, agents: Sequence[int], now: Moment) -> dict[int, list[FeedEntry]]:
-        """Return what each agent sees.
+        """Return the feed of each agent.
 
-        That is never a post of its own, of people it muted, a hidden one, nor (unless the settings allow it) one it saw
-        before. Equal scores are broken by a draw of each agent's own.
+        A feed never holds the agent's own posts, posts of people it muted, hidden posts, nor (unless the settings allow
+        it) posts that an earlier feed showed it. A draw of each agent's own breaks ties.
         """
         rows = platform.posts.rows
         hidden = rows["repost"] | platform.hidden(rows)
@@ -207,7 +207,7 @@ class FeedMaker:
     def _suggest(
         self, platform: Platform, feeds: dict[int, list[FeedEntry]], hidden: np.ndarray, now: Moment
     ) -> None:  # fmt: skip
-        """Put the latest post of somebody suggested in the last place."""
+        """Put the latest post of a suggested person in the last place."""
         latest = {int(user): row + 1 for row, user in enumerate(platform.posts.rows["user"]) if not hidden[row]}
         people = suggest_people(
             self._settings.who_to_follow, platform, list(feeds), self._vectors, seed=self._seed, now=now, count=5

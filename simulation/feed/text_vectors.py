@@ -36,9 +36,9 @@ class TextVectors:
         """Vectors of people: their description and their latest own words, shape [agents, WIDTH]."""
         self._update(platform)
         vectors = self._bios[agents].copy()
-        said = [(place, self._latest[int(agent)]) for place, agent in enumerate(agents) if int(agent) in self._latest]
-        if said:
-            places, posts = np.array(said).T
+        latest = [(place, self._latest[int(agent)]) for place, agent in enumerate(agents) if int(agent) in self._latest]
+        if latest:
+            places, posts = np.array(latest).T
             vectors[places] += self._posts[posts]
         return _unit(vectors)
 
@@ -64,8 +64,8 @@ class TextVectors:
         words, reduction = self._space
         vectors = np.zeros((len(texts), WIDTH), dtype=np.float32)
         if reduction is not None and len(texts):
-            found = reduction.transform(words.transform(texts))
-            vectors[:, : found.shape[1]] = found
+            reduced = reduction.transform(words.transform(texts))
+            vectors[:, : reduced.shape[1]] = reduced
         return _unit(vectors)
 
 

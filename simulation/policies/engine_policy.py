@@ -111,17 +111,17 @@ class EnginePolicy:
         return agents if self._residency is None else self._residency.bring(agents)
 
 
-def decide_together(asked: Sequence[tuple[EnginePolicy, Sequence[Observation]]]) -> list[list[Decision]]:
+def decide_together(pending: Sequence[tuple[EnginePolicy, Sequence[Observation]]]) -> list[list[Decision]]:
     """Decide for the agents of several runs in one batch.
 
     Args:
-        asked: Policies over one engine, each with what its agents have before them; at least one.
+        pending: Policies over one engine, each with what its agents have before them; at least one.
 
     Returns:
         For each policy, one decision per observation, in their order.
     """
-    questions = [policy._questions(observations) for policy, observations in asked]
-    engine = asked[0][0]._engine
+    questions = [policy._questions(observations) for policy, observations in pending]
+    engine = pending[0][0]._engine
     choices = iter(engine.decide([question.request for some in questions for question in some]))
     return [[_decision(question, next(choices)) for question in some] for some in questions]
 

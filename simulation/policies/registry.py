@@ -119,7 +119,7 @@ def make_policy(name: str, context: PolicyContext) -> Policy:
     Raises:
         InputError: There is none of that name, it cannot be made, or what its factory returned has no ``decide``.
     """
-    made = POLICIES.get(name, "--policy").factory(context)
-    if not callable(getattr(made, "decide", None)):
-        raise InputError(f"policy {name!r}: its factory returned a {type(made).__name__} without a method decide")
-    return made
+    created = POLICIES.get(name, "--policy").factory(context)
+    if not callable(getattr(created, "decide", None)):
+        raise InputError(f"policy {name!r}: its factory returned a {type(created).__name__} without a method decide")
+    return created

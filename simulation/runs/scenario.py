@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from polyphony.errors import InputError
-from polyphony.personas.readers.formats import name_of
+from polyphony.printable import printable_path
 from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
 from polyphony.simulation.world.actions import Action, CreatePost, Words, parse_action
 from polyphony.validation import checked
@@ -106,7 +106,7 @@ def load_scenario(path: Path) -> Scenario:
     Raises:
         InputError: It cannot be read, has unknown keys, or an action or recommender that does not exist.
     """
-    where = name_of(path)
+    where = printable_path(path)
     try:
         content = path.read_bytes().decode()
         value = tomllib.loads(content) if path.suffix == ".toml" else yaml.safe_load(content)
