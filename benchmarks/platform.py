@@ -15,7 +15,7 @@ from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.randomness import keyed_generator
 from polyphony.simulation.feed.feed import FeedMaker, FeedSettings
-from polyphony.simulation.feed.recommenders import recommender_names
+from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
 from polyphony.simulation.policies.null_policy import NullPolicy
 from polyphony.simulation.runs.initial_state import people_rows, populate
 from polyphony.simulation.runs.loop import Simulation, decide_apart, run_in_step
@@ -23,7 +23,8 @@ from polyphony.simulation.runs.scenario import Scenario
 from polyphony.simulation.runs.store import RunStore
 from polyphony.simulation.world.actions import CreatePost, Follow, LikePost
 from polyphony.simulation.world.clock import iso, make_clock
-from polyphony.simulation.world.platform import Moment, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 
 AGENTS, POSTS, FOLLOWS, LIKES, ITEMS = 10_000, 50_000, 200_000, 100_000, 5
 WORDS = [f"word{number}" for number in range(2000)]
@@ -96,7 +97,7 @@ def feed_results() -> list[Result]:
     """Seconds to make everybody's feed with each recommender; the second feed, so that text vectors are there."""
     platform = filled_platform()
     found = []
-    for name in recommender_names():
+    for name in sorted(RECOMMENDERS):
         maker = FeedMaker(FeedSettings(name), platform.posts.texts[:5000], items=ITEMS, seed=0)
         maker.feeds(platform, range(10), NOW)
         began = time.perf_counter()

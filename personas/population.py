@@ -18,9 +18,10 @@ from polyphony.personas.people.profile import Profile
 from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, daily_rate, hourly_shares
 from polyphony.personas.people.sampling import sampling_order
 from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
-from polyphony.personas.readers.formats import READERS, holds_people_alone, name_of, read_profiles
+from polyphony.personas.readers.formats import READERS, holds_people_alone, read_profiles
 from polyphony.personas.readers.posts import read_posts
 from polyphony.personas.readers.problems import Problem
+from polyphony.printable import printable_path
 
 TOWN = "town"
 MIN_ACTS = 10
@@ -151,7 +152,9 @@ def _communities(path: Path) -> dict[str, int]:
         people = json.loads(truth.read_text(encoding="utf-8"))["people"]
         return {str(handle): int(facts["community"]) for handle, facts in people.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{name_of(truth)}: not a town's ground truth: write the town again or remove it") from error
+        raise InputError(
+            f"{printable_path(truth)}: not a town's ground truth: write the town again or remove it"
+        ) from error
 
 
 def _personas(acts: Mapping[str, Act], communities: Mapping[str, int], digest: str) -> tuple[Persona, ...]:

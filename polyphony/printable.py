@@ -1,9 +1,24 @@
-"""Words as they may be shown and stored anywhere."""
+"""Text, values and paths as they may be shown and stored anywhere."""
 
 import unicodedata
+from pathlib import Path
+
+QUOTE_LIMIT = 60
+"""Most characters of a quoted value."""
 
 
 def printable(text: str) -> str:
     """Collapse whitespace and drop control, format-override, surrogate, unassigned and replacement characters."""
-    kept = (char for char in text if char.isspace() or char == "\u200d" or unicodedata.category(char)[0] != "C")
-    return " ".join("".join(kept).replace("\ufffd", "").split())
+    shown = (char for char in text if char.isspace() or char == "\u200d" or unicodedata.category(char)[0] != "C")
+    return " ".join("".join(shown).replace("\ufffd", "").split())
+
+
+def quoted(value: object) -> str:
+    """Return a foreign value for an error text: escaped, so that it cannot steer a terminal or a log, and short."""
+    text = repr(value[: QUOTE_LIMIT + 1] if isinstance(value, str | bytes) else value)
+    return text if len(text) <= QUOTE_LIMIT else text[: QUOTE_LIMIT - 1] + "…"
+
+
+def printable_path(path: Path) -> str:
+    """Return a path for messages, escaped where its name holds control characters."""
+    return str(path) if str(path).isprintable() else repr(str(path))

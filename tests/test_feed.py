@@ -9,10 +9,13 @@ import pytest
 
 from polyphony.errors import InputError
 from polyphony.simulation.feed.feed import FeedMaker, FeedSettings
-from polyphony.simulation.feed.recommenders import make_recommender, recommender_names, suggest_people, suggester_names
+from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
+from polyphony.simulation.feed.suggesters.suggester import SUGGESTERS, suggest_people
 from polyphony.simulation.feed.text_vectors import TextVectors
+from polyphony.simulation.feed.view import PlatformView
 from polyphony.simulation.world import actions
-from polyphony.simulation.world.platform import Moment, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 BAKING, RIDING = "bread dough oven flour crust loaf yeast", "bike wheel saddle chain pedal brake gear"
@@ -39,7 +42,7 @@ def feeds(platform, agents=range(PEOPLE), items=4, timestep=0, seed=1, **changes
     return maker.feeds(platform, list(agents), at(timestep))
 
 
-@pytest.mark.parametrize("name", recommender_names())
+@pytest.mark.parametrize("name", sorted(RECOMMENDERS))
 def test_what_may_not_be_shown_is_never_shown(platform, name):
     platform.act(0, actions.Mute(mutee_id=1), at(0))
     platform.act(2, actions.Repost(post_id=4), at(0))
@@ -56,7 +59,7 @@ def test_what_may_not_be_shown_is_never_shown(platform, name):
         assert len({exposure.post_id for exposure in feed}) == len(feed)
 
 
-@pytest.mark.parametrize("name", recommender_names())
+@pytest.mark.parametrize("name", sorted(RECOMMENDERS))
 def test_the_same_seed_shows_the_same_and_asking_for_fewer_agents_changes_nothing(platform, name):
     whole = feeds(platform, recommender=name)
     assert feeds(platform, [3, 8], recommender=name) == {agent: whole[agent] for agent in (3, 8)}
@@ -90,8 +93,8 @@ def test_formulas(platform):
     everything = np.arange(PEOPLE)
 
     def scores(name, timestep=0):
-        vectors = TextVectors([BAKING, RIDING] * 3)
-        return make_recommender(name, 1, vectors).scores(platform, everything, everything, at(timestep))
+        view = PlatformView(platform, TextVectors([BAKING, RIDING] * 3), seed=1)
+        return RECOMMENDERS.get(name)().scores(view, everything, everything, at(timestep))
 
     seconds = [(START + timedelta(hours=user - PEOPLE)).timestamp() for user in range(PEOPLE)]
     hot = scores("reddit-hot")[0]
@@ -114,8 +117,8 @@ def test_collaborative_finds_what_like_minded_people_like(platform):
     for user in (1, 3, 5):
         for author in (7, 9):
             platform.act(user, actions.LikePost(post_id=author + 1), at(0))
-    recommender = make_recommender("collaborative", 1, TextVectors([]))
-    scores = recommender.scores(platform, np.array([4]), np.arange(PEOPLE), at(0))[0]
+    view = PlatformView(platform, TextVectors([]), seed=1)
+    scores = RECOMMENDERS.get("collaborative")().scores(view, np.array([4]), np.arange(PEOPLE), at(0))[0]
     assert scores[8] > scores[[7, 9, 10, 11]].max(), "4 likes as 0 and 2 do, and they like 8"
 
 
@@ -137,7 +140,7 @@ def test_who_to_follow_agrees_with_networkx(platform):
             assert agent not in expected and not set(expected) & platform.following[agent]
 
 
-@pytest.mark.parametrize("name", suggester_names())
+@pytest.mark.parametrize("name", sorted(SUGGESTERS))
 def test_a_suggestion_takes_the_last_place(platform, name):
     platform.act(0, actions.Follow(followee_id=1), at(0))
     platform.act(1, actions.Follow(followee_id=2), at(0))

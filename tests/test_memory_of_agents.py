@@ -8,9 +8,10 @@ from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
 from polyphony.personas.people.acts import Act, Verb
-from polyphony.personas.people.recollection import history_recollections
+from polyphony.personas.people.recollection import RECALLED, history_recollections
 from polyphony.simulation.world import actions
-from polyphony.simulation.world.platform import RECALLED, Moment, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
 EXPECTED = {

@@ -11,7 +11,7 @@ from polyphony.personas.people.acts import USUAL, Verb
 from polyphony.simulation.runs.fork import settings_of
 from polyphony.simulation.runs.runner import Hooks, Runner
 from polyphony.simulation.runs.settings import RunSettings
-from polyphony.simulation.world.choices import SETS, named_verbs, offered_verbs
+from polyphony.simulation.world.action_menu import SETS, named_verbs, offered_verbs
 
 OFFERED = "dislike,mute,search,trend"
 

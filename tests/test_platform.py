@@ -16,9 +16,11 @@ from polyphony.errors import InputError
 from polyphony.simulation.runs import schema
 from polyphony.simulation.runs.store import RunStore
 from polyphony.simulation.world import actions
+from polyphony.simulation.world.action_menu import ACTION_OF_VERB, offered_verbs, possible_targets
 from polyphony.simulation.world.actions import ACTIONS, parse_action
-from polyphony.simulation.world.choices import NAMES, offered_verbs, possible_targets
-from polyphony.simulation.world.platform import REPORT_THRESHOLD, RESTORED, Moment, Platform
+from polyphony.simulation.world.content import REPORT_THRESHOLD
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import RESTORED, Platform
 
 PEOPLE = 5
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -143,10 +145,10 @@ def test_groups_and_products(platform):
 
 
 def test_action_sets_by_name():
-    assert {NAMES[verb] for verb in offered_verbs("twitter")} == {
+    assert {ACTION_OF_VERB[verb] for verb in offered_verbs("twitter")} == {
         "create_post", "like_post", "repost", "follow", "do_nothing", "quote_post",
     }  # fmt: skip
-    assert len(offered_verbs("all")) == len(NAMES)
+    assert len(offered_verbs("all")) == len(ACTION_OF_VERB)
     assert {verb.value for verb in offered_verbs("post, like_post")} == {"post", "like"}
     for text, reason in (
         ("fly", "'fly': not known; give default"),
@@ -251,13 +253,13 @@ class Acting(RuleBasedStateMachine):
         tables = self.store.platform_tables()
         again = Platform(NAMES_OF_PEOPLE)
         again.restore(tables, self.platform.last_numbers)
-        for name in ("comments", "following", "followers", "muted", "reposters", "_links", "_groups"):
+        for name in ("comments", "following", "followers", "muted", "reposters"):
             ours, theirs = getattr(self.platform, name), getattr(again, name)
             if isinstance(ours, dict):
                 ours, theirs = ({k: v for k, v in side.items() if v} for side in (ours, theirs))
-            if name == "_groups":
-                ours, theirs = self.platform._groups, again._groups
             assert ours == theirs, name
+        assert self.platform.links.tables == again.links.tables
+        assert self.platform.chat_groups.groups == again.chat_groups.groups
         assert (self.platform.posts.rows == again.posts.rows).all() and self.platform.posts.texts == again.posts.texts
         self.check_rows(tables)
 

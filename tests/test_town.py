@@ -17,14 +17,14 @@ from polyphony.personas.town.__main__ import main, verb_of
 from polyphony.personas.town.check import Rates, possible_sentences, repetition
 from polyphony.personas.town.generate import Town, generate_town, town_path, write_town
 from polyphony.personas.town.lexicon import load_lexicon
-from polyphony.personas.town.timeline import Row
+from polyphony.personas.town.timeline import TimelineRow
 
 COLUMNS = {"author", "id", "created_at", "text", "reply_to", "repost_of", "quote_of", "like_of", "follow_of"}
 LAST_WEEK = "2026-01-26"
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Row]:
+def rows() -> list[TimelineRow]:
     with gzip.open(town_path(), "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
@@ -41,7 +41,7 @@ def small() -> Town:
 
 
 @pytest.fixture(scope="module")
-def rates(rows: list[Row]) -> Rates:
+def rates(rows: list[TimelineRow]) -> Rates:
     return repetition(rows)
 
 
@@ -80,7 +80,7 @@ def test_folder_that_is_a_file_is_refused(small: Town, tmp_path: Path) -> None:
         write_town(small, tmp_path / "taken")
 
 
-def test_rows_are_in_time_order_with_known_columns(rows: list[Row]) -> None:
+def test_rows_are_in_time_order_with_known_columns(rows: list[TimelineRow]) -> None:
     assert all(set(row) <= COLUMNS for row in rows)
     times = [datetime.fromisoformat(row["created_at"]) for row in rows]
     assert times == sorted(times)
@@ -88,7 +88,7 @@ def test_rows_are_in_time_order_with_known_columns(rows: list[Row]) -> None:
     assert len({row["id"] for row in rows}) == len(rows)
 
 
-def test_everybody_acts_and_writes_enough(rows: list[Row]) -> None:
+def test_everybody_acts_and_writes_enough(rows: list[TimelineRow]) -> None:
     acts = Counter(row["author"] for row in rows if verb_of(row) != "follow")
     texts = Counter(row["author"] for row in rows if row.get("text"))
     assert len(acts) == 640
@@ -97,14 +97,14 @@ def test_everybody_acts_and_writes_enough(rows: list[Row]) -> None:
     assert 36 <= np.mean(list(acts.values())) <= 46
 
 
-def test_texts_have_the_length_of_posts(rows: list[Row]) -> None:
+def test_texts_have_the_length_of_posts(rows: list[TimelineRow]) -> None:
     lengths = np.array([len(row["text"].split()) for row in rows if row.get("text")])
     assert lengths.min() >= 5
     assert lengths.max() <= 70
     assert np.mean((lengths >= 8) & (lengths <= 30)) > 0.55
 
 
-def test_answers_point_to_earlier_texts_of_others(rows: list[Row]) -> None:
+def test_answers_point_to_earlier_texts_of_others(rows: list[TimelineRow]) -> None:
     texts: dict[str, str] = {}
     depth: dict[str, int] = {}
     for row in rows:
@@ -118,14 +118,14 @@ def test_answers_point_to_earlier_texts_of_others(rows: list[Row]) -> None:
     assert max(depth.values()) >= 4
 
 
-def test_no_act_is_done_twice(rows: list[Row]) -> None:
+def test_no_act_is_done_twice(rows: list[TimelineRow]) -> None:
     for key in ("follow_of", "like_of", "repost_of"):
         pairs = [(row["author"], row[key]) for row in rows if key in row]
         assert len(set(pairs)) == len(pairs)
 
 
 def test_follows_stay_mostly_inside_communities(
-    rows: list[Row], truth: dict[str, dict[str, dict[str, object]]]
+    rows: list[TimelineRow], truth: dict[str, dict[str, dict[str, object]]]
 ) -> None:
     home = {handle: facts["community"] for handle, facts in truth["people"].items()}
     follows = [(row["author"], row["follow_of"]) for row in rows if "follow_of" in row]
@@ -150,7 +150,7 @@ def test_stances_follow_the_community_majority(truth: dict[str, dict[str, dict[s
     assert 0.6 < np.mean(with_majority) < 0.85
 
 
-def test_people_act_in_different_ways(rows: list[Row]) -> None:
+def test_people_act_in_different_ways(rows: list[TimelineRow]) -> None:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         if verb_of(row) != "follow":
@@ -184,7 +184,7 @@ def test_grammar_can_say_far_more_than_a_town_needs() -> None:
     assert len(lexicon.issues) >= 6
 
 
-def test_early_posts_tell_who_writes_in_the_last_week(rows: list[Row]) -> None:
+def test_early_posts_tell_who_writes_in_the_last_week(rows: list[TimelineRow]) -> None:
     texts = [row for row in rows if row.get("text")]
     people = sorted({row["author"] for row in texts})[::8]
     early = [row for row in texts if row["author"] in people and row["created_at"] < LAST_WEEK]
@@ -195,12 +195,12 @@ def test_early_posts_tell_who_writes_in_the_last_week(rows: list[Row]) -> None:
     assert np.mean(found == np.array([row["author"] for row in late])) > 0.4  # chance: 1 in 80
 
 
-def test_truth_stays_out_of_the_posts(rows: list[Row], truth: dict[str, dict[str, dict[str, object]]]) -> None:
+def test_truth_stays_out_of_the_posts(rows: list[TimelineRow], truth: dict[str, dict[str, dict[str, object]]]) -> None:
     assert set(truth["people"]) == {row["author"] for row in rows}
     secret = set(next(iter(truth["people"].values()))) | {"topic", "kind", "issue", "side"}
     assert not secret & {key for row in rows for key in row}
 
 
-def test_no_text_carries_markup_or_an_unfilled_slot(rows: list[Row]) -> None:
+def test_no_text_carries_markup_or_an_unfilled_slot(rows: list[TimelineRow]) -> None:
     marks = ("{", "}", "[", "]", "|", "<")
     assert not [row["text"] for row in rows if any(mark in row.get("text", "") for mark in marks)]

@@ -26,8 +26,7 @@ from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, digest_of
 from polyphony.adapters.model.lora import LoraShape
 from polyphony.errors import InputError
-from polyphony.personas.readers.problems import quoted
-from polyphony.printable import printable
+from polyphony.printable import printable, quoted
 
 ROWS = "bank.json"
 FORMAT = 1

@@ -25,7 +25,7 @@ from polyphony.adapters.model.blocks import decoder_blocks
 from polyphony.adapters.model.lora import Factors, LoraShape, adapted_modules
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
-from polyphony.personas.readers.problems import quoted
+from polyphony.printable import quoted
 
 CONFIG, WEIGHTS, CARD, ABOUT = "adapter_config.json", "adapter_model.safetensors", "polyphony.json", "README.md"
 PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")

@@ -11,7 +11,7 @@ from torch import Tensor
 from polyphony.adapters.bank.precision import Precision, narrowed, paired, unpaired, widened
 from polyphony.adapters.model.lora import Factors
 from polyphony.errors import InputError
-from polyphony.personas.readers.problems import quoted
+from polyphony.printable import quoted
 
 _PREFIX = "base_model.model."
 

@@ -136,13 +136,22 @@ def read_study(directory: Path, *, processes: int | None = None) -> Study:
     finished = {file: run for file, run in zip(there, measured, strict=True) if run.status == "finished"}
     for file, run in finished.items():
         cell = files[file]
-        same_arm = run.arm in (cell["label"].split(":")[0], "null")  # acts from history are every arm's
-        if not same_arm or (run.agents, run.seed) != (cell["agents"], cell["seed"]):
+        if run.arm not in _recorded_arms(plan, cell["label"]) or (run.agents, run.seed) != (
+            cell["agents"],
+            cell["seed"],
+        ):
             raise MetricsError(
                 f"{directory / file}: another run than the plan names; remove it and run the study again"
             )
         finished[file] = replace(run, arm=cell["label"])
     return compared(directory, plan, tuple(finished.values()), tuple(file for file in files if file not in finished))
+
+
+def _recorded_arms(plan: Mapping[str, Any], label: str) -> set[str]:
+    """What a run file of this label may name as its arm: a policy without a model stands there in place of the arm."""
+    arm, _, options = label.partition(":")
+    own = [option.removeprefix("policy=") for option in options.split("+") if option.startswith("policy=")]
+    return {arm, "null", *(own or [str(plan.get("options", {}).get("policy", arm))])}
 
 
 def compared(

@@ -119,14 +119,14 @@ def characteristic_words(texts: Mapping[str, Sequence[str]]) -> dict[str, tuple[
     except ValueError:  # scikit-learn refuses an empty vocabulary: nobody wrote a word
         return dict.fromkeys(texts, ())
     vocabulary = vectorizer.get_feature_names_out()
-    found: dict[str, tuple[str, ...]] = {}
+    characteristic: dict[str, tuple[str, ...]] = {}
     for row, (handle, own) in enumerate(texts.items()):
         begin, end = weights.indptr[row], weights.indptr[row + 1]
         scores = zip(vocabulary[weights.indices[begin:end]], weights.data[begin:end], strict=True)
         ranked = sorted((-round(float(weight), 9), str(word)) for word, weight in scores)
         repeated = _repeated_words(own)
-        found[handle] = tuple(word for _, word in ranked if word in repeated)[:TOP_WORDS]
-    return found
+        characteristic[handle] = tuple(word for _, word in ranked if word in repeated)[:TOP_WORDS]
+    return characteristic
 
 
 def _repeated_words(texts: Sequence[str]) -> set[str]:

@@ -34,12 +34,12 @@ def recollections(verb: Verb, who: str, words: str, other: str | None) -> Iterat
     """
     if verb in _OWN and (other is not None or verb is Verb.POST):
         yield who, _OWN[verb].format(words=words, other=other)
-    told = {who}
+    named = {who}
     if other is not None and verb in _DONE_TO:
-        told.add(other)
+        named.add(other)
         yield other, _DONE_TO[verb].format(who=who, words=words)
     for name in dict.fromkeys(_NAMED.findall(words)):
-        if name not in told:
+        if name not in named:
             yield name, _MENTION.format(who=who, words=words)
 
 

@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from polyphony.errors import InputError
-from polyphony.personas.readers.formats import name_of
-from polyphony.printable import printable
+from polyphony.printable import printable, printable_path
 
 NOTES = ("origin", "licence", "consent", "contact", "collected", "remarks")
 MOST_CHARACTERS = 2000
@@ -31,15 +30,15 @@ def read_about(path: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        notes = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{name_of(path)}: cannot be read as JSON: mend or remove it") from error
-    if not isinstance(found, Mapping):
-        raise InputError(f"{name_of(path)}: must be one JSON object of notes: {', '.join(NOTES)}")
-    for note, text in found.items():
+        raise InputError(f"{printable_path(path)}: cannot be read as JSON: mend or remove it") from error
+    if not isinstance(notes, Mapping):
+        raise InputError(f"{printable_path(path)}: must be one JSON object of notes: {', '.join(NOTES)}")
+    for note, text in notes.items():
         if note not in NOTES or not isinstance(text, str) or len(text) > MOST_CHARACTERS:
             raise InputError(
-                f"{name_of(path)}: {printable(str(note))[:40]!r} is no note of at most {MOST_CHARACTERS} characters; "
-                f"notes are {', '.join(NOTES)}"
+                f"{printable_path(path)}: {printable(str(note))[:40]!r} is no note of at most {MOST_CHARACTERS} "
+                f"characters; notes are {', '.join(NOTES)}"
             )
-    return {note: printable(found[note]) for note in NOTES if note in found}
+    return {note: printable(notes[note]) for note in NOTES if note in notes}

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from polyphony.errors import InputError
 from polyphony.personas.readers.json_stream import INSTALL
-from polyphony.personas.readers.problems import quoted
+from polyphony.printable import quoted
 
 LARGEST_BLOCK = 2 << 20
 CID_TAG = 42

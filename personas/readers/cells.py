@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
-from polyphony.personas.readers.problems import quoted
 from polyphony.personas.readers.rows import Row
+from polyphony.printable import quoted
 
 MAX_HANDLE = 64
 MAX_ID = 128

@@ -21,10 +21,10 @@ from polyphony.personas.readers.oasis_files import (
     reddit_profiles,
     twitter_profiles,
 )
-from polyphony.personas.readers.problems import quoted
 from polyphony.personas.readers.reddit_dump import read_reddit_dump
 from polyphony.personas.readers.rows import COLUMNS, REQUIRED, Row, make_row
 from polyphony.personas.readers.x_archive import read_x_archive
+from polyphony.printable import printable_path, quoted
 
 Reader = Callable[[Path, str], Iterator[Row]]
 
@@ -38,7 +38,7 @@ def read_rows(path: Path) -> list[Row]:
     Raises:
         InputError: The file is missing, empty, of another kind, unreadable, not UTF-8, or broken at a row.
     """
-    shown = name_of(path)
+    shown = printable_path(path)
     reader = _reader(path, shown)
     try:
         rows = list(reader(path, shown))
@@ -57,7 +57,7 @@ def read_profiles(path: Path) -> dict[str, Profile]:
     Raises:
         InputError: A person's row is broken, or two people have one handle.
     """
-    shown, profiles = name_of(path), dict[str, Profile]()
+    shown, profiles = printable_path(path), dict[str, Profile]()
     for profile in _profiles(path, shown):
         if profile.handle in profiles:
             raise InputError(f"{shown}: two people are named {quoted(profile.handle)}: give everybody their own name")
@@ -82,11 +82,6 @@ def holds_people_alone(path: Path) -> bool:
 def _head(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(65_536)
-
-
-def name_of(path: Path) -> str:
-    """Return a path for messages, escaped where its name holds control characters."""
-    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def _reader(path: Path, shown: str) -> Reader:
@@ -190,8 +185,10 @@ def _csv_records(text: str, shown: str) -> Iterator[tuple[int, list[str]]]:
 def _check_columns(names: Sequence[str], shown: str) -> None:
     missing = [name for name in REQUIRED if name not in names]
     if missing:
-        found = ", ".join(map(quoted, names[:12])) or "none"
-        raise InputError(f"{shown}: no column {', '.join(missing)} (found {found}): name the columns in the first row")
+        columns = ", ".join(map(quoted, names[:12])) or "none"
+        raise InputError(
+            f"{shown}: no column {', '.join(missing)} (found {columns}): name the columns in the first row"
+        )
     repeated = [name for name in COLUMNS if names.count(name) > 1]
     if repeated:
         raise InputError(f"{shown}: column {', '.join(repeated)} occurs twice: keep one")

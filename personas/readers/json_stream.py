@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from polyphony.errors import InputError
-from polyphony.personas.readers.problems import quoted
+from polyphony.printable import quoted
 
 INSTALL = "pip install 'polyphony-sim[readers]'"
 

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from polyphony.errors import InputError
 from polyphony.personas.readers.json_stream import json_items
-from polyphony.personas.readers.problems import quoted
 from polyphony.personas.readers.rows import Row, make_row
+from polyphony.printable import quoted
 
 
 def read_mastodon(path: Path, shown: str) -> Iterator[Row]:

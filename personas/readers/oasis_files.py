@@ -14,9 +14,8 @@ from polyphony.errors import InputError
 from polyphony.personas.people.profile import Profile
 from polyphony.personas.people.rhythm import HOURS
 from polyphony.personas.readers.cells import author_of
-from polyphony.personas.readers.problems import quoted
 from polyphony.personas.readers.rows import Row, make_row
-from polyphony.printable import printable
+from polyphony.printable import printable, quoted
 
 TWEETS, FOLLOWEES, ACTIVITY = "previous_tweets", "following_agentid_list", "activity_level_frequency"
 MOST_CHARACTERS = 4 << 20
@@ -137,8 +136,8 @@ def reddit_profiles(path: Path, shown: str) -> Iterator[Profile]:
 
 
 def _undated(number: int, where: str, cells: Mapping[str, str], at: datetime) -> Row:
-    made = make_row(number, where, {**cells, "created_at": at})
-    return Row(made.number, made.where, made.cells, warning=UNDATED)
+    row = make_row(number, where, {**cells, "created_at": at})
+    return Row(row.number, row.where, row.cells, warning=UNDATED)
 
 
 def _handle(cells: Mapping[str, str], where: str) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.readers.cells import author_of, id_of, moment_of, text_of, verb_of
-from polyphony.personas.readers.formats import name_of, read_rows
+from polyphony.personas.readers.formats import read_rows
 from polyphony.personas.readers.problems import Problem, ProblemCounter
 from polyphony.personas.readers.rows import Row
+from polyphony.printable import printable_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,11 @@ def read_posts(path: Path) -> Corpus:
         InputError: The file or one of its rows cannot be read; nothing of it is used then.
     """
     rows = read_rows(path)
-    counter = ProblemCounter(name_of(path))
+    counter = ProblemCounter(printable_path(path))
     posts = [post for row in rows if (post := _post(row, counter)) is not None]
     _refuse_repeated_ids(posts)
     if not posts:
-        raise InputError(f"{name_of(path)}: none of {len(rows)} rows has text: fill the column text")
+        raise InputError(f"{printable_path(path)}: none of {len(rows)} rows has text: fill the column text")
     return Corpus(_acts(_in_time_order(posts, counter), counter), counter.problems())
 
 

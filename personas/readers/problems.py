@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-QUOTE_LIMIT = 60
-
 KINDS: Mapping[str, str] = {
     "too few posts": "an author of the dump has too few texts, or others are more active; the row is skipped",
     "no dates": "the file says nothing of when; a person's posts stand an hour apart",
@@ -55,9 +53,3 @@ class ProblemCounter:
         first = min(rows)
         extent = f"row {first}" if len(rows) == 1 else f"{len(rows)} rows, first {first}"
         return Problem(kind, len(rows), first, f"{self._source}: {kind}: {KINDS[kind]} ({extent})")
-
-
-def quoted(value: object) -> str:
-    """Return a foreign value for an error text: escaped, so that it cannot steer a terminal or a log, and short."""
-    text = repr(value[: QUOTE_LIMIT + 1] if isinstance(value, str | bytes) else value)
-    return text if len(text) <= QUOTE_LIMIT else text[: QUOTE_LIMIT - 1] + "…"

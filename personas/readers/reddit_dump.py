@@ -10,8 +10,8 @@ from typing import Any
 
 from polyphony.errors import InputError
 from polyphony.personas.readers.json_stream import INSTALL
-from polyphony.personas.readers.problems import quoted
 from polyphony.personas.readers.rows import Row, make_row
+from polyphony.printable import quoted
 
 # Of a dump with more usable rows than this, the most active authors are read until there are so many.
 MOST_ROWS = 200_000

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from polyphony.errors import InputError
 from polyphony.personas.readers.json_stream import Joined, json_items
-from polyphony.personas.readers.problems import quoted
 from polyphony.personas.readers.rows import Row, make_row
+from polyphony.printable import quoted
 
 # What an archive may hold after unpacking, and how much smaller it may be packed: beyond is a bomb.
 MOST_BYTES, MOST_RATIO = 8 << 30, 300

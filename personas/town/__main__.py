@@ -16,10 +16,10 @@ from polyphony.errors import InputError
 from polyphony.personas.town.check import possible_sentences, repetition
 from polyphony.personas.town.generate import TOWN_VERSION, Town, generate_town, write_town
 from polyphony.personas.town.lexicon import load_lexicon
-from polyphony.personas.town.timeline import Row
+from polyphony.personas.town.timeline import TimelineRow
 
 
-def verb_of(row: Row) -> str:
+def verb_of(row: TimelineRow) -> str:
     """Return the act that a row of the posts file holds."""
     for key, verb in (("follow_of", "follow"), ("like_of", "like"), ("repost_of", "repost"), ("quote_of", "quote")):
         if key in row:

@@ -41,13 +41,13 @@ def _words(text: str) -> tuple[str, ...]:
 
 def _shared_sentences(rows: Sequence[tuple[str, str]]) -> float:
     writers: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    said: list[tuple[str, ...]] = []
+    sentences: list[tuple[str, ...]] = []
     for author, text in rows:
         for sentence in map(_words, _SENTENCES.split(text)):
             if len(sentence) >= MIN_SENTENCE_WORDS:
                 writers[sentence].add(author)
-                said.append(sentence)
-    return sum(len(writers[sentence]) > 1 for sentence in said) / max(1, len(said))
+                sentences.append(sentence)
+    return sum(len(writers[sentence]) > 1 for sentence in sentences) / max(1, len(sentences))
 
 
 def _near_duplicates(texts: Sequence[tuple[str, ...]]) -> float:

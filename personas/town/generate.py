@@ -14,7 +14,7 @@ from polyphony.errors import InputError
 from polyphony.personas.town.lexicon import Lexicon, load_lexicon
 from polyphony.personas.town.network import draw_follows
 from polyphony.personas.town.people import Community, Person, draw_communities, draw_people
-from polyphony.personas.town.timeline import Row, play_weeks
+from polyphony.personas.town.timeline import TimelineRow, play_weeks
 
 TOWN_VERSION = "1.0.0"
 POSTS_NAME = "posts.jsonl.gz"
@@ -32,7 +32,7 @@ class Town:
     """
 
     seed: int
-    rows: tuple[Row, ...]
+    rows: tuple[TimelineRow, ...]
     truth: Mapping[str, Any]
 
     def posts_jsonl(self) -> str:

@@ -106,14 +106,14 @@ def expand(pattern: Pattern, draws: Draws) -> str:
 
 def slots_of(pattern: Pattern) -> set[str]:
     """Return the names of all slots in the pattern."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in pattern:
         match node:
             case Slot(name):
-                found.add(name)
+                names.add(name)
             case Choice(options):
-                found.update(*(slots_of(option) for option in options))
-    return found
+                names.update(*(slots_of(option) for option in options))
+    return names
 
 
 def count(pattern: Pattern, fillers: Callable[[str], int]) -> int:

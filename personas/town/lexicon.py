@@ -110,9 +110,11 @@ def _lines(text: str, key: str) -> Lines:
 
 
 def _line(row: str, key: str) -> Line:
-    said, _, answered = row.partition(" => ")
+    sentence, _, answered = row.partition(" => ")
     answers = filter(None, (answer.strip() for answer in answered.split(" // ")))
-    return Line(key, parse(said), tuple(Line(f"{key}.a{number}", parse(text)) for number, text in enumerate(answers)))
+    return Line(
+        key, parse(sentence), tuple(Line(f"{key}.a{number}", parse(text)) for number, text in enumerate(answers))
+    )
 
 
 def _slots(table: Mapping[str, str]) -> dict[str, tuple[Pattern, ...]]:

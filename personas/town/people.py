@@ -120,9 +120,9 @@ def _topics(rng: Generator, circles: Sequence[Community], lexicon: Lexicon) -> d
             weights[name] = weights.get(name, 0.0) + factor * (1.0, 0.35, 0.2)[rank]
     other = some(rng, [name for name in lexicon.topics if name not in weights], 1)
     weights[other[0]] = float(rng.uniform(0.1, 0.4))
-    kept = {name: weight * float(rng.uniform(0.4, 1.4)) for name, weight in weights.items()}
-    total = sum(kept.values())
-    return {name: weight / total for name, weight in kept.items()}
+    varied = {name: weight * float(rng.uniform(0.4, 1.4)) for name, weight in weights.items()}
+    total = sum(varied.values())
+    return {name: weight / total for name, weight in varied.items()}
 
 
 def _words(rng: Generator, lexicon: Lexicon) -> dict[str, tuple[str, ...]]:

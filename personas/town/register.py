@@ -138,8 +138,8 @@ def _joined(register: Register, sentences: Sequence[str], names: frozenset[str])
     for place, sentence in enumerate(sentences):
         asks = sentence.endswith("?")
         runs_on = place > 0 and register.join in (", ", "; ") and not sentences[place - 1].endswith("?")
-        said = _lowered(sentence, names) if runs_on else sentence
-        body = said[:-1] + register.question if asks else said
+        styled_sentence = _lowered(sentence, names) if runs_on else sentence
+        body = styled_sentence[:-1] + register.question if asks else styled_sentence
         last = place == len(sentences) - 1
         if not asks and (last or register.join == " "):
             body += register.end or ("" if last else ".")

@@ -83,8 +83,8 @@ def spelled(text: str, words: Mapping[str, str]) -> str:
             text = text.replace(phrase, words[phrase])
 
     def swap(match: re.Match[str]) -> str:
-        found = match.group()
-        new = words.get(found.lower(), found)
-        return capitalised(new) if found[0].isupper() and new != found else new
+        word = match.group()
+        new = words.get(word.lower(), word)
+        return capitalised(new) if word[0].isupper() and new != word else new
 
     return WORD.sub(swap, text) if words else text

@@ -23,7 +23,7 @@ FADE_HOURS = 12.0
 ANSWER_BACK = 0.4  # chance that a reply goes to somebody who spoke to the person
 EARLY_FOLLOWS = 0.85  # share of follows in the first two days
 
-Row: TypeAlias = dict[str, str]
+TimelineRow: TypeAlias = dict[str, str]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -116,11 +116,11 @@ class Timeline:
         self._recent: list[deque[Published]] = [deque(maxlen=6) for _ in people]
         self._town: deque[Published] = deque(maxlen=400)
         self._letters: dict[int, deque[Published]] = defaultdict(lambda: deque(maxlen=8))
-        self.rows: list[Row] = []
+        self.rows: list[TimelineRow] = []
 
     def play(self, event: Event) -> None:
         """Add the row of one event."""
-        row: Row = {
+        row: TimelineRow = {
             "author": self._people[event.person].handle,
             "id": f"t{len(self.rows) + 1:06d}",
             "created_at": f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
@@ -132,7 +132,7 @@ class Timeline:
             self._act(event, row)
         self.rows.append(row)
 
-    def _act(self, event: Event, row: Row) -> None:
+    def _act(self, event: Event, row: TimelineRow) -> None:
         rng = keyed_generator(self._seed, "town act", event.person, event.number)
         parent = None if event.verb == "post" else self._target(rng, event)
         if parent is None or event.verb in TEXT_VERBS:
@@ -141,7 +141,7 @@ class Timeline:
             row[f"{event.verb}_{'to' if event.verb == 'reply' else 'of'}"] = parent.id
             parent.touched.add(event.person)
 
-    def _write(self, rng: Generator, event: Event, row: Row, parent: Published | None) -> None:
+    def _write(self, rng: Generator, event: Event, row: TimelineRow, parent: Published | None) -> None:
         writer = self._writers[event.person]
         moment = Moment(event.at, self._weather[min((event.at - START).days, DAYS - 1)])
         heard: set[str] = set() if parent is None or event.verb == "quote" else parent.heard
@@ -185,12 +185,14 @@ class Timeline:
         person = self._people[event.person]
         fresh = 0.05 + float(np.exp(-(event.at - item.at).total_seconds() / 3600.0 / FADE_HOURS))
         interest = 1.0 if item.draft.topic is None else 0.4 + 4.0 * person.topics.get(item.draft.topic, 0.0)
-        asked = 2.0 if event.verb == "reply" and item.draft.answers and item.answers == 0 else 1.0
+        pull = 2.0 if event.verb == "reply" and item.draft.answers and item.answers == 0 else 1.0
         aside = 0.35 if item.draft.answered is not None and not item.draft.answers else 1.0
-        return fresh * interest * asked * aside * (1.0 + 0.3 * min(item.answers, 4))
+        return fresh * interest * pull * aside * (1.0 + 0.3 * min(item.answers, 4))
 
 
-def play_weeks(seed: int, people: Sequence[Person], pairs: Sequence[tuple[int, int]], lexicon: Lexicon) -> list[Row]:
+def play_weeks(
+    seed: int, people: Sequence[Person], pairs: Sequence[tuple[int, int]], lexicon: Lexicon
+) -> list[TimelineRow]:
     """Return the rows of the four weeks, in time order.
 
     Args:

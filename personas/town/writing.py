@@ -51,11 +51,11 @@ class Writer:
         first = self._line(rng, topic.lines[kind])
         thing, bound = self._thing(rng, topic, first.pattern)
         voice = self._voice(rng, moment, bound, topic.slots)
-        said = [voice.say(first.pattern)]
-        said += [voice.say(self._more(rng, topic, thing).pattern) for _ in range(self._extra(rng))]
-        if thing not in " ".join(said):
+        sentences = [voice.say(first.pattern)]
+        sentences += [voice.say(self._more(rng, topic, thing).pattern) for _ in range(self._extra(rng))]
+        if thing not in " ".join(sentences):
             thing = topic.about[int(rng.random() * len(topic.about))]
-        text = self._finish(rng, voice, said, self._tags(rng, topic.tags))
+        text = self._finish(rng, voice, sentences, self._tags(rng, topic.tags))
         return Draft(self._person.index, text, topic.name, thing, kind, answers=first.answers)
 
     def _thing(self, rng: Generator, topic: Topic, pattern: Pattern) -> tuple[str, dict[str, str]]:
@@ -96,13 +96,13 @@ class Writer:
         bound = dict.fromkeys(("thing", "issue", *fitting), parent.thing)
         voice = self._voice(rng, moment, bound, slots)
         line, kind = self._response(rng, parent, quote=quote)
-        said = [voice.say(line.pattern)]
+        sentences = [voice.say(line.pattern)]
         knows = parent.topic is not None and parent.topic in self._person.topics
         for _ in range(self._extra(rng) if rng.random() < 0.6 else 0):
             topic = self._lexicon.topics[parent.topic] if knows and parent.topic else None
             more = self._more(rng, topic, parent.thing) if topic else self._aside(rng)
-            said.append(voice.say(more.pattern))
-        text = self._finish(rng, voice, said, "")
+            sentences.append(voice.say(more.pattern))
+        text = self._finish(rng, voice, sentences, "")
         return Draft(
             self._person.index, text, parent.topic, parent.thing, kind, parent.issue, 0, line.answers, parent.author
         )
@@ -130,10 +130,10 @@ class Writer:
         issue = self._lexicon.issues[name]
         side = self._person.stances[name]
         voice = self._voice(rng, moment, {"thing": issue.title, "issue": issue.title}, issue.slots)
-        said = [voice.say(self._line(rng, issue.claims[side]).pattern)]
+        sentences = [voice.say(self._line(rng, issue.claims[side]).pattern)]
         if self._extra(rng):
-            said.append(voice.say(self._line(rng, issue.reasons[side]).pattern))
-        text = self._finish(rng, voice, said, self._tags(rng, issue.tags))
+            sentences.append(voice.say(self._line(rng, issue.reasons[side]).pattern))
+        text = self._finish(rng, voice, sentences, self._tags(rng, issue.tags))
         return Draft(self._person.index, text, None, issue.title, "opinion", name, side)
 
     def _debate(self, rng: Generator, moment: Moment, parent: Draft, name: str) -> Draft:
@@ -142,10 +142,10 @@ class Writer:
         voice = self._voice(rng, moment, {"thing": issue.title, "issue": issue.title}, issue.slots)
         manner = "unsure" if not side or not parent.side else "agree" if side == parent.side else "disagree"
         line = self._line(rng, self._lexicon.lines[manner])
-        said = [voice.say(line.pattern)]
+        sentences = [voice.say(line.pattern)]
         if side and (rng.random() < 0.75 or self._extra(rng)):
-            said.append(voice.say(self._line(rng, issue.reasons[side]).pattern))
-        text = self._finish(rng, voice, said, "")
+            sentences.append(voice.say(self._line(rng, issue.reasons[side]).pattern))
+        text = self._finish(rng, voice, sentences, "")
         return Draft(self._person.index, text, None, issue.title, "opinion", name, side, line.answers, parent.author)
 
     def _issue_slots(self, name: str | None) -> Mapping[str, tuple[Pattern, ...]]:
@@ -194,12 +194,12 @@ class Writer:
             return ""
         return " ".join(f"#{tag}" for tag in some(rng, tags[:3], 1 + int(rng.random() < 0.3)))
 
-    def _finish(self, rng: Generator, voice: Voice, said: list[str], tags: str) -> str:
+    def _finish(self, rng: Generator, voice: Voice, sentences: list[str], tags: str) -> str:
         register = self._person.register
-        while sum(len(sentence.split()) for sentence in said) < MIN_WORDS:
-            said.append(voice.say(self._aside(rng).pattern))
+        while sum(len(sentence.split()) for sentence in sentences) < MIN_WORDS:
+            sentences.append(voice.say(self._aside(rng).pattern))
         if rng.random() < register.catch_rate:
-            said.append(register.catches[int(rng.random() * len(register.catches))])
-        while len(said) > 1 and sum(len(sentence.split()) for sentence in said) > MAX_WORDS:
-            said.pop()
-        return styled(rng, register, said, self._names, tags)
+            sentences.append(register.catches[int(rng.random() * len(register.catches))])
+        while len(sentences) > 1 and sum(len(sentence.split()) for sentence in sentences) > MAX_WORDS:
+            sentences.pop()
+        return styled(rng, register, sentences, self._names, tags)

@@ -124,7 +124,7 @@ def run(
         feed=FeedSettings(recommender, followee_share, who_to_follow, repeats), start=start, churn=churn, late=late,
         scenario=load_scenario(scenario) if scenario else Scenario(), decoding=DecodingConfig(temperature=temperature),
     )  # fmt: skip
-    name = arm if policy == "engine" else policy if policy == "null" else f"{arm}-{policy}"
+    name = arm if policy == "engine" else f"{arm}-{policy}" if settings.needs_model else policy
     target = run_target(out) if out else Path("runs") / f"{_stem(population)}-{name}-{agents}-{seed}.db"
     _simulate(settings, target, resume, None, bank, base_model, device, dtype)
     print_measurements(target, False)

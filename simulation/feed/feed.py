@@ -1,4 +1,4 @@
-"""What agents are shown: a recommender's scores, less what may not be shown, followees first."""
+"""The feeds of agents: the posts that a recommender scores highest, without those that may not be shown."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,24 +8,27 @@ import numpy as np
 
 from polyphony.errors import InputError
 from polyphony.randomness import keyed_generator
-from polyphony.simulation.feed.recommenders import (
-    POOL,
-    check_recommender,
-    make_recommender,
-    suggest_people,
-    suggester_names,
+from polyphony.simulation.feed.recommenders.recommender import (
+    CANDIDATES,
+    RECOMMENDERS,
+    CandidateGenerator,
+    Recommender,
+    checked_candidates,
+    checked_scores,
 )
+from polyphony.simulation.feed.suggesters.suggester import NONE, SUGGESTERS, suggest_people
 from polyphony.simulation.feed.text_vectors import TextVectors
-from polyphony.simulation.world.platform import Moment, Platform
+from polyphony.simulation.feed.view import PlatformView
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 
 # Agents that are scored together; it bounds the memory.
 AGENTS_AT_ONCE = 256
-NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Exposure:
-    """One shown post: where it stood, why it was shown, and with which score, if any."""
+class FeedEntry:
+    """One post of a feed: its position from 1, why it is shown, and its score, if it has one."""
 
     post_id: int
     position: int
@@ -38,7 +41,7 @@ class FeedSettings:
     """How feeds are made.
 
     Attributes:
-        recommender: Name of the recommender, see `simulation.feed.recommenders`.
+        recommender: Name of the recommender, one of `simulation.feed.recommenders` or of a plug-in.
         followee_share: Part of a feed that is kept for followees, rounded up; each part fills gaps of the other.
         who_to_follow: How people are suggested by their latest post in the last place of a feed; ``none`` for not at
             all.
@@ -51,17 +54,15 @@ class FeedSettings:
     repeats: bool = False
 
     def __post_init__(self) -> None:
-        check_recommender(self.recommender, "--recommender")
+        RECOMMENDERS.get(self.recommender, "--recommender")
         if not 0 <= self.followee_share <= 1:
             raise InputError(f"--followee-share {self.followee_share} must be from 0 to 1")
-        if self.who_to_follow not in (NONE, *suggester_names()):
-            raise InputError(
-                f"--who-to-follow {self.who_to_follow!r} is not one of {', '.join((NONE, *suggester_names()))}"
-            )
+        if self.who_to_follow != NONE:
+            SUGGESTERS.get(self.who_to_follow, f"--who-to-follow takes {NONE} or a suggester;")
 
 
 @dataclass(frozen=True, eq=False)
-class _Pool:
+class _Candidates:
     """The posts that are scored, whoever is asked for.
 
     Attributes:
@@ -79,7 +80,7 @@ class _Pool:
     sharers: np.ndarray
 
     @classmethod
-    def of(cls, platform: Platform, rows: np.ndarray) -> "_Pool":
+    def of(cls, platform: Platform, rows: np.ndarray) -> "_Candidates":
         """Look up what is known of some rows of the post table."""
         place_of = np.full(len(platform.posts) + 1, -1)
         place_of[rows + 1] = np.arange(len(rows))
@@ -92,7 +93,7 @@ class _Pool:
 
 
 class FeedMaker:
-    """Makes everybody's feed of a moment at once."""
+    """Makes the feeds of all active agents of a moment."""
 
     def __init__(self, settings: FeedSettings, texts: Sequence[str], *, items: int, seed: int) -> None:
         """Prepare a run's feeds.
@@ -105,8 +106,8 @@ class FeedMaker:
         """
         self._settings, self._items, self._seed = settings, items, seed
         self._vectors = TextVectors(texts)
-        self._recommender = make_recommender(settings.recommender, seed, self._vectors)
         self._name = settings.recommender
+        self._recommender: Recommender = RECOMMENDERS.get(self._name, "--recommender")()
 
     @property
     def default(self) -> str:
@@ -116,70 +117,79 @@ class FeedMaker:
     def switch(self, name: str) -> None:
         """Let another recommender take over."""
         if name != self._name:
-            self._recommender, self._name = make_recommender(name, self._seed, self._vectors), name
+            self._recommender, self._name = RECOMMENDERS.get(name, "--recommender")(), name
 
-    def feeds(self, platform: Platform, agents: Sequence[int], now: Moment) -> dict[int, list[Exposure]]:
-        """Return what each agent sees.
+    def feeds(self, platform: Platform, agents: Sequence[int], now: Moment) -> dict[int, list[FeedEntry]]:
+        """Return the feed of each agent.
 
-        That is never a post of its own, of people it muted, a hidden one, nor (unless the settings allow it) one it saw
-        before. Equal scores are broken by a draw of each agent's own.
+        A feed never holds the agent's own posts, posts of people it muted, hidden posts, nor (unless the settings allow
+        it) posts that an earlier feed showed it. A draw of each agent's own breaks ties.
         """
         rows = platform.posts.rows
         hidden = rows["repost"] | platform.hidden(rows)
-        pool = _Pool.of(platform, self._recommender.pool(rows, np.flatnonzero(~hidden), POOL))
-        found: dict[int, list[Exposure]] = {}
+        view = PlatformView(platform, self._vectors, self._seed)
+        candidates = _Candidates.of(platform, self._candidates(view, np.flatnonzero(~hidden)))
+        feeds: dict[int, list[FeedEntry]] = {}
         for start in range(0, len(agents), AGENTS_AT_ONCE):
-            some = agents[start : start + AGENTS_AT_ONCE]
-            found.update(zip(some, self._of_some(platform, some, pool, now), strict=True))
+            batch = agents[start : start + AGENTS_AT_ONCE]
+            feeds.update(zip(batch, self._feeds_of(platform, view, batch, candidates, now), strict=True))
         if self._settings.who_to_follow != NONE:
-            self._suggest(platform, found, hidden, now)
-        return found
+            self._suggest(platform, feeds, hidden, now)
+        return feeds
 
-    def _of_some(
-        self, platform: Platform, agents: Sequence[int], pool: "_Pool", now: Moment
-    ) -> Iterator[list[Exposure]]:
-        if not len(pool.rows):
+    def _candidates(self, view: PlatformView, visible: np.ndarray) -> np.ndarray:
+        """Rows of the posts that are scored: the recommender's own candidates, or the latest posts."""
+        if not isinstance(self._recommender, CandidateGenerator):
+            return visible[-CANDIDATES:]
+        return checked_candidates(self._name, self._recommender.candidates(view, visible, CANDIDATES), visible)
+
+    def _feeds_of(
+        self, platform: Platform, view: PlatformView, agents: Sequence[int], candidates: "_Candidates", now: Moment
+    ) -> Iterator[list[FeedEntry]]:
+        if not len(candidates.rows):
             yield from ([] for _ in agents)
             return
-        numbers = np.asarray(agents, dtype=int)
-        scores = self._recommender.scores(platform, numbers, pool.rows, now)
-        barred, near = self._relations(platform, agents, pool)
+        scores = self._recommender.scores(view, np.asarray(agents, dtype=int), candidates.rows, now)
+        scores = checked_scores(self._name, scores, len(agents), len(candidates.rows))
+        barred, near = self._relations(platform, agents, candidates)
         ranks = _ranked(scores, len(agents))
         for row, agent in enumerate(agents):
-            random = keyed_generator(self._seed, "feed", agent, now.timestep).random(len(pool.rows), dtype=np.float32)
+            random = keyed_generator(self._seed, "feed", agent, now.timestep).random(
+                len(candidates.rows), dtype=np.float32
+            )
             order = ranks[row] + random
             chosen = self._chosen(order, np.flatnonzero(near[row] & ~barred[row]), barred[row] | near[row])
             own = scores[row if len(scores) > 1 else 0]
             yield [
-                Exposure(int(pool.rows[place]) + 1, position, "followee" if near[row, place] else "recommended",
+                FeedEntry(int(candidates.rows[place]) + 1, position, "followee" if near[row, place] else "recommended",
                          float(own[place]))
                 for position, place in enumerate(chosen, 1)
             ]  # fmt: skip
 
     def _relations(
-        self, platform: Platform, agents: Sequence[int], pool: "_Pool"
+        self, platform: Platform, agents: Sequence[int], candidates: "_Candidates"
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Which posts of the pool each agent may not see, and which come from followees (reposts by them count)."""
-        barred = pool.authors == np.asarray(agents)[:, None]
+        """Which candidates each agent may not see, and which come from followees (reposts by them count)."""
+        barred = candidates.authors == np.asarray(agents)[:, None]
         near = np.zeros_like(barred)
         followed, muted = np.zeros((2, len(platform.names)), dtype=bool)
         for row, agent in enumerate(agents):
             followees = list(platform.following[agent])
             followed[followees] = True
-            near[row] = followed[pool.authors]
-            near[row, pool.shared[followed[pool.sharers]]] = True
+            near[row] = followed[candidates.authors]
+            near[row, candidates.shared[followed[candidates.sharers]]] = True
             followed[followees] = False
             if platform.muted[agent]:
                 muted[:] = False
                 muted[list(platform.muted[agent])] = True
-                barred[row] |= muted[pool.authors]
+                barred[row] |= muted[candidates.authors]
             if not self._settings.repeats and platform.seen[agent]:
-                seen = pool.place_of[platform.seen[agent]]
+                seen = candidates.place_of[platform.seen[agent]]
                 barred[row, seen[seen >= 0]] = True
         return barred, near
 
     def _chosen(self, order: np.ndarray, near: np.ndarray, not_far: np.ndarray) -> np.ndarray:
-        """Places in the pool of what is shown, the best first.
+        """Places among the candidates of what is shown, the best first.
 
         Args:
             order: Score of each place, without ties.
@@ -195,24 +205,24 @@ class FeedMaker:
         return shown
 
     def _suggest(
-        self, platform: Platform, feeds: dict[int, list[Exposure]], hidden: np.ndarray, now: Moment
+        self, platform: Platform, feeds: dict[int, list[FeedEntry]], hidden: np.ndarray, now: Moment
     ) -> None:  # fmt: skip
-        """Put the latest post of somebody suggested in the last place."""
+        """Put the latest post of a suggested person in the last place."""
         latest = {int(user): row + 1 for row, user in enumerate(platform.posts.rows["user"]) if not hidden[row]}
         people = suggest_people(
             self._settings.who_to_follow, platform, list(feeds), self._vectors, seed=self._seed, now=now, count=5
         )
         for agent, feed in feeds.items():
-            shown = {exposure.post_id for exposure in feed[:-1]} | set(platform.seen[agent])
+            shown = {entry.post_id for entry in feed[:-1]} | set(platform.seen[agent])
             fitting = [(latest[who], score) for who, score in people[agent] if latest.get(who, 0) not in {0, *shown}]
             if fitting:
                 feed[self._items - 1 :] = [
-                    Exposure(fitting[0][0], min(len(feed), self._items - 1) + 1, "who_to_follow", fitting[0][1])
+                    FeedEntry(fitting[0][0], min(len(feed), self._items - 1) + 1, "who_to_follow", fitting[0][1])
                 ]
 
 
 def _ranked(scores: np.ndarray, agents: int) -> np.ndarray:
-    """Scores on a scale where a draw from 0 to 1 breaks ties and nothing else, shape [agents, pool].
+    """Scores on a scale where a draw from 0 to 1 breaks ties and nothing else, shape [agents, candidates].
 
     Scores that all agents share become whole numbers. Those of each agent's own are hardly ever equal: their scale is
     stretched so far that the draw moves nothing that differs by more than a billionth of the span.

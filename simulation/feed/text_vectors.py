@@ -14,12 +14,12 @@ FEATURES = 2**14
 class TextVectors:
     """Latent semantic vectors of unit length: TF-IDF reduced by a singular value decomposition (Deerwester 1990).
 
-    The space is fitted once, to the texts that stand on the platform before the first timestep, so that a resumed run
-    finds the same one. Posts are turned into vectors once each.
+    The space is fitted once, to texts from before the first timestep, so that a resumed run has the same. The vector
+    of each post is computed once.
     """
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """Remember the texts to fit to; nothing is computed before the first vector is asked for."""
+        """Take the texts to fit to; the first vector that is needed starts the computation."""
         self._texts = list(texts)
         self._posts = np.zeros((0, WIDTH), dtype=np.float32)
         self._bios = np.zeros((0, WIDTH), dtype=np.float32)
@@ -33,12 +33,12 @@ class TextVectors:
         return vectors
 
     def of_agents(self, platform: Platform, agents: np.ndarray) -> np.ndarray:
-        """Vectors of people: their description and their latest own words, shape [agents, WIDTH]."""
+        """Vectors of people, from their description and their latest post, shape [agents, WIDTH]."""
         self._update(platform)
         vectors = self._bios[agents].copy()
-        said = [(place, self._latest[int(agent)]) for place, agent in enumerate(agents) if int(agent) in self._latest]
-        if said:
-            places, posts = np.array(said).T
+        latest = [(place, self._latest[int(agent)]) for place, agent in enumerate(agents) if int(agent) in self._latest]
+        if latest:
+            places, posts = np.array(latest).T
             vectors[places] += self._posts[posts]
         return _unit(vectors)
 
@@ -64,13 +64,13 @@ class TextVectors:
         words, reduction = self._space
         vectors = np.zeros((len(texts), WIDTH), dtype=np.float32)
         if reduction is not None and len(texts):
-            found = reduction.transform(words.transform(texts))
-            vectors[:, : found.shape[1]] = found
+            reduced = reduction.transform(words.transform(texts))
+            vectors[:, : reduced.shape[1]] = reduced
         return _unit(vectors)
 
 
 def _fitted(texts: Sequence[str]) -> tuple[Any, Any]:
-    """Words and their reduction; no reduction where the texts hold too few words for one."""
+    """Return the word counter and its reduction; no reduction if the texts hold too few words."""
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import TfidfVectorizer
 

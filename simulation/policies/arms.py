@@ -1,4 +1,4 @@
-"""The named arms of the experiment: which adapter, what the prompt tells of the person, and who chooses the act."""
+"""The named arms of the experiment: which adapter, what the prompt says of the person, and what chooses the act."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +15,7 @@ class AdapterUse(StrEnum):
     POOLED = "pooled"
 
     def owner(self, agent: int, agents: int) -> int:
-        """Whose weights an agent acts with, where they are a person's.
+        """The agent whose adapter an agent acts with, where adapters are personal.
 
         Shuffled is a rotation by one, a derangement: nobody keeps their own, and it is the same for every seed.
         """

@@ -1,4 +1,4 @@
-"""One person's adapter as a camel-ai model backend: camel's agents and societies can think with it."""
+"""One person's adapter as a model backend of camel-ai, for camel's agents and societies."""
 
 import json
 import time
@@ -47,8 +47,8 @@ class EngineTokenCounter(BaseTokenCounter):  # type: ignore[misc]
 class EngineBackend(BaseModelBackend):  # type: ignore[misc]
     """Answers with one tool call: the act that the engine draws among the offered tools.
 
-    Tools are taken for acts by their names (``post``, ``reply`` …); the items an act may be said about are the ``enum``
-    of the tool's ``item``. Without a tool that is an act it answers with text alone.
+    A tool named after a verb (``post``, ``reply`` …) is an act, the ``enum`` of its ``item`` the possible targets.
+    If no tool is an act, the answer is text alone.
     """
 
     def __init__(self, engine: Engine, kit: PromptKit, *, slot: int | None, cap: int, key: Sequence[Any]) -> None:
@@ -100,7 +100,7 @@ class EngineBackend(BaseModelBackend):  # type: ignore[misc]
 def engine_backends(
     engine: Engine, kit: PromptKit, personas: Sequence[Persona], arm: Arm, *, seed: int
 ) -> BackendFactory:
-    """Return a factory of backends: agent i thinks with slot i, or with the bare base where the arm has no adapter."""
+    """Return a factory of backends: agent i uses slot i, or the bare base if the arm has no adapter."""
     caps = [length_cap(persona, kit) for persona in personas]
 
     def make(observation: Observation) -> EngineBackend:

@@ -1,4 +1,4 @@
-"""The policy of camel-ai's agents: a ChatAgent a person, whose tools are the acts."""
+"""The policy of camel-ai's agents: one ChatAgent for each person, whose tools are the acts."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ DOES = {
 
 
 class CamelPolicy:
-    """Lets a real ChatAgent decide for each observation; what fails becomes a recorded failure."""
+    """Lets a ChatAgent decide for each observation; an error becomes a recorded failure."""
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class CamelPolicy:
         """Bind agents to model backends.
 
         Args:
-            backends: Makes the model of one observation's agent; any camel backend serves.
+            backends: Makes the model of one observation's agent; any camel backend will do.
             builder: Writes the messages.
             personas: The agents, in order.
             arm: Says whether the prompt describes the person.
             step_seconds: How long an attempt may take.
-            at_once: How many agents may ask at once; a served model answers several, ours is one.
+            at_once: How many agents may ask at the same time; our engine answers one, a served model several.
         """
         self._step_seconds, self._at_once = step_seconds, at_once
         self._backends, self._builder, self._personas, self._arm = backends, builder, personas, arm
@@ -65,7 +65,7 @@ class CamelPolicy:
         try:
             return list(pool.map(self._decide, observations))
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # an interrupt waits for nobody
+            pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for answers
 
     def _decide(self, observation: Observation) -> Decision:
         persona = self._personas[observation.agent]
@@ -82,7 +82,7 @@ class CamelPolicy:
                 _within(self._step_seconds, agent.step, user)
                 failure = "" if calls else "the model called no act with usable arguments"
             except Exception as error:
-                # Whatever a provider throws at us is an outcome of this activation, not the end of the run.
+                # An error of a provider is an outcome of this activation, not the end of the run.
                 failure = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             if calls:
                 return _decision(calls[0], backend)
@@ -90,13 +90,13 @@ class CamelPolicy:
 
 
 def _within(seconds: float, call: Callable[[str], object], message: str) -> None:
-    """Call, and go on without it once the time is over.
+    """Call, and continue without an answer when the time is over.
 
-    camel's own time-out waits for the call that it gives up, so that a provider that never answers would end the run.
+    camel's own time-out waits for the call that it gives up, so that a provider that never answers would stop the run.
 
     Raises:
         TimeoutError: The time is over.
-        Exception: What the call raised.
+        Exception: Any error of the call.
     """
     raised: list[Exception] = []
 

@@ -1,4 +1,4 @@
-"""The policy of the experiment: every agent decides with its own weights."""
+"""The policy of the experiment: every agent decides with the weights of its arm."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,7 +18,7 @@ MIN_LENGTH_CAP = 8
 
 
 class _Question(NamedTuple):
-    """What the engine is asked, and the shares that the verb was drawn from where the model does not choose it."""
+    """A request to the engine, and the shares from which the verb was drawn if the model does not choose it."""
 
     request: ActRequest
     shares: dict[Verb, float] | None
@@ -49,10 +49,10 @@ class EnginePolicy:
         ]
 
     def remember(self) -> None:
-        """Have the engine compute what is constant in the agents' prompts once and for all.
+        """Have the engine compute the constant beginning of each agent's prompt once for the whole run.
 
-        Where agents take turns in the slots nothing is remembered: what is there would depend on who acted before, and
-        with it the last bits of an answer.
+        If agents take turns in the slots, nothing is remembered: the last bits of an answer would depend on who acted
+        before.
         """
         if self._residency is None or self._residency.slots == len(self._personas):
             self._engine.remember(list(zip(self._slots(range(len(self._constants))), self._constants, strict=True)))
@@ -85,7 +85,7 @@ class EnginePolicy:
         return _Question(request, None if matched is None else matched[1])
 
     def _matched(self, observation: Observation) -> tuple[Verb, dict[Verb, float]] | None:
-        """The verb drawn from the person's history, and its shares; None where the model chooses."""
+        """The verb drawn from the person's history, and the shares of all verbs; None if the model chooses."""
         if self._frequencies is None:
             return None
         verbs = list(observation.targets)
@@ -111,17 +111,17 @@ class EnginePolicy:
         return agents if self._residency is None else self._residency.bring(agents)
 
 
-def decide_together(asked: Sequence[tuple[EnginePolicy, Sequence[Observation]]]) -> list[list[Decision]]:
+def decide_together(pending: Sequence[tuple[EnginePolicy, Sequence[Observation]]]) -> list[list[Decision]]:
     """Decide for the agents of several runs in one batch.
 
     Args:
-        asked: Policies over one engine, each with what its agents have before them; at least one.
+        pending: Policies over one engine, each with the observations of its agents; at least one.
 
     Returns:
         For each policy, one decision per observation, in their order.
     """
-    questions = [policy._questions(observations) for policy, observations in asked]
-    engine = asked[0][0]._engine
+    questions = [policy._questions(observations) for policy, observations in pending]
+    engine = pending[0][0]._engine
     choices = iter(engine.decide([question.request for some in questions for question in some]))
     return [[_decision(question, next(choices)) for question in some] for some in questions]
 
@@ -144,7 +144,7 @@ def recent_texts(persona: Persona, arm: Arm) -> list[str]:
 
 
 def length_cap(persona: Persona, kit: PromptKit) -> int:
-    """Longest text the person writes but for one in twenty, in tokens; bounded by the prompt's text budget."""
+    """The 95th percentile of the person's text lengths, in tokens; at most the prompt's text budget."""
     lengths = sorted(len(kit.builder.plain(" " + act.text)) for act in persona.train if act.text)
     if not lengths:
         return kit.config.text_tokens

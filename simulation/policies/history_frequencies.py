@@ -1,4 +1,4 @@
-"""How often people did what, before the simulation."""
+"""How often people did what before the simulation."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class HistoryFrequencies:
         self._counts = [Counter(act.verb for act in persona.train) for persona in personas]
 
     def shares(self, agent: int, verbs: Sequence[Verb]) -> NDArray[np.float64]:
-        """Shares of the verbs that are possible, shape [verbs]; whoever did none of them does nothing."""
+        """Shares of the possible verbs, shape [verbs]; a person who did none of them does nothing."""
         counts = self._counts[agent]
         weights = np.array([counts[verb] for verb in verbs], dtype=float)
         if not weights.any():

@@ -10,7 +10,7 @@ from polyphony.simulation.policies.policy import Decision, Observation
 
 
 class NullPolicy:
-    """Draws the verb from the person's training frequencies, the target uniformly, the text from old posts."""
+    """Draws the verb from the person's training acts, the target uniformly, and the text from old posts."""
 
     def __init__(self, personas: Sequence[Persona], *, seed: int) -> None:
         """Count everybody's acts."""

@@ -10,14 +10,14 @@ from polyphony.personas.people.acts import Verb
 
 @dataclass(frozen=True)
 class Observation:
-    """What an agent has before it when it is activated.
+    """What an active agent sees and can do.
 
     Attributes:
         agent: Its id.
-        timestep: When.
-        feed: Items shown, first first.
-        targets: For each possible verb, the feed items (from 1) it may be said about.
-        memory: What the agent remembers, oldest first; a prompt says as much of it as its budget holds.
+        timestep: The timestep, from 0.
+        feed: Items shown, in the order shown.
+        targets: Each possible verb, with the feed items (from 1) that can be its target; empty for a verb without one.
+        memory: What the agent remembers, oldest first; a prompt holds as much of it as its token budget allows.
     """
 
     agent: int
@@ -32,14 +32,16 @@ class Decision:
     """What an agent wants to do.
 
     Attributes:
-        verb: The act; None where the policy failed.
-        position: Feed item it is about, from 1.
-        text: Own words.
-        distribution: The policy's own probability of each possible verb.
-        prompt_digest: Fingerprint of the prompt; None without one.
-        prompt_tokens: Length of the prompt.
-        output_tokens: Length of the answer.
-        failure: Why there is no act; None where there is one.
+        verb: The act, one of the observation's `targets`; None where the policy failed.
+        position: The feed item that is its target, one of ``targets[verb]``; None for a verb without a target.
+        text: Text of a post, reply or quote, or what a search is for. If it has no printable character, the platform
+            refuses the act.
+        distribution: The probability that the policy gave each possible verb, if it has one; verbs that are left out
+            have probability 0.
+        prompt_digest: Digest of the prompt; None without one.
+        prompt_tokens: Length of the prompt in tokens; None without one.
+        output_tokens: Length of the answer in tokens; None without one.
+        failure: Why there is no act, in one line; None where there is one.
     """
 
     verb: Verb | None
@@ -53,8 +55,13 @@ class Decision:
 
 
 class Policy(Protocol):
-    """Decides for all agents that are active in a timestep."""
+    """Decides for all agents that are active in a timestep.
+
+    A decision that its observation does not allow ends the run, see `simulation.policies.decisions`. Random draws come
+    from `polyphony.randomness.keyed_generator`, keyed by the run's seed, the agent and the timestep, so that a run can
+    be repeated and resumed.
+    """
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
-        """Return one decision per observation, in their order."""
+        """Return one decision for each observation, in their order."""
         ...

@@ -13,7 +13,8 @@ from polyphony.simulation.runs.scenario import Bot, Scenario
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.world.actions import CreatePost, Follow
 from polyphony.simulation.world.clock import Clock, iso, make_clock, moment
-from polyphony.simulation.world.platform import Moment, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 from polyphony.simulation.world.rows import Rows
 
 BEFORE = -1

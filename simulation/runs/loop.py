@@ -10,14 +10,17 @@ from pydantic import ValidationError
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.personas.people.acts import USUAL, Verb
-from polyphony.simulation.feed.feed import Exposure, FeedMaker
+from polyphony.simulation.feed.feed import FeedEntry, FeedMaker
+from polyphony.simulation.policies.decisions import check_decisions
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
 from polyphony.simulation.runs.scenario import Scenario
 from polyphony.simulation.runs.store import RunStore
+from polyphony.simulation.world.action_menu import action_of, possible_targets
 from polyphony.simulation.world.actions import CreatePost
-from polyphony.simulation.world.choices import action_of, possible_targets
 from polyphony.simulation.world.clock import Clock
-from polyphony.simulation.world.platform import Moment, Outcome, Platform
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.outcome import Outcome
+from polyphony.simulation.world.platform import Platform
 from polyphony.simulation.world.rows import Rows
 
 EMPTY = Scenario()
@@ -38,7 +41,7 @@ class PendingTimestep(NamedTuple):
 
     when: Moment
     scripted: list[dict[str, Any]]
-    feeds: dict[int, list[Exposure]]
+    feeds: dict[int, list[FeedEntry]]
     observations: list[Observation]
     began: float
 
@@ -135,13 +138,13 @@ class Simulation:
             rows.append({"timestep": when.timestep, "user_id": users[name], "action": action.name, **outcome})
         return rows
 
-    def _observe(self, agent: int, timestep: int, feed: Sequence[Exposure]) -> Observation:
+    def _observe(self, agent: int, timestep: int, feed: Sequence[FeedEntry]) -> Observation:
         posts, post_ids = self._platform.posts, [exposure.post_id for exposure in feed]
         items = [FeedItem(self._platform.names[int(posts[post]["user"])], posts.text(post)) for post in post_ids]
         targets = possible_targets(self._platform, agent, post_ids, self._offered)
         return Observation(agent, timestep, items, targets, tuple(self._platform.memory[agent]))
 
-    def _exposures(self, feeds: dict[int, list[Exposure]], timestep: int) -> list[dict[str, Any]]:
+    def _exposures(self, feeds: dict[int, list[FeedEntry]], timestep: int) -> list[dict[str, Any]]:
         rows = []
         for agent, feed in feeds.items():
             for entry in feed:
@@ -156,8 +159,8 @@ class Simulation:
         return rows
 
     def _act(
-        self, observation: Observation, decision: Decision, feed: Sequence[Exposure], when: Moment
-    ) -> tuple[dict[str, Any], list[Exposure]]:
+        self, observation: Observation, decision: Decision, feed: Sequence[FeedEntry], when: Moment
+    ) -> tuple[dict[str, Any], list[FeedEntry]]:
         """Carry a decision out; return its row, and the posts that a search or a trend showed the agent."""
         agent, verb = observation.agent, decision.verb
         row: dict[str, Any] = {
@@ -179,7 +182,7 @@ class Simulation:
             return row, []
         outcome = self._carry_out(agent, verb, decision, feed, when)
         source = "search" if verb is Verb.SEARCH else "trend"
-        discovered = [Exposure(post_id, place, source, None) for place, post_id in enumerate(outcome.shown, 1)]
+        discovered = [FeedEntry(post_id, place, source, None) for place, post_id in enumerate(outcome.shown, 1)]
         return row | {
             "outcome": "refused" if outcome.refused else "ok",
             "reason": outcome.refused,
@@ -189,7 +192,9 @@ class Simulation:
             "comment_id": outcome.comment_id,
         }, discovered
 
-    def _carry_out(self, agent: int, verb: Verb, decision: Decision, feed: Sequence[Exposure], when: Moment) -> Outcome:
+    def _carry_out(
+        self, agent: int, verb: Verb, decision: Decision, feed: Sequence[FeedEntry], when: Moment
+    ) -> Outcome:
         post_id = feed[decision.position - 1].post_id if decision.position else None
         author = None if post_id is None else int(self._platform.posts[post_id]["user"])
         try:
@@ -216,9 +221,22 @@ class Simulation:
             self._store.write(connection, changes, rows)
 
 
-def decide_apart(batches: Sequence[tuple[Policy, Sequence[Observation]]]) -> list[list[Decision]]:
-    """Have each policy decide for its own agents."""
-    return [policy.decide(observations) if observations else [] for policy, observations in batches]
+def decide_apart(
+    pending: Sequence[tuple[Policy, Sequence[Observation]]], name: str = "policy"
+) -> list[list[Decision]]:  # fmt: skip
+    """Have each policy decide for its own agents.
+
+    Args:
+        pending: Each run's policy and observations.
+        name: What errors call the policy.
+
+    Raises:
+        InputError: A policy decided what is not possible, see `simulation.policies.decisions`.
+    """
+    decisions = [policy.decide(observations) if observations else [] for policy, observations in pending]
+    for (_, observations), decided in zip(pending, decisions, strict=True):
+        check_decisions(name, observations, decided)
+    return decisions
 
 
 def run_in_step(

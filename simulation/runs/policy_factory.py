@@ -1,26 +1,24 @@
 """The policies that decide in a run, made from its settings."""
 
 from collections.abc import Sequence
+from types import MappingProxyType
 
 from polyphony.adapters.engine.engine import Engine
-from polyphony.adapters.prompting.prompt_kit import PromptKit
-from polyphony.errors import InputError
-from polyphony.personas.people.persona import Persona
-from polyphony.simulation.policies.arms import Arm, arm_named
+from polyphony.simulation.policies.arms import arm_named
 from polyphony.simulation.policies.engine_policy import EnginePolicy
 from polyphony.simulation.policies.policy import Policy
+from polyphony.simulation.policies.registry import PolicyContext, PolicyModel, make_policy
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.weights import InstalledWeights
+from polyphony.simulation.world.action_menu import offered_verbs
 
 # Expected acts of an agent from which computing its constant prompt once pays.
 WORTH_REMEMBERING = 2.0
-# Agents of camel that ask a served model at the same time.
-CONCURRENT_REQUESTS = 8
 
 
-def model_policies(runs: Sequence[RunSettings], resources: Resources, weights: InstalledWeights) -> list[Policy]:
-    """Make the policies of runs that differ in their seed alone, all over one engine.
+def run_policies(runs: Sequence[RunSettings], resources: Resources, weights: InstalledWeights) -> list[Policy]:
+    """Make the policies of runs that differ in their seed alone, all over one engine where they need a model.
 
     Args:
         runs: The settings of each run.
@@ -28,38 +26,21 @@ def model_policies(runs: Sequence[RunSettings], resources: Resources, weights: I
         weights: Of all agents.
 
     Raises:
-        InputError: camel-ai is asked for and not installed, or it cannot make the model.
+        InputError: A policy cannot be made.
     """
-    settings, arm = runs[0], arm_named(runs[0].arm)
-    base, kit = resources.base_and_kit(settings)
-    engine = Engine(base, weights.adapted, kit, decoding=settings.decoding)
-    if settings.policy == "camel":
-        return [camel_policy(engine, kit, resources.personas, arm, run) for run in runs]
-    policies = [
-        EnginePolicy(engine, kit, resources.personas, arm, seed=run.seed, residency=weights.cache) for run in runs
-    ]
-    if len(runs) * settings.timesteps * settings.activation >= WORTH_REMEMBERING:
+    settings, model = runs[0], None
+    if settings.needs_model:
+        base, kit = resources.base_and_kit(settings)
+        engine = Engine(base, weights.adapted, kit, decoding=settings.decoding)
+        model = PolicyModel(engine, kit, arm_named(settings.arm), weights.cache)
+    policies = [make_policy(run.policy, _context(run, resources, model)) for run in runs]
+    expected_acts = len(runs) * settings.timesteps * settings.activation
+    if isinstance(policies[0], EnginePolicy) and expected_acts >= WORTH_REMEMBERING:
         with resources.timer.measure("simulation"):
             policies[0].remember()
-    return list(policies)
+    return policies
 
 
-def camel_policy(
-    engine: Engine, kit: PromptKit, personas: Sequence[Persona], arm: Arm, settings: RunSettings
-) -> Policy:  # fmt: skip
-    """Make the policy of camel's agents, over our engine or a served model; importing camel-ai takes seconds.
-
-    Raises:
-        InputError: camel-ai is not installed, or it cannot make that model.
-    """
-    try:
-        from polyphony.simulation.policies.camel_backend import engine_backends, served_backends
-        from polyphony.simulation.policies.camel_policy import CamelPolicy
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"--policy camel needs the package {error.name}: pip install 'polyphony-sim[camel]'"
-        ) from error
-    if settings.camel_model:
-        served = served_backends(settings.camel_model, settings.camel_url, kit)
-        return CamelPolicy(served, kit.builder, personas, arm, at_once=CONCURRENT_REQUESTS)
-    return CamelPolicy(engine_backends(engine, kit, personas, arm, seed=settings.seed), kit.builder, personas, arm)
+def _context(run: RunSettings, resources: Resources, model: PolicyModel | None) -> PolicyContext:
+    verbs, settings = offered_verbs(run.actions), MappingProxyType(run.as_mapping())
+    return PolicyContext(resources.personas, run.seed, verbs, settings, model)

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from polyphony.simulation.world.actions import ACTIONS, Action
-from polyphony.simulation.world.platform import REMEMBERED, Moment, Platform
+from polyphony.simulation.world.memory import REMEMBERED
+from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.platform import Platform
 from polyphony.simulation.world.rows import Rows
 
 

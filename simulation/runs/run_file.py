@@ -175,7 +175,7 @@ class RunFile:
         base, revisions = ingredients.base, ingredients.revisions
         return {
             "run_id": 1,
-            "arm": settings.policy if settings.policy == "null" else settings.arm,
+            "arm": settings.arm if settings.needs_model else settings.policy,
             "seed": settings.seed,
             "agents": settings.agents,
             "timesteps": settings.timesteps,

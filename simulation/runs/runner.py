@@ -11,20 +11,19 @@ from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.policies.arms import arm_named
 from polyphony.simulation.policies.engine_policy import decide_together
-from polyphony.simulation.policies.null_policy import NullPolicy
 from polyphony.simulation.policies.policy import Policy
 from polyphony.simulation.runs.fork import Fork
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.initial_state import empty_platform, feed_maker, run_clock
 from polyphony.simulation.runs.loop import Simulation, decide_apart, run_in_step
-from polyphony.simulation.runs.policy_factory import model_policies
+from polyphony.simulation.runs.policy_factory import run_policies
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.run_file import TOGETHER, Ingredients, RunFile, Target
 from polyphony.simulation.runs.scenario import check_users
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import RunStore, is_run, name_of
 from polyphony.simulation.runs.weights import NO_WEIGHTS, InstalledWeights, WeightSource
-from polyphony.simulation.world.choices import offered_verbs
+from polyphony.simulation.world.action_menu import offered_verbs
 
 __all__ = ["TOGETHER", "Hooks", "Runner", "Target", "can_decide_together"]
 
@@ -104,7 +103,7 @@ class Runner:
         for target in targets:
             self._check(target)
         with self._installed_weights(targets[0].settings) as weights:
-            policies = self._policies(targets, weights)
+            policies = run_policies([target.settings for target in targets], self.resources, weights)
             self._simulate(targets, policies, weights, fork)
             if weights.cache is not None:
                 for target in targets:
@@ -125,7 +124,7 @@ class Runner:
     @contextmanager
     def _installed_weights(self, settings: RunSettings) -> Iterator[InstalledWeights]:
         """The weights of all agents; none where no model decides."""
-        if settings.policy == "null":
+        if not settings.needs_model:
             yield NO_WEIGHTS
             return
         self.resources.base_and_kit(settings)
@@ -133,23 +132,18 @@ class Runner:
         with self.weight_source.installed(settings, arm_named(settings.arm), everybody) as weights:
             yield weights
 
-    def _policies(self, targets: Sequence[Target], weights: InstalledWeights) -> list[Policy]:
-        if targets[0].settings.policy == "null":
-            return [NullPolicy(self.personas, seed=target.settings.seed) for target in targets]
-        return model_policies([target.settings for target in targets], self.resources, weights)
-
     def _simulate(
         self, targets: Sequence[Target], policies: Sequence[Policy], weights: InstalledWeights, fork: Fork | None
     ) -> None:
         settings = targets[0].settings
-        base = None if settings.policy == "null" else self.resources.base_and_kit(settings)[0]
+        base = self.resources.base_and_kit(settings)[0] if settings.needs_model else None
         ingredients = Ingredients(self.population, self.personas, base, weights.revisions, len(targets))
         with ExitStack() as stack:
             simulations = [
                 stack.enter_context(self._simulation(target, policy, ingredients, weights, fork))
                 for target, policy in zip(targets, policies, strict=True)
             ]
-            decide = decide_together if len(targets) > 1 else decide_apart
+            decide = decide_together if len(targets) > 1 else partial(decide_apart, name=settings.policy)
             with self.resources.timer.measure("simulation"):
                 run_in_step(simulations, settings.timesteps, decide, self.resources.hooks.timestep)
 

@@ -12,8 +12,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from polyphony.errors import InputError
-from polyphony.personas.readers.formats import name_of
-from polyphony.simulation.feed.recommenders import check_recommender
+from polyphony.printable import printable_path
+from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
 from polyphony.simulation.world.actions import Action, CreatePost, Words, parse_action
 from polyphony.validation import checked
 
@@ -106,7 +106,7 @@ def load_scenario(path: Path) -> Scenario:
     Raises:
         InputError: It cannot be read, has unknown keys, or an action or recommender that does not exist.
     """
-    where = name_of(path)
+    where = printable_path(path)
     try:
         content = path.read_bytes().decode()
         value = tomllib.loads(content) if path.suffix == ".toml" else yaml.safe_load(content)
@@ -126,7 +126,7 @@ def make_scenario(value: object, where: str) -> Scenario:
     """
     scenario = checked(Scenario, value, where, "scenario", f"known are {', '.join(Scenario.model_fields)}")
     for switch in scenario.recommenders:
-        check_recommender(switch.recommender, f"{where}: recommender")
+        RECOMMENDERS.get(switch.recommender, f"{where}: recommender")
     for bot in scenario.bots:
         for number, script in enumerate(bot.acts, 1):
             _scripted(script, f"{where}: bot {bot.name!r}, act {number}")

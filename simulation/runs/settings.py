@@ -2,17 +2,18 @@
 
 import json
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from polyphony.adapters.engine.decoding import DecodingConfig
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
 from polyphony.simulation.feed.feed import FeedSettings
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
+from polyphony.simulation.policies.registry import POLICIES
 from polyphony.simulation.runs.scenario import Scenario
-from polyphony.simulation.world.choices import named_verbs, offered_verbs
+from polyphony.simulation.world.action_menu import named_verbs, offered_verbs
 from polyphony.simulation.world.clock import moment
 
-POLICIES = ("engine", "camel", "null")
 WEIGHTS = ("trained", "serving")
 
 
@@ -26,7 +27,7 @@ class RunSettings:
         timesteps: How many timesteps are simulated.
         seed: Key of every draw.
         arm: Name of the arm.
-        policy: ``engine``, ``camel`` or ``null``.
+        policy: ``engine``, ``camel``, ``null``, or a policy of a plug-in.
         camel_model: ``PLATFORM/NAME`` of the model that camel's agents ask; empty for our engine.
         camel_url: Where it is served; empty for the platform's own address.
         minutes: Simulated minutes of a timestep.
@@ -35,7 +36,7 @@ class RunSettings:
         churn: Rate a day at which agents leave for good.
         late: Share of agents who join during the run.
         seed_posts: Seed posts of each agent.
-        actions: What the policy may choose among, see `simulation.world.choices.offered_verbs`.
+        actions: What the policy may choose among, see `simulation.world.action_menu.offered_verbs`.
         feed: How feeds are made.
         scenario: What the experimenter does.
         forked_from: Digest of the run and the timestep it branches off from, as ``DIGEST@T``; empty for none.
@@ -86,8 +87,7 @@ class RunSettings:
             raise InputError(f"--late {self.late} must be from 0 to 1")
         if self.start:
             moment(self.start)
-        if self.policy not in POLICIES:
-            raise InputError(f"--policy {self.policy!r} is not one of {', '.join(POLICIES)}")
+        POLICIES.get(self.policy, "--policy")
         if self.weights not in WEIGHTS:
             raise InputError(f"--weights {self.weights!r} is not one of {', '.join(WEIGHTS)}")
         arm = arm_named(self.arm)
@@ -102,8 +102,16 @@ class RunSettings:
         """The training, with prompts that name what may be chosen: adapters learn from the prompts they act with."""
         return replace(self.training, prompt=replace(self.training.prompt, verbs=named_verbs(self.actions)))
 
+    @property
+    def needs_model(self) -> bool:
+        """Whether the policy decides with the base model and the arm's adapters."""
+        return POLICIES.get(self.policy, "--policy").needs_model
+
+    def as_mapping(self) -> dict[str, Any]:
+        """All settings by name; feed, scenario, training and decoding as mappings of their own."""
+        return asdict(self) | {"scenario": self.scenario.model_dump(mode="json")}
+
     def recorded(self) -> str:
         """Everything that decides the run and has no column of its own, as JSON for the run file."""
         own = {"population", "agents", "timesteps", "seed", "arm"}
-        values = {name: value for name, value in asdict(self).items() if name not in own}
-        return json.dumps(values | {"scenario": self.scenario.model_dump(mode="json")}, sort_keys=True)
+        return json.dumps({name: value for name, value in self.as_mapping().items() if name not in own}, sort_keys=True)

@@ -100,7 +100,7 @@ class Study:
         of_each_kind = {(cell.label, cell.agents): cell for cell in cells}  # seeds share their weights
         for cell in sorted(of_each_kind.values(), key=lambda cell: -cell.agents):
             settings = self._plan.settings(cell)
-            if settings.policy != "null" and arm_named(settings.arm).adapter is not AdapterUse.NONE:
+            if settings.needs_model and arm_named(settings.arm).adapter is not AdapterUse.NONE:
                 runner = runners.of(settings)
                 runner.weight_source.revisions(settings, arm_named(settings.arm), range(len(runner.personas)))
 

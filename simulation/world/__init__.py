@@ -1,1 +1,1 @@
-"""The platform, what may be done on it, and its clock. Knows no policy and no file."""
+"""The platform with its parts, the acts on it, and its clock. Knows no policy and no file."""

@@ -1,4 +1,4 @@
-"""All that can be done on the platform, as frozen values that check themselves; names and fields are OASIS's."""
+"""Every act on the platform as a frozen value that checks itself; names and fields are OASIS's."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
@@ -12,10 +12,10 @@ MOST_CHARACTERS = 10_000
 
 
 def _words(text: str) -> str:
-    kept = printable(text)
-    if not kept:
+    clean = printable(text)
+    if not clean:
         raise ValueError("no printable text")
-    return kept
+    return clean
 
 
 Id = Annotated[int, Field(ge=0)]
@@ -30,7 +30,7 @@ class Action(BaseModel):
 
 
 class CreatePost(Action):
-    """Publish words of one's own."""
+    """Publish a text."""
 
     name = "create_post"
     content: Words
@@ -44,7 +44,7 @@ class Repost(Action):
 
 
 class QuotePost(Action):
-    """Share a post with words of one's own."""
+    """Share a post with a text."""
 
     name = "quote_post"
     post_id: Id
@@ -67,7 +67,7 @@ class LikePost(Action):
 
 
 class UnlikePost(Action):
-    """Take a like back."""
+    """Undo a like."""
 
     name = "unlike_post"
     post_id: Id
@@ -81,7 +81,7 @@ class DislikePost(Action):
 
 
 class UndoDislikePost(Action):
-    """Take a dislike back."""
+    """Undo a dislike."""
 
     name = "undo_dislike_post"
     post_id: Id
@@ -95,7 +95,7 @@ class LikeComment(Action):
 
 
 class UnlikeComment(Action):
-    """Take a like of a comment back."""
+    """Undo a like of a comment."""
 
     name = "unlike_comment"
     comment_id: Id
@@ -109,7 +109,7 @@ class DislikeComment(Action):
 
 
 class UndoDislikeComment(Action):
-    """Take a dislike of a comment back."""
+    """Undo a dislike of a comment."""
 
     name = "undo_dislike_comment"
     comment_id: Id
@@ -124,42 +124,42 @@ class ReportPost(Action):
 
 
 class Follow(Action):
-    """Follow somebody."""
+    """Follow a user."""
 
     name = "follow"
     followee_id: Id
 
 
 class Unfollow(Action):
-    """Follow somebody no more."""
+    """Stop following a user."""
 
     name = "unfollow"
     followee_id: Id
 
 
 class Mute(Action):
-    """See nothing of somebody any more."""
+    """Hide everything that a user writes."""
 
     name = "mute"
     mutee_id: Id
 
 
 class Unmute(Action):
-    """Take a mute back."""
+    """Undo a mute."""
 
     name = "unmute"
     mutee_id: Id
 
 
 class SearchPosts(Action):
-    """Look for posts that hold some words."""
+    """Search for posts that contain a text."""
 
     name = "search_posts"
     query: Words
 
 
 class SearchUser(Action):
-    """Look for people by name or description."""
+    """Search for users by name or description."""
 
     name = "search_user"
     query: Words
@@ -172,7 +172,7 @@ class Trend(Action):
 
 
 class CreateGroup(Action):
-    """Found a chat group and join it."""
+    """Create a chat group and join it."""
 
     name = "create_group"
     group_name: Words
@@ -193,7 +193,7 @@ class LeaveGroup(Action):
 
 
 class SendToGroup(Action):
-    """Write to a chat group that one is in."""
+    """Write to a chat group of which the user is a member."""
 
     name = "send_to_group"
     group_id: Id
@@ -201,13 +201,13 @@ class SendToGroup(Action):
 
 
 class ListenFromGroup(Action):
-    """Read the messages of one's chat groups."""
+    """Read the messages of the user's chat groups."""
 
     name = "listen_from_group"
 
 
 class PurchaseProduct(Action):
-    """Buy some of a product that is on sale."""
+    """Buy a product."""
 
     name = "purchase_product"
     product_name: Words

@@ -11,30 +11,30 @@ from polyphony.personas.people.persona import Persona
 from polyphony.randomness import keyed_generator
 
 START_HOUR = 8
-# The eve of a simulation of people without a history.
+# The day before the start, for people without a history.
 NO_HISTORY = datetime(2026, 1, 4, tzinfo=UTC)
 
 
 def iso(moment: datetime) -> str:
-    """Write a moment as the run file does: UTC, ISO 8601, seconds, ``Z``."""
+    """Return a moment as the run file holds it: UTC, ISO 8601, seconds, ``Z``."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def moment(text: str) -> datetime:
-    """Read a moment in ISO 8601; without an offset it is UTC.
+    """Return the moment that a text in ISO 8601 means; without an offset it is UTC.
 
     Raises:
-        InputError: It is none.
+        InputError: The text is not one.
     """
     try:
-        found = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(text)
     except ValueError as error:
         raise InputError(f"--start {text!r} is not a moment; give one as 2026-03-02T08:00:00Z") from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
 def start_after(personas: Sequence[Persona]) -> datetime:
-    """First simulated moment: the morning after the last act of anybody's history, so that nothing is foreseen."""
+    """Return the first simulated moment: the morning after the last act of all histories."""
     last = max((act.at for persona in personas for act in persona.acts), default=NO_HISTORY)
     return datetime(last.year, last.month, last.day, START_HOUR, tzinfo=UTC) + timedelta(days=1)
 

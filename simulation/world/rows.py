@@ -1,7 +1,7 @@
 """What changed on the platform since the last transaction, as rows of the run file."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,14 +25,19 @@ class Changes:
 
 
 class RowBuffer:
-    """Numbers new rows and keeps them until they are taken."""
+    """Numbers new rows, and holds all changes until they are taken."""
 
     def __init__(self) -> None:
         """Start with nothing; every table counts from 1."""
-        self.last: dict[str, int] = {}
+        self.restart({})
+
+    def restart(self, last: Mapping[str, int]) -> None:
+        """Forget all changes, and go on after the last number given in each table."""
+        self.last = dict(last)
         """Last number given in each table: it grows even where rows are deleted, so that none is given twice."""
         self._fresh: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
         self._deleted: dict[str, list[int]] = defaultdict(list)
+        self._touched: dict[str, set[int]] = defaultdict(set)
 
     def insert(self, table: str, key: str, values: Mapping[str, Any]) -> int:
         """Add a row under the next number of its table."""
@@ -46,22 +51,26 @@ class RowBuffer:
         if self._fresh[table].pop(number, None) is None:
             self._deleted[table].append(number)
 
-    def take(self, counters: Mapping[str, Mapping[int, Mapping[str, int]]]) -> Changes:
+    def touch(self, table: str, *numbers: int) -> None:
+        """Say that counters of some rows changed."""
+        self._touched[table].update(numbers)
+
+    def take(self, counters: Mapping[str, Callable[[int], Mapping[str, int]]]) -> Changes:
         """Hand out everything since the last call.
 
         Args:
-            counters: By table and row number, the columns whose values changed.
+            counters: By table, what returns the present counters of a row.
         """
         updated: Rows = {}
-        for table, rows in counters.items():
+        for table, numbers in self._touched.items():
             updated[table] = []
-            for number in sorted(rows):
+            for number in sorted(numbers):
                 fresh = self._fresh[table].get(number)
                 if fresh is not None:
-                    fresh.update(rows[number])
+                    fresh.update(counters[table](number))
                 else:
-                    updated[table].append({"key": number, **rows[number]})
+                    updated[table].append({"key": number, **counters[table](number)})
         inserted = {table: list(rows.values()) for table, rows in self._fresh.items()}
         changes = Changes(inserted, updated, {table: keys for table, keys in self._deleted.items() if keys})
-        self._fresh, self._deleted = defaultdict(dict), defaultdict(list)
+        self.restart(self.last)
         return changes

@@ -1,4 +1,4 @@
-"""From the verbs that a policy chooses among to the platform's actions."""
+"""The menu of a policy: the verbs that a run offers, those possible for an agent, and the actions that they mean."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,7 +8,7 @@ from polyphony.simulation.world import actions as act
 from polyphony.simulation.world.actions import ACTIONS, Action
 from polyphony.simulation.world.platform import Platform
 
-NAMES = {
+ACTION_OF_VERB = {
     Verb.POST: act.CreatePost.name,
     Verb.REPLY: act.CreateComment.name,
     Verb.QUOTE: act.QuotePost.name,
@@ -23,9 +23,9 @@ NAMES = {
 }
 """Verb -> OASIS's name of the action."""
 
-# OASIS's default sets, and ours; what they hold beyond NAMES no policy chooses, scripted agents may.
-SETS = {
-    "default": tuple(NAMES[verb] for verb in USUAL),
+# OASIS's default sets, and ours. Actions that no verb means are for scripted accounts alone.
+ACTION_SETS = {
+    "default": tuple(ACTION_OF_VERB[verb] for verb in USUAL),
     "twitter": ("create_post", "like_post", "repost", "follow", "do_nothing", "quote_post"),
     "reddit": (
         "like_post", "dislike_post", "create_post", "create_comment", "like_comment", "dislike_comment",
@@ -36,21 +36,24 @@ SETS = {
 
 
 def offered_verbs(text: str) -> tuple[Verb, ...]:
-    """Return the verbs that a set's name or a list of actions, separated by commas, offers a policy.
+    """Return the verbs that a set's name, or a list of actions separated by commas, offers to a policy.
 
     Raises:
-        InputError: An action is unknown, or none of them is one that policies choose.
+        InputError: An action is unknown, or policies can choose none of them.
     """
-    names = SETS.get(text) or tuple(name.strip() for name in text.split(",") if name.strip())
+    names = ACTION_SETS.get(text) or tuple(name.strip() for name in text.split(",") if name.strip())
     known = {**dict.fromkeys(ACTIONS), **{verb.value: verb for verb in Verb}}
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise InputError(
-            f"--actions {', '.join(unknown) or text!r}: not known; give {', '.join(SETS)} or some of {', '.join(known)}"
+            f"--actions {', '.join(unknown) or text!r}: not known; give {', '.join(ACTION_SETS)} or some of "
+            f"{', '.join(known)}"
         )
-    offered = tuple(verb for verb, name in NAMES.items() if name in names or verb.value in names)
+    offered = tuple(verb for verb, name in ACTION_OF_VERB.items() if name in names or verb.value in names)
     if not offered:
-        raise InputError(f"--actions {text}: policies choose among {', '.join(NAMES.values())}; name one of them")
+        raise InputError(
+            f"--actions {text}: policies choose among {', '.join(ACTION_OF_VERB.values())}; name one of them"
+        )
     return offered
 
 
@@ -62,9 +65,9 @@ def named_verbs(text: str) -> tuple[Verb, ...]:
 def possible_targets(
     platform: Platform, agent: int, shown: Sequence[int], offered: Sequence[Verb] = USUAL
 ) -> dict[Verb, list[int]]:
-    """For each verb offered and possible, the feed positions (from 1) it may be said about.
+    """Return the verbs that are offered and possible, each with the feed positions (from 1) that can be its target.
 
-    The list is empty for verbs without a target. Where nothing at all is possible, doing nothing is.
+    The list is empty for verbs without a target. If nothing else is possible, doing nothing is.
     """
     allowed: dict[Verb, Callable[[int, int], bool]] = {
         Verb.REPLY: lambda post, author: True,
@@ -77,8 +80,10 @@ def possible_targets(
     }
     posts = [(post_id, int(platform.posts[post_id]["user"])) for post_id in shown]
     targets: dict[Verb, list[int]] = {verb: [] for verb in offered if not verb.has_target}
-    for verb, may in allowed.items():
-        places = [place for place, (post, author) in enumerate(posts, 1) if author != agent and may(post, author)]
+    for verb, can_target in allowed.items():
+        places = [
+            place for place, (post, author) in enumerate(posts, 1) if author != agent and can_target(post, author)
+        ]
         if verb in offered and places:
             targets[verb] = places
     return targets or {Verb.NOTHING: []}
@@ -103,4 +108,4 @@ def action_of(verb: Verb, post_id: int | None, author: int | None, text: str) ->
         Verb.SEARCH: {"query": text},
         Verb.TREND: {},
     }[verb]
-    return ACTIONS[NAMES[verb]].model_validate(values)
+    return ACTIONS[ACTION_OF_VERB[verb]].model_validate(values)

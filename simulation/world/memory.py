@@ -1,0 +1,44 @@
+"""What users remember of what they did and of what was done to them."""
+
+from collections import defaultdict, deque
+from collections.abc import Mapping
+
+from polyphony.personas.people.acts import Verb
+from polyphony.personas.people.recollection import RECALLED, recollections
+from polyphony.simulation.world import actions
+from polyphony.simulation.world.accounts import Accounts
+from polyphony.simulation.world.actions import Action
+from polyphony.simulation.world.content import Content
+
+_REMEMBERED: Mapping[type[Action], Verb] = {
+    actions.CreatePost: Verb.POST,
+    actions.CreateComment: Verb.REPLY,
+    actions.QuotePost: Verb.QUOTE,
+    actions.Follow: Verb.FOLLOW,
+}
+REMEMBERED = frozenset(kind.name for kind in _REMEMBERED)
+"""Names of the actions that somebody remembers."""
+
+
+class Memory:
+    """Lines by user, oldest first, see `personas.people.recollection`."""
+
+    def __init__(self, accounts: Accounts, content: Content) -> None:
+        """Start with nothing remembered."""
+        self._accounts, self._content = accounts, content
+        self.lines: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=RECALLED))
+
+    def add(self, user: int, action: Action, timestep: int) -> None:
+        """Let those whom an act concerns remember it; nobody remembers the starting follow graph."""
+        verb = _REMEMBERED.get(type(action))
+        if verb is None or (verb is Verb.FOLLOW and timestep < 0):
+            return
+        names = self._accounts.names
+        words = str(getattr(action, "content", None) or getattr(action, "quote_content", ""))
+        post_id = getattr(action, "post_id", None)
+        author = getattr(action, "followee_id", None) if post_id is None else int(self._content.posts[post_id]["user"])
+        other = None if author is None or author == user else names[author]
+        for name, line in recollections(verb, names[user], words, other):
+            number = self._accounts.number(name)
+            if number is not None:
+                self.lines[number].append(line)
