@@ -11,7 +11,8 @@ import torch
 from benchmarks.engine import random_stack
 from benchmarks.results import Result
 from benchmarks.timing import run_apart
-from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.engine.acts import ActRequest
+from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel, LoraShape
 from polyphony.adapters.prompting.examples import ExampleBuilder

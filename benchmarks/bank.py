@@ -22,7 +22,7 @@ from polyphony.adapters.bank.peft_layout import serialised
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id, to_row
 from polyphony.adapters.bank.stacking import STACKED_TOGETHER, Stacker, install
-from polyphony.adapters.engine.adapter_cache import Residency
+from polyphony.adapters.engine.adapter_cache import AdapterCache
 from polyphony.adapters.model.base_model import BaseModel, load_base_model
 from polyphony.adapters.model.lora import AdaptedModel, Factors, LoraShape
 from polyphony.randomness import keyed_generator
@@ -140,7 +140,7 @@ def _loading(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision], p
 
 def _hand_over(base: BaseModel, adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> list[Result]:
     """A new revision of one adapter becomes the one that a running engine acts with, against starting anew."""
-    with closing(Residency(adapted, bank, revisions)) as residency:
+    with closing(AdapterCache(adapted, bank, revisions)) as residency:
         turn = iter(range(10**6))
         spent = [_spent(lambda: residency.hand_over(next(turn), revisions[-1])) for _ in range(10 * REPEATS)]
     anew = [_spent(lambda: _start_again(base, bank, revisions[0])) for _ in range(REPEATS)]

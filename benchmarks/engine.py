@@ -115,12 +115,12 @@ def _engine(base: BaseModel, kit: PromptKit, shape: LoraShape | None) -> _Side:
     slots: list[int | None] = [None] * ROWS if shape is None else list(range(ROWS))
     adapted.set_stack(stack, 1.0)
     engine = Engine(base, adapted, kit)
-    engine.store.reserve(ROWS, PROMPT + 1)
+    engine.runner.store.reserve(ROWS, PROMPT + 1)
     route = route_of(slots)
     return _Side(
         (lambda: nullcontext()) if shape is None else (lambda: adapted),
-        lambda tokens: engine.read(tokens.tolist(), slots, slice(0, ROWS)),
-        lambda tokens: engine.append(tokens[:, 0].tolist(), [0] * ROWS, [PROMPT] * ROWS, route),
+        lambda tokens: engine.runner.read(tokens.tolist(), slots, slice(0, ROWS)),
+        lambda tokens: engine.runner.append(tokens[:, 0].tolist(), [0] * ROWS, [PROMPT] * ROWS, route),
     )
 
 
@@ -190,20 +190,21 @@ def random_stack(adapted: AdaptedModel, people: int) -> dict[str, tuple[Tensor, 
 
 
 def _reuse(base: BaseModel, kit: PromptKit) -> Result:
-    """Reading 50 new tokens after a remembered beginning of 100 against reading all 150."""
+    """Reading 50 new tokens after a cached prefix of 100 against reading all 150."""
     rows = 16
     tokens = torch.randint(5, 40_000, (rows, CONSTANT + NEW), generator=torch.Generator().manual_seed(1)).tolist()
     with AdaptedModel(base, PERSONAL) as adapted, torch.no_grad():
         adapted.set_stack(random_stack(adapted, rows), PERSONAL.scale)
         engine = Engine(base, adapted, kit)
         slots: list[int | None] = list(range(rows))
-        engine.remember([(slot, row[:CONSTANT]) for slot, row in enumerate(tokens)])
-        engine.store.reserve(rows, CONSTANT + NEW)
+        engine.cache_prefixes([(slot, row[:CONSTANT]) for slot, row in enumerate(tokens)])
+        prefixes = [engine.prefixes.get(slot, row[:CONSTANT]) for slot, row in enumerate(tokens)]
+        engine.runner.store.reserve(rows, CONSTANT + NEW)
 
         spent = medians(
             {
-                "reused": lambda: engine.read(tokens, slots, slice(0, rows), [CONSTANT] * rows),
-                "whole": lambda: engine.read(tokens, slots, slice(0, rows)),
+                "reused": lambda: engine.runner.read(tokens, slots, slice(0, rows), prefixes),
+                "whole": lambda: engine.runner.read(tokens, slots, slice(0, rows)),
             },
             repeats=REPEATS,
         )

@@ -17,9 +17,9 @@ from torch import Tensor
 from benchmarks import results
 from benchmarks.evidence_report import prior_schedule, write_report
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.evaluation.evaluation import Protocol, evaluate
+from polyphony.adapters.evaluation.evaluation import EvaluationPlan, evaluate
 from polyphony.adapters.model.base_model import BaseModel, load_base_model
-from polyphony.adapters.model.blocks import Layout, SplitModel
+from polyphony.adapters.model.blocks import RowLayout, SplitModel
 from polyphony.adapters.model.lora import LoraShape
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.training.config import TrainingConfig
@@ -31,9 +31,9 @@ RANKS = (1, 2, 4, 8, 16)
 INITS = ("standard", "olora-tail", "mica")
 POSTS = (4, 8, 16)
 PLAIN = TrainingConfig()
-PROTOCOL = Protocol(others=2)
+PLAN = EvaluationPlan(others=2)
 # In a sweep only the personal adapters differ: what they are compared with is in the cell of the defaults.
-SWEPT = replace(PROTOCOL, controls=(), identified=32)
+SWEPT = replace(PLAN, controls=(), identified=32)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class RememberingSplit(SplitModel):
         super().__init__(base, first_upper)
         self._trunks = trunks
 
-    def trunk(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+    def trunk(self, tokens: Tensor, layout: RowLayout | None = None) -> Tensor:
         """Run the lower blocks, unless they have seen this batch before."""
         parts = [tokens] if layout is None else [tokens, layout.positions]
         key = str(tokens.shape).encode() + b"".join(part.cpu().numpy().tobytes() for part in parts)
@@ -100,8 +100,8 @@ def run_cell(
     began = time.perf_counter()
     revisions = training.personal(personas)
     trained = time.perf_counter() - began
-    protocol = PROTOCOL if cell == Cell(users=cell.users) else SWEPT
-    found = evaluate(training, personas, revisions, protocol=protocol, keep=bank.evaluations)
+    plan = PLAN if cell == Cell(users=cell.users) else SWEPT
+    found = evaluate(training, personas, revisions, plan=plan, keep=bank.evaluations)
     best = [r.losses["validation"][r.losses["epoch"] - 1] for r in revisions if r.losses["validation"]]
     return {
         "rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users, "dtype": base.dtype,

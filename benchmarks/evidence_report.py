@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from polyphony.adapters.evaluation.bootstrap import figure_over_people
+from polyphony.adapters.evaluation.bootstrap import estimate_over_people
 from polyphony.adapters.training.config import TrainingConfig
 
 PLAIN = TrainingConfig()
@@ -171,7 +171,7 @@ def _sweep(rows: Sequence[Row]) -> str:
 
 def _first_identified(row: Row) -> tuple[float | None, Sequence[float] | None]:
     """Share of the first candidates whose own adapter finds their posts likeliest, and its interval over people."""
-    found = figure_over_people([float(np.argmin(nll) == person) for person, nll in enumerate(row["matrix"])])
+    found = estimate_over_people([float(np.argmin(nll) == person) for person, nll in enumerate(row["matrix"])])
     return found.value, found.interval
 
 
@@ -237,7 +237,7 @@ def _act_weight(study: Mapping[str, Any] | None) -> str:
 
 
 def _less(values: Sequence[float], others: Sequence[float]) -> str:
-    found = figure_over_people(np.subtract(values, others))
+    found = estimate_over_people(np.subtract(values, others))
     assert found.value is not None and found.interval is not None
     return f"{found.value:+.3f} [{found.interval[0]:+.3f}, {found.interval[1]:+.3f}]"
 

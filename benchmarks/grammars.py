@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from benchmarks.results import Result
-from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.engine.acts import ActRequest
+from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.head import Head
 from polyphony.adapters.prompting.act_scorer import uncalibrated_scorer

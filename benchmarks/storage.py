@@ -15,10 +15,10 @@ import numpy as np
 from benchmarks import results
 from benchmarks.results import Result
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.bank.compaction import copy_beneath
+from polyphony.adapters.bank.compaction import copy_foundation
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import Revision
-from polyphony.adapters.evaluation.evaluation import Protocol, evaluate
+from polyphony.adapters.evaluation.evaluation import EvaluationPlan, evaluate
 from polyphony.adapters.model.base_model import load_base_model
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.training.config import TrainingConfig
@@ -26,7 +26,7 @@ from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import load_population
 
-OWN = Protocol(others=0, candidates=1, identified=1, written_posts=0, controls=())
+OWN = EvaluationPlan(others=0, candidates=1, identified=1, written_posts=0, controls=())
 
 
 def storage_results(training: PopulationTraining, personas: Sequence[Persona]) -> list[Result]:
@@ -37,7 +37,7 @@ def storage_results(training: PopulationTraining, personas: Sequence[Persona]) -
         with tempfile.TemporaryDirectory() as folder, closing(Bank(Path(folder) / "bank", create=True)) as bank:
             kept = _kept(training.bank, bank, revisions, precision)
             asked = PopulationTraining(training.base, training.kit, training.population, bank, training.config)
-            found = evaluate(asked, personas, kept, protocol=OWN).per_person
+            found = evaluate(asked, personas, kept, plan=OWN).per_person
             nll[precision] = np.array([found[persona.handle]["own"] for persona in personas if persona.handle in found])
             sizes[precision] = len(bank.objects.read(kept[0].object)) / 1024
     exact = nll[Precision.FP32]
@@ -52,7 +52,7 @@ def storage_results(training: PopulationTraining, personas: Sequence[Persona]) -
 
 def _kept(source: Bank, target: Bank, revisions: Sequence[Revision], precision: Precision) -> list[Revision]:
     """Copy adapters and what lies beneath them into another bank, the adapters in another precision."""
-    copy_beneath(source, target, revisions[0])
+    copy_foundation(source, target, revisions[0])
     return target.add_all([(replace(one, evaluation=None), source.factors(one.object)) for one in revisions], precision)
 
 

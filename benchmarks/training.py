@@ -11,7 +11,7 @@ from benchmarks.results import Result
 from benchmarks.timing import gemm_peak, medians
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel
-from polyphony.adapters.prompting.act_scorer import ChoiceScorer
+from polyphony.adapters.prompting.act_scorer import ActScorer
 from polyphony.adapters.prompting.examples import Example
 from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, rows_of
@@ -136,7 +136,7 @@ def _whole_town(base: BaseModel, population: Population, fused: Mapping[str, flo
     ]
 
 
-def _learners(base: BaseModel, population: Population, people: int) -> tuple[list[Learner], ChoiceScorer]:
+def _learners(base: BaseModel, population: Population, people: int) -> tuple[list[Learner], ActScorer]:
     training, size = _training(base, population), CONFIG.sitting
     return [
         Learner(person.handle, training.examples.sittings(person, training.examples.known(person.train)[:ACTS], size))
@@ -158,7 +158,7 @@ def _install_random(adapted: AdaptedModel, people: int) -> None:
     adapted.set_stack(stack, CONFIG.shape.scale)
 
 
-def _fused(base: BaseModel, learners: list[Learner], scorer: ChoiceScorer) -> None:
+def _fused(base: BaseModel, learners: list[Learner], scorer: ActScorer) -> None:
     with AdaptedModel(base, CONFIG.shape) as adapted:
         scoring = Scoring(adapted, split_for(base, CONFIG.shape), scorer)
         PopulationTrainer(scoring, learners, replace(CONFIG.schedule, epochs=1), seed=0).train()

@@ -63,18 +63,19 @@ def logits_in_one_batch(engine, prompts, slots, skip: int = 0) -> torch.Tensor:
         slots: Slot of each row.
         skip: How many first tokens of the first prompt are remembered; of the others up to two more.
     """
-    head = Head(engine.base)
+    head = Head(engine.runner.base)
     reused = [skip and skip + number % 3 for number in range(len(slots))]
+    texts = [prompt for prompt, _ in prompts]
     if skip:
-        engine.remember(
-            [(slot, prompt[:count]) for slot, (prompt, _), count in zip(slots, prompts, reused, strict=True)]
-        )
+        engine.cache_prefixes([(slot, text[:count]) for slot, text, count in zip(slots, texts, reused, strict=True)])
+    prefixes = [engine.prefixes.get(slot, text[:count]) for slot, text, count in zip(slots, texts, reused, strict=True)]
+    assert all((prefix is not None) == bool(skip) for prefix in prefixes)
     steps = len(prompts[0][1])
-    engine.store.reserve(len(slots), max(len(prompt) for prompt, _ in prompts) + steps)
-    hidden, firsts, begin = engine.read([prompt for prompt, _ in prompts], slots, slice(0, len(slots)), reused)
+    engine.runner.store.reserve(len(slots), max(len(prompt) for prompt, _ in prompts) + steps)
+    hidden, firsts, begin = engine.runner.read(texts, slots, slice(0, len(slots)), prefixes)
     ends = [begin + len(prompt) - count for (prompt, _), count in zip(prompts, reused, strict=True)]
     states = [hidden]
     for step in range(steps):
         fed = [following[step] for _, following in prompts]
-        states.append(engine.append(fed, firsts, [end + step for end in ends], route_of(slots)))
+        states.append(engine.runner.append(fed, firsts, [end + step for end in ends], route_of(slots)))
     return torch.stack([head(state) for state in states], dim=1)

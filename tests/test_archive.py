@@ -43,7 +43,7 @@ def test_what_goes_out_comes_in(banks, tmp_path, ending):
     moved = read_archive(two, tmp_path / f"a.{ending}")
     assert (moved.new, moved.known) == (4, 0)
     assert contents(two) == contents(one) and not verify(two).problems and not verify(two).orphans
-    assert two.serving(kept.adapter_id).object == kept.object and two.beneath(kept).kind == PRIOR
+    assert two.serving(kept.adapter_id).object == kept.object and two.foundation(kept).kind == PRIOR
     write_archive(two, tmp_path / f"b.{ending}")
     assert (tmp_path / f"a.{ending}").read_bytes() == (tmp_path / f"b.{ending}").read_bytes()
     again = read_archive(two, tmp_path / f"a.{ending}")
@@ -185,7 +185,7 @@ def test_a_prior_that_another_machine_made_comes_along(banks, tmp_path):
     write_archive(one, tmp_path / "a.tar")
     for new in (4, 0):
         assert read_archive(two, tmp_path / "a.tar").new == new
-        assert two.beneath(two.serving(kept.adapter_id)).object == one.beneath(kept).object != other.object
+        assert two.foundation(two.serving(kept.adapter_id)).object == one.foundation(kept).object != other.object
         assert two.find("p").object == other.object and not verify(two).problems
 
 

@@ -56,7 +56,7 @@ def test_a_compact_bank_acts_over_the_same_prior(banks):
         whole.add(replace(revision("bob", "t2"), parent=1, scale=0.5), factors(2)),
     ]
     compact_bank(whole, small, made, 2, Precision.INT8)
-    assert small.beneath(made[0]).object == start.object and small.beneath(start).object == prior.object
+    assert small.foundation(made[0]).object == start.object and small.foundation(start).object == prior.object
     for before in made:
         (after,) = small.revisions(person=before.person)
         assert (after.number, after.parent, after.status, after.rank) == (1, None, "candidate", 2)
@@ -162,7 +162,7 @@ def test_retraining_a_sample_gives_the_ready_bank_again(loader, ready, town, tmp
         kept = [ready.revisions(person=person.handle)[0] for person in people]
         if [made.object for made in again] == [made.object for made in kept]:
             return
-        found = evaluate(PopulationTraining(base, kit, town, small, config), people, again, protocol=GATE)
+        found = evaluate(PopulationTraining(base, kit, town, small, config), people, again, plan=GATE)
     for made in kept:
         there = made.evaluation["nll"]
         assert abs(found.per_person[made.person]["pooled"] - there["pooled"]) <= 2 * TOLERANCE

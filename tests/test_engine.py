@@ -7,7 +7,8 @@ import pytest
 import torch
 from adapter_factory import random_factors, stacked
 
-from polyphony.adapters.engine.engine import ActRequest, Engine, draw_index
+from polyphony.adapters.engine.acts import ActRequest, draw_index
+from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.head import Head
 from polyphony.adapters.model.lora import AdaptedModel, LoraShape, Route
 from polyphony.adapters.prompting.act_scorer import VERBS, uncalibrated_scorer
@@ -182,8 +183,8 @@ def test_beginnings_of_all_lengths_find_room_and_change_nothing(base, kit, adapt
     lengths = [long - 1, 3, long - 40, 0]
     constant = [replace(single, constant=length) for single, length in zip(asked, lengths, strict=True)]
     remembering = Engine(base, adapted, kit)
-    remembering.remember([(r.slot, r.prompt[: r.constant]) for r in constant if r.constant])
-    assert len(remembering.prefixes) == 3
+    remembering.cache_prefixes([(r.slot, r.prompt[: r.constant]) for r in constant if r.constant])
+    assert len(remembering.prefixes.entries) == 3
     found, plain = remembering.decide(constant), engine.decide(asked)
     assert [(c.verb, c.position, c.text) for c in found] == [(c.verb, c.position, c.text) for c in plain]
     for one, other in zip(found, plain, strict=True):
@@ -199,11 +200,11 @@ def test_beginnings_computed_with_other_factors_are_forgotten(base, kit):
         beginnings = [(0, single.prompt[:12]) for single in asked]
         engine = Engine(base, adapted, kit)
         adapted.set_stack(first, SHAPE.scale)
-        engine.remember(beginnings)
-        assert engine.prefixes
+        engine.cache_prefixes(beginnings)
+        assert engine.prefixes.entries
         adapted.set_stack(second, SHAPE.scale)
         after = engine.decide(constant)
-        assert not engine.prefixes
+        assert not engine.prefixes.entries
         fresh = Engine(base, adapted, kit).decide(asked)
     for one, other in zip(after, fresh, strict=True):
         assert list(one.distribution.values()) == pytest.approx(list(other.distribution.values()), abs=1e-5)
@@ -213,7 +214,7 @@ def test_running_out_of_memory_while_writing_is_one_clear_line(kit, engine, monk
     def full(*_args):
         raise MemoryError
 
-    monkeypatch.setattr(engine, "append", full)
+    monkeypatch.setattr(engine.runner, "append", full)
     with pytest.raises(PolyphonyError, match="out of memory with .* agents writing at once"):
         engine.decide([request(kit, 0, 0, {Verb.POST: []})])
 
@@ -222,7 +223,7 @@ def test_reading_that_runs_out_of_memory_goes_on_with_less(base, kit, adapted, m
     """Memory for two prompts at a time only, remembered or new: what is decided stays."""
     asked = [request(kit, slot, number) for number, slot in enumerate((0, 1, 2, None, 1, 0))]
     roomy, cramped = Engine(base, adapted, kit), Engine(base, adapted, kit)
-    read, refused = cramped._read_part, []
+    read, refused = cramped.runner._read_part, []
 
     def small(new, *more):
         if len(new) > 2:
@@ -230,14 +231,14 @@ def test_reading_that_runs_out_of_memory_goes_on_with_less(base, kit, adapted, m
             raise MemoryError
         return read(new, *more)
 
-    monkeypatch.setattr(cramped, "_read_part", small)
+    monkeypatch.setattr(cramped.runner, "_read_part", small)
     beginnings = [(single.slot, single.prompt[: 6 + number % 3]) for number, single in enumerate(asked)]
     asked += [replace(single, constant=6 + number % 3) for number, single in enumerate(asked)]
     for engine in (roomy, cramped):
-        engine.remember(beginnings)
-    assert cramped.prefixes.keys() == roomy.prefixes.keys() and refused
-    cramped.budget.tokens, before = roomy.budget.tokens, len(refused)
+        engine.cache_prefixes(beginnings)
+    assert cramped.prefixes.entries.keys() == roomy.prefixes.entries.keys() and refused
+    cramped.runner.budget.tokens, before = roomy.runner.budget.tokens, len(refused)
     for one, other in zip(cramped.decide(asked), roomy.decide(asked), strict=True):
         assert (one.verb, one.position, one.text) == (other.verb, other.position, other.text)
         assert list(one.distribution.values()) == pytest.approx(list(other.distribution.values()), abs=1e-4)
-    assert len(refused) > before and cramped.budget.tokens < roomy.budget.tokens
+    assert len(refused) > before and cramped.runner.budget.tokens < roomy.runner.budget.tokens

@@ -11,9 +11,9 @@ from conftest import briefly
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.evaluation.attribution import attributed
-from polyphony.adapters.evaluation.bootstrap import figure_over_people
-from polyphony.adapters.evaluation.evaluation import Evaluation, Protocol, evaluate
-from polyphony.adapters.evaluation.resumable_passes import KeptPasses
+from polyphony.adapters.evaluation.bootstrap import estimate_over_people
+from polyphony.adapters.evaluation.evaluation import Evaluation, EvaluationPlan, evaluate
+from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
 from polyphony.adapters.model.lora import LoraShape
 from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
 from polyphony.adapters.prompting.scoring import Scoring
@@ -27,7 +27,7 @@ SITTING = TrainingConfig().sitting
 
 
 def test_a_figure_weighs_items_and_draws_people():
-    figure = figure_over_people([3.0, 0.0, 9.9], [3, 1, 0])
+    figure = estimate_over_people([3.0, 0.0, 9.9], [3, 1, 0])
     assert figure.value == 0.75 and figure.n == 2, "the third has no item and is left out"
     assert figure.interval == (0.0, 1.0), "either person may be drawn twice"
 
@@ -36,14 +36,14 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says():
     random = np.random.default_rng(0)
     covered = 0
     for _ in range(100):
-        low, high = figure_over_people(random.normal(1.0, 1.0, 60)).interval
+        low, high = estimate_over_people(random.normal(1.0, 1.0, 60)).interval
         covered += low <= 1.0 <= high
     assert 88 <= covered <= 100
 
 
 def test_figures_of_nobody_and_of_one():
-    assert figure_over_people([]).value is None
-    alone = figure_over_people([2.0])
+    assert estimate_over_people([]).value is None
+    alone = estimate_over_people([2.0])
     assert (alone.value, alone.n, alone.interval) == (2.0, 1, None)
 
 
@@ -87,7 +87,7 @@ def trained(base, town, tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(trained):
     """Their evaluation."""
-    return evaluate(*trained, protocol=Protocol(others=2, candidates=PEOPLE, known_posts=2, written_posts=1))
+    return evaluate(*trained, plan=EvaluationPlan(others=2, candidates=PEOPLE, known_posts=2, written_posts=1))
 
 
 def test_every_held_out_text_is_scored(trained, found):
@@ -117,7 +117,7 @@ def test_with_others_adapters_for_own_nothing_is_carried(trained):
     """Exchange neighbours' adapters: the advantage turns against them, so that the figures cannot be an artefact."""
     training, people, revisions = trained
     swapped = [revisions[1], revisions[0], revisions[3], revisions[2]]
-    found = evaluate(training, people, swapped, protocol=Protocol(1, PEOPLE, 2, written_posts=0, controls=()))
+    found = evaluate(training, people, swapped, plan=EvaluationPlan(1, PEOPLE, 2, written_posts=0, controls=()))
     assert found.identification_top1.value < 0.5
     assert found.attribution == {}
 
@@ -150,10 +150,10 @@ def with_one_text(person):
 def test_an_interrupted_evaluation_goes_on_after_its_last_pass(trained, tmp_path):
     training, people, revisions = trained
     people, revisions = [with_one_text(person) for person in people[:2]], revisions[:2]
-    protocol = Protocol(1, 2, 1, written_posts=0, controls=())
+    plan = EvaluationPlan(1, 2, 1, written_posts=0, controls=())
 
     def run(upon: Callable[[int, int], None], these: list[Revision] = revisions) -> Evaluation:
-        return evaluate(training, people, these, protocol=protocol, keep=tmp_path, progress=upon)
+        return evaluate(training, people, these, plan=plan, keep=tmp_path, progress=upon)
 
     def interrupt(done: int, total: int) -> None:
         if done == total - 1:
@@ -176,7 +176,7 @@ def test_an_interrupted_evaluation_goes_on_after_its_last_pass(trained, tmp_path
 
     again = run(look)
     assert not list(tmp_path.iterdir()), "nothing is left of an evaluation that is done"
-    whole = evaluate(training, people, revisions, protocol=protocol)
+    whole = evaluate(training, people, revisions, plan=plan)
     assert again.to_json() == whole.to_json() and again.matrix == whole.matrix
     for these in (revisions, revisions[::-1]):
         with pytest.raises(KeyboardInterrupt):
@@ -195,7 +195,7 @@ def test_an_evaluation_that_runs_out_of_memory_goes_on_with_less(trained, found,
         return hidden(self, store, rows, slots)
 
     monkeypatch.setattr(Scoring, "hidden", small)
-    alone = evaluate(training, people[:1], revisions[:1], protocol=Protocol(0, 1, 1, written_posts=0, controls=()))
+    alone = evaluate(training, people[:1], revisions[:1], plan=EvaluationPlan(0, 1, 1, written_posts=0, controls=()))
     assert refused
     assert alone.nll["own"].value == pytest.approx(found.per_person[people[0].handle]["own"], abs=1e-4)
 
@@ -203,7 +203,7 @@ def test_an_evaluation_that_runs_out_of_memory_goes_on_with_less(trained, found,
 def test_where_nothing_can_be_kept_a_pass_is_made_all_the_same(tmp_path):
     (tmp_path / "file").write_text("no folder")
     for folder in (None, tmp_path / "file"):
-        kept = KeptPasses(folder)
+        kept = ResumablePasses(folder)
         assert [kept("pass", lambda: [1.5]) for _ in range(2)] == [[1.5], [1.5]]
         kept.drop()
     assert (tmp_path / "file").read_text() == "no folder"

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.interchange import card_of, export_directory
 from polyphony.adapters.bank.stacking import complete, covering_shape, install
-from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.engine.acts import ActRequest
+from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import load_base_model
 from polyphony.adapters.model.lora import AdaptedModel, LoraShape, Route
 from polyphony.adapters.prompting.prompt import FeedItem

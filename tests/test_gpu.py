@@ -8,7 +8,8 @@ from adapter_factory import random_factors
 from training_factory import farthest, three_learners, train
 
 from polyphony.adapters.bank.stacking import stack_alone
-from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.engine.acts import ActRequest
+from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import load_base_model
 from polyphony.adapters.model.lora import AdaptedModel, LoraShape
 from polyphony.adapters.model.memory import TokenBudget
@@ -42,7 +43,7 @@ def decided(base, remembered: bool):
         adapted.set_stack(stack_alone(adapted, [random_factors(adapted, seed) for seed in range(3)]), 1.0)
         engine = Engine(base, adapted, kit)
         if remembered:
-            engine.remember([(request.slot, request.prompt[:9]) for request in requests])
+            engine.cache_prefixes([(request.slot, request.prompt[:9]) for request in requests])
             requests = [replace(request, constant=9) for request in requests]
         return engine.decide(requests)
 

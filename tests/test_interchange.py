@@ -80,7 +80,7 @@ def ours(base, bank, person="bob"):
 
 
 def exported(bank, made, folder):
-    beneath = bank.beneath(made)
+    beneath = bank.foundation(made)
     parts = [(bank.factors(made.object), made.scale), (bank.factors(beneath.object), beneath.scale)]
     export_directory(folder, merge(parts), base_name="smollm2", card=card_of(made))
     return folder

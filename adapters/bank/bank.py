@@ -279,7 +279,7 @@ class Bank:
         """Refuse to let a revision serve whose weights, or what lies beneath them, are not there."""
         self.objects.read(revision.object)
         if revision.prior_object is not None:
-            self.beneath(revision)
+            self.foundation(revision)
 
     def retire(self, identity: str, number: int) -> None:
         """Take a revision out of use.
@@ -305,7 +305,7 @@ class Bank:
             if values:
                 connection.execute(catalog.use.insert(), values)
 
-    def note_residency(self, run: str, tiers: Mapping[str, Tier]) -> None:
+    def note_cache_use(self, run: str, tiers: Mapping[str, Tier]) -> None:
         """Remember how often a run found adapters in which tier."""
         table = catalog.residency
         with self._catalog.writing() as connection:
@@ -381,7 +381,7 @@ class Bank:
         """
         return self.objects.load(stored).factors()
 
-    def beneath(self, revision: Revision) -> Revision:
+    def foundation(self, revision: Revision) -> Revision:
         """What lies beneath a personal revision: its prior, or that with a shared start taken off.
 
         Raises:
@@ -404,8 +404,8 @@ class Bank:
         """
         if revision.prior_object is None:
             return None
-        beneath = self.beneath(revision)
-        return self.beneath(beneath) if beneath.kind == START else beneath
+        beneath = self.foundation(revision)
+        return self.foundation(beneath) if beneath.kind == START else beneath
 
     def pack(self) -> int:
         """Put all objects that have files of their own into shards of some tens of MiB; returns how many.

@@ -43,7 +43,7 @@ def compact_bank(source: Bank, target: Bank, revisions: Sequence[Revision], rank
         precision: How their numbers are kept.
     """
     for revision in {one.prior_object: one for one in revisions if one.prior_object is not None}.values():
-        copy_beneath(source, target, revision)
+        copy_foundation(source, target, revision)
     flats = source.objects.load_many([revision.object for revision in revisions])
     target.add_all(
         (
@@ -54,7 +54,7 @@ def compact_bank(source: Bank, target: Bank, revisions: Sequence[Revision], rank
     )
 
 
-def copy_beneath(source: Bank, target: Bank, revision: Revision) -> None:
+def copy_foundation(source: Bank, target: Bank, revision: Revision) -> None:
     """Copy what lies beneath a personal revision, and beneath that, as it is.
 
     Raises:
@@ -62,8 +62,8 @@ def copy_beneath(source: Bank, target: Bank, revision: Revision) -> None:
     """
     if revision.prior_object is None:
         return
-    beneath = source.beneath(revision)
-    copy_beneath(source, target, beneath)
+    beneath = source.foundation(revision)
+    copy_foundation(source, target, beneath)
     copy = replace(beneath, parent=None, evaluation=None)
     kept = target.add(copy, source.factors(beneath.object), Precision(beneath.precision))
     if kept.object != beneath.object:

@@ -21,7 +21,7 @@ Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class ObjectLayout:
     """Where in a row of numbers which factor stands.
 
     Attributes:
@@ -50,7 +50,7 @@ def _cut(rows: Tensor, first: int, shape: Shape) -> Tensor:
 class Flat:
     """One adapter: its numbers, shape [numbers], in a layout that it shares with all adapters of its kind."""
 
-    layout: Layout
+    layout: ObjectLayout
     numbers: Tensor
 
     def factors(self) -> dict[str, tuple[Tensor, Tensor]]:
@@ -95,7 +95,7 @@ def _widened(content: np.ndarray, scale_of: Tensor, order: Tensor | None) -> Ten
 
 
 @lru_cache(maxsize=256)
-def _layout(header: bytes) -> Layout | None:
+def _layout(header: bytes) -> ObjectLayout | None:
     """What a safetensors header says; None where it is none that `adapters.bank.peft_layout.serialised` writes."""
     entries = header_entries(header)
     sides: dict[str, dict[str, tuple[str, int, Shape]]] = {}
@@ -108,7 +108,7 @@ def _layout(header: bytes) -> Layout | None:
         if any(len(shape) != 2 for parts in sides.values() for *_, shape in parts.values()):
             return None
         dtype = TYPES[types.pop()]
-        return Layout(dtype, {module: _placed(parts, 0, dtype.itemsize) for module, parts in sides.items()})
+        return ObjectLayout(dtype, {module: _placed(parts, 0, dtype.itemsize) for module, parts in sides.items()})
     if types in ({"F32", "I8"}, {"F32", "U8"}) and kinds == {frozenset(("A.weight", "B.weight", "A.scale", "B.scale"))}:
         return _narrow_layout(sides)
     return None
@@ -121,7 +121,7 @@ def _placed(
     return ((first_a - start) // size, shape_a), ((first_b - start) // size, shape_b)
 
 
-def _narrow_layout(sides: Mapping[str, Mapping[str, tuple[str, int, Shape]]]) -> Layout | None:
+def _narrow_layout(sides: Mapping[str, Mapping[str, tuple[str, int, Shape]]]) -> ObjectLayout | None:
     """The layout of numbers in eight or four bits behind their scales, as safetensors puts the wider type first."""
     weights = [parts[f"{side}.weight"] for parts in sides.values() for side in "AB"]
     start = min(first for _, first, _ in weights)
@@ -145,7 +145,7 @@ def _narrow_layout(sides: Mapping[str, Mapping[str, tuple[str, int, Shape]]]) ->
             order[place : place + count] = low if per_byte == 1 else torch.cat([low, low + size])
             pair.append((place, shape))
         placed[module] = (pair[0], pair[1])
-    return Layout(torch.float32, placed, scale_of, None if per_byte == 1 else order)
+    return ObjectLayout(torch.float32, placed, scale_of, None if per_byte == 1 else order)
 
 
 def flattened(factors: Mapping[str, tuple[Tensor, Tensor]]) -> Flat:
@@ -157,10 +157,10 @@ def flattened(factors: Mapping[str, tuple[Tensor, Tensor]]) -> Flat:
 
 
 @lru_cache(maxsize=256)
-def _in_order(dtype: torch.dtype, shapes: Sequence[tuple[str, Shape, Shape]]) -> Layout:
+def _in_order(dtype: torch.dtype, shapes: Sequence[tuple[str, Shape, Shape]]) -> ObjectLayout:
     placed, first = {}, 0
     for module, shape_a, shape_b in shapes:
         second = first + shape_a[0] * shape_a[1]
         placed[module] = ((first, shape_a), (second, shape_b))
         first = second + shape_b[0] * shape_b[1]
-    return Layout(dtype, placed)
+    return ObjectLayout(dtype, placed)

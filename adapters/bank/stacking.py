@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.bank.object_layout import Flat, Layout, flattened
+from polyphony.adapters.bank.object_layout import Flat, ObjectLayout, flattened
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.model.lora import AdaptedModel, Factors, LoraShape
@@ -33,14 +33,14 @@ def install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) ->
 
 def complete(bank: Bank, revision: Revision) -> Factors:
     """An adapter's factors with those of what lies beneath it, as one product of scale 1."""
-    return merge([(bank.factors(revision.object), revision.scale), *beneath_parts(bank, revision)])
+    return merge([(bank.factors(revision.object), revision.scale), *foundation_parts(bank, revision)])
 
 
-def beneath_parts(bank: Bank, revision: Revision) -> list[tuple[Factors, float]]:
+def foundation_parts(bank: Bank, revision: Revision) -> list[tuple[Factors, float]]:
     """What lies beneath an adapter as a part for `adapters.bank.peft_layout.merge`; empty where nothing does."""
     if revision.prior_object is None:
         return []
-    beneath = bank.beneath(revision)
+    beneath = bank.foundation(revision)
     return [(bank.factors(beneath.object), beneath.scale)]
 
 
@@ -67,7 +67,9 @@ def covering_shape(bank: Bank, revisions: Sequence[Revision]) -> LoraShape:
     """The smallest shape whose layers are all that some adapters and what lies beneath them change."""
     priors = {revision.prior_object: revision for revision in revisions if revision.prior_object is not None}
     # A shared start that is taken off says its own shape; the prior in the same object may change more layers.
-    beneath = [each for over in priors.values() for each in (bank.beneath(over), bank.prior(over)) if each is not None]
+    beneath = [
+        each for over in priors.values() for each in (bank.foundation(over), bank.prior(over)) if each is not None
+    ]
     everything = [*revisions, *beneath]
     shapes = [LoraShape(**revision.config["shape"]) for revision in everything]
     targets = {name for shape in shapes for name in shape.targets}
@@ -144,7 +146,7 @@ class Stacker:
             InputError: One does not fit, or is not finite; no slot has changed then.
         """
         moved = [self._between.moved(revision, own) for revision, own in zip(revisions, loaded, strict=True)]
-        kinds: dict[Layout, list[int]] = {}
+        kinds: dict[ObjectLayout, list[int]] = {}
         for place, (flat, _) in enumerate(moved):
             kinds.setdefault(flat.layout, []).append(place)
         groups = [(places, layout, self._checked(layout, places, moved, revisions)) for layout, places in kinds.items()]
@@ -154,7 +156,7 @@ class Stacker:
 
     def _checked(
         self,
-        layout: Layout,
+        layout: ObjectLayout,
         places: Sequence[int],
         moved: Sequence[tuple[Flat, float]],
         revisions: Sequence[Revision],
@@ -174,7 +176,7 @@ class Stacker:
         return rows
 
 
-def _write(stack: Stack, here: slice | Tensor, layout: Layout, rows: Tensor, scales: Sequence[float]) -> None:
+def _write(stack: Stack, here: slice | Tensor, layout: ObjectLayout, rows: Tensor, scales: Sequence[float]) -> None:
     """Copy adapters of one layout, shape [people, numbers], into slots; what they do not fill becomes zero."""
     folded = torch.tensor(scales).view(-1, 1, 1)
     for module, a, b in layout.views(rows):
@@ -199,7 +201,7 @@ def _common_prior(bank: Bank, revisions: Sequence[Revision]) -> Revision | None:
     ((common, _),) = Counter(revision.prior_object for revision in revisions).most_common(1)
     if common is None:
         return None
-    return bank.beneath(next(revision for revision in revisions if revision.prior_object == common))
+    return bank.foundation(next(revision for revision in revisions if revision.prior_object == common))
 
 
 class _Between:
@@ -216,7 +218,7 @@ class _Between:
         if prior not in self._ranks:
             away = [] if self._common is None else [self._common]
             parts = [(self._bank.factors(there.object), -there.scale) for there in away]
-            self._parts[prior] = [*beneath_parts(self._bank, revision), *parts]
+            self._parts[prior] = [*foundation_parts(self._bank, revision), *parts]
             self._ranks[prior] = sum(max(a.shape[0] for a, _ in part.values()) for part, _ in self._parts[prior])
         return self._ranks[prior]
 

@@ -57,7 +57,7 @@ class _Seen:
             self.problems.append(f"{revision.name}: names no weights")
         if revision.object and revision.prior_object:
             self.objects[revision.prior_object] = None
-            self.beneath[revision.prior_object, revision.base_hash] = revision.name
+            self.foundation[revision.prior_object, revision.base_hash] = revision.name
 
 
 def verify(bank: Bank) -> Report:
@@ -101,7 +101,7 @@ def _inconsistent(seen: _Seen) -> Iterator[str]:
     for name, identity, parent in seen.parents:
         if parent not in seen.numbers[identity]:
             yield f"{name}: its parent, revision {parent}, is gone"
-    for (prior, base), name in seen.beneath.items():
+    for (prior, base), name in seen.foundation.items():
         if prior not in seen.bases:
             yield f"{name}: the prior beneath it is gone"
         elif seen.bases[prior] != base:

@@ -16,7 +16,7 @@ from polyphony.adapters.model.lora import AdaptedModel
 MEMORY_BYTES = 1 << 30
 
 
-class Residency:
+class AdapterCache:
     """Keeps people's adapters ready for one engine: catalog → disk → memory within a byte budget → slots.
 
     With a slot for everybody all are loaded at once and memory keeps none of them twice. With fewer, those who act take

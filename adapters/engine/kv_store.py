@@ -1,6 +1,7 @@
-"""Keys and values of many rows in one store that is allocated once and reused by every call."""
+"""Keys and values: one store of many rows, allocated once and reused by every call, and copies of prompt prefixes."""
 
 import inspect
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,29 @@ COLUMN_STEP = 64
 def cache_argument(model: "PreTrainedModel") -> str:
     """Name under which a model takes its key-value cache: transformers 5 renames it family by family."""
     return "cache" if "cache" in inspect.signature(model.base_model.forward).parameters else "past_key_values"
+
+
+@dataclass(frozen=True, eq=False)
+class CachedPrefix:
+    """Keys and values of a prompt's first tokens, computed once and copied into a row whenever they are needed.
+
+    Attributes:
+        states: For each layer keys and values, shape [2, heads, tokens, width].
+        version: Version of the slot's factors that made them.
+    """
+
+    states: list[Tensor]
+    version: int
+
+    @property
+    def length(self) -> int:
+        """Number of tokens."""
+        return self.states[0].shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return sum(state.nbytes for state in self.states)
 
 
 class KeyValueStore(Cache):

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.engine.acts import ActRequest
+from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.prompting.examples import Example
 from polyphony.personas.people.acts import Verb
 from polyphony.personas.people.persona import Persona

@@ -13,7 +13,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """One figure.
 
     Attributes:
@@ -27,7 +27,7 @@ class Figure:
     interval: tuple[float, float] | None
 
 
-def figure_over_people(sums: ArrayLike, counts: ArrayLike | None = None) -> Figure:
+def estimate_over_people(sums: ArrayLike, counts: ArrayLike | None = None) -> Estimate:
     """Ratio of sums, each person being drawn with all of their items: posts of one person are not independent.
 
     Args:
@@ -38,10 +38,10 @@ def figure_over_people(sums: ArrayLike, counts: ArrayLike | None = None) -> Figu
     items = np.ones_like(total) if counts is None else np.asarray(counts, dtype=np.float64)
     total, items = total[items > 0], items[items > 0]
     if not len(items):
-        return Figure(None, 0, None)
+        return Estimate(None, 0, None)
     value = float(total.sum() / items.sum())
     if len(items) < 2:
-        return Figure(value, 1, None)
+        return Estimate(value, 1, None)
     found = bootstrap(
         (total, items),
         lambda s, c, axis: s.sum(axis=axis) / c.sum(axis=axis),
@@ -49,4 +49,4 @@ def figure_over_people(sums: ArrayLike, counts: ArrayLike | None = None) -> Figu
         rng=keyed_generator(0, "bootstrap"),
     )  # fmt: skip
     low, high = found.confidence_interval
-    return Figure(value, len(items), (float(low), float(high)))
+    return Estimate(value, len(items), (float(low), float(high)))

@@ -12,8 +12,8 @@ from polyphony.adapters.bank.revision import Revision, digest_of, revisions_dige
 from polyphony.adapters.bank.stacking import install
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.evaluation.attribution import attributed, write_posts
-from polyphony.adapters.evaluation.bootstrap import Figure, figure_over_people
-from polyphony.adapters.evaluation.resumable_passes import KeptPasses
+from polyphony.adapters.evaluation.bootstrap import Estimate, estimate_over_people
+from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.prompting.act_scorer import VERBS
@@ -27,7 +27,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvaluationPlan:
     """What is compared with what.
 
     Attributes:
@@ -50,7 +50,7 @@ class Protocol:
     seed: int = 0
 
 
-GATE = Protocol(others=0, candidates=1, identified=1, written_posts=0, controls=("pooled",))
+GATE = EvaluationPlan(others=0, candidates=1, identified=1, written_posts=0, controls=("pooled",))
 """Only what a promotion asks for."""
 
 
@@ -79,14 +79,14 @@ class Evaluation:
 
     people: int
     held_out_posts: int
-    nll: dict[str, Figure]
-    own_advantage: Figure
-    own_beats_other: Figure
-    identification_top1: Figure
+    nll: dict[str, Estimate]
+    own_advantage: Estimate
+    own_beats_other: Estimate
+    identification_top1: Estimate
     chance: float | None
-    act_nll: dict[str, Figure]
-    act_distance: dict[str, Figure]
-    attribution: dict[str, Figure]
+    act_nll: dict[str, Estimate]
+    act_distance: dict[str, Estimate]
+    attribution: dict[str, Estimate]
     matrix: list[list[float]] = field(repr=False)
     candidates: list[str] = field(repr=False)
     per_person: dict[str, dict[str, float]] = field(repr=False)
@@ -122,7 +122,7 @@ def evaluate(
     personas: Sequence[Persona],
     revisions: Sequence[Revision],
     *,
-    protocol: Protocol | None = None,
+    plan: EvaluationPlan | None = None,
     keep: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Evaluation:
@@ -136,28 +136,28 @@ def evaluate(
         training: Whose prior and settings the adapters have.
         personas: The people.
         revisions: Their own adapters, in the same order.
-        protocol: What is compared.
+        plan: What is compared.
         keep: A folder where every finished pass stays until all are done; the same evaluation, asked for again after an
             interrupt, goes on from there.
         progress: Told of the passes over the held-out acts.
     """
-    protocol = protocol or Protocol()
-    kept = KeptPasses(keep and keep / _identity(training, personas, revisions, protocol))
+    plan = plan or EvaluationPlan()
+    kept = ResumablePasses(keep and keep / _identity(training, personas, revisions, plan))
     with training.config.adapted(training.base) as adapted, torch.no_grad():
-        found = _Evaluating(training, personas, revisions, adapted, protocol, kept, progress).run()
+        found = _Evaluating(training, personas, revisions, adapted, plan, kept, progress).run()
     kept.drop()
     return found
 
 
 def _identity(
-    training: PopulationTraining, personas: Sequence[Persona], revisions: Sequence[Revision], protocol: Protocol
+    training: PopulationTraining, personas: Sequence[Persona], revisions: Sequence[Revision], plan: EvaluationPlan
 ) -> str:
     """Digest of all that the figures of an evaluation depend on."""
     base = training.base
     return digest_of(
         [base.hash, base.dtype, base.device.type, training.population.digest, asdict(training.config),
          [persona.handle for persona in personas], revisions_digest(revisions),
-         [revision.scale for revision in revisions], asdict(protocol), code_version()]
+         [revision.scale for revision in revisions], asdict(plan), code_version()]
     )  # fmt: skip
 
 
@@ -170,16 +170,16 @@ class _Evaluating:
         personas: Sequence[Persona],
         revisions: Sequence[Revision],
         adapted: AdaptedModel,
-        protocol: Protocol,
-        kept: KeptPasses,
+        plan: EvaluationPlan,
+        kept: ResumablePasses,
         progress: Progress,
     ) -> None:
         self._training, self._personas, self._revisions = training, personas, revisions
-        self._adapted, self._protocol, self._kept, self._progress = adapted, protocol, kept, progress
+        self._adapted, self._plan, self._kept, self._progress = adapted, plan, kept, progress
         self._scoring = Scoring(adapted, training.split(), training.kit.scorer)
-        self._others = min(protocol.others, len(personas) - 1)
-        self._candidates = min(protocol.candidates, len(personas))
-        self._passes = 1 + len(protocol.controls) + self._others + self._candidates
+        self._others = min(plan.others, len(personas) - 1)
+        self._candidates = min(plan.candidates, len(personas))
+        self._passes = 1 + len(plan.controls) + self._others + self._candidates
         self._done = 0
         self._budget = budget_on(training.base.device)
         size = training.config.sitting
@@ -196,12 +196,12 @@ class _Evaluating:
         people = range(len(self._personas))
         store = self._stored(self._examples)
         scores, posts = {}, {}
-        if "pooled" in self._protocol.controls:
+        if "pooled" in self._plan.controls:
             self._install_prior()
             posts = self._posts_of("pooled")
             scores["pooled"] = self._score("pooled", store, [0] * len(people), self._owner)
         install(self._adapted, self._training.bank, self._revisions)
-        if "base" in self._protocol.controls:
+        if "base" in self._plan.controls:
             posts |= self._posts_of("base")
             scores["base"] = self._score("base", store, None, self._owner)
         for shift in range(self._others + 1):
@@ -253,11 +253,11 @@ class _Evaluating:
 
         The posts follow one shared prompt, as sittings do in training; without any, a person's row is NaN.
         """
-        people = self._personas[: max(self._protocol.identified, self._candidates)]
+        people = self._personas[: max(self._plan.identified, self._candidates)]
         made: list[tuple[int, Example]] = []
         for number, person in enumerate(people):
             texts = self._training.examples.known([act for act in person.held_out if act.text])
-            taken = texts[: self._protocol.known_posts]
+            taken = texts[: self._plan.known_posts]
             made += [(number, e) for e in self._training.examples.sittings(person, taken, len(taken) or 1)]
         owner = np.array([number for number, _ in made], dtype=int)
         store = self._stored([example for _, example in made])
@@ -277,7 +277,7 @@ class _Evaluating:
         prompts = [
             (person, example)
             for person in range(self._candidates)
-            for example in self._prompts(self._personas[person])[: self._protocol.written_posts]
+            for example in self._prompts(self._personas[person])[: self._plan.written_posts]
         ]
         texts = self._kept(f"posts-{arm}", lambda: self._written_by(arm, prompts))
         return {arm: [(person, text) for (person, _), text in zip(prompts, texts, strict=True)]}
@@ -289,35 +289,35 @@ class _Evaluating:
             "base": [None] * len(prompts), "pooled": [0] * len(prompts), "own": [person for person, _ in prompts]
         }  # fmt: skip
         texts = write_posts(
-            engine, prompts, slots[arm], most_tokens=kit.config.text_tokens // 2, seed=self._protocol.seed
+            engine, prompts, slots[arm], most_tokens=kit.config.text_tokens // 2, seed=self._plan.seed
         )  # fmt: skip
         self._adapted.forget_rows()
         return texts
 
-    def _attribution(self, posts: dict[str, list[tuple[int, str]]]) -> dict[str, Figure]:
-        if self._protocol.written_posts == 0 or self._candidates < 2:
+    def _attribution(self, posts: dict[str, list[tuple[int, str]]]) -> dict[str, Estimate]:
+        if self._plan.written_posts == 0 or self._candidates < 2:
             return {}
         people = self._personas[: self._candidates]
         real = [(number, act.text) for number, person in enumerate(people) for act in person.held_out if act.text]
         posts = {**posts, "real": real}
         right = attributed(people, posts)
         return {
-            name: figure_over_people(*_sums_of(right[name], np.array([author for author, _ in texts]), len(people)))
+            name: estimate_over_people(*_sums_of(right[name], np.array([author for author, _ in texts]), len(people)))
             for name, texts in posts.items()
         }
 
     def _summary(
-        self, scores: dict[str, _Scores], matrix: np.ndarray, attribution: dict[str, Figure]
+        self, scores: dict[str, _Scores], matrix: np.ndarray, attribution: dict[str, Estimate]
     ) -> Evaluation:  # fmt: skip
         written, owner, count = self._written, self._owner[self._written], len(self._personas)
         own = scores["shift0"].text[written]
         others = np.array([scores[f"shift{shift}"].text[written] for shift in range(1, self._others + 1)])
         text = {name: scores[name].text[written] for name in ("base", "pooled") if name in scores} | {"own": own}
-        beats = advantage = Figure(None, 0, None)
+        beats = advantage = Estimate(None, 0, None)
         if self._others:
             text["other"] = others.mean(0)
-            beats = figure_over_people(*_sums_of((own < others).mean(0), owner, count))
-            advantage = figure_over_people(*_sums_of(text["other"] - own, owner, count))
+            beats = estimate_over_people(*_sums_of((own < others).mean(0), owner, count))
+            advantage = estimate_over_people(*_sums_of(text["other"] - own, owner, count))
         sums = {name: _sums_of(values, owner, count) for name, values in text.items()}
         identified = [
             float(row.argmin() == person - self._block(person))
@@ -328,13 +328,13 @@ class _Evaluating:
         return Evaluation(
             people=len(np.unique(owner)),
             held_out_posts=int(written.sum()),
-            nll={name: figure_over_people(*pair) for name, pair in sums.items()},
+            nll={name: estimate_over_people(*pair) for name, pair in sums.items()},
             own_advantage=advantage,
             own_beats_other=beats,
-            identification_top1=figure_over_people(identified) if self._candidates > 1 else Figure(None, 0, None),
+            identification_top1=estimate_over_people(identified) if self._candidates > 1 else Estimate(None, 0, None),
             chance=1 / self._candidates if self._candidates > 1 else None,
             act_nll={
-                name: figure_over_people(*_sums_of(scores[key].act, self._owner, count)) for name, key in acts.items()
+                name: estimate_over_people(*_sums_of(scores[key].act, self._owner, count)) for name, key in acts.items()
             },
             act_distance=self._act_distance({name: scores[key].verbs for name, key in acts.items()}),
             attribution=attribution,
@@ -346,7 +346,7 @@ class _Evaluating:
             },
         )
 
-    def _act_distance(self, predicted: dict[str, np.ndarray]) -> dict[str, Figure]:
+    def _act_distance(self, predicted: dict[str, np.ndarray]) -> dict[str, Estimate]:
         """Total variation between what people then did and what was predicted, each person counting once."""
         found: dict[str, list[float]] = {name: [] for name in (*predicted, "history")}
         done = np.array([VERBS.index(example.verb) for example in self._examples], dtype=int)
@@ -357,7 +357,7 @@ class _Evaluating:
                 found[name].append(float(np.abs(shares[theirs].mean(0) - real).sum() / 2))
             known = _frequencies(np.array([VERBS.index(act.verb) for act in self._personas[person].train]))
             found["history"].append(float(np.abs(known - real).sum() / 2))
-        return {name: figure_over_people(distances) for name, distances in found.items()}
+        return {name: estimate_over_people(distances) for name, distances in found.items()}
 
 
 def _sums_of(values: np.ndarray, owner: np.ndarray, people: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.peft_layout import merge, parse_factors, serialised
 from polyphony.adapters.bank.revision import PERSONAL, Revision
-from polyphony.adapters.bank.stacking import beneath_parts, covering_shape, install, stack_alone
+from polyphony.adapters.bank.stacking import covering_shape, foundation_parts, install, stack_alone
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel, LoraShape, route_of
@@ -159,12 +159,12 @@ class _Probing:
         acts = torch.tensor([example.tokens[-ACT_TOKENS:] for example in self._examples], device=self._base.device)
         owners = [slot for slot in slots for _ in self._examples]
         rows, fed = len(owners), acts.repeat(len(slots), 1)
-        self._engine.store.reserve(rows, len(prompt) + ACT_TOKENS)
-        hidden, firsts, begin = self._engine.read([prompt] * rows, owners, slice(0, rows))
+        self._engine.runner.store.reserve(rows, len(prompt) + ACT_TOKENS)
+        hidden, firsts, begin = self._engine.runner.read([prompt] * rows, owners, slice(0, rows))
         states = [hidden]
         for step in range(ACT_TOKENS - 1):
             ends = [begin + len(prompt) + step] * rows
-            states.append(self._engine.append(fed[:, step].tolist(), firsts, ends, route_of(owners)))
+            states.append(self._engine.runner.append(fed[:, step].tolist(), firsts, ends, route_of(owners)))
         wanted = acts.unsqueeze(2)
         own = torch.stack(states, 1).split(len(self._examples))
         engine = [self._head(part).log_softmax(-1).gather(2, wanted) for part in own]
@@ -175,7 +175,7 @@ class _Probing:
 
     def _round_trips(self, revisions: Sequence[Revision], said: Sequence[Tensor]) -> list[float]:
         """Divergence of each after an export with its prior inside; all lie over one."""
-        beneath, back = beneath_parts(self._bank, revisions[0]), []
+        beneath, back = foundation_parts(self._bank, revisions[0]), []
         for revision, own in zip(revisions, self._bank.objects.load_many([r.object for r in revisions]), strict=True):
             exported = serialised(merge([(own.factors(), revision.scale), *beneath]))
             back.append(parse_factors(exported, revision.name))

@@ -10,7 +10,7 @@ from typing import Any
 from polyphony.durable import write_durably
 
 
-class KeptPasses:
+class ResumablePasses:
     """A folder with what the finished passes of one evaluation found, so that an interrupted one goes on after them."""
 
     def __init__(self, folder: Path | None) -> None:

@@ -30,7 +30,7 @@ def decoder_blocks(model: "PreTrainedModel") -> tuple[str, nn.ModuleList]:
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class RowLayout:
     """Where the tokens of right-padded rows stand and what they see, for rows that hold more than one sequence.
 
     Attributes:
@@ -56,14 +56,14 @@ class SplitModel:
         self.first_upper = first_upper if first_upper and self._split_is_exact(first_upper) else 0
 
     @torch.no_grad()
-    def trunk(self, tokens: Tensor, layout: Layout | None = None) -> Tensor:
+    def trunk(self, tokens: Tensor, layout: RowLayout | None = None) -> Tensor:
         """Run embeddings and lower blocks: right-padded [rows, length] token ids to [rows, length, hidden]."""
         if self.first_upper == 0:
             embedded: Tensor = self.base.model.get_input_embeddings()(tokens)
             return embedded
         return self._lower(tokens, self.first_upper, layout)
 
-    def upper(self, hidden: Tensor, layout: Layout | None = None) -> Tensor:
+    def upper(self, hidden: Tensor, layout: RowLayout | None = None) -> Tensor:
         """Run the upper blocks and the final norm: right-padded [rows, length, hidden] to the same shape.
 
         Without a layout each row is one sequence: causal attention never looks to the right, so padding there needs
@@ -74,7 +74,7 @@ class SplitModel:
         last: Tensor = out.last_hidden_state
         return last
 
-    def _lower(self, tokens: Tensor, end: int, layout: Layout | None = None) -> Tensor:
+    def _lower(self, tokens: Tensor, end: int, layout: RowLayout | None = None) -> Tensor:
         kept: list[Tensor] = []
 
         def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
@@ -110,5 +110,5 @@ class SplitModel:
             setattr(parent, leaf, self._blocks)
 
 
-def _placed(layout: Layout | None) -> dict[str, Tensor]:
+def _placed(layout: RowLayout | None) -> dict[str, Tensor]:
     return {} if layout is None else {"position_ids": layout.positions, "attention_mask": layout.mask}

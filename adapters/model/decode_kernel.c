@@ -19,8 +19,8 @@ static inline bf16 to_bf16(float value) {
 static inline float from_float(float value) { return value; }
 static inline float to_float(float value) { return value; }
 
-#define THIN_PRODUCT(TYPE)                                                                                            \
-    void thin_add_##TYPE(TYPE *y, const TYPE *x, const TYPE *a, const TYPE *b, const int64_t *slots, int64_t tokens,  \
+#define DEFINE_ADD_LOW_RANK(TYPE)                                                                                            \
+    void add_low_rank_##TYPE(TYPE *y, const TYPE *x, const TYPE *a, const TYPE *b, const int64_t *slots, int64_t tokens,  \
                          int64_t run, int64_t in, int64_t rank, int64_t out, float scale) {                           \
         _Pragma("omp parallel for schedule(static)") for (int64_t token = 0; token < tokens; token++) {               \
             const int64_t slot = slots[token / run];                                                                  \
@@ -41,5 +41,5 @@ static inline float to_float(float value) { return value; }
         }                                                                                                             \
     }
 
-THIN_PRODUCT(bf16)
-THIN_PRODUCT(float)
+DEFINE_ADD_LOW_RANK(bf16)
+DEFINE_ADD_LOW_RANK(float)

@@ -24,13 +24,13 @@ from polyphony.adapters.model.base_model import cache_directory
 SOURCE = Path(__file__).with_name("decode_kernel.c")
 # No fast-math: linking with it would change the rounding of the whole process.
 FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fopenmp", "-shared", "-fPIC")
-NAMES = {torch.bfloat16: "thin_add_bf16", torch.float32: "thin_add_float"}
+NAMES = {torch.bfloat16: "add_low_rank_bf16", torch.float32: "add_low_rank_float"}
 TURN_OFF = "POLYPHONY_NO_KERNEL"
 
 Kernel = Callable[..., None]
 
 
-def thin_add(y: Tensor, x: Tensor, stack: tuple[Tensor, Tensor], slots: Tensor, run: int, scale: float) -> bool:
+def add_low_rank(y: Tensor, x: Tensor, stack: tuple[Tensor, Tensor], slots: Tensor, run: int, scale: float) -> bool:
     """Add each token's own term to `y` in place; say False, changing nothing, where the kernel does not serve.
 
     Args:

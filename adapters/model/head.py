@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.prepacked_linear import FrozenProduct
+from polyphony.adapters.model.prepacked_linear import PrepackedLinear
 
 # Tokens whose logits exist at once: 128 × 49,152 numbers are 25 MB.
 TOKENS_AT_ONCE = 128
@@ -53,7 +53,7 @@ class Head:
         self._weight = head.weight.detach().to(self._cast)
         bias = getattr(head, "bias", None)
         self._bias = None if bias is None else bias.detach().to(self._cast)
-        self._product = FrozenProduct(self._weight, self._bias)
+        self._product = PrepackedLinear(self._weight, self._bias)
         self._training_weight, self._training_bias = head.weight.detach(), getattr(head, "bias", None)
         config = base.model.config.get_text_config()
         self._cap: float | None = getattr(config, "final_logit_softcapping", None)

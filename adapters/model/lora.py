@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import decoder_blocks
-from polyphony.adapters.model.decode_kernel import laid_out, thin_add
-from polyphony.adapters.model.prepacked_linear import FrozenProduct
+from polyphony.adapters.model.decode_kernel import add_low_rank, laid_out
+from polyphony.adapters.model.prepacked_linear import PrepackedLinear
 from polyphony.errors import InputError
 
 # For so few tokens a row, as in decoding, many thin products cost more than they compute: see
@@ -155,7 +155,7 @@ class StackedLora(nn.Module):
         self.prior: tuple[Tensor, Tensor] | None = None
         self.stack: tuple[Tensor, Tensor] | None = None
         self.scale = 1.0
-        self._merged: FrozenProduct | None = None
+        self._merged: PrepackedLinear | None = None
         self._gathered: tuple[int, Tensor, Tensor] | None = None
 
     def set_prior(self, prior: tuple[Tensor, Tensor] | None) -> None:
@@ -163,7 +163,7 @@ class StackedLora(nn.Module):
         self.prior, self._merged = prior, None
         if prior is not None:
             weight = self.linear.weight.detach()
-            self._merged = FrozenProduct((weight.float() + prior[1] @ prior[0]).to(weight.dtype), self.linear.bias)
+            self._merged = PrepackedLinear((weight.float() + prior[1] @ prior[0]).to(weight.dtype), self.linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape [rows, length, in] to [rows, length, out]."""
@@ -177,7 +177,7 @@ class StackedLora(nn.Module):
         groups = len(route.slots)
         grouped = x.reshape(groups, -1, x.shape[-1])
         if grouped.shape[1] <= FEW_TOKENS and x.device.type == "cpu" and not torch.is_grad_enabled():
-            if thin_add(y, x, self.stack, route.slots, grouped.shape[1], self.scale):
+            if add_low_rank(y, x, self.stack, route.slots, grouped.shape[1], self.scale):
                 return y
             a, b = self._own(route, torch.float32)
             own = torch.bmm(torch.bmm(grouped.float(), a), b)

@@ -16,7 +16,7 @@ from torch.nn import functional
 MOST_ROWS = {torch.float32: 128, torch.bfloat16: 1 << 30}
 
 
-class FrozenProduct:
+class PrepackedLinear:
     """x Wᵀ + b of one weight."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -57,12 +57,12 @@ class FrozenLinear(nn.Linear):
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
-        self._product: FrozenProduct | None = None
+        self._product: PrepackedLinear | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """Map input of shape [..., in] to [..., out]."""
         if self._product is None:
-            self._product = FrozenProduct(self.weight, self.bias)
+            self._product = PrepackedLinear(self.weight, self.bias)
         return self._product(input)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "FrozenLinear":

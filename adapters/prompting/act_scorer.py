@@ -16,7 +16,7 @@ VERBS = tuple(Verb)
 
 
 @dataclass(frozen=True)
-class ChoiceScorer:
+class ActScorer:
     """Log-probabilities of verbs and targets.
 
     Contextual calibration (Zhao et al. 2021, "Calibrate before use", section 5): the scores are divided by the bare
@@ -61,7 +61,7 @@ class ChoiceScorer:
         return scores.masked_fill(~allowed, -torch.inf).log_softmax(-1)
 
 
-def calibrated_scorer(base: BaseModel, builder: PromptBuilder, head: Head, *, feed_items: int) -> ChoiceScorer:
+def calibrated_scorer(base: BaseModel, builder: PromptBuilder, head: Head, *, feed_items: int) -> ActScorer:
     """Measure the bare base under the content-free prompt and return the scorer that divides by it.
 
     Must be called while no adapter is routed.
@@ -74,14 +74,14 @@ def calibrated_scorer(base: BaseModel, builder: PromptBuilder, head: Head, *, fe
     for verb in (verb for verb in builder.grammar.verb_ids if verb.has_target):
         tokens = [*prompt, builder.grammar.verb_ids[verb]]
         digit_bias[VERBS.index(verb)] = _log_shares(base, head, tokens, digit_ids)
-    return ChoiceScorer(head, offered, verb_ids, digit_ids, verb_bias, digit_bias)
+    return ActScorer(head, offered, verb_ids, digit_ids, verb_bias, digit_bias)
 
 
-def uncalibrated_scorer(base: BaseModel, grammar: Grammar, head: Head, *, feed_items: int) -> ChoiceScorer:
+def uncalibrated_scorer(base: BaseModel, grammar: Grammar, head: Head, *, feed_items: int) -> ActScorer:
     """Return a scorer of the raw label probabilities, to compare with."""
     offered, verb_ids, digit_ids = _token_ids(grammar, feed_items, base.device)
     zeros = torch.zeros(len(VERBS), feed_items, device=base.device)
-    return ChoiceScorer(head, offered, verb_ids, digit_ids, zeros[:, 0] * 0, zeros)
+    return ActScorer(head, offered, verb_ids, digit_ids, zeros[:, 0] * 0, zeros)
 
 
 def _token_ids(grammar: Grammar, feed_items: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.head import Head
-from polyphony.adapters.prompting.act_scorer import ChoiceScorer, calibrated_scorer
+from polyphony.adapters.prompting.act_scorer import ActScorer, calibrated_scorer
 from polyphony.adapters.prompting.grammar import make_grammar
 from polyphony.adapters.prompting.prompt import PromptBuilder
 from polyphony.personas.people.acts import USUAL, Verb
@@ -36,7 +36,7 @@ class PromptKit:
     """The prompt builder of one base model with the act scorer calibrated for it."""
 
     builder: PromptBuilder
-    scorer: ChoiceScorer
+    scorer: ActScorer
     config: PromptConfig
 
 

@@ -9,9 +9,9 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.blocks import Layout, SplitModel
+from polyphony.adapters.model.blocks import RowLayout, SplitModel
 from polyphony.adapters.model.lora import AdaptedModel, Route
-from polyphony.adapters.prompting.act_scorer import VERBS, ChoiceScorer
+from polyphony.adapters.prompting.act_scorer import VERBS, ActScorer
 from polyphony.adapters.prompting.examples import Example
 from polyphony.personas.people.acts import Verb
 
@@ -43,7 +43,7 @@ class ActNll:
 
 
 @dataclass(frozen=True)
-class Row:
+class PromptRow:
     """Examples that share one prompt, laid out as the prompt and one branch for each act.
 
     Attributes:
@@ -127,7 +127,7 @@ class ExampleStore:
         states = pad_sequence(kept, batch_first=True)
         return functional.pad(states, (0, 0, 0, self._padded(rows) - states.shape[1]))
 
-    def layout(self, rows: Sequence[int]) -> Layout | None:
+    def layout(self, rows: Sequence[int]) -> RowLayout | None:
         """Positions and mask of a batch of these rows; None where each is a single sequence."""
         if all(len(self.rows[index].members) == 1 for index in rows):
             return None
@@ -144,22 +144,22 @@ class ExampleStore:
         return -(-longest // LENGTH_STEP) * LENGTH_STEP
 
 
-def rows_of(examples: Sequence[Example]) -> list[Row]:
+def rows_of(examples: Sequence[Example]) -> list[PromptRow]:
     """Lay out examples so that neighbours with the same prompt share it."""
-    rows: list[Row] = []
+    rows: list[PromptRow] = []
     for number, example in enumerate(examples):
         prompt, act = example.tokens[: example.prompt_length], example.tokens[example.prompt_length :]
         last = rows[-1] if rows else None
         if last is not None and last.tokens[: last.prompt_length] == prompt:
-            rows[-1] = Row(
+            rows[-1] = PromptRow(
                 (*last.members, number), last.tokens + act, (*last.starts, len(last.tokens)), last.prompt_length
             )
         else:
-            rows.append(Row((number,), example.tokens, (len(prompt),), len(prompt)))
+            rows.append(PromptRow((number,), example.tokens, (len(prompt),), len(prompt)))
     return rows
 
 
-def make_layout(rows: Sequence[Row], length: int, base: BaseModel) -> Layout:
+def make_layout(rows: Sequence[PromptRow], length: int, base: BaseModel) -> RowLayout:
     """Let every branch see its prompt and itself, as if it followed the prompt alone."""
     positions = torch.zeros(len(rows), length, dtype=torch.long)
     branch = torch.full((len(rows), length), -1)
@@ -173,7 +173,7 @@ def make_layout(rows: Sequence[Row], length: int, base: BaseModel) -> Layout:
     seen = (own | (branch == 0).unsqueeze(1)).tril().unsqueeze(1)
     dtype = base.model.dtype
     mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
-    return Layout(positions.to(base.device), mask.to(base.device))
+    return RowLayout(positions.to(base.device), mask.to(base.device))
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ class Scoring:
 
     adapted: AdaptedModel
     split: SplitModel
-    scorer: ChoiceScorer
+    scorer: ActScorer
 
     def nll(self, store: ExampleStore, rows: Sequence[int], slots: Sequence[int] | None) -> ActNll:
         """Score one batch of rows; the answers are in the order of `ExampleStore.members`.
@@ -203,7 +203,7 @@ class Scoring:
 
 
 def act_nll(
-    hidden: Tensor, examples: Sequence[Example], scorer: ChoiceScorer, places: Sequence[Place] | None = None
+    hidden: Tensor, examples: Sequence[Example], scorer: ActScorer, places: Sequence[Place] | None = None
 ) -> ActNll:
     """Score each example's act.
 
@@ -228,7 +228,7 @@ def possible_verbs(items: int) -> list[bool]:
 
 
 def verb_log_shares(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ActScorer
 ) -> Tensor:  # fmt: skip
     """Log-probabilities of all verbs before each example's act, shape [examples, verbs]; arguments as in `act_nll`."""
     rows = torch.tensor([place.row for place in places], device=hidden.device)
@@ -238,7 +238,7 @@ def verb_log_shares(
 
 
 def _verb_nll(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ActScorer
 ) -> Tensor:  # fmt: skip
     done = torch.tensor([VERBS.index(example.verb) for example in examples], device=hidden.device)
     shares = verb_log_shares(hidden, examples, places, scorer)
@@ -246,7 +246,7 @@ def _verb_nll(
 
 
 def _target_nll(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ActScorer
 ) -> Tensor:  # fmt: skip
     out = hidden.new_zeros(len(examples), dtype=torch.float32)
     aimed = [number for number, example in enumerate(examples) if example.position is not None]
@@ -266,7 +266,7 @@ def _target_nll(
 
 
 def _text_nll(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ChoiceScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ActScorer
 ) -> Tensor:  # fmt: skip
     numbers: list[int] = []
     rows: list[int] = []

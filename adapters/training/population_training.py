@@ -89,7 +89,7 @@ class PopulationTraining:
         """Split the base below the first block that shapes adapt; by default those of personal adapters and prior."""
         return self._split(self.base, *(shapes or (self.config.shape, self.config.prior_shape)))
 
-    def beneath(self) -> Revision:
+    def foundation(self) -> Revision:
         """Return what personal adapters are learned and used over.
 
         That is the prior; where the initialisation's first product is not zero, that product is taken off in the same
@@ -119,7 +119,7 @@ class PopulationTraining:
             InputError: What would be continued has another shape than is asked for.
         """
         plans = [self._continuation(persona) if continued else None for persona in personas]
-        beneath = self._common_prior(plans) or self.beneath()
+        beneath = self._common_prior(plans) or self.foundation()
         wanted = [plan or self._plan(persona, beneath) for persona, plan in zip(personas, plans, strict=True)]
         found = [plan.wanted if plan.done else self._find(plan.wanted) for plan in wanted]
         missing = [number for number, revision in enumerate(found) if revision is None]
@@ -128,7 +128,9 @@ class PopulationTraining:
         for numbers in self._groups(missing, wanted):
             plans_of = [wanted[number] for number in numbers]
             report = partial(self._report_personal, before, total)
-            trained = self._train([plan.learner for plan in plans_of], plans_of[0].wanted, plans_of[0].beneath, report)
+            trained = self._train(
+                [plan.learner for plan in plans_of], plans_of[0].wanted, plans_of[0].foundation, report
+            )
             for number, plan, result in zip(numbers, plans_of, trained, strict=True):
                 found[number] = self._keep(plan.wanted, result)
             before += sum(self._tokens(plan.learner) for plan in plans_of)
@@ -148,8 +150,8 @@ class PopulationTraining:
     def _groups(self, missing: Sequence[int], wanted: Sequence["_Plan"]) -> Iterator[list[int]]:
         """Cut who has to be trained into groups over one prior each."""
         together = at_once(self.base.device, **GROUP)
-        for prior in dict.fromkeys(wanted[number].beneath.object for number in missing):
-            over = [number for number in missing if wanted[number].beneath.object == prior]
+        for prior in dict.fromkeys(wanted[number].foundation.object for number in missing):
+            over = [number for number in missing if wanted[number].foundation.object == prior]
             for start in range(0, len(over), together):
                 yield over[start : start + together]
 
@@ -177,7 +179,7 @@ class PopulationTraining:
             raise InputError(f"{parent.name} does not tell what it has learned; train it anew, without --continue")
         until = datetime.fromisoformat(learned[1]) if learned else None
         since = [act for act in persona.train if until is None or act.at > until]
-        beneath = self.bank.beneath(parent)
+        beneath = self.bank.foundation(parent)
         if not self.examples.known(since):
             return _Plan(parent, Learner(persona.handle, ()), beneath, done=True)
         return self._planned(persona, since, beneath, parent, self._start_from(parent))
@@ -194,11 +196,11 @@ class PopulationTraining:
 
     def _common_prior(self, plans: "Sequence[_Plan | None]") -> Revision | None:
         """The prior under most of what is continued, which others then begin over, too."""
-        priors = Counter(plan.beneath.object for plan in plans if plan is not None)
+        priors = Counter(plan.foundation.object for plan in plans if plan is not None)
         if not priors:
             return None
         most = priors.most_common(1)[0][0]
-        return next(plan.beneath for plan in plans if plan is not None and plan.beneath.object == most)
+        return next(plan.foundation for plan in plans if plan is not None and plan.foundation.object == most)
 
     def _report_personal(self, before: int, total: int, done: int, _: int) -> None:
         self._progress("personal adapters", before + done, total)

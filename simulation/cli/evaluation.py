@@ -48,7 +48,7 @@ def bank_evaluate(
 
     Interrupted, the same command goes on after the last pass that was finished.
     """
-    from polyphony.adapters.evaluation.evaluation import GATE, Protocol, evaluate
+    from polyphony.adapters.evaluation.evaluation import GATE, EvaluationPlan, evaluate
     from polyphony.adapters.evaluation.probing import probe
     from polyphony.simulation.cli.training_session import training_session
 
@@ -56,7 +56,7 @@ def bank_evaluate(
         training = session.training
         revisions = _latest(session) if latest else training.personal(session.personas)
         result = evaluate(
-            training, session.personas, revisions, protocol=GATE if gate else Protocol(),
+            training, session.personas, revisions, plan=GATE if gate else EvaluationPlan(),
             keep=session.bank.evaluations,
             progress=lambda done, total: session.reporter.show("evaluation", done, total, "passes"),
         )  # fmt: skip

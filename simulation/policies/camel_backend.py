@@ -11,7 +11,8 @@ from camel.types import ChatCompletion, ModelPlatformType
 from camel.utils import BaseTokenCounter
 from pydantic import BaseModel
 
-from polyphony.adapters.engine.engine import ActChoice, ActRequest, Engine
+from polyphony.adapters.engine.acts import ActChoice, ActRequest
+from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb

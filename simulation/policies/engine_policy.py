@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from polyphony.adapters.engine.adapter_cache import Residency
-from polyphony.adapters.engine.engine import ActChoice, ActRequest, Engine, draw_index
+from polyphony.adapters.engine.acts import ActChoice, ActRequest, draw_index
+from polyphony.adapters.engine.adapter_cache import AdapterCache
+from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.prompting.prompt import prompt_digest
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.personas.people.acts import Verb
@@ -35,7 +36,7 @@ class EnginePolicy:
         arm: Arm,
         *,
         seed: int,
-        residency: Residency | None = None,
+        residency: AdapterCache | None = None,
     ) -> None:
         """Bind agents to slots: those of `residency`; without one agent i acts with slot i."""
         self._residency = residency
@@ -55,7 +56,8 @@ class EnginePolicy:
         before.
         """
         if self._residency is None or self._residency.slots == len(self._personas):
-            self._engine.remember(list(zip(self._slots(range(len(self._constants))), self._constants, strict=True)))
+            slots = self._slots(range(len(self._constants)))
+            self._engine.cache_prefixes(list(zip(slots, self._constants, strict=True)))
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide for all observations, as many in one batch as there are slots."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from polyphony.adapters.engine.engine import draw_index
+from polyphony.adapters.engine.acts import draw_index
 from polyphony.personas.people.persona import Persona
 from polyphony.randomness import keyed_generator
 from polyphony.simulation.policies.history_frequencies import HistoryFrequencies

@@ -11,7 +11,7 @@ from polyphony.registry import Registry
 from polyphony.simulation.policies.policy import Policy
 
 if TYPE_CHECKING:
-    from polyphony.adapters.engine.adapter_cache import Residency
+    from polyphony.adapters.engine.adapter_cache import AdapterCache
     from polyphony.adapters.engine.engine import Engine
     from polyphony.adapters.prompting.prompt_kit import PromptKit
     from polyphony.simulation.policies.arms import Arm
@@ -31,7 +31,7 @@ class PolicyModel:
     engine: "Engine"
     kit: "PromptKit"
     arm: "Arm"
-    cache: "Residency | None" = None
+    cache: "AdapterCache | None" = None
 
 
 @dataclass(frozen=True)

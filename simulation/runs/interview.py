@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from polyphony.adapters.engine.engine import ActRequest, Engine
+from polyphony.adapters.engine.acts import ActRequest
+from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.prompting.prompt import prompt_digest
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb

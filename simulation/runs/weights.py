@@ -8,7 +8,7 @@ from typing import NamedTuple
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id
 from polyphony.adapters.bank.stacking import covering_shape
-from polyphony.adapters.engine.adapter_cache import Residency
+from polyphony.adapters.engine.adapter_cache import AdapterCache
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.errors import InputError
@@ -30,7 +30,7 @@ class InstalledWeights(NamedTuple):
 
     adapted: AdaptedModel | None
     revisions: list[Revision]
-    cache: Residency | None
+    cache: AdapterCache | None
 
 
 NO_WEIGHTS = InstalledWeights(None, [], None)
@@ -65,7 +65,7 @@ class WeightSource:
                 if arm.adapter is AdapterUse.POOLED:
                     adapted.set_prior(bank.factors(revisions[0].object), revisions[0].scale)
                 else:
-                    cache = Residency(adapted, bank, revisions, slots=settings.slots or None)
+                    cache = AdapterCache(adapted, bank, revisions, slots=settings.slots or None)
             try:
                 yield InstalledWeights(adapted, revisions, cache)
             finally:
@@ -163,11 +163,11 @@ class WeightSource:
                 return
             bank.note_use(_name_in_bank(out), revisions)
 
-    def record_cache(self, out: Path | str, cache: Residency) -> None:
+    def record_cache(self, out: Path | str, cache: AdapterCache) -> None:
         """Have the bank record how often a run's adapters were in which tier."""
         with closing(self._resources.open_bank()) as bank:
             if not bank.read_only:
-                bank.note_residency(_name_in_bank(out), cache.tiers)
+                bank.note_cache_use(_name_in_bank(out), cache.tiers)
 
 
 def _name_in_bank(out: Path | str) -> str:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from polyphony.adapters.model.prepacked_linear import MOST_ROWS, FrozenLinear, FrozenProduct, freeze_linears
+from polyphony.adapters.model.prepacked_linear import MOST_ROWS, FrozenLinear, PrepackedLinear, freeze_linears
 
 FEW_ROWS = MOST_ROWS[torch.float32]
 
@@ -14,7 +14,7 @@ FEW_ROWS = MOST_ROWS[torch.float32]
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_few_rows_give_the_librarys_product(shape, has_bias):
     weight, bias, x = torch.randn(96, 48), torch.randn(96) if has_bias else None, torch.randn(shape)
-    product = FrozenProduct(weight, bias)
+    product = PrepackedLinear(weight, bias)
     with torch.no_grad():
         for _ in range(2):
             assert torch.allclose(product(x), functional.linear(x, weight, bias), atol=1e-5)
@@ -24,7 +24,7 @@ def test_few_rows_give_the_librarys_product(shape, has_bias):
 @pytest.mark.parametrize("rows", [1, 3, FEW_ROWS, 5 * FEW_ROWS])
 def test_half_precision_gives_the_librarys_product_for_any_number_of_rows(rows):
     weight, bias, x = torch.randn(96, 48).bfloat16(), torch.randn(96).bfloat16(), torch.randn(rows, 48).bfloat16()
-    product = FrozenProduct(weight, bias)
+    product = PrepackedLinear(weight, bias)
     with torch.no_grad():
         exact = functional.linear(x.double(), weight.double(), bias.double())
         # One rounding of the sum and one of what the bias is added to, of eight bits each.
@@ -34,7 +34,7 @@ def test_half_precision_gives_the_librarys_product_for_any_number_of_rows(rows):
 
 def test_many_rows_and_gradients_take_the_plain_weight():
     weight, x = torch.randn(96, 48), torch.randn(2, 48, requires_grad=True)
-    product = FrozenProduct(weight, None)
+    product = PrepackedLinear(weight, None)
     product(x).sum().backward()
     assert torch.allclose(x.grad, weight.sum(0).expand(2, -1), atol=1e-5)
     with torch.no_grad():

@@ -12,7 +12,7 @@ from test_bank import revision
 
 from polyphony.adapters.bank.revision import PERSONAL, adapter_id
 from polyphony.adapters.bank.stacking import install
-from polyphony.adapters.engine.adapter_cache import Residency
+from polyphony.adapters.engine.adapter_cache import AdapterCache
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.lora import AdaptedModel, LoraShape, route_of
 from polyphony.errors import InputError
@@ -54,7 +54,7 @@ def alone(base, bank, people):
 def test_whoever_takes_turns_acts_as_with_a_slot_of_their_own(base, bank, people, alone, memory):
     with (
         AdaptedModel(base, SHAPE) as adapted,
-        closing(Residency(adapted, bank, people, slots=2, memory_bytes=memory)) as residency,
+        closing(AdapterCache(adapted, bank, people, slots=2, memory_bytes=memory)) as residency,
     ):
         for agents in ([0, 1], [1, 4], [5, 2], [3], [2, 3], [0, 5], [5, 0], [4, 1]):
             residency.expect([(agent + 1) % PEOPLE for agent in agents])
@@ -72,7 +72,7 @@ def test_memory_keeps_to_its_bytes_and_forgets_the_longest_unused(base, bank, pe
     small = bank.objects.load(people[0].object).numbers.nbytes
     with (
         AdaptedModel(base, SHAPE) as adapted,
-        closing(Residency(adapted, bank, people, slots=1, memory_bytes=size + small)) as residency,
+        closing(AdapterCache(adapted, bank, people, slots=1, memory_bytes=size + small)) as residency,
     ):
         for agent in (1, 2, 1, 3, 1):
             residency.bring([agent])
@@ -81,7 +81,7 @@ def test_memory_keeps_to_its_bytes_and_forgets_the_longest_unused(base, bank, pe
 
 
 def test_with_a_slot_for_everybody_nothing_is_kept_twice(base, bank, people):
-    with AdaptedModel(base, SHAPE) as adapted, closing(Residency(adapted, bank, people)) as residency:
+    with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people)) as residency:
         assert residency.bring(list(range(PEOPLE))) == list(range(PEOPLE)) and residency.slots == PEOPLE
         assert (residency.tiers["slots"].hits, residency.tiers["slots"].misses) == (PEOPLE, PEOPLE)
         assert len(residency._memory._kept) == 0
@@ -90,7 +90,7 @@ def test_with_a_slot_for_everybody_nothing_is_kept_twice(base, bank, people):
 def test_a_damaged_adapter_stops_whoever_wants_it_and_nobody_else(base, bank, people, alone):
     path = bank.objects.path(people[3].object)
     path.write_bytes(path.read_bytes()[:-1])
-    with AdaptedModel(base, SHAPE) as adapted, closing(Residency(adapted, bank, people, slots=2)) as residency:
+    with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people, slots=2)) as residency:
         residency.expect([3, 4])
         with pytest.raises(InputError, match="is damaged"):
             residency.bring([3, 4])
@@ -101,13 +101,14 @@ def test_a_damaged_adapter_stops_whoever_wants_it_and_nobody_else(base, bank, pe
 def test_a_hand_over_reaches_the_next_decision_and_only_its_agent(base, kit, bank, people, alone):
     """The engine runs on: what it remembers of others stays, what it remembers of this one goes."""
     newer = kept(base, bank, "p1", 77, training="newer")
-    with AdaptedModel(base, SHAPE) as adapted, closing(Residency(adapted, bank, people)) as residency:
+    with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people)) as residency:
         engine = Engine(base, adapted, kit)
-        engine.remember([(slot, (5, 6, 7, 8)) for slot in range(PEOPLE)])
-        room = engine._prefix_room
+        engine.cache_prefixes([(slot, (5, 6, 7, 8)) for slot in range(PEOPLE)])
+        room = engine.prefixes.free_bytes
         residency.hand_over(1, newer)
-        engine._drop_stale_beginnings()
-        assert {slot for slot, _ in engine.prefixes} == set(range(PEOPLE)) - {1} and engine._prefix_room > room
+        engine.prefixes.drop_stale()
+        assert {slot for slot, _ in engine.prefixes.entries} == set(range(PEOPLE)) - {1}
+        assert engine.prefixes.free_bytes > room
         said = logits(base, adapted, residency.bring(list(range(PEOPLE))))
         others = [agent for agent in range(PEOPLE) if agent != 1]
         assert (said[others] - alone[others]).abs().max() <= 1e-4 and (said[1] - alone[1]).abs().max() > 1e-3

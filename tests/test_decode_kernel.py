@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from polyphony.adapters.model import decode_kernel
-from polyphony.adapters.model.decode_kernel import TURN_OFF, kernel_built, laid_out, thin_add
+from polyphony.adapters.model.decode_kernel import TURN_OFF, add_low_rank, kernel_built, laid_out
 
 SLOTS, RANK, IN, OUT = 5, 3, 70, 37
 
@@ -42,16 +42,16 @@ def test_the_kernel_is_the_plain_product_of_each_token(dtype, tolerance, run):
         if slot >= 0:
             a, b = (factor[slot].float() for factor in stack)
             expected[token] += 0.5 * (b @ (a @ x[token].float()))
-    assert thin_add(y, x, stack, slots, run, 0.5)
+    assert add_low_rank(y, x, stack, slots, run, 0.5)
     assert torch.allclose(y.float(), expected, rtol=tolerance, atol=tolerance)
 
 
 def test_what_it_cannot_read_it_leaves_alone():
     (a, b), x, y = drawn(torch.float32, 2)
     before, slots = y.clone(), torch.tensor([0, 1])
-    assert not thin_add(y, x, (a.bfloat16(), b.bfloat16()), slots, 1, 1.0), "factors of another type"
-    assert not thin_add(y, x, (a, b.contiguous()), slots, 1, 1.0), "factors laid out the other way"
-    assert not thin_add(y.double(), x.double(), (a.double(), b.double()), slots, 1, 1.0), "a type without kernel"
+    assert not add_low_rank(y, x, (a.bfloat16(), b.bfloat16()), slots, 1, 1.0), "factors of another type"
+    assert not add_low_rank(y, x, (a, b.contiguous()), slots, 1, 1.0), "factors laid out the other way"
+    assert not add_low_rank(y.double(), x.double(), (a.double(), b.double()), slots, 1, 1.0), "a type without kernel"
     assert torch.equal(y, before)
 
 
@@ -60,7 +60,7 @@ def test_without_a_kernel_nothing_breaks(missing, forgotten, monkeypatch, tmp_pa
     monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path))
     monkeypatch.setenv(*(("PATH", str(tmp_path)) if missing == "compiler" else (TURN_OFF, "1")))
     stack, x, y = drawn(torch.float32, 1)
-    assert not thin_add(y, x, stack, torch.tensor([0]), 1, 1.0)
+    assert not add_low_rank(y, x, stack, torch.tensor([0]), 1, 1.0)
     assert not kernel_built()
 
 
