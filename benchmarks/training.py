@@ -113,9 +113,9 @@ def _operations(adapted: AdaptedModel, base: BaseModel, examples: Sequence[Examp
 def _whole_town(base: BaseModel, population: Population, fused: Mapping[str, float], peak: float) -> list[Result]:
     """Minutes of training everybody by the rates measured, and by the peak: counted, not timed."""
     training = _training(base, population)
-    learned, checked = training._prior_examples(), []
+    learned, checked = training.planner.prior_examples(), []
     for person in population.choose(WHOLE):
-        learner = training._learner(person, person.train, None)
+        learner = training.planner.learner(person, person.train)
         learned += learner.train
         checked += learner.validation
     with AdaptedModel(base, CONFIG.shape) as adapted:

@@ -10,7 +10,8 @@ from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.bank.stacking import install
 from polyphony.adapters.prompting.examples import Example
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
-from polyphony.adapters.training.population_training import CHECKED_TOGETHER, PopulationTraining
+from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.adapters.training.training_plan import CHECKED_TOGETHER
 from polyphony.personas.people.persona import Persona
 
 

@@ -4,7 +4,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from polyphony.adapters.model.head import Head
-from polyphony.adapters.model.lora import AdaptedModel, route_of
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.routing import route_of
 
 
 def random_factors(adapted: AdaptedModel, seed: int, rank: int = 4) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

@@ -12,8 +12,9 @@ from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.evaluation.attribution import attributed
 from polyphony.adapters.evaluation.bootstrap import estimate_over_people
-from polyphony.adapters.evaluation.evaluation import Evaluation, EvaluationPlan, evaluate
+from polyphony.adapters.evaluation.evaluation import EvaluationPlan, evaluate
 from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
+from polyphony.adapters.evaluation.summary import Evaluation
 from polyphony.adapters.model.lora import LoraShape
 from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
 from polyphony.adapters.prompting.scoring import Scoring

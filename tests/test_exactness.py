@@ -5,7 +5,8 @@ import torch
 from adapter_factory import logits_in_one_batch, logits_under_peft, random_factors, stacked
 
 from polyphony.adapters.engine.engine import Engine
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape, route_of
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.routing import route_of
 
 PEOPLE, PROMPT, STEPS = 64, 20, 3
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=30, targets=("q_proj", "k_proj", "v_proj", "o_proj"))

@@ -18,7 +18,8 @@ from polyphony.adapters.bank.stacking import complete, covering_shape, install
 from polyphony.adapters.engine.acts import ActRequest
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import load_base_model
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape, Route
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring

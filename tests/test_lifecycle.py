@@ -116,7 +116,7 @@ def test_what_cannot_be_forgotten_is_said(bank, tmp_path):
     made(bank, "t1", BETTER)
     (tmp_path / "elsewhere").mkdir()
     bank.evaluations.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="evaluations: what interrupted evaluations left could not be removed"):
+    with pytest.raises(InputError, match="evaluations: the files of interrupted evaluations could not be removed"):
         bank.forget("ada")
     assert not any(b"personalada" in content for content in raw(bank))
 

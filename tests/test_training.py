@@ -9,7 +9,8 @@ from adapter_factory import random_factors, stacked
 from peft import LoraConfig, get_peft_model
 from training_factory import SCHEDULE, SHAPE, farthest, train
 
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape, Route
+from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, act_nll, rows_of
 from polyphony.adapters.training.initialisation import (

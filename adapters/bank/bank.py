@@ -1,83 +1,43 @@
 """The bank: every adapter's identity, revisions, provenance and serving state, over content-addressed weights."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import Connection, select
 from torch import Tensor
 
-from polyphony.adapters.bank import catalog, catalog_rows
+from polyphony.adapters.bank import catalog, catalog_rows, usage
 from polyphony.adapters.bank.catalog import Catalog
 from polyphony.adapters.bank.lifecycle import Status, check_step, reason_against
 from polyphony.adapters.bank.objects import ObjectStore, Place
 from polyphony.adapters.bank.packing import Packing, places
 from polyphony.adapters.bank.peft_layout import serialised
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.bank.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, Step
+from polyphony.adapters.bank.removal import Collected, Forgotten, Removal
+from polyphony.adapters.bank.revision import PRIOR, START, Revision, Step
+from polyphony.adapters.bank.usage import Tier
 from polyphony.adapters.model.lora import Factors
 from polyphony.errors import InputError
 
 CATALOG = "catalog.sqlite"
-# What an interrupted evaluation goes on from.
+# Folder of the finished passes that an interrupted evaluation resumes from.
 EVALUATIONS = "evaluations"
-
-
-@dataclass
-class Tier:
-    """How often adapters were found in one tier of a run, see `adapters.engine.adapter_cache`.
-
-    Attributes:
-        hits: They were there.
-        misses: They had to be brought from the tier below.
-        bytes: What was brought.
-        seconds: What the bringing took; for memory, on a thread beside the engine's.
-    """
-
-    hits: int = 0
-    misses: int = 0
-    bytes: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """What was removed of a person.
-
-    Attributes:
-        revisions: Revisions whose weights are gone.
-        runs: Runs that had used them.
-        settled: Whether the catalog's journal is empty; while somebody reads the bank, deleted rows stay in it.
-    """
-
-    revisions: int
-    runs: tuple[str, ...]
-    settled: bool
-
-
-@dataclass(frozen=True)
-class Collected:
-    """What a collection removed: revisions, objects and their bytes."""
-
-    revisions: int
-    objects: int
-    bytes: int
 
 
 class Bank:
     """A directory with `catalog.sqlite` and immutable objects; any number of processes may use it at once."""
 
     def __init__(self, directory: Path, *, create: bool = False) -> None:
-        """Open a bank; one that cannot be written serves what it holds.
+        """Open a bank; one that cannot be written is opened for reading.
 
         Raises:
-            InputError: There is none at `directory` (and `create` is off), it cannot be read, or it is of a newer
-                version.
+            InputError: There is no bank at `directory` (and `create` is off), it cannot be read, or a newer version
+                wrote it.
         """
         self.directory = directory
         self.evaluations = directory / EVALUATIONS
@@ -85,13 +45,14 @@ class Bank:
         path = directory / CATALOG
         if not path.is_file():
             if not create:
-                raise InputError(f"{directory}: no adapter bank here; `simulate train --bank {directory}` makes one")
+                raise InputError(f"{directory}: no adapter bank here; `simulate train --bank {directory}` creates one")
             try:
                 directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"{directory}: the bank cannot be opened: {error.strerror}") from error
         self._catalog = Catalog(path)
         self._packing = Packing(self._catalog, self.objects)
+        self._removal = Removal(self._catalog, self._packing, self.evaluations)
 
     @property
     def read_only(self) -> bool:
@@ -105,11 +66,11 @@ class Bank:
     # Reading
 
     def find(self, training_digest: str, identity: str | None = None) -> Revision | None:
-        """Return the revision that was trained from exactly this, if there is one, wherever it stands in its life.
+        """Return the revision that a training produced, whatever its status; None where the bank has none.
 
         Args:
-            training_digest: What it was trained from.
-            identity: Of which adapter; None for any.
+            training_digest: Digest of all that decides the training.
+            identity: The adapter's id; None for any adapter.
         """
         with self._catalog.reading() as connection:
             return catalog_rows.trained(connection, training_digest, identity)
@@ -130,18 +91,18 @@ class Bank:
         """One revision.
 
         Raises:
-            InputError: There is none.
+            InputError: The bank has none.
         """
         with self._catalog.reading() as connection:
             return catalog_rows.the(connection, identity, number)
 
     def serving(self, identity: str) -> Revision | None:
-        """The revision that an adapter stands for; None where none was promoted."""
+        """The revision of an adapter that serves; None where none was promoted."""
         with self._catalog.reading() as connection:
             return next(iter(catalog_rows.standing(connection, identity, Status.SERVING)), None)
 
     def newest(self, identity: str) -> Revision | None:
-        """The revision to go on from: the serving one, else the latest that is not retired."""
+        """The revision that a training continues: the serving one, else the latest that is not retired."""
         table = catalog.revision.c
         query = catalog_rows.joined().where(table.adapter_id == identity, table.status != Status.RETIRED)
         query = query.order_by((table.status == Status.SERVING).desc(), table.number.desc()).limit(1)
@@ -149,7 +110,7 @@ class Bank:
             return next(iter(catalog_rows.read(connection, query, adapter_id=identity)), None)
 
     def steps(self, identity: str) -> list[Step]:
-        """An adapter's life so far, oldest first."""
+        """The changes of status of an adapter's revisions, oldest first."""
         table = catalog.transition.c
         columns = (table.number, table.before, table.after, table.at, table.forced)
         query = select(*columns).where(table.adapter_id == identity).order_by(table.transition_id)
@@ -159,10 +120,10 @@ class Bank:
     def runs_of(self, *identities: str) -> list[str]:
         """Names of the runs that used some adapters."""
         with self._catalog.reading() as connection:
-            return _runs_of(connection, identities)
+            return usage.runs_of(connection, identities)
 
     def reading(self) -> AbstractContextManager[Connection]:
-        """The catalog's tables, to read by; all that is read is of one moment."""
+        """A connection to the catalog's tables; everything read through it has the state of one moment."""
         return self._catalog.reading()
 
     # Life
@@ -170,28 +131,29 @@ class Bank:
     def add(self, revision: Revision, factors: Factors, precision: Precision = Precision.FP32) -> Revision:
         """Store weights and the candidate revision that names them, in one transaction.
 
-        Where another process has just trained the same, its revision is returned and nothing is stored.
+        Where another process has stored a result of the same training, that revision is returned and nothing is stored.
 
         Raises:
             InputError: The bank is read-only, or its disk is full.
-            OSError: The disk is full; nothing is changed then.
+            OSError: The disk is full. Nothing is changed then.
         """
         return self.add_all([(revision, factors)], precision)[0]
 
     def add_all(
-        self, made: Iterable[tuple[Revision, Factors]], precision: Precision = Precision.FP32
+        self, pairs: Iterable[tuple[Revision, Factors]], precision: Precision = Precision.FP32
     ) -> list[Revision]:
-        """Do for many what `add` does for one, all or nothing."""
+        """Store many as `add` stores one; all of them or none."""
         with self.receiving() as (connection, keep):
-            return [self._add(connection, keep, revision, factors, precision) for revision, factors in made]
+            return [self._add(connection, keep, revision, factors, precision) for revision, factors in pairs]
 
     @staticmethod
     def _add(
         connection: Connection, keep: Callable[[bytes], str], revision: Revision, factors: Factors, precision: Precision
     ) -> Revision:
-        if (there := catalog_rows.trained(connection, revision.training_digest, revision.adapter_id)) is not None:
-            return there
-        made = replace(
+        known = catalog_rows.trained(connection, revision.training_digest, revision.adapter_id)
+        if known is not None:
+            return known
+        candidate = replace(
             revision,
             object=keep(serialised(factors, precision)),
             number=catalog_rows.next_number(connection, revision.adapter_id),
@@ -200,12 +162,12 @@ class Bank:
             precision=precision,
             created_at=catalog_rows.now(),
         )
-        catalog_rows.add(connection, made)
-        return catalog_rows.the(connection, made.adapter_id, made.number)
+        catalog_rows.add(connection, candidate)
+        return catalog_rows.the(connection, candidate.adapter_id, candidate.number)
 
     @contextmanager
     def receiving(self) -> Iterator[tuple[Connection, Callable[[bytes], str]]]:
-        """A transaction, and what keeps objects that it will name; if it fails, those that are new are gone again."""
+        """A transaction, and a function that stores the objects that it names; if it fails, new objects are removed."""
         new: list[Path] = []
 
         with self._catalog.writing() as connection:
@@ -217,7 +179,7 @@ class Bank:
                 raise
 
     def set_evaluation(self, revision: Revision, evaluation: Mapping[str, Any]) -> None:
-        """Keep a held-out evaluation, or what the probes say, with its revision, beside what is there.
+        """Add a held-out evaluation, or the result of the probes, to what its revision holds.
 
         A candidate with an evaluation becomes evaluated.
 
@@ -225,38 +187,38 @@ class Bank:
             InputError: The revision is gone, or its person was forgotten.
         """
         with self._catalog.writing() as connection:
-            there = catalog_rows.the(connection, revision.adapter_id, revision.number)
-            if there.is_forgotten:
-                raise InputError(f"revision {there.number} of adapter {there.adapter_id} was forgotten meanwhile")
-            told = {**(there.evaluation or {}), **json.loads(json.dumps(evaluation))}
-            there = replace(there, evaluation=told)
-            catalog_rows.save(connection, there)
-            if there.status == Status.CANDIDATE and "nll" in told:
-                catalog_rows.step(connection, there, Status.EVALUATED)
+            stored = catalog_rows.the(connection, revision.adapter_id, revision.number)
+            if stored.is_forgotten:
+                raise InputError(f"revision {stored.number} of adapter {stored.adapter_id} was forgotten meanwhile")
+            merged = {**(stored.evaluation or {}), **json.loads(json.dumps(evaluation))}
+            stored = replace(stored, evaluation=merged)
+            catalog_rows.save(connection, stored)
+            if stored.status == Status.CANDIDATE and "nll" in merged:
+                catalog_rows.step(connection, stored, Status.EVALUATED)
 
     def promote(self, identity: str, number: int, *, force: bool = False) -> Revision:
-        """Let a revision serve, in one durable transaction; the one that served is superseded.
+        """Let a revision serve, in one durable transaction; the revision that served before is superseded.
 
         Args:
             identity: The adapter.
             number: The revision.
-            force: Overrule what speaks against it; the reason is kept with the step.
+            force: Promote it although its evaluation speaks against it; the reason is stored with the step.
 
         Raises:
-            InputError: There is no such revision, it cannot serve from where it stands, its weights are damaged, or
-                its evaluation speaks against it.
+            InputError: The bank has no such revision, its status does not allow it, its weights are damaged, or its
+                evaluation speaks against it.
         """
         with self._catalog.writing() as connection:
-            made = catalog_rows.the(connection, identity, number)
-            check_step(made.name, Status(made.status), Status.SERVING)
-            against = reason_against(made.evaluation)
+            promoted = catalog_rows.the(connection, identity, number)
+            check_step(promoted.name, Status(promoted.status), Status.SERVING)
+            against = reason_against(promoted.evaluation)
             if against is not None and not force:
-                raise InputError(f"{made.name} is not promoted: {against}; --force overrules it")
-            self._check_whole(made)
+                raise InputError(f"{promoted.name} is not promoted: {against}; --force overrules it")
+            self._check_whole(promoted)
             for before in catalog_rows.standing(connection, identity, Status.SERVING):
                 if before.number != number:
                     catalog_rows.step(connection, before, Status.SUPERSEDED)
-            return catalog_rows.step(connection, made, Status.SERVING, forced=against)
+            return catalog_rows.step(connection, promoted, Status.SERVING, forced=against)
 
     def rollback(self, identity: str) -> Revision:
         """Let the revision that served before serve again, in one durable transaction.
@@ -276,100 +238,51 @@ class Bank:
             return catalog_rows.step(connection, earlier[0], Status.SERVING)
 
     def _check_whole(self, revision: Revision) -> None:
-        """Refuse to let a revision serve whose weights, or what lies beneath them, are not there."""
+        """Refuse to let a revision serve if its weights or its foundation are missing."""
         self.objects.read(revision.object)
         if revision.prior_object is not None:
             self.foundation(revision)
 
     def retire(self, identity: str, number: int) -> None:
-        """Take a revision out of use.
+        """Retire a revision.
 
         Raises:
-            InputError: There is no such revision, or it is retired already.
+            InputError: The bank has no such revision, or it is retired already.
         """
         with self._catalog.writing() as connection:
             catalog_rows.step(connection, catalog_rows.the(connection, identity, number), Status.RETIRED)
 
     def note_use(self, run: str, revisions: Iterable[Revision]) -> None:
-        """Remember that a run used these revisions, so that they are kept for it.
+        """Record the revisions that a run uses, so that `collect` keeps them.
 
         Raises:
-            InputError: One of them has been collected meanwhile.
+            InputError: The bank holds one of them no longer.
         """
-        used = dict.fromkeys((revision.adapter_id, revision.number) for revision in revisions)
-        values = [{"run": run, "adapter_id": identity, "number": number} for identity, number in used]
         with self._catalog.writing() as connection:
-            for identity, number in used:
-                catalog_rows.the(connection, identity, number)
-            connection.execute(delete(catalog.use).where(catalog.use.c.run == run))
-            if values:
-                connection.execute(catalog.use.insert(), values)
+            usage.note_use(connection, run, revisions)
 
     def note_cache_use(self, run: str, tiers: Mapping[str, Tier]) -> None:
-        """Remember how often a run found adapters in which tier."""
-        table = catalog.residency
+        """Record how often a run found adapters in which tier of memory."""
         with self._catalog.writing() as connection:
-            connection.execute(delete(table).where(table.c.run == run))
-            rows = [{"run": run, "tier": name, **asdict(tier)} for name, tier in tiers.items()]
-            connection.execute(table.insert(), rows)
+            usage.note_cache_use(connection, run, tiers)
 
     def collect(self) -> Collected:
-        """Remove retired revisions that no run and no later revision refers to, then weights that none names.
+        """Remove retired revisions that no run and no later revision refers to, then weights that no revision names.
 
-        What interrupted evaluations left goes too.
+        The passes that interrupted evaluations have kept are removed too.
         """
-        table, used, child = catalog.revision.c, catalog.use.c, catalog.revision.alias()
-        free = (
-            table.status == Status.RETIRED,
-            ~exists().where(used.adapter_id == table.adapter_id, used.number == table.number),
-            ~exists().where(child.c.adapter_id == table.adapter_id, child.c.parent == table.number),
-        )
-        with self._catalog.writing() as connection:
-            gone = connection.execute(delete(catalog.revision).where(*free)).rowcount
-        shutil.rmtree(self.evaluations, ignore_errors=True)
-        return Collected(gone, *self._packing.remove_unnamed())
+        return self._removal.collect()
 
     def forget(self, person: str) -> Forgotten:
         """Remove a person's weights from every revision, with their losses, evaluation, digests and name.
 
-        What interrupted evaluations left, of whomever, goes too.
-
-        The rows stay under `FORGOTTEN`, so that a run's reference still finds that there was something. Priors that
-        learned from this person among many others stay.
+        The passes that interrupted evaluations have kept are removed too, whoever they are of. The rows stay under the
+        name `FORGOTTEN`, so that a run's reference still leads to a row. Priors stay: they learned from many people.
 
         Raises:
-            InputError: The bank knows nobody of that name, or a file of an interrupted evaluation stays.
+            InputError: The bank has no adapter of that person, or a file of an interrupted evaluation stays.
         """
-        table, steps = catalog.adapter.c, catalog.transition.c
-        with self._catalog.writing() as connection:
-            query = select(table.adapter_id).where(table.person == person, table.kind == PERSONAL)
-            identities = sorted(connection.scalars(query))
-            if not identities:
-                raise InputError(f"{self.directory}: no adapter of {person!r}; see `simulate bank list`")
-            theirs = catalog_rows.joined().where(table.adapter_id.in_(identities))
-            revisions = catalog_rows.read(connection, theirs, person=person, kind=PERSONAL)
-            runs = _runs_of(connection, identities)
-            connection.execute(
-                update(catalog.transition).where(steps.adapter_id.in_(identities), steps.forced.is_not(None))
-                .values(forced=FORGOTTEN)
-            )  # fmt: skip
-            for revision in revisions:
-                if revision.status != Status.RETIRED:
-                    catalog_rows.note(connection, revision, revision.status, Status.RETIRED)
-                catalog_rows.save(
-                    connection,
-                    replace(revision, object="", losses={}, evaluation=None, provenance=None, data_digest="",
-                            training_digest="", status=Status.RETIRED),
-                )  # fmt: skip
-            connection.execute(update(catalog.adapter).where(table.adapter_id.in_(identities)).values(person=FORGOTTEN))
-        self._packing.remove_unnamed()
-        shutil.rmtree(self.evaluations, ignore_errors=True)
-        settled = self._catalog.settle()
-        if self.evaluations.exists():
-            raise InputError(
-                f"{self.evaluations}: what interrupted evaluations left could not be removed; delete it yourself"
-            )
-        return Forgotten(len(revisions), tuple(runs), settled)
+        return self._removal.forget(person)
 
     # Weights
 
@@ -382,7 +295,7 @@ class Bank:
         return self.objects.load(stored).factors()
 
     def foundation(self, revision: Revision) -> Revision:
-        """What lies beneath a personal revision: its prior, or that with a shared start taken off.
+        """The revision that a personal one is used over: its prior, or the prior minus a shared start.
 
         Raises:
             InputError: The bank does not hold it.
@@ -397,15 +310,15 @@ class Bank:
         return priors[0]
 
     def prior(self, revision: Revision) -> Revision | None:
-        """The prior that a revision was learned over, before a shared start was taken off; None over none.
+        """The prior that a revision was learned over, without a shared start subtracted; None without a prior.
 
         Raises:
             InputError: The bank does not hold it.
         """
         if revision.prior_object is None:
             return None
-        beneath = self.foundation(revision)
-        return self.foundation(beneath) if beneath.kind == START else beneath
+        foundation = self.foundation(revision)
+        return self.foundation(foundation) if foundation.kind == START else foundation
 
     def pack(self) -> int:
         """Put all objects that have files of their own into shards of some tens of MiB; returns how many.
@@ -418,10 +331,3 @@ class Bank:
     def _places(self, names: Sequence[str]) -> Mapping[str, Place]:
         with self._catalog.reading() as connection:
             return places(connection, names)
-
-
-def _runs_of(connection: Connection, identities: Sequence[str]) -> list[str]:
-    table = catalog.use.c
-    return list(
-        connection.scalars(select(table.run).where(table.adapter_id.in_(identities)).distinct().order_by(table.run))
-    )

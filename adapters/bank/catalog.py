@@ -95,8 +95,8 @@ packed = Table(
     Column("size", Integer, nullable=False),
     Index("packed_by_shard", "shard"),
 )  # fmt: skip
-residency = Table(
-    "residency", metadata,
+cache_use = Table(
+    "residency", metadata,  # its name since the first version
     Column("run", String, primary_key=True),
     Column("tier", String, primary_key=True),
     Column("hits", Integer, nullable=False),

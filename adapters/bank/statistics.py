@@ -41,7 +41,7 @@ def statistics(bank: Bank) -> Statistics:
         adapters = _counted(connection, catalog.adapter.c.kind)
         revisions = _counted(connection, catalog.revision.c.status)
         precisions = _counted(connection, catalog.revision.c.precision)
-        tiers = connection.execute(select(catalog.residency).order_by(catalog.residency.c.run)).all()
+        tiers = connection.execute(select(catalog.cache_use).order_by(catalog.cache_use.c.run)).all()
     runs: dict[str, dict[str, dict[str, float]]] = {}
     for row in tiers:
         asked = row.hits + row.misses

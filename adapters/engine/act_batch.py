@@ -12,8 +12,8 @@ from polyphony.adapters.engine.acts import ActChoice, ActRequest, draw_index
 from polyphony.adapters.engine.decoding import TextSampler
 from polyphony.adapters.engine.model_runner import ModelRunner
 from polyphony.adapters.engine.prefix_cache import PrefixCache
-from polyphony.adapters.model.lora import Route, route_of
 from polyphony.adapters.model.memory import out_of_memory
+from polyphony.adapters.model.routing import Route, route_of
 from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.personas.people.acts import Verb

@@ -7,10 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from threading import Lock
 
-from polyphony.adapters.bank.bank import Bank, Tier
+from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.object_layout import Flat
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.bank.stacking import STACKED_TOGETHER, Stacker
+from polyphony.adapters.bank.usage import Tier
 from polyphony.adapters.model.lora import AdaptedModel
 
 MEMORY_BYTES = 1 << 30

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from polyphony.adapters.engine.kv_store import CachedPrefix, KeyValueStore, cache_argument
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.lora import AdaptedModel, Route, route_of
+from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.memory import TokenBudget
+from polyphony.adapters.model.routing import Route, route_of
 
 
 class ModelRunner:

@@ -1,4 +1,4 @@
-"""Passes of a long evaluation, each kept as soon as it is done."""
+"""The passes of a long evaluation: each result is stored as soon as it is computed."""
 
 import json
 import shutil
@@ -11,30 +11,30 @@ from polyphony.durable import write_durably
 
 
 class ResumablePasses:
-    """A folder with what the finished passes of one evaluation found, so that an interrupted one goes on after them."""
+    """A folder with the results of the finished passes of one evaluation, from which an interrupted one resumes."""
 
     def __init__(self, folder: Path | None) -> None:
-        """Take the folder of one evaluation, which need not exist yet; None keeps nothing."""
+        """Take the folder of one evaluation, which need not exist yet; None stores nothing."""
         self._folder = folder
 
     def __call__(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return what a pass found, computed unless it is kept.
+        """Return the result of a pass, computed unless the folder has it.
 
         Args:
             name: The pass; a file name.
-            compute: Makes it; plain JSON values, so that reading them back gives the same bits.
+            compute: Returns plain JSON values, so that reading them back gives the same bits.
         """
         if self._folder is None:
             return compute()
         path = self._folder / f"{name}.json"
         with suppress(OSError, ValueError):
             return json.loads(path.read_bytes())
-        found = compute()
-        with suppress(OSError):  # where nothing can be written there is only nothing to go on from
-            write_durably(path, json.dumps(found).encode())
-        return found
+        result = compute()
+        with suppress(OSError):  # without a stored result the pass is computed again, no more
+            write_durably(path, json.dumps(result).encode())
+        return result
 
     def drop(self) -> None:
-        """Remove what is kept: the evaluation is done."""
+        """Remove the folder: the evaluation is done."""
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,11 +1,9 @@
-"""Low-rank adapters of many people over one frozen base: stacked factors, one batched product a layer."""
+"""Low-rank adapters of many people over one frozen base: stacked factors, one batched product per layer."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
-from math import gcd
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +13,11 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import decoder_blocks
 from polyphony.adapters.model.decode_kernel import add_low_rank, laid_out
 from polyphony.adapters.model.prepacked_linear import PrepackedLinear
+from polyphony.adapters.model.routing import Route, Routing
 from polyphony.errors import InputError
 
-# For so few tokens a row, as in decoding, many thin products cost more than they compute: see
-# `adapters.model.decode_kernel`. Where its kernel is missing, CPUs make them several times faster in float32 than in
-# bf16.
+# With so few tokens per row, as in decoding, products of low rank are bound by memory: see
+# `adapters.model.decode_kernel`. Without its kernel, CPUs compute them several times faster in float32 than in bf16.
 FEW_TOKENS = 4
 
 Factors = Mapping[str, tuple[Tensor, Tensor]]
@@ -61,7 +59,7 @@ def adapted_modules(base: BaseModel, shape: LoraShape) -> dict[str, nn.Linear]:
     """Name the linear layers that a shape adapts, in the model's order.
 
     Raises:
-        InputError: There is none, or a target names none.
+        InputError: The blocks hold no linear layer, or none that a target names.
     """
     prefix, blocks = decoder_blocks(base.model)
     first = max(0, len(blocks) - shape.top_blocks)
@@ -82,73 +80,11 @@ def adapted_modules(base: BaseModel, shape: LoraShape) -> dict[str, nn.Linear]:
     }
 
 
-@dataclass(frozen=True, eq=False)
-class Route:
-    """Which factors each row of a batch uses.
-
-    Attributes:
-        slots: Index of own factors in the stacks, -1 for none; one for each `run` neighbouring rows.
-        prior: Shape [rows]; whether the row uses the population prior. None: all rows do.
-        run: How many neighbouring rows share each slot; they share its product too.
-    """
-
-    slots: Tensor
-    prior: Tensor | None = None
-    run: int = 1
-
-
-def route_of(slots: Sequence[int | None]) -> Route | None:
-    """Route rows by slot; a row without a slot is the bare base, without prior, and only such rows need no route."""
-    if all(slot is None for slot in slots):
-        return None
-    own = [-1 if slot is None else slot for slot in slots]
-    run = _common_run(own)
-    prior = None if min(own) >= 0 else torch.tensor([slot >= 0 for slot in own])
-    return Route(torch.tensor(own[::run]), prior, run)
-
-
-def _common_run(slots: Sequence[int]) -> int:
-    """Longest length into which the rows can be cut so that each piece has one slot."""
-    lengths = [len(list(rows)) for _, rows in groupby(slots)]
-    return gcd(*lengths)
-
-
-class Routing:
-    """The route of the current batch, shared by all adapted layers of one model; None is the bare base.
-
-    While nothing is trained, layers keep the factors gathered for the last route: decoding asks once a token, and
-    between two tokens only a few rows change. `changed` are those, against the state `version` - 1.
-    """
-
-    def __init__(self) -> None:
-        self.route: Route | None = None
-        self.version = 0
-        self.changed: Tensor | None = None
-        self._last: Route | None = None
-
-    def set(self, route: Route | None) -> None:
-        """Take the route of the next pass."""
-        if route is not None and route is not self._last:
-            self.changed = self._difference(route)
-            self.version += 1
-            self._last = route
-        self.route = route
-
-    def forget(self) -> None:
-        """Have everything gathered anew."""
-        self._last = None
-
-    def _difference(self, route: Route) -> Tensor | None:
-        if self._last is None or len(route.slots) > len(self._last.slots):
-            return None
-        return (route.slots != self._last.slots[: len(route.slots)]).nonzero().squeeze(1)
-
-
 class StackedLora(nn.Module):
-    """One frozen linear layer with an optional shared prior and a stack of people's own factors."""
+    """One frozen linear layer with an optional shared prior and a stack of the people's own factors."""
 
     def __init__(self, linear: nn.Linear, routing: Routing) -> None:
-        """Wrap `linear`; `routing` says per batch which row uses what."""
+        """Wrap `linear`; `routing` says for each batch which factors a row uses."""
         super().__init__()
         self.linear = linear
         self._routing = routing
@@ -159,7 +95,7 @@ class StackedLora(nn.Module):
         self._gathered: tuple[int, Tensor, Tensor] | None = None
 
     def set_prior(self, prior: tuple[Tensor, Tensor] | None) -> None:
-        """Take the shared prior with its scale in B; where all rows use it, it costs nothing: it is in the weight."""
+        """Take the shared prior with its scale in B; where all rows use it, it is merged into the weight."""
         self.prior, self._merged = prior, None
         if prior is not None:
             weight = self.linear.weight.detach()
@@ -186,7 +122,7 @@ class StackedLora(nn.Module):
         return torch.baddbmm(y.view(groups, -1, y.shape[-1]), torch.bmm(grouped, a), b).view_as(y)
 
     def _shared(self, x: Tensor, route: Route) -> Tensor:
-        """What the base and the prior make of x."""
+        """Apply the base and the prior to x."""
         if self._merged is not None and route.prior is None:
             return self._merged(x)
         y: Tensor = self.linear(x)
@@ -201,15 +137,15 @@ class StackedLora(nn.Module):
         if torch.is_grad_enabled():
             return self._gather(route.slots, dtype)
         version, changed, groups = self._routing.version, self._routing.changed, len(route.slots)
-        kept = self._gathered
-        if kept is None or kept[1].dtype != dtype or kept[0] < version - 1 or (kept[0] < version and changed is None):
-            kept = (version, *self._gather(route.slots, dtype))
-        elif kept[0] < version and changed is not None:
-            kept = (version, kept[1], kept[2])
+        last = self._gathered
+        if last is None or last[1].dtype != dtype or last[0] < version - 1 or (last[0] < version and changed is None):
+            last = (version, *self._gather(route.slots, dtype))
+        elif last[0] < version and changed is not None:
+            last = (version, last[1], last[2])
             if len(changed):
-                kept[1][changed], kept[2][changed] = self._gather(route.slots[changed], dtype)
-        self._gathered = kept
-        return kept[1][:groups], kept[2][:groups]
+                last[1][changed], last[2][changed] = self._gather(route.slots[changed], dtype)
+        self._gathered = last
+        return last[1][:groups], last[2][:groups]
 
     def _gather(self, slots: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if self.stack is None:
@@ -226,19 +162,19 @@ class StackedLora(nn.Module):
 class AdaptedModel:
     """A base model whose top blocks can be routed through people's factors.
 
-    Within a `with` block its layers stand in the base; its own modules stay untouched and are put back at the end.
-    One base carries one AdaptedModel at a time.
+    Within a `with` block its layers replace those of the base, which are put back unchanged at the end. One base
+    carries one AdaptedModel at a time.
     """
 
     def __init__(self, base: BaseModel, shape: LoraShape, *others: LoraShape) -> None:
-        """Wrap the linear layers that `shape` names, and those that `others`, as a prior's, name besides."""
+        """Wrap the linear layers that `shape` names, and those of other shapes, as a prior's."""
         self.base = base
         self.shape = shape
         self.routing = Routing()
         self.generation = 0
-        """Counts the changes of all installed factors: what was computed under an earlier one is stale."""
+        """Number of changes of all installed factors; results computed under an earlier number are stale."""
         self.slot_versions: Counter[int] = Counter()
-        """Counts the changes of single slots since."""
+        """Slot -> number of changes of its factors alone."""
         self._own = adapted_modules(base, shape)
         self._original = self._own.copy()
         for other in others:
@@ -264,7 +200,7 @@ class AdaptedModel:
         return {name: (module.in_features, module.out_features) for name, module in self._own.items()}
 
     def set_prior(self, prior: Factors | None, scale: float = 1.0) -> None:
-        """Install the population prior that rows share; None takes it out. Layers it does not name stay bare.
+        """Install the population prior that rows share; None removes it. Layers that it does not name have no prior.
 
         Raises:
             InputError: It changes layers that are not wrapped.
@@ -280,7 +216,7 @@ class AdaptedModel:
         self.forget_rows()
 
     def set_stack(self, stack: Factors | None, scale: float) -> None:
-        """Install people's factors, A of shape [slots, rank, in] and B [slots, out, rank]; None takes them out.
+        """Install people's factors, A of shape [slots, rank, in] and B [slots, out, rank]; None removes them.
 
         Raises:
             InputError: They change layers that are not wrapped.
@@ -294,7 +230,7 @@ class AdaptedModel:
         self.forget_rows()
 
     def changed(self, slots: Iterable[int]) -> None:
-        """Take notice that somebody has written other factors into some slots of the installed stack."""
+        """Note that the factors in some slots of the installed stack have been overwritten."""
         self.slot_versions.update(slots)
         self.forget_rows()
 
@@ -316,7 +252,7 @@ class AdaptedModel:
             self.routing.route = None
 
     def forget_rows(self) -> None:
-        """Free what the last route gathered."""
+        """Free the factors gathered for the last route."""
         self.routing.forget()
         for layer in self.layers.values():
             layer.forget_rows()

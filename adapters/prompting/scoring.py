@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import RowLayout, SplitModel
-from polyphony.adapters.model.lora import AdaptedModel, Route
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.act_scorer import VERBS, ActScorer
 from polyphony.adapters.prompting.examples import Example
 from polyphony.personas.people.acts import Verb

@@ -1,0 +1,195 @@
+"""What is to be trained: examples, settings and digests of the prior and of each person's adapter."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.revision import PERSONAL, PRIOR, Revision, adapter_id, digest_of
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.lora import Factors, adapted_modules
+from polyphony.adapters.prompting.examples import Example, ExampleBuilder
+from polyphony.adapters.prompting.scoring import rows_of
+from polyphony.adapters.training.config import TrainingConfig, plain_precision
+from polyphony.adapters.training.initialisation import STANDARD
+from polyphony.adapters.training.provenance import personal_provenance, shared_provenance
+from polyphony.adapters.training.trainer import Learner
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import Act
+from polyphony.personas.people.persona import Persona
+from polyphony.personas.population import Population
+from polyphony.randomness import keyed_generator
+
+# Validation acts that share one prompt: more than in training, since no optimiser step is taken between them.
+CHECKED_TOGETHER = 8
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What one person's training needs.
+
+    Attributes:
+        revision: What the bank is to hold, without weights, losses and number.
+        learner: What is learned from.
+        foundation: What it is learned over.
+        is_current: Whether the bank holds this very revision already, with nothing new to learn.
+    """
+
+    revision: Revision
+    learner: Learner
+    foundation: Revision
+    is_current: bool = False
+
+
+class TrainingPlanner:
+    """Lays out the trainings of one population; trains nothing."""
+
+    def __init__(
+        self, base: BaseModel, population: Population, bank: Bank, config: TrainingConfig, examples: ExampleBuilder
+    ) -> None:
+        """Take what decides a training; `bank` holds the revisions that may be continued."""
+        self._base, self._population, self._bank, self._config = base, population, bank, config
+        self._examples = examples
+
+    def prior_examples(self) -> list[Example]:
+        """Sittings drawn over all people's training acts.
+
+        Raises:
+            InputError: Nobody has a training act.
+        """
+        population, config = self._population, self._config
+        if not any(persona.train for persona in population.personas):
+            raise InputError(
+                f"{population.name}: its people have no acts to learn from; give --arm base, or a file of posts"
+            )
+        size = config.sitting
+        sittings = [
+            (persona, persona.train[start : start + size])
+            for persona in population.personas
+            for start in range(0, len(persona.train), size)
+        ]
+        order = keyed_generator(config.seed, "prior examples").permutation(len(sittings))
+        examples: list[Example] = []
+        for index in order:
+            persona, acts = sittings[index]
+            examples += self._examples.sittings(persona, acts, size)
+            if len(examples) >= config.prior_examples:
+                break
+        return examples[: config.prior_examples]
+
+    def learner(self, persona: Persona, acts: Sequence[Act], start: Factors | None = None) -> Learner:
+        """What a person's adapter learns from: the latest of some acts, and the validation acts."""
+        latest = self._examples.known(acts)[-self._config.max_examples :]
+        return Learner(
+            persona.handle,
+            self._examples.sittings(persona, latest, self._config.sitting),
+            self._examples.sittings(persona, persona.validation, CHECKED_TOGETHER),
+            start,
+        )
+
+    def fresh(self, persona: Persona, foundation: Revision) -> TrainingPlan:
+        """The training of a person who starts anew, over a foundation."""
+        return self._plan(persona, self.learner(persona, persona.train), foundation, None)
+
+    def continuation(self, persona: Persona) -> TrainingPlan | None:
+        """The training that continues a person's newest revision with the acts since; None where there is no revision.
+
+        Raises:
+            InputError: That revision does not record what it has learned, or has another shape.
+        """
+        identity = adapter_id(self._base.hash, self._population.name, PERSONAL, persona.handle)
+        parent = self._bank.newest(identity)
+        if parent is None:
+            return None
+        learned = (parent.provenance or {}).get("learned")
+        if learned is None:
+            raise InputError(
+                f"{parent.name} does not record which acts it has learned; train it anew, without --continue"
+            )
+        until = datetime.fromisoformat(learned[1]) if learned else None
+        since = [act for act in persona.train if until is None or act.at > until]
+        foundation = self._bank.foundation(parent)
+        if not self._examples.known(since):
+            return TrainingPlan(parent, Learner(persona.handle, ()), foundation, is_current=True)
+        return self._plan(persona, self.learner(persona, since, self._start_from(parent)), foundation, parent)
+
+    def _plan(self, persona: Persona, learner: Learner, foundation: Revision, parent: Revision | None) -> TrainingPlan:
+        examples = [*learner.train, *learner.validation]
+        revision = self.revision(PERSONAL, persona.handle, examples, foundation, parent)
+        facts = personal_provenance(self._population, self._base, persona, learner)
+        return TrainingPlan(replace(revision, provenance=facts), learner, foundation)
+
+    def _start_from(self, parent: Revision) -> Factors:
+        """The factors of a revision, at the scale of the configured shape."""
+        shape, factors = self._config.shape, self._bank.factors(parent.object)
+        modules = set(adapted_modules(self._base, shape))
+        if parent.rank != shape.rank or set(factors) != modules:
+            raise InputError(
+                f"{parent.name} has rank {parent.rank} on {len(factors)} layers, asked for are {shape.rank} on "
+                f"{len(modules)}; give the --rank, --top-blocks and --targets it was trained with"
+            )
+        return {name: (a.float(), b.float() * (parent.scale / shape.scale)) for name, (a, b) in factors.items()}
+
+    def tokens(self, learner: Learner) -> int:
+        """How many tokens a training goes over, all epochs together."""
+        rows = rows_of([*learner.train, *learner.validation])
+        return self._config.schedule.epochs * sum(len(row.tokens) for row in rows)
+
+    def revision(
+        self,
+        kind: str,
+        person: str,
+        examples: Sequence[Example],
+        foundation: Revision | None,
+        parent: Revision | None = None,
+    ) -> Revision:
+        """Describe what a training is to produce; its digest covers all that decides the weights.
+
+        Args:
+            kind: As `adapters.bank.revision.Revision.kind`; a prior has a shape and a schedule of its own.
+            person: Handle; empty for what all people share.
+            examples: What is learned from, validation included.
+            foundation: What it is learned over; None for a prior.
+            parent: The revision that it continues; None for a fresh start.
+        """
+        base, is_prior = self._base, kind == PRIOR
+        shape = self._config.prior_shape if is_prior else self._config.shape
+        init = STANDARD if is_prior else self._config.init
+        config: dict[str, Any] = {
+            "shape": asdict(shape),
+            "schedule": asdict(self._config.prior_schedule if is_prior else self._config.schedule),
+            "prompt": asdict(self._config.prompt),
+            "dtype": base.dtype,
+        }
+        data_digest = digest_of([[example.act_id, example.tokens] for example in examples])
+        deciding = [base.hash, kind, person, config, init, self._config.seed, data_digest]
+        if kind == PERSONAL and self.precision(kind) != plain_precision(base):
+            deciding.append(self.precision(kind))
+        if parent is not None:
+            deciding.append({"continues": parent.object})
+        prior_object = foundation.object if foundation else None
+        return Revision(
+            adapter_id=adapter_id(base.hash, self._population.name, kind, person),
+            kind=kind,
+            person=person,
+            population=self._population.name,
+            base_hash=base.hash,
+            config=config,
+            init=init,
+            seed=self._config.seed,
+            data_digest=data_digest,
+            training_digest=digest_of([*deciding, prior_object]),
+            losses={},
+            scale=shape.scale,
+            prior_object=prior_object,
+            parent=parent.number if parent else None,
+            provenance=shared_provenance(self._population, base),
+        )
+
+    def precision(self, kind: str) -> Precision:
+        """How the factors of a revision are stored; what all people share keeps all bits."""
+        if kind != PERSONAL:
+            return Precision.FP32
+        return Precision(self._config.storage) if self._config.storage else plain_precision(self._base)
