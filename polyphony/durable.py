@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, whenever the power fails."""
+"""Files that exist as a whole or not at all, even after a power failure."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ def write_durably(path: Path, content: bytes) -> None:
     """Write a file: to a temporary name, synced, then renamed, the rename synced too.
 
     Raises:
-        OSError: The disk is full, or cannot be written; nothing is left then.
+        OSError: The disk is full, or cannot be written. Nothing is left then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
@@ -24,8 +24,11 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make what was renamed in a directory last."""
-    handle = os.open(directory, os.O_RDONLY)
+    """Make the renames in a directory durable, where the system can open directories; Windows cannot."""
+    try:
+        handle = os.open(directory, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(handle)
     finally:

@@ -85,7 +85,7 @@ def test_with_a_slot_for_everybody_nothing_is_kept_twice(base, bank, people):
     with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people)) as residency:
         assert residency.bring(list(range(PEOPLE))) == list(range(PEOPLE)) and residency.slots == PEOPLE
         assert (residency.tiers["slots"].hits, residency.tiers["slots"].misses) == (PEOPLE, PEOPLE)
-        assert len(residency._memory._kept) == 0
+        assert len(residency._memory._cached) == 0
 
 
 def test_a_damaged_adapter_stops_whoever_wants_it_and_nobody_else(base, bank, people, alone):

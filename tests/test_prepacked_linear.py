@@ -1,4 +1,4 @@
-"""Products with ordered weights: the library's own, to rounding, wherever they are used."""
+"""Products with packed weights equal the library's own, to rounding."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def test_few_rows_give_the_librarys_product(shape, has_bias):
     with torch.no_grad():
         for _ in range(2):
             assert torch.allclose(product(x), functional.linear(x, weight, bias), atol=1e-5)
-    assert product._ordered is not None
+    assert product._packed is not None
 
 
 @pytest.mark.parametrize("rows", [1, 3, FEW_ROWS, 5 * FEW_ROWS])
@@ -29,7 +29,7 @@ def test_half_precision_gives_the_librarys_product_for_any_number_of_rows(rows):
         exact = functional.linear(x.double(), weight.double(), bias.double())
         # One rounding of the sum and one of what the bias is added to, of eight bits each.
         assert torch.allclose(product(x).double(), exact, rtol=2**-7, atol=2**-6)
-    assert (product._ordered is not None) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    assert (product._packed is not None) == torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def test_many_rows_and_gradients_take_the_plain_weight():
@@ -39,7 +39,7 @@ def test_many_rows_and_gradients_take_the_plain_weight():
     assert torch.allclose(x.grad, weight.sum(0).expand(2, -1), atol=1e-5)
     with torch.no_grad():
         product(torch.randn(FEW_ROWS + 1, 48))
-    assert product._ordered is None
+    assert product._packed is None
 
 
 def test_a_frozen_model_says_the_same_and_can_still_move_to_another_type():

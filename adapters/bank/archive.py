@@ -38,7 +38,7 @@ MOST_OBJECT_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class Moved:
-    """What an archive brought: revisions that are new here, and those that were here already."""
+    """How many revisions of an archive are new in the bank, and how many it had already."""
 
     new: int
     known: int
@@ -47,30 +47,30 @@ class Moved:
 def write_archive(bank: Bank, path: Path) -> int:
     """Write a bank into one file, compressed where its name ends in ``.gz``; returns the number of revisions.
 
-    The same bank gives the same bytes.
+    The same bank always gives the same bytes.
 
     Raises:
-        InputError: The file exists, or an object or row is damaged; nothing is left then.
+        InputError: The file exists, or an object or row is damaged. No file is left then.
     """
     if path.exists():
         raise InputError(f"{path} exists already; choose another --out")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = _told(bank)
+    content = _rows(bank)
     try:
         with (
             _compressing(part, path.suffix == ".gz") as stream,
             tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
         ):
-            _put(archive, ROWS, json.dumps(told, sort_keys=True).encode())
-            for name in sorted({row["object"] for row in told["revisions"] if row["object"]}):
+            _put(archive, ROWS, json.dumps(content, sort_keys=True).encode())
+            for name in sorted({row["object"] for row in content["revisions"] if row["object"]}):
                 _put(archive, f"objects/{name}.safetensors", bank.objects.read(name))
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-    return len(told["revisions"])
+    return len(content["revisions"])
 
 
 @contextmanager
@@ -84,8 +84,8 @@ def _compressing(path: Path, compress: bool) -> Iterator[IO[bytes] | gzip.GzipFi
             yield stream
 
 
-def _told(bank: Bank) -> dict[str, Any]:
-    """The rows of revisions and of their lives at one moment. Which runs used them is of this machine, and stays."""
+def _rows(bank: Bank) -> dict[str, Any]:
+    """The rows of all revisions and of their steps at one moment, without the runs, which are files of this machine."""
     table = catalog.transition
     with bank.reading() as connection:
         rows = [dict(row) for row in connection.execute(catalog_rows.joined()).mappings()]
@@ -105,13 +105,13 @@ def _put(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def read_archive(bank: Bank, path: Path) -> Moved:
-    """Take everything of an archive into a bank, or nothing.
+    """Add the whole of an archive to a bank, or nothing.
 
-    An adapter that is new here comes with its whole life. Of one that is known here, revisions trained from something
-    else come as new ones that do not serve.
+    An adapter that is new to the bank is added with all its steps. If the bank has the adapter, revisions of other
+    trainings are added as new ones, which do not serve.
 
     Raises:
-        InputError: It is no archive of a bank, it holds links, other paths or damaged contents, or the bank is
+        InputError: The file is no archive of a bank, it holds links, other paths or damaged contents, or the bank is
             read-only.
     """
     with _opened(path) as members, bank.receiving() as (connection, keep):
@@ -125,35 +125,35 @@ def read_archive(bank: Bank, path: Path) -> Moved:
 
 
 def _take(connection: Connection, rows: list[Revision], steps: list[dict[str, Any]]) -> Moved:
-    strangers = {row.adapter_id for row in rows}
-    strangers -= {name for name in strangers if catalog_rows.next_number(connection, name) > 1}
+    new_adapters = {row.adapter_id for row in rows}
+    new_adapters -= {name for name in new_adapters if catalog_rows.next_number(connection, name) > 1}
     new = 0
     numbers: dict[tuple[str, int], int] = {}
     for row in rows:
-        if row.adapter_id in strangers:
+        if row.adapter_id in new_adapters:
             catalog_rows.add(connection, row, noted=False)
             new += 1
-        elif (there := _known(connection, row)) is not None:
-            numbers[row.adapter_id, row.number] = there.number
+        elif (known := _known(connection, row)) is not None:
+            numbers[row.adapter_id, row.number] = known.number
         elif not row.is_forgotten:
             numbers[row.adapter_id, row.number] = _add_as_new(connection, row, numbers)
             new += 1
-    lives = [step for step in steps if step["adapter_id"] in strangers]
-    if lives:
-        connection.execute(catalog.transition.insert(), lives)
+    own_steps = [step for step in steps if step["adapter_id"] in new_adapters]
+    if own_steps:
+        connection.execute(catalog.transition.insert(), own_steps)
     return Moved(new, len(rows) - new)
 
 
 def _known(connection: Connection, row: Revision) -> Revision | None:
-    """The revision here that stands for one of the archive.
+    """The revision of the bank that equals one of the archive.
 
-    What lies beneath others is known by its weights: another machine makes other ones from the same training.
+    A foundation is recognised by its weights: the same training gives other weights on another machine.
     """
     if row.is_forgotten:
         return None
-    there = catalog_rows.trained(connection, row.training_digest, row.adapter_id)
-    if there is None or row.kind == PERSONAL or there.object == row.object:
-        return there
+    known = catalog_rows.trained(connection, row.training_digest, row.adapter_id)
+    if known is None or row.kind == PERSONAL or known.object == row.object:
+        return known
     return catalog_rows.trained(connection, _own_digest(row), row.adapter_id)
 
 
@@ -173,11 +173,11 @@ def _own_digest(row: Revision) -> str:
 
 def _parsed(path: Path, content: bytes) -> tuple[list[Revision], list[dict[str, Any]]]:
     try:
-        told = json.loads(content)
-        if told["format"] != FORMAT:
-            raise InputError(f"{path}: of format {quoted(told['format'])}; this version reads {FORMAT}")
-        rows, steps = told["revisions"], told["steps"]
-        if told["digest"] != digest_of([rows, steps]):
+        fields = json.loads(content)
+        if fields["format"] != FORMAT:
+            raise InputError(f"{path}: of format {quoted(fields['format'])}; this version reads {FORMAT}")
+        rows, steps = fields["revisions"], fields["steps"]
+        if fields["digest"] != digest_of([rows, steps]):
             raise InputError(f"{path}: its rows are damaged; the archive is not whole")
         names = {column.name for table in (catalog.adapter, catalog.revision) for column in table.c}
         if any(set(row) != names or catalog_rows.fault_of(row) is not None for row in rows):
@@ -193,11 +193,11 @@ def _parsed(path: Path, content: bytes) -> tuple[list[Revision], list[dict[str, 
 
 
 def check_rows(path: Path, revisions: Sequence[Revision]) -> None:
-    """Refuse revisions that no bank writes: whoever makes an archive can seal what they like.
+    """Refuse revisions that no bank writes: an archive can be forged with valid digests.
 
     Raises:
-        InputError: One is out of range, there twice, or serves beside another.
-        ValueError: A value is of another kind than its name says.
+        InputError: A revision is out of range, appears twice, or serves beside another.
+        ValueError: A value has another type than its name says.
     """
     seen: set[tuple[str, int]] = set()
     serving: set[str] = set()
@@ -224,7 +224,7 @@ def check_rows(path: Path, revisions: Sequence[Revision]) -> None:
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
-    """A step of a life as the catalog takes it."""
+    """A change of status as a row of the catalog."""
     return {
         "transition_id": None,
         "adapter_id": str(step["adapter_id"]),
@@ -248,7 +248,7 @@ def _opened(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
 
 
 def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each member; nothing is ever unpacked under the name that the archive gives it."""
+    """Name and content of each member; no file is ever written under a name from the archive."""
     seen: set[str] = set()
     for entry in archive:
         named = OBJECT.fullmatch(entry.name)

@@ -32,7 +32,7 @@ from polyphony.errors import InputError
 from polyphony.migrations import Migrations
 
 BUSY_SECONDS = 60
-# How long a reader is waited for who keeps the journal from being emptied.
+# How long to wait for a reader that keeps the journal from being emptied.
 READER_SECONDS = 1
 
 metadata = MetaData()
@@ -76,7 +76,7 @@ transition = Table(
     Column("after", String, nullable=False),
     Column("at", String, nullable=False),
     Column("forced", Text),  # the reason against it that was overruled
-    # No foreign key: a life is told to its end, and numbers of removed revisions are never given again.
+    # No foreign key: steps outlive removed revisions, whose numbers are never reused.
     Index("transition_by_revision", "adapter_id", "number"),
 )  # fmt: skip
 use = Table(
@@ -108,7 +108,7 @@ migration = Table("migration", metadata, Column("name", String, primary_key=True
 
 
 def sealed(row: Mapping[str, Any]) -> str:
-    """Checksum of a revision's row: SQLite would hand out a flipped bit as data.
+    """Checksum of a revision's row: SQLite would return a flipped bit as data.
 
     The row of its adapter needs none: the adapter's id is a hash of it.
     """
@@ -117,7 +117,7 @@ def sealed(row: Mapping[str, Any]) -> str:
 
 
 def _record_ranks(connection: Connection) -> None:
-    """The rank in a configuration is a person's; what lies beneath a shifted start has that of its prior besides."""
+    """Record the rank of each object; that of a prior with a shared start subtracted includes the rank of the prior."""
     table = revision.c
     columns = (table.adapter_id, table.number, table.config, table.object, table.prior_object, adapter.c.kind)
     rows = connection.execute(select(*columns).join_from(adapter, revision)).all()
@@ -141,7 +141,7 @@ MIGRATIONS = Migrations(
         "0001 bank": (),
         "0002 lifecycle": (
             "ALTER TABLE revision ADD COLUMN provenance TEXT",
-            # The first version called the latest revision serving and those before it retired, worth it or not.
+            # The first version marked the latest revision as serving and the earlier ones as retired, unevaluated.
             "UPDATE revision SET status = CASE WHEN evaluation IS NULL THEN 'candidate' ELSE 'evaluated' END",
             "CREATE INDEX IF NOT EXISTS ix_revision_object ON revision (object)",
             "CREATE INDEX IF NOT EXISTS adapter_by_person ON adapter (person)",
@@ -158,13 +158,13 @@ MIGRATIONS = Migrations(
 
 
 class Catalog:
-    """The open database of a bank; what the disk or the file does to it is told in one line."""
+    """The open database of a bank; faults of the disk or the file become an error of one line."""
 
     def __init__(self, path: Path) -> None:
-        """Open a catalog, made or brought up to date where it has to be; one that cannot be written is only read.
+        """Open a catalog, created or migrated where necessary; one that cannot be written is opened for reading.
 
         Raises:
-            InputError: It is of a newer version, is no database, or cannot be read.
+            InputError: A newer version wrote it, it is no database, or it cannot be read.
         """
         self.path = path
         self.read_only = path.exists() and not all(_may_write(place) for place in (path, path.parent))
@@ -186,7 +186,7 @@ class Catalog:
         self._engine.dispose()
 
     def settle(self) -> bool:
-        """Empty the journal, so that nothing that was deleted stays in it; False where a reader holds it just now."""
+        """Empty the journal, so that no deleted row stays in it; False while a reader holds it."""
         with _plainly(self.path), self._engine.connect() as connection:
             connection.exec_driver_sql(f"PRAGMA busy_timeout = {READER_SECONDS * 1000}")
             busy: int = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
@@ -195,7 +195,7 @@ class Catalog:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection to read by; all that it reads is of one moment.
+        """A connection for reading; everything read through it has the state of one moment.
 
         Raises:
             InputError: The catalog is damaged.
@@ -211,10 +211,10 @@ class Catalog:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction that other writers wait for from its beginning on, objects that it stores included.
+        """A transaction that locks out other writers from its start, while it stores objects too.
 
         Raises:
-            InputError: The bank is read-only, the disk is full, or the catalog is damaged; nothing is changed then.
+            InputError: The bank is read-only, the disk is full, or the catalog is damaged. Nothing is changed then.
         """
         if self.read_only:
             raise InputError(f"{self.path.parent}: the bank is read-only; copy it to where it can be written")
@@ -231,18 +231,18 @@ def _writer(path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # transactions begin where `writing` says so, not at the first statement
+        connection.isolation_level = None  # `writing` begins transactions, not the first statement
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA cell_size_check = ON")
-        connection.execute("PRAGMA secure_delete = ON")  # what is forgotten does not stay in free pages
+        connection.execute("PRAGMA secure_delete = ON")  # deleted rows do not stay in free pages
 
     return engine
 
 
 def _reader(path: Path) -> Engine:
-    """Open for reading alone; without the files that live writers share, the database is as immutable as its disk."""
+    """Open for reading only; without the files that writers share, the database is immutable."""
     how = "mode=ro" if path.with_name(f"{path.name}-wal").is_file() else "immutable=1"
     return create_engine(f"sqlite:///file:{path}?{how}&uri=true", connect_args={"timeout": BUSY_SECONDS})
 
@@ -266,7 +266,7 @@ def _immediate(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def _plainly(path: Path) -> Iterator[None]:
-    """Tell in one line what SQLite found wrong with the disk or the file."""
+    """Turn what SQLite reports about the disk or the file into an error of one line."""
     try:
         yield
     except IntegrityError:

@@ -1,4 +1,4 @@
-"""Reading and writing the catalog's rows, each checked against what it was asked for and against its seal."""
+"""Reading and writing the catalog's rows, each checked against the query and against its seal."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -28,12 +28,12 @@ def read(connection: Connection, query: Select[Any], **expected: object) -> list
     Args:
         connection: Of the catalog.
         query: Made of `joined`.
-        expected: What each has to be, as the query asked: a damaged index leads to other rows.
+        expected: Values that every row must have by the query: a damaged index leads to other rows.
 
     Raises:
-        InputError: A row is damaged, or another than was asked for.
+        InputError: A row is damaged, or does not have these values.
     """
-    found = []
+    revisions = []
     for row in map(dict, connection.execute(query).mappings()):
         if (wrong := fault_of(row)) is not None:
             raise InputError(wrong)
@@ -42,11 +42,11 @@ def read(connection: Connection, query: Select[Any], **expected: object) -> list
             raise InputError(
                 "the bank's catalog is damaged: an index leads to the wrong row; see `simulate bank verify`"
             )
-        found.append(revision)
-    return found
+        revisions.append(revision)
+    return revisions
 
 
-def each(connection: Connection, query: Select[Any]) -> Iterator[Mapping[str, Any]]:
+def stream(connection: Connection, query: Select[Any]) -> Iterator[Mapping[str, Any]]:
     """Stream the rows of revisions, unchecked."""
     yield from map(dict, connection.execution_options(yield_per=BATCH).execute(query).mappings())
 
@@ -69,7 +69,7 @@ def fault_of(row: Mapping[str, Any]) -> str | None:
 
 
 def trained(connection: Connection, training_digest: str, identity: str | None = None) -> Revision | None:
-    """The latest revision that was trained from exactly this, of any adapter or of one."""
+    """The latest revision that a training produced, of any adapter or of one; None where the bank has none."""
     table = catalog.revision.c
     query = joined().where(table.training_digest == training_digest).order_by(table.number.desc()).limit(1)
     expected = {"training_digest": training_digest}
@@ -82,7 +82,7 @@ def the(connection: Connection, identity: str, number: int) -> Revision:
     """One revision.
 
     Raises:
-        InputError: There is none.
+        InputError: The bank has none.
     """
     table = catalog.revision.c
     query = joined().where(table.adapter_id == identity, table.number == number)
@@ -93,23 +93,23 @@ def the(connection: Connection, identity: str, number: int) -> Revision:
 
 
 def standing(connection: Connection, identity: str, status: Status, *order: Any) -> list[Revision]:
-    """An adapter's revisions in one state of life."""
+    """An adapter's revisions of one status."""
     table = catalog.revision.c
     query = joined().where(table.adapter_id == identity, table.status == status).order_by(*order)
     return read(connection, query, adapter_id=identity, status=status)
 
 
 def last_step_of_revision() -> Any:
-    """The number of the last step in a revision's life, inside a query for revisions."""
+    """The id of a revision's last step, inside a query for revisions."""
     table = catalog.transition.c
     of = (table.adapter_id == catalog.revision.c.adapter_id) & (table.number == catalog.revision.c.number)
     return select(func.max(table.transition_id)).where(of).scalar_subquery()
 
 
 def add(connection: Connection, revision: Revision, *, noted: bool = True) -> None:
-    """Write a new revision, its adapter (under its person's name again where it was forgotten) and its first step.
+    """Write a new revision, its adapter (with its person's name again where it was forgotten) and its first step.
 
-    Without `noted` the caller writes the steps of its life.
+    Without `noted` the caller writes the steps.
     """
     row = to_row(revision, catalog.adapter.c.keys())
     renamed = insert(catalog.adapter).values(row).on_conflict_do_update(["adapter_id"], set_={"person": row["person"]})
@@ -127,10 +127,10 @@ def save(connection: Connection, revision: Revision) -> None:
 
 
 def step(connection: Connection, revision: Revision, after: Status, *, forced: str | None = None) -> Revision:
-    """Take a step of the lifecycle, and note it.
+    """Change the status of a revision, and record the step.
 
     Raises:
-        InputError: The lifecycle has no such step.
+        InputError: The lifecycle does not allow it.
     """
     check_step(revision.name, Status(revision.status), after)
     stepped = replace(revision, status=after)
@@ -142,7 +142,7 @@ def step(connection: Connection, revision: Revision, after: Status, *, forced: s
 def note(
     connection: Connection, revision: Revision, before: str | None, after: Status, forced: str | None = None
 ) -> None:
-    """Add a step to a revision's life."""
+    """Record a step of a revision."""
     values = {"adapter_id": revision.adapter_id, "number": revision.number, "before": before, "after": after,
               "at": now(), "forced": forced}  # fmt: skip
     connection.execute(catalog.transition.insert().values(values))
@@ -151,9 +151,9 @@ def note(
 def next_number(connection: Connection, identity: str) -> int:
     """A number that no revision of the adapter has ever had."""
     table = catalog.transition.c
-    given = select(func.max(table.number)).where(table.adapter_id == identity)
+    recorded = select(func.max(table.number)).where(table.adapter_id == identity)
     before = select(func.max(catalog.revision.c.number)).where(catalog.revision.c.adapter_id == identity)
-    return max(connection.scalar(given) or 0, connection.scalar(before) or 0) + 1
+    return max(connection.scalar(recorded) or 0, connection.scalar(before) or 0) + 1
 
 
 def now() -> str:
@@ -162,7 +162,7 @@ def now() -> str:
 
 
 def sealed_row(revision: Revision) -> dict[str, Any]:
-    """A revision as the catalog keeps it, with its seal."""
+    """A revision as a row of the catalog, with its seal."""
     names = [name for name in catalog.revision.c.keys() if name != "seal"]  # noqa: SIM118
     row = to_row(revision, names)
     return row | {"seal": catalog.sealed(row)}

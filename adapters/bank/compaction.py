@@ -1,4 +1,4 @@
-"""Smaller adapters: the nearest ones of a lower rank, kept in fewer bits, and a whole bank of them."""
+"""Smaller adapters: the nearest ones of a lower rank, stored in fewer bits, and whole banks of them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,33 +16,34 @@ from polyphony.errors import InputError
 def compacted(factors: Factors, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Return the factors of the nearest product of a rank, layer by layer (Eckart and Young 1936).
 
-    The singular values are shared evenly between A and B, so that both are alike to round. A layer whose rank is not
-    above `rank` is balanced so, too, and keeps its rank.
+    The singular values are divided evenly between A and B, so that both round alike. A layer whose rank is not above
+    `rank` is balanced in the same way and keeps its rank.
     """
-    made = {}
+    smaller = {}
     for module, (a, b) in factors.items():
         q_a, r_a = torch.linalg.qr(a.float().T)
         q_b, r_b = torch.linalg.qr(b.float())
         u, sigma, v = torch.linalg.svd(r_b @ r_a.T)
-        kept = min(rank, len(sigma))
-        root = sigma[:kept].sqrt()
-        made[module] = (root.unsqueeze(1) * (v[:kept] @ q_a.T), (q_b @ u[:, :kept]) * root)
-    return made
+        size = min(rank, len(sigma))
+        root = sigma[:size].sqrt()
+        smaller[module] = (root.unsqueeze(1) * (v[:size] @ q_a.T), (q_b @ u[:, :size]) * root)
+    return smaller
 
 
 def compact_bank(source: Bank, target: Bank, revisions: Sequence[Revision], rank: int, precision: Precision) -> None:
-    """Copy people's adapters into another bank, smaller, each as a first revision that nobody has evaluated.
+    """Copy people's adapters into another bank, smaller, each as a first revision without evaluation.
 
-    What lies beneath them is copied as it is, so that they act over the very same prior.
+    Their foundation is copied unchanged, so that they act over the same prior.
 
     Args:
-        source: Where they are.
-        target: Where they go, all or none.
-        revisions: Whose.
-        rank: Most rank that is kept.
-        precision: How their numbers are kept.
+        source: The bank that holds them.
+        target: The bank that receives them, all or none.
+        revisions: The adapters.
+        rank: Most rank of a copy.
+        precision: How a copy stores its numbers.
     """
-    for revision in {one.prior_object: one for one in revisions if one.prior_object is not None}.values():
+    by_foundation = {revision.prior_object: revision for revision in revisions if revision.prior_object is not None}
+    for revision in by_foundation.values():
         copy_foundation(source, target, revision)
     flats = source.objects.load_many([revision.object for revision in revisions])
     target.add_all(
@@ -55,18 +56,18 @@ def compact_bank(source: Bank, target: Bank, revisions: Sequence[Revision], rank
 
 
 def copy_foundation(source: Bank, target: Bank, revision: Revision) -> None:
-    """Copy what lies beneath a personal revision, and beneath that, as it is.
+    """Copy the foundation of a personal revision, and the foundation of that, unchanged.
 
     Raises:
         InputError: The target holds another result of the same training.
     """
     if revision.prior_object is None:
         return
-    beneath = source.foundation(revision)
-    copy_foundation(source, target, beneath)
-    copy = replace(beneath, parent=None, evaluation=None)
-    kept = target.add(copy, source.factors(beneath.object), Precision(beneath.precision))
-    if kept.object != beneath.object:
+    foundation = source.foundation(revision)
+    copy_foundation(source, target, foundation)
+    copy = replace(foundation, parent=None, evaluation=None)
+    stored = target.add(copy, source.factors(foundation.object), Precision(foundation.precision))
+    if stored.object != foundation.object:
         raise InputError(
             f"{target.directory}: holds a prior of the same training that another machine made; choose another place"
         )
@@ -77,9 +78,9 @@ def _scaled(factors: Factors, scale: float) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _compact(revision: Revision, rank: int, precision: Precision) -> Revision:
-    kept = min(rank, revision.rank)
-    shape = {**revision.config.get("shape", {}), "rank": kept, "alpha": float(kept)}
-    made_of = {
+    size = min(rank, revision.rank)
+    shape = {**revision.config.get("shape", {}), "rank": size, "alpha": float(size)}
+    source = {
         "object": revision.object,
         "number": revision.number,
         "rank": revision.rank,
@@ -92,5 +93,5 @@ def _compact(revision: Revision, rank: int, precision: Precision) -> Revision:
         training_digest=digest_of(["compacted", revision.training_digest, revision.object, rank, precision]),
         scale=1.0,
         evaluation=None,
-        provenance={**(revision.provenance or {}), "compacted": made_of},
+        provenance={**(revision.provenance or {}), "compacted": source},
     )

@@ -33,21 +33,21 @@ MOST_CONFIG_BYTES = 1 << 20
 MAX_HANDLE = 64
 MOST_NAME = 256
 MOST_SCALE = 1e6
-# Fields of PEFT's configuration that we know to leave B A alone as it is, or that we read ourselves.
+# Fields of PEFT's configuration that do not change the product B A, or that we read ourselves.
 UNDERSTOOD = {
     "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "peft_type", "peft_version", "auto_mapping",
     "base_model_name_or_path", "revision", "task_type", "inference_mode", "target_modules", "exclude_modules",
     "lora_dropout", "layers_to_transform", "layers_pattern", "init_lora_weights", "megatron_core", "qalora_group_size",
     "eva_config", "ensure_weight_tying",
 }  # fmt: skip
-# Starts that leave the base's own weight as it is; PiSSA, OLoRA, LoftQ and their like change it on loading.
+# Initialisations that leave the base's weight unchanged; PiSSA, OLoRA, LoftQ and others change it on loading.
 PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
 LAYER = re.compile(r"[\w.]+")
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """An adapter from outside: complete factors of one rank with their scale in B, and its own words about itself."""
+    """An adapter from outside: complete factors of one rank with their scale in B, its configuration and its card."""
 
     factors: dict[str, tuple[Tensor, Tensor]]
     config: Mapping[str, Any]
@@ -68,7 +68,7 @@ def export_directory(directory: Path, factors: Factors, *, base_name: str, card:
 
     Raises:
         InputError: The directory exists.
-        OSError: The disk is full, or cannot be written; nothing is left then.
+        OSError: The disk is full, or cannot be written. Nothing is left then.
     """
     if directory.exists():
         raise InputError(f"{directory} exists already; choose another --out")
@@ -90,14 +90,14 @@ def export_directory(directory: Path, factors: Factors, *, base_name: str, card:
 
 
 def card_of(revision: Revision) -> dict[str, object]:
-    """What an export tells of a revision."""
-    told = ("adapter_id", "person", "population", "parent", "base_hash", "config", "init", "seed", "data_digest",
+    """What an export records of a revision."""
+    fields = ("adapter_id", "person", "population", "parent", "base_hash", "config", "init", "seed", "data_digest",
             "losses", "evaluation", "provenance", "created_at")  # fmt: skip
-    return {"revision": revision.number, **{name: getattr(revision, name) for name in told}}
+    return {"revision": revision.number, **{name: getattr(revision, name) for name in fields}}
 
 
 def model_card(card: Mapping[str, object], rank: int, layers: int) -> str:
-    """What the Hub shows of an adapter. All that comes from a corpus stands inside the JSON, where it is inert."""
+    """The page of an adapter on the Hub. Text from a corpus stays inside the JSON, where markup has no effect."""
     facts = json.dumps(card, indent=2, sort_keys=True).replace("`", "\\u0060").replace("<", "\\u003c")
     return f"""---
 library_name: peft
@@ -128,10 +128,10 @@ settings and the held-out evaluation:
 
 
 def read_directory(directory: Path, base: BaseModel) -> Foreign:
-    """Read an adapter that PEFT, or anything that writes its layout, has trained on this base.
+    """Read an adapter in PEFT's layout that was trained on this base.
 
     Raises:
-        InputError: It is no LoRA adapter, only pickled, damaged, of another base, or does more than A and B say.
+        InputError: It is no LoRA adapter, pickled, damaged, of another base, or does more than A and B say.
     """
     config = _config(directory)
     card = _json(directory / CARD) if (directory / CARD).is_file() else {}
@@ -184,12 +184,12 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as handle:
             content = handle.read(MOST_CONFIG_BYTES + 1)
-        found = json.loads(content) if len(content) <= MOST_CONFIG_BYTES else None
+        value = json.loads(content) if len(content) <= MOST_CONFIG_BYTES else None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read as JSON") from error
-    if not isinstance(found, dict):
+    if not isinstance(value, dict):
         raise InputError(f"{path}: must be one JSON object of at most {MOST_CONFIG_BYTES >> 20} MiB")
-    return found
+    return value
 
 
 def _weights(directory: Path) -> bytes:
@@ -208,15 +208,15 @@ def _weights(directory: Path) -> bytes:
 def _scaled(
     directory: Path, factors: Mapping[str, tuple[Tensor, Tensor]], config: Mapping[str, Any]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Fold each layer's scale into its B, and fill ranks up to one for all with zeros, which change nothing."""
+    """Fold each layer's scale into its B, and pad all layers with zeros to the same rank."""
     ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
     most = max(a.shape[0] for a, _ in factors.values())
     scaled = {}
     for module, (a, b) in factors.items():
         rank = a.shape[0]
-        said = _of_layer(ranks, module, config["r"])
-        if rank < 1 or rank != said:
-            raise InputError(f"{directory / WEIGHTS}: {module} has rank {rank}, {CONFIG} says {quoted(said)}")
+        expected = _of_layer(ranks, module, config["r"])
+        if rank < 1 or rank != expected:
+            raise InputError(f"{directory / WEIGHTS}: {module} has rank {rank}, {CONFIG} says {quoted(expected)}")
         alpha = float(_of_layer(alphas, module, config["lora_alpha"]))
         scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
         a, b = a.float(), b.float() * scale
@@ -227,28 +227,28 @@ def _scaled(
 
 
 def _of_layer(pattern: Mapping[str, float], module: str, plain: float) -> float:
-    """What a pattern says of a layer: the first of its names that is the layer's, or the end of it."""
+    """The value of a pattern for a layer: that of the first name which equals the layer's or ends it, else `plain`."""
     return next((value for name, value in pattern.items() if f".{module}".endswith(f".{name}")), plain)
 
 
 def foreign_revision(base: BaseModel, population: str, person: str, foreign: Foreign, source: str) -> Revision:
-    """The revision that an adapter from outside becomes; it is complete and lies over no prior.
+    """The revision of an adapter from outside; it is complete and has no prior.
 
     Raises:
         InputError: The name cannot be a handle.
     """
     check_name(person)
-    kept = {name: foreign.config[name] for name in ("r", "lora_alpha", "use_rslora") if name in foreign.config}
+    scaling = {name: foreign.config[name] for name in ("r", "lora_alpha", "use_rslora") if name in foreign.config}
     shape = shape_of(base, foreign.factors)
     origin = {"imported": source, "own_card": bool(foreign.card)}
-    told = {name: foreign.card[name] for name in ("provenance", "revision", "config") if name in foreign.card}
+    previous = {name: foreign.card[name] for name in ("provenance", "revision", "config") if name in foreign.card}
     content = hashlib.sha256(serialised(foreign.factors)).hexdigest()
     return Revision(
         adapter_id=adapter_id(base.hash, population, PERSONAL, person), kind=PERSONAL, person=person,
-        population=population, base_hash=base.hash, config={"shape": asdict(shape), "peft": kept}, init="imported",
+        population=population, base_hash=base.hash, config={"shape": asdict(shape), "peft": scaling}, init="imported",
         seed=0, data_digest="", losses={}, scale=1.0,
         training_digest=digest_of(["imported", base.hash, population, person, content]),
-        provenance={**origin, **({"before": told} if told else {})},
+        provenance={**origin, **({"before": previous} if previous else {})},
     )  # fmt: skip
 
 
@@ -262,10 +262,10 @@ def shape_of(base: BaseModel, factors: Factors) -> LoraShape:
 
 
 def check_name(person: str) -> None:
-    """Refuse what cannot be a handle. Any other text can: it never becomes a path.
+    """Refuse a name that cannot be a handle. A handle never becomes a path, so that any printable text is allowed.
 
     Raises:
-        InputError: It is empty, too long, or holds what cannot be shown.
+        InputError: It is empty, too long, or not printable.
     """
     if not 0 < len(person) <= MAX_HANDLE or not person.isprintable() or unicodedata.normalize("NFC", person) != person:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The life of an adapter's revision: which states there are, and what may follow what."""
+"""The lifecycle of an adapter's revision: its statuses, and which may follow which."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Any
 
 from polyphony.errors import InputError
 
-# About four times what 64 people of the town and 16 real authors showed at most (docs/bank.md); beyond is no rounding.
+# About four times the largest value of 64 people of the town and 16 real authors (docs/bank.md): more is no rounding.
 MOST_DISAGREEMENT = {"fp32": 1e-3, "bf16": 1.0}
 """Nats of one token's log-probability, by compute type."""
 MOST_ROUND_TRIP = {"fp32": 1e-4, "bf16": 0.005}
@@ -16,18 +16,18 @@ MOST_DRIFT = 4.0
 
 
 class Status(StrEnum):
-    """Where a revision stands (the lifecycle of MinT, arXiv 2605.13779, kept to what one machine needs)."""
+    """The status of a revision (the lifecycle of MinT, arXiv 2605.13779, as far as one machine needs it)."""
 
     CANDIDATE = "candidate"
-    """Trained; nobody has looked at it."""
+    """Trained, not evaluated."""
     EVALUATED = "evaluated"
-    """Its held-out evaluation is known."""
+    """Has a held-out evaluation."""
     SERVING = "serving"
-    """The one that its adapter stands for; at most one of an adapter."""
+    """The revision that runs use; at most one of an adapter."""
     SUPERSEDED = "superseded"
-    """Served before; a rollback brings it back."""
+    """Served before; a rollback lets it serve again."""
     RETIRED = "retired"
-    """Out of use; it is removed once no run and no later revision refers to it."""
+    """Out of use; `simulate bank gc` removes it once no run and no later revision refers to it."""
 
 
 FOLLOWS: Mapping[Status, frozenset[Status]] = {
@@ -37,14 +37,14 @@ FOLLOWS: Mapping[Status, frozenset[Status]] = {
     Status.SUPERSEDED: frozenset({Status.SERVING, Status.RETIRED}),
     Status.RETIRED: frozenset(),
 }
-"""State -> those that may follow it."""
+"""Status -> statuses that may follow it."""
 
 
 def check_step(who: str, before: Status, after: Status) -> None:
-    """Refuse a step that the lifecycle does not have; `who` names the revision in the error.
+    """Refuse a step that the lifecycle does not allow; `who` names the revision in the error.
 
     Raises:
-        InputError: It does not.
+        InputError: It is not allowed.
     """
     if after not in FOLLOWS[before]:
         allowed = ", ".join(sorted(FOLLOWS[before])) or "nothing"
@@ -61,10 +61,10 @@ def reason_against(evaluation: Mapping[str, Any] | None) -> str | None:
     Returns:
         The reason, or None where it may serve.
     """
-    found = evaluation or {}
-    if (unsound := reason_against_probe(found.get("probe"))) is not None:
+    results = evaluation or {}
+    if (unsound := reason_against_probe(results.get("probe"))) is not None:
         return unsound
-    own, pooled = (found.get("nll", {}).get(name) for name in ("own", "pooled"))
+    own, pooled = (results.get("nll", {}).get(name) for name in ("own", "pooled"))
     if own is None or pooled is None:
         return "it has no held-out evaluation against the prior; run `simulate bank evaluate`"
     if not own < pooled:
@@ -72,14 +72,14 @@ def reason_against(evaluation: Mapping[str, Any] | None) -> str | None:
     return None
 
 
-def reason_against_probe(found: Mapping[str, Any] | None) -> str | None:
-    """What the probes say against a revision; None where nothing does, or nobody has asked them."""
-    if found is None:
+def reason_against_probe(result: Mapping[str, Any] | None) -> str | None:
+    """Why the probes speak against a revision; None where they do not, or where it was not probed."""
+    if result is None:
         return None
-    agreement, drift, round_trip = (found[name] for name in ("agreement", "drift", "round_trip"))
-    dtype = found["dtype"]
+    agreement, drift, round_trip = (result[name] for name in ("agreement", "drift", "round_trip"))
+    dtype = result["dtype"]
     if not drift <= MOST_DRIFT:
-        return f"it has drifted {drift:.2g} nats a token from {found['against']}, more than {MOST_DRIFT:g}"
+        return f"it has drifted {drift:.2g} nats a token from {result['against']}, more than {MOST_DRIFT:g}"
     if not agreement <= MOST_DISAGREEMENT[dtype]:
         return (
             f"trainer and engine differ by {agreement:.2g} nats on a token of the probes; in {dtype} at most "

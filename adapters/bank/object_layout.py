@@ -1,4 +1,4 @@
-"""A stored adapter as it lies in its file: its numbers in one row, so that many are stacked in one copy."""
+"""A stored adapter as one row of numbers, in the order of its file, so that many are stacked in one copy."""
 
 import json
 import sys
@@ -22,13 +22,13 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class ObjectLayout:
-    """Where in a row of numbers which factor stands.
+    """Where each factor stands in a row of numbers.
 
     Attributes:
         dtype: Type of all numbers.
         factors: Module name to the first element and the shape of A, and of B.
-        scales: Where numbers are kept in few bits: for each of them the place of its scale; None otherwise.
-        order: Where two are kept in a byte: the place of each among all low halves, then all high ones; None otherwise.
+        scales: For numbers of few bits, the place of each number's scale; None otherwise.
+        order: For two numbers per byte, the place of each among all low halves, then all high ones; None otherwise.
     """
 
     dtype: torch.dtype
@@ -47,7 +47,7 @@ def _cut(rows: Tensor, first: int, shape: Shape) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class Flat:
+class FlatFactors:
     """One adapter: its numbers, shape [numbers], in a layout that it shares with all adapters of its kind."""
 
     layout: ObjectLayout
@@ -58,8 +58,8 @@ class Flat:
         return {module: (a[0], b[0]) for module, a, b in self.layout.views(self.numbers.unsqueeze(0))}
 
 
-def read_flat(content: np.ndarray, where: str) -> Flat:
-    """Take the bytes of an object, shape [bytes], checked before; `where` names it in errors.
+def read_object(content: np.ndarray, where: str) -> FlatFactors:
+    """Parse the bytes of an object, shape [bytes], whose checksum is right; `where` names it in errors.
 
     Raises:
         InputError: They hold something else than LoRA factors.
@@ -69,25 +69,25 @@ def read_flat(content: np.ndarray, where: str) -> Flat:
     if layout is None or sys.byteorder != "little":
         return flattened(parse_factors(content.tobytes(), where))
     if layout.scales is not None:
-        return Flat(layout, _widened(content[length:], layout.scales, layout.order))
+        return FlatFactors(layout, _widened(content[length:], layout.scales, layout.order))
     numbers = content[length:]
     if numbers.ctypes.data % layout.dtype.itemsize:
         numbers = numbers.copy()
-    return Flat(layout, torch.from_numpy(numbers).view(layout.dtype))
+    return FlatFactors(layout, torch.from_numpy(numbers).view(layout.dtype))
 
 
 def header_end(content: bytes) -> int:
-    """Where the header of a safetensors file ends and its numbers begin; the first eight bytes tell."""
+    """Where the header of a safetensors file ends and its numbers begin; the first eight bytes hold its length."""
     return HEADER_SIZE + int.from_bytes(content[:HEADER_SIZE], "little")
 
 
 def header_entries(header: bytes) -> dict[str, dict[str, Any]]:
-    """What the header of a safetensors file says of each tensor."""
+    """The entries of a safetensors header: tensor name -> dtype, shape and offsets."""
     return {name: at for name, at in json.loads(header[HEADER_SIZE:]).items() if name != "__metadata__"}
 
 
 def _widened(content: np.ndarray, scale_of: Tensor, order: Tensor | None) -> Tensor:
-    """Undo `adapters.bank.precision.narrowed` for all numbers at once; the scales lie before them."""
+    """Undo `adapters.bank.precision.narrowed` for all numbers at once; the scales precede them."""
     size = len(scale_of) if order is None else len(scale_of) // 2
     scales = torch.from_numpy(content[:-size].copy()).view(torch.float32)[scale_of]
     small = torch.from_numpy(content[-size:])
@@ -96,7 +96,7 @@ def _widened(content: np.ndarray, scale_of: Tensor, order: Tensor | None) -> Ten
 
 @lru_cache(maxsize=256)
 def _layout(header: bytes) -> ObjectLayout | None:
-    """What a safetensors header says; None where it is none that `adapters.bank.peft_layout.serialised` writes."""
+    """The layout by a safetensors header; None where `adapters.bank.peft_layout.serialised` does not write it."""
     entries = header_entries(header)
     sides: dict[str, dict[str, tuple[str, int, Shape]]] = {}
     for name, at in entries.items():
@@ -122,7 +122,7 @@ def _placed(
 
 
 def _narrow_layout(sides: Mapping[str, Mapping[str, tuple[str, int, Shape]]]) -> ObjectLayout | None:
-    """The layout of numbers in eight or four bits behind their scales, as safetensors puts the wider type first."""
+    """The layout of numbers of eight or four bits after their scales, as safetensors puts the wider type first."""
     weights = [parts[f"{side}.weight"] for parts in sides.values() for side in "AB"]
     start = min(first for _, first, _ in weights)
     behind = all(parts[f"{side}.scale"][1] < start for parts in sides.values() for side in "AB")
@@ -148,12 +148,12 @@ def _narrow_layout(sides: Mapping[str, Mapping[str, tuple[str, int, Shape]]]) ->
     return ObjectLayout(torch.float32, placed, scale_of, None if per_byte == 1 else order)
 
 
-def flattened(factors: Mapping[str, tuple[Tensor, Tensor]]) -> Flat:
+def flattened(factors: Mapping[str, tuple[Tensor, Tensor]]) -> FlatFactors:
     """Put factors into one row of their widest type."""
     dtype = torch.float32 if any(a.dtype != torch.bfloat16 for a, _ in factors.values()) else torch.bfloat16
     tensors = [factor for pair in factors.values() for factor in pair]
     shapes = tuple((module, tuple(a.shape), tuple(b.shape)) for module, (a, b) in factors.items())
-    return Flat(_in_order(dtype, shapes), torch.cat([factor.reshape(-1).to(dtype) for factor in tensors]))
+    return FlatFactors(_in_order(dtype, shapes), torch.cat([factor.reshape(-1).to(dtype) for factor in tensors]))
 
 
 @lru_cache(maxsize=256)

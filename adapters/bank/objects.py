@@ -1,4 +1,4 @@
-"""Immutable weights under the checksums of their content: a file each, or many in one shard."""
+"""Immutable weights named by the checksum of their content: one file per object, or many objects in a shard."""
 
 import hashlib
 from collections import deque
@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from polyphony.adapters.bank.object_layout import Flat, header_end, header_entries, read_flat
+from polyphony.adapters.bank.object_layout import FlatFactors, header_end, header_entries, read_object
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 
-# Objects that one thread reads, checks and parses while the next ones are on their way.
+# Objects that one thread reads, checks and parses while another reads the next ones.
 READ_TOGETHER = 32
 READERS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in which shard the bytes of an object lie."""
+    """The shard and the range of bytes of an object."""
 
     shard: str
     start: int
@@ -31,9 +31,9 @@ class Place:
 
 
 Span = dict[str, Place]
-"""Neighbours in one shard."""
+"""Neighbouring objects in one shard: name -> place."""
 Locate = Callable[[Sequence[str]], Mapping[str, Place]]
-"""Looks up those of some objects that lie in shards."""
+"""Returns the places of those of some objects that lie in shards."""
 
 
 class ObjectStore:
@@ -43,24 +43,24 @@ class ObjectStore:
     """
 
     def __init__(self, directory: Path, locate: Locate = lambda names: {}) -> None:
-        """Take the folder, which need not exist yet, and who knows what lies in shards."""
+        """Take the folder, which need not exist yet; `locate` knows which objects lie in shards."""
         self.directory = directory
         self._locate = locate
 
     def path(self, stored: str) -> Path:
-        """Where an object lies that has a file of its own."""
+        """The path of an object that has a file of its own."""
         return self.directory / stored[:2] / f"{stored}.safetensors"
 
     def shard_path(self, shard: str) -> Path:
-        """Where a shard lies."""
+        """The path of a shard."""
         return self.directory / "shards" / f"{shard}.safetensors"
 
     def files(self) -> list[Path]:
-        """Every file that is no shard, half-written ones included."""
+        """Every file that is no shard, including half-written ones."""
         return [path for path in self._all_files() if path.parent.name != "shards"]
 
     def shards(self) -> list[Path]:
-        """Every shard, half-written ones included."""
+        """Every shard, including half-written ones."""
         return [path for path in self._all_files() if path.parent.name == "shards"]
 
     def _all_files(self) -> list[Path]:
@@ -69,14 +69,14 @@ class ObjectStore:
     # Writing
 
     def keep(self, content: bytes, new: list[Path] | None = None) -> str:
-        """Keep the bytes of an object; returns its name.
+        """Store the bytes of an object; returns its name.
 
         Args:
             content: The bytes.
-            new: Gets the object's file where there was none before.
+            new: Receives the path of the object's file where it did not exist before.
 
         Raises:
-            OSError: The disk is full, or cannot be written; nothing is left then.
+            OSError: The disk is full, or cannot be written. Nothing is left then.
         """
         stored = hashlib.sha256(content).hexdigest()
         path = self.path(stored)
@@ -86,7 +86,7 @@ class ObjectStore:
         return stored
 
     def write_shard(self, names: Sequence[str]) -> dict[str, Place]:
-        """Write some objects, as they lie now, into one shard; returns their places. Nothing is removed.
+        """Write some stored objects into one shard; returns their places. Nothing is removed.
 
         Raises:
             InputError: One of them is missing or damaged.
@@ -108,7 +108,7 @@ class ObjectStore:
         (content,) = self._read_many([stored])
         return content.tobytes()
 
-    def load(self, stored: str) -> Flat:
+    def load(self, stored: str) -> FlatFactors:
         """Load one object and check it against its name.
 
         Raises:
@@ -116,7 +116,7 @@ class ObjectStore:
         """
         return next(self.load_many([stored]))
 
-    def load_many(self, names: Sequence[str]) -> Iterator[Flat]:
+    def load_many(self, names: Sequence[str]) -> Iterator[FlatFactors]:
         """Load objects in the order of their names; the next ones are read while the caller uses these.
 
         Raises:
@@ -130,8 +130,8 @@ class ObjectStore:
             for chunk in _ahead(pool, self._load_chunk, chunks):
                 yield from chunk
 
-    def _load_chunk(self, names: Sequence[str]) -> list[Flat]:
-        return [read_flat(content, name) for name, content in zip(names, self._read_many(names), strict=True)]
+    def _load_chunk(self, names: Sequence[str]) -> list[FlatFactors]:
+        return [read_object(content, name) for name, content in zip(names, self._read_many(names), strict=True)]
 
     def _read_many(self, names: Sequence[str]) -> Iterator[np.ndarray]:
         span_of = {name: span for span in _spans(names, self._locate(names)) for name in span}
@@ -140,24 +140,24 @@ class ObjectStore:
             if name not in held:
                 held |= self._read_near(name, span_of)
             content = held[name]
-            if (found := hashlib.sha256(content.data).hexdigest()) != name:
+            if (checksum := hashlib.sha256(content.data).hexdigest()) != name:
                 where = self.shard_path(span_of[name][name].shard) if name in span_of else self.path(name)
                 raise InputError(
-                    f"{where}: the bank's object {name[:12]} is damaged (checksum {found[:12]}); "
+                    f"{where}: the bank's object {name[:12]} is damaged (checksum {checksum[:12]}); "
                     "delete it and train again"
                 )
             yield content
 
     def _read_near(self, name: str, span_of: Mapping[str, Span]) -> dict[str, np.ndarray]:
-        """Read an object, with its neighbours where it lies in a shard; look again where it has moved meanwhile."""
+        """Read an object, with its neighbours if it lies in a shard; locate it again if it has moved meanwhile."""
         span = span_of.get(name)
         try:
             return self._read_at(name, span)
         except OSError as error:
             with suppress(OSError):
                 return self._read_at(name, next(iter(_spans([name], self._locate([name]))), None))
-            where, what = (self.path(name), "object") if span is None else (self.shard_path(span[name].shard), "shard")
-            raise InputError(f"{where}: the bank's {what} cannot be read: {error.strerror}; train again") from error
+            path, kind = (self.path(name), "object") if span is None else (self.shard_path(span[name].shard), "shard")
+            raise InputError(f"{path}: the bank's {kind} cannot be read: {error.strerror}; train again") from error
 
     def _read_at(self, name: str, span: Span | None) -> dict[str, np.ndarray]:
         return {name: np.fromfile(self.path(name), dtype=np.uint8)} if span is None else self._read_span(span)
@@ -172,7 +172,7 @@ class ObjectStore:
 
 
 def remove(paths: Iterable[Path]) -> tuple[int, int]:
-    """Remove files, those that are gone already left out; returns their number and bytes."""
+    """Remove those of some files that exist; returns their number and bytes."""
     count = size = 0
     for path in paths:
         with suppress(FileNotFoundError):
@@ -187,8 +187,8 @@ def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, load: Callable[[Sequence[str]], list[Flat]], chunks: Sequence[Sequence[str]]
-) -> Iterator[list[Flat]]:
+    pool: ThreadPoolExecutor, load: Callable[[Sequence[str]], list[FlatFactors]], chunks: Sequence[Sequence[str]]
+) -> Iterator[list[FlatFactors]]:
     """Load chunks in order, as many ahead of the caller as there are threads."""
     waiting = deque(pool.submit(load, chunk) for chunk in chunks[:READERS])
     for number in range(len(chunks)):
@@ -199,7 +199,7 @@ def _ahead(
 
 
 def _spans(names: Sequence[str], places: Mapping[str, Place]) -> list[Span]:
-    """Cut what lies in shards into stretches without a gap."""
+    """Group the objects that lie in shards into ranges without a gap."""
     spans: list[Span] = []
     end = ("", -1)
     for name in sorted({name for name in names if name in places}, key=lambda name: _order(places[name])):

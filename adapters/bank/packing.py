@@ -1,4 +1,4 @@
-"""Many small objects in a few shards, and the removal of what no revision names any more."""
+"""Packs many small objects into a few shards, and removes objects that no revision names."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ from polyphony.adapters.bank.catalog import Catalog
 from polyphony.adapters.bank.objects import ObjectStore, Place, remove
 
 SHARD_BYTES = 64 << 20
-# Names asked for in one statement; SQLite takes some tens of thousands.
+# Names in one statement; SQLite takes some tens of thousands.
 NAMES_TOGETHER = 1000
 
 
 class Packing:
-    """Moves objects between files of their own and shards, under the lock of the catalog that knows where they lie."""
+    """Moves objects between files of their own and shards, under the lock of the catalog that records their places."""
 
     def __init__(self, bank_catalog: Catalog, objects: ObjectStore) -> None:
         """Take the catalog and the objects of one bank."""
@@ -40,14 +40,14 @@ class Packing:
         table = catalog.packed.c
         with self._catalog.writing() as connection:
             named = set(_named(connection))
-            lying = connection.execute(select(catalog.packed)).all()
-            gone = [row for row in lying if row.object not in named]
-            for shard in sorted({row.shard for row in gone}):
+            packed = connection.execute(select(catalog.packed)).all()
+            unnamed = [row for row in packed if row.object not in named]
+            for shard in sorted({row.shard for row in unnamed}):
                 connection.execute(delete(catalog.packed).where(table.shard == shard))
-                if kept := [row.object for row in lying if row.shard == shard and row.object in named]:
-                    self._write_shard(connection, kept)
+                if remaining := [row.object for row in packed if row.shard == shard and row.object in named]:
+                    self._write_shard(connection, remaining)
         count, size = self._sweep()
-        return count + len(gone), size + sum(row.size for row in gone)
+        return count + len(unnamed), size + sum(row.size for row in unnamed)
 
     def _write_shard(self, connection: Connection, names: Sequence[str]) -> None:
         rows = [
@@ -57,32 +57,33 @@ class Packing:
         connection.execute(catalog.packed.insert(), rows)
 
     def _sweep(self) -> tuple[int, int]:
-        """Remove files that nothing needs; returns the number and bytes of those that nothing names.
+        """Remove superfluous files; returns the number and bytes of those that no row names.
 
-        Under a lock of its own, once what made them so is committed: a kill leaves files too many, never one too few.
-        Whoever stores an object or a shard holds the transaction that will name it, so that none is on its way here.
+        This runs in a transaction of its own, after the change of the rows is committed. A kill may therefore leave a
+        superfluous file, but never removes one that is needed. A process that stores an object or a shard holds the
+        transaction that will name it, so that no file is about to be named here.
         """
         with self._catalog.writing() as connection:
             named = set(_named(connection))
-            lying = connection.execute(select(catalog.packed.c.object, catalog.packed.c.shard)).all()
-            packed, shards = {row.object for row in lying}, {row.shard for row in lying}
+            rows = connection.execute(select(catalog.packed.c.object, catalog.packed.c.shard)).all()
+            packed, shards = {row.object for row in rows}, {row.shard for row in rows}
             remove(path for path in self._objects.shards() if path.stem not in shards)
             remove(path for path in self._objects.files() if path.stem in packed & named)
             return remove(path for path in self._objects.files() if path.stem not in named)
 
 
 def places(connection: Connection, names: Sequence[str]) -> dict[str, Place]:
-    """Where in shards objects lie, of those that do."""
-    table, found = catalog.packed.c, {}
+    """Name -> place of those of some objects that lie in shards."""
+    table, places_of = catalog.packed.c, {}
     for start in range(0, len(names), NAMES_TOGETHER):
         part = names[start : start + NAMES_TOGETHER]
         for row in connection.execute(select(catalog.packed).where(table.object.in_(part))):
-            found[row.object] = Place(row.shard, row.start, row.size)
-    return found
+            places_of[row.object] = Place(row.shard, row.start, row.size)
+    return places_of
 
 
 def _named(connection: Connection) -> list[str]:
-    """All objects that revisions name, by kind and in the order of making."""
+    """All objects that revisions name, by kind, population and time of creation."""
     table = catalog.revision.c
     order = (catalog.adapter.c.kind, catalog.adapter.c.population, table.created_at, table.adapter_id)
     query = select(table.object, table.prior_object).join_from(catalog.adapter, catalog.revision).order_by(*order)
@@ -90,7 +91,7 @@ def _named(connection: Connection) -> list[str]:
 
 
 def _shardfuls(files: Sequence[Path]) -> Iterator[list[str]]:
-    """Cut objects into what one shard takes."""
+    """Group the names of objects into shards by size."""
     names: list[str] = []
     size = 0
     for path in files:

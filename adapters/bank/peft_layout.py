@@ -17,9 +17,9 @@ _PREFIX = "base_model.model."
 
 
 def serialised(factors: Factors, precision: Precision = Precision.FP32) -> bytes:
-    """Put factors into the bytes of one safetensors file.
+    """Write factors as the bytes of one safetensors file.
 
-    Names are PEFT's. With `Precision.INT8` and `INT4` scales lie beside them under names that PEFT does not know.
+    Names are PEFT's. `Precision.INT8` and `INT4` add scales under names that PEFT does not know.
     """
     tensors = {}
     for module, pair in factors.items():
@@ -29,14 +29,14 @@ def serialised(factors: Factors, precision: Precision = Precision.FP32) -> bytes
                 whole, tensors[f"{name}.scale"] = narrowed(values, along, 8 if precision is Precision.INT8 else 4)
                 tensors[f"{name}.weight"] = whole if precision is Precision.INT8 else paired(whole)
             else:
-                kept = torch.bfloat16 if precision is Precision.BF16 else torch.float32
-                tensors[f"{name}.weight"] = values.to(kept).contiguous()
+                dtype = torch.bfloat16 if precision is Precision.BF16 else torch.float32
+                tensors[f"{name}.weight"] = values.to(dtype).contiguous()
     content: bytes = save(tensors, metadata={"format": "pt"})
     return content
 
 
 def read_factors(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    """Read factors of `serialised`, or of PEFT.
+    """Read factors that `serialised` or PEFT wrote.
 
     Raises:
         InputError: The file is missing, damaged, or holds something else than LoRA factors.
@@ -48,7 +48,7 @@ def read_factors(path: Path) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def split_name(name: str) -> tuple[str, str]:
-    """Cut a tensor's name into the module's, and ``A.weight`` or ``B.weight`` (or ``.scale``)."""
+    """Split a tensor's name into the module's, and ``A.weight`` or ``B.weight`` (or ``.scale``)."""
     module, _, kind = name.removeprefix(_PREFIX).rpartition(".lora_")
     return module, kind
 
@@ -61,7 +61,7 @@ def parse_factors(content: bytes, where: str) -> dict[str, tuple[Tensor, Tensor]
     """
     try:
         tensors = load(content)
-    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the last ones for types torch lacks
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:  # the last two for types that torch lacks
         raise InputError(f"{where}: the adapter cannot be read: {quoted(str(error))}") from error
     sides: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
@@ -96,7 +96,7 @@ def _numbers(parts: Mapping[str, Tensor], side: str, where: str) -> Tensor:
 
 
 def merge(parts: Sequence[tuple[Factors, float]]) -> dict[str, tuple[Tensor, Tensor]]:
-    """Stack several adapters, each with its scale, into one whose product is the scaled sum of theirs (scale 1)."""
+    """Stack several adapters, each with its scale, into one of scale 1 whose product is the scaled sum of theirs."""
     modules = dict.fromkeys(module for factors, _ in parts for module in factors)
     ranks = [next(iter(factors.values()))[0].shape[0] for factors, _ in parts]
     merged = {}

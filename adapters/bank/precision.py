@@ -1,4 +1,4 @@
-"""How a stored adapter keeps its numbers."""
+"""The numeric formats of stored adapters."""
 
 from enum import StrEnum
 
@@ -9,17 +9,17 @@ from polyphony.errors import InputError
 
 LEVELS = {8: 127, 4: 7}
 """Bits of a number -> steps from zero to the largest magnitude."""
-# In four bits the largest magnitudes are cut off where that makes the others nearer.
+# In four bits the largest magnitudes are clipped where that brings the others closer to their values.
 CUTS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 
 
 class Precision(StrEnum):
-    """The type of the numbers in an object."""
+    """The format of the numbers in an object."""
 
     FP32 = "fp32"
     """As they were trained."""
     BF16 = "bf16"
-    """Rounded to bf16: where the base computes in bf16, the same adapter to the bit in half the bytes."""
+    """Rounded to bf16: where the base computes in bf16, the adapter is the same to the bit in half the bytes."""
     INT8 = "int8"
     """Eight bits for each number and one float32 scale for each of the rank's directions, symmetric about zero."""
     INT4 = "int4"
@@ -27,10 +27,10 @@ class Precision(StrEnum):
 
 
 def precision_named(name: str) -> Precision:
-    """Look a precision up.
+    """The precision of a name.
 
     Raises:
-        InputError: There is none of that name.
+        InputError: No precision has that name.
     """
     if name not in set(Precision):
         raise InputError(f"--storage {name!r} is not one of {', '.join(Precision)}")
@@ -59,7 +59,7 @@ def _whole(values: Tensor, scales: Tensor, bits: int) -> Tensor:
 
 
 def widened(values: Tensor, scales: Tensor) -> Tensor:
-    """Undo `narrowed` up to its rounding."""
+    """Undo `narrowed`, except for its rounding."""
     return values.float() * scales
 
 

@@ -1,4 +1,4 @@
-"""One trained state of one adapter: its identity, what decided it, what it is worth."""
+"""One trained state of one adapter: its identity, the settings of its training, its evaluation."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ PRIOR = "prior"
 PERSONAL = "personal"
 START = "start"
 FORGOTTEN = "(forgotten)"
-"""Stands for a person whose weights were removed on request."""
+"""Replaces the name of a person whose weights were removed on request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,25 +23,25 @@ class Revision:
     Attributes:
         adapter_id: Stable identity, derived from base, population and person.
         number: From 1 within the adapter.
-        parent: The revision it continues; None where it started fresh.
-        kind: ``prior``, ``personal``, or ``start``: the prior with an initialisation's shared start taken off.
+        parent: The revision it continues; None for a fresh start.
+        kind: ``prior``, ``personal``, or ``start``: the prior minus an initialisation's shared start.
         person: Handle; empty for a prior.
         population: Name of the population.
         base_hash: The base model it belongs to.
-        config: Everything that decided the training.
+        config: All settings of the training.
         init: Initialisation of the factors.
         seed: Seed of the training.
         data_digest: SHA-256 over the examples it learned from.
         training_digest: SHA-256 over all that decides the weights; the same digest is never trained twice.
-        losses: Train and validation loss by epoch and the epoch kept.
-        evaluation: Held-out evaluation, where it was made.
+        losses: Train and validation loss by epoch, and the epoch whose factors were taken.
+        evaluation: Held-out evaluation; None without one.
         provenance: Counts and spans of the data, its origin and consent notes, versions of the code that trained.
         status: See `adapters.bank.lifecycle.Status`.
         object: SHA-256 of the weights file; empty once the person is forgotten.
-        prior_object: SHA-256 of the prior's weights file beneath it; None without a prior.
+        prior_object: SHA-256 of the weights file of its foundation, see `Bank.foundation`; None without one.
         scale: Factor on the low-rank product.
         rank: Largest rank of its factors.
-        precision: How its object keeps the numbers, see `adapters.bank.precision.Precision`.
+        precision: How its object stores the numbers, see `adapters.bank.precision.Precision`.
         created_at: Wall-clock, UTC.
     """
 
@@ -70,23 +70,23 @@ class Revision:
 
     @property
     def name(self) -> str:
-        """Names the revision to a person."""
+        """The revision's name in messages."""
         return f"revision {self.number} of adapter {self.adapter_id} ({self.person or self.kind!r})"
 
     @property
     def is_forgotten(self) -> bool:
-        """Whether it is what was left when its person was forgotten; its adapter may have come back since."""
+        """Whether only the row is left because the person was forgotten; the adapter may have new revisions since."""
         return not self.object and not self.training_digest and self.status == Status.RETIRED
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a revision's life.
+    """One change of a revision's status.
 
     Attributes:
         number: The revision.
-        before: The state before; None at its making.
-        after: The state after.
+        before: The status before; None for a new revision.
+        after: The status after.
         at: Wall-clock, UTC.
         forced: The reason against it that was overruled; None where there was none.
     """
@@ -99,7 +99,7 @@ class Step:
 
 
 def adapter_id(base_hash: str, population: str, kind: str, person: str) -> str:
-    """Derive the stable id: 16 hexadecimal digits, so that no name from a corpus ever becomes a path."""
+    """Derive the stable id: 16 hexadecimal digits, so that no name from a corpus becomes a path."""
     return digest_of([base_hash, population, kind, person])[:16]
 
 
@@ -109,7 +109,7 @@ def digest_of(value: object) -> str:
 
 
 def revisions_digest(revisions: Sequence[Revision]) -> str:
-    """Fingerprint of the weights a run uses, in the order of its agents."""
+    """SHA-256 over the weights that a run uses, in the order of its agents."""
     return digest_of([[revision.object, revision.prior_object] for revision in revisions])
 
 
@@ -117,7 +117,7 @@ _JSON_FIELDS = ("config", "losses", "evaluation", "provenance")
 
 
 def to_row(revision: Revision, columns: Iterable[str]) -> dict[str, Any]:
-    """Its values under some names, as the catalog holds them."""
+    """A revision's fields of some names as the catalog stores them."""
     row = {name: getattr(revision, name) for name in columns}
     for name in _JSON_FIELDS:
         if row.get(name) is not None:
@@ -126,7 +126,7 @@ def to_row(revision: Revision, columns: Iterable[str]) -> dict[str, Any]:
 
 
 def from_row(values: Mapping[str, Any]) -> Revision:
-    """Read back what `to_row` wrote."""
+    """The revision that `to_row` made a row of."""
     row = dict(values)
     for name in _JSON_FIELDS:
         if row[name] is not None:

@@ -1,4 +1,4 @@
-"""Loads many people's factors from the bank into the stacked tensors of the engine."""
+"""Loads the factors of many people from the bank into the stacked tensors of the engine."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.bank.object_layout import Flat, ObjectLayout, flattened
+from polyphony.adapters.bank.object_layout import FlatFactors, ObjectLayout, flattened
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.model.lora import AdaptedModel, Factors, LoraShape
@@ -27,25 +27,25 @@ def install(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) ->
         InputError: An adapter belongs to another base model, changes other layers, or its factors are damaged.
     """
     stacker = Stacker(adapted, bank, revisions)
-    # Nothing is put in before everything is there: an interrupted load leaves what stood before.
+    # Everything is loaded before anything is installed: an interrupted load changes nothing.
     stacker.install(stacker.stack(revisions))
 
 
 def complete(bank: Bank, revision: Revision) -> Factors:
-    """An adapter's factors with those of what lies beneath it, as one product of scale 1."""
+    """An adapter's factors with those of its foundation, as one product of scale 1."""
     return merge([(bank.factors(revision.object), revision.scale), *foundation_parts(bank, revision)])
 
 
 def foundation_parts(bank: Bank, revision: Revision) -> list[tuple[Factors, float]]:
-    """What lies beneath an adapter as a part for `adapters.bank.peft_layout.merge`; empty where nothing does."""
+    """The foundation of an adapter as parts for `adapters.bank.peft_layout.merge`; empty without one."""
     if revision.prior_object is None:
         return []
-    beneath = bank.foundation(revision)
-    return [(bank.factors(beneath.object), beneath.scale)]
+    foundation = bank.foundation(revision)
+    return [(bank.factors(foundation.object), foundation.scale)]
 
 
 def stack_alone(adapted: AdaptedModel, people: Sequence[Factors]) -> Stack:
-    """A stack of factors of scale 1 that lie over nothing, slot i being ``people[i]``; smaller ranks are filled up."""
+    """A stack of complete factors of scale 1, slot i being ``people[i]``; smaller ranks are padded with zeros."""
     flats = [flattened(factors) for factors in people]
     rank = max(a.shape[0] for factors in people for a, _ in factors.values())
     stack = empty_stack(adapted, len(people), rank)
@@ -64,13 +64,12 @@ def empty_stack(adapted: AdaptedModel, slots: int, rank: int) -> Stack:
 
 
 def covering_shape(bank: Bank, revisions: Sequence[Revision]) -> LoraShape:
-    """The smallest shape whose layers are all that some adapters and what lies beneath them change."""
+    """The smallest shape that covers all layers which some adapters and their foundations change."""
     priors = {revision.prior_object: revision for revision in revisions if revision.prior_object is not None}
-    # A shared start that is taken off says its own shape; the prior in the same object may change more layers.
-    beneath = [
-        each for over in priors.values() for each in (bank.foundation(over), bank.prior(over)) if each is not None
-    ]
-    everything = [*revisions, *beneath]
+    # A foundation minus a shared start records the shape of the start; the prior in it may change more layers.
+    foundations = [bank.foundation(revision) for revision in priors.values()]
+    origins = [prior for revision in priors.values() if (prior := bank.prior(revision)) is not None]
+    everything = [*revisions, *foundations, *origins]
     shapes = [LoraShape(**revision.config["shape"]) for revision in everything]
     targets = {name for shape in shapes for name in shape.targets}
     return LoraShape(
@@ -82,33 +81,33 @@ def covering_shape(bank: Bank, revisions: Sequence[Revision]) -> LoraShape:
 
 
 class Stacker:
-    """Brings adapters of one base into stacks of one rank, over the prior that most of them share.
+    """Stacks adapters of one base at one rank, over the prior that most of them share.
 
-    An adapter over another prior, or over none, gets the difference between the priors into its own product: exact, at
-    the cost of both ranks. Smaller ranks are filled up with zeros, which change nothing.
+    For an adapter over another prior, or over none, the difference between the priors is added to its own product. This
+    is exact and costs both ranks. Smaller ranks are padded with zeros, which change nothing.
     """
 
     def __init__(self, adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> None:
-        """Take all adapters that may come.
+        """Take all adapters that may be loaded.
 
         Raises:
             InputError: One belongs to another base model, or its prior is missing.
         """
         self._adapted, self._bank, self._rank = adapted, bank, 0
         self._common = _common_prior(bank, revisions)
-        self._between = _Between(bank, self._common)
+        self._difference = _PriorDifference(bank, self._common)
         for revision in revisions:
             self._check_base(revision)
-        self._rank = max(revision.rank + self._between.rank(revision) for revision in revisions)
+        self._rank = max(revision.rank + self._difference.rank(revision) for revision in revisions)
 
     def admit(self, revision: Revision) -> None:
-        """Refuse a newcomer that the stack has no room for.
+        """Refuse a new adapter that the stack has no room for.
 
         Raises:
-            InputError: It belongs to another base model, or has a higher rank than any before.
+            InputError: It belongs to another base model, or has a higher rank than the stack.
         """
         self._check_base(revision)
-        rank = revision.rank + self._between.rank(revision)
+        rank = revision.rank + self._difference.rank(revision)
         if rank > self._rank:
             raise InputError(f"{_name(revision)} needs rank {rank}, the engine holds rank {self._rank}; start it again")
 
@@ -139,13 +138,15 @@ class Stacker:
             self._adapted.set_prior(self._bank.factors(self._common.object), self._common.scale)
         self._adapted.set_stack(stack, 1.0)
 
-    def write(self, stack: Stack, slots: Sequence[int], revisions: Sequence[Revision], loaded: Iterable[Flat]) -> None:
+    def write(
+        self, stack: Stack, slots: Sequence[int], revisions: Sequence[Revision], loaded: Iterable[FlatFactors]
+    ) -> None:
         """Copy adapters into slots: those of one layout together, layer by layer.
 
         Raises:
-            InputError: One does not fit, or is not finite; no slot has changed then.
+            InputError: One does not fit, or is not finite. No slot has changed then.
         """
-        moved = [self._between.moved(revision, own) for revision, own in zip(revisions, loaded, strict=True)]
+        moved = [self._difference.moved(revision, own) for revision, own in zip(revisions, loaded, strict=True)]
         kinds: dict[ObjectLayout, list[int]] = {}
         for place, (flat, _) in enumerate(moved):
             kinds.setdefault(flat.layout, []).append(place)
@@ -158,7 +159,7 @@ class Stacker:
         self,
         layout: ObjectLayout,
         places: Sequence[int],
-        moved: Sequence[tuple[Flat, float]],
+        moved: Sequence[tuple[FlatFactors, float]],
         revisions: Sequence[Revision],
     ) -> Tensor:
         """The numbers of adapters of one layout, shape [people, numbers], which fit and are finite."""
@@ -168,8 +169,7 @@ class Stacker:
         }
         check_shapes(_name(revisions[places[0]]), shapes, self._adapted.sizes, self._rank)
         rows = torch.stack([moved[place][0].numbers for place in places])
-        # A sum is not finite where one of its numbers is not. It takes no memory of its own; asked for in a wider type
-        # it would, for it widens all numbers first.
+        # The sum is finite only if all numbers are. In the numbers' own type it takes no extra memory.
         if not rows.sum().isfinite() and not (finite := rows.isfinite().all(1)).all():
             bad = revisions[places[int(finite.int().argmin())]]
             raise InputError(f"{_name(bad)}: its factors hold numbers that are not finite; train again")
@@ -177,7 +177,7 @@ class Stacker:
 
 
 def _write(stack: Stack, here: slice | Tensor, layout: ObjectLayout, rows: Tensor, scales: Sequence[float]) -> None:
-    """Copy adapters of one layout, shape [people, numbers], into slots; what they do not fill becomes zero."""
+    """Copy adapters of one layout, shape [people, numbers], into slots; the rest of the slots becomes zero."""
     folded = torch.tensor(scales).view(-1, 1, 1)
     for module, a, b in layout.views(rows):
         stacked_a, stacked_b = stack[module]
@@ -191,7 +191,7 @@ def _write(stack: Stack, here: slice | Tensor, layout: ObjectLayout, rows: Tenso
 
 
 def _indices(slots: Sequence[int], device: torch.device) -> slice | Tensor:
-    """Slots as a view where they are neighbours in order, which is the faster copy."""
+    """Slots as a slice where they are consecutive, which copies faster."""
     if list(slots) == list(range(slots[0], slots[0] + len(slots))):
         return slice(slots[0], slots[0] + len(slots))
     return torch.tensor(slots, device=device)
@@ -204,8 +204,8 @@ def _common_prior(bank: Bank, revisions: Sequence[Revision]) -> Revision | None:
     return bank.foundation(next(revision for revision in revisions if revision.prior_object == common))
 
 
-class _Between:
-    """Brings adapters over the common prior."""
+class _PriorDifference:
+    """Moves adapters of other priors over the common one."""
 
     def __init__(self, bank: Bank, common: Revision | None) -> None:
         self._bank, self._common = bank, common
@@ -216,13 +216,13 @@ class _Between:
         """What the difference between its prior and the common one adds to an adapter's rank."""
         prior = revision.prior_object
         if prior not in self._ranks:
-            away = [] if self._common is None else [self._common]
-            parts = [(self._bank.factors(there.object), -there.scale) for there in away]
-            self._parts[prior] = [*foundation_parts(self._bank, revision), *parts]
+            common = [] if self._common is None else [self._common]
+            subtracted = [(self._bank.factors(other.object), -other.scale) for other in common]
+            self._parts[prior] = [*foundation_parts(self._bank, revision), *subtracted]
             self._ranks[prior] = sum(max(a.shape[0] for a, _ in part.values()) for part, _ in self._parts[prior])
         return self._ranks[prior]
 
-    def moved(self, revision: Revision, own: Flat) -> tuple[Flat, float]:
+    def moved(self, revision: Revision, own: FlatFactors) -> tuple[FlatFactors, float]:
         """An adapter and its scale over the common prior."""
         if not self.rank(revision):
             return own, revision.scale

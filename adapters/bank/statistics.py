@@ -1,4 +1,4 @@
-"""What a bank holds, and how its adapters were found when runs asked for them."""
+"""Counts of a bank: adapters, revisions, files, and the cache hits of runs."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ class Statistics:
 
     Attributes:
         adapters: Adapters by kind.
-        revisions: Revisions by state of life.
-        precisions: Revisions by how their objects keep numbers.
-        files: Objects with files of their own: how many, and their bytes.
-        shards: The same of shards.
-        runs: For each run and tier: hits, misses, hit rate, bytes brought, and the seconds that took.
+        revisions: Revisions by status.
+        precisions: Revisions by precision.
+        files: Number and bytes of objects with files of their own.
+        shards: Number and bytes of shards.
+        runs: For each run and tier: hits, misses, hit rate, bytes read from the tier below, and seconds of reading.
     """
 
     adapters: dict[str, int]
@@ -36,7 +36,7 @@ class Statistics:
 
 
 def statistics(bank: Bank) -> Statistics:
-    """Count what is there."""
+    """Count what a bank holds."""
     with bank.reading() as connection:
         adapters = _counted(connection, catalog.adapter.c.kind)
         revisions = _counted(connection, catalog.revision.c.status)
@@ -44,9 +44,9 @@ def statistics(bank: Bank) -> Statistics:
         tiers = connection.execute(select(catalog.cache_use).order_by(catalog.cache_use.c.run)).all()
     runs: dict[str, dict[str, dict[str, float]]] = {}
     for row in tiers:
-        asked = row.hits + row.misses
+        requests = row.hits + row.misses
         runs.setdefault(row.run, {})[row.tier] = {
-            "hits": row.hits, "misses": row.misses, "hit_rate": row.hits / asked if asked else 0.0,
+            "hits": row.hits, "misses": row.misses, "hit_rate": row.hits / requests if requests else 0.0,
             "bytes": row.bytes, "seconds": row.seconds,
         }  # fmt: skip
     files, shards = bank.objects.files(), bank.objects.shards()
@@ -59,7 +59,7 @@ def statistics(bank: Bank) -> Statistics:
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
-    except FileNotFoundError:  # it has just been packed, or collected
+    except FileNotFoundError:  # it has just been packed or removed
         return 0
 
 

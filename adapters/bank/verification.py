@@ -1,4 +1,4 @@
-"""Is a bank sound? Every object against its name, and the catalog against itself and the objects."""
+"""Check a bank: every object against its name, the catalog against itself and against the objects."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,13 @@ from polyphony.errors import InputError
 
 @dataclass(frozen=True)
 class Report:
-    """What was found.
+    """The result of a check.
 
     Attributes:
-        revisions: How many there are.
-        objects: How many objects there are, in files of their own and in shards.
-        problems: One line for each thing that is wrong.
-        orphans: Files that no revision names; they harm nothing, and a collection removes them.
+        revisions: Number of revisions.
+        objects: Number of objects, in files of their own and in shards.
+        problems: One line for each fault.
+        orphans: Files that no revision names; they do no harm, and `simulate bank gc` removes them.
     """
 
     revisions: int
@@ -32,7 +32,7 @@ class Report:
 
 @dataclass
 class _Seen:
-    """What the catalog names, gathered in one pass over its rows."""
+    """What the catalog names, collected in one pass over its rows."""
 
     count: int = 0
     problems: list[str] = field(default_factory=list)
@@ -40,7 +40,7 @@ class _Seen:
     parents: list[tuple[str, str, int]] = field(default_factory=list)
     serving: Counter[str] = field(default_factory=Counter)
     bases: dict[str, str] = field(default_factory=dict)
-    beneath: dict[tuple[str, str], str] = field(default_factory=dict)
+    foundations: dict[tuple[str, str], str] = field(default_factory=dict)
     objects: dict[str, None] = field(default_factory=dict)
 
     def take(self, revision: Revision) -> None:
@@ -57,22 +57,22 @@ class _Seen:
             self.problems.append(f"{revision.name}: names no weights")
         if revision.object and revision.prior_object:
             self.objects[revision.prior_object] = None
-            self.foundation[revision.prior_object, revision.base_hash] = revision.name
+            self.foundations[revision.prior_object, revision.base_hash] = revision.name
 
 
 def verify(bank: Bank) -> Report:
-    """Read everything once; nothing is changed."""
+    """Read everything once and change nothing."""
     seen = _Seen()
     with bank.reading() as connection:
         seen.problems += _structure(connection)
-        for row in catalog_rows.each(connection, catalog_rows.joined()):
+        for row in catalog_rows.stream(connection, catalog_rows.joined()):
             wrong = catalog_rows.fault_of(row)
             if wrong is None:
                 seen.take(catalog_rows.opened(row))
             else:
                 seen.problems.append(wrong)
-        lying = connection.execute(select(catalog.packed.c.object, catalog.packed.c.shard)).all()
-        packed, used = {row.object for row in lying}, {row.shard for row in lying}
+        places = connection.execute(select(catalog.packed.c.object, catalog.packed.c.shard)).all()
+        packed, used = {row.object for row in places}, {row.shard for row in places}
     files, shards = bank.objects.files(), bank.objects.shards()
     problems = [*seen.problems, *_damaged(bank, sorted(seen.objects)), *_inconsistent(seen)]
     orphans = [path.name for path in files if path.stem not in seen.objects]
@@ -82,8 +82,8 @@ def verify(bank: Bank) -> Report:
 
 def _structure(connection: Connection) -> Sequence[str]:
     """What SQLite finds wrong with its pages and indexes."""
-    found = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
-    return [] if found == ["ok"] else [f"catalog: {line}" for line in found]
+    lines = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
+    return [] if lines == ["ok"] else [f"catalog: {line}" for line in lines]
 
 
 def _damaged(bank: Bank, stored: Sequence[str]) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _inconsistent(seen: _Seen) -> Iterator[str]:
     for name, identity, parent in seen.parents:
         if parent not in seen.numbers[identity]:
             yield f"{name}: its parent, revision {parent}, is gone"
-    for (prior, base), name in seen.foundation.items():
+    for (prior, base), name in seen.foundations.items():
         if prior not in seen.bases:
             yield f"{name}: the prior beneath it is gone"
         elif seen.bases[prior] != base:

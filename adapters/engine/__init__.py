@@ -1,1 +1,1 @@
-"""Inference with any mix of adapters in one batch: decoding, key-value store, adapter cache."""
+"""Inference with any mix of adapters in one batch: acts, batch, prefix cache, key-value store, adapter cache."""

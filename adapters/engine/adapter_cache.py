@@ -1,4 +1,4 @@
-"""Which adapters are where: on disk all of them, in memory the latest used, in the engine's slots those that act."""
+"""The tiers of adapters: all on disk, the latest used in memory, those that act in the engine's slots."""
 
 import time
 from collections import OrderedDict
@@ -8,7 +8,7 @@ from itertools import islice
 from threading import Lock
 
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.bank.object_layout import Flat
+from polyphony.adapters.bank.object_layout import FlatFactors
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.bank.stacking import STACKED_TOGETHER, Stacker
 from polyphony.adapters.bank.usage import Tier
@@ -18,10 +18,10 @@ MEMORY_BYTES = 1 << 30
 
 
 class AdapterCache:
-    """Keeps people's adapters ready for one engine: catalog → disk → memory within a byte budget → slots.
+    """Loads people's adapters for one engine: catalog → disk → memory within a byte budget → slots.
 
-    With a slot for everybody all are loaded at once and memory keeps none of them twice. With fewer, those who act take
-    the slots that have been unused longest, and `expect` reads the next ones while the engine works.
+    With a slot for each person all adapters are loaded at once and memory holds no second copy. With fewer slots, those
+    who act take the slots that have been unused longest, and `expect` reads the next ones while the engine works.
     """
 
     def __init__(
@@ -33,14 +33,14 @@ class AdapterCache:
         slots: int | None = None,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        """Load as many as there are slots, agent i having ``revisions[i]``.
+        """Load as many adapters as there are slots, agent i having ``revisions[i]``.
 
         Args:
             adapted: The layers; their stack and prior are replaced once everything is loaded.
-            bank: Where adapters are.
-            revisions: Each agent's.
-            slots: How many act at once; None for all.
-            memory_bytes: Most bytes of adapters kept in memory beside the slots.
+            bank: The bank that holds the adapters.
+            revisions: The revision of each agent.
+            slots: How many agents act at once; None for all.
+            memory_bytes: Most bytes of adapters in memory beside the slots.
 
         Raises:
             InputError: An adapter does not fit, or is damaged.
@@ -60,10 +60,10 @@ class AdapterCache:
         self._memory.close()
 
     def bring(self, agents: Sequence[int]) -> list[int]:
-        """Have some agents' adapters in slots; returns the slot of each.
+        """Load the adapters of some agents into slots; returns the slot of each.
 
         Raises:
-            ValueError: There are more of them than slots.
+            ValueError: There are more agents than slots.
             InputError: An adapter is damaged.
         """
         needed = dict.fromkeys(agents)
@@ -81,14 +81,14 @@ class AdapterCache:
         return [self._slot_of[agent] for agent in agents]
 
     def expect(self, agents: Sequence[int]) -> None:
-        """Begin to read the adapters of agents who will act soon."""
+        """Start to read the adapters of agents who will act soon."""
         self._memory.expect([self._revisions[agent].object for agent in agents if agent not in self._slot_of])
 
     def hand_over(self, agent: int, revision: Revision) -> None:
-        """Let an agent act with another revision of its adapter from the next decision on; nobody else is touched.
+        """Let an agent act with another revision of its adapter from its next decision on; no other agent changes.
 
         Raises:
-            InputError: It does not fit, or is damaged; the agent keeps what it had.
+            InputError: It does not fit, or is damaged. The agent then keeps the revision it had.
         """
         self._stacker.admit(revision)
         loaded = self._bank.objects.load(revision.object)
@@ -104,29 +104,29 @@ class AdapterCache:
         agents = list(placed)
         loaded = self._memory.load([self._revisions[agent].object for agent in agents])
         for start in range(0, len(agents), STACKED_TOGETHER):
-            some = agents[start : start + STACKED_TOGETHER]
-            flats = list(islice(loaded, len(some)))
-            revisions = [self._revisions[agent] for agent in some]
-            taken = {placed[agent] for agent in some}
-            self._stacker.write(self._stack, [placed[agent] for agent in some], revisions, flats)
+            part = agents[start : start + STACKED_TOGETHER]
+            flats = list(islice(loaded, len(part)))
+            revisions = [self._revisions[agent] for agent in part]
+            overwritten = {placed[agent] for agent in part}
+            self._stacker.write(self._stack, [placed[agent] for agent in part], revisions, flats)
             self.tiers["slots"].bytes += sum(flat.numbers.nbytes for flat in flats)
-            for agent in [agent for agent, slot in self._slot_of.items() if slot in taken]:
+            for agent in [agent for agent, slot in self._slot_of.items() if slot in overwritten]:
                 del self._slot_of[agent]
-            self._slot_of |= {agent: placed[agent] for agent in some}
+            self._slot_of |= {agent: placed[agent] for agent in part}
         self.tiers["slots"].misses += len(agents)
         self.tiers["slots"].seconds += time.perf_counter() - began
 
 
 class _Memory:
-    """The latest used adapters, up to a number of bytes; one thread reads ahead."""
+    """The most recently used adapters, up to a number of bytes; one thread reads ahead."""
 
     def __init__(self, bank: Bank, budget: int, tier: Tier) -> None:
         self._bank, self._budget, self._tier = bank, budget, tier
-        self._kept: OrderedDict[str, Flat] = OrderedDict()
+        self._cached: OrderedDict[str, FlatFactors] = OrderedDict()
         self._size = 0
         self._lock = Lock()
         self._reader = ThreadPoolExecutor(1)
-        self._coming: Future[None] | None = None
+        self._reading: Future[None] | None = None
 
     def close(self) -> None:
         self._reader.shutdown(cancel_futures=True)
@@ -134,43 +134,43 @@ class _Memory:
     def expect(self, names: Sequence[str]) -> None:
         if self._budget and names:
             self._wait()
-            self._coming = self._reader.submit(self._read_ahead, list(names))
+            self._reading = self._reader.submit(self._read_ahead, list(names))
 
-    def load(self, names: Sequence[str]) -> Iterator[Flat]:
-        """Adapters in the order of their names, read where memory does not hold them."""
+    def load(self, names: Sequence[str]) -> Iterator[FlatFactors]:
+        """Adapters in the order of `names`; those that memory does not hold are read."""
         self._wait()
-        have = {name: self._kept[name] for name in names if name in self._kept}
-        missing = [name for name in dict.fromkeys(names) if name not in have]
-        self._tier.hits += len(have)
-        for name in have:
-            self._kept.move_to_end(name)
+        loaded = {name: self._cached[name] for name in names if name in self._cached}
+        missing = [name for name in dict.fromkeys(names) if name not in loaded]
+        self._tier.hits += len(loaded)
+        for name in loaded:
+            self._cached.move_to_end(name)
         arriving = zip(missing, self._bank.objects.load_many(missing), strict=True)
         for name in names:
-            if name not in have:
-                have[name] = self._arrived(*next(arriving))
-            yield have[name]
+            if name not in loaded:
+                loaded[name] = self._add(*next(arriving))
+            yield loaded[name]
 
     def _wait(self) -> None:
-        """Let what is being read arrive; what is wrong with it is told to whoever asks for it."""
-        if self._coming is not None:
-            self._coming.exception()
-            self._coming = None
+        """Wait for the thread that reads ahead; an error of it is raised again when its adapter is loaded."""
+        if self._reading is not None:
+            self._reading.exception()
+            self._reading = None
 
     def _read_ahead(self, names: Sequence[str]) -> None:
-        missing = [name for name in dict.fromkeys(names) if name not in self._kept]
+        missing = [name for name in dict.fromkeys(names) if name not in self._cached]
         began = time.perf_counter()
         for name, flat in zip(missing, self._bank.objects.load_many(missing), strict=True):
-            self._arrived(name, flat)
+            self._add(name, flat)
         self._tier.seconds += time.perf_counter() - began
 
-    def _arrived(self, name: str, flat: Flat) -> Flat:
+    def _add(self, name: str, flat: FlatFactors) -> FlatFactors:
         self._tier.misses += 1
         self._tier.bytes += flat.numbers.nbytes
         with self._lock:
-            if name not in self._kept and flat.numbers.nbytes <= self._budget:
-                # Numbers read from a shard are a view of all that was read with them.
-                self._kept[name] = Flat(flat.layout, flat.numbers.clone())
+            if name not in self._cached and flat.numbers.nbytes <= self._budget:
+                # Numbers read from a shard are views of a larger range; a copy frees that.
+                self._cached[name] = FlatFactors(flat.layout, flat.numbers.clone())
                 self._size += flat.numbers.nbytes
             while self._size > self._budget:
-                self._size -= self._kept.popitem(last=False)[1].numbers.nbytes
+                self._size -= self._cached.popitem(last=False)[1].numbers.nbytes
         return flat

@@ -1,4 +1,4 @@
-"""Drawing text tokens: temperature, nucleus, repetition control, nothing but printable words."""
+"""Drawing text tokens: temperature, nucleus, repetition penalty, printable text only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class DecodingConfig:
 
     Attributes:
         temperature: Divides the logits.
-        top_p: Nucleus mass (Holtzman et al. 2020, section 3.1); of a nucleus of more than 256 tokens the likeliest 256.
+        top_p: Nucleus mass (Holtzman et al. 2020, section 3.1); a nucleus is cut at its 256 likeliest tokens.
         repetition_penalty: Divides positive and multiplies negative logits of tokens already written
             (Keskar et al. 2019, section 4.1).
     """
@@ -32,7 +32,7 @@ class DecodingConfig:
     repetition_penalty: float = 1.15
 
     def __post_init__(self) -> None:
-        """Refuse what no text can be drawn with."""
+        """Refuse a temperature out of range."""
         if not 0 < self.temperature <= 10:
             raise InputError(f"--temperature {self.temperature} must be above 0 and at most 10")
 
@@ -41,7 +41,7 @@ class TextSampler:
     """Samples the next token of many rows; special tokens other than the end can never be drawn."""
 
     def __init__(self, tokenizer: "PreTrainedTokenizerBase", grammar: Grammar, config: DecodingConfig) -> None:
-        """Prepare the ban on control tokens and the control of repetition."""
+        """Prepare the ban on control tokens and the repetition penalty."""
         from transformers import RepetitionPenaltyLogitsProcessor
 
         self._tokenizer, self._config = tokenizer, config
@@ -51,35 +51,35 @@ class TextSampler:
         self._penalise = RepetitionPenaltyLogitsProcessor(float(config.repetition_penalty))
 
     def sample(self, logits: Tensor, written: Sequence[Sequence[int]], uniforms: Sequence[float]) -> list[int]:
-        """Draw one token a row.
+        """Draw one token per row.
 
         Args:
             logits: Shape [rows, vocabulary].
-            written: Tokens each row has written so far.
-            uniforms: One draw in [0, 1) for each row.
+            written: Tokens that each row has written so far.
+            uniforms: One uniform draw in [0, 1) for each row.
         """
         device = logits.device
         scores = self._penalise(self._written(written).to(device), logits)
         scores[:, self._banned.to(device)] = -torch.inf
-        silent = torch.tensor([not tokens for tokens in written], device=device)
-        scores[silent, self._end_id] = -torch.inf  # an act with text says at least one token
+        empty = torch.tensor([not tokens for tokens in written], device=device)
+        scores[empty, self._end_id] = -torch.inf  # a text has at least one token
         shares = (scores / self._config.temperature).softmax(-1)
-        # A nucleus that reaches past these is cut there (top-k as well): sorting 49,152 numbers a token would dominate.
+        # A nucleus of more tokens is cut here, as by top-k: sorting 49,152 numbers per token would dominate the time.
         top, tokens_of = shares.topk(min(256, shares.shape[-1]))
         inside = (top.cumsum(-1) - top) < self._config.top_p
-        kept = (top * inside).double().cumsum(-1)
-        draws = torch.tensor(np.asarray(uniforms), device=kept.device).unsqueeze(1) * kept[:, -1:]
-        places = torch.searchsorted(kept, draws, right=True).clamp(max=kept.shape[-1] - 1)
+        mass = (top * inside).double().cumsum(-1)
+        draws = torch.tensor(np.asarray(uniforms), device=mass.device).unsqueeze(1) * mass[:, -1:]
+        places = torch.searchsorted(mass, draws, right=True).clamp(max=mass.shape[-1] - 1)
         drawn: list[int] = tokens_of.gather(1, places).squeeze(1).tolist()
         return drawn
 
     def text_of(self, tokens: Sequence[int]) -> str:
-        """Turn tokens into one line of printable text: a model's output is hostile like anybody else's."""
-        made = self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return printable(str(made))
+        """Turn tokens into one line of printable text: the output of a model is as hostile as any other input."""
+        text = self._tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return printable(str(text))
 
     def _written(self, written: Sequence[Sequence[int]]) -> Tensor:
-        """Rows of one length: filled up with a token of the row again; with the end where nothing is said yet."""
+        """Rows of one length, padded with the row's first token, or with the end token where a row is empty."""
         longest = max(1, *map(len, written))
-        said = [tokens or [self._end_id] for tokens in written]
-        return torch.tensor([[*tokens, *[tokens[0]] * (longest - len(tokens))] for tokens in said])
+        rows = [tokens or [self._end_id] for tokens in written]
+        return torch.tensor([[*tokens, *[tokens[0]] * (longest - len(tokens))] for tokens in rows])

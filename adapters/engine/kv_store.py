@@ -15,7 +15,7 @@ COLUMN_STEP = 64
 
 
 def cache_argument(model: "PreTrainedModel") -> str:
-    """Name under which a model takes its key-value cache: transformers 5 renames it family by family."""
+    """The name of a model's argument for its key-value cache: transformers 5 renames it family by family."""
     return "cache" if "cache" in inspect.signature(model.base_model.forward).parameters else "past_key_values"
 
 
@@ -43,14 +43,14 @@ class CachedPrefix:
 
 
 class KeyValueStore(Cache):
-    """A fixed table of rows and columns for each layer; a row's tokens fill a run of its columns.
+    """A fixed table of rows and columns for each layer; a row's tokens fill consecutive columns.
 
-    The library's growing cache copies every key and value once a token. Here a call writes its tokens in place and
-    attends to views. Before each forward pass `aim` says where its rows stand.
+    The library's growing cache copies every key and value for each token. Here a call writes its tokens in place and
+    attends to views. Before each forward pass `aim` sets the place of its rows.
     """
 
     def __init__(self) -> None:
-        """Allocate nothing yet; the first pass through a layer does."""
+        """Allocate nothing; the first pass through a layer does."""
         super().__init__(layers=[])
         self._tables: list[tuple[Tensor, Tensor]] = []
         self._capacity = (0, 0)
@@ -59,7 +59,7 @@ class KeyValueStore(Cache):
         self._columns = 0
 
     def reserve(self, rows: int, columns: int) -> None:
-        """Make room for that many rows and columns; growing forgets what is stored."""
+        """Make room for a number of rows and columns; growing deletes what is stored."""
         columns = -(-columns // COLUMN_STEP) * COLUMN_STEP
         if rows > self._capacity[0] or columns > self._capacity[1]:
             self._capacity = (max(rows, self._capacity[0]), max(columns, self._capacity[1]))
@@ -109,7 +109,7 @@ class KeyValueStore(Cache):
             values[row, :, columns] = value
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Columns before the new tokens; positions and masks are given explicitly, so nothing is derived from it."""
+        """Zero: positions and masks are given explicitly, so that the library derives nothing from this."""
         return 0
 
     def _table(self, like: Tensor) -> Tensor:

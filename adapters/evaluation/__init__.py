@@ -1,1 +1,1 @@
-"""What adapters carry of their people, measured on held-out acts."""
+"""How much of a person an adapter carries, measured on held-out acts; probes of single revisions."""

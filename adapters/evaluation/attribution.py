@@ -1,4 +1,4 @@
-"""Do posts written with a person's adapter read like that person's? A simple classifier answers."""
+"""Authorship attribution: do posts written with a person's adapter read like that person's?"""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,21 +11,21 @@ from polyphony.personas.people.acts import Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.randomness import keyed_generator
 
-# The latest texts of a person suffice to know a manner.
+# The latest texts of a person that the classifier learns from.
 TRAINING_TEXTS = 20
 
 
 def write_posts(
     engine: Engine, prompts: Sequence[tuple[int, Example]], slots: Sequence[int | None], *, most_tokens: int, seed: int
 ) -> list[str]:
-    """Have agents write a post each after the prompts of held-out acts.
+    """Let agents write one post each after the prompts of held-out acts.
 
     Args:
-        engine: With the adapters to write with.
-        prompts: Number of the person, and the example whose prompt they get.
+        engine: The engine, with the adapters installed.
+        prompts: Number of the person, and the example that gives the prompt.
         slots: Slot of each prompt's adapter; None for the bare base.
         most_tokens: Most tokens of a post.
-        seed: Key of the draws, which are the same for each prompt whatever the slot.
+        seed: Random seed of the draws, which do not depend on the slot.
     """
     requests = [
         ActRequest(
@@ -56,7 +56,7 @@ def attributed(people: Sequence[Persona], tests: Mapping[str, Sequence[tuple[int
     from sklearn.linear_model import RidgeClassifier
     from sklearn.pipeline import make_pipeline
 
-    known = [
+    training = [
         (number, act.text)
         for number, persona in enumerate(people)
         for act in [act for act in persona.train if act.text][-TRAINING_TEXTS:]
@@ -64,7 +64,7 @@ def attributed(people: Sequence[Persona], tests: Mapping[str, Sequence[tuple[int
     classifier = make_pipeline(
         TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True), RidgeClassifier()
     )
-    classifier.fit([text for _, text in known], [number for number, _ in known])
+    classifier.fit([text for _, text in training], [number for number, _ in training])
     return {
         name: classifier.predict([text for _, text in texts]) == np.array([number for number, _ in texts])
         if texts

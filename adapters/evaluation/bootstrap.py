@@ -1,4 +1,4 @@
-"""Figures over people with bootstrap intervals."""
+"""Estimates over people with bootstrap intervals."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,11 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Estimate:
-    """One figure.
+    """A mean over people, or over their posts.
 
     Attributes:
-        value: The figure; None where there is nothing to compute it from.
-        n: People behind it.
+        value: The estimate; None without data.
+        n: Number of people.
         interval: 95% percentile bootstrap over people (Efron & Tibshirani 1993, section 13.3); None below two people.
     """
 
@@ -28,10 +28,10 @@ class Estimate:
 
 
 def estimate_over_people(sums: ArrayLike, counts: ArrayLike | None = None) -> Estimate:
-    """Ratio of sums, each person being drawn with all of their items: posts of one person are not independent.
+    """Ratio of sums; the bootstrap draws a person with all of their items, for posts of one person are not independent.
 
     Args:
-        sums: What each person's items add up to, shape [people].
+        sums: Sum over each person's items, shape [people].
         counts: Each person's number of items, shape [people]; people without one are left out. None: one each.
     """
     total = np.asarray(sums, dtype=np.float64)
@@ -42,11 +42,11 @@ def estimate_over_people(sums: ArrayLike, counts: ArrayLike | None = None) -> Es
     value = float(total.sum() / items.sum())
     if len(items) < 2:
         return Estimate(value, 1, None)
-    found = bootstrap(
+    result = bootstrap(
         (total, items),
         lambda s, c, axis: s.sum(axis=axis) / c.sum(axis=axis),
         paired=True, vectorized=True, method="percentile", n_resamples=RESAMPLES, confidence_level=CONFIDENCE,
         rng=keyed_generator(0, "bootstrap"),
     )  # fmt: skip
-    low, high = found.confidence_interval
+    low, high = result.confidence_interval
     return Estimate(value, len(items), (float(low), float(high)))

@@ -1,4 +1,4 @@
-"""Does an adapter carry its person? Held-out acts under base, prior, own and other people's adapters."""
+"""Scores held-out acts under the base, the prior, a person's own adapter and those of other people."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Does an adapter say the same wherever it is asked, and how far has it moved? Measured on a fixed set of probes."""
+"""A fixed set of probes: do trainer, engine and export of an adapter agree, and how far has it drifted?"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -41,15 +41,15 @@ TEXTS = (
 
 @dataclass(frozen=True)
 class Probed:
-    """What the probes say of one revision.
+    """The results of the probes for one revision.
 
     Attributes:
-        dtype: The compute type that they were made in.
+        dtype: The compute type of the base.
         agreement: Largest difference of a token's log-probability between the trainer's path (frozen trunk, all probes
             behind one prompt) and the engine's (key-value store, one token a pass), in nats.
         drift: KL divergence of its next tokens from those of what it follows, KL(before ‖ it), in nats a token.
-        against: What it follows: its parent, else the serving revision, else what lies beneath it.
-        round_trip: The same divergence after it was merged with its prior, exported and read back.
+        against: What it follows: its parent, else the serving revision, else its prior or the bare base.
+        round_trip: The divergence of its export, merged with its prior, written and read back, in nats a token.
     """
 
     dtype: str
@@ -66,7 +66,7 @@ def probe(
     revisions: Sequence[Revision],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Probed]:
-    """Probe revisions over the base that they belong to; the answers come in their order.
+    """Probe revisions over the base that they belong to; the results are in their order.
 
     Raises:
         InputError: One belongs to another base, or its weights are damaged.
@@ -75,30 +75,30 @@ def probe(
         return []
     followed = [_followed(bank, revision) for revision in revisions]
     shape = covering_shape(bank, [*revisions, *(before for before in followed if before is not None)])
-    found: dict[int, Probed] = {}
+    results: dict[int, Probed] = {}
     with AdaptedModel(base, shape) as adapted, torch.no_grad():
         probing = _Probing(adapted, base, kit, bank, shape)
         for numbers in _groups(revisions):
             pairs = [(revisions[number], followed[number]) for number in numbers]
-            found |= zip(numbers, probing.probe(pairs), strict=True)
-            progress(len(found), len(revisions))
-    return [found[number] for number in range(len(revisions))]
+            results |= zip(numbers, probing.probe(pairs), strict=True)
+            progress(len(results), len(revisions))
+    return [results[number] for number in range(len(revisions))]
 
 
 def _followed(bank: Bank, revision: Revision) -> Revision | None:
-    """What a revision follows in its own adapter's life; None where that is just what lies beneath it."""
+    """The revision that one follows; None where that is only its foundation."""
     if revision.parent is not None:
         return bank.revision(revision.adapter_id, revision.parent)
     serving = bank.serving(revision.adapter_id)
     if serving is not None and serving.number != revision.number:
         return serving
     prior = bank.prior(revision)
-    # Where a shared start is taken off beneath it, it began as the prior before that.
+    # If its foundation is the prior minus a shared start, a fresh adapter equals that prior.
     return prior if prior is not None and prior.object != revision.prior_object else None
 
 
 def _groups(revisions: Sequence[Revision]) -> Iterator[list[int]]:
-    """Some at a time, over one prior."""
+    """Group the numbers of revisions over one prior each."""
     for prior in dict.fromkeys(revision.prior_object for revision in revisions):
         over = [number for number, revision in enumerate(revisions) if revision.prior_object == prior]
         for start in range(0, len(over), PROBED_TOGETHER):
@@ -106,7 +106,7 @@ def _groups(revisions: Sequence[Revision]) -> Iterator[list[int]]:
 
 
 class _Probing:
-    """The probes in work, over one base."""
+    """The probes over one base."""
 
     def __init__(self, adapted: AdaptedModel, base: BaseModel, kit: PromptKit, bank: Bank, shape: LoraShape) -> None:
         self._adapted, self._base, self._bank = adapted, base, bank
@@ -122,24 +122,24 @@ class _Probing:
         before = [followed for _, followed in pairs if followed is not None]
         install(self._adapted, self._bank, [*revisions, *before])
         slots = range(len(revisions))
-        *said, beneath = self._shares([*slots, -1])
-        agreement = self._disagreements(slots, said)
-        later = iter(self._shares([len(revisions) + number for number in range(len(before))]))
+        *log_shares, foundation = self._log_shares([*slots, -1])
+        agreement = self._disagreements(slots, log_shares)
+        earlier = iter(self._log_shares([len(revisions) + number for number in range(len(before))]))
         drift = [
-            _divergence(beneath if followed is None else next(later), shares)
-            for (_, followed), shares in zip(pairs, said, strict=True)
+            _divergence(foundation if followed is None else next(earlier), shares)
+            for (_, followed), shares in zip(pairs, log_shares, strict=True)
         ]
-        round_trip = self._round_trips(revisions, said)
+        round_trip = self._round_trips(revisions, log_shares)
         return [
             Probed(self._base.dtype, agreement[slot], drift[slot], _name(*pairs[slot]), round_trip[slot])
             for slot in slots
         ]
 
-    def _shares(self, slots: Sequence[int]) -> list[Tensor]:
+    def _log_shares(self, slots: Sequence[int]) -> list[Tensor]:
         """Log-probabilities of all tokens before each act token, by the trainer's path.
 
         Args:
-            slots: Who is asked; -1 for what lies beneath all of them.
+            slots: The slots; -1 for the foundation of all of them.
 
         Returns:
             For each slot [probes, tokens, vocabulary].
@@ -154,8 +154,8 @@ class _Probing:
         places = torch.tensor(columns, device=hidden.device)
         return [self._head(row[places]).log_softmax(-1) for row in hidden]
 
-    def _disagreements(self, slots: Sequence[int], said: Sequence[Tensor]) -> list[float]:
-        """Of each slot the largest difference between a token's log-probability in `said` and by the engine's path."""
+    def _disagreements(self, slots: Sequence[int], log_shares: Sequence[Tensor]) -> list[float]:
+        """For each slot the largest difference between a token's log-probability in `log_shares` and by the engine."""
         prompt = self._examples[0].tokens[: self._examples[0].prompt_length]
         acts = torch.tensor([example.tokens[-ACT_TOKENS:] for example in self._examples], device=self._base.device)
         owners = [slot for slot in slots for _ in self._examples]
@@ -166,38 +166,38 @@ class _Probing:
         for step in range(ACT_TOKENS - 1):
             ends = [begin + len(prompt) + step] * rows
             states.append(self._engine.runner.append(fed[:, step].tolist(), firsts, ends, route_of(owners)))
-        wanted = acts.unsqueeze(2)
+        tokens = acts.unsqueeze(2)
         own = torch.stack(states, 1).split(len(self._examples))
-        engine = [self._head(part).log_softmax(-1).gather(2, wanted) for part in own]
+        engine = [self._head(part).log_softmax(-1).gather(2, tokens) for part in own]
         return [
-            float((shares.gather(2, wanted) - found).abs().max())
-            for shares, found in zip(said, engine, strict=True)
+            float((shares.gather(2, tokens) - other).abs().max())
+            for shares, other in zip(log_shares, engine, strict=True)
         ]  # fmt: skip
 
-    def _round_trips(self, revisions: Sequence[Revision], said: Sequence[Tensor]) -> list[float]:
-        """Divergence of each after an export with its prior inside; all lie over one."""
-        beneath, back = foundation_parts(self._bank, revisions[0]), []
+    def _round_trips(self, revisions: Sequence[Revision], log_shares: Sequence[Tensor]) -> list[float]:
+        """Divergence of each revision after an export with its foundation merged in; all have the same one."""
+        foundation, imported = foundation_parts(self._bank, revisions[0]), []
         for revision, own in zip(revisions, self._bank.objects.load_many([r.object for r in revisions]), strict=True):
-            exported = serialised(merge([(own.factors(), revision.scale), *beneath]))
-            back.append(parse_factors(exported, revision.name))
+            exported = serialised(merge([(own.factors(), revision.scale), *foundation]))
+            imported.append(parse_factors(exported, revision.name))
         self._adapted.set_prior(None)
-        self._adapted.set_stack(stack_alone(self._adapted, back), 1.0)
-        return [_divergence(b, a) for b, a in zip(said, self._shares(range(len(revisions))), strict=True)]
+        self._adapted.set_stack(stack_alone(self._adapted, imported), 1.0)
+        return [_divergence(b, a) for b, a in zip(log_shares, self._log_shares(range(len(revisions))), strict=True)]
 
 
 def probe_examples(kit: PromptKit) -> list[Example]:
-    """The probes in the prompts of a kit: posts of `ACT_TOKENS` tokens after one made-up feed."""
+    """The probes as examples: posts of `ACT_TOKENS` tokens after one invented feed."""
     items = [FeedItem(handle, text) for handle, text in FEED[: kit.config.feed_items]]
     prompt = kit.builder.prompt(HANDLE, None, items)
     head = kit.builder.grammar.head(Verb.POST, None)
-    made = []
+    examples = []
     for number, text in enumerate(TEXTS):
         act = kit.builder.act(head, text)[:ACT_TOKENS]
         tokens = (*prompt, *act)
-        made.append(
+        examples.append(
             Example(f"probe{number}", tokens, len(prompt), Verb.POST, None, len(items), len(prompt) + len(head))
         )
-    return made
+    return examples
 
 
 def _divergence(before: Tensor, after: Tensor) -> float:

@@ -35,10 +35,10 @@ def matmul_attention(
     is_causal: bool | None = None,
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend as ``sdpa`` does; the signature is that of transformers' attention functions.
+    """Attend as ``sdpa`` does; the nine parameters are those of transformers' attention functions.
 
     Query heads that share a key head are stacked along the length, so that keys and values are never repeated. The
-    library's own kernel takes over where it is as good: fp32, long contexts, biased scores.
+    library's own kernel is used where it is as good: fp32, long contexts, biased scores.
 
     Args:
         module: The attention layer.
@@ -46,10 +46,10 @@ def matmul_attention(
         key: Shape [rows, key heads, keys, width].
         value: Shape [rows, key heads, keys, width].
         attention_mask: Boolean or additive, [rows, 1, length, keys]; None for plain causal attention.
-        dropout: Handed on.
+        dropout: Passed on to the library's kernel.
         scaling: Factor on the scores; None for 1/√width.
-        is_causal: Handed on.
-        options: Handed on.
+        is_causal: Passed on to the library's kernel.
+        options: Passed on to the library's kernel.
     """
     length, keys = query.shape[2], key.shape[2]
     biased = options.get("position_bias") is not None or dropout > 0
@@ -76,12 +76,12 @@ def matmul_attention(
 
 
 def _attend_once(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scaling: float) -> Tensor:
-    """Attend from one token a row. Keys stand on the left of their product: on the right they would be copied."""
+    """Attend from one token per row. Keys are the left factor of their product; the right one would be copied."""
     rows, heads, _, width = query.shape
     shared, keys = key.shape[1:3]
     group = heads // shared
-    asked = (query * scaling).reshape(rows * shared, group, width)
-    scores = torch.matmul(key.flatten(0, 1), asked.mT).mT.reshape(rows, shared, group, keys)
+    queries = (query * scaling).reshape(rows * shared, group, width)
+    scores = torch.matmul(key.flatten(0, 1), queries.mT).mT.reshape(rows, shared, group, keys)
     shares = (scores + bias.view(rows, 1, 1, keys)).softmax(-1)
     mixed = torch.matmul(shares.view(rows * shared, group, keys), value.flatten(0, 1))
     return mixed.view(rows, 1, heads, width)

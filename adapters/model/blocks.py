@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def decoder_blocks(model: "PreTrainedModel") -> tuple[str, nn.ModuleList]:
-    """Find the list of decoder blocks: the longest ModuleList of the model.
+    """Find the list of decoder blocks, which is the longest ModuleList of the model.
 
     Returns:
         Its name inside the model, and the list.
@@ -31,7 +31,7 @@ def decoder_blocks(model: "PreTrainedModel") -> tuple[str, nn.ModuleList]:
 
 @dataclass(frozen=True, eq=False)
 class RowLayout:
-    """Where the tokens of right-padded rows stand and what they see, for rows that hold more than one sequence.
+    """Positions and attention mask of right-padded rows that hold more than one sequence.
 
     Attributes:
         positions: Position of each token in its own sequence, shape [rows, length].
@@ -43,14 +43,14 @@ class RowLayout:
 
 
 class SplitModel:
-    """Runs the frozen lower blocks (the trunk) and the adapted upper blocks apart.
+    """Runs the frozen lower blocks (the trunk) and the adapted upper blocks separately.
 
-    The trunk's output is the same for every person and every epoch, so that training computes it once per example.
-    A block list is cut for the duration of a call; embeddings, masks and rotary tables stay the library's work.
+    The trunk's output is the same for every person and every epoch, so that training computes it once per example. The
+    list of blocks is cut for the duration of a call; the library still computes embeddings, masks and rotary tables.
     """
 
     def __init__(self, base: BaseModel, first_upper: int) -> None:
-        """Split before block `first_upper`; families whose blocks cannot be fed from outside are split at 0."""
+        """Split before block `first_upper`; at 0 for families whose blocks cannot take hidden states from outside."""
         self.base = base
         self._name, self._blocks = decoder_blocks(base.model)
         self.first_upper = first_upper if first_upper and self._split_is_exact(first_upper) else 0
@@ -75,22 +75,22 @@ class SplitModel:
         return last
 
     def _lower(self, tokens: Tensor, end: int, layout: RowLayout | None = None) -> Tensor:
-        kept: list[Tensor] = []
+        outputs: list[Tensor] = []
 
-        def keep(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            kept.append(output if isinstance(output, Tensor) else output[0])
+        def capture(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            outputs.append(output if isinstance(output, Tensor) else output[0])
 
-        hook = self._blocks[end - 1].register_forward_hook(keep)
+        hook = self._blocks[end - 1].register_forward_hook(capture)
         try:
             with self._only(slice(0, end)):
                 self.base.model.base_model(input_ids=tokens, use_cache=False, **_placed(layout))
         finally:
             hook.remove()
-        return kept[0]
+        return outputs[0]
 
     @torch.no_grad()
     def _split_is_exact(self, end: int) -> bool:
-        """Some families scale or add to embeddings on entry: compare with the whole model before relying on it."""
+        """Compare with the whole model: some families scale the embeddings, or add to them, before the first block."""
         device = self.base.device
         tokens = torch.arange(1, 9, device=device).unsqueeze(0)
         whole = self.base.model.base_model(input_ids=tokens, use_cache=False).last_hidden_state

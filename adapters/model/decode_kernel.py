@@ -1,8 +1,8 @@
-"""The low-rank terms of a few tokens a row, as in decoding, by a kernel that the machine's C compiler builds once.
+"""The low-rank terms of a few tokens per row, as in decoding, by a kernel that the machine's C compiler builds once.
 
-Decoding reads every row's own factors once a token, so that memory decides the speed. The library's products of many
-thin matrices want gathered factors in float32 and three passes over them; the kernel reads half-precision factors where
-they lie. Without a compiler everything works as before, slower.
+Decoding reads every row's factors once per token, so that memory bandwidth bounds the speed. The library's batched
+products need gathered float32 factors and three passes over them; the kernel reads half-precision factors in place.
+Without a compiler the library's products are used, which give the same result to rounding, slower.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ Kernel = Callable[..., None]
 
 
 def add_low_rank(y: Tensor, x: Tensor, stack: tuple[Tensor, Tensor], slots: Tensor, run: int, scale: float) -> bool:
-    """Add each token's own term to `y` in place; say False, changing nothing, where the kernel does not serve.
+    """Add each token's low-rank term to `y` in place; return False and change nothing where the kernel does not apply.
 
     Args:
         y: Shape [..., out], contiguous.
@@ -54,7 +54,7 @@ def add_low_rank(y: Tensor, x: Tensor, stack: tuple[Tensor, Tensor], slots: Tens
 
 
 def laid_out(b: Tensor) -> Tensor:
-    """Return B [slots, out, rank] with the numbers of each rank side by side in memory, as the kernel reads them."""
+    """Return B [slots, out, rank] with the numbers of each rank contiguous in memory, as the kernel reads them."""
     return b if b.requires_grad or b.mT.is_contiguous() else b.mT.contiguous().mT
 
 
@@ -77,7 +77,7 @@ def _kernel(dtype: torch.dtype) -> Kernel | None:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """Load the kernel, built first where this processor has none yet."""
+    """Load the kernel; build it first where the cache has none for this processor."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or os.environ.get(TURN_OFF):
         return None
@@ -91,7 +91,7 @@ def _library() -> ctypes.CDLL | None:
 
 
 def _fingerprint(compiler: str) -> str:
-    """Names a build: a cache may be shared by machines with other processors."""
+    """The name of a build: machines with other processors may share a cache."""
     cpu = Path("/proc/cpuinfo")
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
@@ -101,6 +101,6 @@ def _fingerprint(compiler: str) -> str:
 def _build(compiler: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        made = Path(scratch) / target.name
-        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(made)], check=True, capture_output=True, timeout=60)
-        made.replace(target)
+        library = Path(scratch) / target.name
+        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(library)], check=True, capture_output=True, timeout=60)
+        library.replace(target)

@@ -1,4 +1,4 @@
-"""The language-model head, in full precision and only where a token is asked for."""
+"""The language-model head, in full precision and only for the tokens that are needed."""
 
 from typing import Any
 
@@ -11,43 +11,43 @@ from polyphony.adapters.model.prepacked_linear import PrepackedLinear
 
 # Tokens whose logits exist at once: 128 × 49,152 numbers are 25 MB.
 TOKENS_AT_ONCE = 128
-# A likelihood below this has no logarithm in float32.
+# Probabilities are raised to this before the logarithm, which float32 cannot take of smaller ones.
 SMALLEST = 1e-38
 
 
 class _TokenNll(torch.autograd.Function):
-    """Negative log-likelihood of tokens, with its gradient towards the hidden states made on the way.
+    """Negative log-likelihood of tokens; the forward pass computes its gradient by the hidden states, too.
 
-    The gradient of -log softmax(W h)[y] is Wᵀ softmax(W h) - W[y]. Taking it while the logits are there spares keeping
-    them. Both products are in the base's own compute type: in bf16 a logit is off by a few hundredths, either way.
+    The gradient of -log softmax(W h)[y] is Wᵀ softmax(W h) - W[y]. Computed in the forward pass, it makes storing the
+    logits unnecessary. Both products use the base's compute type: in bf16 a logit is off by a few hundredths.
     """
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, tokens: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         losses, grads = [], []
-        for part, wanted in zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True):
+        for part, targets in zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True):
             shares = functional.linear(part, weight, bias).softmax(-1)
-            said = shares.gather(1, wanted.unsqueeze(1)).squeeze(1).float()
-            losses.append(-said.clamp(min=SMALLEST).log())
-            grads.append(shares @ weight - weight[wanted])
+            likelihood = shares.gather(1, targets.unsqueeze(1)).squeeze(1).float()
+            losses.append(-likelihood.clamp(min=SMALLEST).log())
+            grads.append(shares @ weight - weight[targets])
         ctx.save_for_backward(torch.cat(grads))
         return torch.cat(losses)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        (kept,) = ctx.saved_tensors
-        return kept * grads[0].unsqueeze(1).to(kept.dtype), None, None, None
+        (gradient,) = ctx.saved_tensors
+        return gradient * grads[0].unsqueeze(1).to(gradient.dtype), None, None, None
 
 
 class Head:
     """Maps final hidden states to logits in float32.
 
-    On a CPU the head's weights are kept in float32 whatever the base computes in: a half-precision product with a
-    49,152-row weight costs several times more there, and probabilities are read from it.
+    On a CPU the head's weights are float32 whatever the base computes in: a half-precision product with a weight of
+    49,152 rows takes several times longer there, and probabilities are computed from it.
     """
 
     def __init__(self, base: BaseModel) -> None:
-        """Take the model's own head; the copy is made once."""
+        """Copy the head of a model."""
         head = base.model.get_output_embeddings()
         self._cast = torch.float32 if base.device.type == "cpu" else head.weight.dtype
         self._weight = head.weight.detach().to(self._cast)
@@ -78,7 +78,7 @@ class Head:
     def nll(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """Negative log-likelihood in nats of each next token, its product in the base's own compute type.
 
-        Over many tokens the rounding of a half-precision product cancels out; drawing a token reads one alone.
+        Over many tokens the rounding errors of half precision cancel out; drawing a token uses the float32 head.
 
         Args:
             hidden: Shape [n, hidden].
@@ -91,7 +91,9 @@ class Head:
             nll: Tensor = _TokenNll.apply(hidden, tokens, self._training_weight, self._training_bias)
             return nll
         parts = zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True)
-        return torch.cat([functional.cross_entropy(self._logits(part), said, reduction="none") for part, said in parts])
+        return torch.cat(
+            [functional.cross_entropy(self._logits(part), targets, reduction="none") for part, targets in parts]
+        )
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return self._capped(functional.linear(hidden, self._training_weight, self._training_bias).float())

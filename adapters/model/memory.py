@@ -1,4 +1,4 @@
-"""What to do when memory runs out: less at once, and a clear line where even the least does not fit."""
+"""Running out of memory: smaller passes, and a clear error where even the smallest does not fit."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,12 +13,12 @@ Answer = TypeVar("Answer")
 
 
 def at_once(device: torch.device, *, cpu: int, gpu: int) -> int:
-    """How much one pass takes on a device: a GPU spends most of a small one on beginning it."""
+    """The size of one pass for a device: on a GPU a small pass is mostly overhead."""
     return gpu if device.type == "cuda" else cpu
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is the allocator's; on the CPU torch has no class of its own for it."""
+    """Whether an error means that memory ran out; on the CPU torch has no class of its own for it."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "DefaultCPUAllocator" in str(error)
 
 
@@ -30,10 +30,10 @@ class TokenBudget:
         self.tokens = tokens
 
     def run(self, call: Callable[[int], Answer]) -> Answer:
-        """Return what `call` returns, given the budget; after a failure it is called again with half of it.
+        """Call `call` with the budget, and again with half of it whenever memory runs out; returns its result.
 
         Raises:
-            PolyphonyError: Memory does not even suffice for one sequence at a time.
+            PolyphonyError: Memory does not suffice for one sequence at a time.
         """
         while True:
             try:
@@ -47,7 +47,7 @@ class TokenBudget:
         """Halve the budget.
 
         Raises:
-            PolyphonyError: It was down to single sequences already.
+            PolyphonyError: The budget was a single sequence already.
         """
         if self.tokens == 1:
             raise PolyphonyError("out of memory with a single sequence; use a smaller base model or more memory")
@@ -55,5 +55,5 @@ class TokenBudget:
 
 
 def budget_on(device: torch.device, tokens: int = TOKENS) -> TokenBudget:
-    """The budget that suits a device, given what would suit a CPU."""
+    """The budget for a device; `tokens` is the one for a CPU."""
     return TokenBudget(at_once(device, cpu=tokens, gpu=GPU_TIMES * tokens))

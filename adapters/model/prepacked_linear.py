@@ -1,7 +1,7 @@
-"""Products with weights that never change.
+"""Linear layers whose weight is packed once.
 
-The library brings a weight into the order that its kernels read anew in every product, which costs as much as the
-product itself where rows are few, as in decoding. Here oneDNN's own order of a weight is kept beside it.
+The library reorders a weight for its kernels in every product. With few rows, as in decoding, this costs as much as the
+product itself. Here a copy of the weight in oneDNN's order is stored beside it.
 """
 
 from collections.abc import Callable
@@ -11,27 +11,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Most rows for which the kept order pays, by compute type: in fp32 the product of more outweighs the reordering, in
-# native bf16 it is so fast that it never does.
+# Most rows for which the packed copy is faster, by compute type: with more rows the reordering is negligible in fp32,
+# and never in native bf16, whose products are faster.
 MOST_ROWS = {torch.float32: 128, torch.bfloat16: 1 << 30}
 
 
 class PrepackedLinear:
-    """x Wᵀ + b of one weight."""
+    """x Wᵀ + b of one weight, packed on first use."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Take a weight [out, in] and a bias [out] or None; neither may change from now on."""
+        """Take a weight [out, in] and a bias [out] or None; neither may change afterwards."""
         self._weight, self._bias = weight, bias
-        self._ordered: Tensor | None = None
-        self._most_rows = MOST_ROWS[weight.dtype] if _can_be_ordered(weight) else 0
+        self._packed: Tensor | None = None
+        self._most_rows = MOST_ROWS[weight.dtype] if _can_be_packed(weight) else 0
 
     def __call__(self, x: Tensor) -> Tensor:
         """Map x of shape [..., in] to [..., out]."""
         if not self._pays(x):
             return functional.linear(x, self._weight, self._bias)
-        if self._ordered is None:
-            self._ordered = torch.ops.mkldnn._reorder_linear_weight(self._weight)
-        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._ordered, self._bias, "none", [], "")
+        if self._packed is None:
+            self._packed = torch.ops.mkldnn._reorder_linear_weight(self._weight)
+        y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self._bias, "none", [], "")
         return y
 
     def _pays(self, x: Tensor) -> bool:
@@ -40,7 +40,7 @@ class PrepackedLinear:
         )
 
 
-def _can_be_ordered(weight: Tensor) -> bool:
+def _can_be_packed(weight: Tensor) -> bool:
     return (
         weight.device.type == "cpu"
         and weight.dtype in MOST_ROWS
@@ -50,10 +50,10 @@ def _can_be_ordered(weight: Tensor) -> bool:
 
 
 class FrozenLinear(nn.Linear):
-    """A linear layer of a model that is not trained."""
+    """A linear layer that is not trained."""
 
     def __init__(self, linear: nn.Linear) -> None:
-        """Take over a layer's own parameters."""
+        """Share the parameters of a layer."""
         nn.Module.__init__(self)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         self.weight, self.bias = linear.weight, linear.bias
@@ -72,7 +72,7 @@ class FrozenLinear(nn.Linear):
 
 
 def freeze_linears(model: nn.Module) -> None:
-    """Put a `FrozenLinear` in the place of every plain linear layer of a model."""
+    """Replace every plain linear layer of a model by a `FrozenLinear`."""
     for name, module in list(model.named_modules()):
         if type(module) is nn.Linear:
             model.set_submodule(name, FrozenLinear(module))

@@ -1,4 +1,4 @@
-"""The distribution an act is chosen from: scored labels, corrected for what the labels alone attract."""
+"""The distribution of acts: scores of their labels, corrected for the model's preference among the labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ class ActScorer:
     """Log-probabilities of verbs and targets.
 
     Contextual calibration (Zhao et al. 2021, "Calibrate before use", section 5): the scores are divided by the bare
-    base model's distribution under a content-free prompt. The correction is one constant for all arms, in training
-    and in simulation, so that an adapter learns its person's habit on top of it and never against it.
+    base model's distribution under a content-free prompt. The correction is the same for all arms, in training
+    and in simulation, so that an adapter learns its person's habit on top of it.
 
     Attributes:
         head: The language-model head.

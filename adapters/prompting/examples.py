@@ -1,4 +1,4 @@
-"""From a person's history to training examples: behaviour cloning in the format of the simulation."""
+"""From a person's history to training examples: behaviour cloning in the prompts of the simulation."""
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.recollection import RECALLED, history_recollections
 from polyphony.randomness import keyed_generator
 
-# Distractors come from this many texts just before the act: what a feed could have shown then.
+# Distractors are drawn from this many texts just before the act, which a feed could have shown.
 RECENT_TEXTS = 60
 
 
@@ -20,7 +20,7 @@ class Example:
     """One act as tokens.
 
     Attributes:
-        act_id: The act it was made from.
+        act_id: The act that it shows.
         tokens: Prompt and act, shape [length].
         prompt_length: Number of prompt tokens; ``tokens[prompt_length]`` is the verb's label.
         verb: The act's verb.
@@ -39,7 +39,7 @@ class Example:
 
 
 class ExampleBuilder:
-    """Makes examples from acts of one corpus, with feeds of what the person could have seen then."""
+    """Makes examples of acts of one corpus, with feeds of posts that the person could have seen then."""
 
     def __init__(self, corpus: Mapping[str, Act], builder: PromptBuilder, *, feed_items: int) -> None:
         """Index the corpus's texts by time; `feed_items` is the number of items a feed shows."""
@@ -57,42 +57,43 @@ class ExampleBuilder:
                 self._remembered.setdefault(person, []).append((act.at, line))
 
     def examples(self, persona: Persona, acts: Sequence[Act], *, prompt_persona: bool = True) -> list[Example]:
-        """Return one example for each act whose target is known; acts about something unseen teach nothing.
+        """Return one example for each act whose target is in the corpus; other acts are left out.
 
         Args:
             persona: Who acts.
             acts: Which of the person's acts.
             prompt_persona: Whether the prompt carries the description.
         """
-        made = (self.example(persona.handle, persona.description if prompt_persona else None, act) for act in acts)
-        return [example for example in made if example is not None]
+        description = persona.description if prompt_persona else None
+        examples = (self.example(persona.handle, description, act) for act in acts)
+        return [example for example in examples if example is not None]
 
     def known(self, acts: Sequence[Act]) -> list[Act]:
-        """The acts that can be learned: those about nothing, and those about something in the corpus."""
+        """The acts that can be learned: those without a target, and those whose target is in the corpus."""
         return [act for act in acts if not act.verb.has_target or self._shown_for(act) is not None]
 
     def sittings(self, persona: Persona, acts: Sequence[Act], size: int) -> list[Example]:
-        """Return examples of acts taken `size` at a time after one shared feed, as in one sitting.
+        """Return examples in sittings: up to `size` acts after one shared feed.
 
-        The feed holds what each of them is about among posts from before the first, so that one prompt serves all:
-        training then costs a third. At least one item is nobody's target, and no item answers an act of the sitting.
+        The feed holds the targets of all of them among posts from before the first. They share one prompt, which cuts
+        the cost of training to a third. At least one item is no target, and no item answers an act of the sitting.
 
         Args:
             persona: Who acts.
             acts: The person's acts in time order.
             size: Most acts of one sitting; 1 gives what `examples` gives.
         """
-        made: list[Example] = []
+        examples: list[Example] = []
         sitting: list[tuple[Act, Act | None]] = []
         for act in acts:
             shown = self._shown_for(act)
             if act.verb.has_target and shown is None:
                 continue
             if sitting and not self._fits(sitting, shown, size):
-                made += self._sitting(persona, sitting)
+                examples += self._sitting(persona, sitting)
                 sitting = []
             sitting.append((act, shown))
-        return made + (self._sitting(persona, sitting) if sitting else [])
+        return examples + (self._sitting(persona, sitting) if sitting else [])
 
     def _fits(self, sitting: Sequence[tuple[Act, Act | None]], shown: Act | None, size: int) -> bool:
         items = {item.id for _, item in sitting if item is not None} | ({shown.id} if shown else set())
@@ -105,7 +106,7 @@ class ExampleBuilder:
         feed, places = self._feed(first, shown)
         memory = self._recalled(persona.handle, first)
         return [
-            self._made(
+            self._example(
                 persona.handle, persona.description, act, feed, None if item is None else places[item.id], memory
             )
             for act, item in sitting
@@ -118,19 +119,19 @@ class ExampleBuilder:
             return None
         feed, places = self._feed(act, [] if shown is None else [shown])
         memory = self._recalled(handle, act)
-        return self._made(handle, description, act, feed, None if shown is None else places[shown.id], memory)
+        return self._example(handle, description, act, feed, None if shown is None else places[shown.id], memory)
 
     def feed_before(self, act: Act) -> list[FeedItem]:
-        """Return a feed that holds nothing in particular, of what others said before an act."""
+        """Return a feed of posts that others wrote before an act, without a particular target."""
         return [FeedItem(item.author, item.text) for item in self._feed(act, [])[0]]
 
     def _recalled(self, handle: str, act: Act) -> list[str]:
-        """What a person remembers just before an act, oldest first."""
+        """What a person remembers at the time of an act, oldest first."""
         lines = self._remembered.get(handle, [])
         end = bisect_left(lines, act.at, key=lambda line: line[0])
         return [line for _, line in lines[max(0, end - RECALLED) : end]]
 
-    def _made(
+    def _example(
         self,
         handle: str,
         description: str | None,
@@ -147,7 +148,7 @@ class ExampleBuilder:
         return Example(act.id, tokens, len(prompt), act.verb, position, len(feed), text_start)
 
     def _shown_for(self, act: Act) -> Act | None:
-        """The item that the act is about: the target itself, or for a follow the followee's latest words."""
+        """The feed item that an act is about: its target, or for a follow the latest text of the person followed."""
         if act.target is None:
             return None
         if act.verb is Verb.FOLLOW:
@@ -157,17 +158,17 @@ class ExampleBuilder:
         return target if target is not None and target.text else None
 
     def _feed(self, act: Act, shown: Sequence[Act]) -> tuple[list[Act], dict[str, int]]:
-        """Draw a feed for `act` that holds the `shown` items; returns it and their places in it, from 1."""
+        """Draw a feed for `act` that holds the `shown` items; returns it, and the position of each item, from 1."""
         random = keyed_generator(0, "history feed", act.id)
         end = bisect_left(self._times, act.at)
-        known = {item.id for item in shown}
+        shown_ids = {item.id for item in shown}
         others = [
             text
             for text in self._texts[max(0, end - RECENT_TEXTS) : end]
-            if text.author != act.author and text.id not in known
+            if text.author != act.author and text.id not in shown_ids
         ]
-        wanted = min(len(others), self.feed_items - len(shown))
-        feed = [others[index] for index in random.permutation(len(others))[:wanted]]
+        count = min(len(others), self.feed_items - len(shown))
+        feed = [others[index] for index in random.permutation(len(others))[:count]]
         for item in shown:
             feed.insert(int(random.integers(len(feed) + 1)), item)
         return feed, {item.id: place for place, item in enumerate(feed, 1)}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_FEED_ITEMS = 9
 
-# Label sets to compare: a habit that shows under one set only is an artefact of its tokens.
+# Label sets to compare: a habit that appears under one set only is an artefact of its tokens.
 LABEL_SETS: dict[str, dict[Verb, str]] = {
     "words": dict(
         zip(
@@ -56,7 +56,7 @@ class Grammar:
 
         Args:
             verb: What is done.
-            position: Feed item it is said about, from 1; None exactly for verbs without a target.
+            position: Feed item that it is about, from 1; None exactly for verbs without a target.
         """
         tokens = [self.verb_ids[verb]]
         if verb.has_target:
@@ -74,7 +74,7 @@ def make_grammar(
     """Build the grammar of one label set over the verbs that are offered.
 
     Raises:
-        InputError: There is no such label set, or a label, digit or colon is more than one token.
+        InputError: The label set does not exist, or a label, digit or colon is more than one token.
     """
     if name not in LABEL_SETS:
         raise InputError(f"--grammar {name!r} is not one of {', '.join(LABEL_SETS)}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SYSTEM, _USER = "\x02system\x03", "\x02user\x03"
 EMPTY_FEED = "(no posts yet)"
 LATELY = "You wrote lately:"
-# What a prompt holds when nothing is known: the content-free input of contextual calibration.
+# The content-free input of contextual calibration.
 CONTENT_FREE = "N/A"
 
 
@@ -27,10 +27,10 @@ class FeedItem:
 
 
 class PromptBuilder:
-    """Turns who an agent is and what it sees into tokens.
+    """Turns an agent's persona and feed into tokens.
 
-    Template parts may hold control tokens; everything that comes from people or models is encoded apart from them
-    with special tokens split, so that a post saying ``<|im_end|>`` stays those characters.
+    Template parts may hold control tokens. Everything that comes from people or models is encoded separately with
+    special tokens split, so that a post saying ``<|im_end|>`` stays these characters.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class PromptBuilder:
         persona_tokens: int = 64,
         memory_tokens: int = 0,
     ) -> None:
-        """Fix the token budgets: of one feed item's text, of an act's text, of the persona prompt, of the memory."""
+        """Set the token budgets of one feed item's text, an act's text, the persona prompt and the memory."""
         self.tokenizer = tokenizer
         self.grammar = grammar
         self.item_tokens = item_tokens
@@ -66,9 +66,9 @@ class PromptBuilder:
         Args:
             handle: Who acts.
             description: The persona prompt; None where the arm has none.
-            feed: What is shown, first item first; at most nine.
-            memory: What the agent remembers, oldest first, see `personas.people.recollection`; as much of the latest
-                as the budget holds is said.
+            feed: The posts shown, first item first; at most nine.
+            memory: What the agent remembers, oldest first, see `personas.people.recollection`; the prompt holds the
+                latest lines that fit into the budget.
             recent: The agent's own latest texts, oldest first, where the arm shows them.
         """
         tokens = [*self.constant(handle, description, recent), *self._remembered(memory)]
@@ -81,24 +81,24 @@ class PromptBuilder:
         return [*tokens, *self.plain(self._question()), *self._after]
 
     def _remembered(self, memory: Sequence[str]) -> list[int]:
-        kept: list[tuple[int, ...]] = []
-        left = self.memory_tokens
+        lines: list[tuple[int, ...]] = []
+        free = self.memory_tokens
         for line in reversed(memory):
             tokens = (*self.plain(f"- {line}", self.item_tokens), *self.plain("\n"))
-            if len(tokens) > left:
+            if len(tokens) > free:
                 break
-            left -= len(tokens)
-            kept.append(tokens)
-        return [token for line in reversed(kept) for token in line]
+            free -= len(tokens)
+            lines.append(tokens)
+        return [token for line in reversed(lines) for token in line]
 
     def constant(self, handle: str, description: str | None, recent: Sequence[str] = ()) -> list[int]:
-        """Return the beginning of every prompt of one agent: all that comes before the feed."""
+        """Return the constant prefix of an agent's prompts: all that precedes memory and feed."""
         persona = f" {description}" if description else ""
         who = [*self.plain(f"You are @{handle}."), *self.plain(persona, self.persona_tokens)]
         return [*self._before, *who, *self._recent(recent), *self._between]
 
     def _recent(self, texts: Sequence[str]) -> list[int]:
-        """Own texts as a part of who somebody is; empty without any."""
+        """The agent's own texts, as a part of the persona; empty without any."""
         lines = [token for text in texts for token in (*self.plain("\n"), *self.plain(f"- {text}", self.item_tokens))]
         return [*self.plain("\n"), *self.plain(LATELY), *lines] if lines else []
 
@@ -115,7 +115,7 @@ class PromptBuilder:
         memory: Sequence[str] = (),
         recent: Sequence[str] = (),
     ) -> tuple[str, str]:
-        """Return what `prompt` says as the texts of a system and a user message."""
+        """Return the content of `prompt` as the texts of a system and a user message."""
         remembered = str(self.tokenizer.decode(self._remembered(memory))).splitlines()
         shown = [
             f"{number} @{item.handle}:{self.tokenizer.decode(list(self.plain(' ' + item.text, self.item_tokens)))}"
@@ -126,7 +126,7 @@ class PromptBuilder:
         return system, "\n".join([*remembered, *(shown or [EMPTY_FEED]), self._question()])
 
     def act(self, head: Sequence[int], text: str) -> list[int]:
-        """Return the tokens of a whole act: its head, its text cut to the budget, and the end where it was not cut."""
+        """Return the tokens of an act: its head, its text cut to the budget, and the end token unless it was cut."""
         grammar = self.grammar
         if not text:
             return [*head, grammar.end_id]
@@ -134,7 +134,7 @@ class PromptBuilder:
         return [*head, *words[: self.text_tokens], *([grammar.end_id] if len(words) <= self.text_tokens else [])]
 
     def plain(self, text: str, limit: int | None = None) -> tuple[int, ...]:
-        """Encode somebody's words: whitespace runs become one blank, special tokens become characters."""
+        """Encode a person's words: runs of whitespace become one blank, special tokens become characters."""
         if text.strip():
             lead, trail = " " * text.startswith(" "), "\n" * text.endswith("\n")
             text = lead + " ".join(text.split()) + trail
@@ -162,5 +162,5 @@ class PromptBuilder:
 
 
 def prompt_digest(tokens: Sequence[int]) -> str:
-    """Fingerprint a prompt: the first 16 hexadecimal digits of SHA-256 over its token ids."""
+    """A digest of a prompt: the first 16 hexadecimal digits of SHA-256 over its token ids."""
     return hashlib.sha256(",".join(map(str, tokens)).encode()).hexdigest()[:16]

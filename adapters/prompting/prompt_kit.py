@@ -1,4 +1,4 @@
-"""What prompts hold, and the pair of prompt builder and act scorer made from that."""
+"""The configuration of prompts, and the prompt builder and act scorer that follow from it."""
 
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ class PromptConfig:
         feed_items: Items a feed shows.
         item_tokens: Most tokens of one item's text.
         text_tokens: Most tokens of an act's text.
-        memory_tokens: Most tokens of own acts, replies, mentions and new followers that a prompt recalls; 0 for none.
-        verbs: What a prompt says the agent may do.
+        memory_tokens: Most tokens of own acts, replies, mentions and new followers in a prompt; 0 for none.
+        verbs: The verbs that a prompt offers.
     """
 
     grammar: str = "words"

@@ -1,4 +1,4 @@
-"""How likely a model finds what a person did: the loss of training and the measure of evaluation."""
+"""The likelihood of a person's acts under a model: the loss of training and the measure of evaluation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from polyphony.adapters.prompting.act_scorer import VERBS, ActScorer
 from polyphony.adapters.prompting.examples import Example
 from polyphony.personas.people.acts import Verb
 
-# Batches come in few lengths, so that freed memory fits the next batch and kernels are not built for each anew.
+# Batches have few different lengths, so that freed memory fits the next batch and kernels are not built for each.
 LENGTH_STEP = 32
 
 
@@ -35,7 +35,7 @@ class ActNll:
     text: Tensor
 
     def loss(self, act_weight: float) -> Tensor:
-        """The training loss: each part its own mean, so that one act token is not drowned in text.
+        """The training loss: each part is a mean of its own, so that many text tokens do not outweigh one act token.
 
         Args:
             act_weight: Weight of verb and target beside the text.
@@ -62,7 +62,7 @@ class PromptRow:
 
 @dataclass(frozen=True)
 class Place:
-    """Where an example stands in a batch: its row, and where in it the act begins."""
+    """The place of an example in a batch: its row, and the column where its act begins."""
 
     row: int
     start: int
@@ -81,13 +81,13 @@ class ExampleStore:
     ) -> None:
         """Run the trunk over all rows, longest together, at most `token_budget` padded tokens at a time.
 
-        States beyond `keep_bytes` are not kept but computed again at each use.
+        States beyond `keep_bytes` are not stored but computed at each use.
 
         Raises:
             InputError: An example does not fit the base model's context.
         """
         self.examples = list(examples)
-        split.base.check_context(max((len(each.tokens) for each in self.examples), default=0))
+        split.base.check_context(max((len(example.tokens) for example in self.examples), default=0))
         self.rows = rows_of(self.examples)
         self._split = split
         self._device = split.base.device
@@ -102,11 +102,11 @@ class ExampleStore:
                 self._states[index] = states[row, : len(self.rows[index].tokens)].clone()
 
     def members(self, rows: Sequence[int]) -> list[int]:
-        """Indices of the examples in these rows, in the order in which they are scored."""
+        """Indices of the examples in some rows, in the order in which they are scored."""
         return [member for row in rows for member in self.rows[row].members]
 
     def places(self, rows: Sequence[int]) -> list[Place]:
-        """Where in a batch of these rows each of their examples stands."""
+        """The place of each example in a batch of some rows."""
         return [Place(place, start) for place, row in enumerate(rows) for start in self.rows[row].starts]
 
     def batches(self, rows: Sequence[int], token_budget: int) -> Iterator[list[int]]:
@@ -122,14 +122,14 @@ class ExampleStore:
 
     def states(self, rows: Sequence[int]) -> Tensor:
         """Return trunk states [rows, length, hidden], right-padded to a multiple of `LENGTH_STEP`."""
-        kept = [state for index in rows if (state := self._states[index]) is not None]
-        if len(kept) < len(rows):
+        stored = [state for index in rows if (state := self._states[index]) is not None]
+        if len(stored) < len(rows):
             return self._trunk(rows)
-        states = pad_sequence(kept, batch_first=True)
+        states = pad_sequence(stored, batch_first=True)
         return functional.pad(states, (0, 0, 0, self._padded(rows) - states.shape[1]))
 
     def layout(self, rows: Sequence[int]) -> RowLayout | None:
-        """Positions and mask of a batch of these rows; None where each is a single sequence."""
+        """Positions and mask of a batch of some rows; None where each is a single sequence."""
         if all(len(self.rows[index].members) == 1 for index in rows):
             return None
         return make_layout([self.rows[index] for index in rows], self._padded(rows), self._split.base)
@@ -146,7 +146,7 @@ class ExampleStore:
 
 
 def rows_of(examples: Sequence[Example]) -> list[PromptRow]:
-    """Lay out examples so that neighbours with the same prompt share it."""
+    """Lay out examples so that neighbours with the same prompt share one row."""
     rows: list[PromptRow] = []
     for number, example in enumerate(examples):
         prompt, act = example.tokens[: example.prompt_length], example.tokens[example.prompt_length :]
@@ -161,7 +161,7 @@ def rows_of(examples: Sequence[Example]) -> list[PromptRow]:
 
 
 def make_layout(rows: Sequence[PromptRow], length: int, base: BaseModel) -> RowLayout:
-    """Let every branch see its prompt and itself, as if it followed the prompt alone."""
+    """Let every branch attend to its prompt and itself, as if it followed the prompt alone."""
     positions = torch.zeros(len(rows), length, dtype=torch.long)
     branch = torch.full((len(rows), length), -1)
     for place, row in enumerate(rows):
@@ -179,7 +179,7 @@ def make_layout(rows: Sequence[PromptRow], length: int, base: BaseModel) -> RowL
 
 @dataclass(frozen=True)
 class Scoring:
-    """Everything that scores examples: the adapted model, its split into trunk and upper part, the act scorer."""
+    """The parts that score examples: the adapted model, its split into trunk and upper blocks, the act scorer."""
 
     adapted: AdaptedModel
     split: SplitModel
@@ -189,9 +189,9 @@ class Scoring:
         """Score one batch of rows; the answers are in the order of `ExampleStore.members`.
 
         Args:
-            store: Where the examples and their trunk states are.
-            rows: Which rows.
-            slots: Which slot's factors each row uses, with the prior if one is installed; None for the bare base.
+            store: The examples with their trunk states.
+            rows: Indices of the rows.
+            slots: The slot whose factors each row uses, with the prior if one is installed; None for the bare base.
         """
         examples = [store.examples[index] for index in store.members(rows)]
         return act_nll(self.hidden(store, rows, slots), examples, self.scorer, store.places(rows))
@@ -210,9 +210,9 @@ def act_nll(
 
     Args:
         hidden: Final hidden states, right-padded, shape [rows, length, hidden].
-        examples: What was done.
+        examples: The acts.
         scorer: Distribution of verbs and targets.
-        places: Where in `hidden` each example stands; None where example i is the whole of row i.
+        places: Place of each example in `hidden`; None where example i is the whole of row i.
     """
     if places is None:
         places = [Place(row, example.prompt_length) for row, example in enumerate(examples)]
@@ -288,6 +288,6 @@ def _text_nll(
     if not rows:
         return out
     device = hidden.device
-    said = hidden[torch.tensor(rows, device=device), torch.tensor(before, device=device)]
-    nll = scorer.head.nll(said, torch.tensor(tokens, device=device))
+    states = hidden[torch.tensor(rows, device=device), torch.tensor(before, device=device)]
+    nll = scorer.head.nll(states, torch.tensor(tokens, device=device))
     return out.index_add(0, torch.tensor(numbers, device=device), nll * torch.tensor(weights, device=device))

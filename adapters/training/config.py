@@ -17,16 +17,16 @@ class TrainingConfig:
     Attributes:
         prompt: What prompts hold.
         prior_shape: Rank and layers of the population prior.
-        prior_schedule: Its passes; one learner, so that a batch is one step. One prompt a step: with sixteen the prior
-            took twelve steps in all and stayed far above what it can reach (`docs/method.md`).
+        prior_schedule: Its epochs and batches. It has one learner, so that a batch is one step, of one prompt: with
+            sixteen prompts per batch it took twelve steps in all and its loss stayed far higher (`docs/method.md`).
         prior_examples: Most examples it learns from, sampled over all people's training acts.
         shape: Rank and layers of a personal adapter.
         init: How its factors start, see `adapters.training.initialisation`.
-        schedule: A personal adapter's passes.
-        max_examples: Most examples of one person, the latest of the training side.
+        schedule: Epochs and batches of a personal adapter.
+        max_examples: Most examples of one person, the latest ones of the training part.
         sitting: Most acts that share one prompt in training, see `ExampleBuilder.sittings`.
-        storage: How personal adapters keep their numbers, see `adapters.bank.precision.Precision`; empty for what loses
-            nothing in the base's compute type.
+        storage: How personal adapters store their numbers, see `adapters.bank.precision.Precision`; empty for the
+            format that loses nothing in the base's compute type.
         seed: Seed of initial factors and orders.
     """
 
@@ -48,10 +48,10 @@ class TrainingConfig:
             precision_named(self.storage)
 
     def adapted(self, base: BaseModel) -> AdaptedModel:
-        """Wrap the layers of personal adapters and of the prior beneath them."""
+        """Wrap the layers of personal adapters and of their prior."""
         return AdaptedModel(base, self.shape, self.prior_shape)
 
 
 def plain_precision(base: BaseModel) -> Precision:
-    """What keeps an adapter as it acts: a base that computes in bf16 rounds factors to it anyway."""
+    """The format that stores an adapter without loss: a base that computes in bf16 rounds factors to it anyway."""
     return Precision.BF16 if base.dtype == "bf16" else Precision.FP32

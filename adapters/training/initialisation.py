@@ -1,4 +1,4 @@
-"""How factors start: at random, or from the directions of the weight they change."""
+"""Initialisation of factors: at random, or from the directions of the weight that they change."""
 
 from collections.abc import Mapping
 
@@ -13,10 +13,11 @@ from polyphony.adapters.model.lora import LoraShape, adapted_modules
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 
-# How the prior's factors start, and personal ones by default.
+# The initialisation of the prior's factors, and the default of personal ones.
 STANDARD = "standard"
 INITS = (STANDARD, "pissa", "olora", "olora-tail", "mica")
-# Their first product is not zero: it is taken off again once for all people, so that the start equals the base.
+# Their first product is not zero. It is subtracted from the foundation that all people share, so that a fresh adapter
+# over its foundation equals the base with the prior.
 SHIFTED = ("pissa", "olora", "olora-tail")
 
 
@@ -25,10 +26,10 @@ Pair = tuple[Tensor, Tensor]
 
 
 def check_init(init: str) -> str:
-    """Return `init`.
+    """Return `init` if it names an initialisation.
 
     Raises:
-        InputError: There is no such initialisation.
+        InputError: It does not.
     """
     if init not in INITS:
         raise InputError(f"--init {init!r} is not one of {', '.join(INITS)}")
@@ -36,10 +37,10 @@ def check_init(init: str) -> str:
 
 
 def check_fits(base: BaseModel, shape: LoraShape, init: str) -> None:
-    """Refuse adapters that a base has no room for.
+    """Refuse adapters that do not fit a base.
 
     Raises:
-        InputError: It has no such layers, or one has fewer singular values than the initialisation takes.
+        InputError: The base has no such layers, or one has fewer singular values than the initialisation needs.
     """
     for module in adapted_modules(base, shape).values():
         out, into = module.weight.shape
@@ -53,7 +54,7 @@ def random_start(size: tuple[int, int], rank: int, random: np.random.Generator) 
     Args:
         size: The layer's width in and out.
         rank: Rank of the factors.
-        random: Keyed by the person, so that each starts alike whoever else is trained.
+        random: Keyed by the person, so that the start does not depend on who else is trained.
     """
     width_in, width_out = size
     a = random.uniform(-(width_in**-0.5), width_in**-0.5, (rank, width_in))
@@ -61,17 +62,17 @@ def random_start(size: tuple[int, int], rank: int, random: np.random.Generator) 
 
 
 def start_of(weight: Tensor, init: str, rank: int, scale: float) -> Pair:
-    """The start that an initialisation takes from a layer's weight W = U Σ Vᵀ; the same for everybody.
+    """The start that an initialisation computes from a layer's weight W = U Σ Vᵀ; the same for all people.
 
     - ``pissa`` (Meng et al. 2024, section 3): B = U₊√(Σ₊/s), A = √(Σ₊/s)V₊ᵀ of the r largest singular values.
     - ``olora`` (Büyükakyüz 2024, section 3): B = Q₊, A = R₊ of the QR decomposition.
     - ``olora-tail`` ("On the Scaling of PEFT", arXiv 2606.02437): B = U₋, A = V₋ᵀ of the r smallest, without Σ.
-    - ``mica``: B = U₋, which stays as it is, and A = 0.
+    - ``mica``: B = U₋, which is not trained, and A = 0.
 
     Args:
         weight: Shape [out, in].
         init: One of `INITS` but ``standard``.
-        rank: Rank of the factors; a layer has as many as its smaller width.
+        rank: Rank of the factors; at most the smaller width of the layer.
         scale: The factor s on their product.
     """
     full = weight.detach().float()
@@ -87,7 +88,7 @@ def start_of(weight: Tensor, init: str, rank: int, scale: float) -> Pair:
 
 
 def shared_start(base: BaseModel, shape: LoraShape, init: str) -> dict[str, Pair]:
-    """The start of every adapted layer, kept in the user's cache under the base model's hash.
+    """The start of every adapted layer, stored in the user's cache under the base model's hash.
 
     Returns:
         Module name to (A, B).
@@ -101,9 +102,9 @@ def shared_start(base: BaseModel, shape: LoraShape, init: str) -> dict[str, Pair
     path = cache_directory() / "starts" / f"{key}.safetensors"
     if path.is_file():
         return read_factors(path)
-    made = {name: start_of(module.weight.cpu(), init, shape.rank, shape.scale) for name, module in modules.items()}
-    write_durably(path, serialised(made))
-    return made
+    start = {name: start_of(module.weight.cpu(), init, shape.rank, shape.scale) for name, module in modules.items()}
+    write_durably(path, serialised(start))
+    return start
 
 
 def population_start(
@@ -112,12 +113,12 @@ def population_start(
     randoms: list[np.random.Generator],
     shared: Mapping[str, Pair] | None,
 ) -> dict[str, Pair]:
-    """Everybody's first factors, stacked: A of shape [people, rank, in], B [people, out, rank].
+    """The first factors of all people, stacked: A of shape [people, rank, in], B [people, out, rank].
 
     Args:
         sizes: Module name to (in, out).
         rank: Rank of the factors.
-        randoms: One generator a person.
+        randoms: One generator per person.
         shared: The start that all share; None for each person's own random one.
     """
     if shared is not None:
@@ -125,8 +126,8 @@ def population_start(
         return {
             name: (shared[name][0].repeat(people, 1, 1), shared[name][1].repeat(people, 1, 1)) for name in sizes
         }  # fmt: skip
-    made = {}
+    factors = {}
     for name, size in sizes.items():
         starts = [random_start(size, rank, random) for random in randoms]
-        made[name] = (torch.stack([a for a, _ in starts]), torch.stack([b for _, b in starts]))
-    return made
+        factors[name] = (torch.stack([a for a, _ in starts]), torch.stack([b for _, b in starts]))
+    return factors

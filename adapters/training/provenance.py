@@ -1,4 +1,4 @@
-"""Where an adapter comes from: counts and spans of what it learned, never the posts; origin; versions."""
+"""The provenance of an adapter: counts and dates of what it learned, never the posts; origin; versions."""
 
 import hashlib
 import platform
@@ -20,14 +20,14 @@ SOURCES = (personas, adapters)
 
 
 def personal_provenance(population: Population, base: BaseModel, persona: Persona, learner: Learner) -> dict[str, Any]:
-    """What a personal adapter was made of.
+    """What a personal adapter was trained on.
 
     Returns:
         ``acts`` (counts on each side of the split), ``examples``, ``split`` (shares), ``learned`` (first and last act
-        learned, ISO 8601), and what `shared_provenance` tells.
+        learned, ISO 8601), and the fields of `shared_provenance`.
     """
-    known = {act.id: act for act in persona.train}
-    learned = [known[example.act_id] for example in learner.train if example.act_id in known]
+    acts = {act.id: act for act in persona.train}
+    learned = [acts[example.act_id] for example in learner.train if example.act_id in acts]
     return {
         "acts": {"train": len(persona.train), "validation": len(persona.validation), "held_out": len(persona.held_out)},
         "examples": {"train": len(learner.train), "validation": len(learner.validation)},
@@ -38,7 +38,7 @@ def personal_provenance(population: Population, base: BaseModel, persona: Person
 
 
 def shared_provenance(population: Population, base: BaseModel) -> dict[str, Any]:
-    """What all adapters of one training share: the corpus, its own notes, the code, the machine's number type."""
+    """What all adapters of one training share: the corpus and its notes, the base model, the code, device and dtype."""
     return {
         "corpus": {"name": population.name, "digest": population.digest, **population.about},
         "base_model": base.name,
@@ -49,7 +49,7 @@ def shared_provenance(population: Population, base: BaseModel) -> dict[str, Any]
 
 
 def span(acts: Sequence[Act]) -> list[str]:
-    """First and last moment of some acts in ISO 8601; empty without any."""
+    """Time of the first and the last of some acts in ISO 8601; empty without any."""
     times = sorted(act.at for act in acts)
     return [times[0].isoformat(), times[-1].isoformat()] if times else []
 
@@ -64,7 +64,7 @@ def _source_digest() -> str:
 
 
 def code_version() -> Mapping[str, str]:
-    """Versions of what trains; `source` is a digest of our own packages, so that a changed checkout is told apart."""
+    """Versions of the code that trains; `source` is a digest of our packages, which differs for a changed checkout."""
     try:
         own = version(DISTRIBUTION)
     except PackageNotFoundError:

@@ -7,8 +7,8 @@ from torch import Tensor
 class SlotAdamW:
     """Updates stacked parameters as if every slot had an optimiser of its own.
 
-    AdamW (Loshchilov & Hutter 2019, algorithm 2) with per-slot step count, warm-up and gradient clipping, so that a
-    person's factors do not depend on who else is trained beside them.
+    AdamW (Loshchilov & Hutter 2019, algorithm 2) with step count, warm-up and gradient clipping per slot, so that a
+    person's factors do not depend on the other people in the same pass.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class SlotAdamW:
         clip = self._clip_factor(grads) * active
         for param, grad, mean, square in zip(self.params, grads, self._mean, self._square, strict=True):
             grad = grad * _column(clip, param)
-            # A slot that sits a step out keeps its moments as they are.
+            # A slot that is not active in this step keeps its moments.
             rate1, rate2 = _column((1 - beta1) * active, param), _column((1 - beta2) * active, param)
             mean.add_(rate1 * (grad - mean))
             square.add_(rate2 * (grad * grad - square))

@@ -1,7 +1,8 @@
-"""Training many people in one pass: a slot each, every slot exactly as it would train alone."""
+"""Training many people in one pass, one slot each; the loss and the optimiser of a slot do not depend on the others."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,17 +23,17 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Schedule:
-    """How one training goes over its examples.
+    """Epochs, batches and learning rate of one training.
 
     Attributes:
         lr: Learning rate after warm-up.
-        epochs: Most passes over the examples; the pass with the best validation loss is kept.
+        epochs: Most passes over the examples; the factors after the pass with the best validation loss are taken.
         batch_size: Prompts of one learner in one step; examples that share a prompt are learned together.
         warmup_steps: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         act_weight: Weight of the act's own loss beside its text's.
-        token_budget: Most padded tokens in one forward pass, all learners together; it bounds the memory. A GPU
-            takes more, see `adapters.model.memory.budget_on`.
+        token_budget: Most padded tokens in one forward pass on a CPU, all learners together; it bounds the memory. A
+            GPU takes more, see `adapters.model.memory.budget_on`.
     """
 
     lr: float = 1e-3
@@ -49,10 +50,10 @@ class Learner:
     """What one slot learns from.
 
     Attributes:
-        name: Keys the initial factors and the order of examples; the person's handle.
+        name: The person's handle; the key of the initial factors and of the order of examples.
         train: Examples to learn, at least one.
-        validation: Examples that choose the epoch; where there are none the last epoch is kept.
-        start: Factors it goes on from, of the adapted layers and rank; None to begin as all others do.
+        validation: Examples that choose the epoch; without any the last epoch is taken.
+        start: Factors that it continues, of the adapted layers and rank; None for the common initialisation.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Trained:
 
     Attributes:
         factors: Module name to (A, B), float32 on the CPU.
-        epoch: The epoch that was kept, from 1.
+        epoch: The epoch whose factors were taken, from 1.
         train_loss: Mean loss over each epoch, in nats.
         validation_loss: Loss on the validation examples after each epoch, in nats; empty without any.
     """
@@ -78,8 +79,41 @@ class Trained:
     validation_loss: tuple[float, ...]
 
 
+class _BestFactors:
+    """The best finite factors of each learner so far: by validation loss, without validation examples the latest."""
+
+    def __init__(self, learners: Sequence[Learner]) -> None:
+        self._learners = learners
+        self._losses = np.full(len(learners), np.inf)
+        self.epochs = [0] * len(learners)
+        self.factors: list[dict[str, tuple[Tensor, Tensor]]] = [{} for _ in learners]
+
+    def update(
+        self, slot: int, epoch: int, loss: float, factors_of: Callable[[], dict[str, tuple[Tensor, Tensor]]]
+    ) -> None:
+        """Take the factors of a slot if they are better than those before; a diverged learner takes none any more."""
+        has_validation = bool(self._learners[slot].validation)
+        if has_validation and not np.isfinite(loss):
+            self._losses[slot] = -np.inf
+        elif not has_validation or loss < self._losses[slot]:
+            factors = factors_of()
+            if all(side.isfinite().all() for pair in factors.values() for side in pair):
+                self._losses[slot], self.epochs[slot], self.factors[slot] = loss, epoch, factors
+
+    def check(self) -> None:
+        """Refuse learners that have no finite factors."""
+        diverged = [
+            f"@{learner.name}" for learner, factors in zip(self._learners, self.factors, strict=True) if not factors
+        ]
+        if diverged:
+            raise InputError(
+                f"{', '.join(diverged)}: training diverged in its first pass: the loss or the factors are not finite; "
+                "lower --learning-rate"
+            )
+
+
 class PopulationTrainer:
-    """Trains one adapter per learner over the frozen base and whatever prior is installed in it."""
+    """Trains one adapter per learner over the frozen base and the prior that is installed in it."""
 
     def __init__(
         self,
@@ -96,12 +130,12 @@ class PopulationTrainer:
 
         Args:
             scoring: What scores the examples.
-            learners: Who learns.
-            schedule: How.
-            seed: Key of orders and random starts.
-            start: Factors that all begin with; None for each learner's own random ones, with B zero.
-            train_b: Whether B learns too.
-            progress: Told of every batch.
+            learners: The people.
+            schedule: Epochs, batches and learning rate.
+            seed: Random seed of orders and initial factors.
+            start: Initial factors of all learners; None for random ones, with B zero.
+            train_b: Whether B is trained too.
+            progress: Called after every batch.
         """
         self._scoring, self._learners, self._schedule = scoring, learners, schedule
         self._seed, self._progress = seed, progress
@@ -118,44 +152,30 @@ class PopulationTrainer:
         self._validation: list[list[int]] = []
 
     def train(self) -> list[Trained]:
-        """Run all epochs and return what each learner keeps, in the order of the learners.
+        """Run all epochs and return the result of each learner, in their order.
 
         Raises:
-            InputError: A learner has no pass with a finite loss and finite factors.
+            InputError: No pass of a learner ended with a finite loss and finite factors.
         """
         store = self._make_store()
         adapted = self._scoring.adapted
         adapted.set_stack(self._stack, adapted.shape.scale)
         history: list[np.ndarray] = []
         checks: list[np.ndarray] = []
-        best = np.full(len(self._learners), np.inf)
-        kept = [0] * len(self._learners)
-        keepsakes: list[dict[str, tuple[Tensor, Tensor]]] = [{} for _ in self._learners]
+        best = _BestFactors(self._learners)
         try:
             for epoch in range(1, self._schedule.epochs + 1):
                 history.append(self._epoch(store, epoch))
                 checks.append(self._validate(store))
                 for slot, loss in enumerate(checks[-1]):
-                    if self._learners[slot].validation and not np.isfinite(loss):
-                        best[slot] = -np.inf  # what diverged is not gone on with
-                    elif not self._learners[slot].validation or loss < best[slot]:
-                        factors = self._factors_of(slot)
-                        if all(side.isfinite().all() for pair in factors.values() for side in pair):
-                            best[slot], kept[slot], keepsakes[slot] = loss, epoch, factors
+                    best.update(slot, epoch, loss, partial(self._factors_of, slot))
         finally:
             adapted.set_stack(None, 1.0)
-        diverged = [
-            f"@{learner.name}" for learner, factors in zip(self._learners, keepsakes, strict=True) if not factors
-        ]
-        if diverged:
-            raise InputError(
-                f"{', '.join(diverged)}: training diverged in its first pass: the loss or the factors are not finite; "
-                "lower --learning-rate"
-            )
+        best.check()
         return [
             Trained(
-                keepsakes[slot],
-                kept[slot],
+                best.factors[slot],
+                best.epochs[slot],
                 tuple(float(losses[slot]) for losses in history),
                 tuple(float(losses[slot]) for losses in checks if np.isfinite(losses[slot])),
             )
@@ -177,7 +197,7 @@ class PopulationTrainer:
         return store
 
     def _epoch(self, store: ExampleStore, epoch: int) -> np.ndarray:
-        """Go once over every learner's examples; return each one's mean loss."""
+        """Train on every learner's examples once; return the mean loss of each learner."""
         size = self._schedule.batch_size
         orders = [
             [rows[i] for i in keyed_generator(self._seed, "order", learner.name, epoch).permutation(len(rows))]
@@ -190,9 +210,10 @@ class PopulationTrainer:
         return losses / [len(learner.train) for learner in self._learners]
 
     def _step(self, store: ExampleStore, taken: Sequence[Sequence[int]]) -> np.ndarray:
-        """One optimiser step on the rows taken of each learner: the loss is the sum over learners of each one's mean.
+        """One optimiser step on some rows of each learner; the loss is the sum over learners of their mean losses.
 
-        Returns each learner's summed loss.
+        Returns:
+            The summed loss of each learner, shape [learners].
         """
         sums = self._budget.run(lambda tokens: self._add_gradients(store, taken, tokens))
         self._optimiser.step(
@@ -201,7 +222,7 @@ class PopulationTrainer:
         return sums
 
     def _add_gradients(self, store: ExampleStore, taken: Sequence[Sequence[int]], tokens: int) -> np.ndarray:
-        self._optimiser.clear()  # what a try that ran out of memory left
+        self._optimiser.clear()  # gradients of an attempt that ran out of memory
         sums, done = np.zeros(len(taken)), self._done
         share = {row: 1 / len(store.members(part)) for part in taken for row in part}
         for batch in store.batches(list(share), tokens):
@@ -228,7 +249,7 @@ class PopulationTrainer:
         return sums
 
     def _add(self, sums: np.ndarray, store: ExampleStore, batch: Sequence[int], loss: Tensor, done: int) -> int:
-        """Add each example's loss to its learner's sum; report and return the tokens done."""
+        """Add each example's loss to its learner's sum; report and return the number of tokens done."""
         owners = [self._owner[row] for row in batch for _ in store.rows[row].members]
         np.add.at(sums, owners, loss.tolist())
         done += sum(len(store.rows[row].tokens) for row in batch)
