@@ -1,5 +1,8 @@
 """Finding and loading the base model, and one clear line where that fails."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from tqdm.auto import tqdm
 from transformers.utils import logging
@@ -74,3 +77,22 @@ def test_the_libraries_draw_no_bar_while_they_load(capsys):
     with library_bars_hidden():
         assert drawn() == 0
     assert drawn() == 2
+
+
+def test_one_process_converts_and_removes_what_killed_ones_left(tmp_path, monkeypatch):
+    """Two at once: the second waits and takes the model of the first; only the writing itself is a fake."""
+    written = []
+
+    def write(folder, target):
+        written.append(target.parent.name)
+        time.sleep(0.2)
+        target.mkdir()
+        (target / "config.json").write_text("{}")
+
+    monkeypatch.setattr(base_model, "_write_converted", write)
+    (tmp_path / f"{base_model.SCRATCH}dead" / "model").mkdir(parents=True)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: base_model._convert(tmp_path, tmp_path / "converted"), range(2)))
+    assert len(written) == 1 and written[0].startswith(base_model.SCRATCH)
+    assert (tmp_path / "converted" / "config.json").is_file()
+    assert not list(tmp_path.glob(f"{base_model.SCRATCH}*"))
