@@ -93,10 +93,13 @@ def test_the_command_says_what_it_cannot(banks, tmp_path, capsys):
         assert said in capsys.readouterr().err and not (tmp_path / "fourth").exists()
 
 
-def test_an_installed_package_says_that_it_has_no_ready_bank(tmp_path, monkeypatch):
+def test_an_installed_package_says_that_it_has_no_ready_bank(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("polyphony.bundled._PACKAGE", tmp_path / "site-packages" / "polyphony")
-    with pytest.raises(InputError, match=r"data/banks/town\.tar\.gz is not part of this installation; `simulate train"):
+    with pytest.raises(SystemExit) as stopped:
         main(["bank", "ready", "--bank", str(tmp_path / "bank")])
+    assert stopped.value.code == 2
+    line = " ".join(capsys.readouterr().err.split())
+    assert "data/banks/town.tar.gz is not part of this installation; `simulate train" in line
 
 
 @pytest.fixture(scope="module")
