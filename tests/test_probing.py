@@ -11,7 +11,7 @@ from test_bank import revision
 from polyphony.adapters.bank.lifecycle import MOST_DISAGREEMENT, MOST_DRIFT, MOST_ROUND_TRIP, reason_against_probe
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, adapter_id
-from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.engine.model_runner import ModelRunner
 from polyphony.adapters.evaluation import probing
 from polyphony.adapters.evaluation.probing import ACT_TOKENS, probe, probe_examples
 from polyphony.adapters.model.lora import AdaptedModel, LoraShape
@@ -96,8 +96,12 @@ def test_an_adapter_that_went_astray_does_not_serve(base, kit, bank, keep, drawn
 
 def test_an_engine_that_says_something_else_is_found(base, kit, bank, keep, drawn, monkeypatch):
     """The fault is made: the engine forgets the adapter while it decodes."""
-    own = Engine.append
-    monkeypatch.setattr(Engine, "append", lambda self, tokens, firsts, ends, _: own(self, tokens, firsts, ends, None))
+    append = ModelRunner.append
+
+    def forgetful(self, tokens, firsts, ends, _route):
+        return append(self, tokens, firsts, ends, None)
+
+    monkeypatch.setattr(ModelRunner, "append", forgetful)
     made = keep("t", drawn[1])
     (said,) = probe(base, kit, bank, [made])
     assert said.agreement > MOST_DISAGREEMENT["fp32"]
