@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from polyphony.metrics.core.measurement import Floats
-from polyphony.metrics.dataset.rows import Edge, Place, Row
+from polyphony.metrics.dataset.rows import Edge, Place, TableRow
 from polyphony.metrics.dataset.splits import node_split
 from polyphony.metrics.dataset.tables import FEATURES, VERBS_OF_HISTORY
 from polyphony.metrics.figures.communities import louvain
@@ -49,7 +49,7 @@ class Ties:
 
 def nodes(
     run: RunData, place: Place, communities: Communities, features: Mapping[int, Floats], windows: int
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     """Every user: agents, and the accounts that only stand there.
 
     Args:

@@ -12,9 +12,10 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.dataset.options import Disclosure
 from polyphony.metrics.dataset.splits import Timeline
 from polyphony.metrics.runfile.database import read_rows
+from polyphony.metrics.runfile.frames import post_name, reply_name
 from polyphony.metrics.runfile.rundata import act_shares
 
-Row = Sequence[Any]
+TableRow = Sequence[Any]
 
 _VERB = re.compile("[a-z_]+")
 
@@ -71,16 +72,6 @@ class Edge(NamedTuple):
     score: float | None = None
 
 
-def post_name(post_id: int) -> str:
-    """Name of a post, repost or quote; it tells posts from replies, which have numbers of their own."""
-    return f"p{post_id}"
-
-
-def reply_name(comment_id: int) -> str:
-    """Name of a reply."""
-    return f"c{comment_id}"
-
-
 def moment(text: str) -> datetime:
     """Read a moment of a run file."""
     found = datetime.fromisoformat(text)
@@ -97,7 +88,7 @@ def authors(connection: Connection) -> dict[int, int]:
     return dict(read_rows(connection, "post", "post_id user_id"))
 
 
-def posts(connection: Connection, place: Place) -> Iterator[Row]:
+def posts(connection: Connection, place: Place) -> Iterator[TableRow]:
     """Posts, reposts and quotes with their threads, then replies."""
     columns = "post_id user_id original_post_id content quote_content is_seed timestep created_at num_likes num_shares"
     root: dict[int, int] = {}
@@ -161,7 +152,7 @@ def verbs(connection: Connection, name: str) -> Counter[str]:
     return found
 
 
-def activations(connection: Connection, place: Place, columns_of: Sequence[str]) -> Iterator[Row]:
+def activations(connection: Connection, place: Place, columns_of: Sequence[str]) -> Iterator[TableRow]:
     """Every activation with the policy's own distribution over the verbs."""
     columns = (
         "activation_id agent_id timestep adapter_id revision act target_post_id target_user_id post_id comment_id "

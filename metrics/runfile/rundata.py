@@ -103,6 +103,7 @@ class Exposure(NamedTuple):
     post_id: int
     position: int
     source: str
+    score: float | None = None
 
 
 class HistoryText(NamedTuple):
@@ -292,7 +293,7 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
 
 
 def _exposures(connection: Connection, user_of: dict[int, int]) -> tuple[Exposure, ...]:
-    columns = "timestep agent_id post_id position source"
+    columns = "timestep agent_id post_id position source score"
     return tuple(
         Exposure(timestep, user_of[agent_id], *rest)
         for timestep, agent_id, *rest in read_rows(connection, "exposure", columns, key="exposure_id")
