@@ -7,7 +7,7 @@ from run_factory import RunFactory
 from polyphony.errors import MetricsError
 from polyphony.metrics.runfile import frames
 from polyphony.metrics.runfile.frames import RunFrames
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 
 
 @pytest.fixture

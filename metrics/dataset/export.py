@@ -25,7 +25,8 @@ from polyphony.metrics.dataset.splits import Timeline
 from polyphony.metrics.dataset.tables import EDGES, POSTS, RUNS, TableWriter, activation_columns, node_columns
 from polyphony.metrics.runfile.database import is_oasis, open_run, read_rows, source_name
 from polyphony.metrics.runfile.digest import run_digest
-from polyphony.metrics.runfile.rundata import RunData, load_run
+from polyphony.metrics.runfile.loading import load_run
+from polyphony.metrics.runfile.rundata import RunData
 
 FORMAT = 1
 DESCRIPTION = "dataset.json"

@@ -13,7 +13,7 @@ from polyphony.metrics.dataset.options import Disclosure
 from polyphony.metrics.dataset.splits import Timeline
 from polyphony.metrics.runfile.database import read_rows
 from polyphony.metrics.runfile.frames import post_name, reply_name
-from polyphony.metrics.runfile.rundata import act_shares
+from polyphony.metrics.runfile.loading import act_shares
 
 TableRow = Sequence[Any]
 

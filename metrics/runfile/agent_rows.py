@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 
 from polyphony.metrics.runfile.database import open_run, slim_table, source_name
-from polyphony.metrics.runfile.rundata import act_shares
+from polyphony.metrics.runfile.loading import act_shares
 
 
 class Shown(NamedTuple):

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from polyphony.metrics.core.labels import TITLES, number, probability, signed, span
+from polyphony.metrics.core.labels import number, probability, signed, span
+from polyphony.metrics.core.registry import family_of, title_of
 from polyphony.metrics.studies.compare import Comparison, Difference
 
 HEADERS = (
@@ -38,13 +39,18 @@ def notes(comparison: Comparison) -> str:
         if unfinished
         else ""
     )
+    plugins = ", those of plug-ins apart" if any(map(_is_plugin, comparison.differences)) else ""
     return of_what + (
         f"Differences from {comparison.reference}, paired by seed. Intervals: 95% percentile bootstrap over seeds, "
         "with one seed over agents. d: mean paired difference in units of its standard deviation. p: sign-flip test, "
-        "Holm's correction within the four primary measurements and within the others; with k seeds no p before "
-        "correction is below 2 / 2^k. The last column is a paired t test's need for an effect of the size seen, which "
-        "few seeds know only roughly."
+        f"Holm's correction within the four primary measurements and within the others{plugins}; with k seeds no p "
+        "before correction is below 2 / 2^k. The last column is a paired t test's need for an effect of the size seen, "
+        "which few seeds know only roughly."
     )
+
+
+def _is_plugin(difference: Difference) -> bool:
+    return family_of(difference.measurement) == "plug-in"
 
 
 def _row(comparison: Comparison, each: Difference) -> tuple[str, ...]:
@@ -52,7 +58,7 @@ def _row(comparison: Comparison, each: Difference) -> tuple[str, ...]:
         return number(comparison.mean_value(each.measurement, arm, each.agents))
 
     return (
-        TITLES[each.measurement], str(each.agents), each.arm, mean(each.arm), mean(each.against),
+        title_of(each.measurement), str(each.agents), each.arm, mean(each.arm), mean(each.against),
         "–" if each.difference is None else signed(each.difference), span(each.interval) or "–",
         number(each.effect_size), probability(each.p_holm), str(each.seeds),
         "–" if each.seeds_needed is None else str(each.seeds_needed),

@@ -1,7 +1,8 @@
 """What the data support, in plain words that follow from the intervals alone."""
 
-from polyphony.metrics.core.labels import TITLES, signed, span
-from polyphony.metrics.studies.compare import PRIMARY, Difference
+from polyphony.metrics.core.labels import signed, span
+from polyphony.metrics.core.registry import PRIMARY, title_of
+from polyphony.metrics.studies.compare import Difference
 from polyphony.metrics.studies.evidence import Evidence
 
 # With fewer, a percentile bootstrap over seeds is much too narrow, and no sign-flip test can be significant.
@@ -30,7 +31,9 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
         seeds |= {each.seeds for each in found if each.difference is not None}
         verdict = _verdict(found, len(evidence.sizes))
         figures = "; ".join(_figure(each, len(evidence.sizes) > 1) for each in found)
-        parts[verdict].append(f"{TITLES[name].lower()} ({figures})" if verdict != _UNCLEAR else TITLES[name].lower())
+        parts[verdict].append(
+            f"{title_of(name).lower()} ({figures})" if verdict != _UNCLEAR else title_of(name).lower()
+        )
     if not seeds:
         return f"{arm} is not compared with {evidence.reference}: no seed and size in which both have a figure."
     said = [f"{direction} in {_joined(parts[direction])}" for direction in (_MORE, _LESS) if parts[direction]]

@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyphony.metrics.core.labels import TITLES, arm_sentence, number, span
-from polyphony.metrics.measure import MEASUREMENTS, RunMeasurements
-from polyphony.metrics.studies.compare import PRIMARY
+from polyphony.metrics.core.labels import arm_sentence, number, span
+from polyphony.metrics.core.registry import PRIMARY, plugin_measurements, title_of
+from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.comparison_table import HEADERS, comparison_rows, notes, rendered
 from polyphony.metrics.studies.study import Study
 
@@ -56,12 +56,12 @@ def write_report(study: Study) -> str:
 def tables(study: Study) -> Tables:
     """Headers and rows: ``primary`` in the paper's form, ``measurements`` with everything, ``differences``."""
     found: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
-        "primary": (["arm", *(f"{TITLES[name]}, {size}" for name in PRIMARY for size in study.sizes)], _rows(study)),
+        "primary": (["arm", *(f"{title_of(name)}, {size}" for name in PRIMARY for size in study.sizes)], _rows(study)),
         "measurements": (
             ["measurement", "arm", *map(str, study.sizes)],
             [
-                [TITLES[name], arm, *(_cell(study, name, arm, size) for size in study.sizes)]
-                for name in MEASUREMENTS for arm in study.arms
+                [title_of(name), arm, *(_cell(study, name, arm, size) for size in study.sizes)]
+                for name in study.measurements for arm in study.arms
             ],
         ),
     }  # fmt: skip
@@ -80,16 +80,16 @@ def report_text(study: Study, made: Tables) -> str:
         *_absent(study),
         "## What the arms did, by population size",
         rendered(*made["primary"], "markdown"),
-        *(f"![{TITLES[name]}](figures/{name}.svg)" for name in PRIMARY),
+        *(f"![{title_of(name)}](figures/{name}.svg)" for name in PRIMARY),
         "## Arms",
         "\n".join(f"- `{arm}`: {_arm_text(arm)}" for arm in study.arms),
     ]
     if study.comparison is not None:
-        primary = [row for row in made["differences"][1] if row[0] in {TITLES[name] for name in PRIMARY}]
+        primary = [row for row in made["differences"][1] if row[0] in {title_of(name) for name in PRIMARY}]
         parts += ["## Differences", notes(study.comparison), rendered(HEADERS, primary, "markdown")]
     else:
         parts += ["## Differences", f"None: {study.not_compared}."]
-    parts += ["## All measurements", rendered(*made["measurements"], "markdown"), _methods(study)]
+    parts += ["## All measurements", rendered(*made["measurements"], "markdown"), *_plugins(study), _methods(study)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -113,6 +113,13 @@ def _cell(study: Study, name: str, arm: str, agents: int) -> str:
     if found is None:
         return "–"
     return f"{number(found.mean)} [{span(found.interval) or '–'}] ({len(found.values)})"
+
+
+def _plugins(study: Study) -> list[str]:
+    """What plug-ins' measurements are; nothing where there are none."""
+    named = [definition for definition in plugin_measurements() if definition.name in study.measurements]
+    lines = [f"- {entry.title} (`{entry.name}`, {entry.unit}): {entry.definition}" for entry in named]
+    return ["## Measurements of plug-ins", "\n".join(lines)] if lines else []
 
 
 def _methods(study: Study) -> str:
@@ -206,7 +213,7 @@ def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
             shown = True
     axes.set_xticks(range(len(sizes)), [f"{size} agents" for size in sizes])
     axes.set_xlim(-0.5, max(1, len(sizes)) - 0.5)
-    axes.set_title(TITLES[name])
+    axes.set_title(title_of(name))
     axes.grid(axis="y", alpha=0.3)
-    if study.runs:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)
