@@ -27,6 +27,9 @@ from polyphony.metrics.core.registry import (
     plugin_measurements,
     title_of,
 )
+from polyphony.metrics.dataset.check import check_dataset
+from polyphony.metrics.dataset.export import export_dataset
+from polyphony.metrics.dataset.options import ExportOptions
 from polyphony.metrics.measure import SUBJECTS, measure_run
 from polyphony.metrics.studies.compare import compare_runs
 from polyphony.metrics.studies.comparison_table import comparison_rows, notes
@@ -242,6 +245,23 @@ def test_a_study_holds_plugins_measurements_apart_from_the_primary_ones(tmp_path
     assert "plugin_measurements" not in plain.to_json()
     REGISTRY._things.pop("words_per_post")
     assert evidence_of_study(directory).title("words_per_post") == "Words per post"
+
+
+def test_an_export_tells_plugins_values_and_is_the_same_without(tmp_path, plugin):
+    path = small_run(tmp_path / "run.db")
+    export_dataset([path], tmp_path / "before", ExportOptions())
+    load_plugins([str(plugin)])
+    export_dataset([path], tmp_path / "after", ExportOptions())
+    assert check_dataset(tmp_path / "after")["runs"][0]["plugin_measurements"] == {
+        "words_per_post": 3.5,
+        "broken": None,
+    }
+    card = (tmp_path / "after" / "README.md").read_text()
+    section = card.split("## Measurements of plug-ins\n\n")[1].split("## Datasheet")[0]
+    assert "- `words_per_post` (words): Mean number of words of a post." in section and "3.50" in section
+    assert (
+        card.replace(f"## Measurements of plug-ins\n\n{section}", "") == (tmp_path / "before" / "README.md").read_text()
+    )
 
 
 def test_the_cache_depends_on_all_measuring_code_and_on_plugins(tmp_path, plugin):

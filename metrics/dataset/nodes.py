@@ -63,12 +63,12 @@ def nodes(
     habits = _habits(run) if place.disclosure.features else {}
     for user_id in sorted(run.users):
         agent, habit, feature = agents.get(user_id), habits.get(user_id), features.get(user_id)
-        found = [communities.get(window, {}).get(user_id) for window in range(windows + 1)]
+        labels = [communities.get(window, {}).get(user_id) for window in range(windows + 1)]
         yield (
             place.run, place.arm, user_id, agent.agent_id if agent else None, "agent" if agent else "account",
             place.disclosure.handle(user_id), agent.persona if agent and place.disclosure.personas else None,
             place.disclosure.adapter(agent.adapter_id) if agent else None, agent.revision if agent else None,
-            node_split(place.disclosure.split_key(user_id)), agent.community if agent else None, *found,
+            node_split(place.disclosure.split_key(user_id)), agent.community if agent else None, *labels,
             *([None] * (len(VERBS_OF_HISTORY) + 1) if habit is None else habit),
             *([None] * FEATURES if feature is None else feature.tolist()),
         )  # fmt: skip

@@ -104,7 +104,7 @@ class Disclosure:
             return None
         if self.names:
             return words
-        return self._mention.sub(lambda found: "@" + self._pseudonym(found[1] or found[2]), words)
+        return self._mention.sub(lambda mention: "@" + self._pseudonym(mention[1] or mention[2]), words)
 
     @cached_property
     def _mention(self) -> re.Pattern[str]:

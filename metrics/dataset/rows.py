@@ -74,8 +74,8 @@ class Edge(NamedTuple):
 
 def moment(text: str) -> datetime:
     """Read a moment of a run file."""
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _when(place: Place, step: int, text: str) -> datetime | None:
@@ -113,9 +113,9 @@ def posts(connection: Connection, place: Place) -> Iterator[TableRow]:
 def acts(connection: Connection, place: Place, author_of: dict[int, int]) -> Iterator[Edge]:
     """Follows (the starting graph has timestep -1), replies, reposts and quotes, likes."""
 
-    def edge(source: int, target: int, kind: str, step: int, at: str, post: str | None, made: str | None) -> Edge:
+    def edge(source: int, target: int, kind: str, step: int, at: str, post: str | None, result: str | None) -> Edge:
         time, split = _when(place, step, at), place.timeline.split(step)
-        return Edge(place.run, place.arm, source, target, kind, step, time, split, post, made)
+        return Edge(place.run, place.arm, source, target, kind, step, time, split, post, result)
 
     columns = "follow_id follower_id followee_id timestep created_at"
     for _, source, target, step, at in read_rows(connection, "follow", columns):
@@ -145,11 +145,11 @@ def exposures(connection: Connection, place: Place, author_of: dict[int, int]) -
 def verbs(connection: Connection, name: str) -> Counter[str]:
     """The verbs that policies gave a probability."""
     logged = read_rows(connection, "activation", "activation_id act_distribution")
-    found = Counter(verb for _, text in logged for verb in act_shares(text, name) or {})
-    for verb in found:
+    counts = Counter(verb for _, text in logged for verb in act_shares(text, name) or {})
+    for verb in counts:
         if not _VERB.fullmatch(verb):
             raise MetricsError(f"{name}: an act distribution names {verb!r}, which is no act; the file is damaged")
-    return found
+    return counts
 
 
 def activations(connection: Connection, place: Place, columns_of: Sequence[str]) -> Iterator[TableRow]:
@@ -164,9 +164,9 @@ def activations(connection: Connection, place: Place, columns_of: Sequence[str])
         shares = act_shares(text, place.name) or {}
         if outcome == "failed" and reason:  # the words of a model or of a tool, not ours
             reason = place.disclosure.text(reason)
-        made = post_name(post) if post is not None else None if comment is None else reply_name(comment)
+        result = post_name(post) if post is not None else None if comment is None else reply_name(comment)
         yield (
             place.run, place.arm, number, place.user_of[agent], step, place.disclosure.adapter(adapter), revision, act,
-            None if on_post is None else post_name(on_post), on_user, made, outcome, reason, prompt, output,
+            None if on_post is None else post_name(on_post), on_user, result, outcome, reason, prompt, output,
             *((None if text is None else shares.get(verb, 0.0)) for verb in columns_of),
         )  # fmt: skip

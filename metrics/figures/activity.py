@@ -49,7 +49,7 @@ def activity(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     kinds = acts_by_kind(run)
     activated = Counter(activation.user_id for activation in run.activations)
     completed = Counter(activation.user_id for activation in run.activations if activation.outcome == "ok")
-    idle = Counter(each.user_id for each in run.activations if each.outcome == "ok" and each.act == "nothing")
+    idle = Counter(row.user_id for row in run.activations if row.outcome == "ok" and row.act == "nothing")
     acts = sum(kinds.values(), Counter[int]())
     one_each = Counter(agent.user_id for agent in run.agents)
     originals = kinds["original_posts"]

@@ -163,8 +163,11 @@ def edges(run: RunData) -> "pd.DataFrame":
         for like in run.likes
     ]  # fmt: skip
     rows = [
-        (step, kind, _handle(run, source), _handle(run, target), agent_of.get(source), agent_of.get(target), post, made)
-        for step, kind, source, target, post, made in upon if target is not None and target != source
+        (
+            step, kind, _handle(run, source), _handle(run, target), agent_of.get(source), agent_of.get(target), post,
+            result,
+        )
+        for step, kind, source, target, post, result in upon if target is not None and target != source
     ]  # fmt: skip
     columns = ("timestep", "kind", "source", "target", "source_agent_id", "target_agent_id", "post", "made")
     return _frame(columns, rows, {"timestep": "Int64"})

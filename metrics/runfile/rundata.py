@@ -187,14 +187,14 @@ class RunData:
     @cached_property
     def own_comments(self) -> tuple[Comment, ...]:
         """Comments that agents made during the run."""
-        made = (comment for comment in self.comments if comment.timestep >= 0)
-        return tuple(comment for comment in made if comment.user_id in self.agent_users)
+        new = (comment for comment in self.comments if comment.timestep >= 0)
+        return tuple(comment for comment in new if comment.user_id in self.agent_users)
 
     @cached_property
     def new_follows(self) -> tuple[Follow, ...]:
         """Follows that agents made during the run."""
-        made = (follow for follow in self.follows if follow.timestep >= 0)
-        return tuple(follow for follow in made if follow.follower_id in self.agent_users)
+        new = (follow for follow in self.follows if follow.timestep >= 0)
+        return tuple(follow for follow in new if follow.follower_id in self.agent_users)
 
     def author_of(self, post_id: int) -> int | None:
         """The `user_id` of a post's author; None where the file does not hold the post."""

@@ -15,7 +15,7 @@ FORMATS = {"markdown": "github", "latex": "latex_booktabs"}
 
 def comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """One row for each difference, in the columns of `HEADERS`; the reference arm's mean stands beside the arm's."""
-    return [_row(comparison, each) for each in comparison.differences]
+    return [_row(comparison, difference) for difference in comparison.differences]
 
 
 def rendered(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
@@ -53,13 +53,13 @@ def _is_plugin(difference: Difference) -> bool:
     return family_of(difference.measurement) == "plug-in"
 
 
-def _row(comparison: Comparison, each: Difference) -> tuple[str, ...]:
+def _row(comparison: Comparison, difference: Difference) -> tuple[str, ...]:
     def mean(arm: str) -> str:
-        return number(comparison.mean_value(each.measurement, arm, each.agents))
+        return number(comparison.mean_value(difference.measurement, arm, difference.agents))
 
     return (
-        title_of(each.measurement), str(each.agents), each.arm, mean(each.arm), mean(each.against),
-        "–" if each.difference is None else signed(each.difference), span(each.interval) or "–",
-        number(each.effect_size), probability(each.p_holm), str(each.seeds),
-        "–" if each.seeds_needed is None else str(each.seeds_needed),
+        title_of(difference.measurement), str(difference.agents), difference.arm, mean(difference.arm),
+        mean(difference.against), "–" if difference.difference is None else signed(difference.difference),
+        span(difference.interval) or "–", number(difference.effect_size), probability(difference.p_holm),
+        str(difference.seeds), "–" if difference.seeds_needed is None else str(difference.seeds_needed),
     )  # fmt: skip

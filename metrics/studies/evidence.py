@@ -92,7 +92,14 @@ class Evidence:
     def difference(self, measurement: str, arm: str, agents: int) -> Difference | None:
         """How far an arm is from the reference at one size; None where they are not compared."""
         key = (measurement, arm, agents)
-        return next((each for each in self.differences if (each.measurement, each.arm, each.agents) == key), None)
+        return next(
+            (
+                difference
+                for difference in self.differences
+                if (difference.measurement, difference.arm, difference.agents) == key
+            ),
+            None,
+        )
 
 
 def evidence_of_runs(runs: Sequence[RunMeasurements]) -> Evidence:
@@ -118,15 +125,15 @@ def evidence_of_study(directory: Path) -> Evidence:
     if not path.exists():
         raise MetricsError(f"{path}: the study has no report yet; `simulate study --report {directory}` writes it")
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rows = [
-            row for run in found["runs"]
+            row for run in report["runs"]
             for row in _rows(run["label"], run["run"]["agents"], run["run"]["seed"], run["measurements"])
         ]  # fmt: skip
-        differences = tuple(_difference(each) for each in found["differences"])
-        titles = {name: str(each["title"]) for name, each in found.get("plugin_measurements", {}).items()}
+        differences = tuple(_difference(plain) for plain in report["differences"])
+        titles = {name: str(plain["title"]) for name, plain in report.get("plugin_measurements", {}).items()}
         return replace(
-            _evidence(found["plan"]["reference"], rows, differences, found.get("not_compared")), titles=titles
+            _evidence(report["plan"]["reference"], rows, differences, report.get("not_compared")), titles=titles
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MetricsError(f"{path}: not a study's report; `simulate study --report {directory}` writes it") from error
@@ -152,6 +159,6 @@ def _rows(arm: str, agents: int, seed: int, figures: dict[str, Any]) -> Iterable
         )  # fmt: skip
 
 
-def _difference(found: dict[str, Any]) -> Difference:
-    interval = found["interval"]
-    return Difference(**{**found, "interval": None if interval is None else (interval[0], interval[1])})
+def _difference(plain: dict[str, Any]) -> Difference:
+    interval = plain["interval"]
+    return Difference(**{**plain, "interval": None if interval is None else (interval[0], interval[1])})

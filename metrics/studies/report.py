@@ -31,8 +31,8 @@ Tables = Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
 
 def write_report(study: Study) -> str:
     """Write the report into the study's directory, and return its text."""
-    made = tables(study)
-    text = report_text(study, made)
+    contents = tables(study)
+    text = report_text(study, contents)
     with tempfile.TemporaryDirectory(dir=study.directory, prefix=".report-") as folder:
         new = Path(folder)
         (new / "tables").mkdir()
@@ -40,7 +40,7 @@ def write_report(study: Study) -> str:
         (new / "study.json").write_text(json.dumps(study.to_json(), indent=1) + "\n", encoding="utf-8")
         _write_tidy(study, new / "results.parquet")
         for style, suffix in _SUFFIXES.items():
-            for name, (headers, rows) in made.items():
+            for name, (headers, rows) in contents.items():
                 table = rendered(headers, rows, style) + "\n"
                 (new / "tables" / f"{name}.{suffix}").write_text(table, encoding="utf-8")
         _draw(study, new / "figures")
@@ -55,7 +55,7 @@ def write_report(study: Study) -> str:
 
 def tables(study: Study) -> Tables:
     """Headers and rows: ``primary`` in the paper's form, ``measurements`` with everything, ``differences``."""
-    found: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
+    contents: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
         "primary": (["arm", *(f"{title_of(name)}, {size}" for name in PRIMARY for size in study.sizes)], _rows(study)),
         "measurements": (
             ["measurement", "arm", *map(str, study.sizes)],
@@ -66,11 +66,11 @@ def tables(study: Study) -> Tables:
         ),
     }  # fmt: skip
     if study.comparison is not None:
-        found["differences"] = (HEADERS, comparison_rows(study.comparison))
-    return found
+        contents["differences"] = (HEADERS, comparison_rows(study.comparison))
+    return contents
 
 
-def report_text(study: Study, made: Tables) -> str:
+def report_text(study: Study, contents: Tables) -> str:
     """The report as Markdown, from what `tables` made of the study."""
     parts = [
         "# Study report",
@@ -79,17 +79,17 @@ def report_text(study: Study, made: Tables) -> str:
         "narrow: it cannot reach beyond the smallest and the largest seed.",
         *_absent(study),
         "## What the arms did, by population size",
-        rendered(*made["primary"], "markdown"),
+        rendered(*contents["primary"], "markdown"),
         *(f"![{title_of(name)}](figures/{name}.svg)" for name in PRIMARY),
         "## Arms",
         "\n".join(f"- `{arm}`: {_arm_text(arm)}" for arm in study.arms),
     ]
     if study.comparison is not None:
-        primary = [row for row in made["differences"][1] if row[0] in {title_of(name) for name in PRIMARY}]
+        primary = [row for row in contents["differences"][1] if row[0] in {title_of(name) for name in PRIMARY}]
         parts += ["## Differences", notes(study.comparison), rendered(HEADERS, primary, "markdown")]
     else:
         parts += ["## Differences", f"None: {study.not_compared}."]
-    parts += ["## All measurements", rendered(*made["measurements"], "markdown"), *_plugins(study), _methods(study)]
+    parts += ["## All measurements", rendered(*contents["measurements"], "markdown"), *_plugins(study), _methods(study)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -109,10 +109,10 @@ def _rows(study: Study) -> list[list[str]]:
 
 
 def _cell(study: Study, name: str, arm: str, agents: int) -> str:
-    found = study.summary(name, arm, agents)
-    if found is None:
+    summary = study.summary(name, arm, agents)
+    if summary is None:
         return "–"
-    return f"{number(found.mean)} [{span(found.interval) or '–'}] ({len(found.values)})"
+    return f"{number(summary.mean)} [{span(summary.interval) or '–'}] ({len(summary.values)})"
 
 
 def _plugins(study: Study) -> list[str]:
@@ -201,15 +201,17 @@ def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
         shift = (place - (len(arms) - 1) / 2) * width
         shown = False
         for column, size in enumerate(sizes):
-            found = study.summary(name, arm, size)
-            if found is None:
+            summary = study.summary(name, arm, size)
+            if summary is None:
                 continue
-            low, high = found.interval or (found.mean, found.mean)
+            low, high = summary.interval or (summary.mean, summary.mean)
             axes.errorbar(
-                column + shift, found.mean, [[found.mean - low], [high - found.mean]], fmt="o", color=colour,
+                column + shift, summary.mean, [[summary.mean - low], [high - summary.mean]], fmt="o", color=colour,
                 capsize=3, label=None if shown else arm,
             )  # fmt: skip
-            axes.scatter([column + shift + width / 4] * len(found.values), found.values, s=8, color=colour, alpha=0.5)
+            axes.scatter(
+                [column + shift + width / 4] * len(summary.values), summary.values, s=8, color=colour, alpha=0.5
+            )
             shown = True
     axes.set_xticks(range(len(sizes)), [f"{size} agents" for size in sizes])
     axes.set_xlim(-0.5, max(1, len(sizes)) - 0.5)
