@@ -127,7 +127,7 @@ def measure_run(source: Path | str, subjects: Collection[str] | None = None) -> 
         RuntimeError: The code of a subject does not give the measurements that the registry names, a fault of ours.
     """
     run = load_run(source)
-    # One thread: results do not depend on the cores, and runs measured side by side do not wait for each other. The
+    # One thread: results do not depend on the cores, and runs measured at the same time do not wait in turn. The
     # limit holds for what is loaded by then.
     for library in _NUMERIC:
         import_module(library)

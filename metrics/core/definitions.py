@@ -121,7 +121,7 @@ def _attribution(name: str, title: str, texts: str, definition: str, headline: s
 _CONTRACT = (
     _count(
         name="original_post_rate", title="Original posts per activation", unit="posts per activation",
-        definition="Original posts divided by activations.", headline="new posts by an agent that wakes up",
+        definition="Original posts divided by activations.", headline="new posts each time an agent is activated",
     ),
     _count(
         name="original_post_share", title="Original posts, share of acts", unit="share, 0 to 1", n="acts",

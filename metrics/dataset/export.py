@@ -110,7 +110,7 @@ def _columns(options: ExportOptions, verbs: Sequence[str]) -> dict[str, list[tup
 
 
 def _verbs(sources: Sequence[Path | str]) -> list[str]:
-    """The verbs of all runs; this also is where a run that cannot be exported is found before anything is written."""
+    """The verbs of all runs; a run that cannot be exported is refused here, before anything is written."""
     counts: Counter[str] = Counter()
     for source in sources:
         with _finished(source) as connection:

@@ -23,7 +23,7 @@ class ExportOptions:
         exposures: Whether what agents were shown goes out.
         real_text: Whether words, names and features of real people go out.
         pseudonym_key: Key of the pseudonyms that take the place of handles; None to keep handles.
-        windows: Equal parts of a run for which communities are found.
+        windows: Equal parts of a run whose communities are computed.
         licence: Licence of the data set, as an SPDX identifier; None for the town's, or none for real people.
     """
 

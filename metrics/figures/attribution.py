@@ -1,4 +1,4 @@
-"""Whether simulated texts can be told apart by the person who is said to write them."""
+"""Whether simulated texts can be attributed to the people whom the agents stand for."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

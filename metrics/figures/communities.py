@@ -47,7 +47,7 @@ _FOUND: "WeakKeyDictionary[RunData, dict[int, int]]" = WeakKeyDictionary()
 
 
 def interaction_communities(run: RunData) -> dict[int, int]:
-    """Louvain's communities of the run's interaction graph, found once: several measurements rest on them."""
+    """Louvain's communities of the run's interaction graph, computed once because several measurements use them."""
     if run not in _FOUND:
         _FOUND[run] = louvain(interaction_graph(run))
     return _FOUND[run]
@@ -62,8 +62,8 @@ def community_sizes(run: RunData) -> dict[str, Measurement]:
     - ``effective_communities_coarse``, ``effective_communities_fine``: the same of Leiden's at resolution 0.5 and 2
       (Reichardt & Bornholdt 2006); a conclusion that holds at one resolution only is about the resolution. n = users.
 
-    There is no interval: drawing users again would make another graph, with holes and doubles. Compare seeds. What
-    rewired graphs give is told of Leiden's number in `community_strength`, for Louvain is too slow for a hundred.
+    There is no interval: drawing users again would make another graph, with holes and doubles. Compare seeds. Only
+    Leiden's number, in `community_strength`, is compared with rewired graphs: Louvain is too slow for that.
     """
     graph = interaction_graph(run)
     names = "communities", "effective_communities", "effective_communities_coarse", "effective_communities_fine"

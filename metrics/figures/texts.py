@@ -11,7 +11,7 @@ import numpy as np
 from polyphony.metrics.core.measurement import Floats, sample
 from polyphony.metrics.runfile.rundata import RunData
 
-# What is learned from a history is kept for the next run of the same people; a study goes through sizes one by one.
+# What is fitted on a history is cached for the next run of the same people; a study measures one size after another.
 KEPT_HISTORIES = 2
 
 _DIMENSIONS = 64
@@ -61,7 +61,7 @@ def own_texts(run: RunData) -> list[OwnText]:
 
 
 def history_texts(run: RunData, split: str) -> dict[int, list[str]]:
-    """What each person wrote before the simulation in one split, in the order of the file; nobody with nothing."""
+    """What people wrote before the simulation, in one split, in file order; people without text are left out."""
     texts: defaultdict[int, list[str]] = defaultdict(list)
     for row in run.history:
         if row.split == split and row.text.strip():

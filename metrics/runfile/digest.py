@@ -1,4 +1,4 @@
-"""The fingerprint of a run: equal for equal seeds, whatever the machine's clock said."""
+"""The fingerprint of a run: equal for equal seeds, whatever the machine's clock shows."""
 
 import hashlib
 import json

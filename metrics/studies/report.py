@@ -1,4 +1,4 @@
-"""A study's report: tables, figures, methods; everything is made from the run files again."""
+"""A study's report: tables, figures, methods; everything is computed from the run files."""
 
 import json
 import os
@@ -71,7 +71,7 @@ def tables(study: Study) -> Tables:
 
 
 def report_text(study: Study, contents: Tables) -> str:
-    """The report as Markdown, from what `tables` made of the study."""
+    """The report as Markdown, with the tables that `tables` gives."""
     parts = [
         "# Study report",
         "Written by `simulate study`; every number is computed from the run files. Cells hold the mean over seeds, its "
