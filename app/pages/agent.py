@@ -197,7 +197,9 @@ def _other_arms(library: Library, run: FoundRun, data: RunData, decision: Logged
         "Runs with the same people and seed activate the same agents at the same timesteps.",
     )
     agent_id = next(agent.agent_id for agent in data.agents if agent.handle == st.session_state[AGENT])
-    shares = {} if decision.act_distribution is None else {run.arm: decision.act_distribution}
+    shares: dict[str, Mapping[str, float]] = (
+        {} if decision.act_distribution is None else {run.arm: decision.act_distribution}
+    )
     for sibling in siblings:
         distribution = _decision_in(sibling, agent_id, decision)
         if distribution is not None:
