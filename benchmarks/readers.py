@@ -17,7 +17,7 @@ MANY = 512
 READERS = """
 import sys, threading, time
 from pathlib import Path
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 def read():
     while True:
         if Path(sys.argv[1]).exists():

@@ -13,8 +13,8 @@ from scipy import stats
 from benchmarks import results
 from benchmarks.study_checks import checks_of, label_check
 from polyphony.metrics.core.inference import cohens_d_paired, holm
-from polyphony.metrics.core.labels import TITLES, arm_sentence, number, probability, signed, span
-from polyphony.metrics.studies.compare import PRIMARY
+from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
+from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.studies.comparison_table import rendered
 from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE
@@ -206,7 +206,7 @@ def _sections(name: str, study: Stored, checks: Mapping[str, Any] | None) -> Ite
     yield _in_short(study)
     yield _method(study)
     yield f"### The paper's table\n\n{_CELLS}\n\n" + _table(study)
-    yield from (f"![{TITLES[each]}](../data/studies/{name}/figures/{each}.svg)" for each in PRIMARY)
+    yield from (f"![{title_of(each)}](../data/studies/{name}/figures/{each}.svg)" for each in PRIMARY)
     yield "### What the paper says, and what came out\n\n" + _claims(study)
     yield f"### What the controls say\n\n{_CONTROLS}\n\n" + _controls(study)
     yield f"### Against chance\n\n{_CHANCE}\n\n" + _by_arm(study, AGAINST_CHANCE, _z_cell)
@@ -223,11 +223,11 @@ def _in_short(study: Stored) -> str:
         for size in study.sizes:
             found = study.paired(claim.measurement, OWN, REFERENCE, size)
             if found is not None:
-                verdicts.setdefault(found.verdict(claim.sign), []).append(f"{TITLES[claim.measurement]} ({size})")
+                verdicts.setdefault(found.verdict(claim.sign), []).append(f"{title_of(claim.measurement)} ({size})")
     lines = [f"- Own adapters against the base, {verdict}: {', '.join(names)}." for verdict, names in verdicts.items()]
     for control in (each for each in CONTROLS if each != REFERENCE):
         there = {
-            f"{TITLES[name]} ({size})": found
+            f"{title_of(name)} ({size})": found
             for name in PRIMARY
             for size in study.sizes
             if (found := study.paired(name, OWN, control, size)) is not None and found.interval is not None
@@ -275,7 +275,7 @@ def _weights(options: Mapping[str, Any]) -> str:
 
 
 def _table(study: Stored) -> str:
-    headers = ["arm", *(f"{TITLES[name]}, {size}" for name in PRIMARY for size in study.sizes)]
+    headers = ["arm", *(f"{title_of(name)}, {size}" for name in PRIMARY for size in study.sizes)]
     rows = [
         [f"`{arm}`", *(_mean_cell(study, name, arm, size) for name in PRIMARY for size in study.sizes)]
         for arm in study.arms
@@ -314,7 +314,7 @@ def _claims(study: Stored) -> str:
             own = study.mean(claim.measurement, OWN, size)
             ratio = own / reference if claim.ratio and own is not None and reference else None
             rows.append([
-                TITLES[claim.measurement], claim.reported, str(size), number(own), number(reference), number(ratio),
+                title_of(claim.measurement), claim.reported, str(size), number(own), number(reference), number(ratio),
                 *_difference_cells(found), probability(corrected.get((claim, size))), found.verdict(claim.sign),
             ])  # fmt: skip
     headers = [
@@ -332,7 +332,7 @@ def _controls(study: Stored) -> str:
     parts = []
     for control, meaning in CONTROLS.items():
         rows = [
-            [TITLES[name], str(size), *_difference_cells(found)]
+            [title_of(name), str(size), *_difference_cells(found)]
             for name in CONTROLLED
             for size in study.sizes
             if (found := study.paired(name, OWN, control, size)) is not None
@@ -346,7 +346,7 @@ def _controls(study: Stored) -> str:
 def _by_arm(study: Stored, names: Sequence[str], cell: Callable[[Stored, str, str, int], str]) -> str:
     headers = ["figure", "agents", *(f"`{arm}`" for arm in study.arms)]
     rows = [
-        [TITLES[name], str(size), *(cell(study, name, arm, size) for arm in study.arms)]
+        [title_of(name), str(size), *(cell(study, name, arm, size) for arm in study.arms)]
         for name in names
         for size in study.sizes
     ]
@@ -365,7 +365,7 @@ def _classical(study: Stored) -> str:
         own, other = study.mean("next_act_f1", OWN, size), study.mean(best, OWN, size)
         interval = f", difference {span(found.interval)}" if found.interval else ""
         told.setdefault(verdict, []).append(
-            f"{TITLES[best].lstrip('– ')} at {size} agents ({number(other)} against {number(own)}{interval})"
+            f"{title_of(best).lstrip('– ')} at {size} agents ({number(other)} against {number(own)}{interval})"
         )
     if not told:
         return "No run says how well next acts are predicted."

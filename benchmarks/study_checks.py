@@ -12,7 +12,8 @@ from polyphony.metrics.figures.diversity import words_of
 from polyphony.metrics.figures.memorisation import COPIED_WORDS, Corpus
 from polyphony.metrics.figures.texts import own_texts
 from polyphony.metrics.runfile.database import open_run, read_rows
-from polyphony.metrics.runfile.rundata import RunData, load_run
+from polyphony.metrics.runfile.loading import load_run
+from polyphony.metrics.runfile.rundata import RunData
 
 REFERENCE, OWN = "base", "lora"
 # How `adapters.prompting.prompt.PromptBuilder` ends its question.

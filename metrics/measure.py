@@ -12,7 +12,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from polyphony.metrics.core.caveats import without_interval, without_null
-from polyphony.metrics.core.measurement import Measurement, missing
+from polyphony.metrics.core.measurement import Measurement
+from polyphony.metrics.core.registry import REGISTRY, names_of, plugin_measurements
 from polyphony.metrics.figures.activity import activity
 from polyphony.metrics.figures.acts import act_diversity
 from polyphony.metrics.figures.attribution import attribution
@@ -33,107 +34,16 @@ from polyphony.metrics.figures.inequality import inequality
 from polyphony.metrics.figures.interactions import reciprocity
 from polyphony.metrics.figures.memorisation import memorisation
 from polyphony.metrics.figures.planted import planted_agreement
+from polyphony.metrics.figures.plugins import is_failure, plugin_figure
 from polyphony.metrics.figures.recovery import style_recovery, topic_recovery
 from polyphony.metrics.figures.references import cascade_distance
 from polyphony.metrics.figures.stance import stance_spread
 from polyphony.metrics.figures.texts import EncodedTexts, encode_texts
 from polyphony.metrics.figures.timing import community_windows, response_delay, rhythm_divergence
 from polyphony.metrics.runfile.digest import run_digest
-from polyphony.metrics.runfile.rundata import RunData, load_run
-
-# The order in which figures are shown; the first twenty are the command line's contract.
-MEASUREMENTS = (
-    "original_post_rate",
-    "original_post_share",
-    "original_posts",
-    "comments",
-    "comments_per_agent",
-    "reposts",
-    "quotes",
-    "likes",
-    "act_entropy_bits",
-    "act_divergence_between_agents",
-    "communities",
-    "effective_communities",
-    "modularity",
-    "within_community_homophily",
-    "exposure_adjusted_homophily",
-    "distinct_2",
-    "vendi",
-    "attribution_accuracy",
-    "cascade_size_mean",
-    "structural_virality_mean",
-    "follows",
-    "nothing_share",
-    "policy_entropy_bits",
-    "louvain_stability",
-    "attribution_ceiling",
-    "posts_gini",
-    "original_post_icc",
-    "distinct_1",
-    "distinct_3",
-    "near_duplicate_rate",
-    "planted_assortativity",
-    "planted_ei_index",
-    "planted_nmi",
-    "planted_ari",
-    "reciprocity",
-    "cascade_depth_mean",
-    "cascade_breadth_mean",
-    "comments_per_activation",
-    "reposts_per_activation",
-    "quotes_per_activation",
-    "likes_per_activation",
-    "follows_per_activation",
-    "original_posts_per_agent",
-    "reposts_per_agent",
-    "quotes_per_agent",
-    "likes_per_agent",
-    "follows_per_agent",
-    "leiden_effective_communities",
-    "leiden_louvain_nmi",
-    "community_persistence",
-    "follow_effective_communities",
-    "follow_modularity",
-    "co_exposure_effective_communities",
-    "co_exposure_modularity",
-    "within_community_homophily_characters",
-    "stance_spread",
-    "self_bleu",
-    "vocabulary_growth",
-    "semantic_spread",
-    "semantic_drift",
-    "response_delay_hours",
-    "rhythm_divergence_bits",
-    "cascade_ks_twitter",
-    "cascade_ks_reddit",
-    "act_distance_to_history",
-    "next_act_f1",
-    "next_act_f1_most_frequent",
-    "next_act_f1_history",
-    "next_act_f1_trees",
-    "copied_words_mean",
-    "near_copy_rate",
-    "membership_gap",
-    "topic_recovery",
-    "topic_ceiling",
-    "style_recovery",
-    "style_ceiling",
-    "louvain_modularity",
-    "effective_communities_coarse",
-    "effective_communities_fine",
-    "effective_communities_first_half",
-    "effective_communities_second_half",
-    "modularity_first_half",
-    "modularity_second_half",
-    "follow_communities",
-    "follow_louvain_stability",
-    "follow_planted_nmi",
-    "follow_planted_ari",
-    "co_exposure_communities",
-    "co_exposure_planted_nmi",
-    "co_exposure_planted_ari",
-)
+from polyphony.metrics.runfile.frames import RunFrames
+from polyphony.metrics.runfile.loading import load_run
+from polyphony.metrics.runfile.rundata import RunData
 
 # Resampling has one seed of its own, whatever the run's: the same file gives the same figures.
 _SEED = 0
@@ -152,7 +62,7 @@ class RunMeasurements:
         bank_digest: Fingerprint of the adapters used; None without any.
         versions: What the run was made with: packages, processor, compute type.
         text_encoder: Encoder of the text similarities; None where nothing was written.
-        measurements: By name, in the order of `MEASUREMENTS`.
+        measurements: By name, in the order of the registry.
         second_text_encoder: The one that conclusions about texts are checked with.
     """
 
@@ -172,6 +82,14 @@ class RunMeasurements:
     text_encoder: str | None
     measurements: dict[str, Measurement]
     second_text_encoder: str | None = None
+
+    @property
+    def plugin_failures(self) -> tuple[str, ...]:
+        """Why functions of plug-ins failed, a line each."""
+        return tuple(
+            str(self.measurements[definition.name].reason) for definition in plugin_measurements()
+            if definition.name in self.measurements and is_failure(definition, self.measurements[definition.name])
+        )  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of ``simulate metrics X.db --json``."""
@@ -201,18 +119,20 @@ def measure_run(source: Path | str, subjects: Collection[str] | None = None) -> 
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.
-        subjects: Groups of measurements, of `SUBJECTS`; None for all. A group's figures do not depend on the others.
+        subjects: Groups of measurements: keys of `SUBJECTS`, or the `subject` of a plug-in's definition; None for
+            all. A group's values do not depend on the others.
 
     Raises:
         MetricsError: The file is missing, is not a database or is not a Polyphony run.
+        RuntimeError: The code of a subject does not give the measurements that the registry names, a fault of ours.
     """
     run = load_run(source)
-    # One thread: results do not depend on the cores, and runs measured side by side do not wait for each other. The
+    # One thread: results do not depend on the cores, and runs measured at the same time do not wait in turn. The
     # limit holds for what is loaded by then.
     for library in _NUMERIC:
         import_module(library)
     with threadpool_limits(1):
-        encoders, figures = _measure(run, SUBJECTS if subjects is None else subjects)
+        encoders, figures = _measure(run, all_subjects() if subjects is None else subjects)
     return RunMeasurements(
         source=run.name,
         arm=run.arm,
@@ -288,18 +208,33 @@ SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] 
 }
 
 
+def all_subjects() -> tuple[str, ...]:
+    """The subjects of Polyphony's own measurements, then those of plug-ins."""
+    return (*SUBJECTS, *(definition.subject for definition in plugin_measurements()))
+
+
 def _measure(run: RunData, subjects: Collection[str]) -> tuple[tuple[str | None, str | None], dict[str, Measurement]]:
-    texts = _Texts(run)
+    texts, frames = _Texts(run), RunFrames(run)
+    plugins = {definition.subject: definition for definition in plugin_measurements()}
     figures: dict[str, Measurement] = {}
     for subject in subjects:
-        figures |= SUBJECTS[subject](run, texts, _generator(subject))
-    absent = missing("the run has no agents")
-    wanted = MEASUREMENTS if len(subjects) == len(SUBJECTS) else [name for name in MEASUREMENTS if name in figures]
+        if subject in plugins:
+            figures[plugins[subject].name] = plugin_figure(plugins[subject], frames)
+        else:
+            figures |= _complete(subject, SUBJECTS[subject](run, texts, _generator(subject)))
     encoders = (
         texts.words.encoder if "words" in vars(texts) else None,
         texts.characters.encoder if "characters" in vars(texts) else None,
     )
-    return encoders, {name: figures.get(name, absent) for name in wanted}
+    return encoders, {name: figures[name] for name in REGISTRY if name in figures}
+
+
+def _complete(subject: str, figures: _Figures) -> _Figures:
+    """The figures, if they are exactly those that the registry names for the subject."""
+    if set(figures) != set(names_of(subject)):
+        differing = ", ".join(sorted(set(figures) ^ set(names_of(subject))))
+        raise RuntimeError(f"the code of subject {subject!r} and the registry of measurements differ in: {differing}")
+    return figures
 
 
 def _generator(purpose: str) -> np.random.Generator:

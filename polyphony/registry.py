@@ -19,15 +19,20 @@ class Registry(Generic[Thing]):
         self._kind = kind
         self._things: dict[str, Thing] = {}
 
-    def register(self, name: str, thing: Thing) -> None:
+    def register(self, name: str, thing: Thing, *, replace: bool = False) -> None:
         """Add a thing under a name of its own.
+
+        Args:
+            name: Its name.
+            thing: What is asked for by that name.
+            replace: Whether it may take the place of an earlier one, as when a notebook's cell is run again.
 
         Raises:
             InputError: The name is taken, or is not lower-case words joined by ``-`` or ``_``.
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"{self._kind} {name!r}: a name is lower-case words joined by - or _, as my-{self._kind}")
-        if name in self._things:
+        if name in self._things and not replace:
             raise InputError(f"{self._kind} {name!r} exists already; give yours another name")
         self._things[name] = thing
 

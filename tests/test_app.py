@@ -17,6 +17,7 @@ from polyphony.app.server import launch as launch_module
 from polyphony.app.server.launch import command, launch
 from polyphony.errors import AppError
 from polyphony.metrics.core.labels import number, signed
+from polyphony.metrics.core.registry import REGISTRY, measurement
 from polyphony.metrics.studies.report import write_report
 from polyphony.metrics.studies.study import read_study
 
@@ -77,6 +78,22 @@ def test_compare_says_what_the_intervals_support(tmp_path: Path, drawn) -> None:
     assert "One seed: this says nothing about other runs" in body and "Within-community homophily" in body
     effects = next(each.value for each in test.dataframe if "effect size d" in each.value)
     assert set(effects["arm"]) == {"lora"} and "95% interval" in effects
+
+
+def test_compare_explains_every_chart_and_holds_the_glossary(tmp_path: Path, drawn, monkeypatch) -> None:
+    monkeypatch.setattr(REGISTRY, "_things", dict(REGISTRY._things))
+    measurement("mine", title="<b>Mine</b>", definition="How many <i>posts</i>.", unit="posts")(
+        lambda run: len(run.posts)
+    )
+    test = drawn(two_arms(tmp_path), "Compare")
+    body = words_of(test)
+    for name in ("original_post_rate", "act_entropy_bits"):
+        assert markup(REGISTRY.get(name).definition) in body
+    assert "<b>&lt;b&gt;Mine&lt;/b&gt;</b>" in body and "How many &lt;i&gt;posts&lt;/i&gt;." in body
+    assert "<i>posts" not in body
+    assert chosen(test, "Question").options[-1] == "Of plug-ins"
+    chosen(test, "Question").select("How threads grow").run()
+    assert "<code>structural_virality_mean</code>" in words_of(test) and not test.exception
 
 
 def test_compare_shows_a_study_as_its_report_holds_it(tmp_path: Path, drawn) -> None:

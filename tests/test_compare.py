@@ -12,9 +12,9 @@ from run_factory import RunFactory
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.inference import cohens_d_paired, holm, seeds_for_power, sign_flip_p
-from polyphony.metrics.core.labels import TITLES
+from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.measure import measure_run
-from polyphony.metrics.studies.compare import PRIMARY, Comparison, compare_runs
+from polyphony.metrics.studies.compare import Comparison, compare_runs
 from polyphony.metrics.studies.comparison_table import comparison_rows, comparison_text
 
 
@@ -60,8 +60,8 @@ def test_json_holds_the_contract(tmp_path: Path) -> None:
 
 def test_table_shows_each_arms_mean_beside_the_difference(tmp_path: Path) -> None:
     rows = {row[0]: row for row in comparison_rows(compare_runs(three_seeds(tmp_path)))}
-    assert rows[TITLES["original_posts"]][1:7] == ("6", "lora", "4", "2", "+2", "1 to 3")
-    assert rows[TITLES["communities"]][5:] == ("–", "–", "–", "–", "0", "–")
+    assert rows[title_of("original_posts")][1:7] == ("6", "lora", "4", "2", "+2", "1 to 3")
+    assert rows[title_of("communities")][5:] == ("–", "–", "–", "–", "0", "–")
 
 
 @pytest.mark.parametrize("style", ["markdown", "latex"])

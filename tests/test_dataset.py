@@ -25,7 +25,7 @@ from polyphony.metrics.dataset.options import TOWN_DIGEST, Disclosure, ExportOpt
 from polyphony.metrics.dataset.splits import Timeline, node_split
 from polyphony.metrics.figures.communities import louvain
 from polyphony.metrics.figures.interactions import interaction_graph
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 from polyphony.personas.population import load_population
 from polyphony.simulation.cli.main import main
 

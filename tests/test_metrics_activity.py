@@ -11,7 +11,7 @@ from polyphony.metrics.figures.acts import act_distribution, jensen_shannon_bits
 from polyphony.metrics.figures.cascades import structural_virality
 from polyphony.metrics.figures.diversity import vendi_score
 from polyphony.metrics.measure import RunMeasurements, measure_run
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 
 
 def measure(factory: RunFactory, folder: Path) -> RunMeasurements:

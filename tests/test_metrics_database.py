@@ -13,7 +13,7 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.measure import measure_run
 from polyphony.metrics.runfile.database import open_run, source_name
 from polyphony.metrics.runfile.digest import run_digest
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 
 
 def small_run(folder: Path) -> Path:

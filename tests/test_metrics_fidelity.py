@@ -13,6 +13,7 @@ import pytest
 from run_factory import RunFactory, planted_run
 from sklearn.metrics import f1_score
 
+from polyphony.metrics.core.registry import MEASUREMENTS
 from polyphony.metrics.figures.fidelity import act_distance, macro_f1, next_act
 from polyphony.metrics.figures.graphs import co_exposure_graph, follow_graph
 from polyphony.metrics.figures.interactions import reciprocity
@@ -22,8 +23,9 @@ from polyphony.metrics.figures.references import cascade_distance, ks_distance, 
 from polyphony.metrics.figures.stance import stance_spread
 from polyphony.metrics.figures.texts import encode_texts
 from polyphony.metrics.figures.timing import community_windows, response_delay, rhythm_divergence
-from polyphony.metrics.measure import MEASUREMENTS, measure_run
-from polyphony.metrics.runfile.rundata import RunData, load_run
+from polyphony.metrics.measure import measure_run
+from polyphony.metrics.runfile.loading import load_run
+from polyphony.metrics.runfile.rundata import RunData
 
 RNG = np.random.default_rng
 SENTENCE = "the baker of the old mill sold seven warm loaves to the tall captain"

@@ -13,7 +13,7 @@ from polyphony.metrics.figures.diversity import near_duplicate_rate
 from polyphony.metrics.figures.inequality import gini, icc, inequality
 from polyphony.metrics.figures.planted import assortativity, ei_index
 from polyphony.metrics.measure import measure_run
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 
 RNG = np.random.default_rng
 

@@ -22,7 +22,7 @@ from polyphony.metrics.figures.homophily import exposure_adjusted_homophily, wit
 from polyphony.metrics.figures.interactions import interaction_graph
 from polyphony.metrics.figures.texts import encode_texts
 from polyphony.metrics.measure import measure_run
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 
 
 def two_cliques(members: int) -> "nx.Graph[int]":

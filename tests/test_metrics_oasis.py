@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from polyphony.errors import MetricsError
-from polyphony.metrics.measure import MEASUREMENTS, measure_run
+from polyphony.metrics.core.registry import MEASUREMENTS
+from polyphony.metrics.measure import measure_run
 from polyphony.metrics.runfile.digest import run_digest
-from polyphony.metrics.runfile.rundata import load_run, read_header
+from polyphony.metrics.runfile.loading import load_run, read_header
 
 # Columns, types and the reference to a table that does not exist are those of camel-oasis 0.2.5.
 TABLES = """

@@ -19,7 +19,7 @@ from polyphony.metrics.measure import SUBJECTS, measure_run
 from polyphony.metrics.runfile.agent_rows import read_agent
 from polyphony.metrics.runfile.bank_catalog import read_bank
 from polyphony.metrics.runfile.live import read_progress
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.studies.compare import Difference
 from polyphony.metrics.studies.evidence import Evidence, evidence_of_runs, evidence_of_study
 from polyphony.metrics.studies.findings import findings

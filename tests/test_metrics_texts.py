@@ -12,7 +12,8 @@ from polyphony.metrics.figures.diversity import distinct, self_bleu, semantic_sp
 from polyphony.metrics.figures.fidelity import macro_f1
 from polyphony.metrics.figures.recovery import mean_correlation, style_of, style_recovery, topic_recovery
 from polyphony.metrics.figures.texts import encode_texts
-from polyphony.metrics.runfile.rundata import RunData, load_run
+from polyphony.metrics.runfile.loading import load_run
+from polyphony.metrics.runfile.rundata import RunData
 
 RNG = np.random.default_rng
 

@@ -9,7 +9,8 @@ import pytest
 from run_factory import planted_run
 
 from benchmarks.results_page import CLAIMS, ROOT, Stored, page, read, take
-from polyphony.metrics.core.labels import TITLES, probability
+from polyphony.metrics.core.labels import probability
+from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import measure_run
 
 
@@ -82,11 +83,11 @@ def test_what_came_out_is_said_first(run: dict[str, Any]) -> None:
 def test_every_claim_has_its_row_and_what_was_not_run_is_named(run: dict[str, Any]) -> None:
     found = study(run, {"base": [10, 20], "lora": [10, 20]}, unfinished=("runs/lora-24-2.db",))
     # This population knows of no communities to learn a stance from.
-    expected = [TITLES[claim.measurement] for claim in CLAIMS if claim.measurement != "stance_spread"]
+    expected = [title_of(claim.measurement) for claim in CLAIMS if claim.measurement != "stance_spread"]
     rows = claims(found)
     assert [row[0] for row in rows] == expected
     ratios = {row[0]: row[5] for row in rows}
-    assert ratios[TITLES["original_posts"]] == "1" and ratios[TITLES["within_community_homophily"]] == "–"
+    assert ratios[title_of("original_posts")] == "1" and ratios[title_of("within_community_homophily")] == "–"
     assert "not run yet: `lora-24-2`" in page({"town": found}, {})
 
 

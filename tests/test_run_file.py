@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, event
 
 from polyphony.errors import InputError
 from polyphony.metrics.runfile.digest import run_digest
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 from polyphony.simulation.runs import schema
 from polyphony.simulation.runs.store import RunStore
 

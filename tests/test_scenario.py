@@ -12,7 +12,7 @@ from null_run_factory import null_runner, null_settings
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
 from polyphony.metrics.runfile.digest import run_digest
-from polyphony.metrics.runfile.rundata import load_run
+from polyphony.metrics.runfile.loading import load_run
 from polyphony.simulation.runs.fork import Fork, merged, settings_of
 from polyphony.simulation.runs.initial_state import empty_platform
 from polyphony.simulation.runs.interview import interview

@@ -20,12 +20,12 @@ from conftest import hear_interrupts
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError, MetricsError
-from polyphony.metrics.measure import MEASUREMENTS, measure_run
+from polyphony.metrics.core.registry import MEASUREMENTS, PRIMARY
+from polyphony.metrics.measure import measure_run
 from polyphony.metrics.runfile.digest import run_digest
-from polyphony.metrics.studies.compare import PRIMARY
 from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.report import report_text, tables, write_report
-from polyphony.metrics.studies.study import KEPT, read_study
+from polyphony.metrics.studies.study import CACHE_FOLDER, read_study
 from polyphony.simulation.cli.main import main
 from polyphony.simulation.runs.runner import TOGETHER, Hooks
 from polyphony.simulation.study.plan import Cell, StudyPlan, joined, load_plan, make_plan
@@ -105,7 +105,7 @@ def test_report_is_rebuilt_from_the_run_files_alone_byte_for_byte(done):
 
 def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
     copy = shutil.copytree(done, tmp_path / "copy")
-    assert len(list((copy / KEPT).iterdir())) == 8
+    assert len(list((copy / CACHE_FOLDER).iterdir())) == 8
     measured = []
 
     def measure(path):
@@ -116,7 +116,7 @@ def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
     whole = read_study(copy, processes=1).to_json()
     assert measured == []
     # Damaged, of a run that changed, gone: measured again, with the same figures where the run is the same.
-    kept = sorted((copy / KEPT).iterdir())
+    kept = sorted((copy / CACHE_FOLDER).iterdir())
     kept[0].write_text("{")
     kept[1].write_text("[]")
     kept[2].unlink()
@@ -125,7 +125,7 @@ def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
         connection.execute("delete from comment")
         connection.commit()
     assert read_study(copy, processes=1).to_json() != whole and measured[3:] == ["lora-12-0.db"]
-    shutil.rmtree(copy / KEPT)
+    shutil.rmtree(copy / CACHE_FOLDER)
     (copy / "runs/lora-12-0.db").write_bytes((done / "runs/lora-12-0.db").read_bytes())
     assert read_study(copy, processes=1).to_json() == whole and len(measured) == 12
 

@@ -13,7 +13,7 @@ from polyphony.app.parts.style import OTHER_COLOUR, arm_colours
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.labels import number
 from polyphony.metrics.figures.activity import acts_by_kind
-from polyphony.metrics.runfile.agent_rows import AgentRows, Decision
+from polyphony.metrics.runfile.agent_rows import AgentRows, LoggedDecision
 from polyphony.metrics.runfile.bank_catalog import BankRevision
 from polyphony.metrics.runfile.rundata import Agent, RunData
 
@@ -142,7 +142,7 @@ def _item(head: str, text: str, about: str) -> str:
     return f'<div class="item"><div class="head"><bdi>{markup(head)}</bdi></div>{words}{answered}</div>'
 
 
-def _decision_texts(data: RunData, decision: Decision) -> tuple[str, str, str]:
+def _decision_texts(data: RunData, decision: LoggedDecision) -> tuple[str, str, str]:
     """Return a decision as three texts: its act and target, the words that the agent wrote, the target's words."""
     target = None if decision.target_post_id is None else data.post_by_id.get(decision.target_post_id)
     target_user_id = target.user_id if target else decision.target_user_id
@@ -187,7 +187,7 @@ def _decision(library: Library, run: FoundRun, data: RunData, rows: AgentRows) -
     _other_arms(library, run, data, decision)
 
 
-def _other_arms(library: Library, run: FoundRun, data: RunData, decision: Decision) -> None:
+def _other_arms(library: Library, run: FoundRun, data: RunData, decision: LoggedDecision) -> None:
     """Show what the same agent decided at the same timestep in other arms."""
     siblings = library.siblings(run)
     if not siblings:
@@ -197,7 +197,9 @@ def _other_arms(library: Library, run: FoundRun, data: RunData, decision: Decisi
         "Runs with the same people and seed activate the same agents at the same timesteps.",
     )
     agent_id = next(agent.agent_id for agent in data.agents if agent.handle == st.session_state[AGENT])
-    shares = {} if decision.act_distribution is None else {run.arm: decision.act_distribution}
+    shares: dict[str, Mapping[str, float]] = (
+        {} if decision.act_distribution is None else {run.arm: decision.act_distribution}
+    )
     for sibling in siblings:
         distribution = _decision_in(sibling, agent_id, decision)
         if distribution is not None:
@@ -212,7 +214,7 @@ def _other_arms(library: Library, run: FoundRun, data: RunData, decision: Decisi
         table(rows, "decision")
 
 
-def _decision_in(sibling: FoundRun, agent_id: int, decision: Decision) -> Mapping[str, float] | None:
+def _decision_in(sibling: FoundRun, agent_id: int, decision: LoggedDecision) -> Mapping[str, float] | None:
     """Show an agent's decision in another arm; return the probability of each act, or None where none was logged."""
     decisions = agent_rows(sibling.path, agent_id).decisions
     other = next((entry for entry in decisions if entry.timestep == decision.timestep), None)

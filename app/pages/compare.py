@@ -7,15 +7,16 @@ import streamlit as st
 
 from polyphony.app.parts.charts import evidence_chart, shares_chart
 from polyphony.app.parts.escape import markup, plain
+from polyphony.app.parts.glossary import about, glossary_expander
 from polyphony.app.parts.library import FoundRun, Library, first_choice, run_data, run_measurements, study_evidence
 from polyphony.app.parts.page_parts import arm_name, block, chart, facts, heading, note, notice, table, title
 from polyphony.app.parts.style import arm_colours
 from polyphony.errors import MetricsError
-from polyphony.metrics.core.labels import HEADLINES, TITLES, arm_sentence, number, probability, signed, span
+from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
+from polyphony.metrics.core.registry import HEADLINES, PRIMARY, family_of
 from polyphony.metrics.figures.activity import outcome_counts
 from polyphony.metrics.figures.acts import act_distribution
 from polyphony.metrics.runfile.rundata import RunData
-from polyphony.metrics.studies.compare import PRIMARY
 from polyphony.metrics.studies.evidence import Evidence, evidence_of_runs
 from polyphony.metrics.studies.findings import findings
 
@@ -24,6 +25,7 @@ CHOSEN_RUNS = "runs to compare"
 _RUNS = "Runs of this folder"
 _SECONDS_TO_MEASURE = 20
 _MOST_ARMS_DRAWN = 8
+_MOST_PLUGIN_CHARTS = 12
 
 
 def draw(library: Library, _: FoundRun | None) -> None:
@@ -51,6 +53,7 @@ def draw(library: Library, _: FoundRun | None) -> None:
     _effects(evidence)
     with st.expander("All figures of all runs"):
         table([row._asdict() for row in evidence.figures], "figures", 460)
+    glossary_expander()
     if runs:
         _outcomes(runs, colours)
 
@@ -104,13 +107,14 @@ def _charts(evidence: Evidence, colours: Mapping[str, str]) -> None:
         "A mark is the mean of the seeds with its 95% interval, a small point one seed; with one seed the interval is "
         "over agents. A grey band is what chance gives: the central 95% of the figure's null model.",
     )
-    measured = {row.measurement for row in evidence.figures}
-    shown = [name for name in HEADLINES if name in measured]
+    measured = dict.fromkeys(row.measurement for row in evidence.figures)
+    plugins = [name for name in measured if family_of(name) == "plug-in"]
+    shown = [*(name for name in HEADLINES if name in measured), *plugins[:_MOST_PLUGIN_CHARTS]]
     columns = st.columns(2, gap="large")
     for place, name in enumerate(shown):
-        words, what = HEADLINES[name]
+        words = evidence.title(name)
         with columns[place % 2]:
-            block(f'<p style="margin:.8rem 0 0"><b>{words}</b></p><p class="note">{what}</p>')
+            block(f'<p style="margin:.8rem 0 0"><b>{markup(words)}</b></p>{about(name)}')
             reasons = {row.reason for row in evidence.figures if row.measurement == name and row.value is None}
             figures = [evidence.figure(name, arm, size) for arm in evidence.arms for size in evidence.sizes]
             if any(figure.value is not None for figure in figures):
@@ -142,13 +146,15 @@ def _effects(evidence: Evidence) -> None:
     )
     rows = [
         {
-            "measurement": TITLES[each.measurement], "arm": each.arm, "agents": each.agents,
+            "measurement": evidence.title(each.measurement), "arm": each.arm, "agents": each.agents,
             "difference": None if each.difference is None else signed(each.difference),
             "95% interval": span(each.interval), "effect size d": number(each.effect_size),
             "p (Holm)": probability(each.p_holm), "seeds": each.seeds, "seeds for 80% power": each.seeds_needed,
             "remark": each.reason or "",
         }
-        for each in evidence.differences if each.measurement in (*PRIMARY, "original_post_rate", "comments_per_agent")
+        for each in evidence.differences
+        if each.measurement in (*PRIMARY, "original_post_rate", "comments_per_agent")
+        or family_of(each.measurement) == "plug-in"
     ]  # fmt: skip
     table(rows, "effects", 320)
 

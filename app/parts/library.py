@@ -8,9 +8,11 @@ import streamlit as st
 
 from polyphony.app.parts.escape import plain
 from polyphony.errors import MetricsError
+from polyphony.metrics.core.registry import plugin_measurements
 from polyphony.metrics.runfile.agent_rows import AgentRows, read_agent
 from polyphony.metrics.runfile.bank_catalog import CATALOG, BankCatalog, read_bank
-from polyphony.metrics.runfile.rundata import RunData, RunHeader, load_run, read_header
+from polyphony.metrics.runfile.loading import load_run, read_header
+from polyphony.metrics.runfile.rundata import RunData, RunHeader
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE, StudyProgress, read_plan, study_progress
 
 # What the comparison shows at once; the rest takes longer and is measured when asked for.
@@ -174,7 +176,8 @@ def _data(path: str, state: FileState) -> RunData:
 def _measurements(path: str, state: FileState, everything: bool) -> "RunMeasurements":
     from polyphony.metrics.measure import measure_run  # brings scikit-learn, which most pages do without
 
-    return measure_run(path, None if everything else QUICK)
+    plugins = (definition.subject for definition in plugin_measurements())
+    return measure_run(path, None if everything else (*QUICK, *plugins))
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)

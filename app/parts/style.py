@@ -43,6 +43,8 @@ SHEET = """<style>
 .pp .facts { display: flex; flex-wrap: wrap; gap: .3rem 2rem; margin: .4rem 0; }
 .pp .facts span { display: block; font-size: .85rem; color: var(--muted); }
 .pp .facts b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
+.pp details.about { font-size: .9rem; margin: .1rem 0 .4rem; max-width: 62rem; }
+.pp details.about summary { color: var(--muted); cursor: pointer; }
 .pp code { font-size: .9em; }
 </style>"""
 

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
+from polyphony.metrics.core.labels import number
+from polyphony.metrics.core.registry import REGISTRY
 from polyphony.metrics.dataset.meanings import TABLES, meaning
 
 NAME = "README.md"
@@ -96,7 +98,7 @@ def load(folder: str, run: int = 0) -> HeteroData:
 
 $columns
 
-## Datasheet
+$plugins## Datasheet
 
 The questions are those of Gebru et al., "Datasheets for Datasets" (2021), shortened.
 
@@ -145,8 +147,9 @@ def write_card(folder: Path, description: Mapping[str, Any], columns: Mapping[st
         tables="\n".join(f"| `{name}` | {rows:,} | {TABLES[name]} |" for name, rows in description["tables"].items()),
         kinds=_kinds(runs), windows=description["windows"],
         boundaries=", ".join(f"run {run['run']}: {run['validation_from']} and {run['test_from']}" for run in runs),
-        columns="\n\n".join(_column_table(name, each) for name, each in columns.items()),
-        people=_people(description, real), missing=_missing(description, real), personal=_personal(description, real),
+        columns="\n\n".join(_column_table(name, names_and_kinds) for name, names_and_kinds in columns.items()),
+        plugins=_plugins(runs), people=_people(description, real),
+        missing=_missing(description, real), personal=_personal(description, real),
         licence=description["licence"] or _NO_LICENCE,
     )  # fmt: skip
     (folder / NAME).write_text(text, encoding="utf-8")
@@ -197,6 +200,17 @@ def _column_table(table: str, columns: Sequence[tuple[str, str]]) -> str:
     return f"### {table}\n\n" + tabulate(rows, ["column", "type", "meaning"], tablefmt="github", disable_numparse=True)
 
 
+def _plugins(runs: Sequence[Mapping[str, Any]]) -> str:
+    """What plug-ins measured of the runs; empty where no plug-in was loaded."""
+    names = list(runs[0].get("plugin_measurements", {}))
+    if not names:
+        return ""
+    rows = [[run["run"], *map(number, run["plugin_measurements"].values())] for run in runs]
+    lines = "\n".join(f"- `{name}` ({REGISTRY.get(name).unit}): {REGISTRY.get(name).definition}" for name in names)
+    table = tabulate(rows, ["run", *names], tablefmt="github", disable_numparse=True)
+    return f"## Measurements of plug-ins\n\n{lines}\n\n{table}\n\n"
+
+
 def _people(description: Mapping[str, Any], real: bool) -> str:
     if not real:
         return "They are the people of an invented town: nobody real is in it."
@@ -217,20 +231,20 @@ def _missing(description: Mapping[str, Any], real: bool) -> str:
 
 
 def _personal(description: Mapping[str, Any], real: bool) -> str:
-    said = []
+    sentences = []
     if description["pseudonyms"]:
-        said.append(
+        sentences.append(
             "Handles that go out, also where a text mentions one with @, are pseudonyms made with a key that is not "
             "here; names inside texts may remain."
         )
     if not real:
-        said.append("Nobody described here exists.")
+        sentences.append("Nobody described here exists.")
     elif not description["real_text"]:
-        said.append("Real people are numbers without words; who acts upon whom may still tell who somebody is.")
+        sentences.append("Real people are numbers without words; who acts upon whom may still tell who somebody is.")
     else:
         words = "their words (posts that stood there before the first timestep)" if description["text"] else "no words"
-        said.append(f"Yes: of real people it holds {words}, and figures computed from what they wrote.")
-    return " ".join(said)
+        sentences.append(f"Yes: of real people it holds {words}, and figures computed from what they wrote.")
+    return " ".join(sentences)
 
 
 def _version() -> str:

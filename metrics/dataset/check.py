@@ -55,10 +55,10 @@ def _checked(folder: Path) -> dict[str, Any]:
     description = _description(folder)
     tables: dict[str, int] = description["tables"]
     for name, rows in tables.items():
-        for kind, found in (("parquet", _parquet_rows(folder, name)), ("csv", _csv_rows(folder, name))):
-            if found != rows:
+        for kind, count in (("parquet", _parquet_rows(folder, name)), ("csv", _csv_rows(folder, name))):
+            if count != rows:
                 raise MetricsError(
-                    f"{folder}/{kind}/{name}.{kind}: {found} rows, but {DESCRIPTION} says {rows}; export again"
+                    f"{folder}/{kind}/{name}.{kind}: {count} rows, but {DESCRIPTION} says {rows}; export again"
                 )
     for problem in _loose_ends(folder):
         raise MetricsError(f"{problem}; export again")
@@ -66,35 +66,35 @@ def _checked(folder: Path) -> dict[str, Any]:
 
 
 def _check_files(folder: Path) -> None:
-    there = files_of(folder)
+    files = files_of(folder)
     listed: dict[str, str] = {}
     for number, line in enumerate((folder / NAME).read_text(encoding="utf-8").splitlines(), 1):
         digest, gap, name = line.partition("  ")
         if not gap or len(digest) != 64:
             raise MetricsError(f"{folder}/{NAME}, line {number}: not a checksum and a name; export again")
         listed[name] = digest
-    for name in sorted(listed.keys() | there.keys()):
-        if name not in there:
+    for name in sorted(listed.keys() | files.keys()):
+        if name not in files:
             raise MetricsError(f"{folder}/{name}: the file is missing; copy or export again")
         if name not in listed:
             raise MetricsError(f"{folder}/{name}: the file does not belong to the data set; take it away")
-        if there[name].is_symlink() or sha256(there[name]) != listed[name]:
+        if files[name].is_symlink() or sha256(files[name]) != listed[name]:
             raise MetricsError(f"{folder}/{name}: the file was changed (its SHA-256 differs); copy or export again")
 
 
 def _description(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        graphs = [f"graphml/run-{int(run['run'])}.graphml" for run in found["runs"]]
+        description: dict[str, Any] = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        graphs = [f"graphml/run-{int(run['run'])}.graphml" for run in description["runs"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MetricsError(f"{folder}/{DESCRIPTION}: not a data set's description; export again") from error
-    if sorted(found["tables"]) != sorted(TABLES):
+    if sorted(description["tables"]) != sorted(TABLES):
         raise MetricsError(f"{folder}/{DESCRIPTION}: other tables than {', '.join(TABLES)}; export again")
-    there = files_of(folder)
+    existing = files_of(folder)
     for name in [*(f"{kind}/{table}.{kind}" for table in TABLES for kind in ("parquet", "csv")), *graphs]:
-        if name not in there:
+        if name not in existing:
             raise MetricsError(f"{folder}/{name}: the file is missing; copy or export again")
-    return found
+    return description
 
 
 def _parquet_rows(folder: Path, name: str) -> int:

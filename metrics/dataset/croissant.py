@@ -40,7 +40,7 @@ def write_croissant(
         "citeAs": "Runs of Polyphony, digests " + ", ".join(run["digest"] for run in description["runs"]),
         **({"license": description["licence"]} if description["licence"] else {}),
         "distribution": [_file(folder, name) for name in columns],
-        "recordSet": [_records(name, each) for name, each in columns.items()],
+        "recordSet": [_records(name, names_and_kinds) for name, names_and_kinds in columns.items()],
     }  # fmt: skip
     (folder / NAME).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
 

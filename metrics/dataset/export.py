@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from polyphony.checksums import write_checksums
 from polyphony.errors import MetricsError
+from polyphony.metrics.core.registry import plugin_measurements
 from polyphony.metrics.dataset import rows
 from polyphony.metrics.dataset.card import write_card
 from polyphony.metrics.dataset.croissant import write_croissant
@@ -23,20 +24,23 @@ from polyphony.metrics.dataset.options import Disclosure, ExportOptions
 from polyphony.metrics.dataset.rows import Edge, Place
 from polyphony.metrics.dataset.splits import Timeline
 from polyphony.metrics.dataset.tables import EDGES, POSTS, RUNS, TableWriter, activation_columns, node_columns
+from polyphony.metrics.figures.plugins import plugin_figure
 from polyphony.metrics.runfile.database import is_oasis, open_run, read_rows, source_name
 from polyphony.metrics.runfile.digest import run_digest
-from polyphony.metrics.runfile.rundata import RunData, load_run
+from polyphony.metrics.runfile.frames import RunFrames
+from polyphony.metrics.runfile.loading import load_run
+from polyphony.metrics.runfile.rundata import RunData
 
 FORMAT = 1
 DESCRIPTION = "dataset.json"
 
 _TOWN_LICENCE = "Apache-2.0"
 
-Told = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def export_dataset(
-    sources: Sequence[Path | str], out: Path, options: ExportOptions, told: Told = lambda line: None
+    sources: Sequence[Path | str], out: Path, options: ExportOptions, report: Report = lambda line: None
 ) -> dict[str, Any]:
     """Write a data set; it appears under its name only when it is complete.
 
@@ -44,7 +48,7 @@ def export_dataset(
         sources: Runs, as paths or URLs.
         out: Folder to make; it may be there, empty.
         options: What goes out.
-        told: Hears a line for every run.
+        report: Is called with a line for every run.
 
     Returns:
         The description, as in ``dataset.json``: the choices, every run with its counts, and the splits.
@@ -54,13 +58,13 @@ def export_dataset(
     """
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise MetricsError(f"{out} is there already and not empty; give another --out")
+        raise MetricsError(f"{out} exists already and is not empty; give another --out")
     if options.windows < 1:
         raise MetricsError(f"--windows {options.windows} must be at least 1")
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
     try:
-        description = _write(sources, folder, options, told)
+        description = _write(sources, folder, options, report)
         folder.chmod(0o755)
         folder.replace(out)
     finally:
@@ -68,16 +72,19 @@ def export_dataset(
     return description
 
 
-def _write(sources: Sequence[Path | str], folder: Path, options: ExportOptions, told: Told) -> dict[str, Any]:
+def _write(sources: Sequence[Path | str], folder: Path, options: ExportOptions, report: Report) -> dict[str, Any]:
     for name in ("parquet", "csv", "graphml"):
         (folder / name).mkdir()
     verbs = _verbs(sources)
     columns = _columns(options, verbs)
     with ExitStack() as stack:
-        writers = {name: stack.enter_context(TableWriter(folder, name, each)) for name, each in columns.items()}
+        writers = {
+            name: stack.enter_context(TableWriter(folder, name, names_and_kinds))
+            for name, names_and_kinds in columns.items()
+        }
         runs = []
         for number, source in enumerate(sources):
-            told(f"{number + 1} of {len(sources)}: {source_name(source)}")
+            report(f"{number + 1} of {len(sources)}: {source_name(source)}")
             with _damage_told(source):
                 runs.append(_Export(number, source, folder, writers, options, verbs).write())
     if len({run["digest"] for run in runs}) < len(runs):
@@ -103,12 +110,12 @@ def _columns(options: ExportOptions, verbs: Sequence[str]) -> dict[str, list[tup
 
 
 def _verbs(sources: Sequence[Path | str]) -> list[str]:
-    """The verbs of all runs; this also is where a run that cannot be exported is found before anything is written."""
-    found: Counter[str] = Counter()
+    """The verbs of all runs; a run that cannot be exported is refused here, before anything is written."""
+    counts: Counter[str] = Counter()
     for source in sources:
         with _finished(source) as connection:
-            found += rows.verbs(connection, source_name(source))
-    return sorted(found)
+            counts += rows.verbs(connection, source_name(source))
+    return sorted(counts)
 
 
 @contextmanager
@@ -164,13 +171,16 @@ class _Export:
         graph.write(self._folder / "graphml" / f"run-{self._number}.graphml")
         head = self._head(data, place)
         self._writers["runs"].write([[head[name] for name, _ in RUNS]])
-        kept = ("run", "arm", "seed", "agents", "timesteps", "population", "population_digest", "digest")
+        names = ("run", "arm", "seed", "agents", "timesteps", "population", "population_digest", "digest")
         timeline = {
             "validation_from": place.timeline.validation_from, "test_from": place.timeline.test_from,
             "windows": place.timeline.windows,
         }  # fmt: skip
         people = {"real_people": place.disclosure.real, "encoder": "lsa" if features else None}
-        return {name: head[name] for name in kept} | timeline | people | {"edges": dict(sorted(counts.items()))}
+        return {
+            **{name: head[name] for name in names}, **timeline, **people, "edges": dict(sorted(counts.items())),
+            **_plugin_values(data),
+        }  # fmt: skip
 
     def _place(self, data: RunData) -> Place:
         minutes = data.config.get("minutes")
@@ -198,6 +208,13 @@ class _Export:
             "base_model": head["base_model"] and Path(head["base_model"]).name,
             "digest": run_digest(self._source), "config": json.dumps(config, ensure_ascii=False),
         }  # fmt: skip
+
+
+def _plugin_values(data: RunData) -> dict[str, dict[str, float | None]]:
+    """Values of plug-ins' measurements; nothing where there are none. Reasons, which may quote texts, stay behind."""
+    frames = RunFrames(data)
+    values = {definition.name: plugin_figure(definition, frames).value for definition in plugin_measurements()}
+    return {"plugin_measurements": values} if values else {}
 
 
 def _counted(edges: Iterable[Edge], counts: Counter[str]) -> Iterator[Edge]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from polyphony.metrics.dataset.rows import Edge, Row
+from polyphony.metrics.dataset.rows import Edge, TableRow
 
 # What XML 1.0 cannot hold (its section 2.2, "Char"): most control characters, lone surrogates, two non-characters.
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -34,7 +34,7 @@ class TieGraph:
             self._edges[key] = [weight + 1, min(first, step), max(last, step)]
             yield edge
 
-    def nodes_from(self, rows: Iterable[Row], columns: Sequence[tuple[str, str]]) -> Iterator[Row]:
+    def nodes_from(self, rows: Iterable[TableRow], columns: Sequence[tuple[str, str]]) -> Iterator[TableRow]:
         """Hand rows of the nodes on, and keep those of their columns that GraphML gets."""
         names = [name for name, _ in columns]
         node, places = names.index("node"), [(name, names.index(name)) for name in _NODE_ATTRIBUTES]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from polyphony.metrics.core.measurement import Floats
-from polyphony.metrics.dataset.rows import Edge, Place, Row
+from polyphony.metrics.dataset.rows import Edge, Place, TableRow
 from polyphony.metrics.dataset.splits import node_split
 from polyphony.metrics.dataset.tables import FEATURES, VERBS_OF_HISTORY
 from polyphony.metrics.figures.communities import louvain
@@ -49,7 +49,7 @@ class Ties:
 
 def nodes(
     run: RunData, place: Place, communities: Communities, features: Mapping[int, Floats], windows: int
-) -> Iterator[Row]:
+) -> Iterator[TableRow]:
     """Every user: agents, and the accounts that only stand there.
 
     Args:
@@ -63,12 +63,12 @@ def nodes(
     habits = _habits(run) if place.disclosure.features else {}
     for user_id in sorted(run.users):
         agent, habit, feature = agents.get(user_id), habits.get(user_id), features.get(user_id)
-        found = [communities.get(window, {}).get(user_id) for window in range(windows + 1)]
+        labels = [communities.get(window, {}).get(user_id) for window in range(windows + 1)]
         yield (
             place.run, place.arm, user_id, agent.agent_id if agent else None, "agent" if agent else "account",
             place.disclosure.handle(user_id), agent.persona if agent and place.disclosure.personas else None,
             place.disclosure.adapter(agent.adapter_id) if agent else None, agent.revision if agent else None,
-            node_split(place.disclosure.split_key(user_id)), agent.community if agent else None, *found,
+            node_split(place.disclosure.split_key(user_id)), agent.community if agent else None, *labels,
             *([None] * (len(VERBS_OF_HISTORY) + 1) if habit is None else habit),
             *([None] * FEATURES if feature is None else feature.tolist()),
         )  # fmt: skip

@@ -23,7 +23,7 @@ class ExportOptions:
         exposures: Whether what agents were shown goes out.
         real_text: Whether words, names and features of real people go out.
         pseudonym_key: Key of the pseudonyms that take the place of handles; None to keep handles.
-        windows: Equal parts of a run for which communities are found.
+        windows: Equal parts of a run whose communities are computed.
         licence: Licence of the data set, as an SPDX identifier; None for the town's, or none for real people.
     """
 
@@ -104,7 +104,7 @@ class Disclosure:
             return None
         if self.names:
             return words
-        return self._mention.sub(lambda found: "@" + self._pseudonym(found[1] or found[2]), words)
+        return self._mention.sub(lambda mention: "@" + self._pseudonym(mention[1] or mention[2]), words)
 
     @cached_property
     def _mention(self) -> re.Pattern[str]:

@@ -12,9 +12,10 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.dataset.options import Disclosure
 from polyphony.metrics.dataset.splits import Timeline
 from polyphony.metrics.runfile.database import read_rows
-from polyphony.metrics.runfile.rundata import act_shares
+from polyphony.metrics.runfile.frames import post_name, reply_name
+from polyphony.metrics.runfile.loading import act_shares
 
-Row = Sequence[Any]
+TableRow = Sequence[Any]
 
 _VERB = re.compile("[a-z_]+")
 
@@ -71,20 +72,10 @@ class Edge(NamedTuple):
     score: float | None = None
 
 
-def post_name(post_id: int) -> str:
-    """Name of a post, repost or quote; it tells posts from replies, which have numbers of their own."""
-    return f"p{post_id}"
-
-
-def reply_name(comment_id: int) -> str:
-    """Name of a reply."""
-    return f"c{comment_id}"
-
-
 def moment(text: str) -> datetime:
     """Read a moment of a run file."""
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    time = datetime.fromisoformat(text)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _when(place: Place, step: int, text: str) -> datetime | None:
@@ -97,7 +88,7 @@ def authors(connection: Connection) -> dict[int, int]:
     return dict(read_rows(connection, "post", "post_id user_id"))
 
 
-def posts(connection: Connection, place: Place) -> Iterator[Row]:
+def posts(connection: Connection, place: Place) -> Iterator[TableRow]:
     """Posts, reposts and quotes with their threads, then replies."""
     columns = "post_id user_id original_post_id content quote_content is_seed timestep created_at num_likes num_shares"
     root: dict[int, int] = {}
@@ -122,9 +113,9 @@ def posts(connection: Connection, place: Place) -> Iterator[Row]:
 def acts(connection: Connection, place: Place, author_of: dict[int, int]) -> Iterator[Edge]:
     """Follows (the starting graph has timestep -1), replies, reposts and quotes, likes."""
 
-    def edge(source: int, target: int, kind: str, step: int, at: str, post: str | None, made: str | None) -> Edge:
+    def edge(source: int, target: int, kind: str, step: int, at: str, post: str | None, result: str | None) -> Edge:
         time, split = _when(place, step, at), place.timeline.split(step)
-        return Edge(place.run, place.arm, source, target, kind, step, time, split, post, made)
+        return Edge(place.run, place.arm, source, target, kind, step, time, split, post, result)
 
     columns = "follow_id follower_id followee_id timestep created_at"
     for _, source, target, step, at in read_rows(connection, "follow", columns):
@@ -154,14 +145,14 @@ def exposures(connection: Connection, place: Place, author_of: dict[int, int]) -
 def verbs(connection: Connection, name: str) -> Counter[str]:
     """The verbs that policies gave a probability."""
     logged = read_rows(connection, "activation", "activation_id act_distribution")
-    found = Counter(verb for _, text in logged for verb in act_shares(text, name) or {})
-    for verb in found:
+    counts = Counter(verb for _, text in logged for verb in act_shares(text, name) or {})
+    for verb in counts:
         if not _VERB.fullmatch(verb):
             raise MetricsError(f"{name}: an act distribution names {verb!r}, which is no act; the file is damaged")
-    return found
+    return counts
 
 
-def activations(connection: Connection, place: Place, columns_of: Sequence[str]) -> Iterator[Row]:
+def activations(connection: Connection, place: Place, columns_of: Sequence[str]) -> Iterator[TableRow]:
     """Every activation with the policy's own distribution over the verbs."""
     columns = (
         "activation_id agent_id timestep adapter_id revision act target_post_id target_user_id post_id comment_id "
@@ -173,9 +164,9 @@ def activations(connection: Connection, place: Place, columns_of: Sequence[str])
         shares = act_shares(text, place.name) or {}
         if outcome == "failed" and reason:  # the words of a model or of a tool, not ours
             reason = place.disclosure.text(reason)
-        made = post_name(post) if post is not None else None if comment is None else reply_name(comment)
+        result = post_name(post) if post is not None else None if comment is None else reply_name(comment)
         yield (
             place.run, place.arm, number, place.user_of[agent], step, place.disclosure.adapter(adapter), revision, act,
-            None if on_post is None else post_name(on_post), on_user, made, outcome, reason, prompt, output,
+            None if on_post is None else post_name(on_post), on_user, result, outcome, reason, prompt, output,
             *((None if text is None else shares.get(verb, 0.0)) for verb in columns_of),
         )  # fmt: skip

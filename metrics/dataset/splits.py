@@ -22,7 +22,7 @@ class Timeline:
 
     Attributes:
         timesteps: Timesteps that are complete.
-        windows: Equal parts for which communities are found, at most one a timestep.
+        windows: Equal parts whose communities are computed, at most one a timestep.
     """
 
     timesteps: int

@@ -28,13 +28,13 @@ _MOST_COMPARED = 2_000
 
 def act_distribution(run: RunData) -> dict[str, float]:
     """Share of each verb among the activations that ended well; empty where none did."""
-    counts = Counter(each.act for each in run.activations if each.outcome == "ok" and each.act)
+    counts = Counter(activation.act for activation in run.activations if activation.outcome == "ok" and activation.act)
     return {verb: counts[verb] / counts.total() for verb in ordered_verbs(counts)}
 
 
 def policy_act_distribution(run: RunData) -> dict[str, float]:
     """Mean over activations of the policy's own distribution before sampling; empty where none was logged."""
-    logged = [each.act_distribution for each in run.activations if each.act_distribution is not None]
+    logged = [activation.act_distribution for activation in run.activations if activation.act_distribution is not None]
     sums: defaultdict[str, float] = defaultdict(float)
     for distribution in logged:
         for verb, share in distribution.items():
@@ -116,11 +116,11 @@ def _dealt_at_random(table: Floats, rng: np.random.Generator) -> list[float]:
 
 def _policy_entropy(run: RunData, rng: np.random.Generator) -> Measurement:
     sums: defaultdict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for each in run.activations:
-        if each.act_distribution:
-            entropy = float(entropy_bits(np.array(list(each.act_distribution.values()))))
-            sums[each.user_id][0] += entropy
-            sums[each.user_id][1] += 1
+    for activation in run.activations:
+        if activation.act_distribution:
+            entropy = float(entropy_bits(np.array(list(activation.act_distribution.values()))))
+            sums[activation.user_id][0] += entropy
+            sums[activation.user_id][1] += 1
     agents = [agent for agent in run.agents if agent.user_id in sums]
     if not agents:
         return missing("the policy logged no act distribution")
@@ -130,7 +130,11 @@ def _policy_entropy(run: RunData, rng: np.random.Generator) -> Measurement:
 
 
 def _act_counts(run: RunData) -> tuple[list[str], dict[int, list[int]]]:
-    chosen = [(each.user_id, each.act) for each in run.activations if each.outcome == "ok" and each.act]
+    chosen = [
+        (activation.user_id, activation.act)
+        for activation in run.activations
+        if activation.outcome == "ok" and activation.act
+    ]
     verbs = ordered_verbs({act: 1 for _, act in chosen})
     counted = Counter(chosen)
     return verbs, {user: [counted[user, verb] for verb in verbs] for user in {user for user, _ in chosen}}

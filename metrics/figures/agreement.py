@@ -23,9 +23,9 @@ def agreement(partition: Labels, labels: Labels) -> tuple[float, float]:
     names = int(labels.max()) + 1
     table = np.bincount(partition * names + labels, minlength=(int(partition.max()) + 1) * names).reshape(-1, names)
     counts = table.sum(1), table.sum(0), table.ravel()
-    by_group, by_name, joint = (float(entropy_bits(each.astype(float))) for each in counts)
+    by_group, by_name, joint = (float(entropy_bits(sizes.astype(float))) for sizes in counts)
     information = max(by_group + by_name - joint, 0.0)
-    same_group, same_name, same_both = (float((each * (each - 1)).sum()) / 2 for each in counts)
+    same_group, same_name, same_both = (float((sizes * (sizes - 1)).sum()) / 2 for sizes in counts)
     by_chance = same_group * same_name / max(len(labels) * (len(labels) - 1) / 2, 1.0)
     return (
         _ratio(information, (by_group + by_name) / 2),

@@ -1,4 +1,4 @@
-"""Whether simulated texts can be told apart by the person who is said to write them."""
+"""Whether simulated texts can be attributed to the people whom the agents stand for."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def attribution(run: RunData, rng: np.random.Generator) -> dict[str, Measurement
         return {name: missing("the file holds no training history of two people or more") for name in names}
     held_out = history_texts(run, "held_out")
     tests = (
-        [(each.user_id, each.text) for each in own_texts(run) if each.user_id in train],
+        [(own.user_id, own.text) for own in own_texts(run) if own.user_id in train],
         [(user, text) for user in held_out if user in train for text in held_out[user]],
     )
     tests = some_texts(tests[0], rng), some_texts(tests[1], rng)
@@ -74,9 +74,9 @@ def nearest_profiles(train: Mapping[int, list[str]], texts: Sequence[str], units
     people = np.array(sorted(train))
     known = tuple((place, text) for place, user in enumerate(people) for text in train[user])
     vectorizer, profiles = _profiles(known, units)
-    asked = vectorizer.transform(texts)
+    vectors = vectorizer.transform(texts)
     nearest = [
-        np.argmax((asked[start : start + _ROWS_AT_ONCE] @ profiles).toarray(), axis=1)
+        np.argmax((vectors[start : start + _ROWS_AT_ONCE] @ profiles).toarray(), axis=1)
         for start in range(0, len(texts), _ROWS_AT_ONCE)
     ]
     return np.asarray(people[np.concatenate(nearest)])

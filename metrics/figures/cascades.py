@@ -46,8 +46,8 @@ def cascades(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
         [float(max(counts)) for counts in levels],
     )
     return {
-        name: Measurement(float(np.mean(each)), len(trees), bootstrap_mean(each, rng))
-        for name, each in zip(names, values, strict=True)
+        name: Measurement(float(np.mean(observations)), len(trees), bootstrap_mean(observations, rng))
+        for name, observations in zip(names, values, strict=True)
     }
 
 
@@ -75,8 +75,8 @@ def cascade_nodes(run: RunData) -> list[list[CascadeNode]]:
 
 def cascade_growth(nodes: Sequence[CascadeNode], timesteps: int) -> list[int]:
     """Size of a cascade at the end of each timestep; 0 before its first post."""
-    made = np.bincount([max(node.timestep, 0) for node in nodes], minlength=timesteps)
-    return [int(size) for size in np.cumsum(made)[:timesteps]]
+    new = np.bincount([max(node.timestep, 0) for node in nodes], minlength=timesteps)
+    return [int(size) for size in np.cumsum(new)[:timesteps]]
 
 
 def virality_growth(run: RunData) -> list[float | None]:

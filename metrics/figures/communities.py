@@ -35,9 +35,9 @@ def louvain(graph: "nx.Graph[int]", seed: int = LOUVAIN_SEED) -> dict[int, int]:
     """
     if graph.number_of_edges() == 0:
         return {}
-    found: dict[int, int] = community_louvain.best_partition(graph, weight="weight", random_state=seed)
+    partition: dict[int, int] = community_louvain.best_partition(graph, weight="weight", random_state=seed)
     members: dict[int, list[int]] = {}
-    for node, label in found.items():
+    for node, label in partition.items():
         members.setdefault(label, []).append(node)
     ranked = sorted(members.values(), key=lambda nodes: (-len(nodes), min(nodes)))
     return {node: number for number, nodes in enumerate(ranked) for node in nodes}
@@ -47,7 +47,7 @@ _FOUND: "WeakKeyDictionary[RunData, dict[int, int]]" = WeakKeyDictionary()
 
 
 def interaction_communities(run: RunData) -> dict[int, int]:
-    """Louvain's communities of the run's interaction graph, found once: several measurements rest on them."""
+    """Louvain's communities of the run's interaction graph, computed once because several measurements use them."""
     if run not in _FOUND:
         _FOUND[run] = louvain(interaction_graph(run))
     return _FOUND[run]
@@ -62,8 +62,8 @@ def community_sizes(run: RunData) -> dict[str, Measurement]:
     - ``effective_communities_coarse``, ``effective_communities_fine``: the same of Leiden's at resolution 0.5 and 2
       (Reichardt & Bornholdt 2006); a conclusion that holds at one resolution only is about the resolution. n = users.
 
-    There is no interval: drawing users again would make another graph, with holes and doubles. Compare seeds. What
-    rewired graphs give is told of Leiden's number in `community_strength`, for Louvain is too slow for a hundred.
+    There is no interval: drawing users again would make another graph, with holes and doubles. Compare seeds. Only
+    Leiden's number, in `community_strength`, is compared with rewired graphs: Louvain is too slow for that.
     """
     graph = interaction_graph(run)
     names = "communities", "effective_communities", "effective_communities_coarse", "effective_communities_fine"
@@ -101,8 +101,10 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
     if graph.number_of_edges() == 0:
         return dict.fromkeys(names, missing(NO_EDGE))
     partition, nodes = interaction_communities(run), sorted(graph)
-    strength, effective, found = against_rewired(graph, rng)
-    nmi, _ = agreement(np.array([partition[node] for node in nodes]), np.array([found[node] for node in nodes]))
+    strength, effective, leiden_partition = against_rewired(graph, rng)
+    nmi, _ = agreement(
+        np.array([partition[node] for node in nodes]), np.array([leiden_partition[node] for node in nodes])
+    )
     figures = (
         strength,
         Measurement(modularity(graph, partition), graph.number_of_edges()),
@@ -121,10 +123,10 @@ def against_rewired(
     drawn = [leiden(edges) for edges in rewired(graph, rng)]
     number = effective_number(sizes_of(partition))
     return (
-        Measurement(value, graph.number_of_edges(), null=null_model(value, [each for each, _ in drawn])),
+        Measurement(value, graph.number_of_edges(), null=null_model(value, [strength for strength, _ in drawn])),
         Measurement(
             number, graph.number_of_nodes(),
-            null=null_model(number, [effective_number(sizes_of(found)) for _, found in drawn]),
+            null=null_model(number, [effective_number(sizes_of(groups)) for _, groups in drawn]),
         ),
         partition,
     )  # fmt: skip
@@ -184,7 +186,7 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
     width = 1 + max(map(max, edges))
     present = {a * width + b if a < b else b * width + a for a, b in edges}
     ones, others = (column.tolist() for column in rng.integers(len(edges), size=(tries, 2)).T)
-    made = 0
+    swaps = 0
     for one, other, turned in zip(ones, others, (rng.random(tries) < 0.5).tolist(), strict=True):
         (a, b), (c, d) = edges[one], edges[other]
         if turned:
@@ -200,8 +202,8 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
         present.add(one_key)
         present.add(other_key)
         edges[one], edges[other] = first, second
-        made += 1
-    return made
+        swaps += 1
+    return swaps
 
 
 def stability(graph: "nx.Graph[int]", first: Mapping[int, int]) -> float:

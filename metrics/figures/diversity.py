@@ -45,11 +45,11 @@ def distinct(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     The figure falls with the amount of text, so at most 1,000 texts, drawn by seed, are read; compare it between
     runs of similar n only. No interval: drawing texts again would repeat them and lower the figure. n = n-grams.
     """
-    texts = [each.text for each in own_texts(run)]
+    texts = [own.text for own in own_texts(run)]
     words = [words_of(texts[index]) for index in sample(len(texts), rng, MOST_TEXTS)]
     figures = {}
     for size in (1, 2, 3):
-        grams = [tuple(each[start : start + size]) for each in words for start in range(len(each) - size + 1)]
+        grams = [tuple(own[start : start + size]) for own in words for start in range(len(own) - size + 1)]
         figures[f"distinct_{size}"] = (
             Measurement(len(set(grams)) / len(grams), len(grams)) if grams
             else missing(f"no text of {('a word', 'two words', 'three words')[size - 1]} was written")
@@ -67,9 +67,9 @@ def near_duplicate_rate(run: RunData, rng: np.random.Generator) -> Measurement:
     taken = [texts[index] for index in sample(len(texts), rng, MOST_TEXTS)]
     if len(taken) < 2:
         return missing("fewer than two texts were written", len(taken))
-    repeated = _nearly_repeated([_shingles(each.text) for each in taken])
-    repeats = Counter(each.user_id for each, is_repeated in zip(taken, repeated, strict=True) if is_repeated)
-    statistic = ratio_of_counts(run, repeats, Counter(each.user_id for each in taken))
+    repeated = _nearly_repeated([_shingles(own.text) for own in taken])
+    repeats = Counter(own.user_id for own, is_repeated in zip(taken, repeated, strict=True) if is_repeated)
+    statistic = ratio_of_counts(run, repeats, Counter(own.user_id for own in taken))
     return measured(statistic, len(taken), rng, "fewer than two texts were written")
 
 
@@ -98,7 +98,7 @@ def self_bleu(run: RunData, rng: np.random.Generator) -> Measurement:
     Near 1 where everybody writes the same. At most 100 texts, drawn by seed: the figure grows with their number, so
     compare runs of similar n. sacrebleu's sentence BLEU with exponential smoothing. Interval over texts. n = texts.
     """
-    texts = [each.text for each in own_texts(run)]
+    texts = [own.text for own in own_texts(run)]
     taken = [" ".join(words_of(texts[place])) for place in sample(len(texts), rng, _MOST_COMPARED)]
     if len(taken) < 2:
         return missing("fewer than two texts were written", len(taken))
@@ -125,7 +125,7 @@ def _bleu_of_each(texts: Sequence[str]) -> list[float]:
             second, first = highest[gram]
             right[len(gram) - 1] += min(count, second) if count == first else count
             all_of[len(gram) - 1] += count
-        closest = min(lengths[:place] + lengths[place + 1 :], key=lambda each: (abs(each - length), each))
+        closest = min(lengths[:place] + lengths[place + 1 :], key=lambda other: (abs(other - length), other))
         bleu = BLEU.compute_bleu(right, all_of, length, closest, smooth_method="exp", effective_order=True)
         scores.append(bleu.score / 100)
     return scores
@@ -137,7 +137,7 @@ def vocabulary_growth(run: RunData, rng: np.random.Generator) -> Measurement:
     Least squares of log V on log n at 20 places from 100 words on, texts in an order drawn by seed. Natural language
     has 0.4 to 0.8; a population that repeats itself less. Null: none, the exponent has no chance level. n = words.
     """
-    texts = [each.text for each in own_texts(run)]
+    texts = [own.text for own in own_texts(run)]
     words = [word for place in rng.permutation(len(texts)) for word in words_of(texts[place])]
     if len(words) < 2 * _FIRST_WORDS:
         return missing(f"fewer than {2 * _FIRST_WORDS} words were written", len(words))
@@ -159,7 +159,7 @@ def semantic_spread(encoded: EncodedTexts, rng: np.random.Generator) -> dict[str
     count = len(encoded.texts)
     if count < _LEAST_SPREAD:
         return dict.fromkeys(names, missing(f"fewer than {_LEAST_SPREAD} texts with a known word were written", count))
-    order = np.argsort([each.timestep for each in encoded.texts], kind="stable")
+    order = np.argsort([own.timestep for own in encoded.texts], kind="stable")
     vectors = encoded.vectors[order]
     interval = percentile_interval(_spread(vectors, agent_weights(count, rng)))
     value = _drift(vectors)

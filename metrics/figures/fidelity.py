@@ -64,8 +64,8 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     names = ("next_act_f1", "next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
     train, simulated = _known_acts(run.history), _likeliest(run)
     owners = [agent.user_id for agent in run.agents if agent.user_id in train and agent.user_id in simulated]
-    asked = set(owners)
-    held = [(row.user_id, row) for row in run.history if row.split == "held_out" and row.user_id in asked]
+    predicted = set(owners)
+    held = [(row.user_id, row) for row in run.history if row.split == "held_out" and row.user_id in predicted]
     if len(held) < _LEAST_ACTS:
         reason = _NO_HISTORY if not run.history else f"fewer than {_LEAST_ACTS} held-out acts of agents that acted"
         return dict.fromkeys(names, missing(reason, len(held)))
@@ -77,15 +77,15 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
         "next_act_f1": [simulated[user] for user, _ in held],
         "next_act_f1_most_frequent": [common] * len(held),
         "next_act_f1_history": [favourite[user] for user, _ in held],
-        "next_act_f1_trees": [guess for user, guess in _by_trees(run.history) if user in asked],
+        "next_act_f1_trees": [guess for user, guess in _by_trees(run.history) if user in predicted],
     }
     weights = agent_weights(len(owners), rng)[:, np.searchsorted(sorted(owners), people)]
     return {
         name: Measurement(
-            float(macro_f1(truth, np.array(each), np.ones((1, len(truth))))[0]), len(truth),
-            percentile_interval(macro_f1(truth, np.array(each), weights)),
+            float(macro_f1(truth, np.array(guess), np.ones((1, len(truth))))[0]), len(truth),
+            percentile_interval(macro_f1(truth, np.array(guess), weights)),
         )
-        for name, each in guesses.items()
+        for name, guess in guesses.items()
     }  # fmt: skip
 
 
@@ -93,11 +93,11 @@ def macro_f1(truth: np.ndarray, guess: np.ndarray, weights: Floats) -> Floats:
     """Macro-F1 over the classes of the truth, for each row of weights over the cases, shape (draws,)."""
     scores = []
     for verb in np.unique(truth):
-        hits, told, real = (
-            weights @ each for each in ((truth == verb) & (guess == verb), guess == verb, truth == verb)
+        hits, guessed, real = (
+            weights @ cases for cases in ((truth == verb) & (guess == verb), guess == verb, truth == verb)
         )
         with np.errstate(invalid="ignore"):
-            scores.append(np.where(real > 0, 2 * hits / (told + real), np.nan))
+            scores.append(np.where(real > 0, 2 * hits / (guessed + real), np.nan))
     return np.asarray(np.nanmean(scores, axis=0))
 
 
@@ -133,9 +133,9 @@ def _by_trees(history: tuple[HistoryText, ...]) -> tuple[tuple[int, str], ...]:
 def _likeliest(run: RunData) -> dict[int, str]:
     """Each agent's most probable verb besides `nothing`."""
     sums: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for each in run.activations:
-        for verb, share in (each.act_distribution or {}).items():
-            sums[each.user_id][verb] += share  # type: ignore[assignment]
+    for activation in run.activations:
+        for verb, share in (activation.act_distribution or {}).items():
+            sums[activation.user_id][verb] += share  # type: ignore[assignment]
     logged = {user: _without_nothing(shares) for user, shares in sums.items()}
     return {user: _favourite(shares) for user, shares in (_done_acts(run) | logged).items() if shares}
 
@@ -146,19 +146,19 @@ def _favourite(counts: "Counter[str]") -> str:
 
 
 def _known_acts(history: Iterable[HistoryText]) -> dict[int, "Counter[str]"]:
-    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for row in history:
         if row.split == "train" and row.act in VERBS:
-            found[row.user_id][row.act] += 1
-    return dict(found)
+            counts[row.user_id][row.act] += 1
+    return dict(counts)
 
 
 def _done_acts(run: RunData) -> dict[int, "Counter[str]"]:
-    found: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for each in run.activations:
-        if each.outcome == "ok" and each.act in VERBS and each.act != "nothing":
-            found[each.user_id][each.act] += 1
-    return dict(found)
+    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for activation in run.activations:
+        if activation.outcome == "ok" and activation.act in VERBS and activation.act != "nothing":
+            counts[activation.user_id][activation.act] += 1
+    return dict(counts)
 
 
 def _without_nothing(counts: "Counter[str]") -> "Counter[str]":

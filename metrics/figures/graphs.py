@@ -42,9 +42,9 @@ def co_exposure_graph(run: RunData, rng: np.random.Generator) -> "nx.Graph[int]"
     if len(agents) > MOST_AGENTS:
         taken = {agents[place] for place in rng.choice(len(agents), MOST_AGENTS, replace=False)}
     viewers: defaultdict[int, set[int]] = defaultdict(set)
-    for each in run.exposures:
-        if each.user_id in taken:
-            viewers[each.post_id].add(each.user_id)
+    for exposure in run.exposures:
+        if exposure.user_id in taken:
+            viewers[exposure.post_id].add(exposure.user_id)
     shared = Counter(pair for users in viewers.values() for pair in combinations(sorted(users), 2))
     return weighted_graph(Counter({pair: count for pair, count in shared.items() if count >= LEAST_SHARED}))
 
@@ -72,8 +72,8 @@ def other_communities(run: RunData, rng: np.random.Generator) -> dict[str, Measu
         return figures | dict.fromkeys(names, absent)
     partition = louvain(graph)
     strength = Measurement(leiden(weighted_edges(graph))[0], graph.number_of_edges())
-    there = (*_sizes(partition), *partition_agreement(partition, known, rng), strength)
-    return figures | dict(zip(names, there, strict=True))
+    values = (*_sizes(partition), *partition_agreement(partition, known, rng), strength)
+    return figures | dict(zip(names, values, strict=True))
 
 
 def _follow_communities(

@@ -77,7 +77,7 @@ def _posts_gini(run: RunData, rng: np.random.Generator) -> Measurement:
 def _original_post_icc(run: RunData, rng: np.random.Generator) -> Measurement:
     posted = {post.post_id for post in run.own_posts if post.is_original}
     row_of = {agent.user_id: row for row, agent in enumerate(run.agents)}
-    pairs = [(row_of[each.user_id], float(each.post_id in posted)) for each in run.activations]
+    pairs = [(row_of[activation.user_id], float(activation.post_id in posted)) for activation in run.activations]
     if not pairs:
         return missing("no activation has been recorded")
     owners = np.array([row for row, _ in pairs])

@@ -22,5 +22,5 @@ def leiden(edges: Iterable[WeightedEdge], resolution: float = 1.0) -> tuple[floa
     from graspologic_native import leiden as find
 
     named = [(str(left), str(right), weight) for left, right, weight in edges]
-    quality, found = find(named, use_modularity=True, resolution=resolution, seed=_SEED, trials=1)
-    return quality, {int(node): community for node, community in found.items()}
+    quality, community_of = find(named, use_modularity=True, resolution=resolution, seed=_SEED, trials=1)
+    return quality, {int(node): community for node, community in community_of.items()}

@@ -54,7 +54,7 @@ def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
     names = ("copied_words_mean", "near_copy_rate", "membership_gap")
     real = {split: history_texts(run, split) for split in ("train", "held_out")}
     train = {user: Corpus(texts) for user, texts in real["train"].items()}
-    written = [(each.user_id, words_of(each.text)) for each in own_texts(run) if each.user_id in train]
+    written = [(text.user_id, words_of(text.text)) for text in own_texts(run) if text.user_id in train]
     written = [written[place] for place in sample(len(written), rng, MOST_TEXTS)]
     if not written or len(train) < 2:
         reason = "no text of a person with a training history" if train else "the file holds no training history"

@@ -43,8 +43,8 @@ def planted_agreement(run: RunData, rng: np.random.Generator) -> dict[str, Measu
     partition = {node: label for node, label in interaction_communities(run).items() if node in place}
     nmi, ari = partition_agreement(partition, known, rng)
     return {
-        "planted_assortativity": _against_the_rest([assortativity(ties, each) for each in drawn], len(ties)),
-        "planted_ei_index": _against_the_rest([ei_index(ties, each) for each in drawn], len(ties)),
+        "planted_assortativity": _against_the_rest([assortativity(ties, draw) for draw in drawn], len(ties)),
+        "planted_ei_index": _against_the_rest([ei_index(ties, draw) for draw in drawn], len(ties)),
         "planted_nmi": nmi,
         "planted_ari": ari,
     }
@@ -69,7 +69,7 @@ def partition_agreement(
         return missing(reason, len(nodes)), missing(reason, len(nodes))
     labels, groups = np.array([known[node] for node in nodes]), np.array([partition[node] for node in nodes])
     drawn = [labels, *(rng.permutation(labels) for _ in range(_DRAWS))]
-    nmi, ari = zip(*(agreement(groups, each) for each in drawn), strict=True)
+    nmi, ari = zip(*(agreement(groups, draw) for draw in drawn), strict=True)
     return _against_the_rest(nmi, len(nodes)), _against_the_rest(ari, len(nodes))
 
 

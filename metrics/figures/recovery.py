@@ -45,7 +45,7 @@ def topic_recovery(run: RunData, rng: np.random.Generator) -> dict[str, Measurem
         reason = "the population knows of no communities" if not known else "no training texts of two communities"
         return dict.fromkeys(names, missing(reason))
     tests: tuple[Iterable[tuple[int, str]], ...] = (
-        ((each.user_id, each.text) for each in own_texts(run)),
+        ((own.user_id, own.text) for own in own_texts(run)),
         ((user, text) for user, texts in history_texts(run, "held_out").items() for text in texts),
     )
     figures = {}
@@ -74,8 +74,8 @@ def style_recovery(run: RunData, rng: np.random.Generator) -> dict[str, Measurem
     agents = {agent.user_id for agent in run.agents}
     before = {user: texts for user, texts in history_texts(run, "train").items() if user in agents}
     written: dict[int, list[str]] = {}
-    for each in own_texts(run):
-        written.setdefault(each.user_id, []).append(each.text)
+    for own in own_texts(run):
+        written.setdefault(own.user_id, []).append(own.text)
     known = {user: _manner(texts) for user, texts in before.items()}
     return {
         "style_recovery": _alike(known, written, rng),

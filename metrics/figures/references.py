@@ -40,13 +40,13 @@ def cascade_distance(run: RunData, rng: np.random.Generator) -> dict[str, Measur
     names = [f"cascade_ks_{platform}" for platform in PLATFORMS]
     if len(sizes) < 2:
         return dict.fromkeys(names, missing(f"fewer than two reply trees of {SMALLEST_TREE} posts or more", len(sizes)))
-    found = {}
+    figures = {}
     for name, platform in zip(names, PLATFORMS, strict=True):
         real = _conditional(reply_trees()[platform]["cascade_size_ccdf"])
         drawn = rng.choice(sizes, size=(BOOTSTRAP_DRAWS, len(sizes)))
-        draws = np.array([ks_distance(each, real) for each in drawn])
-        found[name] = Measurement(ks_distance(sizes, real), len(sizes), percentile_interval(draws))
-    return found
+        draws = np.array([ks_distance(draw, real) for draw in drawn])
+        figures[name] = Measurement(ks_distance(sizes, real), len(sizes), percentile_interval(draws))
+    return figures
 
 
 def ks_distance(sizes: Sequence[int] | np.ndarray, real: Mapping[int, float]) -> float:
@@ -57,5 +57,5 @@ def ks_distance(sizes: Sequence[int] | np.ndarray, real: Mapping[int, float]) ->
 
 def _conditional(ccdf: Mapping[str, float]) -> dict[int, float]:
     """The distribution among trees of at least `SMALLEST_TREE` posts."""
-    kept = {int(size): share for size, share in ccdf.items() if int(size) >= SMALLEST_TREE}
-    return {size: share / kept[SMALLEST_TREE] for size, share in kept.items()}
+    shares = {int(size): share for size, share in ccdf.items() if int(size) >= SMALLEST_TREE}
+    return {size: share / shares[SMALLEST_TREE] for size, share in shares.items()}

@@ -38,16 +38,16 @@ def stance_spread(run: RunData, rng: np.random.Generator) -> Measurement:
     partition = interaction_communities(run)
     users = [agent.user_id for agent in run.agents if agent.user_id in stances and agent.user_id in partition]
     labels = np.array([partition[user] for user in users], dtype=np.int64)
-    kept = [label for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
+    large = [label for label, count in zip(*np.unique(labels, return_counts=True), strict=True)
             if count >= SMALLEST_COMMUNITY]  # fmt: skip
-    if not kept:
+    if not large:
         return missing(f"no community with {SMALLEST_COMMUNITY} agents that wrote", len(users))
-    inside = np.isin(labels, kept)
+    inside = np.isin(labels, large)
     values, labels = np.array([stances[user] for user in users])[inside], labels[inside]
     draws = [_weighted(rng.permutation(values), labels) for _ in range(PERMUTATION_DRAWS)]
     spread = _weighted(values, labels)
-    weights = agent_weights(len(kept), rng)
-    interval = percentile_interval(_weighted(values, labels, weights)) if len(kept) > 1 else None
+    weights = agent_weights(len(large), rng)
+    interval = percentile_interval(_weighted(values, labels, weights)) if len(large) > 1 else None
     return Measurement(float(spread[0]), len(values), interval, null_model(float(spread[0]), np.concatenate(draws)))
 
 
@@ -72,7 +72,7 @@ def _stances(run: RunData) -> dict[int, float] | str:
         return "the population knows of no communities that a stance could be learned from"
     if len(known) < _LEAST_TEXTS or not texts:
         return f"fewer than {_LEAST_TEXTS} training texts, or no text in the run"
-    return _by_author(texts, _scorer(known)([each.text for each in texts]))
+    return _by_author(texts, _scorer(known)([own.text for own in texts]))
 
 
 @lru_cache(maxsize=KEPT_HISTORIES)
@@ -90,14 +90,14 @@ def _scorer(known: tuple[tuple[str, int], ...]) -> Callable[[Sequence[str]], Flo
     texts, sides = zip(*known, strict=True)
     on_history = scorer.fit_transform(texts, sides)[:, 0]
     middle, width = on_history.mean(), on_history.std()
-    return lambda asked: np.asarray((scorer.transform(asked)[:, 0] - middle) / width)
+    return lambda written: np.asarray((scorer.transform(written)[:, 0] - middle) / width)
 
 
 def _by_author(texts: list[OwnText], scores: Floats) -> dict[int, float]:
-    found: defaultdict[int, list[float]] = defaultdict(list)
-    for each, score in zip(texts, scores, strict=True):
-        found[each.user_id].append(float(score))
-    return {user: float(np.mean(values)) for user, values in found.items()}
+    scores_of: defaultdict[int, list[float]] = defaultdict(list)
+    for own, score in zip(texts, scores, strict=True):
+        scores_of[own.user_id].append(float(score))
+    return {user: float(np.mean(values)) for user, values in scores_of.items()}
 
 
 _DIMENSIONS = 64

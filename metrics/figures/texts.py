@@ -11,7 +11,7 @@ import numpy as np
 from polyphony.metrics.core.measurement import Floats, sample
 from polyphony.metrics.runfile.rundata import RunData
 
-# What is learned from a history is kept for the next run of the same people; a study goes through sizes one by one.
+# What is fitted on a history is cached for the next run of the same people; a study measures one size after another.
 KEPT_HISTORIES = 2
 
 _DIMENSIONS = 64
@@ -57,16 +57,16 @@ def own_texts(run: RunData) -> list[OwnText]:
         OwnText(comment.user_id, comment.content, run.author_of(comment.post_id), comment.timestep)
         for comment in run.own_comments
     ]
-    return [each for each in written if each.text.strip()]
+    return [own for own in written if own.text.strip()]
 
 
 def history_texts(run: RunData, split: str) -> dict[int, list[str]]:
-    """What each person wrote before the simulation in one split, in the order of the file; nobody with nothing."""
-    found: defaultdict[int, list[str]] = defaultdict(list)
+    """What people wrote before the simulation, in one split, in file order; people without text are left out."""
+    texts: defaultdict[int, list[str]] = defaultdict(list)
     for row in run.history:
         if row.split == split and row.text.strip():
-            found[row.user_id].append(row.text)
-    return dict(found)
+            texts[row.user_id].append(row.text)
+    return dict(texts)
 
 
 def fit_encoder(run: RunData, units: str = "words") -> TextEncoder | None:
@@ -86,7 +86,7 @@ def fit_encoder(run: RunData, units: str = "words") -> TextEncoder | None:
     corpus = [corpus[place] for place in sample(len(corpus), np.random.default_rng(0), _MOST_FITTED)]
     fitted_on = "history"
     if len(corpus) < 2:
-        corpus, fitted_on = [each.text for each in own_texts(run)], "run"
+        corpus, fitted_on = [own.text for own in own_texts(run)], "run"
     return _fitted(tuple(corpus), units, fitted_on)
 
 
@@ -149,6 +149,6 @@ def encode_texts(run: RunData, units: str = "words") -> EncodedTexts:
     encoder = fit_encoder(run, units) if texts else None
     if encoder is None:
         return EncodedTexts(None, (), np.zeros((0, 1)))
-    vectors = encoder.encode([each.text for each in texts])
+    vectors = encoder.encode([own.text for own in texts])
     known = np.flatnonzero(np.linalg.norm(vectors, axis=1) > 1e-12)
     return EncodedTexts(encoder.name, tuple(texts[index] for index in known), vectors[known])

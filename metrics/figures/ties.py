@@ -24,17 +24,17 @@ class Tie(NamedTuple):
 def ties(run: RunData) -> Iterator[Tie]:
     """Every act upon another user, as `metrics.figures.interactions` counts them, and the starting graph."""
     liked = {
-        (each.user_id, each.target_post_id): each.timestep
-        for each in run.activations if (each.act, each.outcome) == ("like", "ok")
+        (row.user_id, row.target_post_id): row.timestep
+        for row in run.activations if (row.act, row.outcome) == ("like", "ok")
     }  # fmt: skip
-    upon = [(each.user_id, each.post_id, "reply", each.timestep) for each in run.own_comments]
+    upon = [(reply.user_id, reply.post_id, "reply", reply.timestep) for reply in run.own_comments]
     upon += [
-        (each.user_id, each.original_post_id, "quote" if each.is_quote else "repost", each.timestep)
-        for each in run.own_posts if each.original_post_id is not None
+        (post.user_id, post.original_post_id, "quote" if post.is_quote else "repost", post.timestep)
+        for post in run.own_posts if post.original_post_id is not None
     ]  # fmt: skip
     likes = [
-        (each.user_id, each.post_id, "like", liked.get((each.user_id, each.post_id)))
-        for each in run.likes if each.user_id in run.agent_users
+        (like.user_id, like.post_id, "like", liked.get((like.user_id, like.post_id)))
+        for like in run.likes if like.user_id in run.agent_users
     ]  # fmt: skip
     for source, post_id, kind, timestep in (*upon, *likes):
         target = run.author_of(post_id)

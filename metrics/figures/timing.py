@@ -70,9 +70,9 @@ def community_windows(run: RunData, rng: np.random.Generator) -> dict[str, Measu
     """
     middle = run.completed_timesteps / 2
     halves = [_activation_graph(run, lambda step: step < middle), _activation_graph(run, lambda step: step >= middle)]
-    found = [louvain(graph) for graph in halves]
-    figures = {"community_persistence": _persistence(found[0], found[1], rng)}
-    for half, graph, partition in zip(("first_half", "second_half"), halves, found, strict=True):
+    partitions = [louvain(graph) for graph in halves]
+    figures = {"community_persistence": _persistence(partitions[0], partitions[1], rng)}
+    for half, graph, partition in zip(("first_half", "second_half"), halves, partitions, strict=True):
         absent = missing(f"no interaction between two users in the run's {half.replace('_', ' ')}")
         figures[f"effective_communities_{half}"] = (
             Measurement(effective_number(sizes_of(partition)), len(partition)) if partition else absent
@@ -95,10 +95,19 @@ def _persistence(first: dict[int, int], second: dict[int, int], rng: np.random.G
 
 def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[int]":
     weights: Counter[tuple[int, int]] = Counter()
-    for each in run.activations:
-        upon = each.target_user_id if each.target_user_id is not None else run.author_of(each.target_post_id or 0)
-        if each.outcome == "ok" and wanted(each.timestep) and upon is not None and upon != each.user_id:
-            weights[min(upon, each.user_id), max(upon, each.user_id)] += 1
+    for activation in run.activations:
+        upon = (
+            activation.target_user_id
+            if activation.target_user_id is not None
+            else run.author_of(activation.target_post_id or 0)
+        )
+        if (
+            activation.outcome == "ok"
+            and wanted(activation.timestep)
+            and upon is not None
+            and upon != activation.user_id
+        ):
+            weights[min(upon, activation.user_id), max(upon, activation.user_id)] += 1
     return weighted_graph(weights)
 
 
@@ -156,7 +165,11 @@ def _covered_hours(run: RunData) -> list[int] | None:
 
 def _acted(run: RunData) -> list[int]:
     """The timestep of every act but `nothing`."""
-    return [each.timestep for each in run.activations if each.outcome == "ok" and each.act not in (None, "nothing")]
+    return [
+        activation.timestep
+        for activation in run.activations
+        if activation.outcome == "ok" and activation.act not in (None, "nothing")
+    ]
 
 
 def _divergence(left: np.ndarray, right: np.ndarray) -> float:

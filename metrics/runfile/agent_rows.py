@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import select
 
 from polyphony.metrics.runfile.database import open_run, slim_table, source_name
-from polyphony.metrics.runfile.rundata import act_shares
+from polyphony.metrics.runfile.loading import act_shares
 
 
 class Shown(NamedTuple):
@@ -29,7 +29,7 @@ class Past(NamedTuple):
     text: str
 
 
-class Decision(NamedTuple):
+class LoggedDecision(NamedTuple):
     """One activation as the policy saw it; `act_distribution` is the policy's own, before sampling."""
 
     activation_id: int
@@ -47,7 +47,7 @@ class Decision(NamedTuple):
     comment_id: int | None
 
 
-_SHARES = Decision._fields.index("act_distribution")
+_SHARES = LoggedDecision._fields.index("act_distribution")
 
 
 class AgentRows(NamedTuple):
@@ -55,7 +55,7 @@ class AgentRows(NamedTuple):
 
     shown: tuple[Shown, ...]
     past: tuple[Past, ...]
-    decisions: tuple[Decision, ...]
+    decisions: tuple[LoggedDecision, ...]
 
 
 def read_agent(source: Path | str, agent_id: int) -> AgentRows:
@@ -68,7 +68,7 @@ def read_agent(source: Path | str, agent_id: int) -> AgentRows:
     post = slim_table("post", "post_id user_id content quote_content")
     user = slim_table("user", "user_id user_name")
     history = slim_table("history", "history_id agent_id " + " ".join(Past._fields))
-    activation = slim_table("activation", "agent_id " + " ".join(Decision._fields))
+    activation = slim_table("activation", "agent_id " + " ".join(LoggedDecision._fields))
     with open_run(source) as connection:
         feeds = connection.execute(
             select(
@@ -89,7 +89,7 @@ def read_agent(source: Path | str, agent_id: int) -> AgentRows:
         )
         past = tuple(Past(*row) for row in acts)
         rows = connection.execute(
-            select(*(activation.c[name] for name in Decision._fields))
+            select(*(activation.c[name] for name in LoggedDecision._fields))
             .where(activation.c.agent_id == agent_id)
             .order_by(activation.c.activation_id)
         )
@@ -97,6 +97,6 @@ def read_agent(source: Path | str, agent_id: int) -> AgentRows:
     return AgentRows(shown, past, decisions)
 
 
-def _decision(row: tuple[Any, ...], name: str) -> Decision:
-    found = Decision(*row)
-    return found._replace(act_distribution=act_shares(row[_SHARES], name))
+def _decision(row: tuple[Any, ...], name: str) -> LoggedDecision:
+    decision = LoggedDecision(*row)
+    return decision._replace(act_distribution=act_shares(row[_SHARES], name))

@@ -86,7 +86,10 @@ class BankCatalog(NamedTuple):
         Returns:
             64 hexadecimal digits; None where the bank does not hold all of them.
         """
-        objects = {(each.adapter_id, each.number): [each.object, each.prior_object] for each in self.revisions}
+        objects = {
+            (revision.adapter_id, revision.number): [revision.object, revision.prior_object]
+            for revision in self.revisions
+        }
         if any(key not in objects for key in used):
             return None
         return hashlib.sha256(json.dumps([objects[key] for key in used]).encode()).hexdigest()
@@ -126,10 +129,10 @@ def _revision(row: dict[str, Any]) -> BankRevision:
     losses, evaluation, provenance = (_object(row[name]) for name in ("losses", "evaluation", "provenance"))
     nll, probe = _part(evaluation, "nll"), _part(evaluation, "probe")
     corpus, learned = _part(provenance, "corpus"), provenance.get("learned") or (None, None)
-    kept = losses.get("epoch") or 0
+    epoch = losses.get("epoch") or 0
     return BankRevision(
         **{name: row[name] for name in BankRevision._fields if name in row},
-        train_loss=_of_epoch(losses.get("train"), kept), validation_loss=_of_epoch(losses.get("validation"), kept),
+        train_loss=_of_epoch(losses.get("train"), epoch), validation_loss=_of_epoch(losses.get("validation"), epoch),
         own=nll.get("own"), pooled=nll.get("pooled"), drift=probe.get("drift"), disagreement=probe.get("agreement"),
         train_examples=_part(provenance, "examples").get("train"), learned_from=learned[0], learned_to=learned[1],
         origin=corpus.get("origin"), licence=corpus.get("licence"),
@@ -145,14 +148,14 @@ def _steps(connection: Connection) -> tuple[BankStep, ...]:
 def _object(text: str | None) -> dict[str, Any]:
     """A JSON object of the catalog; an empty one where there is none or something else."""
     try:
-        found = json.loads(text or "{}")
+        value = json.loads(text or "{}")
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _part(found: dict[str, Any], name: str) -> dict[str, Any]:
-    part = found.get(name)
+def _part(value: dict[str, Any], name: str) -> dict[str, Any]:
+    part = value.get(name)
     return part if isinstance(part, dict) else {}
 
 

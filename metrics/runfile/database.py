@@ -92,7 +92,7 @@ def read_rows(connection: Connection, name: str, columns: str, key: str | None =
     """Rows of some columns in the order of the key, by default the first column; streamed."""
     names = columns.split()
     source = slim_table(name, f"{columns} {key or ''}")
-    query = select(*(source.c[each] for each in names)).order_by(source.c[key or names[0]])
+    query = select(*(source.c[column] for column in names)).order_by(source.c[key or names[0]])
     for row in connection.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE).execute(query):
         yield tuple(row)
 

@@ -1,4 +1,4 @@
-"""The fingerprint of a run: equal for equal seeds, whatever the machine's clock said."""
+"""The fingerprint of a run: equal for equal seeds, whatever the machine's clock shows."""
 
 import hashlib
 import json
@@ -40,7 +40,9 @@ def run_digest(source: Path | str) -> str:
 
 def _add_table(sha: "hashlib._Hash", connection: Connection, table: Table) -> None:
     uncounted = _UNCOUNTED_COLUMNS.get(table.name, frozenset())
-    columns = sorted((column for column in table.columns if column.name not in uncounted), key=lambda each: each.name)
+    columns = sorted(
+        (column for column in table.columns if column.name not in uncounted), key=lambda column: column.name
+    )
     order = list(table.primary_key.columns) or columns
     _add_line(sha, [table.name, *(column.name for column in columns)])
     # OASIS calls whole numbers dates; no date of ours is stored as one.

@@ -17,11 +17,10 @@ from polyphony.metrics.core.inference import (
     seeds_for_power,
     sign_flip_p,
 )
+from polyphony.metrics.core.registry import family_of
 from polyphony.metrics.measure import RunMeasurements, measure_run
 
 REFERENCE_ARM = "base"
-# What the experiment is about (arXiv 2606.02437 as reported): corrected among themselves, not with all the rest.
-PRIMARY = ("original_posts", "comments", "effective_communities", "within_community_homophily")
 
 _SEED = 0
 # Settings that may differ between the arms of one comparison: an arm's own, and those that change no result.
@@ -37,8 +36,8 @@ class Difference:
         interval: 95% interval: over seeds with two or more of them, else over agents where the figure allows it.
         effect_size: Cohen's d of the paired differences; None with one seed.
         p: Sign-flip p; None with one seed.
-        p_holm: The same, corrected over the comparison's differences in `PRIMARY` measurements, or over all others
-            for the others.
+        p_holm: The same, corrected over the comparison's differences in measurements of the same family, see
+            `metrics.core.registry.family_of`.
         seeds: Paired seeds it rests on.
         seeds_needed: Seeds that would find an effect of this size with 80% power, see `seeds_for_power`.
         reason: Why something is None, or what a one-seed interval covers.
@@ -160,12 +159,14 @@ def compare_measured(
         )
     paired = {id(run) for group in pairs.values() for pair in group for run in pair}
     generator = np.random.default_rng(_SEED)
-    found = [
+    differences = [
         _difference(name, key, group, generator)
         for key, group in sorted(pairs.items(), key=lambda item: (item[0][0], arms.index(item[0][1])))
         for name in runs[0].measurements
     ]
-    return Comparison(reference, tuple(runs), _corrected(found), tuple(run for run in runs if id(run) not in paired))
+    return Comparison(
+        reference, tuple(runs), _corrected(differences), tuple(run for run in runs if id(run) not in paired)
+    )
 
 
 def _check(runs: Sequence[RunMeasurements], arms: Sequence[str], reference: str, same_settings: bool) -> None:
@@ -235,15 +236,15 @@ def _absence(pairs: _Pairs, name: str) -> str:
     return "; ".join(reasons)
 
 
-def _corrected(found: Sequence[Difference]) -> tuple[Difference, ...]:
+def _corrected(differences: Sequence[Difference]) -> tuple[Difference, ...]:
+    families: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    for place, difference in enumerate(differences):
+        if difference.p is not None:
+            families[family_of(difference.measurement)][place] = difference.p
     corrected: dict[int, float] = {}
-    for is_primary in (True, False):
-        family = [
-            (place, each.p) for place, each in enumerate(found)
-            if each.p is not None and (each.measurement in PRIMARY) == is_primary
-        ]  # fmt: skip
-        corrected |= zip((place for place, _ in family), holm([p for _, p in family]), strict=True)
-    return tuple(replace(each, p_holm=corrected.get(place)) for place, each in enumerate(found))
+    for p_of in families.values():
+        corrected |= zip(p_of, holm(list(p_of.values())), strict=True)
+    return tuple(replace(difference, p_holm=corrected.get(place)) for place, difference in enumerate(differences))
 
 
 def _differing_setting(config: dict[str, Any], other: dict[str, Any]) -> str | None:

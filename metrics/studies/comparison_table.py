@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from polyphony.metrics.core.labels import TITLES, number, probability, signed, span
+from polyphony.metrics.core.labels import number, probability, signed, span
+from polyphony.metrics.core.registry import family_of, title_of
 from polyphony.metrics.studies.compare import Comparison, Difference
 
 HEADERS = (
@@ -14,7 +15,7 @@ FORMATS = {"markdown": "github", "latex": "latex_booktabs"}
 
 def comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """One row for each difference, in the columns of `HEADERS`; the reference arm's mean stands beside the arm's."""
-    return [_row(comparison, each) for each in comparison.differences]
+    return [_row(comparison, difference) for difference in comparison.differences]
 
 
 def rendered(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
@@ -38,22 +39,27 @@ def notes(comparison: Comparison) -> str:
         if unfinished
         else ""
     )
+    plugins = ", those of plug-ins apart" if any(map(_is_plugin, comparison.differences)) else ""
     return of_what + (
         f"Differences from {comparison.reference}, paired by seed. Intervals: 95% percentile bootstrap over seeds, "
         "with one seed over agents. d: mean paired difference in units of its standard deviation. p: sign-flip test, "
-        "Holm's correction within the four primary measurements and within the others; with k seeds no p before "
-        "correction is below 2 / 2^k. The last column is a paired t test's need for an effect of the size seen, which "
-        "few seeds know only roughly."
+        f"Holm's correction within the four primary measurements and within the others{plugins}; with k seeds no p "
+        "before correction is below 2 / 2^k. The last column is a paired t test's need for an effect of the size seen, "
+        "which few seeds know only roughly."
     )
 
 
-def _row(comparison: Comparison, each: Difference) -> tuple[str, ...]:
+def _is_plugin(difference: Difference) -> bool:
+    return family_of(difference.measurement) == "plug-in"
+
+
+def _row(comparison: Comparison, difference: Difference) -> tuple[str, ...]:
     def mean(arm: str) -> str:
-        return number(comparison.mean_value(each.measurement, arm, each.agents))
+        return number(comparison.mean_value(difference.measurement, arm, difference.agents))
 
     return (
-        TITLES[each.measurement], str(each.agents), each.arm, mean(each.arm), mean(each.against),
-        "–" if each.difference is None else signed(each.difference), span(each.interval) or "–",
-        number(each.effect_size), probability(each.p_holm), str(each.seeds),
-        "–" if each.seeds_needed is None else str(each.seeds_needed),
+        title_of(difference.measurement), str(difference.agents), difference.arm, mean(difference.arm),
+        mean(difference.against), "–" if difference.difference is None else signed(difference.difference),
+        span(difference.interval) or "–", number(difference.effect_size), probability(difference.p_holm),
+        str(difference.seeds), "–" if difference.seeds_needed is None else str(difference.seeds_needed),
     )  # fmt: skip

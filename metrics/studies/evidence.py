@@ -1,8 +1,8 @@
 """What runs say about their arms, in one form whether they are a study or a handful of files."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.measurement import bootstrap_mean
+from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.compare import Difference, compare_measured
 from polyphony.metrics.studies.plan import STUDY_FILE
@@ -56,6 +57,7 @@ class Evidence:
         figures: One row for each run and measurement.
         differences: See `metrics.studies.compare.Difference`.
         not_compared: Why there are no differences; None where there are.
+        titles: Titles of plug-ins' measurements, as a report holds them.
     """
 
     reference: str | None
@@ -64,6 +66,11 @@ class Evidence:
     figures: tuple[FigureRow, ...]
     differences: tuple[Difference, ...]
     not_compared: str | None
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def title(self, measurement: str) -> str:
+        """How a measurement is called, also where the plug-in that defines it is not loaded."""
+        return self.titles.get(measurement) or title_of(measurement)
 
     def figure(self, measurement: str, arm: str, agents: int) -> ArmFigure:
         """An arm's figure at one size, over its seeds."""
@@ -85,7 +92,14 @@ class Evidence:
     def difference(self, measurement: str, arm: str, agents: int) -> Difference | None:
         """How far an arm is from the reference at one size; None where they are not compared."""
         key = (measurement, arm, agents)
-        return next((each for each in self.differences if (each.measurement, each.arm, each.agents) == key), None)
+        return next(
+            (
+                difference
+                for difference in self.differences
+                if (difference.measurement, difference.arm, difference.agents) == key
+            ),
+            None,
+        )
 
 
 def evidence_of_runs(runs: Sequence[RunMeasurements]) -> Evidence:
@@ -111,14 +125,17 @@ def evidence_of_study(directory: Path) -> Evidence:
     if not path.exists():
         raise MetricsError(f"{path}: the study has no report yet; `simulate study --report {directory}` writes it")
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         rows = [
-            row for run in found["runs"]
+            row for run in report["runs"]
             for row in _rows(run["label"], run["run"]["agents"], run["run"]["seed"], run["measurements"])
         ]  # fmt: skip
-        differences = tuple(_difference(each) for each in found["differences"])
-        return _evidence(found["plan"]["reference"], rows, differences, found.get("not_compared"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        differences = tuple(_difference(plain) for plain in report["differences"])
+        titles = {name: str(plain["title"]) for name, plain in report.get("plugin_measurements", {}).items()}
+        return replace(
+            _evidence(report["plan"]["reference"], rows, differences, report.get("not_compared")), titles=titles
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MetricsError(f"{path}: not a study's report; `simulate study --report {directory}` writes it") from error
 
 
@@ -142,6 +159,6 @@ def _rows(arm: str, agents: int, seed: int, figures: dict[str, Any]) -> Iterable
         )  # fmt: skip
 
 
-def _difference(found: dict[str, Any]) -> Difference:
-    interval = found["interval"]
-    return Difference(**{**found, "interval": None if interval is None else (interval[0], interval[1])})
+def _difference(plain: dict[str, Any]) -> Difference:
+    interval = plain["interval"]
+    return Difference(**{**plain, "interval": None if interval is None else (interval[0], interval[1])})

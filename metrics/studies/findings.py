@@ -1,7 +1,8 @@
 """What the data support, in plain words that follow from the intervals alone."""
 
-from polyphony.metrics.core.labels import TITLES, signed, span
-from polyphony.metrics.studies.compare import PRIMARY, Difference
+from polyphony.metrics.core.labels import signed, span
+from polyphony.metrics.core.registry import PRIMARY, title_of
+from polyphony.metrics.studies.compare import Difference
 from polyphony.metrics.studies.evidence import Evidence
 
 # With fewer, a percentile bootstrap over seeds is much too narrow, and no sign-flip test can be significant.
@@ -26,16 +27,20 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
     parts: dict[str, list[str]] = {_MORE: [], _LESS: [], _UNCLEAR: []}
     seeds: set[int] = set()
     for name in measurements:
-        found = [each for size in evidence.sizes if (each := evidence.difference(name, arm, size)) is not None]
-        seeds |= {each.seeds for each in found if each.difference is not None}
-        verdict = _verdict(found, len(evidence.sizes))
-        figures = "; ".join(_figure(each, len(evidence.sizes) > 1) for each in found)
-        parts[verdict].append(f"{TITLES[name].lower()} ({figures})" if verdict != _UNCLEAR else TITLES[name].lower())
+        differences = [
+            difference for size in evidence.sizes if (difference := evidence.difference(name, arm, size)) is not None
+        ]
+        seeds |= {difference.seeds for difference in differences if difference.difference is not None}
+        verdict = _verdict(differences, len(evidence.sizes))
+        figures = "; ".join(_figure(difference, len(evidence.sizes) > 1) for difference in differences)
+        parts[verdict].append(
+            f"{title_of(name).lower()} ({figures})" if verdict != _UNCLEAR else title_of(name).lower()
+        )
     if not seeds:
         return f"{arm} is not compared with {evidence.reference}: no seed and size in which both have a figure."
-    said = [f"{direction} in {_joined(parts[direction])}" for direction in (_MORE, _LESS) if parts[direction]]
-    if said:
-        text = f"Against {evidence.reference}, {arm} is {' and '.join(said)}"
+    verdicts = [f"{direction} in {_joined(parts[direction])}" for direction in (_MORE, _LESS) if parts[direction]]
+    if verdicts:
+        text = f"Against {evidence.reference}, {arm} is {' and '.join(verdicts)}"
     else:
         text = f"Between {arm} and {evidence.reference} nothing is told apart"
     if parts[_UNCLEAR]:
@@ -48,8 +53,8 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
     return f"{text}. {counted} a size{few}."
 
 
-def _verdict(found: list[Difference], sizes: int) -> str:
-    intervals = [each.interval for each in found]
+def _verdict(differences: list[Difference], sizes: int) -> str:
+    intervals = [difference.interval for difference in differences]
     if len(intervals) < sizes or any(interval is None for interval in intervals):
         return _UNCLEAR
     bounds = [interval for interval in intervals if interval is not None]
@@ -58,9 +63,9 @@ def _verdict(found: list[Difference], sizes: int) -> str:
     return _LESS if all(high < 0 for _, high in bounds) else _UNCLEAR
 
 
-def _figure(found: Difference, name_size: bool) -> str:
-    size = f" at {found.agents:,} agents" if name_size else ""
-    return f"{signed(found.difference or 0.0)}, 95% {span(found.interval)}{size}"
+def _figure(difference: Difference, name_size: bool) -> str:
+    size = f" at {difference.agents:,} agents" if name_size else ""
+    return f"{signed(difference.difference or 0.0)}, 95% {span(difference.interval)}{size}"
 
 
 def _joined(parts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Measurements kept beside a study's runs, so that a report measures only what is new or has changed."""
+"""A cache of measurements beside a study's runs, so that a report measures only what is new or has changed."""
 
 import hashlib
 import json
@@ -6,13 +6,14 @@ import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import fields
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import polyphony.metrics
 from polyphony.checksums import sha256
 from polyphony.metrics.core.measurement import Measurement, NullModel
+from polyphony.metrics.core.registry import plugin_measurements
 from polyphony.metrics.measure import RunMeasurements, measure_run
 
 _LIBRARIES = (
@@ -20,37 +21,55 @@ _LIBRARIES = (
 )  # fmt: skip
 
 
-def measure_kept(path: Path, folder: Path) -> RunMeasurements:
-    """The measurements of a run, from the folder where they are kept, or measured now and kept there.
+def measure_cached(path: Path, folder: Path) -> RunMeasurements:
+    """The measurements of a run from the cache, or measured now and added to it.
 
-    What is kept carries the SHA-256 of the run's file and of our code, and the libraries' versions: it is never taken
-    for another run's, or for another way to measure. What it lacks is `Measurement.statistic`: two runs read from here
-    have no interval over agents for their difference.
+    An entry carries the SHA-256 of the run's file and of the code that measured it: it is never taken for another
+    run's, or for another way to measure. It does not hold `Measurement.statistic`: two runs read from here have no
+    interval over agents for their difference. Where a plug-in's measurement has no source file, as in a notebook,
+    nothing is cached.
+
+    Args:
+        path: The run's file.
+        folder: The cache's folder.
 
     Raises:
         MetricsError: The run cannot be measured.
     """
-    if Path(f"{path}-wal").exists():  # its newest rows are not in the file yet
+    code = measuring_code()
+    if code is None or Path(f"{path}-wal").exists():  # with a write-ahead log the newest rows are not in the file yet
         return measure_run(path)
-    key, kept = f"{sha256(path)} {_code()}", folder / f"{path.stem}.json"
+    key, entry = f"{sha256(path)} {code}", folder / f"{path.stem}.json"
     try:
-        found = json.loads(kept.read_text(encoding="utf-8"))
-        if found.pop("key") == key:
-            return _from_json(found, str(path))
+        plain = json.loads(entry.read_text(encoding="utf-8"))
+        if plain.pop("key") == key:
+            return _from_json(plain, str(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # not there, or not whole
+        pass  # no entry, or not a whole one
     plain = _to_json(measure_run(path))
-    _write(kept, json.dumps({"key": key, **plain}, separators=(",", ":")))
+    _write(entry, json.dumps({"key": key, **plain}, separators=(",", ":")))
     return _from_json(plain, str(path))
 
 
-@cache
-def _code() -> str:
-    """Fingerprint of what measures: the modules of this room and the libraries' versions."""
+def measuring_code(room: Path | None = None) -> str | None:
+    """SHA-256 of the code that measures: all modules of `metrics`, the plug-ins', and the libraries' versions.
+
+    Args:
+        room: Folder of the room; None for the installed one.
+
+    Returns:
+        64 hexadecimal digits; None where the code of a plug-in's measurement is in no file.
+    """
+    plugins = plugin_measurements()
+    if not all(definition.code for definition in plugins):
+        return None
     sha = hashlib.sha256()
-    for module in sorted(Path(__file__).parent.glob("*.py")):
+    folder = Path(polyphony.metrics.__file__).parent if room is None else room
+    for module in sorted(folder.rglob("*.py")):
+        sha.update(f"{module.relative_to(folder).as_posix()}\0".encode())
         sha.update(module.read_bytes())
     sha.update(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
+    sha.update(" ".join(f"{definition.name} {definition.code}" for definition in plugins).encode())
     return sha.hexdigest()
 
 
@@ -63,26 +82,26 @@ def _write(path: Path, text: str) -> None:
 
 
 def _to_json(measured: RunMeasurements) -> dict[str, Any]:
-    plain = {each.name: getattr(measured, each.name) for each in fields(measured) if each.name != "measurements"}
+    plain = {field.name: getattr(measured, field.name) for field in fields(measured) if field.name != "measurements"}
     return plain | {"measurements": {name: figure.to_json() for name, figure in measured.measurements.items()}}
 
 
-def _from_json(found: dict[str, Any], source: str) -> RunMeasurements:
-    figures = {name: figure_from_json(figure) for name, figure in found.pop("measurements").items()}
-    return RunMeasurements(**{**found, "source": source}, measurements=figures)
+def _from_json(plain: dict[str, Any], source: str) -> RunMeasurements:
+    figures = {name: figure_from_json(figure) for name, figure in plain.pop("measurements").items()}
+    return RunMeasurements(**{**plain, "source": source}, measurements=figures)
 
 
-def figure_from_json(found: Mapping[str, Any]) -> Measurement:
+def figure_from_json(plain: Mapping[str, Any]) -> Measurement:
     """What `Measurement.to_json` wrote; its `statistic` is not in it.
 
     Raises:
         KeyError: Not in that form.
         TypeError: Not in that form.
     """
-    interval, null = found["interval"], found["null"]
+    interval, null = plain["interval"], plain["null"]
     return Measurement(
         **{
-            **found,
+            **plain,
             "interval": None if interval is None else (interval[0], interval[1]),
             "null": None if null is None else NullModel(**null),
         }

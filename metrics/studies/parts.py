@@ -22,9 +22,9 @@ def read_report(directory: Path) -> Study:
     """
     path = directory / STUDY_FILE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        runs = tuple(_run(each) for each in found["runs"])
-        return compared(directory, found["plan"], runs, tuple(found["unfinished"]))
+        report = json.loads(path.read_text(encoding="utf-8"))
+        runs = tuple(_run(plain) for plain in report["runs"])
+        return compared(directory, report["plan"], runs, tuple(report["unfinished"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MetricsError(f"{path}: not a study's report ({error!r}); write it with `simulate study`") from error
 
@@ -67,17 +67,17 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
     )  # fmt: skip
 
 
-def _run(told: Mapping[str, Any]) -> RunMeasurements:
+def _run(plain: Mapping[str, Any]) -> RunMeasurements:
     return RunMeasurements(
-        **{**told["run"], "arm": told["label"]},
-        source=told["file"],
-        completed_timesteps=told["completed_timesteps"],
-        population=told["population"],
-        population_digest=told["population_digest"],
-        config=told["settings"],
-        bank_digest=told["bank_digest"],
-        versions=told["versions"],
-        text_encoder=told["methods"]["text_encoder"],
-        second_text_encoder=told["methods"].get("second_text_encoder"),
-        measurements={name: figure_from_json(figure) for name, figure in told["measurements"].items()},
+        **{**plain["run"], "arm": plain["label"]},
+        source=plain["file"],
+        completed_timesteps=plain["completed_timesteps"],
+        population=plain["population"],
+        population_digest=plain["population_digest"],
+        config=plain["settings"],
+        bank_digest=plain["bank_digest"],
+        versions=plain["versions"],
+        text_encoder=plain["methods"]["text_encoder"],
+        second_text_encoder=plain["methods"].get("second_text_encoder"),
+        measurements={name: figure_from_json(figure) for name, figure in plain["measurements"].items()},
     )

@@ -1,4 +1,4 @@
-"""A study's report: tables, figures, methods; everything is made from the run files again."""
+"""A study's report: tables, figures, methods; everything is computed from the run files."""
 
 import json
 import os
@@ -10,9 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyphony.metrics.core.labels import TITLES, arm_sentence, number, span
-from polyphony.metrics.measure import MEASUREMENTS, RunMeasurements
-from polyphony.metrics.studies.compare import PRIMARY
+from polyphony.metrics.core.labels import arm_sentence, number, span
+from polyphony.metrics.core.registry import PRIMARY, plugin_measurements, title_of
+from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.comparison_table import HEADERS, comparison_rows, notes, rendered
 from polyphony.metrics.studies.study import Study
 
@@ -31,8 +31,8 @@ Tables = Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
 
 def write_report(study: Study) -> str:
     """Write the report into the study's directory, and return its text."""
-    made = tables(study)
-    text = report_text(study, made)
+    contents = tables(study)
+    text = report_text(study, contents)
     with tempfile.TemporaryDirectory(dir=study.directory, prefix=".report-") as folder:
         new = Path(folder)
         (new / "tables").mkdir()
@@ -40,7 +40,7 @@ def write_report(study: Study) -> str:
         (new / "study.json").write_text(json.dumps(study.to_json(), indent=1) + "\n", encoding="utf-8")
         _write_tidy(study, new / "results.parquet")
         for style, suffix in _SUFFIXES.items():
-            for name, (headers, rows) in made.items():
+            for name, (headers, rows) in contents.items():
                 table = rendered(headers, rows, style) + "\n"
                 (new / "tables" / f"{name}.{suffix}").write_text(table, encoding="utf-8")
         _draw(study, new / "figures")
@@ -55,23 +55,23 @@ def write_report(study: Study) -> str:
 
 def tables(study: Study) -> Tables:
     """Headers and rows: ``primary`` in the paper's form, ``measurements`` with everything, ``differences``."""
-    found: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
-        "primary": (["arm", *(f"{TITLES[name]}, {size}" for name in PRIMARY for size in study.sizes)], _rows(study)),
+    contents: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
+        "primary": (["arm", *(f"{title_of(name)}, {size}" for name in PRIMARY for size in study.sizes)], _rows(study)),
         "measurements": (
             ["measurement", "arm", *map(str, study.sizes)],
             [
-                [TITLES[name], arm, *(_cell(study, name, arm, size) for size in study.sizes)]
-                for name in MEASUREMENTS for arm in study.arms
+                [title_of(name), arm, *(_cell(study, name, arm, size) for size in study.sizes)]
+                for name in study.measurements for arm in study.arms
             ],
         ),
     }  # fmt: skip
     if study.comparison is not None:
-        found["differences"] = (HEADERS, comparison_rows(study.comparison))
-    return found
+        contents["differences"] = (HEADERS, comparison_rows(study.comparison))
+    return contents
 
 
-def report_text(study: Study, made: Tables) -> str:
-    """The report as Markdown, from what `tables` made of the study."""
+def report_text(study: Study, contents: Tables) -> str:
+    """The report as Markdown, with the tables that `tables` gives."""
     parts = [
         "# Study report",
         "Written by `simulate study`; every number is computed from the run files. Cells hold the mean over seeds, its "
@@ -79,17 +79,17 @@ def report_text(study: Study, made: Tables) -> str:
         "narrow: it cannot reach beyond the smallest and the largest seed.",
         *_absent(study),
         "## What the arms did, by population size",
-        rendered(*made["primary"], "markdown"),
-        *(f"![{TITLES[name]}](figures/{name}.svg)" for name in PRIMARY),
+        rendered(*contents["primary"], "markdown"),
+        *(f"![{title_of(name)}](figures/{name}.svg)" for name in PRIMARY),
         "## Arms",
         "\n".join(f"- `{arm}`: {_arm_text(arm)}" for arm in study.arms),
     ]
     if study.comparison is not None:
-        primary = [row for row in made["differences"][1] if row[0] in {TITLES[name] for name in PRIMARY}]
+        primary = [row for row in contents["differences"][1] if row[0] in {title_of(name) for name in PRIMARY}]
         parts += ["## Differences", notes(study.comparison), rendered(HEADERS, primary, "markdown")]
     else:
         parts += ["## Differences", f"None: {study.not_compared}."]
-    parts += ["## All measurements", rendered(*made["measurements"], "markdown"), _methods(study)]
+    parts += ["## All measurements", rendered(*contents["measurements"], "markdown"), *_plugins(study), _methods(study)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -109,10 +109,17 @@ def _rows(study: Study) -> list[list[str]]:
 
 
 def _cell(study: Study, name: str, arm: str, agents: int) -> str:
-    found = study.summary(name, arm, agents)
-    if found is None:
+    summary = study.summary(name, arm, agents)
+    if summary is None:
         return "–"
-    return f"{number(found.mean)} [{span(found.interval) or '–'}] ({len(found.values)})"
+    return f"{number(summary.mean)} [{span(summary.interval) or '–'}] ({len(summary.values)})"
+
+
+def _plugins(study: Study) -> list[str]:
+    """What plug-ins' measurements are; nothing where there are none."""
+    named = [definition for definition in plugin_measurements() if definition.name in study.measurements]
+    lines = [f"- {entry.title} (`{entry.name}`, {entry.unit}): {entry.definition}" for entry in named]
+    return ["## Measurements of plug-ins", "\n".join(lines)] if lines else []
 
 
 def _methods(study: Study) -> str:
@@ -194,19 +201,21 @@ def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
         shift = (place - (len(arms) - 1) / 2) * width
         shown = False
         for column, size in enumerate(sizes):
-            found = study.summary(name, arm, size)
-            if found is None:
+            summary = study.summary(name, arm, size)
+            if summary is None:
                 continue
-            low, high = found.interval or (found.mean, found.mean)
+            low, high = summary.interval or (summary.mean, summary.mean)
             axes.errorbar(
-                column + shift, found.mean, [[found.mean - low], [high - found.mean]], fmt="o", color=colour,
+                column + shift, summary.mean, [[summary.mean - low], [high - summary.mean]], fmt="o", color=colour,
                 capsize=3, label=None if shown else arm,
             )  # fmt: skip
-            axes.scatter([column + shift + width / 4] * len(found.values), found.values, s=8, color=colour, alpha=0.5)
+            axes.scatter(
+                [column + shift + width / 4] * len(summary.values), summary.values, s=8, color=colour, alpha=0.5
+            )
             shown = True
     axes.set_xticks(range(len(sizes)), [f"{size} agents" for size in sizes])
     axes.set_xlim(-0.5, max(1, len(sizes)) - 0.5)
-    axes.set_title(TITLES[name])
+    axes.set_title(title_of(name))
     axes.grid(axis="y", alpha=0.3)
-    if study.runs:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)

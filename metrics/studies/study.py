@@ -14,14 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polyphony.errors import MetricsError
+from polyphony.import_path import safe_child_processes
 from polyphony.metrics.core.measurement import bootstrap_mean
+from polyphony.metrics.core.registry import MEASUREMENTS, PRIMARY, REGISTRY, plugin_measurements
 from polyphony.metrics.measure import RunMeasurements, measure_run
-from polyphony.metrics.studies.compare import PRIMARY, Comparison, compare_measured
-from polyphony.metrics.studies.measurement_cache import measure_kept
+from polyphony.metrics.studies.compare import Comparison, compare_measured
+from polyphony.metrics.studies.measurement_cache import measure_cached
 from polyphony.metrics.studies.plan import read_plan
+from polyphony.plugins import Plugin, load_plugins
 
-KEPT = "measured"
-# Further processes are worth their beginning where the rest would take longer than this here.
+CACHE_FOLDER = "measured"
+# Further processes are started where measuring the rest in this one would take longer.
 STARTING_SECONDS = 10.0
 
 _SEED = 0
@@ -66,6 +69,11 @@ class Study:
         """Population sizes, ascending."""
         return tuple(sorted({cell["agents"] for cell in self.plan["cells"]}))
 
+    @property
+    def measurements(self) -> tuple[str, ...]:
+        """Names of what was measured, plug-ins' included, in the order of the registry."""
+        return tuple(self.runs[0].measurements) if self.runs else MEASUREMENTS
+
     def summary(self, measurement: str, arm: str, agents: int) -> CellSummary | None:
         """A measurement over an arm's seeds; None where no finished run has it."""
         pairs = [
@@ -93,12 +101,13 @@ class Study:
                 for run in self.runs
             ],
             "table": [
-                {"measurement": name, "arm": arm, "agents": agents, **_summary_json(found)}
+                {"measurement": name, "arm": arm, "agents": agents, **_summary_json(summary)}
                 for name in PRIMARY for arm in self.arms for agents in self.sizes
-                if (found := self.summary(name, arm, agents)) is not None
+                if (summary := self.summary(name, arm, agents)) is not None
             ],
             "not_compared": self.not_compared,
             "differences": [] if self.comparison is None else self.comparison.to_json()["differences"],
+            **_plugin_json(self.measurements),
         }  # fmt: skip
 
     def tidy(self) -> Iterator[dict[str, Any]]:
@@ -115,25 +124,30 @@ class Study:
                 }  # fmt: skip
 
 
-def read_study(directory: Path, *, processes: int | None = None) -> Study:
+def read_study(directory: Path, *, processes: int | None = None, plugins: Sequence[str] = ()) -> Study:
     """Measure all finished runs of a study; nothing but its plan and its run files is read.
 
-    What was measured before, of the same file by the same code, is taken from the directory's ``measured/``.
+    Measurements of the same file by the same code are taken from the cache in the directory's ``measured/``.
 
     Args:
         directory: Where `simulate study` put it.
         processes: How many runs are measured at once, at most; default one for each core. Where the rest takes a few
             seconds one is enough.
+        plugins: Plug-ins to load, here and in every process; see `polyphony.plugins.load_plugins`. A measurement that
+            is defined elsewhere, as in a notebook, is taken in this process alone, with all the others.
 
     Raises:
         MetricsError: It is no study, or a run in it cannot be read.
+        InputError: A plug-in cannot be loaded.
     """
     plan = read_plan(directory)
+    alone = not _workers_can_load(load_plugins(plugins))
+    most = 1 if alone else processes or os.cpu_count() or 1
     files = {cell["file"]: cell for cell in plan["cells"]}
-    there = [file for file in files if (directory / file).is_file()]
-    kept = _kept_in(directory, plan, there)
-    measured = _measured([directory / file for file in there], processes or os.cpu_count() or 1, kept)
-    finished = {file: run for file, run in zip(there, measured, strict=True) if run.status == "finished"}
+    existing = [file for file in files if (directory / file).is_file()]
+    cache = _cache_folder(directory, plan, existing)
+    measured = _measured([directory / file for file in existing], most, cache, plugins)
+    finished = {file: run for file, run in zip(existing, measured, strict=True) if run.status == "finished"}
     for file, run in finished.items():
         cell = files[file]
         if run.arm not in _recorded_arms(plan, cell["label"]) or (run.agents, run.seed) != (
@@ -191,29 +205,47 @@ def check_alike(runs: Sequence[RunMeasurements]) -> None:
                 raise MetricsError(f"{run.source}: other {what[0]} than {source}; run one of them again")
 
 
-def _measured(paths: list[Path], processes: int, kept: Path | None) -> list[RunMeasurements]:
-    measure = measure_run if kept is None else partial(measure_kept, folder=kept)
+def _measured(paths: list[Path], processes: int, cache: Path | None, plugins: Sequence[str]) -> list[RunMeasurements]:
+    measure = measure_run if cache is None else partial(measure_cached, folder=cache)
     measured: list[RunMeasurements] = []
     for path in paths:
         began = time.monotonic()
         measured.append(measure(path))
         left = paths[len(measured) :]
         if processes > 1 and len(left) > 1 and len(left) * (time.monotonic() - began) > STARTING_SECONDS:
-            with ProcessPoolExecutor(min(processes, len(left)), get_context("spawn")) as pool:
+            workers = min(processes, len(left))
+            with (
+                safe_child_processes(),
+                ProcessPoolExecutor(workers, get_context("spawn"), load_plugins, (tuple(plugins),)) as pool,
+            ):
                 return measured + list(pool.map(measure, left))
     return measured
 
 
-def _kept_in(directory: Path, plan: Mapping[str, Any], there: Sequence[str]) -> Path | None:
-    """Where measurements are kept; None where a difference rests on one seed and needs what is not kept of a run."""
+def _workers_can_load(plugins: Sequence[Plugin]) -> bool:
+    """Whether all plug-ins' measurements are defined in these plug-ins, which a new process loads by itself."""
+    modules = {name for plugin in plugins for name in (plugin.name, f"polyphony_plugin_{plugin.sha256}")}
+    return all(getattr(definition.function, "__module__", None) in modules for definition in plugin_measurements())
+
+
+def _cache_folder(directory: Path, plan: Mapping[str, Any], files: Sequence[str]) -> Path | None:
+    """Folder of the cache; None where a difference rests on one seed and needs what a cache does not hold."""
     seeds: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
     for cell in plan["cells"]:
-        if cell["file"] in there:
+        if cell["file"] in files:
             seeds[cell["label"], cell["agents"]].add(cell["seed"])
-    paired = [len(found & seeds[plan["reference"], agents]) for (_, agents), found in list(seeds.items())]
-    return None if 1 in paired else directory / KEPT
+    paired = [len(own & seeds[plan["reference"], agents]) for (_, agents), own in list(seeds.items())]
+    return None if 1 in paired else directory / CACHE_FOLDER
 
 
-def _summary_json(found: CellSummary) -> dict[str, Any]:
-    interval = None if found.interval is None else list(found.interval)
-    return {"mean": found.mean, "interval": interval, "values": list(found.values), "seeds": list(found.seeds)}
+def _summary_json(summary: CellSummary) -> dict[str, Any]:
+    interval = None if summary.interval is None else list(summary.interval)
+    return {"mean": summary.mean, "interval": interval, "values": list(summary.values), "seeds": list(summary.seeds)}
+
+
+def _plugin_json(names: Sequence[str]) -> dict[str, Any]:
+    """What a reader without the plug-ins needs to know of their measurements; nothing where there are none."""
+    definitions = [REGISTRY.get(name) for name in names if name in REGISTRY and REGISTRY.get(name).is_plugin]
+    fields = ("title", "definition", "unit", "source", "code")
+    plain = {definition.name: {field: getattr(definition, field) for field in fields} for definition in definitions}
+    return {"plugin_measurements": plain} if plain else {}

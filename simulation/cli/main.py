@@ -327,6 +327,8 @@ def print_measurements(path: Path | str, as_json: bool) -> None:
     from polyphony.metrics.measure import measure_run
 
     run = measure_run(path)
+    for failure in run.plugin_failures:
+        stderr().print(f"warning: {failure}", markup=False)
     report = run.to_json()
     if as_json:
         print(json.dumps(report))

@@ -1,0 +1,512 @@
+"""Polyphony's own measurements, in the order in which tables show them.
+
+The order is part of the command line's contract. The file is long because it is one table: everything about a
+measurement but its code is read, and changed, here.
+"""
+
+from functools import partial
+
+from polyphony.metrics.core.definition import Definition
+
+_GRAPH = "agents drawn twice have no ties of their own, so that no resampled graph has this one's structure; over seeds"
+_WORDS = "texts drawn twice repeat their words, which lowers the figure itself; over seeds"
+_WHOLE_RUN = "of the run as a whole, which holds one observation of it; over seeds"
+
+_DESCRIBED = "says what was done: what chance would do is another arm"
+_ANY_GRAPH = "random graphs have communities too: see the modularity of the same graph"
+_OWN_NULL = "the modularity beside it, of Leiden's partition, has one"
+_RECOMMENDER = "its ties are the recommender's work, and too many to rewire"
+_SEEDS = "compares partitions of one graph, found from several seeds or by two methods"
+_TEXTS = "nothing could be permuted that leaves texts texts: compare arms"
+_BESIDE = "other predictors of the same acts stand beside it"
+_REFERENCE = "real platforms are larger than any simulated one: compare arms"
+_UNSEEN = "posts that nobody trained on are what it subtracts"
+
+_REWIRED = "the same graph rewired a hundred times, every node keeping its number of ties"
+_PLANTED_PERMUTED = "the planted labels permuted among the agents"
+_HISTORIES_PERMUTED = "the agents' histories permuted among them"
+_OTHER_PERSON = "the same against another person's training texts"
+_AUTHORS_PERMUTED = "the texts' true authors permuted"
+_TOPICS_PERMUTED = "the texts' true communities permuted"
+
+_LOUVAIN = "Blondel et al. 2008 (Louvain; python-louvain)"
+_LEIDEN = "Traag et al. 2019 (Leiden; graspologic-native)"
+_HILL = "Hill 1973 (number of order 1)"
+_NEWMAN = "Newman 2004, Analysis of weighted networks, eq. 6"
+_NMI = "Vinh, Epps & Bailey 2010 (normalised mutual information)"
+_ARI = "Hubert & Arabie 1985 (adjusted Rand index)"
+_F1 = "Opitz & Burst 2019, Macro F1 and Macro F1, eq. 1"
+_PROFILES = "Stamatatos 2009; Manning, Raghavan & Schütze 2008, section 14.2 (nearest profile; scikit-learn)"
+
+_ACTIVATIONS, _INTERACTIONS, _POSTS = "activations", "interactions between users", "posts written in the run"
+_OWN_TEXTS, _HISTORIES, _ANSWERS = "texts written in the run", "people's histories", "answered posts"
+_PLANTED, _SHOWN, _FOLLOWS = "planted communities", "recorded exposures", "follows between agents"
+_DISTRIBUTIONS, _CLOCK = "the policy's logged act distributions", "the length of a timestep"
+
+_count = partial(
+    Definition, subject="activity", needs=(_ACTIVATIONS,), interval="agents", no_null=_DESCRIBED, n="activations"
+)
+_sizes = partial(
+    Definition, subject="community sizes", needs=(_INTERACTIONS,), no_interval=_GRAPH, no_null=_ANY_GRAPH,
+    n="users in the graph",
+)  # fmt: skip
+_strength = partial(Definition, subject="communities", needs=(_INTERACTIONS,), no_interval=_GRAPH)
+_window = partial(Definition, subject="windows", needs=(_INTERACTIONS,), no_interval=_GRAPH)
+_planted = partial(
+    Definition, subject="planted", needs=(_INTERACTIONS, _PLANTED), no_interval=_GRAPH, null=_PLANTED_PERMUTED
+)
+_follow = partial(Definition, subject="other graphs", needs=(_FOLLOWS,), no_interval=_GRAPH, n="agents in the graph")
+_co_exposure = partial(Definition, subject="other graphs", needs=(_SHOWN,), no_interval=_GRAPH, n="agents in the graph")
+_distinct = partial(
+    Definition, subject="distinct", unit="share, 0 to 1", source="Li et al. 2016 (distinct-n), by n-grams",
+    needs=(_OWN_TEXTS,), no_interval=_WORDS, no_null=_TEXTS,
+)  # fmt: skip
+_cascade = partial(
+    Definition, subject="cascades", needs=(_ANSWERS,), n="cascades", interval="cascades", no_null=_DESCRIBED
+)
+_reference = partial(
+    Definition, subject="references", unit="0 to 1", source="Kolmogorov-Smirnov statistic; data/reference",
+    needs=("reply trees of 6 posts or more",), n="reply trees", interval="trees", no_null=_REFERENCE,
+)  # fmt: skip
+_next_act = partial(
+    Definition, subject="next act", unit="0 to 1", needs=(_ACTIVATIONS, _HISTORIES), n="held-out acts",
+    interval="agents", no_null=_BESIDE,
+)  # fmt: skip
+_memory = partial(
+    Definition, subject="memorisation", needs=(_OWN_TEXTS, _HISTORIES), n="texts", interval="texts",
+)  # fmt: skip
+
+_KINDS = {
+    "original_posts": "original posts", "comments": "comments", "reposts": "reposts", "quotes": "quotes",
+    "likes": "likes", "follows": "follows",
+}  # fmt: skip
+
+
+def _per_activation(kind: str) -> Definition:
+    return _count(
+        name=f"{kind}_per_activation", title=f"{kind.capitalize()} per activation", unit=f"{kind} per activation",
+        definition=f"The number of {_KINDS[kind]} of the run divided by its activations.",
+    )  # fmt: skip
+
+
+def _per_agent(kind: str, headline: str = "") -> Definition:
+    words = kind.replace("_", " ")
+    return _count(
+        name=f"{kind}_per_agent", title=f"{words.capitalize()} per agent", unit=f"{words} per agent", n="agents",
+        definition=f"The number of {_KINDS[kind]} of the run divided by its agents.", headline=headline,
+    )  # fmt: skip
+
+
+def _homophily(
+    name: str, title: str, subject: str, encoder: str, *, headline: str = "", primary: bool = False
+) -> Definition:
+    return Definition(
+        name=name, title=title, subject=subject, unit="difference of cosines", headline=headline, primary=primary,
+        definition="Mean cosine similarity of the texts of two agents of one Louvain community, minus that of two "
+        f"agents of different ones; texts are encoded by their {encoder}.", source="scikit-learn (encoder)",
+        needs=(_OWN_TEXTS, _INTERACTIONS), n="agents with text and a community", interval="agents",
+        null="the community labels permuted among the agents",
+    )  # fmt: skip
+
+
+def _attribution(name: str, title: str, texts: str, definition: str, headline: str = "") -> Definition:
+    return Definition(
+        name=name, title=title, subject="attribution", unit="share, 0 to 1", definition=definition, n="texts",
+        source=_PROFILES, needs=(texts, _HISTORIES), interval="agents", null=_AUTHORS_PERMUTED, headline=headline,
+    )  # fmt: skip
+
+
+# fmt: off
+# The first twenty, which `simulate metrics` has had from the beginning.
+_CONTRACT = (
+    _count(
+        name="original_post_rate", title="Original posts per activation", unit="posts per activation",
+        definition="Original posts divided by activations.", headline="new posts each time an agent is activated",
+    ),
+    _count(
+        name="original_post_share", title="Original posts, share of acts", unit="share, 0 to 1", n="acts",
+        definition="Original posts divided by all acts but `nothing`.",
+    ),
+    _count(
+        name="original_posts", title="Original posts", unit="posts", primary=True,
+        definition="Posts that agents wrote in the run and that neither repeat nor quote another post.",
+    ),
+    _count(
+        name="comments", title="Comments", unit="replies", primary=True,
+        definition="Replies that agents wrote in the run.",
+    ),
+    _per_agent("comments", "replies written during the run"),
+    _count(name="reposts", title="Reposts", unit="reposts", definition="Posts that agents repeated unchanged."),
+    _count(
+        name="quotes", title="Quotes", unit="quotes", definition="Posts that agents repeated with words of their own.",
+    ),
+    _count(name="likes", title="Likes", unit="likes", definition="Likes that agents gave in the run."),
+    Definition(
+        name="act_entropy_bits", title="Act entropy (bits)", subject="acts", unit="bits",
+        n="activations that ended well", definition="Shannon entropy of the acts chosen by all agents together.",
+        needs=(_ACTIVATIONS,), interval="agents", no_null=_DESCRIBED,
+        headline="0: one act only; 2.8: all seven equally often",
+    ),
+    Definition(
+        name="act_divergence_between_agents", title="Act divergence between agents (bits)", subject="acts", unit="bits",
+        definition="Mean Jensen-Shannon divergence between the act shares of every two agents, at most 2,000 of them.",
+        source="Lin 1991", needs=(_ACTIVATIONS,), n="agents with an act", interval="agents",
+        null="the same acts dealt to the agents at random",
+    ),
+    _sizes(
+        name="communities", title="Communities of 3 or more", unit="communities", source=_LOUVAIN,
+        definition="Louvain communities of the interaction graph with at least 3 members.",
+    ),
+    _sizes(
+        name="effective_communities", title="Effective communities", unit="communities", primary=True,
+        definition="As many equally large communities as would be as diverse: exp of the Shannon entropy of the sizes "
+        "of all Louvain communities of the interaction graph.", source=f"{_LOUVAIN}; {_HILL}",
+        headline="exp of the entropy of Louvain community sizes",
+    ),
+    _strength(
+        name="modularity", title="Modularity", unit="−0.5 to 1", source=f"{_NEWMAN}; {_LEIDEN}", n="edges",
+        definition="Weighted modularity of the partition that Leiden finds in the interaction graph.", null=_REWIRED,
+    ),
+    _homophily(
+        "within_community_homophily", "Within-community homophily", "within", "words",
+        headline="text similarity, inside minus between", primary=True,
+    ),
+    Definition(
+        name="exposure_adjusted_homophily", title="Exposure-adjusted homophily", subject="exposure",
+        unit="difference of cosines", definition="Text similarity of an agent to the shown authors whom it answered, "
+        "minus that to those whom it did not; only texts that answer nobody count.",
+        n="pairs of agent and shown author", needs=(_OWN_TEXTS, _SHOWN, _INTERACTIONS), interval="agents",
+        null="the answered labels permuted among each agent's own pairs",
+    ),
+    _distinct(
+        name="distinct_2", title="Distinct word pairs", n="word pairs",
+        definition="Different pairs of neighbouring words divided by all, in at most 1,000 texts.",
+    ),
+    Definition(
+        name="vendi", title="Vendi score (effective number of texts)", subject="vendi", unit="texts", n="texts",
+        definition="Effective number of different texts: exp of the entropy of the eigenvalues of the texts' cosine "
+        "matrix divided by their number; at most 1,000 texts.", source="Friedman & Dieng 2023, definition 3.1",
+        needs=(_OWN_TEXTS,), no_interval=_WORDS, no_null=_TEXTS,
+    ),
+    _attribution(
+        "attribution_accuracy", "Attribution accuracy", _OWN_TEXTS,
+        "Share of the run's texts that a classifier of writing style, trained on real histories, attributes to the "
+        "person whom the agent stands for.", "texts traced to the right person by writing style",
+    ),
+    _cascade(
+        name="cascade_size_mean", title="Mean cascade size", unit="posts and replies",
+        definition="Mean number of posts and replies in a cascade: an original post with everything that answers it, "
+        "repeats it or quotes it.",
+    ),
+    _cascade(
+        name="structural_virality_mean", title="Mean structural virality", unit="steps",
+        definition="Mean over cascades of the mean distance between two nodes of the tree.",
+        source="Goel, Anderson, Hofman & Watts 2016, eq. 1",
+    ),
+)
+_ACTS_AND_INTERACTIONS = (
+    _count(name="follows", title="New follows", unit="follows", definition="Follows that agents made in the run."),
+    _count(
+        name="nothing_share", title="Activations that do nothing", unit="share, 0 to 1",
+        n="activations that ended well", definition="Activations that chose `nothing`, of those that ended well.",
+    ),
+    Definition(
+        name="policy_entropy_bits", title="Entropy of the policy's own distribution (bits)", subject="acts",
+        unit="bits",
+        definition="Mean over activations of the Shannon entropy of the policy's own act distribution before sampling.",
+        needs=(_DISTRIBUTIONS,), n="logged distributions", interval="agents", no_null=_DESCRIBED,
+    ),
+    _strength(
+        name="louvain_stability", title="Louvain stability (NMI over seeds)", unit="0 to 1", source=_NMI, n="seeds",
+        definition="Mean agreement of the partitions that Louvain finds from 10 seeds, every two of them.",
+        no_null=_SEEDS,
+    ),
+    _attribution(
+        "attribution_ceiling", "Attribution accuracy on real held-out posts", "people's held-out texts",
+        "The attribution accuracy of the people's real held-out texts; a simulation cannot be asked for more.",
+    ),
+    Definition(
+        name="posts_gini", title="Gini coefficient of posts per agent", subject="inequality", unit="0 to 1", n="agents",
+        definition="Inequality of original posts per agent: 0 where all write equally many, near 1 where one writes "
+        "all.", source="Gini coefficient", needs=(_POSTS,), interval="agents",
+        null="the same posts dealt to the agents in proportion to their activations",
+    ),
+    Definition(
+        name="original_post_icc", title="Share of posting variance between agents (ICC)", subject="inequality",
+        unit="up to 1", n="activations", definition='Share of the variance of "this activation made an original '
+        'post" that lies between agents: 0 where every agent posts at one rate, 1 where each always or never posts.',
+        source="Donner 1986, section 2 (intraclass correlation ICC(1))", needs=(_ACTIVATIONS, _POSTS),
+        interval="agents", null="the same outcomes dealt to the activations at random",
+    ),
+    _distinct(
+        name="distinct_1", title="Distinct words", n="words",
+        definition="Different words divided by all, in at most 1,000 texts.",
+    ),
+    _distinct(
+        name="distinct_3", title="Distinct word triples", n="word triples",
+        definition="Different triples of neighbouring words divided by all, in at most 1,000 texts.",
+    ),
+    Definition(
+        name="near_duplicate_rate", title="Texts that nearly repeat another", subject="near duplicates",
+        unit="share, 0 to 1", definition="Share of at most 1,000 texts whose 3-word shingles have a Jaccard similarity "
+        "of at least 0.8 to another text's.", source="Broder 1997, section 2", needs=(_OWN_TEXTS,), n="texts",
+        interval="agents", no_null=_TEXTS,
+    ),
+    _planted(
+        name="planted_assortativity", title="Assortativity by planted community", unit="−1 to 1",
+        n="edges between agents",
+        definition="How far interactions stay inside planted communities: 1 where all do, 0 by chance.",
+        source="Newman 2003, Mixing patterns in networks, eq. 2",
+    ),
+    _planted(
+        name="planted_ei_index", title="E–I index by planted community", unit="−1 to 1", n="edges between agents",
+        definition="Ties between planted communities minus ties inside them, divided by all: −1 where all stay inside.",
+        source="Krackhardt & Stern 1988",
+    ),
+    _planted(
+        name="planted_nmi", title="Louvain and planted communities, NMI", unit="0 to 1", n="agents in the graph",
+        definition="Agreement of the Louvain communities of the interaction graph with the planted ones.", source=_NMI,
+    ),
+    _planted(
+        name="planted_ari", title="Louvain and planted communities, ARI", unit="up to 1", n="agents in the graph",
+        definition="The same agreement, corrected for chance.", source=_ARI,
+    ),
+    Definition(
+        name="reciprocity", title="Reciprocity of interactions", subject="reciprocity", unit="share, 0 to 1",
+        n="directed ties", definition="Share of directed ties between agents that are returned.",
+        source="Newman, Strogatz & Watts 2001, section IV (null)", needs=(_INTERACTIONS,), no_interval=_GRAPH,
+        null="ties drawn anew, every agent acting upon as many others and being acted upon as often",
+    ),
+    _cascade(
+        name="cascade_depth_mean", title="Mean cascade depth", unit="steps", source="Vosoughi, Roy & Aral 2018",
+        definition="Mean over cascades of the largest distance from the first post.",
+    ),
+    _cascade(
+        name="cascade_breadth_mean", title="Mean greatest cascade breadth", unit="posts and replies",
+        definition="Mean over cascades of the most nodes at one distance from the first post.",
+        source="Vosoughi, Roy & Aral 2018",
+    ),
+)
+_RATES = (
+    *map(_per_activation, ("comments", "reposts", "quotes", "likes", "follows")),
+    *map(_per_agent, ("original_posts", "reposts", "quotes", "likes", "follows")),
+)
+_FURTHER_GRAPHS_AND_TEXTS = (
+    _strength(
+        name="leiden_effective_communities", title="Effective communities by Leiden", unit="communities",
+        definition="The effective number of communities of the partition that Leiden finds.", n="users in the graph",
+        source=f"{_LEIDEN}; {_HILL}", null=_REWIRED,
+    ),
+    _strength(
+        name="leiden_louvain_nmi", title="Leiden and Louvain communities, NMI", unit="0 to 1", n="users in the graph",
+        definition="Agreement of the partitions that Leiden and Louvain find: 1 where they are the same.", source=_NMI,
+        no_null=_SEEDS,
+    ),
+    _window(
+        name="community_persistence", title="Communities of the first and the second half, NMI", unit="0 to 1",
+        definition="Agreement of the Louvain communities of the run's two halves, over the agents who interact in "
+        "both: 1 where communities stay.", source=_NMI, n="agents in both halves",
+        null="the second half's labels permuted among these agents",
+    ),
+    _follow(
+        name="follow_effective_communities", title="Effective communities of the follow graph", unit="communities",
+        definition="The effective number of Louvain communities of the follow graph at the end.",
+        source=f"{_LOUVAIN}; {_HILL}", no_null=_ANY_GRAPH,
+    ),
+    _follow(
+        name="follow_modularity", title="Modularity of the follow graph", unit="−0.5 to 1", n="edges",
+        definition="Weighted modularity of Leiden's partition of the follow graph.", source=f"{_NEWMAN}; {_LEIDEN}",
+        null=_REWIRED,
+    ),
+    _co_exposure(
+        name="co_exposure_effective_communities", title="Effective communities of co-exposure", unit="communities",
+        definition="The effective number of Louvain communities of the graph of agents who were shown the same posts.",
+        source=f"{_LOUVAIN}; {_HILL}", no_null=_RECOMMENDER,
+    ),
+    _co_exposure(
+        name="co_exposure_modularity", title="Modularity of co-exposure", unit="−0.5 to 1", n="edges",
+        definition="Weighted modularity of Leiden's partition of that graph.", source=f"{_NEWMAN}; {_LEIDEN}",
+        no_null=_RECOMMENDER,
+    ),
+    _homophily(
+        "within_community_homophily_characters", "Within-community homophily, second encoder", "within characters",
+        "character 3- to 5-grams",
+    ),
+    Definition(
+        name="stance_spread", title="Stance spread inside communities (sd)", subject="stance",
+        unit="standard deviations of the training texts", definition="Mean over communities of the standard deviation "
+        "of their agents' stances: the place of their texts on the axis that best tells the planted communities apart.",
+        source="Fisher 1936 (scikit-learn)", needs=(_OWN_TEXTS, _HISTORIES, _PLANTED, _INTERACTIONS), n="agents",
+        interval="communities", null="the stances permuted among the agents",
+    ),
+    Definition(
+        name="self_bleu", title="Self-BLEU", subject="self-BLEU", unit="0 to 1", n="texts",
+        definition="Mean BLEU-4 of a text against all others, of at most 100: near 1 where everybody writes the same.",
+        source="Zhu et al. 2018, Texygen (sacrebleu)", needs=(_OWN_TEXTS,), interval="texts", no_null=_TEXTS,
+    ),
+    Definition(
+        name="vocabulary_growth", title="Vocabulary growth (Heaps' exponent)", subject="vocabulary", unit="exponent",
+        definition="How fast new words come as more is written: the exponent β of V(n) = K n^β.", source="Heaps 1978",
+        needs=(_OWN_TEXTS,), n="words", no_interval=_WORDS, no_null=_TEXTS,
+    ),
+    Definition(
+        name="semantic_spread", title="Semantic spread", subject="spread", unit="1 − cosine", n="texts",
+        definition="1 minus the mean cosine similarity of two texts of the run.", needs=(_OWN_TEXTS,), interval="texts",
+        no_null=_TEXTS,
+    ),
+    Definition(
+        name="semantic_drift", title="Semantic drift, later minus earlier spread", subject="spread", unit="1 − cosine",
+        definition="The spread of the later half of the texts minus that of the earlier half: below 0 where texts draw "
+        "together.", needs=(_OWN_TEXTS,), n="texts", no_interval=_WHOLE_RUN, null="the same texts in random order",
+    ),
+    Definition(
+        name="response_delay_hours", title="Response delay (hours)", subject="delay", unit="simulated hours",
+        definition="Mean time from a post of the run to a reply, repost or quote.", needs=(_ANSWERS, _CLOCK),
+        n="answers", interval="agents", no_null=_DESCRIBED,
+    ),
+    Definition(
+        name="rhythm_divergence_bits", title="Daily rhythm against history (bits)", subject="rhythm", unit="bits",
+        definition="Jensen-Shannon divergence between the hours of day of the run's acts and those of the people's "
+        "histories.", source="Lin 1991", needs=(_ACTIVATIONS, _HISTORIES, _CLOCK), n="acts", no_interval=_WHOLE_RUN,
+        null="as many hours drawn from the histories",
+    ),
+)
+_FIDELITY = (
+    *(
+        _reference(
+            name=f"cascade_ks_{platform}", title=f"Reply trees against {platform.capitalize()}'s sizes (KS)",
+            definition=f"Largest gap between the distributions of the sizes of the run's reply trees and of "
+            f"{platform.capitalize()}'s.",
+        )
+        for platform in ("twitter", "reddit")
+    ),
+    Definition(
+        name="act_distance_to_history", title="Act distance to history (total variation)", subject="act distance",
+        unit="0 to 1", definition="Mean total variation distance between an agent's acts and its person's acts in the "
+        "training history, `nothing` left out.", needs=(_ACTIVATIONS, _HISTORIES), n="agents with an act and a history",
+        interval="agents", null="as many acts drawn from the person's own history",
+    ),
+    _next_act(
+        name="next_act_f1", title="Next-act prediction, macro-F1", source=_F1,
+        definition="Macro-F1 of guessing that each held-out act of a person is the agent's most probable act.",
+    ),
+    _next_act(
+        name="next_act_f1_most_frequent", title="– by the most frequent act", source=_F1,
+        definition="The same of guessing the population's most frequent act.",
+    ),
+    _next_act(
+        name="next_act_f1_history", title="– by the person's history", source=_F1,
+        definition="The same of guessing the person's own most frequent act in training.",
+    ),
+    _next_act(
+        name="next_act_f1_trees", title="– by gradient-boosted trees", source=f"{_F1} (scikit-learn)",
+        definition="The same of trees that know the person's frequencies, the act before, the hour and the weekday.",
+    ),
+    _memory(
+        name="copied_words_mean", title="Longest run of words copied from training", unit="words",
+        definition="Mean length of the longest run of words that a text shares with its person's training texts.",
+        source="after Carlini et al. 2023", null=_OTHER_PERSON,
+    ),
+    _memory(
+        name="near_copy_rate", title="Near copies of training posts", unit="share, 0 to 1",
+        definition="Share of texts for which that run has at least 8 words.", source="after Carlini et al. 2023",
+        null=_OTHER_PERSON,
+    ),
+    _memory(
+        name="membership_gap", title="Membership gap (words)", unit="words", n="texts of people with both",
+        definition="How much longer that run is against training texts than against as many held-out texts of the same "
+        "person: 0 where nothing is memorised.", source="after Shokri et al. 2017", no_null=_UNSEEN,
+    ),
+    *(
+        Definition(
+            name=name, title=title, subject="topics", unit="share, 0 to 1", source=_PROFILES, n="texts",
+            definition=f"Share of {what} whose words are nearest to the profile of their author's community.",
+            needs=(_OWN_TEXTS, _HISTORIES, _PLANTED), interval="agents", null=_TOPICS_PERMUTED,
+        )
+        for name, title, what in (
+            ("topic_recovery", "Texts recognised as their community's, by topic", "the run's texts"),
+            ("topic_ceiling", "– of real held-out texts", "the people's real held-out texts"),
+        )
+    ),
+    *(
+        Definition(
+            name=name, title=title, subject="style", unit="−1 to 1", source="Pearson correlation", n="agents",
+            definition=f"Mean over marks of style of the correlation, over agents, between {what} and the person's "
+            "training history.", needs=(_OWN_TEXTS, _HISTORIES), interval="agents", null=_HISTORIES_PERMUTED,
+        )
+        for name, title, what in (
+            ("style_recovery", "Style of agents and their people (correlation)", "the run's texts"),
+            ("style_ceiling", "– of real held-out texts, style", "the people's real held-out texts"),
+        )
+    ),
+)
+_FURTHER_COMMUNITIES = (
+    _strength(
+        name="louvain_modularity", title="Modularity of Louvain's communities", unit="−0.5 to 1", n="edges",
+        definition="Weighted modularity of the partition that Louvain finds in the interaction graph.",
+        source=f"{_NEWMAN}; {_LOUVAIN}", no_null=_OWN_NULL,
+    ),
+    *(
+        _sizes(
+            name=f"effective_communities_{grain}", unit="communities",
+            title=f"Effective communities at resolution {resolution} (Leiden)",
+            definition=f"The effective number of communities that Leiden finds at resolution {resolution}.",
+            source=f"Reichardt & Bornholdt 2006; {_LEIDEN}",
+        )
+        for grain, resolution in (("coarse", "0.5"), ("fine", "2"))
+    ),
+    *(
+        _window(
+            name=f"effective_communities_{half}_half", title=f"Effective communities of the {half} half",
+            definition=f"The effective number of Louvain communities of the interactions of the run's {half} half.",
+            unit="communities", source=f"{_LOUVAIN}; {_HILL}", n="users in the half's graph", no_null=_ANY_GRAPH,
+        )
+        for half in ("first", "second")
+    ),
+    *(
+        _window(
+            name=f"modularity_{half}_half", title=f"Modularity of the {half} half", unit="−0.5 to 1", n="edges",
+            definition=f"Weighted modularity of Leiden's partition of the run's {half} half.",
+            source=f"{_NEWMAN}; {_LEIDEN}", no_null=_OWN_NULL,
+        )
+        for half in ("first", "second")
+    ),
+    _follow(
+        name="follow_communities", title="Communities of the follow graph, 3 or more", unit="communities",
+        definition="Louvain communities of the follow graph at the end with at least 3 members.", source=_LOUVAIN,
+        no_null=_ANY_GRAPH,
+    ),
+    _follow(
+        name="follow_louvain_stability", title="Louvain stability on the follow graph (NMI)", unit="0 to 1", n="seeds",
+        definition="Mean agreement of the partitions of the follow graph that Louvain finds from 10 seeds.",
+        source=_NMI, no_null=_SEEDS,
+    ),
+    *(
+        _follow(
+            name=f"follow_planted_{score}", title=f"Follow graph and planted communities, {score.upper()}",
+            definition="Agreement of the Louvain communities of the follow graph with the planted ones.",
+            unit="0 to 1" if score == "nmi" else "up to 1", source=source, needs=(_FOLLOWS, _PLANTED),
+            null=_PLANTED_PERMUTED,
+        )
+        for score, source in (("nmi", _NMI), ("ari", _ARI))
+    ),
+    _co_exposure(
+        name="co_exposure_communities", title="Communities of co-exposure, 3 or more", unit="communities",
+        definition="Louvain communities with at least 3 members of the graph of agents who were shown the same posts.",
+        source=_LOUVAIN, no_null=_RECOMMENDER,
+    ),
+    *(
+        _co_exposure(
+            name=f"co_exposure_planted_{score}", title=f"Co-exposure and planted communities, {score.upper()}",
+            definition="Agreement of the Louvain communities of that graph with the planted ones.",
+            unit="0 to 1" if score == "nmi" else "up to 1", source=source, needs=(_SHOWN, _PLANTED),
+            null=_PLANTED_PERMUTED,
+        )
+        for score, source in (("nmi", _NMI), ("ari", _ARI))
+    ),
+)
+# fmt: on
+
+DEFINITIONS: tuple[Definition, ...] = (
+    *_CONTRACT, *_ACTS_AND_INTERACTIONS, *_RATES, *_FURTHER_GRAPHS_AND_TEXTS, *_FIDELITY, *_FURTHER_COMMUNITIES
+)  # fmt: skip

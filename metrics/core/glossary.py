@@ -1,0 +1,106 @@
+"""The glossary: what every measurement is, for the documentation and the dashboard."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from polyphony.metrics.core.definition import Definition
+from polyphony.metrics.core.definitions import DEFINITIONS
+from polyphony.metrics.core.registry import plugin_measurements
+
+# Subjects of the registry by the question that they answer.
+_GROUPS = {
+    "What agents do": ("activity", "acts", "inequality", "delay", "rhythm"),
+    "Who interacts with whom": ("community sizes", "communities", "windows", "reciprocity", "other graphs", "planted"),
+    "Whether those who interact write alike": ("within", "within characters", "exposure", "stance"),
+    "How threads grow": ("cascades", "references"),
+    "How varied texts are": ("distinct", "near duplicates", "self-BLEU", "vocabulary", "spread", "vendi"),
+    "How close agents are to their people": (
+        "attribution", "topics", "style", "act distance", "next act", "memorisation",
+    ),
+}  # fmt: skip
+_PLUGINS = "Of plug-ins"
+
+_PAGE = """# Measurements
+
+`simulate metrics RUN.db` takes all {count} measurements of a run; `simulate compare`, studies and the dashboard show
+them under the titles below. `python -m benchmarks.glossary_page` writes this page from the registry of measurements
+(`metrics/core/definitions.py`); the dashboard shows the same glossary.
+
+- **Interval**: the 95% percentile bootstrap over what is named. Where there is none, the reason stands there.
+- **Null**: what the measurement would be if the structure in question were left to chance. It gives a mean, a standard
+  deviation and z. Where there is none, the reason stands there.
+- **n**: what the number of observations counts.
+- **Primary**: one of the four measurements that a study's conclusions rest on; their p values are corrected (Holm 1979)
+  among themselves.
+- A measurement that a run cannot give has no value and a reason, never a zero.
+
+A measurement of your own is a Python function in a plug-in:
+
+```python
+from polyphony.metrics.core.measurement import missing
+from polyphony.metrics.core.registry import measurement
+
+
+@measurement(
+    "words_per_post",
+    title="Words per post",
+    definition="Mean number of words of the original posts that agents wrote.",
+    unit="words",
+)
+def words_per_post(run):
+    posts = run.posts.query("kind == 'post' and not is_seed")
+    return posts["text"].str.split().str.len().mean() if len(posts) else missing("no agent posted")
+```
+
+`run` gives data frames: `posts`, `acts`, `exposures`, `edges`, `agents`, `history` and `texts(agent)`, see
+`metrics/runfile/frames.py` for their columns. Where the function fails, its measurement has no value and the reason is
+one line; no other measurement changes. p values of plug-ins' measurements are corrected among themselves.
+"""
+
+
+class Group(NamedTuple):
+    """Measurements that answer one question."""
+
+    title: str
+    definitions: tuple[Definition, ...]
+
+
+def glossary() -> list[Group]:
+    """All measurements by the question that they answer; plug-ins' last, where there are any."""
+    groups = [
+        Group(title, tuple(definition for definition in DEFINITIONS if definition.subject in subjects))
+        for title, subjects in _GROUPS.items()
+    ]
+    plugins = plugin_measurements()
+    return [*groups, Group(_PLUGINS, plugins)] if plugins else groups
+
+
+def facts(definition: Definition) -> list[tuple[str, str]]:
+    """Names and texts of what is known of a measurement beside its definition, those that are empty left out."""
+    interval = f"over {definition.interval}" if definition.interval else _none(definition.no_interval)
+    null = definition.null or _none(definition.no_null)
+    rows = [
+        ("Unit", definition.unit), ("n", definition.n), ("Interval", interval), ("Null", null),
+        ("Needs", ", ".join(definition.needs)), ("Source", definition.source),
+    ]  # fmt: skip
+    return [(name, text) for name, text in rows if text]
+
+
+def glossary_page() -> str:
+    """The glossary as Markdown, of Polyphony's own measurements alone."""
+    groups = [group for group in glossary() if group.title != _PLUGINS]
+    parts = [_PAGE.format(count=len(DEFINITIONS)), *(part for group in groups for part in _section(group))]
+    return "\n".join(parts)
+
+
+def _section(group: Group) -> Iterator[str]:
+    yield f"## {group.title}\n"
+    for definition in group.definitions:
+        mark = " (primary)" if definition.primary else " (headline)" if definition.headline else ""
+        yield f"### {definition.title.lstrip('– ')}\n"
+        yield f"`{definition.name}`{mark}: {definition.definition}\n"
+        yield " · ".join(f"{name}: {text}" for name, text in facts(definition)) + "\n"
+
+
+def _none(reason: str) -> str:
+    return f"none ({reason})" if reason else ""
