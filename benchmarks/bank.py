@@ -140,9 +140,9 @@ def _loading(adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision], p
 
 def _hand_over(base: BaseModel, adapted: AdaptedModel, bank: Bank, revisions: Sequence[Revision]) -> list[Result]:
     """A new revision of one adapter becomes the one that a running engine acts with, against starting anew."""
-    with closing(AdapterCache(adapted, bank, revisions)) as residency:
+    with closing(AdapterCache(adapted, bank, revisions)) as cache:
         turn = iter(range(10**6))
-        spent = [_spent(lambda: residency.hand_over(next(turn), revisions[-1])) for _ in range(10 * REPEATS)]
+        spent = [_spent(lambda: cache.hand_over(next(turn), revisions[-1])) for _ in range(10 * REPEATS)]
     anew = [_spent(lambda: _start_again(base, bank, revisions[0])) for _ in range(REPEATS)]
     one = statistics.median(spent)
     return [

@@ -55,15 +55,15 @@ def alone(base, bank, people):
 def test_whoever_takes_turns_acts_as_with_a_slot_of_their_own(base, bank, people, alone, memory):
     with (
         AdaptedModel(base, SHAPE) as adapted,
-        closing(AdapterCache(adapted, bank, people, slots=2, memory_bytes=memory)) as residency,
+        closing(AdapterCache(adapted, bank, people, slots=2, memory_bytes=memory)) as cache,
     ):
         for agents in ([0, 1], [1, 4], [5, 2], [3], [2, 3], [0, 5], [5, 0], [4, 1]):
-            residency.expect([(agent + 1) % PEOPLE for agent in agents])
-            said = logits(base, adapted, residency.bring(agents))
+            cache.expect([(agent + 1) % PEOPLE for agent in agents])
+            said = logits(base, adapted, cache.bring(agents))
             assert (said - alone[agents]).abs().max() <= 1e-4
-        tiers = residency.tiers
+        tiers = cache.tiers
         with pytest.raises(ValueError, match="3 agents at once, but 2 slots"):
-            residency.bring([0, 1, 2])
+            cache.bring([0, 1, 2])
     assert tiers["slots"].hits == 7 and tiers["slots"].misses == 2 + 8
     assert (tiers["memory"].hits > 0) == (memory > 0)
 
@@ -73,55 +73,55 @@ def test_memory_keeps_to_its_bytes_and_forgets_the_longest_unused(base, bank, pe
     small = bank.objects.load(people[0].object).numbers.nbytes
     with (
         AdaptedModel(base, SHAPE) as adapted,
-        closing(AdapterCache(adapted, bank, people, slots=1, memory_bytes=size + small)) as residency,
+        closing(AdapterCache(adapted, bank, people, slots=1, memory_bytes=size + small)) as cache,
     ):
         for agent in (1, 2, 1, 3, 1):
-            residency.bring([agent])
-        tier = residency.tiers["memory"]
+            cache.bring([agent])
+        tier = cache.tiers["memory"]
         assert (tier.hits, tier.misses) == (1, 1 + 4), "1 was there once; then 3 took its place"
 
 
 def test_with_a_slot_for_everybody_nothing_is_kept_twice(base, bank, people):
-    with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people)) as residency:
-        assert residency.bring(list(range(PEOPLE))) == list(range(PEOPLE)) and residency.slots == PEOPLE
-        assert (residency.tiers["slots"].hits, residency.tiers["slots"].misses) == (PEOPLE, PEOPLE)
-        assert len(residency._memory._cached) == 0
+    with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people)) as cache:
+        assert cache.bring(list(range(PEOPLE))) == list(range(PEOPLE)) and cache.slots == PEOPLE
+        assert (cache.tiers["slots"].hits, cache.tiers["slots"].misses) == (PEOPLE, PEOPLE)
+        assert len(cache._memory._cached) == 0
 
 
 def test_a_damaged_adapter_stops_whoever_wants_it_and_nobody_else(base, bank, people, alone):
     path = bank.objects.path(people[3].object)
     path.write_bytes(path.read_bytes()[:-1])
-    with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people, slots=2)) as residency:
-        residency.expect([3, 4])
+    with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people, slots=2)) as cache:
+        cache.expect([3, 4])
         with pytest.raises(InputError, match="is damaged"):
-            residency.bring([3, 4])
+            cache.bring([3, 4])
         for agents in ([4, 5], [0, 1]):
-            assert (logits(base, adapted, residency.bring(agents)) - alone[agents]).abs().max() <= 1e-4
+            assert (logits(base, adapted, cache.bring(agents)) - alone[agents]).abs().max() <= 1e-4
 
 
 def test_a_hand_over_reaches_the_next_decision_and_only_its_agent(base, kit, bank, people, alone):
     """The engine runs on: what it remembers of others stays, what it remembers of this one goes."""
     newer = kept(base, bank, "p1", 77, training="newer")
-    with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people)) as residency:
+    with AdaptedModel(base, SHAPE) as adapted, closing(AdapterCache(adapted, bank, people)) as cache:
         engine = Engine(base, adapted, kit)
         engine.cache_prefixes([(slot, (5, 6, 7, 8)) for slot in range(PEOPLE)])
         room = engine.prefixes.free_bytes
-        residency.hand_over(1, newer)
+        cache.hand_over(1, newer)
         engine.prefixes.drop_stale()
         assert {slot for slot, _ in engine.prefixes.entries} == set(range(PEOPLE)) - {1}
         assert engine.prefixes.free_bytes > room
-        said = logits(base, adapted, residency.bring(list(range(PEOPLE))))
+        said = logits(base, adapted, cache.bring(list(range(PEOPLE))))
         others = [agent for agent in range(PEOPLE) if agent != 1]
         assert (said[others] - alone[others]).abs().max() <= 1e-4 and (said[1] - alone[1]).abs().max() > 1e-3
         with AdaptedModel(base, SHAPE) as fresh:
             pass
         wide = kept(base, bank, "p2", 78, rank=5, training="wide")
         with pytest.raises(InputError, match="needs rank 5, the engine holds rank 2"):
-            residency.hand_over(2, wide)
+            cache.hand_over(2, wide)
         bank.objects.path(newer.object).unlink()
         with pytest.raises(InputError, match="cannot be read"):
-            residency.hand_over(3, newer)
-        assert torch.equal(logits(base, adapted, residency.bring(list(range(PEOPLE)))), said)
+            cache.hand_over(3, newer)
+        assert torch.equal(logits(base, adapted, cache.bring(list(range(PEOPLE)))), said)
     assert fresh.slot_versions == {}
 
 

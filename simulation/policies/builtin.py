@@ -15,7 +15,7 @@ def engine_policy(context: PolicyContext) -> Policy:
 
     model = _model(context)
     return EnginePolicy(
-        model.engine, model.kit, context.personas, model.arm, seed=context.seed, residency=model.cache
+        model.engine, model.kit, context.personas, model.arm, seed=context.seed, adapter_cache=model.cache
     )  # fmt: skip
 
 

@@ -36,10 +36,10 @@ class EnginePolicy:
         arm: Arm,
         *,
         seed: int,
-        residency: AdapterCache | None = None,
+        adapter_cache: AdapterCache | None = None,
     ) -> None:
-        """Bind agents to slots: those of `residency`; without one agent i acts with slot i."""
-        self._residency = residency
+        """Bind agents to slots: those of `adapter_cache`; without one agent i acts with slot i."""
+        self._adapter_cache = adapter_cache
         self._engine, self._kit, self._personas, self._arm, self._seed = engine, kit, personas, arm, seed
         self._caps = [length_cap(persona, kit) for persona in personas]
         self._recent = [recent_texts(persona, arm) for persona in personas]
@@ -55,13 +55,13 @@ class EnginePolicy:
         If agents take turns in the slots, nothing is remembered: the last bits of an answer would depend on who acted
         before.
         """
-        if self._residency is None or self._residency.slots == len(self._personas):
+        if self._adapter_cache is None or self._adapter_cache.slots == len(self._personas):
             slots = self._slots(range(len(self._constants)))
             self._engine.cache_prefixes(list(zip(slots, self._constants, strict=True)))
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide for all observations, as many in one batch as there are slots."""
-        size = len(observations) if self._residency is None else self._residency.slots
+        size = len(observations) if self._adapter_cache is None else self._adapter_cache.slots
         decisions: list[Decision] = []
         for start in range(0, len(observations), max(1, size)):
             (some,) = decide_together([(self, observations[start : start + size])])
@@ -110,7 +110,7 @@ class EnginePolicy:
     def _slots(self, agents: Sequence[int]) -> Sequence[int | None]:
         if self._arm.adapter is AdapterUse.NONE:
             return [None] * len(agents)
-        return agents if self._residency is None else self._residency.bring(agents)
+        return agents if self._adapter_cache is None else self._adapter_cache.bring(agents)
 
 
 def decide_together(pending: Sequence[tuple[EnginePolicy, Sequence[Observation]]]) -> list[list[Decision]]:
