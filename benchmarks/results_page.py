@@ -20,6 +20,7 @@ from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE
 from polyphony.metrics.studies.report import write_report
 from polyphony.metrics.studies.study import Study, read_study
+from polyphony.simulation.runs.options import OPTIONS
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}
@@ -270,7 +271,8 @@ def _method(study: Stored) -> str:
 def _weights(options: Mapping[str, Any]) -> str:
     if options.get("weights") == "serving":
         return "Adapters: those that come with a checkout (`simulate bank ready`, see docs/bank.md)."
-    asked = [f"{name} {options[name]}" for name in TRAINING if options.get(name) not in (None, "")]
+    # A plan of an earlier version holds null where an option had its default.
+    asked = [f"{name} {options[name]}" for name in TRAINING if options.get(name) not in (None, OPTIONS[name].default)]
     return f"Adapters: trained with {', '.join(asked)}." if asked else "Adapters: `simulate train`'s defaults."
 
 

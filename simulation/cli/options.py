@@ -120,7 +120,7 @@ def _expanded(
         collected = {parameter.name: given.pop(parameter.name) for parameter in parameters}
         command(**given, **{argument: collect(collected)})
 
-    del expanded.__wrapped__  # type: ignore[attr-defined]
+    del expanded.__wrapped__
     whole = sorted([*own, *parameters], key=_is_of_machine)
     expanded.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in whole}

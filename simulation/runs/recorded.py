@@ -28,7 +28,7 @@ def settings_of(source: Path | str) -> RunSettings:
     named = {name: row[name] for name in ("population", "agents", "timesteps", "seed")}
     try:
         config = json.loads(row["config"])
-        arm = "lora" if row["arm"] == "null" else row["arm"]
+        arm = "lora" if row["arm"] == config.get("policy") else row["arm"]
         return TypeAdapter(RunSettings).validate_python({**config, **named, "arm": arm})
     except ValueError as error:
         raise InputError(f"{name_of(source)}: its settings are of another version; run it again") from error
