@@ -107,8 +107,10 @@ class RunSettings:
         except OverflowError:
             fits = False
         if not fits:
+            begin = f" from --start {self.start}" if self.start else ""
             raise InputError(
-                f"--steps {self.timesteps} of --minutes-per-step {self.minutes} end beyond the year 9999; give fewer"
+                f"--steps {self.timesteps} of --minutes-per-step {self.minutes}{begin} leave the calendar, which "
+                "has the years 1 to 9999; give fewer or shorter ones"
             )
 
     @property
