@@ -68,5 +68,5 @@ def run_memory() -> float:
     with tempfile.TemporaryDirectory() as folder:
         bank = ["--bank", f"{folder}/bank"]
         subprocess.run([*simulate, "bank", "ready", *bank], check=True, stdout=subprocess.DEVNULL)
-        run = f"run --agents {AGENTS} --steps {STEPS} --weights serving --out".split()
+        run = f"run --agents {AGENTS} --steps {STEPS} --minutes-per-step 120 --weights serving --out".split()
         return run_apart([*simulate, *run, f"{folder}/run.db", *bank])[1]

@@ -129,7 +129,7 @@ def _simulated(out: Path, view: View | None) -> float:
     command = [sys.executable, "-m", "polyphony", "run", "--arm", "base", "--agents", str(WATCHED_AGENTS)]
     began = time.perf_counter()
     run = subprocess.Popen(
-        [*command, "--steps", str(WATCHED_STEPS), "--out", str(out)],
+        [*command, "--steps", str(WATCHED_STEPS), "--minutes-per-step", "120", "--out", str(out)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     if view is not None:

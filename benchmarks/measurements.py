@@ -26,7 +26,9 @@ from pathlib import Path
 from polyphony.simulation.runs.runner import Hooks, Runner
 from polyphony.simulation.runs.settings import RunSettings
 population, agents, steps, out = sys.argv[1:]
-settings = RunSettings(population=population, policy="null", arm="base", agents=int(agents), timesteps=int(steps))
+settings = RunSettings(
+    population=population, policy="null", arm="base", agents=int(agents), timesteps=int(steps), minutes=120
+)
 runner = Runner(settings, bank=Path("unused"), base_model=None, device="auto", dtype="auto", hooks=Hooks())
 runner.run(settings, Path(out), resume=False)
 """

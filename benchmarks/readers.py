@@ -61,7 +61,7 @@ def _run(out: Path, agents: int, steps: int, read: bool) -> tuple[float, int]:
     try:
         subprocess.run(
             [sys.executable, "-m", "polyphony", "run", "--arm", "base", "--agents", str(agents), "--steps", str(steps),
-             "--out", str(out)],
+             "--minutes-per-step", "120", "--out", str(out)],
             check=True, capture_output=True,
         )  # fmt: skip
         time.sleep(0.1)

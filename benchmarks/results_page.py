@@ -20,6 +20,7 @@ from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE
 from polyphony.metrics.studies.report import write_report
 from polyphony.metrics.studies.study import Study, read_study
+from polyphony.simulation.runs.options import OPTIONS, complete
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}
@@ -270,7 +271,8 @@ def _method(study: Stored) -> str:
 def _weights(options: Mapping[str, Any]) -> str:
     if options.get("weights") == "serving":
         return "Adapters: those that come with a checkout (`simulate bank ready`, see docs/bank.md)."
-    asked = [f"{name} {options[name]}" for name in TRAINING if options.get(name) not in (None, "")]
+    # A plan of an earlier version holds null where an option had its default.
+    asked = [f"{name} {options[name]}" for name in TRAINING if options.get(name) not in (None, OPTIONS[name].default)]
     return f"Adapters: trained with {', '.join(asked)}." if asked else "Adapters: `simulate train`'s defaults."
 
 
@@ -468,9 +470,15 @@ def take(made: Path, into: Path) -> None:
         target = into / name
         target.mkdir(exist_ok=True)
         before = [read_report(target)] if (target / STUDY_FILE).is_file() else []
-        write_report(united([*before, part], target))
+        write_report(united([_with_all_options(study) for study in (*before, part)], target))
         labels = label_check(results.FOLDER)
         _write_checks(target / CHECKS_FILE, [*checks_of(made / name), *labels])
+
+
+def _with_all_options(part: Study) -> Study:
+    """The study with a value for each option: a plan of an earlier version holds null, or nothing, for a default."""
+    options = {name: value for name, value in part.plan["options"].items() if value is not None}
+    return replace(part, plan={**part.plan, "options": complete(options, str(part.directory))})
 
 
 def _without_paths(part: Study) -> Study:

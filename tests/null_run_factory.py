@@ -7,8 +7,8 @@ from polyphony.simulation.runs.settings import RunSettings
 
 
 def null_settings(**settings):
-    """Settings of such a run."""
-    return RunSettings(population="town", policy="null", **settings)
+    """Settings of such a run, in timesteps of two hours."""
+    return RunSettings(**({"population": "town", "policy": "null", "minutes": 120} | settings))
 
 
 def null_runner(agents):

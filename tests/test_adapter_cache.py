@@ -153,4 +153,4 @@ def test_a_run_with_few_slots_is_reproducible_and_tells_its_hits(base, bank, tow
     assert not (tmp_path / "pooled.db").exists()
     with pytest.raises(SystemExit):
         main(["run", "--slots", "-1"])
-    assert "--slots -1: must be at least 0" in capsys.readouterr().err
+    assert "--slots -1 must be at least 0" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from run_factory import RunFactory
 
+from polyphony.errors import AppError, MetricsError
 from polyphony.metrics.studies.comparison_table import HEADERS
 from polyphony.simulation.cli.main import main
 from polyphony.simulation.cli.printing import WIDE, print_results
@@ -189,6 +190,26 @@ def test_memory_that_runs_out_is_one_line(simulate, tmp_path):
     assert code == 2 and said == [
         "simulate: out of memory; fewer agents at once, a smaller base model or more memory would do"
     ]
+
+
+@pytest.mark.parametrize("room", ["metrics.measure", "app.server.launch"])
+def test_a_bug_in_any_room_is_not_told_as_wrong_input(simulate, monkeypatch, tmp_path, room):
+    """A bug is exit code 1, with its traceback; wrong input is exit code 2."""
+    command, name = ("metrics", "measure_run") if room.startswith("metrics") else ("app", "launch")
+
+    def failing(error):
+        def call(*arguments, **options):
+            raise error
+
+        monkeypatch.setattr(f"polyphony.{room}.{name}", call)
+
+    bug = type("Bug", (Exception,), {"__module__": f"polyphony.{room}"})("a fault of ours")
+    failing(bug)
+    with pytest.raises(type(bug)):
+        simulate(command, tmp_path)
+    for error in (MetricsError("a wrong run"), AppError("no place")):
+        failing(error)
+        assert simulate(command, tmp_path) == (2, "", [f"simulate: {error}"])
 
 
 def test_a_place_that_cannot_be_written_is_one_line(simulate, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from polyphony.errors import InputError
 from polyphony.metrics.runfile.digest import run_digest
 from polyphony.personas.people.acts import USUAL, Verb
-from polyphony.simulation.runs.fork import settings_of
+from polyphony.simulation.runs.recorded import settings_of
 from polyphony.simulation.runs.runner import Hooks, Runner
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.world.action_menu import SETS, named_verbs, offered_verbs

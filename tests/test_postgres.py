@@ -15,7 +15,8 @@ from polyphony.metrics.dataset.export import export_dataset
 from polyphony.metrics.dataset.options import ExportOptions
 from polyphony.metrics.measure import measure_run
 from polyphony.metrics.runfile.digest import run_digest
-from polyphony.simulation.runs.fork import Fork, settings_of
+from polyphony.simulation.runs.fork import Fork
+from polyphony.simulation.runs.recorded import settings_of
 from polyphony.simulation.runs.store import RunStore, name_of, run_target
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin")) if Path("/usr/lib/postgresql").is_dir() else []

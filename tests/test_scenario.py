@@ -13,9 +13,10 @@ from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
 from polyphony.metrics.runfile.digest import run_digest
 from polyphony.metrics.runfile.loading import load_run
-from polyphony.simulation.runs.fork import Fork, merged, settings_of
+from polyphony.simulation.runs.fork import Fork, merged
 from polyphony.simulation.runs.initial_state import empty_platform
 from polyphony.simulation.runs.interview import interview
+from polyphony.simulation.runs.recorded import settings_of
 from polyphony.simulation.runs.runner import Runner
 from polyphony.simulation.runs.scenario import Scenario, check_users, load_scenario, make_scenario
 

@@ -27,9 +27,10 @@ from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.report import report_text, tables, write_report
 from polyphony.metrics.studies.study import CACHE_FOLDER, read_study
 from polyphony.simulation.cli.main import main
+from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.runner import TOGETHER, Hooks
 from polyphony.simulation.study.plan import Cell, StudyPlan, joined, load_plan, make_plan
-from polyphony.simulation.study.study import Place, Study, runs_at_once
+from polyphony.simulation.study.study import StudyPlace, StudyRunner, runs_at_once
 
 SMALL = {"agents": [8, 12], "arms": ["lora", "base"], "seeds": 2, "steps": 3, "policy": "null"}
 REPORT = ["study.json", "results.parquet", "report.md", "tables/primary.md", "tables/primary.tex",
@@ -40,8 +41,8 @@ REPORT = ["study.json", "results.parquet", "report.md", "tables/primary.md", "ta
 def run_study(plan: StudyPlan, directory: Path, at_once: int = 1) -> list[Cell]:
     """Run what is missing; returns the cells that were run."""
     ran: list[Cell] = []
-    place = Place(directory, directory / "bank", None, "auto", "auto")
-    study = Study(joined(plan, directory), place, Hooks())
+    place = StudyPlace(directory, Machine(directory / "bank"))
+    study = StudyRunner(joined(plan, directory), place, Hooks())
     study.run(study.missing(), at_once, lambda cell, seconds, done, total: ran.append(cell))
     return ran
 
@@ -182,12 +183,14 @@ ACTS = "SELECT timestep, agent_id, act, target_post_id, prompt_digest FROM activ
 SHARES = "SELECT act_distribution FROM activation ORDER BY timestep, agent_id"
 
 
-def in_engine(directory: Path, together: int, hooks: Hooks) -> Study:
+def in_engine(directory: Path, together: int, hooks: Hooks) -> StudyRunner:
     """A study of two seeds of the bare base, in full precision."""
     plan = make_plan(
         {"agents": [3], "arms": ["base"], "seeds": 2, "steps": 2, "activation": 1.0, "minutes_per_step": 120}, "test"
     )
-    study = Study(joined(plan, directory), Place(directory, directory / "bank", None, "cpu", "fp32"), hooks)
+    study = StudyRunner(
+        joined(plan, directory), StudyPlace(directory, Machine(directory / "bank", device="cpu", dtype="fp32")), hooks
+    )
     study.run(study.missing(), 1, lambda cell, seconds, done, total: None, together=together)
     return study
 
@@ -225,7 +228,7 @@ def test_only_seeds_of_one_arm_and_size_with_a_slot_for_everybody_decide_togethe
 
     def batches(change):
         made = make_plan(plan | change, "test")
-        study = Study(made, Place(tmp_path, tmp_path, None, "cpu", "fp32"), Hooks())
+        study = StudyRunner(made, StudyPlace(tmp_path, Machine(tmp_path, device="cpu", dtype="fp32")), Hooks())
         return study.batches(made.cells(), 3)
 
     found = batches({})
@@ -296,7 +299,7 @@ def test_blocks_of_a_plan_file_are_joined(tmp_path):
     cells = load_plan(path, {}).cells()
     assert len(cells) == len(set(cells)) == 3 * 2 + 2 * 2 + 2  # (base, lora) × 8 agents × seed 0 are in both
     assert Cell("lora", 16, 7) in cells and Cell("pooled", 16, 0) not in cells
-    assert load_plan(path, {"steps": "5"}).options.steps == 5
+    assert load_plan(path, {"steps": "5"}).options["steps"] == 5
 
 
 @pytest.mark.parametrize(

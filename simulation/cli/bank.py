@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polyphony.errors import InputError
-from polyphony.simulation.cli.options import BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption
+from polyphony.simulation.cli.options import MOST_NUMBER, BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stdout
 
 if TYPE_CHECKING:
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 bank_app = typer.Typer(help="Look after the adapters in a bank.", no_args_is_help=True)
 
-MOST_NUMBER = 2**62  # what SQLite can hold
-PersonArgument = Annotated[str, typer.Argument(help="Handle.")]
+PersonArgument = Annotated[str, typer.Argument(help="Handle of the person.")]
 NumberOption = Annotated[
-    int | None, typer.Option(max=MOST_NUMBER, help="Which revision; default the serving one, else the latest.")
+    int | None,
+    typer.Option(
+        min=1, max=MOST_NUMBER, help="Number of the revision.", show_default="the serving one, or else the latest"
+    ),
 ]
 
 
@@ -69,9 +71,9 @@ def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision"
 @bank_app.command("list")
 def bank_list(
     bank: BankOption = Path("bank"),
-    kind: Annotated[str | None, typer.Option(help="personal, prior or start.")] = None,
-    limit: Annotated[int, typer.Option(max=MOST_NUMBER, help="Most revisions to list.")] = 1000,
-    skip: Annotated[int, typer.Option(max=MOST_NUMBER, help="How many to leave out before.")] = 0,
+    kind: Annotated[str | None, typer.Option(help="List one kind only: personal, prior or start.")] = None,
+    limit: Annotated[int, typer.Option(max=MOST_NUMBER, help="Number of revisions to list, at least 1.")] = 1000,
+    skip: Annotated[int, typer.Option(max=MOST_NUMBER, help="Number of revisions to leave out at the beginning.")] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """List adapter revisions by kind, person and number."""
@@ -89,7 +91,7 @@ def bank_list(
         ]
         for revision in revisions
     ]  # fmt: skip
-    print_results(["adapter", "person", "revision", "status", "rank", "kept as", "loss"], rows, f"adapters in {bank}")
+    print_results(["adapter", "person", "revision", "status", "rank", "stored as", "loss"], rows, f"adapters in {bank}")
     if len(revisions) == limit:
         print(f"there may be more: simulate bank list --skip {skip + limit}")
 
@@ -103,7 +105,7 @@ def _best_loss(revision: "Revision") -> float | None:
 def bank_show(
     person: PersonArgument, number: NumberOption = None, bank: BankOption = Path("bank"), as_json: JsonOption = False
 ) -> None:
-    """Tell where a person's weights come from, what they are worth, and what became of them."""
+    """Show where a person's adapter comes from, how it was evaluated, and its history."""
     with opened_bank(bank) as opened:
         revision = chosen_revision(opened, person, number)
         steps, runs = opened.steps(revision.adapter_id), opened.runs_of(revision.adapter_id)
@@ -121,13 +123,19 @@ def bank_show(
 
 @bank_app.command("promote")
 def bank_promote(
-    person: Annotated[str | None, typer.Argument(help="Handle; leave it out with --all.")] = None,
-    number: Annotated[int | None, typer.Option(max=MOST_NUMBER, help="Which revision; default the latest.")] = None,
-    everybody: Annotated[bool, typer.Option("--all", help="Everybody's latest revision that may serve.")] = False,
-    force: Annotated[bool, typer.Option(help="Overrule the held-out evaluation; the reason is kept.")] = False,
+    person: Annotated[str | None, typer.Argument(help="Handle of a person. Leave it out with --all.")] = None,
+    number: Annotated[
+        int | None, typer.Option(min=1, max=MOST_NUMBER, help="Number of the revision.", show_default="the latest")
+    ] = None,
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Promote everybody's latest revision that may serve.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote it against the held-out evaluation. The bank records that.")
+    ] = False,
     bank: BankOption = Path("bank"),
 ) -> None:
-    """Let a revision serve: only past the gate that it beats the prior on held-out posts, or by force."""
+    """Let a revision serve. It must beat the prior on held-out posts, unless it is forced."""
     if (person is None) != everybody:
         raise InputError("bank promote takes a handle, or --all")
     with opened_bank(bank) as opened:
@@ -170,7 +178,7 @@ def bank_rollback(person: PersonArgument, bank: BankOption = Path("bank")) -> No
 @bank_app.command("retire")
 def bank_retire(
     person: PersonArgument,
-    number: Annotated[int, typer.Argument(max=MOST_NUMBER, help="Which revision.")],
+    number: Annotated[int, typer.Argument(min=1, max=MOST_NUMBER, help="Number of the revision.")],
     bank: BankOption = Path("bank"),
 ) -> None:
     """Take a revision out of use; `simulate bank gc` removes it once nothing refers to it."""
@@ -227,7 +235,10 @@ def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json
         return
     print(f"the weights of {gone.revisions} revisions are gone")
     if not gone.settled:
-        print("somebody reads the bank just now: deleted rows stay in its journal until it is closed or forgets again")
+        print(
+            "another process is reading the bank: deleted rows stay in its journal until it is closed, or until "
+            "`bank forget` runs again"
+        )
     for run in gone.runs:
         stdout().print(f"used by: {run}", markup=False)
 
@@ -236,7 +247,10 @@ def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json
 def bank_verify(
     bank: BankOption = Path("bank"),
     probed: Annotated[
-        bool, typer.Option("--probe", help="Ask the base model, too: drift, agreement of trainer and engine, exports.")
+        bool,
+        typer.Option(
+            "--probe", help="Check with the base model, too: drift, agreement of trainer and engine, exports."
+        ),
     ] = False,
     base_model: BaseOption = None,
     device: DeviceOption = "auto",

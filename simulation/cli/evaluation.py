@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,15 +9,16 @@ import typer
 from polyphony.errors import InputError
 from polyphony.simulation.cli.interchange import bank_app
 from polyphony.simulation.cli.options import (
-    BankOption,
-    BaseOption,
-    DeviceOption,
-    DtypeOption,
+    Chosen,
     JsonOption,
     PopulationOption,
+    UsersOption,
+    takes_machine,
+    takes_options,
 )
 from polyphony.simulation.cli.printing import figure, print_results
-from polyphony.simulation.runs.training_options import Plan, takes_training_options
+from polyphony.simulation.runs.machine import Machine
+from polyphony.simulation.runs.options import TRAINING_OPTIONS
 
 if TYPE_CHECKING:
     from polyphony.adapters.bank.revision import Revision
@@ -28,31 +28,39 @@ __all__ = ["bank_app"]
 
 
 @bank_app.command("evaluate")
-@takes_training_options
+@takes_machine
+@takes_options(TRAINING_OPTIONS)
 def bank_evaluate(
     *,
     population: PopulationOption = "town",
-    bank: BankOption = Path("bank"),
-    users: Annotated[int, typer.Option(help="How many people.")] = 32,
+    users: UsersOption = 32,
     latest: Annotated[
-        bool, typer.Option(help="What the bank serves of each, else the latest, whatever it was trained from.")
+        bool,
+        typer.Option(
+            "--latest",
+            help="Evaluate the adapter that the bank serves for each person, or else the latest one, "
+            "whatever it was trained on.",
+        ),
     ] = False,
-    gate: Annotated[bool, typer.Option(help="Only what a promotion asks for: own and prior, in two passes.")] = False,
-    base_model: BaseOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
-    plan: Plan,
+    gate: Annotated[
+        bool,
+        typer.Option("--gate", help="Evaluate only what a promotion needs: own adapter and prior, in two passes."),
+    ] = False,
     as_json: JsonOption = False,
+    chosen: Chosen,
+    machine: Machine,
 ) -> None:
-    """Score held-out posts under base, prior, own and other people's adapters; missing ones are trained.
+    """Score held-out posts under the base model, the prior, own and other people's adapters.
 
-    Interrupted, the same command goes on after the last pass that was finished.
+    Missing adapters are trained. If the command is interrupted, the same command continues after the last complete
+    pass.
     """
     from polyphony.adapters.evaluation.evaluation import GATE, EvaluationPlan, evaluate
     from polyphony.adapters.evaluation.probing import probe
     from polyphony.simulation.cli.training_session import training_session
+    from polyphony.simulation.runs.settings import training_config
 
-    with training_session(population, users, plan(), bank, base_model, device, dtype) as session:
+    with training_session(population, users, training_config(chosen), machine) as session:
         training = session.training
         revisions = _latest(session) if latest else training.personal(session.personas)
         result = evaluate(

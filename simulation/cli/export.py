@@ -7,32 +7,44 @@ from typing import Annotated
 import typer
 
 from polyphony.errors import InputError
-from polyphony.simulation.cli.options import JsonOption
+from polyphony.plugins import load_plugins
+from polyphony.simulation.cli.options import JsonOption, PluginOption
 from polyphony.simulation.cli.printing import stderr
 
 
 def export(
     run_files: Annotated[list[str] | None, typer.Argument(help="Finished runs, as files or URLs.")] = None,
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder to make.")] = None,
-    check: Annotated[Path | None, typer.Option(help="Only verify this data set.")] = None,
-    text: Annotated[bool, typer.Option(help="Texts of posts, and personas.")] = True,
-    exposures: Annotated[bool, typer.Option(help="What agents were shown.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Folder to write the data set to.")] = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Write nothing: verify the data set in this folder.", metavar="DIR")
+    ] = None,
+    text: Annotated[bool, typer.Option(help="Include the texts of posts, and personas.")] = True,
+    exposures: Annotated[bool, typer.Option(help="Include what agents were shown.")] = True,
     include_real_text: Annotated[
         bool,
-        typer.Option("--include-real-text", help="Let words, names and features of real people out, too."),
+        typer.Option("--include-real-text", help="Include words, names and features of real people."),
     ] = False,
     pseudonym_key: Annotated[
         Path | None,
-        typer.Option(help="File with a secret: pseudonyms made with it replace handles, and personas stay behind."),
+        typer.Option(
+            help="File with a secret key. Handles are replaced by pseudonyms made with it, and personas are left out."
+        ),
     ] = None,
-    windows: Annotated[int, typer.Option(help="Equal parts of a run for which communities are found.")] = 4,
+    windows: Annotated[
+        int,
+        typer.Option(
+            max=1_000_000, help="Number of equal parts of a run in which communities are detected, at least 1."
+        ),
+    ] = 4,
     licence: Annotated[
-        str | None, typer.Option(help="SPDX identifier; default Apache-2.0 for the built-in town.")
+        str | None, typer.Option(help="SPDX identifier of the licence.", show_default="Apache-2.0 for the town")
     ] = None,
+    plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write runs as a graph data set: Parquet, CSV, GraphML, a data card and checksums."""
+    load_plugins(plugin or ())
     from polyphony.metrics.dataset.check import check_dataset
     from polyphony.metrics.dataset.export import export_dataset
     from polyphony.metrics.dataset.options import ExportOptions

@@ -19,9 +19,11 @@ __all__ = ["bank_app"]
 
 @bank_app.command("export")
 def bank_export(
-    person: Annotated[str | None, typer.Argument(help="Handle; leave it out with --all.")] = None,
-    out: Annotated[Path, typer.Option(help="Directory to make.")] = Path("export"),
-    everybody: Annotated[bool, typer.Option("--all", help="Everybody, into one directory each within --out.")] = False,
+    person: Annotated[str | None, typer.Argument(help="Handle of a person. Leave it out with --all.")] = None,
+    out: Annotated[Path, typer.Option(help="Directory to write to.")] = Path("export"),
+    everybody: Annotated[
+        bool, typer.Option("--all", help="Export everybody: one directory each, inside --out.")
+    ] = False,
     number: NumberOption = None,
     bank: BankOption = Path("bank"),
 ) -> None:
@@ -58,7 +60,7 @@ def _export(bank: "Bank", revision: "Revision", out: Path) -> None:
 
 @bank_app.command("archive")
 def bank_archive(
-    out: Annotated[Path, typer.Argument(help="File to make.")], bank: BankOption = Path("bank")
+    out: Annotated[Path, typer.Argument(help="File to write.")], bank: BankOption = Path("bank")
 ) -> None:  # fmt: skip
     """Write the whole bank into one file; the same bank gives the same bytes."""
     from polyphony.adapters.bank.archive import write_archive
@@ -70,12 +72,12 @@ def bank_archive(
 
 @bank_app.command("compact")
 def bank_compact(
-    out: Annotated[Path, typer.Argument(help="Directory of the bank to make, or to add to.")],
-    rank: Annotated[int, typer.Option(help="Most rank of an adapter.")] = 2,
-    storage: Annotated[str, typer.Option(help="Numbers of stored adapters: fp32, bf16, int8 or int4.")] = "int4",
+    out: Annotated[Path, typer.Argument(help="Directory of the new bank, or of a bank to add to.")],
+    rank: Annotated[int, typer.Option(max=4096, help="Largest rank of an adapter, at least 1.")] = 2,
+    storage: Annotated[str, typer.Option(help="Number format of stored adapters: fp32, bf16, int8 or int4.")] = "int4",
     bank: BankOption = Path("bank"),
 ) -> None:
-    """Copy everybody's serving or latest adapter into another bank, smaller; they are candidates there."""
+    """Copy everybody's serving or latest adapter into another bank in a smaller form. They are candidates there."""
     from polyphony.adapters.bank.compaction import compact_bank
     from polyphony.adapters.bank.precision import precision_named
 
@@ -92,7 +94,7 @@ def bank_compact(
 
 @bank_app.command("ready")
 def bank_ready(bank: BankOption = Path("bank")) -> None:
-    """Take in the compact adapters of the town that come with Polyphony; then run with --weights serving."""
+    """Import the compact adapters of the town that come with Polyphony. Then use `run --weights serving`."""
     from polyphony.adapters.bank.archive import read_archive
 
     archive = bundled("banks", "town.tar.gz", remedy="`simulate train --users 512` makes such a bank")
@@ -105,12 +107,14 @@ def bank_ready(bank: BankOption = Path("bank")) -> None:
 @bank_app.command("import")
 def bank_import(
     source: Annotated[Path, typer.Argument(help="An archive, a PEFT directory, or a directory of those.")],
-    person: Annotated[str | None, typer.Option(help="Handle; default what the adapter's card says.")] = None,
+    person: Annotated[
+        str | None, typer.Option(help="Handle of the person.", show_default="as the adapter's card says")
+    ] = None,
     population: Annotated[str, typer.Option(help="Name of the population that the person belongs to.")] = "town",
     bank: BankOption = Path("bank"),
     base_model: BaseOption = None,
 ) -> None:
-    """Take adapters in, all or nothing: candidates that serve once they are promoted."""
+    """Import adapters, all or none. They are candidates until they are promoted."""
     from polyphony.adapters.bank.archive import read_archive
 
     if not source.exists():

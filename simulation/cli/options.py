@@ -1,15 +1,127 @@
-"""Options that several commands share."""
+"""Options that several commands share: those of the table of a run's options, the machine's, and plug-ins."""
 
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-AgentsOption = Annotated[int, typer.Option(help="How many people act.")]
-PopulationOption = Annotated[str, typer.Option(help="'town' (built in), or a file of posts (JSONL, CSV, Parquet).")]
-BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.")]
-BaseOption = Annotated[Path | None, typer.Option(help="A local Hugging Face causal LM instead of the embedded one.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-DtypeOption = Annotated[str, typer.Option(help="auto, fp32 or bf16.")]
+from polyphony.simulation.runs.machine import Machine
+from polyphony.simulation.runs.options import OPTIONS, Option, Value
+
+MACHINE = "Machine and files"
+MOST_NUMBER = 2**62  # what SQLite can count to
+
+Command = Callable[..., None]
+Chosen = dict[str, Value]
+"""Values of options of the table by name, with defaults or only those that were given."""
+
+BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.", rich_help_panel=MACHINE)]
+BaseOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="Directory of a local Hugging Face causal language model.", rich_help_panel=MACHINE,
+        show_default="the embedded SmolLM2-135M-Instruct",
+    ),
+]  # fmt: skip
+DeviceOption = Annotated[
+    str, typer.Option(help="Where the base model computes: auto, cpu or cuda.", rich_help_panel=MACHINE)
+]
+DtypeOption = Annotated[
+    str, typer.Option(help="Number format in which it computes: auto, fp32 or bf16.", rich_help_panel=MACHINE)
+]
+PluginOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", help="Python module or .py file with recommenders, policies or measurements of your own. May be "
+        "repeated. Its code is executed.", rich_help_panel=MACHINE, metavar="MODULE_OR_FILE",
+    ),
+]  # fmt: skip
+UsersOption = Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of people who get an adapter.")]
+PopulationOption = Annotated[str, typer.Option(help=OPTIONS["population"].help)]
 RunArgument = Annotated[str, typer.Argument(help="A run file, or the URL of a run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
+
+
+def takes_options(
+    options: Iterable[Option], absent: Callable[[Option], str] | None = None
+) -> Callable[[Command], Command]:
+    """Give a command flags for options of the table; it gets their values as its argument `chosen`.
+
+    Args:
+        options: Which ones.
+        absent: Shows in help what an option that is not given means; `chosen` holds given options alone then. None
+            for the defaults of the table, which `chosen` holds then.
+    """
+    chosen = tuple(options)
+
+    def collected(given: dict[str, Any]) -> Chosen:
+        return {name: value for name, value in given.items() if value is not None}
+
+    return lambda command: _expanded(
+        command, "chosen", [_flag(option, absent and absent(option)) for option in chosen], collected
+    )
+
+
+def takes_machine(command: Command) -> Command:
+    """Give a command the options of the machine and the bank; it gets them as its argument `machine`."""
+    parameters = [
+        _keyword("bank", BankOption, Path("bank")), _keyword("base_model", BaseOption, None),
+        _keyword("device", DeviceOption, "auto"), _keyword("dtype", DtypeOption, "auto"),
+    ]  # fmt: skip
+    return _expanded(command, "machine", parameters, lambda given: Machine(**given))
+
+
+def help_of(option: Option) -> str:
+    """What help says of an option: what it decides, and which values it takes."""
+    sentences = [option.help]
+    if option.choices:
+        listed = ", ".join(option.choices[:-1])
+        more = ", or a name that a plug-in adds" if option.by_plugin else ""
+        sentences.append(f"One of {listed} or {option.choices[-1]}{more}.")
+    if option.range:
+        unit = f" {option.unit}" if option.unit else ""
+        sentences.append(f"{option.range_in_help}{unit}.")
+    return " ".join(sentences)
+
+
+def _flag(option: Option, absent: str | None) -> inspect.Parameter:
+    kind: Any = type(option.default)
+    shown: str | bool = absent or (option.empty if option.default == "" else True)
+    information = typer.Option(help=help_of(option), rich_help_panel=option.group, show_default=shown)
+    if absent is None:
+        return _keyword(option.name, Annotated[kind, information], option.default)
+    return _keyword(option.name, Annotated[kind | None, information], None)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _is_of_machine(parameter: inspect.Parameter) -> bool:
+    """Whether help shows a parameter last."""
+    metadata = getattr(parameter.annotation, "__metadata__", ())
+    return any(getattr(information, "rich_help_panel", None) == MACHINE for information in metadata)
+
+
+def _expanded(
+    command: Command, argument: str, parameters: Sequence[inspect.Parameter], collect: Callable[[dict[str, Any]], Any]
+) -> Command:
+    """A command with parameters instead of one argument, which is made of them."""
+    own = [
+        parameter for parameter in inspect.signature(command, eval_str=True).parameters.values()
+        if parameter.name != argument
+    ]  # fmt: skip
+
+    @wraps(command)
+    def expanded(**given: Any) -> None:
+        collected = {parameter.name: given.pop(parameter.name) for parameter in parameters}
+        command(**given, **{argument: collect(collected)})
+
+    del expanded.__wrapped__
+    whole = sorted([*own, *parameters], key=_is_of_machine)
+    expanded.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in whole}
+    return expanded

@@ -44,18 +44,18 @@ def stdout() -> Console:
 
 
 def print_results(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
-    """Print names and their figures, without the columns that tell nothing.
+    """Print names and their figures, without the columns that are empty.
 
-    Where the place is narrow names are folded, and where that does not do everything; no digit is left out.
+    On a narrow terminal names are folded, and numbers where that is not enough; no digit is left out.
     """
     console = stdout()
-    told = [place for place in range(len(headers)) if not rows or any(row[place] != figure(None) for row in rows)]
+    shown = [place for place in range(len(headers)) if not rows or any(row[place] != figure(None) for row in rows)]
     for whole in (True, False):
         table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        for place in told:
+        for place in shown:
             table.add_column(headers[place], no_wrap=whole and place > 0, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(row[place]) for place in told))
+            table.add_row(*(Text(row[place]) for place in shown))
         if Measurement.get(console, console.options.update(max_width=WIDE), table).minimum <= console.width:
             break
     console.print(table)

@@ -6,44 +6,78 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polyphony.errors import InputError
-from polyphony.simulation.cli.options import BankOption, BaseOption, DeviceOption, DtypeOption
+from polyphony.plugins import load_plugins
+from polyphony.simulation.cli.options import Chosen, PluginOption, takes_machine, takes_options
 from polyphony.simulation.cli.printing import stderr, stdout
+from polyphony.simulation.runs.machine import Machine
+from polyphony.simulation.runs.options import SHARED
 
 if TYPE_CHECKING:
     from polyphony.simulation.study.plan import Cell, StudyPlan
-    from polyphony.simulation.study.study import Place
+    from polyphony.simulation.study.study import StudyPlace
 
 
+@takes_machine
+@takes_options(SHARED, absent=lambda option: option.shown_default or "none")
 def study(
     plan_file: Annotated[
-        Path | None, typer.Argument(help="TOML: agents, arms, seeds or [[blocks]] of them, and options of `run`.")
+        Path | None,
+        typer.Argument(help="TOML file with agents, arms and seeds, or [[blocks]] of them, and options of `run`."),
     ] = None,
     *,
-    out: Annotated[Path | None, typer.Option(help="The study's directory; the same command continues it.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory of the study. The same command continues an interrupted study.")
+    ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Only measure this study again and write its report from the run files.")
+        Path | None,
+        typer.Option(help="Run nothing: measure the runs of this study again and write its report.", metavar="DIR"),
     ] = None,
-    agents: Annotated[str | None, typer.Option(help="Population sizes, as 128,256,512.")] = None,
+    agents: Annotated[
+        str | None, typer.Option(help="Population sizes, for example 128,256,512.", metavar="LIST")
+    ] = None,
     arms: Annotated[
-        str | None, typer.Option(help="Arms, as lora,base; with other options as lora:rank=8+temperature=0.7.")
+        str | None,
+        typer.Option(
+            help="Arms, for example lora,base. An arm with other options is written lora:rank=8+temperature=0.7.",
+            metavar="LIST",
+        ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="How many seeds, or a list of seeds as 3,4,5.")] = None,
-    reference: Annotated[str | None, typer.Option(help="Arm that the others are compared with; default base.")] = None,
-    option: Annotated[
-        list[str] | None, typer.Option("--set", help="An option of all runs, as --set steps=12; may be repeated.")
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Number of seeds, or a list of seeds, for example 3,4,5.", metavar="NUMBER_OR_LIST"),
     ] = None,
-    at_once: Annotated[int, typer.Option(help="Runs at the same time; 0 for what the machine carries.")] = 0,
+    reference: Annotated[
+        str | None, typer.Option(help="Arm that the others are compared with.", show_default="base")
+    ] = None,
+    pairs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="An option of all runs, for example --set steps=12. May be repeated.", metavar="OPTION=VALUE"
+        ),
+    ] = None,
+    at_once: Annotated[
+        int,
+        typer.Option(min=0, max=10_000, help="Number of runs at the same time. 0 means what cores and memory allow."),
+    ] = 0,
     together: Annotated[
-        int, typer.Option(help="Seeds of an arm that decide in one batch: faster, see docs/studies.md; 1 for none.")
+        int,
+        typer.Option(
+            min=1,
+            max=10_000,
+            help="Number of seeds of an arm that decide in one batch, which is faster; see docs/studies.md.",
+        ),
     ] = 1,
-    bank: BankOption = Path("bank"),
-    base_model: BaseOption = None,
-    device: DeviceOption = "auto",
-    dtype: DtypeOption = "auto",
+    plugin: PluginOption = None,
+    chosen: Chosen,
+    machine: Machine,
 ) -> None:
-    """Run sizes × arms × seeds, compare them, and write the report."""
-    from polyphony.simulation.study.study import Place
+    """Run sizes × arms × seeds, compare them, and write the report.
 
+    An option of a run that is given here holds for all runs, and takes precedence over the file.
+    """
+    from polyphony.simulation.study.study import StudyPlace
+
+    plugins = load_plugins(plugin or ())
     if report is not None:
         if plan_file is not None or out is not None:
             raise InputError("--report DIR rebuilds a study's report and runs nothing: leave the plan and --out out")
@@ -51,45 +85,40 @@ def study(
         return
     if out is None:
         raise InputError("--out is missing; give the directory of the study")
-    if at_once < 0:
-        raise InputError(f"--at-once {at_once} must be at least 0")
-    if together < 1:
-        raise InputError(f"--together {together} must be at least 1")
-    flags = {
-        "agents": agents and _numbers(agents, "--agents"), "arms": arms and [each.strip() for each in arms.split(",")],
-        "seeds": seeds and _seeds(seeds), "reference": reference, **_options(option or []),
-    }  # fmt: skip
-    plan = _plan({name: value for name, value in flags.items() if value is not None}, plan_file, out)
-    _run(plan, Place(out, bank, base_model, device, dtype), at_once, together)
+    crossed = {
+        "agents": agents and _numbers(agents, "--agents"),
+        "arms": arms and [arm.strip() for arm in arms.split(",")],
+        "seeds": seeds and _seeds(seeds),
+        "reference": reference,
+    }
+    flags = {name: value for name, value in crossed.items() if value is not None} | _pairs(pairs or []) | chosen
+    from polyphony.simulation.study.plan import joined, load_plan, make_plan
+
+    plan = load_plan(plan_file, flags, plugins) if plan_file else make_plan(flags, "simulate study", plugins)
+    _run(joined(plan, out), StudyPlace(out, machine, tuple(plugin or ())), at_once, together)
     _report(out)
 
 
-def _plan(flags: dict[str, Any], plan_file: Path | None, out: Path) -> "StudyPlan":
-    from polyphony.simulation.study.plan import joined, load_plan, make_plan
-
-    return joined(load_plan(plan_file, flags) if plan_file else make_plan(flags, "simulate study"), out)
-
-
-def _run(plan: "StudyPlan", place: "Place", at_once: int, together: int) -> None:
+def _run(plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int) -> None:
     """Run what is missing of a study."""
     from polyphony.simulation.cli.console import Reporter
-    from polyphony.simulation.study.study import Study, runs_at_once
+    from polyphony.simulation.study.study import StudyRunner, runs_at_once
 
     with Reporter() as reporter:
-        study = Study(plan, place, reporter.hooks)
-        missing = study.missing()
-        batches = study.batches(missing, together)
-        processes = min(at_once or runs_at_once(batches, place.device), len(batches))
+        runner = StudyRunner(plan, place, reporter.hooks)
+        missing = runner.missing()
+        batches = runner.batches(missing, together)
+        processes = min(at_once or runs_at_once(batches, place.machine.device), len(batches))
         shared = f" in {len(batches)} batches" if together > 1 else ""
         reporter.say(
             f"{len(missing)} of {len(plan.cells())} runs to do{shared}, {processes} at a time, in {place.directory}"
         )
 
-        def told(cell: "Cell", seconds: float, done: int, total: int) -> None:
+        def finished(cell: "Cell", seconds: float, done: int, total: int) -> None:
             reporter.say(f"{cell.label}, {cell.agents} agents, seed {cell.seed}: {seconds:.0f} s")
             reporter.show("study", done, total, "runs")
 
-        study.run(missing, processes, told, together=together)
+        runner.run(missing, processes, finished, together=together)
 
 
 def _report(directory: Path) -> None:
@@ -109,11 +138,11 @@ def _numbers(text: str, option: str) -> list[int]:
 
 
 def _seeds(text: str) -> int | list[int]:
-    found = _numbers(text, "--seeds")
-    return found[0] if len(found) == 1 and "," not in text else found
+    numbers = _numbers(text, "--seeds")
+    return numbers[0] if len(numbers) == 1 and "," not in text else numbers
 
 
-def _options(pairs: list[str]) -> dict[str, str]:
+def _pairs(pairs: list[str]) -> dict[str, Any]:
     options = {}
     for pair in pairs:
         name, sign, value = pair.partition("=")

@@ -3,20 +3,20 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.personas.people.persona import Persona
 from polyphony.simulation.cli.console import Reporter
+from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
 
 
 @dataclass(frozen=True)
 class TrainingSession:
-    """The people that were asked for, and what trains them."""
+    """The chosen people, and what trains them."""
 
     personas: Sequence[Persona]
     bank: Bank
@@ -26,17 +26,15 @@ class TrainingSession:
 
 @contextmanager
 def training_session(
-    population: str, users: int, plan: TrainingConfig, bank: Path, base_model: Path | None, device: str, dtype: str
-) -> Iterator[TrainingSession]:
+    population: str, users: int, plan: TrainingConfig, machine: Machine
+) -> Iterator[TrainingSession]:  # fmt: skip
     """Open them, with progress on the console.
 
     Raises:
-        InputError: One of them cannot be.
+        InputError: One of them cannot be opened.
     """
     settings = RunSettings(population=population, agents=users, timesteps=1, training=plan)
     with Reporter() as reporter:
-        resources = Resources(
-            settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=reporter.hooks
-        )  # fmt: skip
+        resources = Resources(settings, **vars(machine), hooks=reporter.hooks)
         with closing(resources.open_bank()) as opened:
             yield TrainingSession(resources.personas, opened, resources.training(settings, opened), reporter)

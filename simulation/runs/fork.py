@@ -1,11 +1,8 @@
 """Forks: a run continues another one from any of its timesteps under other settings."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import TypeAdapter
+from typing import Any
 
 from polyphony.errors import InputError
 from polyphony.simulation.runs.replay import replay
@@ -13,9 +10,6 @@ from polyphony.simulation.runs.scenario import Scenario
 from polyphony.simulation.runs.store import RunStore, name_of
 from polyphony.simulation.world.platform import Platform
 from polyphony.simulation.world.rows import Rows
-
-if TYPE_CHECKING:
-    from polyphony.simulation.runs.settings import RunSettings
 
 _COPIED = ("activation", "exposure", "scripted", "checkpoint")
 
@@ -31,28 +25,6 @@ class Fork:
 
     source: Path | str
     at: int
-
-
-def settings_of(source: Path | str) -> "RunSettings":
-    """Read the settings of a run from its file.
-
-    Raises:
-        InputError: There is no such run, or its settings are not of this version.
-    """
-    from polyphony.simulation.runs.settings import RunSettings
-
-    store = RunStore.read(source)
-    try:
-        row = store.run_row()
-    finally:
-        store.close()
-    named = {name: row[name] for name in ("population", "agents", "timesteps", "seed")}
-    try:
-        config = json.loads(row["config"])
-        arm = "lora" if row["arm"] == config.get("policy") else row["arm"]
-        return TypeAdapter(RunSettings).validate_python({**config, **named, "arm": arm})
-    except ValueError as error:
-        raise InputError(f"{name_of(source)}: its settings are of another version; run it again") from error
 
 
 def merged(source: Scenario, new: Scenario) -> Scenario:
@@ -80,7 +52,7 @@ def replayed(platform: Platform, fork: Fork, run_row: dict[str, Any]) -> Rows:
     try:
         source_row, done = store.run_row(), store.next_timestep()
         if (source_row["population_digest"], source_row["agents"]) != (run_row["population_digest"], run_row["agents"]):
-            raise InputError(f"{name}: holds other people; fork it with the population file it was run with")
+            raise InputError(f"{name}: holds other people; give the file it was run with as --population FILE")
         if not 0 <= fork.at <= done:
             raise InputError(f"{name}: --at {fork.at} is not a timestep from 0 to {done}, which are complete")
         tables = store.platform_tables()

@@ -31,8 +31,9 @@ def interview(
         at: The timestep at whose beginning the agent is asked; None for the end of the run.
 
     Raises:
-        InputError: There is no such agent, or the question holds no printable text.
+        InputError: The runner holds other people, there is no such agent, or the question holds no printable text.
     """
+    _check_people(runner, source)
     places = {persona.handle: place for place, persona in enumerate(runner.personas)}
     if handle not in places:
         raise InputError(f"{name_of(source)}: no agent {handle!r}; see the table agent, or the dashboard")
@@ -51,6 +52,16 @@ def interview(
         engine = Engine(base, weights.adapted, kit, decoding=settings.decoding)
         slot = None if weights.adapted is None else 0
         return engine.decide([ActRequest(slot, prompt, {Verb.POST: []}, cap, uniforms)])[0].text
+
+
+def _check_people(runner: Runner, source: Path | str) -> None:
+    store = RunStore.read(source)
+    try:
+        digest = store.run_row()["population_digest"]
+    finally:
+        store.close()
+    if digest != runner.population.digest:
+        raise InputError(f"{name_of(source)}: holds other people; give the file it was run with as --population FILE")
 
 
 def _memory(runner: Runner, settings: RunSettings, source: Path | str, agent: int, at: int | None) -> list[str]:

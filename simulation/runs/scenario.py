@@ -25,7 +25,7 @@ class _Part(BaseModel):
 
 
 class SeedPost(_Part):
-    """A post that stands there before the first timestep."""
+    """A post that is on the platform before the first timestep."""
 
     user: str
     text: Words
@@ -68,7 +68,7 @@ class Bot(_Part):
 
 
 class Scenario(_Part):
-    """All of it; empty by default."""
+    """All interventions; empty by default."""
 
     seed_posts: tuple[SeedPost, ...] = Field(default=(), strict=False)
     news: tuple[News, ...] = Field(default=(), strict=False)
@@ -137,7 +137,7 @@ def make_scenario(value: object, where: str) -> Scenario:
 
 
 def check_users(scenario: Scenario, handles: Sequence[str]) -> None:
-    """Refuse a scenario that names somebody who is not there, or a bot with an agent's name.
+    """Refuse a scenario that names an account that does not exist, or a bot with an agent's name.
 
     Raises:
         InputError: As described.

@@ -1,33 +1,42 @@
 """Everything that decides a run."""
 
 import json
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
 
 from polyphony.adapters.engine.decoding import DecodingConfig
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
+from polyphony.plugins import Plugin
 from polyphony.simulation.feed.feed import FeedSettings
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.policies.registry import POLICIES
-from polyphony.simulation.runs.scenario import Scenario
+from polyphony.simulation.runs.options import OPTIONS, TRAINING_OPTIONS, Option, Value, value_at
+from polyphony.simulation.runs.scenario import Scenario, load_scenario
 from polyphony.simulation.world.action_menu import named_verbs, offered_verbs
 from polyphony.simulation.world.clock import moment
 
-WEIGHTS = ("trained", "serving")
+# Simulated time is told as dates up to the year 9999.
+LONGEST = timedelta(days=365_000)
+
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What decides a run.
+    """What decides a run; what each option means stands in the table `simulation.runs.options.OPTIONS`.
 
     Attributes:
         population: ``town`` or a file of posts.
-        agents: How many people act.
-        timesteps: How many timesteps are simulated.
-        seed: Key of every draw.
+        agents: Number of people who act.
+        timesteps: Number of timesteps to simulate.
+        seed: Random seed.
         arm: Name of the arm.
-        policy: ``engine``, ``camel``, ``null``, or a policy of a plug-in.
+        policy: Name of the policy.
         camel_model: ``PLATFORM/NAME`` of the model that camel's agents ask; empty for our engine.
         camel_url: Where it is served; empty for the platform's own address.
         minutes: Simulated minutes of a timestep.
@@ -41,10 +50,11 @@ class RunSettings:
         scenario: What the experimenter does.
         forked_from: Digest of the run and the timestep it branches off from, as ``DIGEST@T``; empty for none.
         history: Whether the run file holds people's own acts.
-        slots: How many adapters the engine holds at once; 0 for everybody's.
+        slots: Number of adapters that the engine holds at once; 0 for everybody's.
         weights: ``trained`` for exactly what `training` asks for, or ``serving`` for what the bank has promoted.
         training: How missing adapters are trained.
         decoding: How text is drawn.
+        plugins: Plug-ins that were loaded for the run.
     """
 
     population: str
@@ -55,7 +65,7 @@ class RunSettings:
     policy: str = "engine"
     camel_model: str = ""
     camel_url: str = ""
-    minutes: int = 120
+    minutes: int = 60
     activation: float = 0.5
     start: str = ""
     churn: float = 0.0
@@ -70,32 +80,38 @@ class RunSettings:
     weights: str = "trained"
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+    plugins: tuple[Plugin, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no run can have."""
-        for name in ("agents", "timesteps", "minutes"):
-            if getattr(self, name) < 1:
-                option = {"timesteps": "steps", "minutes": "minutes-per-step"}.get(name, name)
-                raise InputError(f"--{option} {getattr(self, name)} must be at least 1")
-        if self.slots < 0 or (self.slots and self.policy == "camel"):
-            raise InputError(f"--slots {self.slots}: must be at least 0, and with --policy camel 0")
-        if not 0 < self.activation <= 10:
-            raise InputError(f"--activation {self.activation} must be above 0 and at most 10")
-        if not 0 <= self.churn <= 100:
-            raise InputError(f"--churn {self.churn} must be from 0 to 100 a day")
-        if not 0 <= self.late <= 1:
-            raise InputError(f"--late {self.late} must be from 0 to 1")
-        if self.start:
-            moment(self.start)
+        for name, value in option_values(self).items():
+            OPTIONS[name].check(value)
         POLICIES.get(self.policy, "--policy")
-        if self.weights not in WEIGHTS:
-            raise InputError(f"--weights {self.weights!r} is not one of {', '.join(WEIGHTS)}")
         arm = arm_named(self.arm)
+        if self.slots and self.policy == "camel":
+            raise InputError(f"--slots {self.slots}: with --policy camel it must be 0")
         if arm.matched_acts and self.policy == "camel":
             raise InputError(f"--arm {arm.name} draws acts from histories: give it without --policy camel")
         if self.camel_model and (self.policy != "camel" or arm.adapter is not AdapterUse.NONE):
             raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
         offered_verbs(self.actions)
+        self._check_time()
+
+    def _check_time(self) -> None:
+        """Refuse a run that leaves the calendar."""
+        length = timedelta(minutes=self.minutes * self.timesteps)
+        try:
+            if self.start:
+                moment(self.start) + length
+            fits = length <= LONGEST
+        except OverflowError:
+            fits = False
+        if not fits:
+            begin = f" from --start {self.start}" if self.start else ""
+            raise InputError(
+                f"--steps {self.timesteps} of --minutes-per-step {self.minutes}{begin} leave the calendar, which "
+                "has the years 1 to 9999; give fewer or shorter ones"
+            )
 
     @property
     def plan(self) -> TrainingConfig:
@@ -109,9 +125,88 @@ class RunSettings:
 
     def as_mapping(self) -> dict[str, Any]:
         """All settings by name; feed, scenario, training and decoding as mappings of their own."""
-        return asdict(self) | {"scenario": self.scenario.model_dump(mode="json")}
+        values = asdict(self) | {"scenario": self.scenario.model_dump(mode="json")}
+        if not self.plugins:  # as runs were recorded before there were plug-ins: their digests stay
+            del values["plugins"]
+        return values
 
     def recorded(self) -> str:
         """Everything that decides the run and has no column of its own, as JSON for the run file."""
         own = {"population", "agents", "timesteps", "seed", "arm"}
         return json.dumps({name: value for name, value in self.as_mapping().items() if name not in own}, sort_keys=True)
+
+
+def make_settings(values: Mapping[str, Value]) -> RunSettings:
+    """The settings that options ask for; what is not given has its default.
+
+    Args:
+        values: Values by the names of `simulation.runs.options.OPTIONS`.
+
+    Raises:
+        InputError: A value cannot be, or several do not go together.
+    """
+    chosen = {name: values.get(name, option.default) for name, option in OPTIONS.items()}
+    return with_options(RunSettings(population="", agents=1, timesteps=1), chosen)
+
+
+def with_options(settings: RunSettings, values: Mapping[str, Value]) -> RunSettings:
+    """The same settings with other values of some options.
+
+    Raises:
+        InputError: As `make_settings`.
+    """
+    return _replaced(settings, _by_path(values))
+
+
+def training_config(values: Mapping[str, Value]) -> TrainingConfig:
+    """The training that options ask for; what is not given has its default.
+
+    Raises:
+        InputError: A value cannot be.
+    """
+    own = {option.name: values[option.name] for option in TRAINING_OPTIONS if option.name in values}
+    return _replaced(TrainingConfig(), {path.removeprefix("training."): value for path, value in _by_path(own).items()})
+
+
+def option_values(settings: RunSettings) -> dict[str, Value]:
+    """The options of settings, but for the scenario: settings hold its content instead of its file."""
+    return {
+        name: _as_value(value_at(settings, option.setting))
+        for name, option in OPTIONS.items() if name != "scenario"
+    }  # fmt: skip
+
+
+def _as_value(held: Any) -> Value:
+    return ",".join(held) if isinstance(held, tuple) else held
+
+
+def _by_path(values: Mapping[str, Value]) -> dict[str, Any]:
+    """What settings hold for options, by the dotted paths at which they hold it."""
+    held = {OPTIONS[name].setting: _held(OPTIONS[name], value) for name, value in values.items()}
+    if "rank" in values:
+        held["training.shape.alpha"] = 2.0 * float(values["rank"])
+    return held
+
+
+def _held(option: Option, value: Value) -> Any:
+    option.check(value)
+    if option.name == "targets":
+        return tuple(name.strip() for name in str(value).split(",") if name.strip())
+    if option.name == "scenario":
+        return load_scenario(Path(str(value))) if value else Scenario()
+    return value
+
+
+def _replaced(config: Config, by_path: Mapping[str, Any]) -> Config:
+    """A nested frozen dataclass with other values at dotted paths."""
+    own: dict[str, Any] = {}
+    deeper: dict[str, dict[str, Any]] = defaultdict(dict)
+    for path, value in by_path.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            deeper[name][rest] = value
+        else:
+            own[name] = value
+    for name, inner in deeper.items():
+        own[name] = _replaced(getattr(config, name), inner)
+    return replace(config, **own)  # type: ignore[type-var]

@@ -17,7 +17,10 @@ from polyphony.durable import write_durably
 from polyphony.errors import InputError
 from polyphony.import_path import safe_child_processes
 from polyphony.memory import available_memory
+from polyphony.plugins import load_plugins
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
+from polyphony.simulation.runs.machine import Machine
+from polyphony.simulation.runs.recorded import check_plugins
 from polyphony.simulation.runs.runner import Hooks, Runner, Target, can_decide_together
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.status import recorded_status
@@ -29,20 +32,28 @@ CORES_PER_RUN = 2
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a study's runs find what they need, see `simulation.runs.runner.Runner`."""
+class StudyPlace:
+    """Where a study's runs are, and where they find what they need.
+
+    Attributes:
+        directory: The study's directory.
+        machine: Bank, base model and device.
+        plugins: Modules and files that every process loads, as ``--plugin`` names them.
+    """
 
     directory: Path
-    bank: Path
-    base_model: Path | None
-    device: str
-    dtype: str
+    machine: Machine
+    plugins: tuple[str, ...] = ()
 
 
-class Study:
-    """A plan in its directory."""
+Finished = Callable[[Cell, float, int, int], None]
+"""Takes a cell whose run is finished, its seconds, the number of runs done and the number to do."""
 
-    def __init__(self, plan: StudyPlan, place: Place, hooks: Hooks) -> None:
+
+class StudyRunner:
+    """Runs what is missing of a plan in its directory."""
+
+    def __init__(self, plan: StudyPlan, place: StudyPlace, hooks: Hooks) -> None:
         """Write the plan down; `simulation.study.plan.joined` has checked the directory."""
         self._plan, self._place, self._hooks = plan, place, hooks
         write_durably(place.directory / PLAN, (json.dumps(plan.recorded(), indent=1) + "\n").encode())
@@ -52,20 +63,13 @@ class Study:
         """The runs that are not finished yet."""
         return [cell for cell in self._plan.cells() if recorded_status(self._place.directory / cell.file) != "finished"]
 
-    def run(
-        self,
-        missing: Sequence[Cell],
-        at_once: int,
-        told: Callable[[Cell, float, int, int], None],
-        *,
-        together: int = 1,
-    ) -> None:
+    def run(self, missing: Sequence[Cell], at_once: int, finished: Finished, *, together: int = 1) -> None:
         """Run what is missing; a run that was interrupted goes on where it stopped.
 
         Args:
             missing: What `missing` returns.
             at_once: Processes; with one, everything happens in this one.
-            told: Called after each run with the cell, its seconds, and the number of runs done and to do.
+            finished: Called after each run.
             together: Most seeds of an arm that decide in one batch, see `simulation.runs.runner.Runner.run_together`.
         """
         batches = self.batches(missing, together)
@@ -80,19 +84,19 @@ class Study:
         for cells, seconds in done:
             for cell in cells:
                 number += 1
-                told(cell, seconds / len(cells), number, len(missing))
+                finished(cell, seconds / len(cells), number, len(missing))
 
     def batches(self, cells: Sequence[Cell], together: int) -> list[list[Cell]]:
         """Cells that decide together, at most so many, in the order in which the first of each comes."""
-        found: list[list[Cell]] = []
+        batches: list[list[Cell]] = []
         open_batch: dict[tuple[str, int], list[Cell]] = {}
         for cell in cells:
             kind = cell.label, cell.agents
             if not can_decide_together(self._plan.settings(cell)) or len(open_batch.get(kind, ())) in (0, together):
                 open_batch[kind] = []
-                found.append(open_batch[kind])
+                batches.append(open_batch[kind])
             open_batch[kind].append(cell)
-        return found
+        return batches
 
     def _train(self, cells: Sequence[Cell]) -> None:
         """Train what the runs need before several of them ask for it at once, the largest populations first."""
@@ -122,7 +126,7 @@ class Study:
                     working[receiver] = cells, process
                 for receiver in _ready(working):
                     cells, process = working.pop(receiver)
-                    yield cells, _told_by(receiver, cells)
+                    yield cells, _seconds_of(receiver, cells)
                     process.join()
         finally:
             for _, process in working.values():
@@ -132,10 +136,10 @@ class Study:
 
 
 def _ready(working: Iterable[Connection]) -> list[Connection]:
-    return [cast(Connection, each) for each in wait(list(working))]
+    return [cast(Connection, connection) for connection in wait(list(working))]
 
 
-def _told_by(receiver: Connection, cells: Sequence[Cell]) -> float:
+def _seconds_of(receiver: Connection, cells: Sequence[Cell]) -> float:
     """The seconds that a process took for its cells.
 
     Raises:
@@ -143,18 +147,18 @@ def _told_by(receiver: Connection, cells: Sequence[Cell]) -> float:
         RuntimeError: It ended without a word.
     """
     try:
-        found: float | str = receiver.recv()
+        answer: float | str = receiver.recv()
     except EOFError:
         raise RuntimeError(f"the process of {cells[0].file} died; give the same command again to go on") from None
-    if isinstance(found, str):
-        raise InputError(found)
-    return found
+    if isinstance(answer, str):
+        raise InputError(answer)
+    return answer
 
 
 class _Runners:
     """The latest runner: cells that follow each other share what they can, and one base model is held at a time."""
 
-    def __init__(self, place: Place, hooks: Hooks) -> None:
+    def __init__(self, place: StudyPlace, hooks: Hooks) -> None:
         self._place, self._hooks = place, hooks
         self._latest: tuple[str, Runner] | None = None
 
@@ -163,11 +167,7 @@ class _Runners:
         key = repr((settings.population, settings.agents, settings.plan.prompt))
         if self._latest is None or self._latest[0] != key:
             self._latest = None
-            place = self._place
-            runner = Runner(
-                settings, bank=place.bank, base_model=place.base_model, device=place.device, dtype=place.dtype,
-                hooks=self._hooks,
-            )  # fmt: skip
+            runner = Runner(settings, **vars(self._place.machine), hooks=self._hooks)
             self._latest = key, runner
         return self._latest[1]
 
@@ -187,7 +187,7 @@ def runs_at_once(missing: Sequence[object], device: str) -> int:
     return max(1, min((os.cpu_count() or 1) // CORES_PER_RUN, by_memory, len(missing)))
 
 
-def _run_alone(plan: StudyPlan, place: Place, cells: Sequence[Cell], threads: int, sender: Connection) -> None:
+def _run_alone(plan: StudyPlan, place: StudyPlace, cells: Sequence[Cell], threads: int, sender: Connection) -> None:
     """Run some cells in this process; Ctrl-C, which a terminal sends to all, is left to the first."""
     import torch
 
@@ -195,6 +195,7 @@ def _run_alone(plan: StudyPlan, place: Place, cells: Sequence[Cell], threads: in
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)
     try:
+        load_plugins(place.plugins)
         sender.send(_run_cells(plan, place, cells, _Runners(place, Hooks())))
     except InputError as error:
         sender.send(str(error))
@@ -202,7 +203,7 @@ def _run_alone(plan: StudyPlan, place: Place, cells: Sequence[Cell], threads: in
         sys.exit(3)
 
 
-def _run_cells(plan: StudyPlan, place: Place, cells: Sequence[Cell], runners: "_Runners") -> float:
+def _run_cells(plan: StudyPlan, place: StudyPlace, cells: Sequence[Cell], runners: "_Runners") -> float:
     """Run cells that decide together and return their seconds."""
     began = time.perf_counter()
     targets = []
@@ -211,6 +212,9 @@ def _run_cells(plan: StudyPlan, place: Place, cells: Sequence[Cell], runners: "_
         status = recorded_status(out)
         if status is None and out.exists():
             raise InputError(f"{out}: not a run; remove it and give the same command again")
-        targets.append(Target(plan.settings(cell), out, status is not None))
+        settings = plan.settings(cell)
+        if status is not None:
+            check_plugins(out, settings.plugins)
+        targets.append(Target(settings, out, status is not None))
     runners.of(targets[0].settings).run_together(targets)
     return time.perf_counter() - began

@@ -1,0 +1,112 @@
+"""The commands that read: ``simulate personas``, ``metrics``, ``digest``, ``compare`` and ``app``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyphony.errors import InputError
+from polyphony.plugins import load_plugins
+from polyphony.simulation.cli.options import JsonOption, PluginOption, RunArgument
+from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stderr, stdout
+
+
+def personas(
+    path: Annotated[str, typer.Argument(help="'town', or a file of posts.")], as_json: JsonOption = False
+) -> None:
+    """Describe a population: its people, their acts by type, the time they span, and problems by row."""
+    from polyphony.personas.population import load_population, summarise
+
+    summary = summarise(load_population(path))
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+        return
+    print_pairs(path, {name: flat(value) for name, value in summary.items() if name != "problems"})
+    for problem in summary["problems"]:
+        stdout().print(f"warning: {problem['message']}", markup=False)
+
+
+def metrics(run_file: RunArgument, plugin: PluginOption = None, as_json: JsonOption = False) -> None:
+    """Measure one run."""
+    load_plugins(plugin or ())
+    print_measurements(run_file, as_json)
+
+
+def digest(run_file: RunArgument) -> None:
+    """Print a run's digest. Runs with equal settings on one machine have equal digests."""
+    from polyphony.metrics.runfile.digest import run_digest
+
+    print(run_digest(run_file))
+
+
+def compare(
+    run_files: Annotated[list[str], typer.Argument(help="Two or more run files, or URLs of runs.")],
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Arm that the others are compared with.", show_default="base, or the first run's arm"),
+    ] = None,
+    style: Annotated[str, typer.Option("--format", help="Form of the table: table, markdown or latex.")] = "table",
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare arms, paired by seed."""
+    from polyphony.metrics.studies.comparison_table import FORMATS, HEADERS, comparison_rows, comparison_text, notes
+
+    if style not in ("table", *FORMATS):
+        raise InputError(f"--format {style!r} is not one of table, {', '.join(FORMATS)}")
+    load_plugins(plugin or ())
+    from polyphony.metrics.studies.compare import compare_runs
+
+    comparison = compare_runs(run_files, reference)
+    if as_json:
+        print(json.dumps(comparison.to_json()))
+    elif style in FORMATS:
+        print(comparison_text(comparison, style))
+    else:
+        print_results(HEADERS, comparison_rows(comparison), f"against {comparison.reference}")
+        stderr().print(notes(comparison), markup=False)
+
+
+def dashboard(
+    path: Annotated[Path, typer.Argument(help="A run file, or a folder of run files.")] = Path("runs"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on which the dashboard listens.")] = 8501,
+    address: Annotated[
+        str,
+        typer.Option(help="Address on which it listens. Everyone who can reach it can read everything in the folder."),
+    ] = "127.0.0.1",
+    bank: Annotated[
+        Path | None,
+        typer.Option(help="Directory of an adapter bank.", show_default="a bank in the folder or beside it"),
+    ] = None,
+    browser: Annotated[bool, typer.Option(help="Open the dashboard in a browser.")] = True,
+    plugin: PluginOption = None,
+) -> None:
+    """Open the dashboard."""
+    from polyphony.app.server.launch import launch
+
+    load_plugins(plugin or ())
+    raise typer.Exit(launch(path, port, browser, bank=bank, address=address))
+
+
+def print_measurements(path: Path | str, as_json: bool) -> None:
+    """Measure a run and print it, as a table or as one JSON object."""
+    from polyphony.metrics.measure import measure_run
+
+    run = measure_run(path)
+    for failure in run.plugin_failures:
+        stderr().print(f"warning: {failure}", markup=False)
+    report = run.to_json()
+    if as_json:
+        print(json.dumps(report))
+        return
+    rows = []
+    for name, measurement in report["measurements"].items():
+        interval = "" if measurement["interval"] is None else " … ".join(map(figure, measurement["interval"]))
+        null = measurement["null"]
+        against = "" if null is None else f"{figure(null['mean'])} ({figure(null['z'])})"
+        rows.append((name, figure(measurement["value"]), str(measurement["n"]), interval, against))
+    is_whole = run.completed_timesteps == run.timesteps
+    length = f"{run.timesteps}" if is_whole else f"{run.completed_timesteps} ({run.status}) of {run.timesteps}"
+    title = f"{run.arm}: {run.agents} agents, {length} timesteps, seed {run.seed}"
+    print_results(("measurement", "value", "n", "95% interval", "null (z)"), rows, title)

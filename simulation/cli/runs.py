@@ -1,0 +1,159 @@
+"""``simulate run``, ``fork`` and ``interview``."""
+
+import gc
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from polyphony.plugins import load_plugins
+from polyphony.simulation.cli.options import Chosen, JsonOption, PluginOption, RunArgument, takes_machine, takes_options
+from polyphony.simulation.cli.printing import stderr
+from polyphony.simulation.cli.reading import print_measurements
+from polyphony.simulation.runs.machine import Machine
+from polyphony.simulation.runs.options import LARGEST, OPTIONS
+
+if TYPE_CHECKING:
+    from polyphony.simulation.cli.console import Reporter
+    from polyphony.simulation.runs.fork import Fork
+    from polyphony.simulation.runs.runner import Runner
+    from polyphony.simulation.runs.settings import RunSettings
+
+FORKABLE = [option for option in OPTIONS.values() if option.forkable]
+ASKED = [option for option in OPTIONS.values() if option.asks]
+
+
+@takes_machine
+@takes_options(OPTIONS.values())
+def run(
+    *,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="Run file to write, or a URL postgresql+psycopg://…", show_default="runs/POPULATION-ARM-AGENTS-SEED.db"
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    plugin: PluginOption = None,
+    chosen: Chosen,
+    machine: Machine,
+) -> None:
+    """Train missing adapters, simulate one arm, and print the measurements."""
+    plugins = load_plugins(plugin or ())
+    from polyphony.simulation.runs.settings import make_settings
+    from polyphony.simulation.runs.store import run_target
+
+    settings = replace(make_settings(chosen), plugins=plugins)
+    _simulate(settings, run_target(out) if out else _default_file(settings), resume, None, machine)
+
+
+@takes_machine
+@takes_options(FORKABLE, absent=lambda option: "as in the run")
+def fork(
+    run_file: RunArgument,
+    *,
+    at: Annotated[int, typer.Option(min=0, max=LARGEST, help="First timestep that is simulated anew.")],
+    out: Annotated[str, typer.Option(help="Run file of the fork.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted fork.")] = False,
+    plugin: PluginOption = None,
+    chosen: Chosen,
+    machine: Machine,
+) -> None:
+    """Continue a run from any of its timesteps under other settings.
+
+    A scenario that is given replaces what the run's own orders for later timesteps; accounts and products stay.
+    """
+    plugins = load_plugins(plugin or ())
+    from polyphony.metrics.runfile.digest import run_digest
+    from polyphony.simulation.runs.fork import Fork, merged
+    from polyphony.simulation.runs.recorded import settings_of, with_people
+    from polyphony.simulation.runs.settings import with_options
+    from polyphony.simulation.runs.store import run_target
+
+    source = run_target(run_file)
+    before = settings_of(source)
+    settings = with_options(with_people(before, source, _population(chosen)), chosen)
+    if "scenario" in chosen:
+        settings = replace(settings, scenario=merged(before.scenario, settings.scenario))
+    settings = replace(settings, forked_from=f"{run_digest(run_file)}@{at}", plugins=plugins)
+    _simulate(settings, run_target(out), resume, Fork(source, at), machine)
+
+
+@takes_machine
+@takes_options(ASKED, absent=lambda option: "as in the run")
+def interview(
+    run_file: RunArgument,
+    agent: Annotated[str, typer.Argument(help="Handle of the agent.")],
+    question: Annotated[str, typer.Argument(help="The question.")],
+    *,
+    at: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=LARGEST, help="The agent remembers what happened before this timestep.", show_default="the end"
+        ),
+    ] = None,
+    plugin: PluginOption = None,
+    as_json: JsonOption = False,
+    chosen: Chosen,
+    machine: Machine,
+) -> None:
+    """Ask an agent a question outside simulated time; the run does not change."""
+    load_plugins(plugin or ())
+    from polyphony.simulation.cli.console import Reporter
+    from polyphony.simulation.runs.interview import interview as ask
+    from polyphony.simulation.runs.recorded import settings_of, with_people
+    from polyphony.simulation.runs.settings import with_options
+    from polyphony.simulation.runs.store import run_target
+
+    source = run_target(run_file)
+    settings = with_options(with_people(settings_of(source), source, _population(chosen)), chosen)
+    with Reporter() as reporter:
+        answer = ask(open_runner(settings, machine, reporter), settings, source, agent, question, at=at)
+    print(json.dumps({"agent": agent, "question": question, "at": at, "answer": answer}) if as_json else answer)
+
+
+def open_runner(settings: "RunSettings", machine: Machine, reporter: "Reporter") -> "Runner":
+    """A runner that reports to the console.
+
+    Raises:
+        InputError: The population cannot be read.
+    """
+    from polyphony.simulation.runs.runner import Runner
+
+    return Runner(settings, **vars(machine), hooks=reporter.hooks)
+
+
+def _simulate(
+    settings: "RunSettings", target: Path | str, resume: bool, fork: "Fork | None", machine: Machine
+) -> None:  # fmt: skip
+    """Run with progress on the console, then print the measurements."""
+    from polyphony.simulation.cli.console import Reporter
+    from polyphony.simulation.runs.recorded import check_plugins
+    from polyphony.simulation.runs.store import name_of
+
+    if resume:
+        check_plugins(target, settings.plugins)
+    with Reporter() as reporter:
+        runner = open_runner(settings, machine, reporter)
+        for problem in runner.population.problems:
+            reporter.say(f"warning: {problem.message}")
+        runner.run(settings, target, resume=resume, fork=fork)
+        reporter.say("took: " + ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in runner.stages.items()))
+    del runner
+    gc.collect()  # the model's memory is free for the measurements
+    print_measurements(target, False)
+    stderr().print(f"run file: {name_of(target)}", markup=False)
+
+
+def _default_file(settings: "RunSettings") -> Path:
+    name = settings.arm
+    if settings.policy != "engine":
+        name = f"{settings.arm}-{settings.policy}" if settings.needs_model else settings.policy
+    population = Path(settings.population).name.split(".")[0]
+    return Path("runs") / f"{population}-{name}-{settings.agents}-{settings.seed}.db"
+
+
+def _population(chosen: Chosen) -> str | None:
+    return str(chosen["population"]) if "population" in chosen else None
