@@ -18,23 +18,26 @@ class Registry(Generic[Thing]):
         """Make an empty registry; `kind` is what its things are called in errors, as ``recommender``."""
         self._kind = kind
         self._things: dict[str, Thing] = {}
+        self._origins: dict[str, tuple[object, object]] = {}
 
-    def register(self, name: str, thing: Thing, *, replace: bool = False) -> None:
+    def register(self, name: str, thing: Thing, *, source: object = None) -> None:
         """Add a thing under a name of its own.
 
         Args:
             name: Its name.
             thing: What is asked for by that name.
-            replace: Whether it may take the place of an earlier one, as when a notebook's cell is run again.
+            source: The function or class that defines it. One that is defined again under its name, as when a
+                notebook's cell is run again, takes its own place.
 
         Raises:
             InputError: The name is taken, or is not lower-case words joined by ``-`` or ``_``.
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"{self._kind} {name!r}: a name is lower-case words joined by - or _, as my-{self._kind}")
-        if name in self._things and not replace:
+        origin = (getattr(source, "__module__", None), getattr(source, "__qualname__", None))
+        if name in self._things and (None in origin or origin != self._origins[name]):
             raise InputError(f"{self._kind} {name!r} exists already; give yours another name")
-        self._things[name] = thing
+        self._things[name], self._origins[name] = thing, origin
 
     def get(self, name: str, where: str = "") -> Thing:
         """The thing of a name; `where` says in errors who asked for it, as ``--recommender``.

@@ -78,8 +78,7 @@ def measurement(
             name=name, title=title, definition=definition, unit=unit, source=source, needs=tuple(needs), null=null,
             subject=_PLUGIN_SUBJECT + name, function=function, code=_source_digest(function),
         )  # fmt: skip
-        before = REGISTRY.get(name) if name in REGISTRY else None
-        REGISTRY.register(name, entry, replace=before is not None and _is_same_function(before.function, function))
+        REGISTRY.register(name, entry, source=function)
         return function
 
     return register
@@ -113,13 +112,6 @@ def family_of(name: str) -> str:
     if name in PRIMARY:
         return "primary"
     return "other" if name in MEASUREMENTS else "plug-in"
-
-
-def _is_same_function(before: object, function: object) -> bool:
-    def place(of: object) -> tuple[object, object]:
-        return getattr(of, "__module__", None), getattr(of, "__qualname__", None)
-
-    return before is not None and place(before) == place(function)
 
 
 def _source_digest(function: Callable[..., object]) -> str:

@@ -107,7 +107,7 @@ def policy(name: str, *, needs_model: bool = False) -> Callable[[Factory], Facto
     """
 
     def register(factory: Factory) -> Factory:
-        POLICIES.register(name, PolicyKind(factory, needs_model))
+        POLICIES.register(name, PolicyKind(factory, needs_model), source=factory)
         return factory
 
     return register

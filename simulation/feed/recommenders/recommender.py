@@ -80,7 +80,7 @@ def recommender(name: str) -> Callable[[Factory], Factory]:
     """
 
     def register(factory: Factory) -> Factory:
-        RECOMMENDERS.register(name, factory)
+        RECOMMENDERS.register(name, factory, source=factory)
         return factory
 
     return register

@@ -1,0 +1,1 @@
+"""What `polyphony` publishes: runs, studies and comparisons for scripts and notebooks. It rests on every room."""

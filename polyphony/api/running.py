@@ -1,0 +1,60 @@
+"""Doing one run from a script or a notebook."""
+
+import gc
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from polyphony.api.runs import Run
+from polyphony.api.settings import Settings, divided
+from polyphony.personas.population import Population
+from polyphony.plugins import load_plugins
+from polyphony.simulation.cli.console import Reporter
+from polyphony.simulation.runs.options import Value
+from polyphony.simulation.runs.recorded import check_plugins
+from polyphony.simulation.runs.runner import Runner
+from polyphony.simulation.runs.store import run_target
+
+
+def run(
+    settings: Settings | None = None,
+    *,
+    out: str | Path,
+    people: Population | None = None,
+    resume: bool = False,
+    plugins: Sequence[str] = (),
+    progress: bool = True,
+    **options: Value | Path | None,
+) -> Run:
+    """Train missing adapters, simulate, and return the run.
+
+    Args:
+        settings: Options of the run; None for the defaults.
+        out: Run file to write, or a database URL.
+        people: A population that is loaded already; None to load the one that the option `population` names.
+        resume: Whether a run that `out` holds goes on where it stopped; a finished one is returned as it is.
+        plugins: Modules or files with recommenders, policies and measurements, which the run records. What the script
+            itself registers needs no plug-in, and is not recorded.
+        progress: Whether progress is shown on stderr.
+        options: Options of ``simulate run`` by name, which take precedence over `settings`; among them ``bank``,
+            ``base_model``, ``device`` and ``dtype``.
+
+    Raises:
+        InputError: An option cannot be, `out` exists without `resume`, or it holds another run with it.
+    """
+    loaded = load_plugins(plugins)
+    machine, changes = divided(options)
+    chosen = replace((settings or Settings()).replace(**changes).run_settings, plugins=loaded)
+    target = run_target(str(out))
+    if resume:
+        check_plugins(target, loaded)
+    with Reporter() if progress else nullcontext() as reporter:
+        runner = Runner(
+            chosen, bank=machine.bank, base_model=machine.base_model, device=machine.device, dtype=machine.dtype,
+            hooks=reporter.hooks if reporter else None, population=people,
+        )  # fmt: skip
+        runner.run(chosen, target, resume=resume)
+    del runner
+    gc.collect()  # a base model is not held while the run is looked at
+    return Run(target)

@@ -1,0 +1,183 @@
+"""The public API: what `import polyphony` gives to scripts and notebooks."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import polyphony
+from polyphony.errors import InputError, MetricsError
+from polyphony.simulation.runs.loading import SharedLoader, loading_with
+
+OPTIONS = {"population": "town", "agents": 12, "steps": 3, "policy": "null"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small run without a model."""
+    return polyphony.run(**OPTIONS, seed=1, out=tmp_path_factory.mktemp("api") / "run.db", progress=False)
+
+
+def test_every_published_name_exists_and_is_documented():
+    for name in polyphony.__all__:
+        thing = getattr(polyphony, name)
+        assert name == "__version__" or thing.__doc__, name
+    assert set(polyphony.__all__) == {"__version__", *polyphony._MODULES} and set(polyphony.__all__) <= set(
+        dir(polyphony)
+    )
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = polyphony.nothing
+
+
+def test_importing_loads_nothing_heavy():
+    code = "import polyphony, sys; print([m for m in ('torch', 'pandas', 'numpy', 'sqlalchemy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_settings_are_checked_and_give_others():
+    settings = polyphony.Settings(agents=64, recommender="random")
+    assert (
+        settings["agents"] == 64 and settings["steps"] == 12 and settings.replace(agents=8)["recommender"] == "random"
+    )
+    assert repr(settings) == "Settings(agents=64, recommender='random')" and dict(settings)["agents"] == 64
+    with pytest.raises(InputError, match="agent: no such option"):
+        polyphony.Settings(agent=64)
+    with pytest.raises(InputError, match="--agents 0 must be at least 1"):
+        polyphony.Settings(agents=0)
+    with pytest.raises(InputError, match="--recommender 'mine'"):
+        polyphony.Settings(recommender="mine")
+
+
+def test_a_run_is_data_frames(run):
+    acts, posts, exposures, edges = run.acts, run.posts, run.exposures, run.edges
+    assert len(run.agents) == 12 and (run.arm, run.seed, run.timesteps) == ("null", 1, 3)
+    assert set(acts.agent) <= set(run.agents.agent) and (acts.outcome == "ok").any()
+    assert posts.is_seed.sum() == 24 and set(exposures.post) <= set(posts.post)
+    assert {"follow"} <= set(edges.kind) and (edges.source != edges.target).all()
+    agent = posts[~posts.is_seed & (posts.text != "")].author.iloc[0]
+    assert list(run.texts(agent).text) == list(
+        posts[~posts.is_seed & (posts.author == agent) & (posts.text != "")].text
+    )
+    with pytest.raises(MetricsError, match="no agent 'nobody-here'"):
+        run.texts("nobody-here")
+
+
+def test_what_a_run_gives_is_a_copy(run):
+    run.posts["text"] = ""
+    assert (run.posts.text != "").any()
+
+
+def test_measurements_are_those_of_the_command_line(run):
+    measured = polyphony.Run(run.source).measurements
+    expected = run.measured.to_json()["measurements"]
+    assert list(measured.index) == list(expected)
+    for name in ("original_post_rate", "effective_communities", "vendi"):
+        value = expected[name]["value"]
+        assert (np.isnan(measured.value[name]) and value is None) or measured.value[name] == value
+    assert len(run.digest) == 64
+
+
+def test_a_run_is_not_written_over_and_goes_on(run):
+    with pytest.raises(InputError, match="exists already"):
+        polyphony.run(**OPTIONS, seed=1, out=run.source, progress=False)
+    assert polyphony.run(**OPTIONS, seed=1, out=run.source, resume=True, progress=False).digest == run.digest
+    with pytest.raises(InputError, match="holds another run"):
+        polyphony.run(**OPTIONS, seed=2, out=run.source, resume=True, progress=False)
+
+
+def test_a_file_that_is_no_run_is_refused(tmp_path):
+    (tmp_path / "text.db").write_text("no database")
+    for name, said in (("absent.db", "absent"), ("text.db", "text")):
+        with pytest.raises(MetricsError, match=said):
+            polyphony.Run(tmp_path / name)
+
+
+def test_a_study_of_a_grid_is_one_tidy_frame_and_grows(tmp_path):
+    grid = {"recommender": ["chronological", "random"], "followee_share": [0.0, 0.5]}
+    with loading_with(SharedLoader()):
+        frame = polyphony.study(grid, seeds=2, out=tmp_path / "study", progress=False, **OPTIONS)
+        assert (tmp_path / "study" / "report.md").is_file()
+        runs = frame.drop_duplicates("digest")
+        assert len(runs) == 8 and set(zip(runs.recommender, runs.followee_share, strict=True)) == {
+            (name, share) for name in grid["recommender"] for share in grid["followee_share"]
+        }
+        assert not frame.duplicated(["recommender", "followee_share", "agents", "seed", "measurement"]).any()
+        more = polyphony.study(grid, seeds=3, out=tmp_path / "study", progress=False, **OPTIONS)
+    assert set(runs.digest) < set(more.digest) and sorted(more.seed.unique()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "grid, said",
+    [
+        ({"seed": [1, 2]}, "'seed' is not an option to cross"),
+        ({"colour": ["red"]}, "'colour' is not an option to cross"),
+        ({"recommender": "random"}, "needs a list of values"),
+        ({"scenario": ["a+b.yaml"]}, "values of a grid hold none of"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_one_line(tmp_path, grid, said):
+    with pytest.raises(InputError, match=said):
+        polyphony.study(grid, out=tmp_path / "study", progress=False, **OPTIONS)
+    assert not (tmp_path / "study").exists()
+
+
+def test_runs_are_compared_by_any_option(tmp_path, run):
+    others = [
+        polyphony.run(**OPTIONS, seed=1, recommender="random", out=tmp_path / "random.db", progress=False),
+    ]
+    frame = polyphony.compare([run, *others], by="recommender", reference="attention")
+    assert set(frame.recommender) == {"random"} and set(frame.reference) == {"attention"}
+    rate = frame.set_index("measurement").loc["original_post_rate"]
+    assert (
+        rate.difference
+        == others[0].measurements.value["original_post_rate"] - run.measurements.value["original_post_rate"]
+    )
+    assert isinstance(frame, pd.DataFrame) and rate.seeds == 1
+    with pytest.raises(MetricsError, match=r"feed\.recommender"):
+        polyphony.compare(
+            [run, *others, polyphony.run(**OPTIONS, seed=1, activation=1.0, out=tmp_path / "busy.db", progress=False)],
+            by="activation",
+        )
+    with pytest.raises(InputError, match="'colour' is no option"):
+        polyphony.compare([run, *others], by="colour")
+
+
+def test_ones_own_recommender_policy_and_measurement_need_no_file_of_ours(tmp_path):
+    @polyphony.recommender("api-shortest")
+    class Shortest:
+        def scores(self, view, agents, posts, now):
+            return -np.array([[len(view.texts[post]) for post in posts]])
+
+    @polyphony.policy("api-likes")
+    class Likes:
+        def __init__(self, context):
+            self.seed = context.seed
+
+        def decide(self, observations):
+            return [self.one(observation) for observation in observations]
+
+        def one(self, observation):
+            places = observation.targets.get(polyphony.Verb.LIKE)
+            return (
+                polyphony.Decision(polyphony.Verb.LIKE, places[0])
+                if places
+                else polyphony.Decision(polyphony.Verb.NOTHING)
+            )
+
+    @polyphony.measurement("api_likes", title="Likes", definition="Number of likes.", unit="likes")
+    def likes(run):
+        return float((run.acts.act == "like").sum())
+
+    options = {**OPTIONS, "policy": "api-likes", "recommender": "api-shortest"}
+    done = polyphony.run(**options, out=tmp_path / "own.db", progress=False)
+    assert (
+        set(done.acts.act) <= {"like", "nothing"}
+        and done.measurements.value["api_likes"] == (done.acts.act == "like").sum() > 0
+    )
+    first = done.exposures.query("timestep == 0 and source != 'followee'").merge(done.posts, on="post")
+    lengths = (
+        first.sort_values(["agent_x", "position"]).groupby("agent_x").text.apply(lambda texts: list(texts.str.len()))
+    )
+    assert all(row == sorted(row) for row in lengths)
