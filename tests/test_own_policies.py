@@ -15,7 +15,8 @@ from polyphony.plugins import load_plugins
 from polyphony.simulation.policies.decisions import check_decisions
 from polyphony.simulation.policies.policy import Decision, Observation
 from polyphony.simulation.policies.registry import POLICIES, PolicyContext, make_policy
-from polyphony.simulation.runs.fork import Fork, settings_of
+from polyphony.simulation.runs.fork import Fork
+from polyphony.simulation.runs.recorded import settings_of
 from polyphony.simulation.runs.runner import Hooks, Runner
 from polyphony.simulation.runs.settings import RunSettings
 

@@ -15,7 +15,8 @@ from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.simulation.feed.feed import FeedMaker, FeedSettings
 from polyphony.simulation.feed.recommenders.recommender import CANDIDATES
-from polyphony.simulation.runs.fork import Fork, settings_of
+from polyphony.simulation.runs.fork import Fork
+from polyphony.simulation.runs.recorded import settings_of
 from polyphony.simulation.runs.scenario import load_scenario
 from polyphony.simulation.world import actions
 from polyphony.simulation.world.moment import Moment

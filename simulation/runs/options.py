@@ -228,7 +228,7 @@ OPTIONS: Mapping[str, Option] = {
             help="Share of a feed that is reserved for posts of the accounts that the agent follows.",
         ),
         Option(
-            name="who_to_follow", default="none", group=PLATFORM, setting="feed.who_to_follow",
+            name="who_to_follow", default="none", group=PLATFORM, setting="feed.who_to_follow", by_plugin=True,
             choices=("none", "adamic-adar", "common-neighbours", "popularity", "random", "similar-content"),
             help="Method that suggests an account to follow in the last place of a feed.",
         ),
