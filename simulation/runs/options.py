@@ -122,7 +122,7 @@ class Option:
         if self.choices and not self.by_plugin and value not in self.choices and value != self.default:
             raise InputError(f"{start}{self.flag} {value!r} is not one of {', '.join(self.choices)}")
         if self.low is not None or self.high is not None:
-            number = float(value)
+            number = value if isinstance(value, int | float) else float(value)  # 2^63 is no float
             above = self.low is None or (number > self.low if self.open_low else number >= self.low)
             below = self.high is None or (number < self.high if self.open_high else number <= self.high)
             if not (above and below):
