@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from polyphony.metrics.figures.diversity import words_of
-from polyphony.metrics.figures.memorisation import COPIED_WORDS, Corpus
+from polyphony.metrics.figures.memorisation import COPIED_WORDS, TrainingTexts
 from polyphony.metrics.figures.texts import own_texts
 from polyphony.metrics.runfile.database import open_run, read_rows
 from polyphony.metrics.runfile.loading import load_run
@@ -185,7 +185,7 @@ def _copied_from_seeds(runs: Sequence[RunData]) -> float | None:
             post = run.post_by_id.get(each.post_id)
             if post is not None and post.is_seed:
                 shown.setdefault(each.user_id, []).append(post.own_text)
-        seeds = {user: Corpus(texts) for user, texts in shown.items()}
+        seeds = {user: TrainingTexts(texts) for user, texts in shown.items()}
         for text in own_texts(run):
             written += 1
             seen = seeds.get(text.user_id)

@@ -6,13 +6,14 @@ API) add to the registries. Nothing in a run file or a study makes Polyphony loa
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
 
-from polyphony.errors import InputError
+from polyphony.errors import InputError, PolyphonyError
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,27 @@ def load_plugins(sources: Sequence[str]) -> tuple[Plugin, ...]:
         InputError: One is not there, is not Python, or fails while it is loaded; the text names it.
     """
     return tuple(_load_file(Path(source)) if source.endswith(".py") else _load_module(source) for source in sources)
+
+
+@contextmanager
+def failing_as(what: str, part: object) -> Iterator[None]:
+    """Within the block a user's own part runs: an exception of its code becomes one line that names it.
+
+    Args:
+        what: What the part is called, as ``recommender 'mine'``.
+        part: The part, its class or its function. Exceptions of Polyphony's own parts are faults of ours, and pass.
+
+    Raises:
+        InputError: The code of the part raised something.
+    """
+    try:
+        yield
+    except PolyphonyError:
+        raise
+    except Exception as error:
+        if getattr(part, "__module__", "").split(".")[0] == "polyphony":
+            raise
+        raise InputError(f"{what}: {_reason(error)}") from error
 
 
 def _load_file(path: Path) -> Plugin:

@@ -22,7 +22,7 @@ from polyphony.metrics.dataset.check import check_dataset
 from polyphony.metrics.dataset.export import export_dataset
 from polyphony.metrics.dataset.graphml import xml_text
 from polyphony.metrics.dataset.options import TOWN_DIGEST, Disclosure, ExportOptions
-from polyphony.metrics.dataset.splits import Timeline, node_split
+from polyphony.metrics.dataset.splits import SplitTimeline, node_split
 from polyphony.metrics.figures.communities import louvain
 from polyphony.metrics.figures.interactions import interaction_graph
 from polyphony.metrics.runfile.loading import load_run
@@ -163,8 +163,8 @@ def test_splits_by_person_and_by_time(tmp_path: Path) -> None:
 
 
 def test_windows_are_equal_parts() -> None:
-    assert [Timeline(6, 3).window(step) for step in range(-1, 7)] == [None, 1, 1, 2, 2, 3, 3, None]
-    assert [Timeline(2, 1).split(step) for step in range(-1, 3)] == ["train", "train", "validation", "test"]
+    assert [SplitTimeline(6, 3).window(step) for step in range(-1, 7)] == [None, 1, 1, 2, 2, 3, 3, None]
+    assert [SplitTimeline(2, 1).split(step) for step in range(-1, 3)] == ["train", "train", "validation", "test"]
 
 
 def test_two_exports_give_equal_bytes(tmp_path: Path) -> None:

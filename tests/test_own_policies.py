@@ -177,3 +177,10 @@ def test_a_factory_that_makes_no_policy_and_an_unknown_name_are_one_line(tmp_pat
         make_policy("broken", context)
     with pytest.raises(InputError, match=r"--policy 'magic' is not one of .*camel, engine.*nor of a plug-in"):
         settings("magic")
+
+
+@pytest.mark.parametrize("first, reason", [("1 / 0", "ZeroDivisionError in line 15: division by zero")])
+def test_an_exception_of_a_policy_is_one_line_that_names_it(runner, tmp_path, first, reason):
+    name = loaded(tmp_path, first)
+    with pytest.raises(InputError, match=f"policy '{name}': {reason}"):
+        runner.run(settings(name), tmp_path / "run.db", resume=False)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from polyphony.errors import InputError
-from polyphony.plugins import load_plugins
+from polyphony.plugins import failing_as, load_plugins
 from polyphony.registry import Registry
 
 
@@ -54,3 +54,18 @@ def test_a_registry_takes_each_name_once():
         registry.register("My Own", 2)
     with pytest.raises(InputError, match="--recommender 'other' is not one of mine"):
         registry.get("other", "--recommender")
+
+
+def test_an_exception_of_a_users_part_is_one_line_and_one_of_ours_passes():
+    def mine():
+        raise ZeroDivisionError
+
+    with (
+        pytest.raises(InputError, match=r"recommender 'mine': ZeroDivisionError in line \d+"),
+        failing_as("recommender 'mine'", mine),
+    ):
+        mine()
+    with pytest.raises(ZeroDivisionError), failing_as("recommender 'random'", load_plugins):
+        mine()
+    with pytest.raises(KeyboardInterrupt), failing_as("recommender 'mine'", mine):
+        raise KeyboardInterrupt

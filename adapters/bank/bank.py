@@ -14,7 +14,7 @@ from torch import Tensor
 from polyphony.adapters.bank import catalog, catalog_rows, usage
 from polyphony.adapters.bank.catalog import Catalog
 from polyphony.adapters.bank.lifecycle import Status, check_step, reason_against
-from polyphony.adapters.bank.objects import ObjectStore, Place
+from polyphony.adapters.bank.objects import ObjectPlace, ObjectStore
 from polyphony.adapters.bank.packing import Packing, places
 from polyphony.adapters.bank.peft_layout import serialised
 from polyphony.adapters.bank.precision import Precision
@@ -328,6 +328,6 @@ class Bank:
         """
         return self._packing.pack()
 
-    def _places(self, names: Sequence[str]) -> Mapping[str, Place]:
+    def _places(self, names: Sequence[str]) -> Mapping[str, ObjectPlace]:
         with self._catalog.reading() as connection:
             return places(connection, names)

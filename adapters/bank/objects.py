@@ -22,7 +22,7 @@ READERS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ObjectPlace:
     """The shard and the range of bytes of an object."""
 
     shard: str
@@ -30,9 +30,9 @@ class Place:
     size: int
 
 
-Span = dict[str, Place]
+Span = dict[str, ObjectPlace]
 """Neighbouring objects in one shard: name -> place."""
-Locate = Callable[[Sequence[str]], Mapping[str, Place]]
+Locate = Callable[[Sequence[str]], Mapping[str, ObjectPlace]]
 """Returns the places of those of some objects that lie in shards."""
 
 
@@ -85,7 +85,7 @@ class ObjectStore:
         write_durably(path, content)
         return stored
 
-    def write_shard(self, names: Sequence[str]) -> dict[str, Place]:
+    def write_shard(self, names: Sequence[str]) -> dict[str, ObjectPlace]:
         """Write some stored objects into one shard; returns their places. Nothing is removed.
 
         Raises:
@@ -95,7 +95,7 @@ class ObjectStore:
         content = save(bodies, metadata={"format": "pt"})
         shard = hashlib.sha256(content).hexdigest()
         write_durably(self.shard_path(shard), content)
-        return {name: Place(shard, start, len(bodies[name])) for name, start in _starts(content).items()}
+        return {name: ObjectPlace(shard, start, len(bodies[name])) for name, start in _starts(content).items()}
 
     # Reading
 
@@ -198,7 +198,7 @@ def _ahead(
         yield loaded
 
 
-def _spans(names: Sequence[str], places: Mapping[str, Place]) -> list[Span]:
+def _spans(names: Sequence[str], places: Mapping[str, ObjectPlace]) -> list[Span]:
     """Group the objects that lie in shards into ranges without a gap."""
     spans: list[Span] = []
     end = ("", -1)
@@ -212,7 +212,7 @@ def _spans(names: Sequence[str], places: Mapping[str, Place]) -> list[Span]:
     return spans
 
 
-def _order(place: Place) -> tuple[str, int]:
+def _order(place: ObjectPlace) -> tuple[str, int]:
     return place.shard, place.start
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, select
 
 from polyphony.adapters.bank import catalog
 from polyphony.adapters.bank.catalog import Catalog
-from polyphony.adapters.bank.objects import ObjectStore, Place, remove
+from polyphony.adapters.bank.objects import ObjectPlace, ObjectStore, remove
 
 SHARD_BYTES = 64 << 20
 # Names in one statement; SQLite takes some tens of thousands.
@@ -72,13 +72,13 @@ class Packing:
             return remove(path for path in self._objects.files() if path.stem not in named)
 
 
-def places(connection: Connection, names: Sequence[str]) -> dict[str, Place]:
+def places(connection: Connection, names: Sequence[str]) -> dict[str, ObjectPlace]:
     """Name -> place of those of some objects that lie in shards."""
     table, places_of = catalog.packed.c, {}
     for start in range(0, len(names), NAMES_TOGETHER):
         part = names[start : start + NAMES_TOGETHER]
         for row in connection.execute(select(catalog.packed).where(table.object.in_(part))):
-            places_of[row.object] = Place(row.shard, row.start, row.size)
+            places_of[row.object] = ObjectPlace(row.shard, row.start, row.size)
     return places_of
 
 

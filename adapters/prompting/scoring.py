@@ -61,7 +61,7 @@ class PromptRow:
 
 
 @dataclass(frozen=True)
-class Place:
+class ExamplePlace:
     """The place of an example in a batch: its row, and the column where its act begins."""
 
     row: int
@@ -105,9 +105,9 @@ class ExampleStore:
         """Indices of the examples in some rows, in the order in which they are scored."""
         return [member for row in rows for member in self.rows[row].members]
 
-    def places(self, rows: Sequence[int]) -> list[Place]:
+    def places(self, rows: Sequence[int]) -> list[ExamplePlace]:
         """The place of each example in a batch of some rows."""
-        return [Place(place, start) for place, row in enumerate(rows) for start in self.rows[row].starts]
+        return [ExamplePlace(place, start) for place, row in enumerate(rows) for start in self.rows[row].starts]
 
     def batches(self, rows: Sequence[int], token_budget: int) -> Iterator[list[int]]:
         """Cut rows into batches of similar length whose padded size stays within the budget."""
@@ -204,7 +204,7 @@ class Scoring:
 
 
 def act_nll(
-    hidden: Tensor, examples: Sequence[Example], scorer: ActScorer, places: Sequence[Place] | None = None
+    hidden: Tensor, examples: Sequence[Example], scorer: ActScorer, places: Sequence[ExamplePlace] | None = None
 ) -> ActNll:
     """Score each example's act.
 
@@ -212,10 +212,10 @@ def act_nll(
         hidden: Final hidden states, right-padded, shape [rows, length, hidden].
         examples: The acts.
         scorer: Distribution of verbs and targets.
-        places: Place of each example in `hidden`; None where example i is the whole of row i.
+        places: ExamplePlace of each example in `hidden`; None where example i is the whole of row i.
     """
     if places is None:
-        places = [Place(row, example.prompt_length) for row, example in enumerate(examples)]
+        places = [ExamplePlace(row, example.prompt_length) for row, example in enumerate(examples)]
     return ActNll(
         _verb_nll(hidden, examples, places, scorer),
         _target_nll(hidden, examples, places, scorer),
@@ -229,7 +229,7 @@ def possible_verbs(items: int) -> list[bool]:
 
 
 def verb_log_shares(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ActScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer
 ) -> Tensor:  # fmt: skip
     """Log-probabilities of all verbs before each example's act, shape [examples, verbs]; arguments as in `act_nll`."""
     rows = torch.tensor([place.row for place in places], device=hidden.device)
@@ -239,7 +239,7 @@ def verb_log_shares(
 
 
 def _verb_nll(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ActScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer
 ) -> Tensor:  # fmt: skip
     done = torch.tensor([VERBS.index(example.verb) for example in examples], device=hidden.device)
     shares = verb_log_shares(hidden, examples, places, scorer)
@@ -247,7 +247,7 @@ def _verb_nll(
 
 
 def _target_nll(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ActScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer
 ) -> Tensor:  # fmt: skip
     out = hidden.new_zeros(len(examples), dtype=torch.float32)
     aimed = [number for number, example in enumerate(examples) if example.position is not None]
@@ -267,7 +267,7 @@ def _target_nll(
 
 
 def _text_nll(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[Place], scorer: ActScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer
 ) -> Tensor:  # fmt: skip
     numbers: list[int] = []
     rows: list[int] = []

@@ -2,19 +2,32 @@
 
 import contextlib
 import importlib.util
+import json
+import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from polyphony.errors import AppError
 
 ADDRESS = "127.0.0.1"
+PLUGINS = "POLYPHONY_DASHBOARD_PLUGINS"
+"""Environment variable that tells the server its plug-ins as JSON; Streamlit keeps the command line for itself."""
 
 _SECONDS_TO_STOP = 5
 
 
-def launch(path: Path, port: int, open_browser: bool, *, bank: Path | None = None, address: str = ADDRESS) -> int:
+def launch(
+    path: Path,
+    port: int,
+    open_browser: bool,
+    *,
+    bank: Path | None = None,
+    address: str = ADDRESS,
+    plugins: Sequence[str] = (),
+) -> int:
     """Serve the dashboard until it is stopped, and return the server's exit code (0 after Ctrl-C).
 
     By default the server listens on 127.0.0.1 only. It sends no usage statistics and never writes to a run.
@@ -25,12 +38,16 @@ def launch(path: Path, port: int, open_browser: bool, *, bank: Path | None = Non
         open_browser: Whether to open the page in the user's browser.
         bank: A bank of adapters; None to look for one in the folder and beside it.
         address: Address to listen on; everybody who can reach it can read every run of the folder.
+        plugins: Modules or files that the server loads, as ``--plugin`` names them.
 
     Raises:
         AppError: The path or the bank is missing, Streamlit is not installed or the port is taken.
     """
     _check(path, bank, address, port)
-    server = subprocess.Popen(command(path, port, open_browser, bank, address))
+    server = subprocess.Popen(
+        command(path, port, open_browser, bank, address),
+        env=os.environ | {PLUGINS: json.dumps([_absolute(plugin) for plugin in plugins])},
+    )
     try:
         return server.wait()
     except KeyboardInterrupt:
@@ -57,6 +74,10 @@ def command(path: Path, port: int, open_browser: bool, bank: Path | None, addres
     places = [str(place.resolve()) for place in (path, bank) if place is not None]
     # -P: the current folder is not on the import path, whatever lies in it.
     return [sys.executable, "-P", "-m", "polyphony.app.server.server", "run", script, *flags, "--", *places]
+
+
+def _absolute(plugin: str) -> str:
+    return str(Path(plugin).resolve()) if plugin.endswith(".py") else plugin
 
 
 def _check(path: Path, bank: Path | None, address: str, port: int) -> None:

@@ -21,8 +21,8 @@ from polyphony.metrics.dataset.croissant import write_croissant
 from polyphony.metrics.dataset.graphml import TieGraph
 from polyphony.metrics.dataset.nodes import Ties, history_features, nodes
 from polyphony.metrics.dataset.options import Disclosure, ExportOptions
-from polyphony.metrics.dataset.rows import Edge, Place
-from polyphony.metrics.dataset.splits import Timeline
+from polyphony.metrics.dataset.rows import Edge, RunPlace
+from polyphony.metrics.dataset.splits import SplitTimeline
 from polyphony.metrics.dataset.tables import EDGES, POSTS, RUNS, TableWriter, activation_columns, node_columns
 from polyphony.metrics.figures.plugins import plugin_figure
 from polyphony.metrics.runfile.database import is_oasis, open_run, read_rows, source_name
@@ -182,18 +182,18 @@ class _Export:
             **_plugin_values(data),
         }  # fmt: skip
 
-    def _place(self, data: RunData) -> Place:
+    def _place(self, data: RunData) -> RunPlace:
         minutes = data.config.get("minutes")
         windows = max(1, min(self._options.windows, data.completed_timesteps))
-        return Place(
+        return RunPlace(
             name=data.name, run=self._number, arm=data.arm, start=data.started_at,
             minutes=minutes if isinstance(minutes, int) and minutes > 0 else 60,
             user_of={agent.agent_id: agent.user_id for agent in data.agents},
             disclosure=Disclosure(self._options, data.population_digest, data.users),
-            timeline=Timeline(data.completed_timesteps, windows),
+            timeline=SplitTimeline(data.completed_timesteps, windows),
         )  # fmt: skip
 
-    def _head(self, data: RunData, place: Place) -> dict[str, Any]:
+    def _head(self, data: RunData, place: RunPlace) -> dict[str, Any]:
         """The run's row: what made it, without the places of files on somebody's machine."""
         stored = "arm seed agents population_digest base_model base_hash bank_digest versions"
         with _finished(self._source) as connection:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from polyphony.metrics.core.measurement import Floats
-from polyphony.metrics.dataset.rows import Edge, Place, TableRow
+from polyphony.metrics.dataset.rows import Edge, RunPlace, TableRow
 from polyphony.metrics.dataset.splits import node_split
 from polyphony.metrics.dataset.tables import FEATURES, VERBS_OF_HISTORY
 from polyphony.metrics.figures.communities import louvain
@@ -24,7 +24,7 @@ _TEXTS_AT_ONCE = 20_000
 class Ties:
     """Counts who interacted with whom, over the whole run (window 0) and in each window."""
 
-    def __init__(self, place: Place, agents: frozenset[int]) -> None:
+    def __init__(self, place: RunPlace, agents: frozenset[int]) -> None:
         self._place = place
         self._agents = agents
         self._weights: defaultdict[int, Counter[tuple[int, int]]] = defaultdict(Counter)
@@ -48,7 +48,7 @@ class Ties:
 
 
 def nodes(
-    run: RunData, place: Place, communities: Communities, features: Mapping[int, Floats], windows: int
+    run: RunData, place: RunPlace, communities: Communities, features: Mapping[int, Floats], windows: int
 ) -> Iterator[TableRow]:
     """Every user: agents, and the accounts that only stand there.
 

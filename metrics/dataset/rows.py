@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.dataset.options import Disclosure
-from polyphony.metrics.dataset.splits import Timeline
+from polyphony.metrics.dataset.splits import SplitTimeline
 from polyphony.metrics.runfile.database import read_rows
 from polyphony.metrics.runfile.frames import post_name, reply_name
 from polyphony.metrics.runfile.loading import act_shares
@@ -20,7 +20,7 @@ TableRow = Sequence[Any]
 _VERB = re.compile("[a-z_]+")
 
 
-class Place(NamedTuple):
+class RunPlace(NamedTuple):
     """What the rows of one run have in common.
 
     Attributes:
@@ -41,7 +41,7 @@ class Place(NamedTuple):
     minutes: int
     user_of: dict[int, int]
     disclosure: Disclosure
-    timeline: Timeline
+    timeline: SplitTimeline
 
     def at(self, timestep: int) -> datetime | None:
         """When a timestep begins."""
@@ -78,7 +78,7 @@ def moment(text: str) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
-def _when(place: Place, step: int, text: str) -> datetime | None:
+def _when(place: RunPlace, step: int, text: str) -> datetime | None:
     """When something was; not for what real people did before the run, which would tell who they are."""
     return None if step < 0 and place.disclosure.withheld else moment(text)
 
@@ -88,7 +88,7 @@ def authors(connection: Connection) -> dict[int, int]:
     return dict(read_rows(connection, "post", "post_id user_id"))
 
 
-def posts(connection: Connection, place: Place) -> Iterator[TableRow]:
+def posts(connection: Connection, place: RunPlace) -> Iterator[TableRow]:
     """Posts, reposts and quotes with their threads, then replies."""
     columns = "post_id user_id original_post_id content quote_content is_seed timestep created_at num_likes num_shares"
     root: dict[int, int] = {}
@@ -110,7 +110,7 @@ def posts(connection: Connection, place: Place) -> Iterator[TableRow]:
         )  # fmt: skip
 
 
-def acts(connection: Connection, place: Place, author_of: dict[int, int]) -> Iterator[Edge]:
+def acts(connection: Connection, place: RunPlace, author_of: dict[int, int]) -> Iterator[Edge]:
     """Follows (the starting graph has timestep -1), replies, reposts and quotes, likes."""
 
     def edge(source: int, target: int, kind: str, step: int, at: str, post: str | None, result: str | None) -> Edge:
@@ -132,7 +132,7 @@ def acts(connection: Connection, place: Place, author_of: dict[int, int]) -> Ite
         yield edge(source, author_of[post_id], "like", place.timestep(moment(at)), at, post_name(post_id), None)
 
 
-def exposures(connection: Connection, place: Place, author_of: dict[int, int]) -> Iterator[Edge]:
+def exposures(connection: Connection, place: RunPlace, author_of: dict[int, int]) -> Iterator[Edge]:
     """Every post that was shown to an agent, as an edge from the agent to the post's author."""
     columns = "exposure_id timestep agent_id post_id position source score"
     for _, step, agent, post_id, position, source, score in read_rows(connection, "exposure", columns):
@@ -152,7 +152,7 @@ def verbs(connection: Connection, name: str) -> Counter[str]:
     return counts
 
 
-def activations(connection: Connection, place: Place, columns_of: Sequence[str]) -> Iterator[TableRow]:
+def activations(connection: Connection, place: RunPlace, columns_of: Sequence[str]) -> Iterator[TableRow]:
     """Every activation with the policy's own distribution over the verbs."""
     columns = (
         "activation_id agent_id timestep adapter_id revision act target_post_id target_user_id post_id comment_id "

@@ -17,7 +17,7 @@ def node_split(handle: str) -> str:
 
 
 @dataclass(frozen=True)
-class Timeline:
+class SplitTimeline:
     """The timesteps of a run, cut into parts.
 
     Attributes:

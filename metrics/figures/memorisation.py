@@ -17,7 +17,7 @@ _DRAWS = 100
 _OTHERS = 20
 
 
-class Corpus:
+class TrainingTexts:
     """Some texts, searched for the longest run of words that another text shares with one of them."""
 
     def __init__(self, texts: Sequence[str]) -> None:
@@ -53,7 +53,7 @@ def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
     """
     names = ("copied_words_mean", "near_copy_rate", "membership_gap")
     real = {split: history_texts(run, split) for split in ("train", "held_out")}
-    train = {user: Corpus(texts) for user, texts in real["train"].items()}
+    train = {user: TrainingTexts(texts) for user, texts in real["train"].items()}
     written = [(text.user_id, words_of(text.text)) for text in own_texts(run) if text.user_id in train]
     written = [written[place] for place in sample(len(written), rng, MOST_TEXTS)]
     if not written or len(train) < 2:
@@ -88,11 +88,11 @@ def _mean(values: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> Me
 def _membership_gap(
     real: dict[str, dict[int, list[str]]], written: Sequence[tuple[int, list[str]]], rng: np.random.Generator
 ) -> Measurement:
-    pairs: dict[int, tuple[Corpus, Corpus]] = {}
+    pairs: dict[int, tuple[TrainingTexts, TrainingTexts]] = {}
     for user in sorted(set(real["train"]) & set(real["held_out"])):
         seen, unseen = real["train"][user], real["held_out"][user]
         size = min(len(seen), len(unseen))
-        pairs[user] = Corpus(seen[-size:]), Corpus(unseen[:size])
+        pairs[user] = TrainingTexts(seen[-size:]), TrainingTexts(unseen[:size])
     gaps = [
         float(pairs[user][0].longest_shared(words) - pairs[user][1].longest_shared(words))
         for user, words in written if user in pairs

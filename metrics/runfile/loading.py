@@ -16,7 +16,7 @@ from polyphony.metrics.runfile.rundata import (
     Agent,
     Comment,
     Exposure,
-    Follow,
+    FollowEdge,
     HistoryText,
     Like,
     Post,
@@ -98,7 +98,7 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
         ),
         likes=tuple(map(Like._make, read_rows(connection, "like", "user_id post_id", key="like_id"))),
         follows=tuple(
-            map(Follow._make, read_rows(connection, "follow", "follower_id followee_id timestep", key="follow_id"))
+            map(FollowEdge._make, read_rows(connection, "follow", "follower_id followee_id timestep", key="follow_id"))
         ),
         activations=_activations(connection, user_of, name),
         exposures=_exposures(connection, user_of) if exposures else (),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from polyphony.metrics.runfile.rundata import Activation, Agent, Comment, Follow, Like, Post, RunData
+from polyphony.metrics.runfile.rundata import Activation, Agent, Comment, FollowEdge, Like, Post, RunData
 
 ARM = "oasis"
 # What a row of `trace` that is an agent's own act is called among our verbs; the others are the platform's doing.
@@ -45,7 +45,7 @@ def oasis_run(rows: Rows, name: str) -> RunData:
         posts=tuple(Post._make((*row[:3], row[3] or "", row[4], False, step_of[row[5]])) for row in posts),
         comments=tuple(Comment._make((*row[:3], row[3] or "", step_of[row[4]])) for row in comments),
         likes=tuple(Like._make(row[1:]) for row in rows("like", "like_id user_id post_id")),
-        follows=tuple(Follow._make((*row[1:3], step_of[row[3]])) for row in follows),
+        follows=tuple(FollowEdge._make((*row[1:3], step_of[row[3]])) for row in follows),
         activations=tuple(
             Activation(step_of[at], user, VERBS[action], None, None, None, None, None, "ok", None)
             for user, at, action in traced

@@ -65,7 +65,7 @@ class Like(NamedTuple):
     post_id: int
 
 
-class Follow(NamedTuple):
+class FollowEdge(NamedTuple):
     """A follow; the starting graph carries timestep -1."""
 
     follower_id: int
@@ -159,7 +159,7 @@ class RunData:
     posts: tuple[Post, ...]
     comments: tuple[Comment, ...]
     likes: tuple[Like, ...]
-    follows: tuple[Follow, ...]
+    follows: tuple[FollowEdge, ...]
     activations: tuple[Activation, ...]
     exposures: tuple[Exposure, ...]
     history: tuple[HistoryText, ...]
@@ -191,7 +191,7 @@ class RunData:
         return tuple(comment for comment in new if comment.user_id in self.agent_users)
 
     @cached_property
-    def new_follows(self) -> tuple[Follow, ...]:
+    def new_follows(self) -> tuple[FollowEdge, ...]:
         """Follows that agents made during the run."""
         new = (follow for follow in self.follows if follow.timestep >= 0)
         return tuple(follow for follow in new if follow.follower_id in self.agent_users)

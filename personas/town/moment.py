@@ -13,7 +13,7 @@ _STAYS = 0.45  # chance that tomorrow's weather is today's
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TownMoment:
     """Words that depend on when something is said.
 
     Attributes:

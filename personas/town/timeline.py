@@ -11,7 +11,7 @@ from numpy.random import Generator
 
 from polyphony.personas.town.draft import Draft, proper_names
 from polyphony.personas.town.lexicon import Lexicon
-from polyphony.personas.town.moment import DAYS, START, Moment, draw_weather
+from polyphony.personas.town.moment import DAYS, START, TownMoment, draw_weather
 from polyphony.personas.town.people import ACT_VERBS, HABITS, RHYTHMS, Person
 from polyphony.personas.town.writing import Writer
 from polyphony.randomness import keyed_generator
@@ -143,7 +143,7 @@ class Timeline:
 
     def _write(self, rng: Generator, event: Event, row: TimelineRow, parent: Published | None) -> None:
         writer = self._writers[event.person]
-        moment = Moment(event.at, self._weather[min((event.at - START).days, DAYS - 1)])
+        moment = TownMoment(event.at, self._weather[min((event.at - START).days, DAYS - 1)])
         heard: set[str] = set() if parent is None or event.verb == "quote" else parent.heard
         if parent is None:
             draft = writer.post(rng, moment, heard)

@@ -10,7 +10,7 @@ from numpy.random import Generator
 from polyphony.personas.town.draft import Draft, fitting_lines
 from polyphony.personas.town.grammar import Pattern, parse, slots_of
 from polyphony.personas.town.lexicon import POST_KINDS, Lexicon, Line, Lines, Topic
-from polyphony.personas.town.moment import Moment
+from polyphony.personas.town.moment import TownMoment
 from polyphony.personas.town.people import Person
 from polyphony.personas.town.register import some, styled
 from polyphony.personas.town.voice import Voice
@@ -35,7 +35,7 @@ class Writer:
         self._tastes: dict[str, np.ndarray] = {}
         self._heard: set[str] = set()
 
-    def post(self, rng: Generator, moment: Moment, heard: set[str]) -> Draft:
+    def post(self, rng: Generator, moment: TownMoment, heard: set[str]) -> Draft:
         """Return a new text of the person's own; the lines it uses are added to ``heard``."""
         self._heard = heard
         held = [issue for issue, side in self._person.stances.items() if side]
@@ -45,7 +45,7 @@ class Writer:
         topic = names[int(rng.choice(len(names), p=list(self._person.topics.values())))]
         return self._tell(rng, moment, self._lexicon.topics[topic])
 
-    def _tell(self, rng: Generator, moment: Moment, topic: Topic) -> Draft:
+    def _tell(self, rng: Generator, moment: TownMoment, topic: Topic) -> Draft:
         asks = rng.random() < self._person.ask_rate
         kind = "ask" if asks else POST_KINDS[int(rng.choice(len(POST_KINDS), p=KIND_SHARES))]
         first = self._line(rng, topic.lines[kind])
@@ -68,7 +68,7 @@ class Writer:
         return thing, {"thing": thing, **dict.fromkeys(needed, thing)}
 
     def answer(
-        self, rng: Generator, moment: Moment, parent: Draft, handle: str, heard: set[str], *, quote: bool
+        self, rng: Generator, moment: TownMoment, parent: Draft, handle: str, heard: set[str], *, quote: bool
     ) -> Draft:
         """Return a reply to, or a quote of, another person's text.
 
@@ -89,7 +89,7 @@ class Writer:
             return draft
         return replace(draft, text=f"@{handle} {draft.text}")
 
-    def _respond(self, rng: Generator, moment: Moment, parent: Draft, *, quote: bool) -> Draft:
+    def _respond(self, rng: Generator, moment: TownMoment, parent: Draft, *, quote: bool) -> Draft:
         slots = self._lexicon.topics[parent.topic].slots if parent.topic else self._issue_slots(parent.issue)
         classes = self._lexicon.topics[parent.topic].classes if parent.topic else {}
         fitting = [slot for slot, things in classes.items() if parent.thing in things]
@@ -126,7 +126,7 @@ class Writer:
         kind = f"react_{parent.kind}" if parent.kind in POST_KINDS else "carry"
         return self._line(rng, shared[kind]), "talk"
 
-    def _opinion(self, rng: Generator, moment: Moment, name: str) -> Draft:
+    def _opinion(self, rng: Generator, moment: TownMoment, name: str) -> Draft:
         issue = self._lexicon.issues[name]
         side = self._person.stances[name]
         voice = self._voice(rng, moment, {"thing": issue.title, "issue": issue.title}, issue.slots)
@@ -136,7 +136,7 @@ class Writer:
         text = self._finish(rng, voice, sentences, self._tags(rng, issue.tags))
         return Draft(self._person.index, text, None, issue.title, "opinion", name, side)
 
-    def _debate(self, rng: Generator, moment: Moment, parent: Draft, name: str) -> Draft:
+    def _debate(self, rng: Generator, moment: TownMoment, parent: Draft, name: str) -> Draft:
         issue = self._lexicon.issues[name]
         side = self._person.stances[name]
         voice = self._voice(rng, moment, {"thing": issue.title, "issue": issue.title}, issue.slots)
@@ -152,7 +152,7 @@ class Writer:
         return self._lexicon.issues[name].slots if name else {}
 
     def _voice(
-        self, rng: Generator, moment: Moment, bound: Mapping[str, str], slots: Mapping[str, tuple[Pattern, ...]]
+        self, rng: Generator, moment: TownMoment, bound: Mapping[str, str], slots: Mapping[str, tuple[Pattern, ...]]
     ) -> Voice:
         weather = tuple(parse(text) for text in self._lexicon.choices[f"weather_{moment.weather}"])
         words = {**self._person.words, **moment.words()}

@@ -86,7 +86,7 @@ def dashboard(
     from polyphony.app.server.launch import launch
 
     load_plugins(plugin or ())
-    raise typer.Exit(launch(path, port, browser, bank=bank, address=address))
+    raise typer.Exit(launch(path, port, browser, bank=bank, address=address, plugins=plugin or ()))
 
 
 def print_measurements(path: Path | str, as_json: bool) -> None:

@@ -81,7 +81,7 @@ def study(
     if report is not None:
         if plan_file is not None or out is not None:
             raise InputError("--report DIR rebuilds a study's report and runs nothing: leave the plan and --out out")
-        _report(report)
+        _report(report, tuple(plugin or ()))
         return
     if out is None:
         raise InputError("--out is missing; give the directory of the study")
@@ -96,7 +96,7 @@ def study(
 
     plan = load_plan(plan_file, flags, plugins) if plan_file else make_plan(flags, "simulate study", plugins)
     _run(joined(plan, out), StudyPlace(out, machine, tuple(plugin or ())), at_once, together)
-    _report(out)
+    _report(out, tuple(plugin or ()))
 
 
 def _run(plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int) -> None:
@@ -121,11 +121,11 @@ def _run(plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int) ->
         runner.run(missing, processes, finished, together=together)
 
 
-def _report(directory: Path) -> None:
+def _report(directory: Path, plugins: tuple[str, ...]) -> None:
     from polyphony.metrics.studies.report import write_report
     from polyphony.metrics.studies.study import read_study
 
-    report = write_report(read_study(directory))
+    report = write_report(read_study(directory, plugins=plugins))
     stdout().print(report.split("## Arms")[0], markup=False)
     stderr().print(f"report: {directory / 'report.md'}", markup=False)
 

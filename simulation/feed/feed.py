@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from polyphony.errors import InputError
+from polyphony.plugins import failing_as
 from polyphony.randomness import keyed_generator
 from polyphony.simulation.feed.recommenders.recommender import (
     CANDIDATES,
@@ -141,7 +142,9 @@ class FeedMaker:
         """Rows of the posts that are scored: the recommender's own candidates, or the latest posts."""
         if not isinstance(self._recommender, CandidateGenerator):
             return visible[-CANDIDATES:]
-        return checked_candidates(self._name, self._recommender.candidates(view, visible, CANDIDATES), visible)
+        with failing_as(f"recommender {self._name!r}", self._recommender):
+            chosen = self._recommender.candidates(view, visible, CANDIDATES)
+        return checked_candidates(self._name, chosen, visible)
 
     def _feeds_of(
         self, platform: Platform, view: PlatformView, agents: Sequence[int], candidates: "_Candidates", now: Moment
@@ -149,7 +152,8 @@ class FeedMaker:
         if not len(candidates.rows):
             yield from ([] for _ in agents)
             return
-        scores = self._recommender.scores(view, np.asarray(agents, dtype=int), candidates.rows, now)
+        with failing_as(f"recommender {self._name!r}", self._recommender):
+            scores = self._recommender.scores(view, np.asarray(agents, dtype=int), candidates.rows, now)
         scores = checked_scores(self._name, scores, len(agents), len(candidates.rows))
         barred, near = self._relations(platform, agents, candidates)
         ranks = _ranked(scores, len(agents))

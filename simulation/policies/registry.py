@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
 from polyphony.personas.people.persona import Persona
+from polyphony.plugins import failing_as
 from polyphony.registry import Registry
 from polyphony.simulation.policies.policy import Policy
 
@@ -119,7 +120,9 @@ def make_policy(name: str, context: PolicyContext) -> Policy:
     Raises:
         InputError: There is none of that name, it cannot be made, or what its factory returned has no ``decide``.
     """
-    created = POLICIES.get(name, "--policy").factory(context)
+    factory = POLICIES.get(name, "--policy").factory
+    with failing_as(f"policy {name!r}", factory):
+        created = factory(context)
     if not callable(getattr(created, "decide", None)):
         raise InputError(f"policy {name!r}: its factory returned a {type(created).__name__} without a method decide")
     return created

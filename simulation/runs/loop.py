@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.personas.people.acts import USUAL, Verb
+from polyphony.plugins import failing_as
 from polyphony.simulation.feed.feed import FeedEntry, FeedMaker
 from polyphony.simulation.policies.decisions import check_decisions
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
@@ -233,9 +234,12 @@ def decide_apart(
     Raises:
         InputError: A policy decided what is not possible, see `simulation.policies.decisions`.
     """
-    decisions = [policy.decide(observations) if observations else [] for policy, observations in pending]
-    for (_, observations), decided in zip(pending, decisions, strict=True):
+    decisions = []
+    for policy, observations in pending:
+        with failing_as(f"policy {name!r}", policy):
+            decided = policy.decide(observations) if observations else []
         check_decisions(name, observations, decided)
+        decisions.append(decided)
     return decisions
 
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from polyphony.errors import InputError
+from polyphony.plugins import failing_as
 from polyphony.randomness import keyed_generator
 from polyphony.registry import Registry
 from polyphony.simulation.feed.text_vectors import TextVectors
@@ -78,7 +79,9 @@ def suggest_people(
     """
     function = SUGGESTERS.get(name, "--who-to-follow")
     view = PlatformView(platform, vectors, seed)
-    scores = _checked(name, function(view, np.asarray(agents, dtype=int), now), len(agents), len(platform.names))
+    with failing_as(f"suggester {name!r}", function):
+        scores = function(view, np.asarray(agents, dtype=int), now)
+    scores = _checked(name, scores, len(agents), len(platform.names))
     suggestions: dict[int, list[tuple[int, float]]] = {}
     for row, agent in enumerate(agents):
         barred = [agent, *platform.following[agent], *platform.muted[agent], *platform.suspended]
