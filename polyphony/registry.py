@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from polyphony.errors import InputError
@@ -49,6 +50,15 @@ class Registry(Generic[Thing]):
             known = ", ".join(sorted(self._things))
             raise InputError(f"{where or self._kind} {name!r} is not one of {known}, nor of a plug-in (--plugin)")
         return self._things[name]
+
+    @contextmanager
+    def restored(self) -> Iterator[None]:
+        """Forget at the end of the block what is registered within it, as tests of plug-ins need."""
+        things, origins = dict(self._things), dict(self._origins)
+        try:
+            yield
+        finally:
+            self._things, self._origins = things, origins
 
     def names(self) -> list[str]:
         """All names, in the order of registration."""

@@ -154,3 +154,19 @@ def banks(tmp_path):
 
     with closing(Bank(tmp_path / "one", create=True)) as one, closing(Bank(tmp_path / "two", create=True)) as two:
         yield one, two
+
+
+@pytest.fixture(autouse=True)
+def registries():
+    """What a test registers is forgotten after it, and so are the plug-ins that it loads."""
+    from polyphony.metrics.core.registry import REGISTRY
+    from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
+    from polyphony.simulation.feed.suggesters.suggester import SUGGESTERS
+    from polyphony.simulation.policies.registry import POLICIES
+
+    before = set(sys.modules)
+    with REGISTRY.restored(), RECOMMENDERS.restored(), SUGGESTERS.restored(), POLICIES.restored():
+        yield
+    for name in set(sys.modules) - before:
+        if name.startswith("polyphony_plugin"):
+            del sys.modules[name]

@@ -11,7 +11,7 @@ from polyphony.personas.people.acts import USUAL, Verb
 from polyphony.simulation.runs.recorded import settings_of
 from polyphony.simulation.runs.runner import Hooks, Runner
 from polyphony.simulation.runs.settings import RunSettings
-from polyphony.simulation.world.action_menu import SETS, named_verbs, offered_verbs
+from polyphony.simulation.world.action_menu import ACTION_SETS, named_verbs, offered_verbs
 
 OFFERED = "dislike,mute,search,trend"
 
@@ -49,7 +49,7 @@ def test_sets_offer_what_oasis_offers():
     }  # fmt: skip
     assert set(offered_verbs("all")) == set(Verb)
     assert named_verbs("twitter") == USUAL, "a subset keeps the prompts that adapters were trained with"
-    assert set(SETS) == {"default", "twitter", "reddit", "all"}
+    assert set(ACTION_SETS) == {"default", "twitter", "reddit", "all"}
     with pytest.raises(InputError, match="--actions 'fly'"):
         offered_verbs("post,fly")
 

@@ -207,7 +207,7 @@ def test_an_impossible_number_is_one_line_everywhere(simulate, tmp_path, monkeyp
 
 def test_what_is_no_option_or_no_value_of_it_is_one_line():
     for given, message in (
-        ({"stpes": 3}, "plan: stpes: no such option; options are population"),
+        ({"stpes": 3}, "plan: stpes: no such option; options are steps, population"),
         ({"steps": "many"}, "plan: steps: 'many': Input should be a valid integer"),
         ({"repeats": "perhaps"}, "plan: repeats: 'perhaps'"),
         ({"init": "random"}, "plan: --init 'random' is not one of standard"),

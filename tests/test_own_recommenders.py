@@ -94,7 +94,7 @@ def test_a_view_does_not_change_the_platform(tmp_path, platform):
     body = (
         "def scores(self, view, agents, posts, now): view.posts['likes'][posts] = 9; return np.zeros((1, len(posts)))"
     )
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(InputError, match=r"recommender 'mine-\d+': ValueError in line \d+: .*read-only"):
         feeds(platform, recommender=loaded(tmp_path, WRONG, body=body))
     assert not platform.posts.rows["likes"].any()
 

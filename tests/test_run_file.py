@@ -54,6 +54,7 @@ def test_the_same_seed_gives_the_same_digest_and_another_does_not(runner, whole,
 def command(out, *more):
     return [
         sys.executable, "-m", "polyphony", "run", "--policy", "null", "--agents", "24", "--steps", str(STEPS),
+        "--minutes-per-step", "120",
         "--out", str(out), *more,
     ]  # fmt: skip
 

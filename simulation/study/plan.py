@@ -18,6 +18,7 @@ from polyphony.simulation.runs.settings import RunSettings, make_settings
 from polyphony.validation import checked
 
 PLAN = "plan.json"
+MOST_SEEDS = 100_000
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -41,7 +42,11 @@ class Block(BaseModel):
     @field_validator("seeds", mode="before")
     @classmethod
     def _counted(cls, value: object) -> object:
-        return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+        if not isinstance(value, int) or isinstance(value, bool):
+            return value
+        if value > MOST_SEEDS:
+            raise ValueError(f"{value} seeds; give at most {MOST_SEEDS:,}")
+        return tuple(range(value))
 
 
 class Cell(NamedTuple):
