@@ -2,6 +2,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# Container images often forbid Python to write bytecode: then every process compiles all that it imports, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup announce run test test-slow lint bench evidence ready-bank study screenshots
 setup: $(READY)
 
