@@ -24,6 +24,7 @@ _PARTS = ("study.json", "results.parquet", "report.md", "tables", "figures")
 # Okabe & Ito's colours, told apart by people with any colour vision.
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933")
 _INCHES = (8.0, 6.0)
+_LEGEND_LETTERS = 100
 
 
 Tables = Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
@@ -217,5 +218,7 @@ def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
     axes.set_xlim(-0.5, max(1, len(sizes)) - 0.5)
     axes.set_title(title_of(name))
     axes.grid(axis="y", alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)
+    labels = axes.get_legend_handles_labels()[1]
+    if labels:
+        columns = max(1, min(4, _LEGEND_LETTERS // max(map(len, labels))))  # arms with many options have long names
+        axes.legend(ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)
