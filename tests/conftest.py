@@ -170,3 +170,20 @@ def registries():
     for name in set(sys.modules) - before:
         if name.startswith("polyphony_plugin"):
             del sys.modules[name]
+
+
+@pytest.fixture
+def simulate(capsys):
+    """Run the command in this process: (exit code, stdout, stderr lines)."""
+    from polyphony.simulation.cli.main import main
+
+    def call(*arguments):
+        code = 0
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, [line for line in err.splitlines() if line.strip()]
+
+    return call

@@ -1,5 +1,7 @@
 """Runs of the null policy on the town: a platform's worth of acts without a model."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from polyphony.simulation.runs.runner import Hooks, Runner
@@ -15,3 +17,9 @@ def null_runner(agents):
     """A runner of the first people of the town."""
     settings = null_settings(agents=agents, timesteps=1)
     return Runner(settings, bank=Path("unused"), base_model=None, device="auto", dtype="auto", hooks=Hooks())
+
+
+def rows(path, query):
+    """What a query finds in a run file, which is only read."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        return connection.execute(query).fetchall()

@@ -12,7 +12,6 @@ from run_factory import RunFactory
 
 from polyphony.errors import AppError, MetricsError
 from polyphony.metrics.studies.comparison_table import HEADERS
-from polyphony.simulation.cli.main import main
 from polyphony.simulation.cli.printing import WIDE, print_results
 from polyphony.simulation.runs.loading import Loader, loading_with
 
@@ -29,22 +28,6 @@ def write(path: Path, *rows) -> Path:
 
 def crowd(people=3, posts=12):
     return [post(number, author) for number in range(posts) for author in ("ada", "bob", "eve")[:people]]
-
-
-@pytest.fixture
-def simulate(capsys):
-    """Run the command in this process: (exit code, stdout, stderr lines)."""
-
-    def call(*arguments):
-        code = 0
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, [line for line in err.splitlines() if line.strip()]
-
-    return call
 
 
 def run(simulate, corpus, out, *more, agents=2):

@@ -1,9 +1,7 @@
 """Acts beyond the usual ones, chosen by the engine where they are offered."""
 
-import sqlite3
-from contextlib import closing
-
 import pytest
+from null_run_factory import rows
 
 from polyphony.errors import InputError
 from polyphony.metrics.runfile.digest import run_digest
@@ -35,11 +33,6 @@ def done(runner, tmp_path_factory):
     out = tmp_path_factory.mktemp("offered") / "run.db"
     runner.run(settings(), out, resume=False)
     return out
-
-
-def rows(path, query):
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return connection.execute(query).fetchall()
 
 
 def test_sets_offer_what_oasis_offers():

@@ -1,11 +1,10 @@
 """Policies of a plug-in: a run takes them by name, and an impossible decision is one line that names them."""
 
-import sqlite3
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 
 import pytest
+from null_run_factory import rows
 
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.errors import InputError
@@ -60,11 +59,6 @@ def runner():
     """Neither a bank nor a base model is there."""
     nowhere = Path("/nowhere")
     return Runner(settings("null"), bank=nowhere, base_model=nowhere, device="cpu", dtype="fp32", hooks=Hooks())
-
-
-def rows(path, query):
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(query).fetchall()
 
 
 def test_a_rule_based_policy_runs_without_a_model(runner, tmp_path):

@@ -12,7 +12,7 @@ from contextlib import closing
 
 import pytest
 from conftest import hear_interrupts
-from null_run_factory import null_runner, null_settings
+from null_run_factory import null_runner, null_settings, rows
 from sqlalchemy import Engine, create_engine, event
 
 from polyphony.errors import InputError
@@ -38,11 +38,6 @@ def whole(runner, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "whole.db"
     runner.run(settings(), out, resume=False)
     return out
-
-
-def rows(path, query):
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return connection.execute(query).fetchall()
 
 
 def test_the_same_seed_gives_the_same_digest_and_another_does_not(runner, whole, tmp_path):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from null_run_factory import null_runner, null_settings
+from null_run_factory import null_runner, null_settings, rows
 
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
@@ -64,11 +64,6 @@ def staged(runner, scenario, tmp_path_factory):
     out = tmp_path_factory.mktemp("staged") / "staged.db"
     runner.run(settings(scenario=scenario), out, resume=False)
     return out
-
-
-def rows(path, query):
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        return connection.execute(query).fetchall()
 
 
 def test_what_is_ordered_happens(staged):
