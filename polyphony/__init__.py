@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from polyphony.api.runs import Run
     from polyphony.api.settings import Settings
     from polyphony.api.studying import study
-    from polyphony.errors import InputError, PolyphonyError
-    from polyphony.metrics.core.measurement import Measurement
+    from polyphony.errors import InputError, MetricsError, PolyphonyError
+    from polyphony.metrics.core.measurement import Measurement, missing
     from polyphony.metrics.core.registry import measurement
     from polyphony.personas.people.acts import Verb
     from polyphony.personas.people.persona import Persona
@@ -31,6 +31,7 @@ _MODULES = {
     "Bank": "adapters.bank.bank",
     "Decision": "simulation.policies.policy",
     "InputError": "errors",
+    "MetricsError": "errors",
     "Measurement": "metrics.core.measurement",
     "Observation": "simulation.policies.policy",
     "Persona": "personas.people.persona",
@@ -46,6 +47,7 @@ _MODULES = {
     "load_plugins": "plugins",
     "load_population": "personas.population",
     "measurement": "metrics.core.registry",
+    "missing": "metrics.core.measurement",
     "policy": "simulation.policies.registry",
     "recommender": "simulation.feed.recommenders.recommender",
     "run": "api.running",
@@ -57,6 +59,7 @@ __all__ = [
     "Decision",
     "InputError",
     "Measurement",
+    "MetricsError",
     "Observation",
     "Persona",
     "Policy",
@@ -72,6 +75,7 @@ __all__ = [
     "load_plugins",
     "load_population",
     "measurement",
+    "missing",
     "policy",
     "recommender",
     "run",

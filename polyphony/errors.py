@@ -1,12 +1,12 @@
 """Errors that Polyphony raises on purpose: one tree for all rooms.
 
 PolyphonyError        the text is one line for a person
-├── InputError        the user's input or environment is wrong; the command line exits with 2
-│   ├── MetricsError  a run cannot be read, measured or compared
-│   └── AppError      the dashboard cannot start
-└── Interrupted       work stopped on request and can be resumed; the command line exits with 3
+└── InputError        the user's input or environment is wrong; the command line exits with 2
+    ├── MetricsError  a run cannot be read, measured or compared
+    └── AppError      the dashboard cannot start
 
-Any other exception is a fault of ours; the command line exits with 1.
+An interrupt is Python's own KeyboardInterrupt; the command line exits with 3, for work can be resumed. Any other
+exception is a fault of ours; the command line exits with 1.
 """
 
 
@@ -24,7 +24,3 @@ class MetricsError(InputError):
 
 class AppError(InputError):
     """The dashboard cannot start; the text says what to do."""
-
-
-class Interrupted(PolyphonyError):
-    """The work was stopped between two safe points; the text says how to resume it."""

@@ -6,14 +6,24 @@ API) add to the registries. Nothing in a run file or a study makes Polyphony loa
 
 import hashlib
 import sys
+import sysconfig
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 from pathlib import Path
+from traceback import extract_tb
 
 from polyphony.errors import InputError, PolyphonyError
+
+_PACKAGE = Path(__file__).resolve().parent
+# What a user has not written: the package, whose rooms are links in a checkout, and what Python has installed.
+_OTHERS = (
+    _PACKAGE,
+    *(entry.resolve() for entry in _PACKAGE.iterdir() if entry.is_symlink()),
+    *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ def load_plugins(sources: Sequence[str]) -> tuple[Plugin, ...]:
     Raises:
         InputError: One is not there, is not Python, or fails while it is loaded; the text names it.
     """
+    if isinstance(sources, str):
+        raise InputError(f"plugins: {sources!r} is one text; give a list, as [{sources!r}]")
     return tuple(_load_file(Path(source)) if source.endswith(".py") else _load_module(source) for source in sources)
 
 
@@ -53,7 +65,7 @@ def failing_as(what: str, part: object) -> Iterator[None]:
         yield
     except PolyphonyError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if getattr(part, "__module__", "").split(".")[0] == "polyphony":
             raise
         raise InputError(f"{what}: {_reason(error)}") from error
@@ -71,31 +83,44 @@ def _load_file(path: Path) -> Plugin:
             raise InputError(f"--plugin {path}: not a Python file")
         module = sys.modules[name] = module_from_spec(spec)
         try:
-            spec.loader.exec_module(module)
-        except Exception as error:
+            with redirect_stdout(sys.stderr):  # a plug-in that prints does not spoil --json
+                spec.loader.exec_module(module)
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise InputError(f"--plugin {path}: {_reason(error)}") from error
     return Plugin(path.name, digest)
 
 
 def _load_module(name: str) -> Plugin:
+    spec = None
     try:
-        spec = find_spec(name)
+        with suppress(ModuleNotFoundError):  # of the package that the name begins with
+            spec = find_spec(name)
         if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
             raise InputError(
                 f"--plugin {name}: no such Python module; give an installed module or a file ending in .py"
             )
-        import_module(name)
+        with redirect_stdout(sys.stderr):
+            import_module(name)
         return Plugin(name, hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest())
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(f"--plugin {name}: {_reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
-    """What went wrong, and in which line of the plug-in."""
-    trace, line = error.__traceback__, None
-    while trace is not None:
-        line, trace = trace.tb_lineno, trace.tb_next
-    return f"{type(error).__name__} in line {line}: {error}" if str(error) else f"{type(error).__name__} in line {line}"
+def _reason(error: BaseException) -> str:
+    """What went wrong, and in which line of the user's own code, where it is there that it went wrong."""
+    kind, text = type(error).__name__, str(error)
+    if isinstance(error, SyntaxError):
+        line, text = error.lineno, error.msg
+    else:
+        own = [frame.lineno for frame in extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+        line = own[-1] if own else None
+    where = f"{kind} in line {line}" if line is not None else kind
+    return f"{where}: {text}" if text else where
+
+
+def _is_ours(file: str) -> bool:
+    """Whether a file belongs to Polyphony, to Python or to an installed library."""
+    return file.startswith("<frozen") or any(Path(file).resolve().is_relative_to(folder) for folder in _OTHERS)

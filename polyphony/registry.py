@@ -1,6 +1,7 @@
 """Things that are asked for by name, those of plug-ins included."""
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -35,7 +36,7 @@ class Registry(Generic[Thing]):
         """
         if not _NAME.fullmatch(name):
             raise InputError(f"{self._kind} {name!r}: a name is lower-case words joined by - or _, as my-{self._kind}")
-        origin = (getattr(source, "__module__", None), getattr(source, "__qualname__", None))
+        origin = _origin(source)
         if name in self._things and (None in origin or origin != self._origins[name]):
             raise InputError(f"{self._kind} {name!r} exists already; give yours another name")
         self._things[name], self._origins[name] = thing, origin
@@ -69,3 +70,9 @@ class Registry(Generic[Thing]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._things)
+
+
+def _origin(source: object) -> tuple[object, object]:
+    """The file of a function or class, or its module where it has none as in a notebook, and its name there."""
+    module = getattr(source, "__module__", None)
+    return getattr(sys.modules.get(str(module)), "__file__", module), getattr(source, "__qualname__", None)

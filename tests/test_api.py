@@ -178,3 +178,55 @@ def test_ones_own_recommender_policy_and_measurement_need_no_file_of_ours(tmp_pa
     shown = done.exposures.query("timestep == 0 and source == 'recommended'").merge(done.posts, on="post")
     feeds = shown.sort_values("position").groupby("agent").text.agg(lambda texts: list(texts.str.len()))
     assert len(feeds) and all(lengths == sorted(lengths) for lengths in feeds)
+
+
+def test_what_newcomers_get_wrong_is_one_line(tmp_path, run):
+    @polyphony.recommender("api-function")
+    def scores(view, agents, posts, now):
+        return np.zeros((1, len(posts)))
+
+    options = {**OPTIONS, "out": tmp_path / "x.db", "progress": False}
+    for call, said in (
+        (lambda: polyphony.run("posts.csv", **options), "no polyphony.Settings"),
+        (lambda: polyphony.run(**options, plugins="mine.py"), r"give a list, as \['mine.py'\]"),
+        (lambda: polyphony.run(**options, recommender="api-function"), "recommender 'api-function': TypeError"),
+        (lambda: polyphony.run(**{**options, "steps": True}), "steps: True: Input should be a int"),
+        (lambda: polyphony.compare(run.source), "a list of two or more runs"),
+        (lambda: polyphony.compare([run, run], by="seed"), "paired by seed and agents"),
+        (lambda: polyphony.Bank(str(tmp_path / "nobank")), "no adapter bank here"),
+    ):
+        with pytest.raises(InputError, match=said):
+            call()
+    assert not (tmp_path / "x.db").exists()
+
+
+def test_resuming_begins_where_nothing_is_there_and_goes_on_for_more_steps(tmp_path):
+    out = tmp_path / "run.db"
+    with loading_with(SharedLoader()):
+        assert polyphony.run(**OPTIONS, out=out, resume=True, progress=False).timesteps == 3
+        assert polyphony.run(**{**OPTIONS, "steps": 4}, out=out, resume=True, progress=False).timesteps == 4
+
+
+def test_a_study_of_which_nothing_began_can_be_put_right(tmp_path):
+    grid = {"policy": ["null"], "followee_share": np.linspace(0, 1, 2)}
+    options = {"population": "town", "steps": 2, "seeds": 1, "out": tmp_path / "study", "progress": False}
+    with loading_with(SharedLoader()):
+        with pytest.raises(InputError, match="100000 agents are asked for"):
+            polyphony.study(grid, agents=100_000, **options)
+        frame = polyphony.study(grid, agents=8, **options)
+    assert sorted(frame.followee_share.unique()) == [0.0, 1.0]
+    assert "the policy `null` decides, without a model" in (tmp_path / "study" / "report.md").read_text()
+
+
+def test_policies_are_compared_too(tmp_path, run):
+    @polyphony.policy("api-nothing")
+    class Nothing:
+        def __init__(self, context):
+            pass
+
+        def decide(self, observations):
+            return [polyphony.Decision(polyphony.Verb.NOTHING) for _ in observations]
+
+    quiet = polyphony.run(**{**OPTIONS, "policy": "api-nothing"}, seed=1, out=tmp_path / "quiet.db", progress=False)
+    frame = polyphony.compare([run, quiet], by="policy").set_index("measurement")
+    assert set(frame.policy) == {"api-nothing"} and frame.difference["original_posts"] < 0

@@ -69,3 +69,17 @@ def test_an_exception_of_a_users_part_is_one_line_and_one_of_ours_passes():
         mine()
     with pytest.raises(KeyboardInterrupt), failing_as("recommender 'mine'", mine):
         raise KeyboardInterrupt
+
+
+def test_a_changed_file_takes_the_place_of_what_it_had_registered(tmp_path):
+    from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
+
+    source = tmp_path / "mine.py"
+    text = "import polyphony\n@polyphony.recommender('plugin-changed')\nclass Mine:\n    number = {}\n"
+    for number in (1, 2):
+        source.write_text(text.format(number))
+        load_plugins([str(source)])
+        assert RECOMMENDERS.get("plugin-changed").number == number
+    (tmp_path / "other.py").write_text(text.format(3))
+    with pytest.raises(InputError, match="exists already"):
+        load_plugins([str(tmp_path / "other.py")])

@@ -32,14 +32,14 @@ EVALUATIONS = "evaluations"
 class Bank:
     """A directory with `catalog.sqlite` and immutable objects; any number of processes may use it at once."""
 
-    def __init__(self, directory: Path, *, create: bool = False) -> None:
+    def __init__(self, directory: str | Path, *, create: bool = False) -> None:
         """Open a bank; one that cannot be written is opened for reading.
 
         Raises:
             InputError: There is no bank at `directory` (and `create` is off), it cannot be read, or a newer version
                 wrote it.
         """
-        self.directory = directory
+        self.directory = directory = Path(directory)
         self.evaluations = directory / EVALUATIONS
         self.objects = ObjectStore(directory / "objects", self._places)
         path = directory / CATALOG

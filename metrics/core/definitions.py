@@ -125,7 +125,7 @@ _CONTRACT = (
     ),
     _count(
         name="original_post_share", title="Original posts, share of acts", unit="share, 0 to 1", n="acts",
-        definition="Original posts divided by all acts but `nothing`.",
+        definition="Original posts divided by original posts, replies, quotes, reposts, likes and follows.",
     ),
     _count(
         name="original_posts", title="Original posts", unit="posts", primary=True,
@@ -145,7 +145,7 @@ _CONTRACT = (
         name="act_entropy_bits", title="Act entropy (bits)", subject="acts", unit="bits",
         n="activations that ended well", definition="Shannon entropy of the acts chosen by all agents together.",
         needs=(_ACTIVATIONS,), interval="agents", no_null=_DESCRIBED,
-        headline="0: one act only; 2.8: all seven equally often",
+        headline="0: one act only; 2.8: the seven usual acts equally often",
     ),
     Definition(
         name="act_divergence_between_agents", title="Act divergence between agents (bits)", subject="acts", unit="bits",
@@ -196,7 +196,7 @@ _CONTRACT = (
     _cascade(
         name="cascade_size_mean", title="Mean cascade size", unit="posts and replies",
         definition="Mean number of posts and replies in a cascade: an original post with everything that answers it, "
-        "repeats it or quotes it.",
+        "repeats it or quotes it. Posts without any reaction are left out.",
     ),
     _cascade(
         name="structural_virality_mean", title="Mean structural virality", unit="steps",

@@ -41,7 +41,8 @@ def activity(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
       agents.
     - ``original_post_rate``: original posts divided by activations; n = activations (arXiv 2606.02437 counts posts;
       the rate makes runs of different length comparable).
-    - ``original_post_share``: original posts divided by all acts but `nothing`; n = acts.
+    - ``original_post_share``: original posts divided by original posts, replies, quotes, reposts, likes and
+      follows; n = those.
     - ``nothing_share``: activations that chose `nothing`, of those that ended well; n = those.
     """
     if not run.agents:

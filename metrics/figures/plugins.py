@@ -1,7 +1,9 @@
 """Measurements of plug-ins: a user's own functions, whose faults stay theirs."""
 
 import math
-from numbers import Real
+import sys
+from contextlib import redirect_stdout
+from numbers import Integral, Real
 
 from polyphony.metrics.core.definition import Definition
 from polyphony.metrics.core.measurement import Measurement, missing
@@ -19,11 +21,16 @@ def plugin_figure(definition: Definition, frames: RunFrames) -> Measurement:
     if definition.function is None:
         raise ValueError(f"measurement {definition.name!r} is not a plug-in's")
     try:
-        value = definition.function(frames)
-    except Exception as error:
+        with redirect_stdout(sys.stderr):  # a function that prints does not spoil --json
+            value = definition.function(frames)
+    except (Exception, SystemExit) as error:
         return _failed(definition, f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
     if isinstance(value, Measurement):
-        return value
+        return (
+            value
+            if _is_whole(value)
+            else _failed(definition, "gave an n that is no whole number, or bounds of an interval that are not finite")
+        )
     if value is None:
         return _failed(definition, "gave no value and no reason")
     if not isinstance(value, Real) or isinstance(value, bool):
@@ -31,6 +38,11 @@ def plugin_figure(definition: Definition, frames: RunFrames) -> Measurement:
     if not math.isfinite(value):
         return _failed(definition, f"gave {float(value)}, not a finite number")
     return Measurement(float(value), 1)
+
+
+def _is_whole(measurement: Measurement) -> bool:
+    bounds = measurement.interval or ()
+    return isinstance(measurement.n, Integral) and all(math.isfinite(bound) for bound in bounds)
 
 
 def is_failure(definition: Definition, figure: Measurement) -> bool:

@@ -83,7 +83,7 @@ def report_text(study: Study, contents: Tables) -> str:
         rendered(*contents["primary"], "markdown"),
         *(f"![{title_of(name)}](figures/{name}.svg)" for name in PRIMARY),
         "## Arms",
-        "\n".join(f"- `{arm}`: {_arm_text(arm)}" for arm in study.arms),
+        "\n".join(f"- `{arm}`: {_arm_text(study, arm)}" for arm in study.arms),
     ]
     if study.comparison is not None:
         primary = [row for row in contents["differences"][1] if row[0] in {title_of(name) for name in PRIMARY}]
@@ -100,9 +100,13 @@ def _absent(study: Study) -> list[str]:
     return [f"Not finished, and in no figure: {files}. The same `simulate study` runs them."] if files else []
 
 
-def _arm_text(label: str) -> str:
+def _arm_text(study: Study, label: str) -> str:
     name, _, changes = label.partition(":")
-    return arm_sentence(name) + (f"; {changes.replace('+', ', ')}" if changes else "")
+    configs = [run.config for run in study.runs if run.arm == label]
+    sentence = arm_sentence(name)
+    if configs and all(config.get("base_hash") is None and "policy" in config for config in configs):
+        sentence = f"the policy `{configs[0]['policy']}` decides, without a model"
+    return sentence + (f"; {changes.replace('+', ', ')}" if changes else "")
 
 
 def _rows(study: Study) -> list[list[str]]:

@@ -38,6 +38,8 @@ def compare(runs: Sequence[Run | str | Path], *, by: str = ARM, reference: str |
         MetricsError: Runs differ in more than `by`, or none can be paired.
         InputError: `by` is no option, or one that run files do not record.
     """
+    if isinstance(runs, str | Path) or len(runs) < 2:
+        raise InputError("compare takes a list of two or more runs")
     measured = [(run if isinstance(run, Run) else Run(run)).measured for run in runs]
     if by != ARM:
         measured = [_labelled(run, by) for run in measured]
@@ -63,9 +65,13 @@ def differences_frame(comparison: Comparison, by: str = ARM) -> "pd.DataFrame":
 
 def _labelled(run: RunMeasurements, by: str) -> RunMeasurements:
     """The run with the value of a setting in place of its arm, and its arm among the settings that must be equal."""
+    if by in ("seed", "agents"):
+        raise InputError(f"by={by!r}: runs are paired by seed and agents; compare them by another option")
     if by not in OPTIONS:
         raise InputError(f"by={by!r} is no option of a run; options are {', '.join(OPTIONS)}")
-    config = {**run.config, ARM: run.arm}
+    config = dict(run.config)
+    if by != "policy":  # a run without a model has its policy's name as its arm
+        config[ARM] = run.arm
     try:
         value = _taken(config, OPTIONS[by].setting)
         for coupled in _COUPLED.get(by, ()):

@@ -103,8 +103,8 @@ class Run:
     def measurements(self) -> "pd.DataFrame":
         """Every measurement, a row each, with the measurement's name as the index.
 
-        Columns: ``value``, ``n``, ``low`` and ``high`` (95% interval), ``null_mean``, ``null_sd``, ``null_z`` (the null
-        model, see docs/measurements.md) and ``reason`` (why there is no value).
+        Columns: ``value``, ``n``, ``low`` and ``high`` (95% interval), ``null_mean``, ``null_sd``, ``null_z``,
+        ``null_draws`` (the null model, see docs/measurements.md) and ``reason`` (why there is no value).
         """
         import pandas as pd
 
@@ -113,12 +113,13 @@ class Run:
                 "measurement": name, "value": figure.value, "n": figure.n,
                 "low": figure.interval and figure.interval[0], "high": figure.interval and figure.interval[1],
                 "null_mean": figure.null and figure.null.mean, "null_sd": figure.null and figure.null.sd,
-                "null_z": figure.null and figure.null.z, "reason": figure.reason,
+                "null_z": figure.null and figure.null.z, "null_draws": figure.null and figure.null.draws,
+                "reason": figure.reason,
             }
             for name, figure in self.measured.measurements.items()
         ]  # fmt: skip
         frame = pd.DataFrame(rows).set_index("measurement")
-        numbers = ["value", "low", "high", "null_mean", "null_sd", "null_z"]
+        numbers = ["value", "low", "high", "null_mean", "null_sd", "null_z", "null_draws"]
         return frame.astype(dict.fromkeys(numbers, "float64"))
 
     @cached_property

@@ -1,6 +1,6 @@
 """Doing every combination of a grid of settings, several seeds each."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -48,7 +48,8 @@ def study(
         seeds: Number of random seeds, or the seeds themselves.
         agents: One population size, or several, which are crossed with the grid.
         at_once: Number of processes. With more than one, recommenders, policies and measurements of your own must stand
-            in `plugins`, for processes do not see what a notebook defines.
+            in `plugins`, for processes do not see what a notebook defines; and a script must call this function below
+            ``if __name__ == "__main__":``, as always with processes.
         plugins: Modules or files that every process loads.
         progress: Whether progress is shown on stderr.
         options: Options that all runs share; among them ``bank``, ``base_model``, ``device`` and ``dtype``.
@@ -61,6 +62,11 @@ def study(
         InputError: An option or a value cannot be, or `out` holds another study.
     """
     (machine, common), directory = divided(options), Path(out)
+    if at_once < 1:
+        raise InputError(f"at_once {at_once} must be at least 1")
+    twice = sorted(set(grid) & set(common))
+    if twice:
+        raise InputError(f"{twice[0]!r} stands in the grid and beside it; leave one out")
     labels = _labels({"arm": [common.pop("arm", OPTIONS["arm"].default)], **grid})
     content = {
         "agents": [agents] if isinstance(agents, int) else list(agents),
@@ -82,10 +88,11 @@ def _labels(grid: Grid) -> dict[str, dict[str, Value]]:
     for name, values in grid.items():
         if name not in OPTIONS or name in ("agents", "seed"):
             raise InputError(f"grid: {name!r} is not an option to cross; give agents and seeds beside the grid")
-        if isinstance(values, str) or not values:
+        if isinstance(values, str) or not isinstance(values, Iterable) or not len(values):
             raise InputError(f"grid: {name!r} needs a list of values")
     labels = {}
-    for values in product(*grid.values()):
+    plain = ([getattr(value, "item", lambda value=value: value)() for value in values] for values in grid.values())
+    for values in product(*plain):  # without the types of numpy
         combination = dict(zip(grid, values, strict=True))
         changes = [f"{name}={_text(name, value)}" for name, value in combination.items() if name != "arm"]
         labels[":".join(filter(None, (str(combination["arm"]), "+".join(changes))))] = combination

@@ -16,6 +16,7 @@ from polyphony.simulation.feed.recommenders.recommender import (
     Recommender,
     checked_candidates,
     checked_scores,
+    make_recommender,
 )
 from polyphony.simulation.feed.suggesters.suggester import NONE, SUGGESTERS, suggest_people
 from polyphony.simulation.feed.text_vectors import TextVectors
@@ -108,7 +109,7 @@ class FeedMaker:
         self._settings, self._items, self._seed = settings, items, seed
         self._vectors = TextVectors(texts)
         self._name = settings.recommender
-        self._recommender: Recommender = RECOMMENDERS.get(self._name, "--recommender")()
+        self._recommender: Recommender = make_recommender(self._name)
 
     @property
     def default(self) -> str:
@@ -118,7 +119,7 @@ class FeedMaker:
     def switch(self, name: str) -> None:
         """Let another recommender take over."""
         if name != self._name:
-            self._recommender, self._name = RECOMMENDERS.get(name, "--recommender")(), name
+            self._recommender, self._name = make_recommender(name), name
 
     def feeds(self, platform: Platform, agents: Sequence[int], now: Moment) -> dict[int, list[FeedEntry]]:
         """Return the feed of each agent.

@@ -45,6 +45,8 @@ def _fault(observation: Observation, decision: Decision) -> str | None:
     """What is impossible about a decision; None where nothing is."""
     if not isinstance(decision, Decision):
         return f"{type(decision).__name__} is not a Decision"
+    if decision.failure is not None and not isinstance(decision.failure, str):
+        return f"failure is a {type(decision.failure).__name__}, not a str"
     if decision.verb is None:
         return None if decision.failure else "a Decision without a verb must say in `failure` why"
     targets = observation.targets

@@ -106,6 +106,8 @@ class Option:
             InputError: It is of another type, out of range or none of the choices.
         """
         start = f"{where}: " if where else ""
+        if isinstance(value, bool) and not isinstance(self.default, bool):
+            raise InputError(f"{start}{self.name}: {value!r}: Input should be a {type(self.default).__name__}")
         try:
             read: Value = TypeAdapter(type(self.default)).validate_python(value)
         except ValidationError as error:

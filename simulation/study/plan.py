@@ -123,6 +123,8 @@ def parse_arm(label: str) -> tuple[str, dict[str, Value]]:
         if not sign or option.replace("-", "_") not in known:
             names = ", ".join(name.replace("_", "-") for name in known)
             raise InputError(f"--arms {label!r}: {part!r} is not OPTION=VALUE; options are {names}")
+        if option.replace("-", "_") in changes:
+            raise InputError(f"--arms {label!r}: {option} stands there twice; leave one out")
         changes[option.replace("-", "_")] = value
     return name, parsed(changes, label)
 
@@ -161,6 +163,7 @@ def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] 
     plan = _checked({**value, "options": complete(options, where), "plugins": tuple(plugins)}, where)
     for cell in plan.cells():
         plan.settings(cell)
+    _check_files(plan, where)
     if plan.reference not in {cell.label for cell in plan.cells()}:
         raise InputError(f"{where}: the reference arm {plan.reference!r} is not among the arms; add it or name another")
     return plan
@@ -193,7 +196,20 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
         raise InputError(
             f"{directory}: a study against {before.reference!r}, not {plan.reference!r}; choose another --out"
         )
-    return plan.model_copy(update={"blocks": tuple(dict.fromkeys((*before.blocks, *plan.blocks)))})
+    whole = plan.model_copy(update={"blocks": tuple(dict.fromkeys((*before.blocks, *plan.blocks)))})
+    _check_files(whole, str(directory))
+    return whole
+
+
+def _check_files(plan: StudyPlan, where: str) -> None:
+    """Refuse two arms whose runs would have one file: names of files write ``:`` and ``/`` as ``_``."""
+    labels: dict[str, str] = {}
+    for cell in plan.cells():
+        other = labels.setdefault(cell.file, cell.label)
+        if other != cell.label:
+            raise InputError(
+                f"{where}: arms {other!r} and {cell.label!r} would share {cell.file}; rename a file in one"
+            )
 
 
 def _read(path: Path) -> StudyPlan:

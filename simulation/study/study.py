@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import cast
 
 from polyphony.durable import write_durably
-from polyphony.errors import InputError
+from polyphony.errors import InputError, PolyphonyError
 from polyphony.import_path import safe_child_processes
 from polyphony.memory import available_memory
 from polyphony.plugins import load_plugins
@@ -56,6 +56,7 @@ class StudyRunner:
     def __init__(self, plan: StudyPlan, place: StudyPlace, hooks: Hooks) -> None:
         """Write the plan down; `simulation.study.plan.joined` has checked the directory."""
         self._plan, self._place, self._hooks = plan, place, hooks
+        self._is_new = not (place.directory / PLAN).exists()
         write_durably(place.directory / PLAN, (json.dumps(plan.recorded(), indent=1) + "\n").encode())
         (place.directory / "runs").mkdir(exist_ok=True)
 
@@ -72,6 +73,20 @@ class StudyRunner:
             finished: Called after each run.
             together: Most seeds of an arm that decide in one batch, see `simulation.runs.runner.Runner.run_together`.
         """
+        try:
+            self._run(missing, at_once, finished, together)
+        except InputError:
+            self._forget_new_plan()
+            raise
+
+    def _forget_new_plan(self) -> None:
+        """Take away the plan of a study of which no run has begun: the next one may be put right."""
+        runs = self._place.directory / "runs"
+        if self._is_new and not any(runs.iterdir()):
+            (self._place.directory / PLAN).unlink()
+            runs.rmdir()
+
+    def _run(self, missing: Sequence[Cell], at_once: int, finished: Finished, together: int) -> None:
         batches = self.batches(missing, together)
         at_once = min(at_once, len(batches))
         if at_once > 1:
@@ -197,7 +212,7 @@ def _run_alone(plan: StudyPlan, place: StudyPlace, cells: Sequence[Cell], thread
     try:
         load_plugins(place.plugins)
         sender.send(_run_cells(plan, place, cells, _Runners(place, Hooks())))
-    except InputError as error:
+    except (PolyphonyError, OSError) as error:
         sender.send(str(error))
     except KeyboardInterrupt:
         sys.exit(3)

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from polyphony.errors import InputError
+from polyphony.plugins import failing_as
 from polyphony.registry import Registry
 from polyphony.simulation.feed.view import PlatformView
 from polyphony.simulation.world.moment import Moment
@@ -84,6 +85,20 @@ def recommender(name: str) -> Callable[[Factory], Factory]:
         return factory
 
     return register
+
+
+def make_recommender(name: str) -> Recommender:
+    """Make the recommender of one run.
+
+    Raises:
+        InputError: There is none of that name, it cannot be made, or it has no method ``scores``.
+    """
+    factory = RECOMMENDERS.get(name, "--recommender")
+    with failing_as(f"recommender {name!r}", factory):
+        created = factory()
+    if not callable(getattr(created, "scores", None)):
+        raise InputError(f"recommender {name!r}: a {type(created).__name__} has no method scores")
+    return created
 
 
 def best(rows: np.ndarray, values: np.ndarray, limit: int) -> np.ndarray:
