@@ -154,6 +154,7 @@ class Runner:
         """One run with its file open; the file says how the block ended."""
         settings = target.settings
         clock, platform = run_clock(settings, self.personas), empty_platform(settings, self.personas)
+        feeds = feed_maker(settings, self.personas)  # what it refuses leaves no file behind
         record_use = partial(self.weight_source.record_use, target.out, weights.revisions)
         run_file = RunFile(target, ingredients, record_use)
         with run_file.opened(platform, clock, fork, self.stages) as store:
@@ -162,7 +163,7 @@ class Runner:
                 platform,
                 clock,
                 policy,
-                feed_maker(settings, self.personas),
+                feeds,
                 ingredients.weights,
                 offered=offered_verbs(settings.actions),
                 scenario=settings.scenario,
