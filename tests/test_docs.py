@@ -66,7 +66,7 @@ def options_of(command: Any) -> set[str]:
 @cache
 def other_options() -> frozenset[str]:
     """Options of the programs that are started with ``python -m``."""
-    sources = [*(ROOT / "benchmarks").glob("*.py"), ROOT / "personas" / "town" / "__main__.py"]
+    sources = [*(ROOT / "benchmarks").glob("*.py"), ROOT / "polyphony" / "personas" / "town" / "__main__.py"]
     return frozenset(name for path in sources for name in re.findall(rf'"({_OPTION.pattern})"', path.read_text()))
 
 
@@ -120,7 +120,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
         for word in re.findall(r"[\w./*-]+/[\w./*-]*", span):
             if word.split("/")[0] not in FOLDERS or re.search(r"[A-Z]{3}", word.removesuffix("README.md")):
                 continue
-            places = (ROOT, page.parent)
+            places = (ROOT, ROOT / "polyphony", page.parent)  # an sdist has the rooms in the package alone
             if not any(any(place.glob(word.rstrip("/."))) for place in places):
                 missing.append(word)
     assert missing == []
@@ -142,7 +142,7 @@ def resolves(dotted: str) -> bool:
     if dotted.removeprefix("polyphony.") in polyphony.__all__:
         return True
     path, *rest = ROOT, *dotted.removeprefix("polyphony.").split(".")
-    if dotted.startswith("polyphony.") and not (ROOT / rest[0]).exists():
+    if not (ROOT / rest[0]).exists():
         path = ROOT / "polyphony"
     while rest and (path / rest[0]).is_dir():
         path = path / rest.pop(0)
