@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from importlib.util import find_spec
 from pathlib import Path
 from traceback import extract_tb
+from types import ModuleType
 
 from polyphony.errors import InputError, PolyphonyError
 
@@ -73,18 +74,18 @@ def failing_as(what: str, part: object) -> Iterator[None]:
 
 def _load_file(path: Path) -> Plugin:
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"--plugin {path}: cannot be read ({error.strerror})") from error
+    digest = hashlib.sha256(content).hexdigest()
     name = f"polyphony_plugin_{digest}"
     if name not in sys.modules:
-        spec = spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise InputError(f"--plugin {path}: not a Python file")
-        module = sys.modules[name] = module_from_spec(spec)
+        module = sys.modules[name] = ModuleType(name)
+        module.__file__ = str(path)
         try:
             with redirect_stdout(sys.stderr):  # a plug-in that prints does not spoil --json
-                spec.loader.exec_module(module)
+                # What runs are the bytes whose digest is recorded, never bytecode of an earlier version.
+                exec(compile(content, str(path), "exec"), module.__dict__)
         except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise InputError(f"--plugin {path}: {_reason(error)}") from error
