@@ -93,8 +93,9 @@ def read_rows(connection: Connection, name: str, columns: str, key: str | None =
     names = columns.split()
     source = slim_table(name, f"{columns} {key or ''}")
     query = select(*(source.c[column] for column in names)).order_by(source.c[key or names[0]])
-    for row in connection.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE).execute(query):
-        yield tuple(row)
+    with connection.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE).execute(query) as rows:
+        for row in rows:  # who stops early leaves no cursor open at the server
+            yield tuple(row)
 
 
 def _engine(source: Path | str, name: str, wanted: str) -> Engine:
