@@ -81,6 +81,16 @@ class Measurement:
         if self.value is not None and not math.isfinite(self.value):
             raise ValueError(f"measurement value {self.value!r} is not finite")
 
+    def columns(self) -> dict[str, Any]:
+        """The measurement as columns of a tidy table; None where it has no interval or null model."""
+        low, high = self.interval or (None, None)
+        null = self.null
+        return {
+            "value": self.value, "n": self.n, "low": low, "high": high,
+            "null_mean": null and null.mean, "null_sd": null and null.sd, "null_z": null and null.z,
+            "null_draws": null and null.draws, "reason": self.reason,
+        }  # fmt: skip
+
     def to_json(self) -> dict[str, Any]:
         """The measurement in the form of the command line's JSON contract."""
         null = self.null

@@ -114,13 +114,9 @@ class Study:
         """One row for each run and measurement."""
         for run in self.runs:
             for name, figure in run.measurements.items():
-                low, high = figure.interval or (None, None)
-                null = figure.null
                 yield {
                     "arm": run.arm, "agents": run.agents, "seed": run.seed, "digest": run.digest, "measurement": name,
-                    "value": figure.value, "n": figure.n, "low": low, "high": high,
-                    "null_mean": null and null.mean, "null_sd": null and null.sd, "null_z": null and null.z,
-                    "null_draws": null and null.draws, "reason": figure.reason,
+                    **figure.columns(),
                 }  # fmt: skip
 
 

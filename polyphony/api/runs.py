@@ -108,16 +108,8 @@ class Run:
         """
         import pandas as pd
 
-        rows = [
-            {
-                "measurement": name, "value": figure.value, "n": figure.n,
-                "low": figure.interval and figure.interval[0], "high": figure.interval and figure.interval[1],
-                "null_mean": figure.null and figure.null.mean, "null_sd": figure.null and figure.null.sd,
-                "null_z": figure.null and figure.null.z, "null_draws": figure.null and figure.null.draws,
-                "reason": figure.reason,
-            }
-            for name, figure in self.measured.measurements.items()
-        ]  # fmt: skip
+        figures = self.measured.measurements
+        rows = [{"measurement": name, **figure.columns()} for name, figure in figures.items()]
         frame = pd.DataFrame(rows).set_index("measurement")
         numbers = ["value", "low", "high", "null_mean", "null_sd", "null_z", "null_draws"]
         return frame.astype(dict.fromkeys(numbers, "float64"))
