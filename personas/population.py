@@ -80,11 +80,12 @@ class Population:
         return self.personas[:agents]
 
 
-def load_population(source: str | Path) -> Population:
+def load_population(source: str | Path, *, include_private: bool = False) -> Population:
     """Read a population.
 
     Args:
         source: ``town`` for the built-in one, or the path of a posts file (see `personas.readers.posts.read_posts`).
+        include_private: Whether posts that their authors showed to some people only are read, to train on.
 
     Raises:
         InputError: The file cannot be read.
@@ -93,7 +94,7 @@ def load_population(source: str | Path) -> Population:
     about = ABOUT_TOWN if source == TOWN else read_about(about_path(path, name))
     if holds_people_alone(path):
         return replace(_of_people_alone(name, read_profiles(path)), about=about)
-    corpus, profiles = read_posts(path), read_profiles(path)
+    corpus, profiles = read_posts(path, include_private=include_private), read_profiles(path)
     digest = acts_digest(corpus.acts.values())
     if profiles:
         digest = _profiles_digest(profiles.values(), digest)
@@ -213,6 +214,8 @@ def acts_digest(acts: Iterable[Act]) -> str:
     digest = hashlib.sha256()
     for act in sorted(acts, key=lambda act: (act.at, act.id)):
         fields = [act.id, act.author, act.verb.value, act.at.isoformat(), act.text, act.target]
+        if act.is_private:
+            fields.append("private")
         digest.update(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
 
@@ -243,6 +246,7 @@ def summarise(population: Population) -> dict[str, Any]:
                 "count": problem.count,
                 "first_row": problem.first_row,
                 "message": problem.message,
+                "examples": list(problem.examples),
             }
             for problem in population.problems
         ],

@@ -47,6 +47,8 @@ class Act:
         text: Own words; empty where the verb has none.
         target: Id of the act it answers, repeats or likes; the handle of the followee for a follow;
             None where the verb has no target or the target is not in the corpus.
+        is_private: Whether its author showed it to some people only. Such an act may be learned from, where the user
+            said so; it never stands on the platform, in a run file or in an export.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Act:
     at: datetime
     text: str = ""
     target: str | None = None
+    is_private: bool = False
 
     def __post_init__(self) -> None:
         if self.at.utcoffset() != timedelta(0):

@@ -8,7 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from polyphony.errors import InputError
 from polyphony.personas.people.profile import Profile
@@ -29,7 +29,26 @@ from polyphony.printable import printable_path, quoted
 Reader = Callable[[Path, str], Iterator[Row]]
 
 
-def read_rows(path: Path) -> list[Row]:
+class Format(NamedTuple):
+    """A kind of file.
+
+    Attributes:
+        read: Yields its rows.
+        is_export: Whether a platform's machine made it, so that its owner cannot mend a record.
+    """
+
+    read: Reader
+    is_export: bool
+
+
+class Source(NamedTuple):
+    """The rows of one file, and whether a platform's machine made it."""
+
+    rows: Sequence[Row]
+    is_export: bool
+
+
+def read_rows(path: Path) -> Source:
     """Read a posts file.
 
     Args:
@@ -39,16 +58,16 @@ def read_rows(path: Path) -> list[Row]:
         InputError: The file is missing, empty, of another kind, unreadable, not UTF-8, or broken at a row.
     """
     shown = printable_path(path)
-    reader = _reader(path, shown)
+    kind = _format(path, shown)
     try:
-        rows = list(reader(path, shown))
+        rows = list(kind.read(path, shown))
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{shown}: broken gzip file: compress it again") from error
     except OSError as error:
         raise InputError(f"{shown}: cannot be read ({error.strerror or 'input error'}): check the file") from error
     if not rows:
         raise InputError(f"{shown}: holds no posts: give a file with one post a row")
-    return rows
+    return Source(rows, kind.is_export)
 
 
 def read_profiles(path: Path) -> dict[str, Profile]:
@@ -84,7 +103,7 @@ def _head(path: Path) -> bytes:
         return stream.read(65_536)
 
 
-def _reader(path: Path, shown: str) -> Reader:
+def _format(path: Path, shown: str) -> Format:
     if path.is_dir():
         raise InputError(f"{shown}: is a folder: give a posts file ({', '.join(READERS)})")
     if not path.exists():
@@ -93,9 +112,9 @@ def _reader(path: Path, shown: str) -> Reader:
         )
     if not path.is_file():
         raise InputError(f"{shown}: is not a regular file: give a posts file ({', '.join(READERS)})")
-    for extension, reader in READERS.items():
+    for extension, kind in READERS.items():
         if path.name.lower().endswith(extension):
-            return reader
+            return kind
     raise InputError(f"{shown}: unknown kind of file: give one that ends in {', '.join(READERS)}")
 
 
@@ -253,14 +272,14 @@ def _read_zip(path: Path, shown: str) -> Iterator[Row]:
     yield from (read_mastodon if is_mastodon else read_x_archive)(path, shown)
 
 
-READERS: Mapping[str, Reader] = {
-    ".jsonl": _read_jsonl,
-    ".jsonl.gz": _read_jsonl_gzip,
-    ".csv": _read_csv,
-    ".parquet": _read_parquet,
-    ".zip": _read_zip,
-    ".tar.gz": read_mastodon,
-    ".json": _read_json,
-    ".car": read_bluesky_car,
-    ".zst": read_reddit_dump,
+READERS: Mapping[str, Format] = {
+    ".jsonl": Format(_read_jsonl, is_export=False),
+    ".jsonl.gz": Format(_read_jsonl_gzip, is_export=False),
+    ".csv": Format(_read_csv, is_export=False),
+    ".parquet": Format(_read_parquet, is_export=False),
+    ".zip": Format(_read_zip, is_export=True),
+    ".tar.gz": Format(read_mastodon, is_export=True),
+    ".json": Format(_read_json, is_export=True),
+    ".car": Format(read_bluesky_car, is_export=True),
+    ".zst": Format(read_reddit_dump, is_export=True),
 }

@@ -1,6 +1,6 @@
 """Reader of people's posts: a file becomes typed acts in time order, with counted warnings."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,7 +9,7 @@ from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.readers.cells import author_of, id_of, moment_of, text_of, verb_of
 from polyphony.personas.readers.formats import read_rows
-from polyphony.personas.readers.problems import Problem, ProblemCounter
+from polyphony.personas.readers.problems import NOT_PUBLIC, UNUSABLE, Problem, ProblemCounter
 from polyphony.personas.readers.rows import Row
 from polyphony.printable import printable_path
 
@@ -40,33 +40,58 @@ class _Post:
     reference: str | None
 
 
-def read_posts(path: Path) -> Corpus:
+def read_posts(path: Path, *, include_private: bool = False) -> Corpus:
     """Read a posts file of any supported format.
 
     Columns: author, id, created_at, text, and at most one a row of reply_to, repost_of, quote_of, like_of (ids) and
     follow_of (a handle); others are ignored. A reference to a repost means the post that it repeats.
 
+    What platforms export loses a record that cannot be used, with a counted warning: nobody can mend such a file. A
+    table that somebody made by hand is refused at its first bad row. This is decided here, for all formats.
+
     Args:
         path: A file that `personas.readers.formats.read_rows` reads.
+        include_private: Whether records that their authors showed to some people only are read.
 
     Raises:
         InputError: The file or one of its rows cannot be read; nothing of it is used then.
     """
-    rows = read_rows(path)
+    source = read_rows(path)
     counter = ProblemCounter(printable_path(path))
-    posts = [post for row in rows if (post := _post(row, counter)) is not None]
-    _refuse_repeated_ids(posts)
+    read = _read_leniently if source.is_export else _read_strictly
+    posts = [post for row in source.rows if (post := read(row, counter, include_private)) is not None]
+    posts = _without_repeated_ids(posts, counter, source.is_export)
     if not posts:
-        raise InputError(f"{printable_path(path)}: none of {len(rows)} rows has text: fill the column text")
+        raise _nothing_left(printable_path(path), len(source.rows), counter)
     return Corpus(_acts(_in_time_order(posts, counter), counter), counter.problems())
 
 
-def _post(row: Row, counter: ProblemCounter) -> _Post | None:
+def _nothing_left(shown: str, rows: int, counter: ProblemCounter) -> InputError:
+    counts = {problem.kind: problem for problem in counter.problems()}
+    if NOT_PUBLIC in counts:
+        return InputError(f"{shown}: none of {rows} records is public: --include-private takes the others to train on")
+    if UNUSABLE in counts:
+        return InputError(f"{shown}: none of {rows} records can be used ({counts[UNUSABLE].examples[0]})")
+    return InputError(f"{shown}: none of {rows} rows has text: fill the column text")
+
+
+def _read_leniently(row: Row, counter: ProblemCounter, include_private: bool) -> _Post | None:
+    try:
+        return _read_strictly(row, counter, include_private)
+    except InputError as error:
+        counter.add(UNUSABLE, row.number, str(error))
+        return None
+
+
+def _read_strictly(row: Row, counter: ProblemCounter, include_private: bool) -> _Post | None:
     if row.problem is not None:
-        counter.add(row.problem, row.number)
+        counter.add(row.problem, row.number, row.detail)
+        return None
+    if row.is_private and not include_private:
+        counter.add(NOT_PUBLIC, row.number)
         return None
     if row.warning is not None:
-        counter.add(row.warning, row.number)
+        counter.add(row.warning, row.number, row.detail)
     author, identifier, at = author_of(row), id_of(row), moment_of(row)
     verb, reference = verb_of(row)
     text, cleaned = text_of(row) if verb.has_text else ("", False)
@@ -78,13 +103,18 @@ def _post(row: Row, counter: ProblemCounter) -> _Post | None:
     return _Post(row, identifier, author, verb, at, text, reference)
 
 
-def _refuse_repeated_ids(posts: Iterable[_Post]) -> None:
-    rows: dict[str, Row] = {}
+def _without_repeated_ids(posts: Sequence[_Post], counter: ProblemCounter, is_export: bool) -> list[_Post]:
+    """The first row of each id; a hand-made table with a repeated id is refused."""
+    first_of: dict[str, _Post] = {}
     for post in posts:
-        first = rows.setdefault(post.id, post.row)
-        if first is not post.row:
-            where = f"{post.row.where}: id {post.id!r} is that of row {first.number} too"
-            raise InputError(f"{where}: give every row its own id")
+        first = first_of.setdefault(post.id, post)
+        if first is post:
+            continue
+        message = f"{post.row.where}: id {post.id!r} is that of row {first.row.number} too"
+        if not is_export:
+            raise InputError(f"{message}: give every row its own id")
+        counter.add(UNUSABLE, post.row.number, message)
+    return list(first_of.values())
 
 
 def _in_time_order(posts: Sequence[_Post], counter: ProblemCounter) -> list[_Post]:
@@ -110,7 +140,10 @@ def _acts(posts: Sequence[_Post], counter: ProblemCounter) -> dict[str, Act]:
             target, problem = _target(post, ids, acts)
         if problem is not None:
             counter.add(problem, post.row.number)
-        acts[post.id] = Act(id=post.id, author=post.author, verb=post.verb, at=post.at, text=post.text, target=target)
+        acts[post.id] = Act(
+            id=post.id, author=post.author, verb=post.verb, at=post.at, text=post.text, target=target,
+            is_private=post.row.is_private,
+        )  # fmt: skip
     return acts
 
 

@@ -3,7 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+MOST_EXAMPLES = 3
+UNUSABLE = "unusable record"
+NOT_PUBLIC = "not public"
+
 KINDS: Mapping[str, str] = {
+    UNUSABLE: "a record of a platform's export cannot be used and is left out",
+    NOT_PUBLIC: "a record is not addressed to the public and is left out; --include-private takes it to train on",
     "too few posts": "an author of the dump has too few texts, or others are more active; the row is skipped",
     "no dates": "the file says nothing of when; a person's posts stand an hour apart",
     "missing text": "a post, reply or quote has no text and is skipped",
@@ -25,31 +31,46 @@ class Problem:
         count: Number of rows it concerns.
         first_row: The first of them: a line number in JSONL and CSV, a row number from 1 in Parquet.
         message: One line for a person.
+        examples: What is wrong with the first rows, at most `MOST_EXAMPLES`; empty where the kind says everything.
     """
 
     kind: str
     count: int
     first_row: int
     message: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    count: int
+    first_row: int
+    examples: list[str]
 
 
 class ProblemCounter:
-    """Collects warnings row by row."""
+    """Collects warnings row by row; what it holds does not grow with the file."""
 
     def __init__(self, source: str) -> None:
         """Start with none; `source` names the file in the messages."""
         self._source = source
-        self._rows: dict[str, list[int]] = {}
+        self._tallies: dict[str, _Tally] = {}
 
-    def add(self, kind: str, row: int) -> None:
-        """Count one row under a kind of ``KINDS``."""
-        self._rows.setdefault(kind, []).append(row)
+    def add(self, kind: str, row: int, example: str | None = None) -> None:
+        """Count one row under a kind of ``KINDS``; `example` says in one printable line what is wrong with it."""
+        tally = self._tallies.setdefault(kind, _Tally(0, row, []))
+        tally.count += 1
+        tally.first_row = min(tally.first_row, row)
+        if example is not None and len(tally.examples) < MOST_EXAMPLES:
+            tally.examples.append(example)
 
     def problems(self) -> tuple[Problem, ...]:
         """Return one problem for each kind that occurred, in the order of ``KINDS``."""
-        return tuple(self._problem(kind, self._rows[kind]) for kind in KINDS if kind in self._rows)
+        return tuple(self._problem(kind, self._tallies[kind]) for kind in KINDS if kind in self._tallies)
 
-    def _problem(self, kind: str, rows: list[int]) -> Problem:
-        first = min(rows)
-        extent = f"row {first}" if len(rows) == 1 else f"{len(rows)} rows, first {first}"
-        return Problem(kind, len(rows), first, f"{self._source}: {kind}: {KINDS[kind]} ({extent})")
+    def _problem(self, kind: str, tally: _Tally) -> Problem:
+        extent = f"row {tally.first_row}" if tally.count == 1 else f"{tally.count} rows, first {tally.first_row}"
+        message = f"{self._source}: {kind}: {KINDS[kind]} ({extent})"
+        if tally.examples:
+            message += f"; for example {tally.examples[0]}"
+        return Problem(kind, tally.count, tally.first_row, message, tuple(tally.examples))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from polyphony.personas.readers.problems import UNUSABLE
+
 REQUIRED = ("author", "id", "created_at", "text")
 REFERENCES = ("reply_to", "repost_of", "quote_of", "like_of", "follow_of")
 COLUMNS = REQUIRED + REFERENCES
@@ -18,6 +20,8 @@ class Row:
         cells: Values by column, of the known columns only; absent ones (null, NaN, an empty string) are left out.
         problem: Why the row is left out, a kind of `personas.readers.problems.KINDS`; None where it is not.
         warning: What is counted against the row although it is kept, another of them.
+        detail: What exactly the problem or the warning is, one printable line; None where its kind says everything.
+        is_private: Whether its author showed it to some people only.
     """
 
     number: int
@@ -25,12 +29,19 @@ class Row:
     cells: Mapping[str, object]
     problem: str | None = None
     warning: str | None = None
+    detail: str | None = None
+    is_private: bool = False
 
 
-def make_row(number: int, where: str, cells: Mapping[str, object]) -> Row:
+def make_row(number: int, where: str, cells: Mapping[str, object], *, is_private: bool = False) -> Row:
     """Make a row of those cells that are known columns and not absent."""
     present = {name: cells[name] for name in COLUMNS if name in cells and not _is_absent(cells[name])}
-    return Row(number, where, present)
+    return Row(number, where, present, is_private=is_private)
+
+
+def unusable_row(number: int, where: str, reason: str) -> Row:
+    """A record of a platform's export that cannot be used; `reason` is one printable line."""
+    return Row(number, where, {}, problem=UNUSABLE, detail=f"{where}: {reason}")
 
 
 def _is_absent(value: object) -> bool:
