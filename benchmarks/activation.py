@@ -14,9 +14,11 @@ from benchmarks.timing import run_apart
 from polyphony.adapters.engine.acts import ActRequest
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.prompting.examples import ExampleBuilder
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.personas.people.acts import USUAL
 from polyphony.personas.population import Population
 from polyphony.randomness import keyed_generator

@@ -24,7 +24,8 @@ from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id, to_
 from polyphony.adapters.bank.stacking import STACKED_TOGETHER, Stacker, install
 from polyphony.adapters.engine.adapter_cache import AdapterCache
 from polyphony.adapters.model.base_model import BaseModel, load_base_model
-from polyphony.adapters.model.lora import AdaptedModel, Factors, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel, Factors
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.randomness import keyed_generator
 
 ADAPTERS, OBJECTS, SECOND = 1_000_000, 2048, 4096

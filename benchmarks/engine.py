@@ -15,9 +15,11 @@ from benchmarks.timing import finished, gemm_peak, medians
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.engine.kv_store import cache_argument
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import route_of
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, PromptKit, make_prompt_kit
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import PromptKit, make_prompt_kit
 
 ROWS, PROMPT, STEPS, REPEATS = 64, 96, 4, 5
 CONSTANT, NEW = 100, 50

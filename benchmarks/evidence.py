@@ -20,7 +20,7 @@ from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.evaluation.evaluation import EvaluationPlan, evaluate
 from polyphony.adapters.model.base_model import BaseModel, load_base_model
 from polyphony.adapters.model.blocks import RowLayout, SplitModel
-from polyphony.adapters.model.lora import LoraShape
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining, split_for

@@ -13,7 +13,8 @@ from polyphony.adapters.prompting.act_scorer import uncalibrated_scorer
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.grammar import LABEL_SETS
 from polyphony.adapters.prompting.prompt import PromptBuilder
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.personas.people.acts import USUAL
 from polyphony.personas.population import Population
 

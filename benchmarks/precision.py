@@ -7,9 +7,11 @@ from benchmarks.engine import times
 from benchmarks.results import Result
 from benchmarks.training import training_throughput
 from polyphony.adapters.model.base_model import BaseModel, load_base_model
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.prompting.examples import ExampleBuilder
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.population_training import split_for
 from polyphony.personas.population import Population

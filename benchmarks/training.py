@@ -13,7 +13,8 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.prompting.act_scorer import ActScorer
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, rows_of
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining, split_for

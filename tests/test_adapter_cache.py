@@ -14,7 +14,8 @@ from polyphony.adapters.bank.revision import PERSONAL, adapter_id
 from polyphony.adapters.bank.stacking import install
 from polyphony.adapters.engine.adapter_cache import AdapterCache
 from polyphony.adapters.engine.engine import Engine
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import route_of
 from polyphony.errors import InputError
 from polyphony.simulation.cli.main import main

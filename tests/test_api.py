@@ -36,6 +36,12 @@ def test_importing_loads_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_a_run_without_a_model_does_not_wait_for_torch(tmp_path):
+    run = f"polyphony.run(agents=4, steps=1, policy='null', progress=False, out={str(tmp_path / 'run.db')!r}).digest"
+    code = f"import sys, polyphony; {run}; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
 def test_settings_are_checked_and_give_others():
     settings = polyphony.Settings(agents=64, recommender="random")
     assert (

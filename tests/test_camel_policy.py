@@ -169,7 +169,7 @@ def test_a_run_of_agents_over_a_served_model(server, tmp_path, monkeypatch):
         camel_model="openai-compatible-model/small", camel_url=url,
     )  # fmt: skip
     out = tmp_path / "run.db"
-    runner = Runner(settings, bank=tmp_path, base_model=None, device="cpu", dtype="fp32", hooks=Hooks())
+    runner = Runner(settings, bank=tmp_path, base_model=None, device="cpu", dtype="auto", hooks=Hooks())
     runner.run(settings, out, resume=False)
     with closing(sqlite3.connect(out)) as connection:
         outcomes = connection.execute("SELECT outcome, act, reason FROM activation").fetchall()

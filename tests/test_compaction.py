@@ -151,7 +151,7 @@ def test_retraining_a_sample_gives_the_ready_bank_again(loader, ready, town, tmp
     from polyphony.adapters.evaluation.evaluation import GATE, evaluate
     from polyphony.adapters.training.config import TrainingConfig
     from polyphony.adapters.training.population_training import GROUP, PopulationTraining
-    from polyphony.adapters.training.trainer import Schedule
+    from polyphony.adapters.training.schedule import Schedule
 
     (prior,) = ready.revisions(kind=PRIOR)
     base = loader.base_model(None, device="auto", dtype="auto")

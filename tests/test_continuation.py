@@ -7,13 +7,12 @@ import pytest
 import torch
 from conftest import briefly
 
-from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.model.lora import LoraShape
-from polyphony.adapters.prompting.prompt_kit import PromptConfig
+from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
-from polyphony.adapters.training.trainer import Schedule
+from polyphony.adapters.training.schedule import Schedule
 from polyphony.errors import InputError
 from polyphony.personas.population import load_population, summarise
 from polyphony.personas.readers.about import NOTES
@@ -31,15 +30,15 @@ def earlier(persona):
     return replace(persona, train_end=persona.train_end - UNSEEN)
 
 
+def trainings(loader, base, town, bank):
+    """Makes trainings over one base into one bank, each with other settings."""
+    kit = loader.prompt_kit(base, CONFIG.prompt)
+    return lambda **changes: PopulationTraining(base, kit, town, bank, replace(CONFIG, **changes))
+
+
 @pytest.fixture
-def make(loader, base, town, tmp_path):
-    bank, kit = Bank(tmp_path / "bank", create=True), loader.prompt_kit(base, CONFIG.prompt)
-
-    def training(**changes):
-        return PopulationTraining(base, kit, town, bank, replace(CONFIG, **changes))
-
-    yield training
-    bank.close()
+def make(loader, native_base, town, bank):
+    return trainings(loader, native_base, town, bank)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +110,8 @@ def test_another_shape_is_not_continued(make, people):
         wider.personal(people[:1], continued=True)
 
 
-def test_numbers_are_kept_as_asked_and_as_another_training(make, people):
+def test_numbers_are_kept_as_asked_and_as_another_training(loader, base, town, bank, people):
+    make = trainings(loader, base, town, bank)
     plain, small = make(), make(storage="int8")
     (one,) = plain.personal(people[:1])
     (two,) = small.personal(people[:1])

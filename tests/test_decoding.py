@@ -11,7 +11,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from polyphony.adapters.engine.decoding import DecodingConfig, TextSampler
+from polyphony.adapters.engine.decoding import TextSampler
+from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.errors import InputError
 
 DRAWS = 1_000

@@ -10,7 +10,8 @@ from adapter_factory import random_factors, stacked
 from polyphony.adapters.engine.acts import ActRequest, draw_index
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.head import Head
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.act_scorer import VERBS, uncalibrated_scorer
 from polyphony.adapters.prompting.examples import Example

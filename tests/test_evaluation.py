@@ -15,12 +15,13 @@ from polyphony.adapters.evaluation.bootstrap import estimate_over_people
 from polyphony.adapters.evaluation.evaluation import EvaluationPlan, evaluate
 from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
 from polyphony.adapters.evaluation.summary import Evaluation
-from polyphony.adapters.model.lora import LoraShape
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
-from polyphony.adapters.training.trainer import Schedule
+from polyphony.adapters.training.schedule import Schedule
 from polyphony.personas.people.acts import Verb
 
 PEOPLE = 4
@@ -70,7 +71,7 @@ def test_posts_are_attributed_by_manner():
 
 
 @pytest.fixture(scope="module")
-def trained(base, town, tmp_path_factory):
+def trained(native_base, town, tmp_path_factory):
     """Four people with small adapters that learned short texts, and the training that made them."""
     config = replace(
         TrainingConfig(), prompt=PromptConfig(text_tokens=16, feed_items=4, item_tokens=2),
@@ -79,7 +80,7 @@ def trained(base, town, tmp_path_factory):
         schedule=Schedule(lr=8e-3, epochs=2, act_weight=0.2),
     )  # fmt: skip
     bank = Bank(tmp_path_factory.mktemp("evaluation") / "bank", create=True)
-    training = PopulationTraining(base, make_prompt_kit(base, config.prompt), town, bank, config)
+    training = PopulationTraining(native_base, make_prompt_kit(native_base, config.prompt), town, bank, config)
     people = [briefly(person, SITTING) for person in town.choose(PEOPLE)]
     yield training, people, training.personal(people)
     bank.close()

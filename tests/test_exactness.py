@@ -5,7 +5,8 @@ import torch
 from adapter_factory import logits_in_one_batch, logits_under_peft, random_factors, stacked
 
 from polyphony.adapters.engine.engine import Engine
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import route_of
 
 PEOPLE, PROMPT, STEPS = 64, 20, 3

@@ -18,15 +18,17 @@ from polyphony.adapters.bank.stacking import complete, covering_shape, install
 from polyphony.adapters.engine.acts import ActRequest
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import load_base_model
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.prompt import FeedItem
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.config import TrainingConfig
-from polyphony.adapters.training.initialisation import INITS
 from polyphony.adapters.training.population_training import PopulationTraining, split_for
-from polyphony.adapters.training.trainer import Schedule
+from polyphony.adapters.training.schedule import Schedule
+from polyphony.adapters.training.starts import INITS
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import USUAL, Verb
 from polyphony.randomness import keyed_generator

@@ -11,10 +11,12 @@ from polyphony.adapters.bank.stacking import stack_alone
 from polyphony.adapters.engine.acts import ActRequest
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import load_base_model
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.memory import TokenBudget
 from polyphony.adapters.prompting.prompt import FeedItem
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.errors import PolyphonyError
 from polyphony.personas.people.acts import USUAL
 from polyphony.randomness import keyed_generator

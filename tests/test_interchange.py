@@ -18,7 +18,8 @@ from polyphony.adapters.bank.interchange import card_of, check_name, export_dire
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.revision import PERSONAL, PRIOR, adapter_id
 from polyphony.adapters.bank.stacking import covering_shape, install
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import Route
 from polyphony.errors import InputError
 from polyphony.simulation.cli.main import main

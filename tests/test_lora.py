@@ -12,7 +12,8 @@ from polyphony.adapters.bank.peft_layout import merge, read_factors
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import SplitModel, decoder_blocks
 from polyphony.adapters.model.head import Head
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import Route
 
 SHAPE = LoraShape(rank=4, alpha=8, top_blocks=3)

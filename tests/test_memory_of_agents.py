@@ -6,7 +6,8 @@ import pytest
 
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.prompt import FeedItem
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, make_prompt_kit
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.recollection import RECALLED, history_recollections
 from polyphony.simulation.world import actions

@@ -1,11 +1,13 @@
 """Acts beyond the usual ones, chosen by the engine where they are offered."""
 
 import pytest
+from conftest import ShortTexts
 from null_run_factory import rows
 
 from polyphony.errors import InputError
 from polyphony.metrics.runfile.digest import run_digest
 from polyphony.personas.people.acts import USUAL, Verb
+from polyphony.simulation.runs.loading import loading_with
 from polyphony.simulation.runs.recorded import settings_of
 from polyphony.simulation.runs.runner import Hooks, Runner
 from polyphony.simulation.runs.settings import RunSettings
@@ -22,10 +24,17 @@ def settings(**changes):
     return RunSettings(**(values | changes))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def short_texts_here(loader):
+    """Which acts are chosen matters here, not what agents write."""
+    with loading_with(ShortTexts(loader)):
+        yield
+
+
 @pytest.fixture(scope="module")
-def runner(base, tmp_path_factory):
+def runner(native_base, tmp_path_factory):
     bank = tmp_path_factory.mktemp("bank")
-    return Runner(settings(), bank=bank, base_model=None, device="cpu", dtype="fp32", hooks=Hooks())
+    return Runner(settings(), bank=bank, base_model=None, device="cpu", dtype="auto", hooks=Hooks())
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from null_run_factory import null_runner, null_settings
 from benchmarks.options_page import PAGE, page
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.prompting.grammar import LABEL_SETS
-from polyphony.adapters.training.initialisation import INITS
+from polyphony.adapters.training.starts import INITS
 from polyphony.errors import InputError
 from polyphony.plugins import Plugin, load_plugins
 from polyphony.simulation.cli.main import app, main

@@ -29,9 +29,9 @@ def settings(people, **changes):
 
 
 @pytest.fixture(scope="module")
-def runner(base, people):
+def runner(native_base, people):
     bank = people.parent / "bank"
-    return Runner(settings(people), bank=bank, base_model=None, device="cpu", dtype="fp32", hooks=Hooks())
+    return Runner(settings(people), bank=bank, base_model=None, device="cpu", dtype="auto", hooks=Hooks())
 
 
 def test_they_act_with_the_shared_base(runner, people, tmp_path, short_texts):

@@ -14,7 +14,8 @@ from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, adapter_id
 from polyphony.adapters.engine.model_runner import ModelRunner
 from polyphony.adapters.evaluation import probing
 from polyphony.adapters.evaluation.probing import ACT_TOKENS, probe, probe_examples
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.training.initialisation import shared_start
 from polyphony.errors import InputError
 from polyphony.simulation.cli.main import main

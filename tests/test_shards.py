@@ -12,7 +12,8 @@ from polyphony.adapters.bank import packing
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.objects import READ_TOGETHER
 from polyphony.adapters.bank.peft_layout import parse_factors
-from polyphony.adapters.bank.precision import Precision, narrowed, widened
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.quantisation import narrowed, widened
 from polyphony.adapters.bank.verification import verify
 from polyphony.errors import InputError
 

@@ -9,7 +9,8 @@ from adapter_factory import random_factors, stacked
 from peft import LoraConfig, get_peft_model
 from training_factory import SCHEDULE, SHAPE, farthest, train
 
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, act_nll, rows_of
@@ -22,7 +23,8 @@ from polyphony.adapters.training.initialisation import (
     shared_start,
 )
 from polyphony.adapters.training.population_training import split_for
-from polyphony.adapters.training.trainer import PopulationTrainer, Schedule
+from polyphony.adapters.training.schedule import Schedule
+from polyphony.adapters.training.trainer import PopulationTrainer
 from polyphony.errors import InputError
 from polyphony.randomness import keyed_generator
 

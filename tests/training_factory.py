@@ -1,10 +1,12 @@
 """Three people's examples and a short training on them."""
 
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.population_training import split_for
-from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Schedule
+from polyphony.adapters.training.schedule import Schedule
+from polyphony.adapters.training.trainer import Learner, PopulationTrainer
 
 SHAPE = LoraShape(rank=2, alpha=4, top_blocks=2)
 SCHEDULE = Schedule(lr=1e-3, epochs=2, warmup_steps=2)

@@ -24,7 +24,7 @@ from polyphony.adapters.bank.lifecycle import Status, reason_against_probe
 from polyphony.adapters.bank.peft_layout import parse_factors
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import FORGOTTEN, PERSONAL, PRIOR, START, Revision, digest_of
-from polyphony.adapters.model.lora import LoraShape
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.errors import InputError
 from polyphony.printable import printable, quoted
 

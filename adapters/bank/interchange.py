@@ -22,7 +22,8 @@ from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id, dig
 from polyphony.adapters.bank.stacking import check_shapes
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import decoder_blocks
-from polyphony.adapters.model.lora import Factors, LoraShape, adapted_modules
+from polyphony.adapters.model.lora import Factors, adapted_modules
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 from polyphony.printable import quoted

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from polyphony.adapters.bank.peft_layout import parse_factors, split_name
-from polyphony.adapters.bank.precision import unpaired
+from polyphony.adapters.bank.quantisation import unpaired
 
 TYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 HEADER_SIZE = 8
@@ -87,7 +87,7 @@ def header_entries(header: bytes) -> dict[str, dict[str, Any]]:
 
 
 def _widened(content: np.ndarray, scale_of: Tensor, order: Tensor | None) -> Tensor:
-    """Undo `adapters.bank.precision.narrowed` for all numbers at once; the scales precede them."""
+    """Undo `adapters.bank.quantisation.narrowed` for all numbers at once; the scales precede them."""
     size = len(scale_of) if order is None else len(scale_of) // 2
     scales = torch.from_numpy(content[:-size].copy()).view(torch.float32)[scale_of]
     small = torch.from_numpy(content[-size:])

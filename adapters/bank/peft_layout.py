@@ -8,7 +8,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from polyphony.adapters.bank.precision import Precision, narrowed, paired, unpaired, widened
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.quantisation import narrowed, paired, unpaired, widened
 from polyphony.adapters.model.lora import Factors
 from polyphony.errors import InputError
 from polyphony.printable import quoted

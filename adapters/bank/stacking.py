@@ -11,7 +11,8 @@ from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.object_layout import FlatFactors, ObjectLayout, flattened
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.revision import Revision
-from polyphony.adapters.model.lora import AdaptedModel, Factors, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel, Factors
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.errors import InputError
 
 # Adapters whose factors are copied together: it bounds the memory beside the stack.

@@ -1,40 +1,18 @@
 """Drawing text tokens: temperature, nucleus, repetition penalty, printable text only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.adapters.prompting.grammar import Grammar
-from polyphony.errors import InputError
 from polyphony.printable import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-@dataclass(frozen=True)
-class DecodingConfig:
-    """How text is drawn.
-
-    Attributes:
-        temperature: Divides the logits.
-        top_p: Nucleus mass (Holtzman et al. 2020, section 3.1); a nucleus is cut at its 256 likeliest tokens.
-        repetition_penalty: Divides positive and multiplies negative logits of tokens already written
-            (Keskar et al. 2019, section 4.1).
-    """
-
-    temperature: float = 0.9
-    top_p: float = 0.92
-    repetition_penalty: float = 1.15
-
-    def __post_init__(self) -> None:
-        """Refuse a temperature out of range."""
-        if not 0 < self.temperature <= 10:
-            raise InputError(f"--temperature {self.temperature} must be above 0 and at most 10")
 
 
 class TextSampler:

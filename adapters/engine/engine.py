@@ -6,7 +6,8 @@ import torch
 
 from polyphony.adapters.engine.act_batch import ActBatch
 from polyphony.adapters.engine.acts import ActChoice, ActRequest
-from polyphony.adapters.engine.decoding import DecodingConfig, TextSampler
+from polyphony.adapters.engine.decoding import TextSampler
+from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.adapters.engine.model_runner import ModelRunner
 from polyphony.adapters.engine.prefix_cache import PrefixCache
 from polyphony.adapters.model.base_model import BaseModel

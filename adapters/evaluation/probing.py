@@ -12,7 +12,8 @@ from polyphony.adapters.bank.revision import PERSONAL, Revision
 from polyphony.adapters.bank.stacking import covering_shape, foundation_parts, install, stack_alone
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import route_of
 from polyphony.adapters.prompting.examples import Example
 from polyphony.adapters.prompting.prompt import FeedItem

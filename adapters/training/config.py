@@ -1,13 +1,18 @@
 """How a population is trained."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from polyphony.adapters.bank.precision import Precision, precision_named
-from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
-from polyphony.adapters.prompting.prompt_kit import PromptConfig
-from polyphony.adapters.training.initialisation import STANDARD, check_init
-from polyphony.adapters.training.trainer import Schedule
+from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.training.schedule import Schedule
+from polyphony.adapters.training.starts import STANDARD, check_init
+
+# Settings are read long before torch is needed, if it ever is.
+if TYPE_CHECKING:
+    from polyphony.adapters.model.base_model import BaseModel
+    from polyphony.adapters.model.lora import AdaptedModel
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,13 @@ class TrainingConfig:
         if self.storage:
             precision_named(self.storage)
 
-    def adapted(self, base: BaseModel) -> AdaptedModel:
+    def adapted(self, base: "BaseModel") -> "AdaptedModel":
         """Wrap the layers of personal adapters and of their prior."""
+        from polyphony.adapters.model.lora import AdaptedModel
+
         return AdaptedModel(base, self.shape, self.prior_shape)
 
 
-def plain_precision(base: BaseModel) -> Precision:
+def plain_precision(base: "BaseModel") -> Precision:
     """The format that stores an adapter without loss: a base that computes in bf16 rounds factors to it anyway."""
     return Precision.BF16 if base.dtype == "bf16" else Precision.FP32

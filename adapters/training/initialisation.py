@@ -9,31 +9,14 @@ from torch import Tensor
 from polyphony.adapters.bank.peft_layout import read_factors, serialised
 from polyphony.adapters.bank.revision import digest_of
 from polyphony.adapters.model.base_model import BaseModel, cache_directory
-from polyphony.adapters.model.lora import LoraShape, adapted_modules
+from polyphony.adapters.model.lora import adapted_modules
+from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.training.starts import STANDARD
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 
-# The initialisation of the prior's factors, and the default of personal ones.
-STANDARD = "standard"
-INITS = (STANDARD, "pissa", "olora", "olora-tail", "mica")
-# Their first product is not zero. It is subtracted from the foundation that all people share, so that a fresh adapter
-# over its foundation equals the base with the prior.
-SHIFTED = ("pissa", "olora", "olora-tail")
-
-
 Pair = tuple[Tensor, Tensor]
 """A of shape [rank, in] and B of shape [out, rank]."""
-
-
-def check_init(init: str) -> str:
-    """Return `init` if it names an initialisation.
-
-    Raises:
-        InputError: It does not.
-    """
-    if init not in INITS:
-        raise InputError(f"--init {init!r} is not one of {', '.join(INITS)}")
-    return init
 
 
 def check_fits(base: BaseModel, shape: LoraShape, init: str) -> None:

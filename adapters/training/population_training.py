@@ -11,13 +11,15 @@ from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import PRIOR, START, Revision
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import SplitModel, decoder_blocks
-from polyphony.adapters.model.lora import AdaptedModel, LoraShape
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.memory import at_once
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.config import TrainingConfig
-from polyphony.adapters.training.initialisation import SHIFTED, STANDARD, check_fits, shared_start
+from polyphony.adapters.training.initialisation import check_fits, shared_start
+from polyphony.adapters.training.starts import SHIFTED, STANDARD
 from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Trained
 from polyphony.adapters.training.training_plan import TrainingPlan, TrainingPlanner
 from polyphony.personas.people.persona import Persona

@@ -13,36 +13,13 @@ from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.prompting.examples import Example
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.initialisation import population_start
+from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.slot_adamw import SlotAdamW
 from polyphony.errors import InputError
 from polyphony.randomness import keyed_generator
 
 Progress = Callable[[int, int], None]
 """Called with the tokens trained so far and in all."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Epochs, batches and learning rate of one training.
-
-    Attributes:
-        lr: Learning rate after warm-up.
-        epochs: Most passes over the examples; the factors after the pass with the best validation loss are taken.
-        batch_size: Prompts of one learner in one step; examples that share a prompt are learned together.
-        warmup_steps: Steps of linear warm-up.
-        weight_decay: Decoupled weight decay.
-        act_weight: Weight of the act's own loss beside its text's.
-        token_budget: Most padded tokens in one forward pass on a CPU, all learners together; it bounds the memory. A
-            GPU takes more, see `adapters.model.memory.budget_on`.
-    """
-
-    lr: float = 1e-3
-    epochs: int = 2
-    batch_size: int = 1
-    warmup_steps: int = 4
-    weight_decay: float = 0.0
-    act_weight: float = 1.0
-    token_budget: int = 1024
 
 
 @dataclass(frozen=True)

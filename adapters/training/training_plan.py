@@ -13,8 +13,8 @@ from polyphony.adapters.model.lora import Factors, adapted_modules
 from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.scoring import rows_of
 from polyphony.adapters.training.config import TrainingConfig, plain_precision
-from polyphony.adapters.training.initialisation import STANDARD
 from polyphony.adapters.training.provenance import personal_provenance, shared_provenance
+from polyphony.adapters.training.starts import STANDARD
 from polyphony.adapters.training.trainer import Learner
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.selectable import TableClause
 
 from polyphony.errors import MetricsError
+from polyphony.interrupts import interrupts_held
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _REQUIRED_TABLES = frozenset(
@@ -46,7 +47,7 @@ def open_read_only(source: Path | str, wanted: str) -> Iterator[Connection]:
     name = source_name(source)
     engine = _engine(source, name, wanted)
     try:
-        with engine.connect() as connection:
+        with _connected(engine) as connection:
             if engine.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
             yield connection
@@ -54,6 +55,17 @@ def open_read_only(source: Path | str, wanted: str) -> Iterator[Connection]:
         raise MetricsError(f"{name}: cannot be read as {wanted} ({_first_line(error.orig)}); check the file") from error
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    connection = engine.connect()
+    try:
+        yield connection
+    finally:
+        # SQLAlchemy prints a traceback where an interrupt ends the closing of a connection.
+        with interrupts_held():
+            connection.close()
 
 
 @contextmanager

@@ -92,7 +92,7 @@ def verb_of(row: Row) -> tuple[Verb, str | None]:
     Raises:
         InputError: The row refers to two things.
     """
-    filled = [column for column in VERB_OF_REFERENCE if _identifier(row, column)]
+    filled = [column for column in VERB_OF_REFERENCE if column in row.cells and _identifier(row, column)]
     if len(filled) > 1:
         raise InputError(f"{row.where}: both {' and '.join(filled)} are filled: a row is one act, so fill at most one")
     if not filled:

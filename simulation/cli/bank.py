@@ -283,7 +283,7 @@ def _probed(
     from polyphony.adapters.bank.lifecycle import Status, reason_against_probe
     from polyphony.adapters.bank.revision import PERSONAL
     from polyphony.adapters.evaluation.probing import probe
-    from polyphony.adapters.prompting.prompt_kit import PromptConfig
+    from polyphony.adapters.prompting.prompt_config import PromptConfig
     from polyphony.simulation.runs.loading import current_loader
 
     loader = current_loader()

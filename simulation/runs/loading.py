@@ -11,7 +11,8 @@ from polyphony.personas.population import TOWN, Population, load_population
 # What loads a model brings torch with it: commands that read people alone do not wait for it.
 if TYPE_CHECKING:
     from polyphony.adapters.model.base_model import BaseModel
-    from polyphony.adapters.prompting.prompt_kit import PromptConfig, PromptKit
+    from polyphony.adapters.prompting.prompt_config import PromptConfig
+    from polyphony.adapters.prompting.prompt_kit import PromptKit
 
 
 class Loader:

@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from types import MappingProxyType
 
-from polyphony.adapters.engine.engine import Engine
 from polyphony.simulation.policies.arms import arm_named
-from polyphony.simulation.policies.engine_policy import EnginePolicy
 from polyphony.simulation.policies.policy import Policy
 from polyphony.simulation.policies.registry import PolicyContext, PolicyModel, make_policy
+from polyphony.simulation.runs.installed_weights import InstalledWeights
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
-from polyphony.simulation.runs.weights import InstalledWeights
 from polyphony.simulation.world.action_menu import offered_verbs
 
 # Expected acts of an agent from which computing its constant prompt once pays.
@@ -28,17 +26,30 @@ def run_policies(runs: Sequence[RunSettings], resources: Resources, weights: Ins
     Raises:
         InputError: A policy cannot be made.
     """
-    settings, model = runs[0], None
-    if settings.needs_model:
-        base, kit = resources.base_and_kit(settings)
-        engine = Engine(base, weights.adapted, kit, decoding=settings.decoding)
-        model = PolicyModel(engine, kit, arm_named(settings.arm), weights.cache)
+    settings = runs[0]
+    model = _model(settings, resources, weights) if settings.needs_model else None
     policies = [make_policy(run.policy, _context(run, resources, model)) for run in runs]
     expected_acts = len(runs) * settings.timesteps * settings.activation
-    if isinstance(policies[0], EnginePolicy) and expected_acts >= WORTH_REMEMBERING:
+    if settings.policy == "engine" and expected_acts >= WORTH_REMEMBERING:
         with resources.timer.measure("simulation"):
-            policies[0].remember()
+            _remember(policies[0])
     return policies
+
+
+def _model(settings: RunSettings, resources: Resources, weights: InstalledWeights) -> PolicyModel:
+    from polyphony.adapters.engine.engine import Engine  # brings torch with it
+
+    base, kit = resources.base_and_kit(settings)
+    engine = Engine(base, weights.adapted, kit, decoding=settings.decoding)
+    return PolicyModel(engine, kit, arm_named(settings.arm), weights.cache)
+
+
+def _remember(policy: Policy) -> None:
+    """Compute the beginnings of its prompts once, where it is the engine's own policy."""
+    from polyphony.simulation.policies.engine_policy import EnginePolicy
+
+    if isinstance(policy, EnginePolicy):
+        policy.remember()
 
 
 def _context(run: RunSettings, resources: Resources, model: PolicyModel | None) -> PolicyContext:

@@ -1,17 +1,22 @@
 """What several runs share: the population, the base model with its prompts, and the bank."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.prompting.prompt_kit import PromptConfig, PromptKit
-from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.loading import current_loader
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.stage_timer import StageTimer
+
+# A run that needs no model does not wait for torch.
+if TYPE_CHECKING:
+    from polyphony.adapters.bank.bank import Bank
+    from polyphony.adapters.model.base_model import BaseModel
+    from polyphony.adapters.prompting.prompt_kit import PromptKit
+    from polyphony.adapters.training.population_training import PopulationTraining
 
 
 class Resources:
@@ -34,7 +39,7 @@ class Resources:
         dtype: str = "auto",
         hooks: Hooks | None = None,
         population: Population | None = None,
-        base: BaseModel | None = None,
+        base: "BaseModel | None" = None,
     ) -> None:
         """Read and check the population first: it is what users get wrong, and it is fast.
 
@@ -60,7 +65,7 @@ class Resources:
         self._base: BaseModel | None = None
         self._kits: dict[PromptConfig, PromptKit] = {}
 
-    def base_and_kit(self, settings: RunSettings) -> tuple[BaseModel, PromptKit]:
+    def base_and_kit(self, settings: RunSettings) -> "tuple[BaseModel, PromptKit]":
         """The base model, and the calibrated prompts that the settings ask for, loaded on first use.
 
         The first use must come before adapters are installed in the base model: the prompts are calibrated without.
@@ -75,22 +80,26 @@ class Resources:
                 self._kits[config] = current_loader().prompt_kit(base, config)
         return self._base, self._kits[config]
 
-    def _load_base(self) -> BaseModel:
+    def _load_base(self) -> "BaseModel":
         base = self._ready_base or current_loader().base_model(
             self._base_directory, device=self._device, dtype=self._dtype, say=self.hooks.say
         )
         self.hooks.say(f"base model {base.name} on {base.device.type} in {base.dtype}")
         return base
 
-    def open_bank(self) -> Bank:
+    def open_bank(self) -> "Bank":
         """Open the bank, made if it is not there; the caller closes it.
 
         Raises:
             InputError: There is something else, or it cannot be written.
         """
+        from polyphony.adapters.bank.bank import Bank
+
         return Bank(self._bank_directory, create=True)
 
-    def training(self, settings: RunSettings, bank: Bank) -> PopulationTraining:
+    def training(self, settings: RunSettings, bank: "Bank") -> "PopulationTraining":
         """The training of this population into an open bank."""
+        from polyphony.adapters.training.population_training import PopulationTraining
+
         base, kit = self.base_and_kit(settings)
         return PopulationTraining(base, kit, self.population, bank, settings.plan, progress=self.hooks.training)

@@ -7,23 +7,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polyphony.adapters.bank.revision import Revision, revisions_digest
-from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.decode_kernel import kernel_built
 from polyphony.errors import InputError
+from polyphony.interrupts import interrupts_held
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.runs.fork import Fork, replayed
 from polyphony.simulation.runs.initial_state import people_rows, populate
-from polyphony.simulation.runs.interrupts import interrupts_held
 from polyphony.simulation.runs.replay import recall
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import RunStore, name_of
 from polyphony.simulation.world.clock import Clock, iso
 from polyphony.simulation.world.platform import Platform
 from polyphony.simulation.world.rows import Changes, Rows
+
+if TYPE_CHECKING:
+    from polyphony.adapters.model.base_model import BaseModel
 
 # Name, among the versions of a run, of the largest number of runs whose agents decided in one batch.
 TOGETHER = "runs_deciding_together"
@@ -57,7 +58,7 @@ class Ingredients:
 
     population: Population
     personas: Sequence[Persona]
-    base: BaseModel | None
+    base: "BaseModel | None"
     revisions: Sequence[Revision]
     together: int
 
@@ -190,7 +191,7 @@ class RunFile:
         }
 
 
-def _versions(base: BaseModel | None) -> dict[str, Any]:
+def _versions(base: "BaseModel | None") -> dict[str, Any]:
     packages = {name: version(name) for name in ("torch", "transformers", "peft", "sqlalchemy")}
     return {
         **packages,
@@ -198,5 +199,11 @@ def _versions(base: BaseModel | None) -> dict[str, Any]:
         "machine": machine.machine(),
         "dtype": base.dtype if base else None,
         "device": base.device.type if base else None,
-        "kernel": kernel_built() if base else None,
+        "kernel": _kernel_built() if base else None,
     }
+
+
+def _kernel_built() -> bool:
+    from polyphony.adapters.model.decode_kernel import kernel_built  # brings torch with it
+
+    return kernel_built()

@@ -2,19 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from polyphony.adapters.model.base_model import BaseModel
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.policies.arms import arm_named
-from polyphony.simulation.policies.engine_policy import decide_together
-from polyphony.simulation.policies.policy import Policy
+from polyphony.simulation.policies.policy import Decision, Observation, Policy
 from polyphony.simulation.runs.fork import Fork
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.initial_state import empty_platform, feed_maker, run_clock
+from polyphony.simulation.runs.installed_weights import NO_WEIGHTS, InstalledWeights
 from polyphony.simulation.runs.loop import Simulation, decide_apart, run_in_step
 from polyphony.simulation.runs.policy_factory import run_policies
 from polyphony.simulation.runs.resources import Resources
@@ -22,8 +22,12 @@ from polyphony.simulation.runs.run_file import TOGETHER, Ingredients, RunFile, T
 from polyphony.simulation.runs.scenario import check_users
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import RunStore, is_run, name_of
-from polyphony.simulation.runs.weights import NO_WEIGHTS, InstalledWeights, WeightSource
 from polyphony.simulation.world.action_menu import offered_verbs
+
+# A run that needs no model does not wait for torch.
+if TYPE_CHECKING:
+    from polyphony.adapters.model.base_model import BaseModel
+    from polyphony.simulation.runs.weights import WeightSource
 
 __all__ = ["TOGETHER", "Hooks", "Runner", "Target", "can_decide_together"]
 
@@ -33,7 +37,6 @@ class Runner:
 
     Attributes:
         resources: Population, base model, bank.
-        weight_source: Where agents' weights come from.
     """
 
     def __init__(
@@ -46,14 +49,20 @@ class Runner:
         dtype: str = "auto",
         hooks: Hooks | None = None,
         population: Population | None = None,
-        base: BaseModel | None = None,
+        base: "BaseModel | None" = None,
     ) -> None:
         """Load the population; the arguments are those of `simulation.runs.resources.Resources`."""
         self.resources = Resources(
             settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=hooks,
             population=population, base=base,
         )  # fmt: skip
-        self.weight_source = WeightSource(self.resources)
+
+    @cached_property
+    def weight_source(self) -> "WeightSource":
+        """Where agents' weights come from."""
+        from polyphony.simulation.runs.weights import WeightSource
+
+        return WeightSource(self.resources)
 
     @property
     def population(self) -> Population:
@@ -143,7 +152,7 @@ class Runner:
                 stack.enter_context(self._simulation(target, policy, ingredients, weights, fork))
                 for target, policy in zip(targets, policies, strict=True)
             ]
-            decide = decide_together if len(targets) > 1 else partial(decide_apart, name=settings.policy)
+            decide = _decide_together if len(targets) > 1 else partial(decide_apart, name=settings.policy)
             with self.resources.timer.measure("simulation"):
                 run_in_step(simulations, settings.timesteps, decide, self.resources.hooks.timestep)
 
@@ -155,8 +164,7 @@ class Runner:
         settings = target.settings
         clock, platform = run_clock(settings, self.personas), empty_platform(settings, self.personas)
         feeds = feed_maker(settings, self.personas)  # what it refuses leaves no file behind
-        record_use = partial(self.weight_source.record_use, target.out, weights.revisions)
-        run_file = RunFile(target, ingredients, record_use)
+        run_file = RunFile(target, ingredients, partial(self._record_use, target.out, weights))
         with run_file.opened(platform, clock, fork, self.stages) as store:
             yield Simulation(
                 store,
@@ -169,6 +177,17 @@ class Runner:
                 scenario=settings.scenario,
                 expect=None if weights.cache is None else weights.cache.expect,
             )
+
+    def _record_use(self, out: Path | str, weights: InstalledWeights) -> None:
+        """Have the bank keep the weights that a run acts with."""
+        if weights.revisions:
+            self.weight_source.record_use(out, weights.revisions)
+
+
+def _decide_together(pending: Sequence[tuple[Any, Sequence[Observation]]]) -> list[list[Decision]]:
+    from polyphony.simulation.policies.engine_policy import decide_together  # brings torch with it
+
+    return decide_together(pending)
 
 
 def can_decide_together(settings: RunSettings) -> bool:

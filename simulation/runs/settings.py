@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from polyphony.adapters.engine.decoding import DecodingConfig
+from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
 from polyphony.plugins import Plugin

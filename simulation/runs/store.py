@@ -24,9 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from polyphony.errors import InputError
+from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
 from polyphony.simulation.runs import schema
-from polyphony.simulation.runs.interrupts import interrupts_held
 from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriterLock
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
 from polyphony.simulation.world.rows import Changes, Rows
@@ -142,12 +142,14 @@ class RunStore:
     def close(self) -> None:
         """Release the database and its lock."""
         lock, self._lock = self._lock, None
-        # A lock in the database is a connection of the engine, a lock of the file outlasts the engine's own files.
-        if isinstance(lock, DatabaseWriterLock):
-            lock.close()
-        self._engine.dispose()
-        if isinstance(lock, FileWriterLock):
-            lock.close()
+        # SQLAlchemy prints a traceback where an interrupt ends the closing of a connection.
+        with interrupts_held():
+            # A lock in the database is a connection of the engine, a lock of the file outlasts the engine's own files.
+            if isinstance(lock, DatabaseWriterLock):
+                lock.close()
+            self._engine.dispose()
+            if isinstance(lock, FileWriterLock):
+                lock.close()
 
     def _take_lock(self, target: Path | str) -> None:
         """Keep other processes from writing this run until it is closed, or its process ends."""

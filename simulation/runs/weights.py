@@ -1,9 +1,8 @@
-"""The weights that agents act with: which revisions an arm takes, and the same installed in the base model."""
+"""Where the weights of agents come from: which revisions an arm takes, and how they are installed."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id
@@ -14,26 +13,10 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
 from polyphony.simulation.policies.arms import AdapterUse, Arm
+from polyphony.simulation.runs.installed_weights import NO_WEIGHTS, InstalledWeights
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import name_of
-
-
-class InstalledWeights(NamedTuple):
-    """The weights of some agents while they can act.
-
-    Attributes:
-        adapted: The base model with room for adapters; None for the bare base.
-        revisions: The revision of each agent, in their order; empty for the bare base.
-        cache: Brings the agents' adapters into slots; None where they have no weights of their own.
-    """
-
-    adapted: AdaptedModel | None
-    revisions: list[Revision]
-    cache: AdapterCache | None
-
-
-NO_WEIGHTS = InstalledWeights(None, [], None)
 
 
 class WeightSource:
