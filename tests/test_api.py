@@ -1,5 +1,6 @@
 """The public API: what `import polyphony` gives to scripts and notebooks."""
 
+import json
 import subprocess
 import sys
 
@@ -147,6 +148,20 @@ def test_runs_are_compared_by_any_option(tmp_path, run):
         polyphony.compare([others[0], busy], by="activation")
     with pytest.raises(InputError, match="'colour' is no option"):
         polyphony.compare([run, *others], by="colour")
+
+
+def test_the_command_line_compares_by_any_option_too(simulate, tmp_path, run):
+    other = polyphony.run(**OPTIONS, seed=1, recommender="random", out=tmp_path / "random.db", progress=False)
+    files = [run.source, other.source]
+    command = ["compare", *files, "--by", "recommender", "--reference", "attention"]
+    code, out, _ = simulate(*command, "--format", "markdown")
+    assert code == 0 and "recommender" in out.splitlines()[0] and "| random" in out
+    frame = polyphony.compare([run, other], by="recommender", reference="attention").set_index("measurement")
+    _, text, _ = simulate(*command, "--json")
+    differences = {row["measurement"]: row["difference"] for row in json.loads(text)["differences"]}
+    assert differences["original_posts"] == frame.difference["original_posts"]
+    code, _, lines = simulate("compare", *files, "--by", "seed")
+    assert code == 2 and "paired by seed and agents" in lines[0]
 
 
 def test_ones_own_recommender_policy_and_measurement_need_no_file_of_ours(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from run_factory import RunFactory
 
 from polyphony.errors import AppError, MetricsError
-from polyphony.metrics.studies.comparison_table import HEADERS
+from polyphony.metrics.studies.comparison_table import headers
 from polyphony.simulation.cli.printing import WIDE, print_results
 from polyphony.simulation.runs.loading import Loader, loading_with
 
@@ -274,9 +274,9 @@ def test_no_figure_is_cut_and_no_empty_column_shown(width, monkeypatch, capsys):
     row = ("Act divergence between agents", "10,000", "act-matched", "0.222", "0.097", "+0.125", "−0.005 to 0.199",
            "–", "0.031", "5", "12")  # fmt: skip
     rows, title = [row, (*row[:6], "–", *row[7:])], "against [b]base[/b]"
-    print_results(HEADERS, rows, title)
+    print_results(headers(), rows, title)
     said = capsys.readouterr().out
-    told = [each[:7] + each[8:] for each in (HEADERS, *rows)]
+    told = [each[:7] + each[8:] for each in (headers(), *rows)]
     assert Counter(re.sub(r"[\s─]", "", said)) == Counter(re.sub(r"\s", "", title + "".join(map("".join, told))))
     assert max(map(len, said.splitlines())) <= (width or WIDE)
     assert width or all(any(all(cell in line for cell in each) for line in said.splitlines()) for each in told)

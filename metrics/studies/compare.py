@@ -19,6 +19,7 @@ from polyphony.metrics.core.inference import (
 )
 from polyphony.metrics.core.registry import family_of
 from polyphony.metrics.measure import RunMeasurements, measure_run
+from polyphony.metrics.studies.labels import ARM, labelled
 
 REFERENCE_ARM = "base"
 
@@ -116,17 +117,22 @@ class Comparison:
         }
 
 
-def compare_runs(sources: Iterable[Path | str], reference: str | None = None) -> Comparison:
-    """Measure runs and compare their arms.
+def compare_runs(
+    sources: Iterable[Path | str], reference: str | None = None, *, by: str = ARM, paths: Sequence[str] = ()
+) -> Comparison:
+    """Measure runs and compare their arms, or the values of another option.
 
     Args:
         sources: Paths of SQLite files or SQLAlchemy URLs.
         reference: The arm to compare with; by default ``base`` where it is among them, else the first run's arm.
+        by: Name of the option.
+        paths: Settings that an option other than the arm decides, as `metrics.studies.labels.labelled` takes them.
 
     Raises:
         MetricsError: A run cannot be read, or the runs do not match.
     """
-    return compare_measured([measure_run(source) for source in sources], reference)
+    measured = [measure_run(source) for source in sources]
+    return compare_measured([labelled(run, by, paths) for run in measured] if by != ARM else measured, reference)
 
 
 def compare_measured(

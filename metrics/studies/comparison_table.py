@@ -5,29 +5,34 @@ from collections.abc import Sequence
 from polyphony.metrics.core.labels import number, probability, signed, span
 from polyphony.metrics.core.registry import family_of, title_of
 from polyphony.metrics.studies.compare import Comparison, Difference
+from polyphony.metrics.studies.labels import ARM
 
-HEADERS = (
-    "measurement", "agents", "arm", "value", "reference", "difference", "95% interval", "d", "p (Holm)", "seeds",
-    "seeds for 80% power",
-)  # fmt: skip
 FORMATS = {"markdown": "github", "latex": "latex_booktabs"}
 
 
+def headers(by: str = ARM) -> tuple[str, ...]:
+    """The columns of `comparison_rows`, for runs that are compared by their arm or by another option."""
+    return (
+        "measurement", "agents", by, "value", "reference", "difference", "95% interval", "d", "p (Holm)", "seeds",
+        "seeds for 80% power",
+    )  # fmt: skip
+
+
 def comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
-    """One row for each difference, in the columns of `HEADERS`; the reference arm's mean stands beside the arm's."""
+    """One row for each difference, in the columns of `headers`; the reference arm's mean stands beside the arm's."""
     return [_row(comparison, difference) for difference in comparison.differences]
 
 
-def rendered(headers: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
+def rendered(columns: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
     """A table in one of `FORMATS`; what LaTeX would read as commands is escaped."""
     from tabulate import tabulate
 
-    return tabulate(rows, headers, tablefmt=FORMATS[style], disable_numparse=True)
+    return tabulate(rows, columns, tablefmt=FORMATS[style], disable_numparse=True)
 
 
-def comparison_text(comparison: Comparison, style: str) -> str:
+def comparison_text(comparison: Comparison, style: str, by: str = ARM) -> str:
     """The whole comparison in one of `FORMATS`, with what a reader has to know beneath."""
-    return f"{rendered(HEADERS, comparison_rows(comparison), style)}\n\n{notes(comparison)}\n"
+    return f"{rendered(headers(by), comparison_rows(comparison), style)}\n\n{notes(comparison)}\n"
 
 
 def notes(comparison: Comparison) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from polyphony.metrics.core.labels import arm_sentence, number, span
 from polyphony.metrics.core.registry import PRIMARY, plugin_measurements, title_of
 from polyphony.metrics.measure import RunMeasurements
-from polyphony.metrics.studies.comparison_table import HEADERS, comparison_rows, notes, rendered
+from polyphony.metrics.studies.comparison_table import comparison_rows, headers, notes, rendered
 from polyphony.metrics.studies.study import Study
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def tables(study: Study) -> Tables:
         ),
     }  # fmt: skip
     if study.comparison is not None:
-        contents["differences"] = (HEADERS, comparison_rows(study.comparison))
+        contents["differences"] = (headers(), comparison_rows(study.comparison))
     return contents
 
 
@@ -87,7 +87,7 @@ def report_text(study: Study, contents: Tables) -> str:
     ]
     if study.comparison is not None:
         primary = [row for row in contents["differences"][1] if row[0] in {title_of(name) for name in PRIMARY}]
-        parts += ["## Differences", notes(study.comparison), rendered(HEADERS, primary, "markdown")]
+        parts += ["## Differences", notes(study.comparison), rendered(headers(), primary, "markdown")]
     else:
         parts += ["## Differences", f"None: {study.not_compared}."]
     parts += ["## All measurements", rendered(*contents["measurements"], "markdown"), *_plugins(study), _methods(study)]

@@ -44,27 +44,34 @@ def compare(
     run_files: Annotated[list[str], typer.Argument(help="Two or more run files, or URLs of runs.")],
     reference: Annotated[
         str | None,
-        typer.Option(help="Arm that the others are compared with.", show_default="base, or the first run's arm"),
+        typer.Option(
+            help="Value that the others are compared with.",
+            show_default="base where it is among them, else the first run's",
+        ),
     ] = None,
+    by: Annotated[str, typer.Option(help="Option in which the runs differ, as in docs/options.md.")] = "arm",
     style: Annotated[str, typer.Option("--format", help="Form of the table: table, markdown or latex.")] = "table",
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare arms, paired by seed."""
-    from polyphony.metrics.studies.comparison_table import FORMATS, HEADERS, comparison_rows, comparison_text, notes
+    """Compare runs that differ in their arm or in another option, paired by seed."""
+    from polyphony.metrics.studies.comparison_table import FORMATS, comparison_rows, comparison_text, headers, notes
 
     if style not in ("table", *FORMATS):
         raise InputError(f"--format {style!r} is not one of table, {', '.join(FORMATS)}")
     load_plugins(plugin or ())
     from polyphony.metrics.studies.compare import compare_runs
+    from polyphony.metrics.studies.labels import ARM
+    from polyphony.simulation.runs.options import compared_settings
 
-    comparison = compare_runs(run_files, reference)
+    paths = () if by == ARM else compared_settings(by)
+    comparison = compare_runs(run_files, reference, by=by, paths=paths)
     if as_json:
         print(json.dumps(comparison.to_json()))
     elif style in FORMATS:
-        print(comparison_text(comparison, style))
+        print(comparison_text(comparison, style, by))
     else:
-        print_results(HEADERS, comparison_rows(comparison), f"against {comparison.reference}")
+        print_results(headers(by), comparison_rows(comparison), f"against {comparison.reference}")
         stderr().print(notes(comparison), markup=False)
 
 

@@ -138,6 +138,10 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
 
 
+PAIRED_BY = ("seed", "agents")
+# What an option decides beside its own setting.
+_ALSO_DECIDED: Mapping[str, tuple[str, ...]] = {"rank": ("training.shape.alpha",)}
+
 OPTIONS: Mapping[str, Option] = {
     option.name: option
     for option in (
@@ -337,6 +341,19 @@ def parsed(given: Mapping[str, object], where: str = "") -> dict[str, Value]:
 
 SHARED = tuple(option for option in OPTIONS.values() if not option.crossed)
 """Those that a study gives all its runs, or an arm of its own."""
+
+
+def compared_settings(name: str) -> tuple[str, ...]:
+    """The settings that an option decides, as runs are compared by it; its own comes first.
+
+    Raises:
+        InputError: Runs cannot be compared by it.
+    """
+    if name in PAIRED_BY:
+        raise InputError(f"runs are paired by seed and agents; compare them by another option than {name!r}")
+    if name not in OPTIONS:
+        raise InputError(f"{name!r} is no option of a run; options are {', '.join(OPTIONS)}")
+    return (OPTIONS[name].setting, *_ALSO_DECIDED.get(name, ()))
 
 
 def value_at(settings: Any, path: str) -> Any:
