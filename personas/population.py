@@ -31,7 +31,7 @@ VALIDATION_SHARE, MIN_VALIDATION = 0.12, 1
 TRUTH_NAME = "truth.json"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Population:
     """People who can be agents, and their corpus.
 
@@ -50,6 +50,10 @@ class Population:
     problems: tuple[Problem, ...]
     digest: str
     about: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line for a notebook; everything else is in the attributes."""
+        return f"Population({self.name!r}: {len(self.personas)} people can be agents, {len(self.acts)} acts)"
 
     def choose(self, agents: int) -> tuple[Persona, ...]:
         """Return the first people in sampling order, so that a smaller choice is part of a larger one.

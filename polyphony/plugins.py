@@ -10,6 +10,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,14 +18,6 @@ from traceback import extract_tb
 from types import ModuleType
 
 from polyphony.errors import InputError, PolyphonyError
-
-_PACKAGE = Path(__file__).resolve().parent
-# What a user has not written: the package, whose rooms are links in a checkout, and what Python has installed.
-_OTHERS = (
-    _PACKAGE,
-    *(entry.resolve() for entry in _PACKAGE.iterdir() if entry.is_symlink()),
-    *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")),
-)
 
 
 @dataclass(frozen=True)
@@ -49,6 +42,17 @@ def load_plugins(sources: Sequence[str]) -> tuple[Plugin, ...]:
     if isinstance(sources, str):
         raise InputError(f"plugins: {sources!r} is one text; give a list, as [{sources!r}]")
     return tuple(_load_file(Path(source)) if source.endswith(".py") else _load_module(source) for source in sources)
+
+
+@cache
+def _folders_of_others() -> tuple[Path, ...]:
+    """What a user has not written: the package, whose rooms are links in a checkout, and what Python has installed."""
+    package = Path(__file__).resolve().parent
+    return (
+        package,
+        *(entry.resolve() for entry in package.iterdir() if entry.is_symlink()),
+        *(Path(sysconfig.get_path(kind)).resolve() for kind in ("stdlib", "purelib", "platlib")),
+    )
 
 
 @contextmanager
@@ -124,4 +128,5 @@ def _reason(error: BaseException) -> str:
 
 def _is_ours(file: str) -> bool:
     """Whether a file belongs to Polyphony, to Python or to an installed library."""
-    return file.startswith("<frozen") or any(Path(file).resolve().is_relative_to(folder) for folder in _OTHERS)
+    path = Path(file)
+    return file.startswith("<frozen") or any(path.resolve().is_relative_to(other) for other in _folders_of_others())

@@ -52,6 +52,10 @@ def test_the_last_fifth_is_held_out_and_an_eighth_before_it_validates(acts: int,
     assert split_ends(acts) == ends
 
 
+def test_a_population_is_shown_in_one_line(town):
+    assert repr(town) == f"Population('town': {len(town.personas)} people can be agents, {len(town.acts)} acts)"
+
+
 def test_split_is_by_time(tmp_path: Path) -> None:
     (ada,) = load(tmp_path, reversed(history("ada"))).personas
     assert ada.train + ada.validation + ada.held_out == ada.acts
