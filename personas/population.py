@@ -18,7 +18,7 @@ from polyphony.personas.people.profile import Profile
 from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, daily_rate, hourly_shares
 from polyphony.personas.people.sampling import sampling_order
 from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
-from polyphony.personas.readers.formats import READERS, holds_people_alone, read_profiles
+from polyphony.personas.readers.formats import READERS
 from polyphony.personas.readers.posts import read_posts
 from polyphony.personas.readers.problems import Problem
 from polyphony.printable import printable_path
@@ -38,6 +38,7 @@ class Population:
     Attributes:
         name: ``town``, or the file's name without its extension.
         personas: Everybody with enough acts, in sampling order: each beginning is a small copy of the whole network.
+            After them come people whom the file describes but who did too little to learn from.
         acts: Every act of the corpus by id in time order, also of authors without enough acts.
         problems: Counted, named warnings about the file.
         digest: SHA-256 over the acts, the same for the same acts in any format, and over what the file says of people.
@@ -66,7 +67,7 @@ class Population:
         """
         if agents < 1:
             raise InputError(f"{agents} agents: ask for at least 1")
-        if agents > len(self.personas) and not self.acts:
+        if agents > len(self.personas) > sum(person.is_trainable for person in self.personas):
             raise InputError(
                 f"{self.name}: describes {len(self.personas)} people, {agents} agents are asked for: "
                 f"ask for at most {len(self.personas)}"
@@ -84,34 +85,36 @@ class Population:
         return self.personas[:agents]
 
 
-def load_population(source: str | Path, *, include_private: bool = False) -> Population:
+def load_population(source: str | Path, *, include_private: bool = False, columns: str = "") -> Population:
     """Read a population.
 
     Args:
         source: ``town`` for the built-in one, or the path of a posts file (see `personas.readers.posts.read_posts`).
         include_private: Whether posts that their authors showed to some people only are read, to train on.
+        columns: What a table calls our columns, as ``author=user,text=content``.
 
     Raises:
         InputError: The file cannot be read.
     """
     path, name = _locate(source)
     about = ABOUT_TOWN if source == TOWN else read_about(about_path(path, name))
-    if holds_people_alone(path):
-        return replace(_of_people_alone(name, read_profiles(path)), about=about)
-    corpus, profiles = read_posts(path, include_private=include_private), read_profiles(path)
-    digest = acts_digest(corpus.acts.values())
+    corpus = read_posts(path, include_private=include_private, columns=columns)
+    profiles = corpus.profiles
+    digest = acts_digest(corpus.acts.values()) if corpus.acts else ""
     if profiles:
         digest = _profiles_digest(profiles.values(), digest)
     known = [_with_profile(person, profiles.get(person.handle))
              for person in _personas(corpus.acts, _communities(path), digest)]  # fmt: skip
-    return Population(name, tuple(known), corpus.acts, corpus.problems, digest, about)
+    described = _described(profiles, corpus.acts, known, digest)
+    return Population(name, (*known, *described), corpus.acts, corpus.problems, digest, about)
 
 
 def _with_profile(person: Persona, profile: Profile | None) -> Persona:
     """What a file says of somebody goes before what is derived from their acts."""
     if profile is None:
         return person
-    described = replace(person, description=profile.description or person.description)
+    following = profile.following or person.following
+    described = replace(person, description=profile.description or person.description, following=following)
     if profile.activity is None:
         return described
     total = sum(profile.activity)
@@ -120,17 +123,43 @@ def _with_profile(person: Persona, profile: Profile | None) -> Persona:
     return replace(described, hours=shares, acts_per_day=total)
 
 
-def _of_people_alone(name: str, profiles: Mapping[str, Profile]) -> Population:
-    """People without a history: they can act with the shared base, and have nothing to learn from."""
-    even = (1 / HOURS,) * HOURS
-    people = tuple(
-        Persona(
-            handle=profile.handle, description=profile.description, acts=(), train_end=0, validation_end=0,
-            hours=even, acts_per_day=1.0, following=(),
+def _described(
+    profiles: Mapping[str, Profile], acts: Mapping[str, Act], known: Sequence[Persona], digest: str
+) -> tuple[Persona, ...]:
+    """People whom a file describes and who did too little to learn from: they can act with the shared base.
+
+    They come after those with a history, in sampling order of the follows that the file gives, or else in the order of
+    the file. They act as often as the person in the middle of those with a history.
+    """
+    trained = {person.handle for person in known}
+    others = {handle: profile for handle, profile in profiles.items() if handle not in trained}
+    if not others:
+        return ()
+    if any(profile.following for profile in others.values()):
+        others = {handle: others[handle] for handle in sampling_order(_neighbours(others), digest)}
+    histories, even = _by_author(acts.values()), (1 / HOURS,) * HOURS
+    rate = median(person.acts_per_day for person in known) if known else 1.0
+    return tuple(
+        _with_profile(
+            Persona(
+                handle=handle, description=profile.description, acts=tuple(own), train_end=len(own),
+                validation_end=len(own), hours=even, acts_per_day=rate, following=(),
+            ),
+            profile,
         )
-        for profile in profiles.values()
+        for handle, profile in others.items() for own in [histories.get(handle, ())]
     )  # fmt: skip
-    return Population(name, people, {}, (), _profiles_digest(profiles.values(), ""))
+
+
+def _neighbours(profiles: Mapping[str, Profile]) -> dict[str, tuple[str, ...]]:
+    """Who follows or is followed by whom among these people, sorted."""
+    neighbours: dict[str, set[str]] = {handle: set() for handle in profiles}
+    for handle, profile in profiles.items():
+        for other in profile.following:
+            if other in neighbours:
+                neighbours[handle].add(other)
+                neighbours[other].add(handle)
+    return {handle: tuple(sorted(others)) for handle, others in neighbours.items()}
 
 
 def _profiles_digest(profiles: Iterable[Profile], acts: str) -> str:
@@ -144,6 +173,8 @@ def _locate(source: str | Path) -> tuple[Path, str]:
 
         return town_path(), TOWN
     path = Path(source)
+    if not path.name:
+        raise InputError(f"--population {str(source)!r} names no file: give a file of posts, or town")
     extension = max((ending for ending in READERS if path.name.lower().endswith(ending)), key=len, default="")
     return path, path.name[: len(path.name) - len(extension)]
 
@@ -229,16 +260,18 @@ def summarise(population: Population) -> dict[str, Any]:
 
     Keys: name, digest, about (the corpus's own notes), people, eligible_people, posts (acts with text), acts (count by
     verb), span (first and last time, ISO 8601; None without acts), median_texts_per_person (over everybody),
-    follow_edges, problems.
+    follow_edges, problems. Eligible people can be agents; trainable ones have a history that adapters learn from.
     """
     acts = list(population.acts.values())
-    texts = {act.author: 0 for act in acts} | Counter(act.author for act in posts_of(acts))
+    people = dict.fromkeys([*(act.author for act in acts), *(persona.handle for persona in population.personas)], 0)
+    texts = people | Counter(act.author for act in posts_of(acts))
     return {
         "name": population.name,
         "digest": population.digest,
         "about": dict(population.about),
-        "people": len(texts) or len(population.personas),
+        "people": len(texts),
         "eligible_people": len(population.personas),
+        "trainable_people": sum(persona.is_trainable for persona in population.personas),
         "posts": len(posts_of(acts)),
         "acts": {verb.value: count for verb, count in sorted(Counter(act.verb for act in acts).items())},
         "span": [acts[0].at.isoformat(), acts[-1].at.isoformat()] if acts else None,

@@ -168,7 +168,11 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "not an object": ("posts.jsonl", (GOOD + "[1, 2]\n").encode(), "posts.jsonl:2: not a JSON object but [1, 2]"),
     "Latin-1 JSONL": ("posts.jsonl", GOOD.encode() + '{"author": "é"}'.encode("latin-1"), "posts.jsonl:2: not UTF-8"),
     "UTF-16 JSONL": ("posts.jsonl", GOOD.encode("utf-16"), "posts.jsonl:1: not UTF-8"),
-    "Latin-1 CSV": ("posts.csv", f"{HEADER}ada,1,2024-05-01,é\n".encode("latin-1"), "posts.csv:2: not UTF-8"),
+    "CSV of no known encoding": (
+        "posts.csv",
+        f"{HEADER}ada,1,2024-05-01,é\x81\n".encode("latin-1"),
+        "posts.csv:2: not UTF-8",
+    ),
 }
 
 
@@ -192,10 +196,10 @@ BAD_ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "author with an escape": ({"author": "\x1b[31mred"}, r"author '\x1b[31mred' holds control characters"),
     "author with a direction override": ({"author": "a\u202eb"}, r"author 'a\u202eb' holds control characters"),
     "author with a lone surrogate": ({"author": "a\ud800"}, r"author 'a\ud800' holds control characters"),
-    "long author": ({"author": "a" * 65}, "is longer than 64 characters"),
+    "long author": ({"author": "a" * 513}, "is longer than 512 characters"),
     "author of another type": ({"author": ["ada"]}, "author ['ada'] is neither text nor a whole number"),
     "no id": ({"id": None}, "no id"),
-    "id with a control character": ({"id": "a\x00"}, r"id 'a\x00' is longer than 128 characters or holds control"),
+    "id with a control character": ({"id": "a\x00"}, r"id 'a\x00' is longer than 1024 characters or holds control"),
     "no date": ({"created_at": None}, "no created_at"),
     "unparsable date": ({"created_at": "last\nTuesday"}, r"created_at 'last\nTuesday' is not a date"),
     "milliseconds": ({"created_at": 1714564800000}, "created_at 1714564800000 is not a date"),

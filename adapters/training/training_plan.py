@@ -60,14 +60,15 @@ class TrainingPlanner:
             InputError: Nobody has a training act.
         """
         population, config = self._population, self._config
-        if not any(persona.train for persona in population.personas):
+        learners = [persona for persona in population.personas if persona.is_trainable]
+        if not learners:
             raise InputError(
                 f"{population.name}: its people have no acts to learn from; give --arm base, or a file of posts"
             )
         size = config.sitting
         sittings = [
             (persona, persona.train[start : start + size])
-            for persona in population.personas
+            for persona in learners
             for start in range(0, len(persona.train), size)
         ]
         order = keyed_generator(config.seed, "prior examples").permutation(len(sittings))

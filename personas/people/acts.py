@@ -31,6 +31,9 @@ class Verb(StrEnum):
         return self in (Verb.POST, Verb.REPLY, Verb.QUOTE, Verb.SEARCH)
 
 
+MOST_CHARACTERS = 10_000
+"""Longest text of an act: what the platform takes."""
+
 USUAL = (Verb.POST, Verb.REPLY, Verb.QUOTE, Verb.REPOST, Verb.LIKE, Verb.FOLLOW, Verb.NOTHING)
 """Verbs that every prompt names; the others are named where they are offered."""
 
@@ -49,6 +52,8 @@ class Act:
             None where the verb has no target or the target is not in the corpus.
         is_private: Whether its author showed it to some people only. Such an act may be learned from, where the user
             said so; it never stands on the platform, in a run file or in an export.
+        is_date_doubtful: Whether `at` is one of a few dates of the corpus that cannot be, such as 1970 or a far future.
+            Rates, rhythms and the start of a run leave such acts out.
     """
 
     id: str
@@ -58,6 +63,7 @@ class Act:
     text: str = ""
     target: str | None = None
     is_private: bool = False
+    is_date_doubtful: bool = False
 
     def __post_init__(self) -> None:
         if self.at.utcoffset() != timedelta(0):

@@ -45,3 +45,8 @@ class Persona:
     def held_out(self) -> tuple[Act, ...]:
         """Later acts that nothing but the evaluation sees."""
         return self.acts[self.validation_end :]
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether there are enough acts to train an adapter on and to hold some out."""
+        return bool(self.held_out)

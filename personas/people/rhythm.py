@@ -15,7 +15,7 @@ PRIOR_ACTS = 1.0
 def hourly_shares(acts: Sequence[Act]) -> tuple[float, ...]:
     """Return the smoothed share of acts in each UTC hour: 24 numbers above 0 with sum 1."""
     counts = [0] * HOURS
-    for act in acts:
+    for act in credibly_dated(acts):
         counts[act.at.hour] += 1
     smooth = [
         sum(weight * counts[(hour + step) % HOURS] for step, weight in zip((-1, 0, 1), KERNEL, strict=True))
@@ -27,5 +27,14 @@ def hourly_shares(acts: Sequence[Act]) -> tuple[float, ...]:
 
 
 def daily_rate(acts: Sequence[Act]) -> float:
-    """Return acts per day over the span of `acts` (in time order), a span below one day counting as one."""
-    return len(acts) / (max(acts[-1].at - acts[0].at, timedelta(days=1)) / timedelta(days=1))
+    """Return acts per day over the span of `acts` (in time order), a span below one day counting as one.
+
+    A few acts whose dates cannot be (`Act.is_date_doubtful`) count neither for the number nor for the span.
+    """
+    dated = credibly_dated(acts)
+    return len(dated) / (max(dated[-1].at - dated[0].at, timedelta(days=1)) / timedelta(days=1))
+
+
+def credibly_dated(acts: Sequence[Act]) -> Sequence[Act]:
+    """Return the acts whose dates can be; all of them where there is no such act."""
+    return [act for act in acts if not act.is_date_doubtful] or acts

@@ -3,14 +3,22 @@
 import re
 import unicodedata
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 from polyphony.errors import InputError
-from polyphony.personas.people.acts import Verb
+from polyphony.personas.people.acts import MOST_CHARACTERS, Verb
+from polyphony.personas.readers.dates import AmbiguousDate, moment_in_words
+from polyphony.personas.readers.problems import CONTROL_CHARACTERS, LONG_TEXT
 from polyphony.personas.readers.rows import Row
 from polyphony.printable import quoted
 
-MAX_HANDLE = 64
-MAX_ID = 128
+# A name and a host of ActivityPub together, or a did:web with a path.
+MAX_HANDLE = 512
+MAX_ID = 1024
+# From here on not every whole number is a float.
+FIRST_ROUNDED = 2**53
+# A cut text ends at a word that begins in its last tenth, if there is one.
+WORDS_WITHIN = MOST_CHARACTERS // 10
 VERB_OF_REFERENCE = {
     "reply_to": Verb.REPLY,
     "repost_of": Verb.REPOST,
@@ -29,6 +37,8 @@ _ESCAPE_SEQUENCE = re.compile(
     r"|\x1b[ -/]*[0-~]"
 )
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Whole numbers as programs write floats; without the plus sign it may be a hexadecimal id.
+_FLOAT = re.compile(r"-?\d+(?:\.0+|(?:\.\d+)?[eE]\+\d+)", re.ASCII)
 # Eight digits are a date without dashes.
 _EPOCH = re.compile(r"-?(?!\d{8}$)\d+(?:\.\d+)?", re.ASCII)
 
@@ -65,7 +75,7 @@ def id_of(row: Row) -> str:
     Raises:
         InputError: There is none, or it is no short printable text.
     """
-    identifier = _identifier(row, "id")
+    identifier = _reference(row, "id")
     if not identifier:
         raise InputError(f"{row.where}: no id: give every row its own")
     if len(identifier) > MAX_ID or not _is_printable(identifier):
@@ -74,16 +84,41 @@ def id_of(row: Row) -> str:
     return identifier
 
 
+def _reference(row: Row, column: str) -> str:
+    """The id in a cell; tables write whole numbers as 17.0 or 1.8e+18 where a column has gaps."""
+    text = _identifier(row, column)
+    if ("." in text or "+" in text) and _FLOAT.fullmatch(text):
+        return _whole(float(text), row, column)
+    return text
+
+
 def _identifier(row: Row, column: str) -> str:
     value = row.cells.get(column, "")
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, float) and value.is_integer():
-        # Tables turn whole numbers into floats where a column has gaps.
+        return _whole(value, row, column)
+    if isinstance(value, Decimal) and value.is_finite() and value == int(value):
         return str(int(value))
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise InputError(f"{row.where}: {column} {quoted(value)} is neither text nor a whole number: give one of them")
+
+
+def _whole(value: float, row: Row, column: str) -> str:
+    """A float as the whole number that it is.
+
+    Raises:
+        InputError: It is no whole number, or so large that the program that wrote it has rounded it.
+    """
+    if abs(value) >= FIRST_ROUNDED:
+        raise InputError(
+            f"{row.where}: {column} {quoted(row.cells[column])}: the ids were rounded by the program that wrote the "
+            "file: export them as text"
+        )
+    if not value.is_integer():
+        raise InputError(f"{row.where}: {column} {quoted(row.cells[column])} is no whole number: give ids as text")
+    return str(int(value))
 
 
 def verb_of(row: Row) -> tuple[Verb, str | None]:
@@ -98,11 +133,13 @@ def verb_of(row: Row) -> tuple[Verb, str | None]:
     if not filled:
         return Verb.POST, None
     verb = VERB_OF_REFERENCE[filled[0]]
-    return verb, _handle(row, filled[0]) if verb is Verb.FOLLOW else _identifier(row, filled[0])
+    return verb, _handle(row, filled[0]) if verb is Verb.FOLLOW else _reference(row, filled[0])
 
 
 def moment_of(row: Row) -> datetime:
     """Return when a row happened, in UTC: ISO 8601 (without an offset it is UTC), or seconds since 1970.
+
+    Dates as Twitter's first API and as scrapers write them are read, too, see `personas.readers.dates`.
 
     Raises:
         InputError: There is no date, or it is none of these.
@@ -112,6 +149,9 @@ def moment_of(row: Row) -> datetime:
         raise InputError(f"{row.where}: no created_at: give ISO 8601 or seconds since 1970")
     try:
         return _moment(value)
+    except AmbiguousDate as error:
+        reason = f"created_at {quoted(value)} may mean two days"
+        raise InputError(f"{row.where}: {reason}: give ISO 8601, as 2024-05-01 13:00") from error
     except (ValueError, OverflowError, OSError) as error:
         reason = f"created_at {quoted(value)} is not a date"
         raise InputError(f"{row.where}: {reason}: give ISO 8601 or seconds (not milliseconds) since 1970") from error
@@ -120,9 +160,12 @@ def moment_of(row: Row) -> datetime:
 def _moment(value: object) -> datetime:
     if isinstance(value, str):
         text = value.strip()
-        return (
-            datetime.fromtimestamp(float(text), UTC) if _EPOCH.fullmatch(text) else _utc(datetime.fromisoformat(text))
-        )
+        if _EPOCH.fullmatch(text):
+            return datetime.fromtimestamp(float(text), UTC)
+        try:
+            return _utc(datetime.fromisoformat(text))
+        except ValueError:
+            return _utc(moment_in_words(text))
     if isinstance(value, datetime):
         return _utc(value)
     if isinstance(value, date):
@@ -136,12 +179,13 @@ def _utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def text_of(row: Row) -> tuple[str, bool]:
-    """Return a row's text, empty where there is none, and whether unsafe characters were removed from it.
+def text_of(row: Row) -> tuple[str, tuple[str, ...]]:
+    """Return a row's text, empty where there is none, and the kinds of problems that reading it met.
 
     Removed are control characters other than line feed and tab, terminal escape sequences, embeddings, overrides and
     isolates of text direction, and lone surrogates. Line ends become line feeds. Everything else stays literally:
-    text that looks like markup or like a model's control token is text.
+    text that looks like markup or like a model's control token is text. A text that is longer than the platform takes
+    is cut at a word.
 
     Raises:
         InputError: The cell holds something other than text.
@@ -151,4 +195,17 @@ def text_of(row: Row) -> tuple[str, bool]:
         raise InputError(f"{row.where}: text {quoted(value)} is not text: give text")
     lines = _LINE_ENDS.sub("\n", value)
     clean = _UNSAFE.sub("", _ESCAPE_SEQUENCE.sub("", lines)) if _UNSAFE.search(lines) else lines
-    return clean.strip(), clean != lines
+    text = clean.strip()
+    if clean == lines and len(text) <= MOST_CHARACTERS:
+        return text, ()
+    kinds = (*([CONTROL_CHARACTERS] if clean != lines else ()), *([LONG_TEXT] if len(text) > MOST_CHARACTERS else ()))
+    return shortened(text), kinds
+
+
+def shortened(text: str) -> str:
+    """Return a text that the platform takes, cut at a word where one ends near the limit."""
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    head = text[: MOST_CHARACTERS + 1]
+    ends = [place for place in range(MOST_CHARACTERS - WORDS_WITHIN, MOST_CHARACTERS + 1) if head[place].isspace()]
+    return head[: ends[-1] if ends else MOST_CHARACTERS].rstrip()

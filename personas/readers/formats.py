@@ -1,101 +1,95 @@
 """Posts files as rows of raw cells: JSONL (plain or gzip), CSV, Parquet, and what platforms export."""
 
-import csv
 import gzip
-import io
-import json
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple
 
 from polyphony.errors import InputError
 from polyphony.personas.people.profile import Profile
 from polyphony.personas.readers.bluesky import read_bluesky_car, read_bluesky_json
+from polyphony.personas.readers.columns import Given, given_columns
+from polyphony.personas.readers.dates import FIRST_TABLE
+from polyphony.personas.readers.delimited import read_csv
+from polyphony.personas.readers.json_lines import read_jsonl, read_jsonl_gzip
 from polyphony.personas.readers.mastodon import read_mastodon
-from polyphony.personas.readers.oasis_files import (
-    is_oasis_reddit,
-    is_oasis_twitter,
-    read_oasis_twitter,
-    reddit_profiles,
-    twitter_profiles,
-)
+from polyphony.personas.readers.oasis_files import is_people_json, read_people_json
+from polyphony.personas.readers.parquet import read_parquet
 from polyphony.personas.readers.reddit_dump import read_reddit_dump
-from polyphony.personas.readers.rows import COLUMNS, REQUIRED, Row, make_row
+from polyphony.personas.readers.rows import Row
 from polyphony.personas.readers.x_archive import read_x_archive
-from polyphony.printable import printable_path, quoted
+from polyphony.printable import printable_path
 
-Reader = Callable[[Path, str], Iterator[Row]]
+Record = Row | Profile
+Reader = Callable[[Path, str], Iterator[Record]]
+TableReader = Callable[[Path, str, Given], Iterator[Record]]
+
+FIRST_TWEET, FIRST_REDDIT = datetime(2006, 3, 21, tzinfo=UTC), datetime(2005, 6, 1, tzinfo=UTC)
+FIRST_TOOT, FIRST_SKY = datetime(2016, 3, 1, tzinfo=UTC), datetime(2022, 10, 1, tzinfo=UTC)
 
 
 class Format(NamedTuple):
     """A kind of file.
 
     Attributes:
-        read: Yields its rows.
+        read: Yields its rows, and what it says of people; a table's takes the names of columns, too.
         is_export: Whether a platform's machine made it, so that its owner cannot mend a record.
+        first: When its platform began; earlier dates cannot be.
     """
 
-    read: Reader
+    read: Reader | TableReader
     is_export: bool
+    first: datetime
 
 
 class Source(NamedTuple):
-    """The rows of one file, and whether a platform's machine made it."""
+    """What one file holds.
 
-    rows: Sequence[Row]
+    Attributes:
+        rows: Its rows, and what it says of people, as they are read.
+        is_export: Whether a platform's machine made it.
+        first: When its platform began.
+    """
+
+    rows: Iterator[Record]
     is_export: bool
+    first: datetime
 
 
-def read_rows(path: Path) -> Source:
+def read_rows(path: Path, columns: str = "") -> Source:
     """Read a posts file.
 
     Args:
         path: A file whose name ends as one of `READERS`.
+        columns: What a table calls our columns, see `personas.readers.columns.given_columns`.
 
     Raises:
-        InputError: The file is missing, empty, of another kind, unreadable, not UTF-8, or broken at a row.
+        InputError: The file is missing or of another kind. Reading its rows raises it, too: where the file is empty,
+            unreadable, not UTF-8, or broken at a row.
     """
     shown = printable_path(path)
-    kind = _format(path, shown)
+    kind, given = _format(path, shown), given_columns(columns)
+    if given and kind.is_export:
+        raise InputError(f"{shown}: --columns is for tables (CSV, JSONL, Parquet): leave it out")
+    return Source(_rows(kind, path, shown, given), kind.is_export, kind.first)
+
+
+def _rows(kind: Format, path: Path, shown: str, given: Given) -> Iterator[Record]:
+    """Rows as the format's reader yields them; its failures are one line."""
+    is_empty = True
     try:
-        rows = list(kind.read(path, shown))
+        for row in kind.read(path, shown) if kind.is_export else kind.read(path, shown, given):  # type: ignore[call-arg]
+            is_empty = False
+            yield row
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{shown}: broken gzip file: compress it again") from error
     except OSError as error:
         raise InputError(f"{shown}: cannot be read ({error.strerror or 'input error'}): check the file") from error
-    if not rows:
+    if is_empty:
         raise InputError(f"{shown}: holds no posts: give a file with one post a row")
-    return Source(rows, kind.is_export)
-
-
-def read_profiles(path: Path) -> dict[str, Profile]:
-    """Read what a file says of people beside their acts, by handle: OASIS's persona files do, others say nothing.
-
-    Raises:
-        InputError: A person's row is broken, or two people have one handle.
-    """
-    shown, profiles = printable_path(path), dict[str, Profile]()
-    for profile in _profiles(path, shown):
-        if profile.handle in profiles:
-            raise InputError(f"{shown}: two people are named {quoted(profile.handle)}: give everybody their own name")
-        profiles[profile.handle] = profile
-    return profiles
-
-
-def _profiles(path: Path, shown: str) -> Iterator[Profile]:
-    if holds_people_alone(path):
-        yield from reddit_profiles(path, shown)
-    elif path.name.lower().endswith(".csv") and path.is_file():
-        names, rows = _csv_table(path, shown)
-        if is_oasis_twitter(names):
-            yield from twitter_profiles(rows, shown)
-
-
-def holds_people_alone(path: Path) -> bool:
-    """Whether a file describes people and holds nothing that they did: OASIS's Reddit file."""
-    return path.name.lower().endswith(".json") and path.is_file() and is_oasis_reddit(_head(path))
 
 
 def _head(path: Path) -> bytes:
@@ -118,151 +112,24 @@ def _format(path: Path, shown: str) -> Format:
     raise InputError(f"{shown}: unknown kind of file: give one that ends in {', '.join(READERS)}")
 
 
-def _read_jsonl(path: Path, shown: str) -> Iterator[Row]:
-    with path.open("rb") as stream:
-        yield from _json_rows(stream, shown)
-
-
-def _read_jsonl_gzip(path: Path, shown: str) -> Iterator[Row]:
-    with gzip.open(path, "rb") as stream:
-        yield from _json_rows(cast(BinaryIO, stream), shown)
-
-
-def _json_rows(stream: BinaryIO, shown: str) -> Iterator[Row]:
-    for number, line in enumerate(stream, 1):
-        where = f"{shown}:{number}"
-        text = _decode(line, shown, number)
-        if text.strip():
-            yield make_row(number, where, _json_object(text, where))
-
-
-def _decode(data: bytes, shown: str, first_line: int) -> str:
-    try:
-        return data.decode("utf-8-sig" if first_line == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        line = first_line + data.count(b"\n", 0, error.start)
-        byte = data[error.start]
-        raise InputError(f"{shown}:{line}: not UTF-8 (byte 0x{byte:02x}): save the file as UTF-8") from error
-
-
-def _json_object(text: str, where: str) -> Mapping[str, object]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg} at column {error.colno}"
-        raise InputError(f"{where}: broken JSON ({reason}): write one object a line") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{where}: broken JSON (too deep, or a number too long): write one object a line") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: not a JSON object but {quoted(value)}: write one object a line")
-    return value
-
-
-def _read_csv(path: Path, shown: str) -> Iterator[Row]:
-    names, rows = _csv_table(path, shown)
-    if not names:
-        return
-    if is_oasis_twitter(names):
-        yield from read_oasis_twitter(rows, shown)
-        return
-    _check_columns(names, shown)
-    for number, named in rows:
-        yield make_row(number, f"{shown}:{number}", named)
-
-
-def _csv_table(path: Path, shown: str) -> tuple[list[str], Iterator[tuple[int, dict[str, str]]]]:
-    """Names of the columns, and each record's line with its cells by column."""
-    records = _csv_records(_decode(path.read_bytes(), shown, 1), shown)
-    _, header = next(records, (0, []))
-    names = [name.strip() for name in header]
-    return names, ((number, _named(names, cells, f"{shown}:{number}")) for number, cells in records)
-
-
-def _named(names: Sequence[str], cells: Sequence[str], where: str) -> dict[str, str]:
-    if len(cells) > len(names):
-        raise InputError(f"{where}: {len(cells)} cells under {len(names)} columns: quote cells that hold commas")
-    return dict(zip(names, cells, strict=False))
-
-
-def _csv_records(text: str, shown: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each record that is not blank with the line it begins on."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        number = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise InputError(
-                f"{shown}:{number}: broken CSV ({error}): quote cells, double the quotes inside"
-            ) from error
-        if cells is None:
-            return
-        if cells:
-            yield number, cells
-
-
-def _check_columns(names: Sequence[str], shown: str) -> None:
-    missing = [name for name in REQUIRED if name not in names]
-    if missing:
-        columns = ", ".join(map(quoted, names[:12])) or "none"
-        raise InputError(
-            f"{shown}: no column {', '.join(missing)} (found {columns}): name the columns in the first row"
-        )
-    repeated = [name for name in COLUMNS if names.count(name) > 1]
-    if repeated:
-        raise InputError(f"{shown}: column {', '.join(repeated)} occurs twice: keep one")
-
-
-def _read_parquet(path: Path, shown: str) -> Iterator[Row]:
-    import pyarrow as pa
-
-    if path.stat().st_size == 0:
-        return
-    try:
-        columns = _parquet_columns(path, shown)
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        reason = quoted(str(error).partition("\n")[0])
-        raise InputError(f"{shown}: not a readable Parquet file ({reason}): write it again") from error
-    for number, cells in enumerate(zip(*columns.values(), strict=True), 1):
-        yield make_row(number, f"{shown}: row {number}", dict(zip(columns, cells, strict=True)))
-
-
-def _parquet_columns(path: Path, shown: str) -> dict[str, list[object]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        _check_columns(names, shown)
-        table = file.read(columns=[name for name in COLUMNS if name in names])
-    columns = {}
-    for name in table.column_names:
-        column = table.column(name)
-        if pa.types.is_timestamp(column.type):
-            # Python's datetime ends at microseconds; nanoseconds are cut off.
-            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-        columns[name] = column.to_pylist()
-    return columns
-
-
 def _json_reader(path: Path, shown: str) -> Reader:
     """Tell by its beginning which export a JSON file is."""
     head = _head(path)
     if b'"orderedItems"' in head:
         return read_mastodon
-    if is_oasis_reddit(head):
-        raise InputError(f"{shown}: holds OASIS personas without posts: agents are trained on posts, give some")
+    if is_people_json(head) and b"app.bsky." not in head:
+        return read_people_json
     if b"app.bsky." in head:
         prefix = "item" if head.lstrip().startswith(b"[") else "records.item"
         return lambda path, shown: read_bluesky_json(path, shown, prefix)
     raise InputError(f"{shown}: neither a Mastodon outbox nor Bluesky records: give one of them, or JSONL")
 
 
-def _read_json(path: Path, shown: str) -> Iterator[Row]:
+def _read_json(path: Path, shown: str) -> Iterator[Record]:
     yield from _json_reader(path, shown)(path, shown)
 
 
-def _read_zip(path: Path, shown: str) -> Iterator[Row]:
+def _read_zip(path: Path, shown: str) -> Iterator[Record]:
     """X and Mastodon both give ZIP archives; Mastodon's has its outbox at the top."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -272,14 +139,16 @@ def _read_zip(path: Path, shown: str) -> Iterator[Row]:
     yield from (read_mastodon if is_mastodon else read_x_archive)(path, shown)
 
 
+# A ZIP may be of X or Mastodon, a JSON file of Mastodon or Bluesky: the older platform counts.
 READERS: Mapping[str, Format] = {
-    ".jsonl": Format(_read_jsonl, is_export=False),
-    ".jsonl.gz": Format(_read_jsonl_gzip, is_export=False),
-    ".csv": Format(_read_csv, is_export=False),
-    ".parquet": Format(_read_parquet, is_export=False),
-    ".zip": Format(_read_zip, is_export=True),
-    ".tar.gz": Format(read_mastodon, is_export=True),
-    ".json": Format(_read_json, is_export=True),
-    ".car": Format(read_bluesky_car, is_export=True),
-    ".zst": Format(read_reddit_dump, is_export=True),
+    ".jsonl": Format(read_jsonl, is_export=False, first=FIRST_TABLE),
+    ".jsonl.gz": Format(read_jsonl_gzip, is_export=False, first=FIRST_TABLE),
+    ".csv": Format(read_csv, is_export=False, first=FIRST_TABLE),
+    ".tsv": Format(read_csv, is_export=False, first=FIRST_TABLE),
+    ".parquet": Format(read_parquet, is_export=False, first=FIRST_TABLE),
+    ".zip": Format(_read_zip, is_export=True, first=FIRST_TWEET),
+    ".tar.gz": Format(read_mastodon, is_export=True, first=FIRST_TOOT),
+    ".json": Format(_read_json, is_export=True, first=FIRST_TOOT),
+    ".car": Format(read_bluesky_car, is_export=True, first=FIRST_SKY),
+    ".zst": Format(read_reddit_dump, is_export=True, first=FIRST_REDDIT),
 }

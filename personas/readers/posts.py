@@ -1,15 +1,25 @@
 """Reader of people's posts: a file becomes typed acts in time order, with counted warnings."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.profile import Profile
 from polyphony.personas.readers.cells import author_of, id_of, moment_of, text_of, verb_of
-from polyphony.personas.readers.formats import read_rows
-from polyphony.personas.readers.problems import NOT_PUBLIC, UNUSABLE, Problem, ProblemCounter
+from polyphony.personas.readers.dates import are_few, early_count, future_count, lone_count
+from polyphony.personas.readers.formats import Source, read_rows
+from polyphony.personas.readers.problems import (
+    IN_FUTURE,
+    NOT_PUBLIC,
+    TOO_EARLY,
+    UNUSABLE,
+    Problem,
+    ProblemCounter,
+)
 from polyphony.personas.readers.rows import Row
 from polyphony.printable import printable_path
 
@@ -21,17 +31,21 @@ class Corpus:
     Attributes:
         acts: Acts by id in time order; a target always comes before the act that refers to it.
         problems: Counted, named warnings.
+        profiles: What the file says of people beside their acts, by handle; empty where it says nothing.
     """
 
     acts: Mapping[str, Act]
     problems: tuple[Problem, ...]
+    profiles: Mapping[str, Profile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """A row that is an act, its reference not yet looked up."""
+    """A row that is an act, its reference not yet looked up; the row's cells are let go."""
 
-    row: Row
+    number: int
+    where: str
+    is_private: bool
     id: str
     author: str
     verb: Verb
@@ -40,7 +54,7 @@ class _Post:
     reference: str | None
 
 
-def read_posts(path: Path, *, include_private: bool = False) -> Corpus:
+def read_posts(path: Path, *, include_private: bool = False, columns: str = "") -> Corpus:
     """Read a posts file of any supported format.
 
     Columns: author, id, created_at, text, and at most one a row of reply_to, repost_of, quote_of, like_of (ids) and
@@ -52,18 +66,55 @@ def read_posts(path: Path, *, include_private: bool = False) -> Corpus:
     Args:
         path: A file that `personas.readers.formats.read_rows` reads.
         include_private: Whether records that their authors showed to some people only are read.
+        columns: What a table calls our columns, see `personas.readers.columns.given_columns`.
 
     Raises:
         InputError: The file or one of its rows cannot be read; nothing of it is used then.
     """
-    source = read_rows(path)
-    counter = ProblemCounter(printable_path(path))
-    read = _read_leniently if source.is_export else _read_strictly
-    posts = [post for row in source.rows if (post := read(row, counter, include_private)) is not None]
-    posts = _without_repeated_ids(posts, counter, source.is_export)
+    shown = printable_path(path)
+    source, counter = read_rows(path, columns), ProblemCounter(shown)
+    posts, profiles, rows = _posts_and_profiles(source, counter, include_private)
+    if not posts and not profiles:
+        raise _nothing_left(shown, rows, counter)
     if not posts:
-        raise _nothing_left(printable_path(path), len(source.rows), counter)
-    return Corpus(_acts(_in_time_order(posts, counter), counter), counter.problems())
+        return Corpus({}, counter.problems(), profiles)
+    ordered = _in_time_order(list(posts.values()), counter)
+    doubtful = _doubtful(ordered, source.first, counter)
+    return Corpus(_acts(ordered, doubtful, profiles, counter), counter.problems(), profiles)
+
+
+def _posts_and_profiles(
+    source: Source, counter: ProblemCounter, include_private: bool
+) -> tuple[dict[str, _Post], dict[str, Profile], int]:
+    """Acts by id and profiles by handle in the order of the file, and how many rows there are."""
+    read = _read_leniently if source.is_export else _read_strictly
+    posts, profiles, rows = dict[str, _Post](), dict[str, Profile](), 0
+    refusal: InputError | None = None
+    for row in source.rows:
+        if isinstance(row, Profile):
+            profiles[row.handle] = row
+            continue
+        rows += 1
+        post = read(row, counter, include_private)
+        if post is None:
+            continue
+        first = posts.setdefault(post.id, post)
+        if first is post:
+            continue
+        message = f"{post.where}: id {post.id!r} is that of row {first.number} too"
+        if source.is_export:  # the first row of each id stays
+            counter.add(UNUSABLE, post.number, message)
+        else:  # a file that is broken further down says that first
+            refusal = refusal or InputError(f"{message}{_rounding(post.id)}: give every row its own id")
+    if refusal is not None:
+        raise refusal
+    return posts, profiles, rows
+
+
+def _rounding(identifier: str) -> str:
+    """What may have given two rows one id, where that id ends as those do which a program has rounded."""
+    is_rounded = re.fullmatch(r"\d{15,20}00", identifier, re.ASCII) is not None
+    return ", and was perhaps rounded by the program that wrote the file (export ids as text)" if is_rounded else ""
 
 
 def _nothing_left(shown: str, rows: int, counter: ProblemCounter) -> InputError:
@@ -94,27 +145,13 @@ def _read_strictly(row: Row, counter: ProblemCounter, include_private: bool) -> 
         counter.add(row.warning, row.number, row.detail)
     author, identifier, at = author_of(row), id_of(row), moment_of(row)
     verb, reference = verb_of(row)
-    text, cleaned = text_of(row) if verb.has_text else ("", False)
-    if cleaned:
-        counter.add("control characters", row.number)
+    text, kinds = text_of(row) if verb.has_text else ("", ())
+    for kind in kinds:
+        counter.add(kind, row.number)
     if verb.has_text and not text:
         counter.add("missing text", row.number)
         return None
-    return _Post(row, identifier, author, verb, at, text, reference)
-
-
-def _without_repeated_ids(posts: Sequence[_Post], counter: ProblemCounter, is_export: bool) -> list[_Post]:
-    """The first row of each id; a hand-made table with a repeated id is refused."""
-    first_of: dict[str, _Post] = {}
-    for post in posts:
-        first = first_of.setdefault(post.id, post)
-        if first is post:
-            continue
-        message = f"{post.row.where}: id {post.id!r} is that of row {first.row.number} too"
-        if not is_export:
-            raise InputError(f"{message}: give every row its own id")
-        counter.add(UNUSABLE, post.row.number, message)
-    return list(first_of.values())
+    return _Post(row.number, row.where, row.is_private, identifier, author, verb, at, text, reference)
 
 
 def _in_time_order(posts: Sequence[_Post], counter: ProblemCounter) -> list[_Post]:
@@ -122,15 +159,39 @@ def _in_time_order(posts: Sequence[_Post], counter: ProblemCounter) -> list[_Pos
     latest = posts[0].at
     for post in posts:
         if post.at < latest:
-            counter.add("dates out of order", post.row.number)
+            counter.add("dates out of order", post.number)
         latest = max(latest, post.at)
     newest_first = posts[0].at > posts[-1].at
     return sorted(reversed(posts) if newest_first else posts, key=lambda post: post.at)
 
 
-def _acts(posts: Sequence[_Post], counter: ProblemCounter) -> dict[str, Act]:
+def _doubtful(posts: Sequence[_Post], first: datetime | None, counter: ProblemCounter) -> set[str]:
+    """Count dates that cannot be; return the ids of those acts if they are a few among many that can.
+
+    A date in the future must stand a year away from the others, too: a corpus may go on until after today.
+
+    Args:
+        posts: In time order.
+        first: When the platform began; None where the file has no dates.
+        counter: Takes the warnings.
+    """
+    if first is None:
+        return set()
+    moments = [post.at for post in posts]
+    early, future = early_count(moments, first), future_count(moments, datetime.now(UTC))
+    for kind, wrong in ((TOO_EARLY, posts[:early]), (IN_FUTURE, posts[len(posts) - future :])):
+        for post in sorted(wrong, key=lambda post: post.number):
+            counter.add(kind, post.number, f"{post.where}: created_at {post.at.isoformat()}")
+    lone = lone_count(moments, future)
+    doubtful = posts[:early] if are_few(early, len(posts)) else []
+    return {post.id for post in [*doubtful, *(posts[len(posts) - lone :] if are_few(lone, len(posts)) else [])]}
+
+
+def _acts(
+    posts: Sequence[_Post], doubtful: set[str], profiles: Mapping[str, Profile], counter: ProblemCounter
+) -> dict[str, Act]:
     ids = {post.id for post in posts}
-    authors = {post.author for post in posts}
+    authors = {*profiles, *(post.author for post in posts)}
     acts: dict[str, Act] = {}
     for post in posts:
         target = problem = None
@@ -139,10 +200,10 @@ def _acts(posts: Sequence[_Post], counter: ProblemCounter) -> dict[str, Act]:
         elif post.reference is not None:
             target, problem = _target(post, ids, acts)
         if problem is not None:
-            counter.add(problem, post.row.number)
+            counter.add(problem, post.number)
         acts[post.id] = Act(
             id=post.id, author=post.author, verb=post.verb, at=post.at, text=post.text, target=target,
-            is_private=post.row.is_private,
+            is_private=post.is_private, is_date_doubtful=post.id in doubtful,
         )  # fmt: skip
     return acts
 
@@ -156,9 +217,6 @@ def _followee(post: _Post, authors: set[str]) -> tuple[str | None, str | None]:
 def _target(post: _Post, ids: set[str], earlier: Mapping[str, Act]) -> tuple[str | None, str | None]:
     """Return the id of the post that is referred to, or None and the kind of problem."""
     reference = post.reference or ""
-    if reference not in ids:
-        # Tables write whole numbers as 17.0 where a column has gaps.
-        reference = reference.removesuffix(".0")
     if reference == post.id:
         return None, "self target"
     if reference not in ids:

@@ -6,14 +6,30 @@ from dataclasses import dataclass
 MOST_EXAMPLES = 3
 UNUSABLE = "unusable record"
 NOT_PUBLIC = "not public"
+CONTROL_CHARACTERS = "control characters"
+LONG_TEXT = "long text"
+TOO_EARLY = "dates too early"
+IN_FUTURE = "dates in the future"
+REPEATED_NAME = "repeated name"
+REPEATED_HEADER = "repeated header"
+NOT_UTF8 = "not UTF-8"
+UNDATED = "no dates"
 
 KINDS: Mapping[str, str] = {
     UNUSABLE: "a record of a platform's export cannot be used and is left out",
     NOT_PUBLIC: "a record is not addressed to the public and is left out; --include-private takes it to train on",
+    NOT_UTF8: "the file is not in UTF-8 and is read as Windows-1252; save it as UTF-8 if letters look wrong",
+    REPEATED_NAME: "several people of the file have one name; those after the first get a number",
+    REPEATED_HEADER: "a row repeats the names of the columns, as in files that were joined; it is skipped",
     "too few posts": "an author of the dump has too few texts, or others are more active; the row is skipped",
-    "no dates": "the file says nothing of when; a person's posts stand an hour apart",
+    UNDATED: "the file says nothing of when; a person's posts stand an hour apart",
     "missing text": "a post, reply or quote has no text and is skipped",
-    "control characters": "control, escape or text-direction characters are removed from a text",
+    LONG_TEXT: "a text has over 10,000 characters, which the platform does not take; it is cut at a word",
+    CONTROL_CHARACTERS: "control, escape or text-direction characters are removed from a text",
+    TOO_EARLY: "a row is dated before the platform, or for a table before 1990; if it is one of a few, rates and "
+    "the start of a run leave it out",
+    IN_FUTURE: "a row is dated later than today; if it is one of a few far from the others, rates and the start "
+    "of a run leave it out",
     "dates out of order": "a row is earlier than one above it; acts are sorted by time",
     "unknown target": "an act refers to a post or person that is not in the file; it is kept without its target",
     "later target": "an act refers to a post that comes later; it is kept without its target",

@@ -35,7 +35,7 @@ class Row:
 
 def make_row(number: int, where: str, cells: Mapping[str, object], *, is_private: bool = False) -> Row:
     """Make a row of those cells that are known columns and not absent."""
-    present = {name: cells[name] for name in COLUMNS if name in cells and not _is_absent(cells[name])}
+    present = {name: cells[name] for name in COLUMNS if name in cells and not is_absent(cells[name])}
     return Row(number, where, present, is_private=is_private)
 
 
@@ -44,5 +44,6 @@ def unusable_row(number: int, where: str, reason: str) -> Row:
     return Row(number, where, {}, problem=UNUSABLE, detail=f"{where}: {reason}")
 
 
-def _is_absent(value: object) -> bool:
+def is_absent(value: object) -> bool:
+    """Whether a cell is null, NaN or an empty text."""
     return value is None or value == "" or (isinstance(value, float) and value != value)

@@ -10,6 +10,7 @@ from polyphony.errors import InputError
 from polyphony.simulation.cli.interchange import bank_app
 from polyphony.simulation.cli.options import (
     Chosen,
+    ColumnsOption,
     JsonOption,
     PopulationOption,
     UsersOption,
@@ -33,6 +34,7 @@ __all__ = ["bank_app"]
 def bank_evaluate(
     *,
     population: PopulationOption = "town",
+    columns: ColumnsOption = "",
     users: UsersOption = 32,
     latest: Annotated[
         bool,
@@ -60,7 +62,7 @@ def bank_evaluate(
     from polyphony.simulation.cli.training_session import training_session
     from polyphony.simulation.runs.settings import training_config
 
-    with training_session(population, users, training_config(chosen), machine) as session:
+    with training_session(population, columns, users, training_config(chosen), machine) as session:
         training = session.training
         revisions = _latest(session) if latest else training.personal(session.personas)
         result = evaluate(

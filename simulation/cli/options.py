@@ -41,6 +41,9 @@ PluginOption = Annotated[
 ]  # fmt: skip
 UsersOption = Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of people who get an adapter.")]
 PopulationOption = Annotated[str, typer.Option(help=OPTIONS["population"].help)]
+ColumnsOption = Annotated[
+    str, typer.Option(help=OPTIONS["columns"].help, show_default=OPTIONS["columns"].empty, metavar="OURS=THEIRS,…")
+]
 RunArgument = Annotated[str, typer.Argument(help="A run file, or the URL of a run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 

@@ -8,17 +8,19 @@ import typer
 
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
-from polyphony.simulation.cli.options import JsonOption, PluginOption, RunArgument
+from polyphony.simulation.cli.options import ColumnsOption, JsonOption, PluginOption, RunArgument
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stderr, stdout
 
 
 def personas(
-    path: Annotated[str, typer.Argument(help="'town', or a file of posts.")], as_json: JsonOption = False
+    path: Annotated[str, typer.Argument(help="'town', or a file of posts.")],
+    columns: ColumnsOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Describe a population: its people, their acts by type, the time they span, and problems by row."""
     from polyphony.personas.population import load_population, summarise
 
-    summary = summarise(load_population(path))
+    summary = summarise(load_population(path, columns=columns))
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return

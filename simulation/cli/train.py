@@ -4,7 +4,14 @@ from typing import Annotated
 
 import typer
 
-from polyphony.simulation.cli.options import Chosen, PopulationOption, UsersOption, takes_machine, takes_options
+from polyphony.simulation.cli.options import (
+    Chosen,
+    ColumnsOption,
+    PopulationOption,
+    UsersOption,
+    takes_machine,
+    takes_options,
+)
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import TRAINING_OPTIONS
 
@@ -14,6 +21,7 @@ from polyphony.simulation.runs.options import TRAINING_OPTIONS
 def train(
     *,
     population: PopulationOption = "town",
+    columns: ColumnsOption = "",
     users: UsersOption = 32,
     continued: Annotated[
         bool,
@@ -26,6 +34,6 @@ def train(
     from polyphony.simulation.cli.training_session import training_session
     from polyphony.simulation.runs.settings import training_config
 
-    with training_session(population, users, training_config(chosen), machine) as session:
+    with training_session(population, columns, users, training_config(chosen), machine) as session:
         revisions = session.training.personal(session.personas, continued=continued)
         session.reporter.say(f"{len(revisions)} personal adapters and their prior are in {machine.bank}")

@@ -26,14 +26,14 @@ class TrainingSession:
 
 @contextmanager
 def training_session(
-    population: str, users: int, plan: TrainingConfig, machine: Machine
+    population: str, columns: str, users: int, plan: TrainingConfig, machine: Machine
 ) -> Iterator[TrainingSession]:  # fmt: skip
     """Open them, with progress on the console.
 
     Raises:
         InputError: One of them cannot be opened.
     """
-    settings = RunSettings(population=population, agents=users, timesteps=1, training=plan)
+    settings = RunSettings(population=population, columns=columns, agents=users, timesteps=1, training=plan)
     with Reporter() as reporter:
         resources = Resources(settings, **vars(machine), hooks=reporter.hooks)
         with closing(resources.open_bank()) as opened:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Loader:
     """Loads what runs need, each time that it is asked."""
 
-    def population(self, source: str) -> Population:
+    def population(self, source: str, columns: str = "") -> Population:
         """Load a population, see `personas.population.load_population`."""
-        return load_population(source)
+        return load_population(source, columns=columns)
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None
@@ -50,10 +50,10 @@ class SharedLoader(Loader):
         self._bases: dict[tuple[str, str], BaseModel] = {}
         self._kits: dict[tuple[str, str, PromptConfig], PromptKit] = {}
 
-    def population(self, source: str) -> Population:
+    def population(self, source: str, columns: str = "") -> Population:
         """Load a population; the built-in one only the first time."""
         if source != TOWN:
-            return super().population(source)
+            return super().population(source, columns)
         if self._town is None:
             self._town = super().population(source)
         return self._town

@@ -166,6 +166,11 @@ OPTIONS: Mapping[str, Option] = {
             help="The people: 'town', which is built in, or a file of posts.",
         ),
         Option(
+            name="columns", default="", group=RUN, setting="columns", asks=True,
+            empty="our names, or a known scraper's",
+            help="What the file's table calls our columns, for example author=user,text=content.",
+        ),
+        Option(
             name="policy", default="engine", group=RUN, setting="policy", choices=("engine", "camel", "null"),
             by_plugin=True,
             help="What chooses an agent's act. engine: the base model with adapters. camel: camel-ai agents. "

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.runs.hooks import Hooks
@@ -58,7 +59,7 @@ class Resources:
         """
         self.hooks = hooks or Hooks()
         self.timer = StageTimer()
-        self.population = current_loader().population(settings.population) if population is None else population
+        self.population = _population(settings) if population is None else population
         self.personas: tuple[Persona, ...] = self.population.choose(settings.agents)
         self._bank_directory, self._base_directory, self._device, self._dtype = bank, base_model, device, dtype
         self._ready_base = base
@@ -98,8 +99,23 @@ class Resources:
         return Bank(self._bank_directory, create=True)
 
     def training(self, settings: RunSettings, bank: "Bank") -> "PopulationTraining":
-        """The training of this population into an open bank."""
+        """The training of this population into an open bank.
+
+        Raises:
+            InputError: Some of the people have no history to learn from.
+        """
+        trainable = sum(persona.is_trainable for persona in self.personas)
+        if trainable < len(self.personas):
+            count = f"{len(self.personas) - trainable} of {len(self.personas)} people"
+            remedy = f"ask for at most {trainable} people, or give --arm base" if trainable else "give --arm base"
+            raise InputError(
+                f"{self.population.name}: {count} have no acts to learn from; {remedy}, or a file of posts"
+            )
         from polyphony.adapters.training.population_training import PopulationTraining
 
         base, kit = self.base_and_kit(settings)
         return PopulationTraining(base, kit, self.population, bank, settings.plan, progress=self.hooks.training)
+
+
+def _population(settings: RunSettings) -> Population:
+    return current_loader().population(settings.population, settings.columns)

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
+from polyphony.personas.readers.columns import given_columns
 from polyphony.plugins import Plugin
 from polyphony.simulation.feed.feed import FeedSettings
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
@@ -32,6 +33,8 @@ class RunSettings:
 
     Attributes:
         population: ``town`` or a file of posts.
+        columns: What that file calls our columns, see `personas.readers.columns.given_columns`; empty where it does
+            not call them otherwise.
         agents: Number of people who act.
         timesteps: Number of timesteps to simulate.
         seed: Random seed.
@@ -81,6 +84,7 @@ class RunSettings:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     plugins: tuple[Plugin, ...] = ()
+    columns: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what no run can have."""
@@ -95,6 +99,7 @@ class RunSettings:
         if self.camel_model and (self.policy != "camel" or arm.adapter is not AdapterUse.NONE):
             raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
         offered_verbs(self.actions)
+        given_columns(self.columns)
         self._check_time()
 
     def _check_time(self) -> None:
@@ -128,6 +133,8 @@ class RunSettings:
         values = asdict(self) | {"scenario": self.scenario.model_dump(mode="json")}
         if not self.plugins:  # as runs were recorded before there were plug-ins: their digests stay
             del values["plugins"]
+        if not self.columns:
+            del values["columns"]
         return values
 
     def recorded(self) -> str:

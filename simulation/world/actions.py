@@ -6,9 +6,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from polyphony.errors import InputError
+from polyphony.personas.people.acts import MOST_CHARACTERS
 from polyphony.printable import printable
 
-MOST_CHARACTERS = 10_000
+LARGEST_ID = 2**63 - 1
 
 
 def _words(text: str) -> str:
@@ -18,7 +19,7 @@ def _words(text: str) -> str:
     return clean
 
 
-Id = Annotated[int, Field(ge=0)]
+Id = Annotated[int, Field(ge=0, le=LARGEST_ID)]
 Words = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_words)]
 
 

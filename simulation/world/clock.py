@@ -8,6 +8,8 @@ import numpy as np
 
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
+from polyphony.personas.people.rhythm import credibly_dated
+from polyphony.printable import quoted
 from polyphony.randomness import keyed_generator
 
 START_HOUR = 8
@@ -17,26 +19,37 @@ NO_HISTORY = datetime(2026, 1, 4, tzinfo=UTC)
 
 def iso(moment: datetime) -> str:
     """Return a moment as the run file holds it: UTC, ISO 8601, seconds, ``Z``."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def moment(text: str) -> datetime:
     """Return the moment that a text in ISO 8601 means; without an offset it is UTC.
 
     Raises:
-        InputError: The text is not one.
+        InputError: The text is not one, or not one of the years 1 to 9999 in UTC.
     """
     try:
         instant = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(f"--start {text!r} is not a moment; give one as 2026-03-02T08:00:00Z") from error
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"--start {quoted(text)} is not a moment; give one as 2026-03-02T08:00:00Z") from error
 
 
 def start_after(personas: Sequence[Persona]) -> datetime:
-    """Return the first simulated moment: the morning after the last act of all histories."""
-    last = max((act.at for persona in personas for act in persona.acts), default=NO_HISTORY)
-    return datetime(last.year, last.month, last.day, START_HOUR, tzinfo=UTC) + timedelta(days=1)
+    """Return the first simulated moment: the morning after the last act of all histories.
+
+    A few acts whose dates cannot be (`Act.is_date_doubtful`) do not count.
+
+    Raises:
+        InputError: That morning is after the year 9999.
+    """
+    last = max((act.at for persona in personas for act in credibly_dated(persona.acts)), default=NO_HISTORY)
+    try:
+        return datetime(last.year, last.month, last.day, START_HOUR, tzinfo=UTC) + timedelta(days=1)
+    except OverflowError as error:
+        raise InputError(
+            f"the last act of the people is of {iso(last)}, after which no day comes; give --start"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,146 @@
+"""Parquet tables, read in batches: what they unpack to is counted."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from polyphony.errors import InputError
+from polyphony.personas.readers.columns import Given, Layout, layout_of
+from polyphony.personas.readers.delimited import check_columns
+from polyphony.personas.readers.limits import ALWAYS_UNPACKED, MOST_CELL, MOST_RATIO
+from polyphony.personas.readers.rows import COLUMNS, Row, make_row
+from polyphony.printable import quoted
+
+ROWS_AT_ONCE = 4096
+# What a column of one row group may unpack to: writers keep to a megabyte a page and to millions of rows a group.
+MOST_CHUNK = 512 << 20
+# Ids differ from row to row, so that a row takes some bits at least.
+MOST_ROWS_A_BYTE, ALWAYS_ROWS = 50, 1_000_000
+
+
+def read_parquet(path: Path, shown: str, given: Given) -> Iterator[Row]:
+    """Read posts from a Parquet file.
+
+    Raises:
+        InputError: It lacks a column, is unreadable, or unpacks to far more than it is.
+    """
+    import pyarrow as pa
+
+    if path.stat().st_size == 0:
+        return
+    try:
+        yield from _rows(path, shown, given)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = quoted(str(error).partition("\n")[0])
+        raise InputError(f"{shown}: not a readable Parquet file ({reason}): write it again") from error
+
+
+def _rows(path: Path, shown: str, given: Given) -> Iterator[Row]:
+    import pyarrow.parquet as pq
+
+    # A name such as 12:30.parquet is no address: pyarrow gets the open file. Texts stay as numbers of distinct ones.
+    with path.open("rb") as stream, pq.ParquetFile(stream) as file:
+        names = [field.name for field in file.schema_arrow]
+        layout = layout_of(given, names, shown)
+        if layout is None:
+            check_columns(names, shown)
+            wanted = [name for name in COLUMNS if name in names]
+        else:
+            wanted = _sources(layout, names, shown)
+        _check_size(file.metadata, wanted, path.stat().st_size, shown)
+    with path.open("rb") as stream, pq.ParquetFile(stream, read_dictionary=wanted) as file:
+        number, total, most = 0, 0, max(ALWAYS_UNPACKED, MOST_RATIO * path.stat().st_size)
+        for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
+            columns, size = _lists(batch, number, shown)
+            total += size
+            if total > most:
+                raise InputError(f"{shown}: its texts unpack to over {most >> 20:,} MiB, {MOST_RATIO} times the file")
+            for cells in zip(*columns.values(), strict=True):
+                number += 1
+                named = dict(zip(columns, cells, strict=True))
+                yield make_row(number, f"{shown}: row {number}", named if layout is None else layout.cells(named))
+
+
+def _sources(layout: Layout, names: Sequence[str], shown: str) -> list[str]:
+    """The file's columns that ours are made of."""
+    ours = {name: [column for column in columns if column in names] for name, columns in layout.sources.items()}
+    check_columns([name for name, columns in ours.items() if columns], shown)
+    return list(dict.fromkeys(column for columns in ours.values() for column in columns))
+
+
+def _check_size(metadata: Any, wanted: Sequence[str], size: int, shown: str) -> None:
+    """Refuse a file that says itself that it is a bomb.
+
+    Raises:
+        InputError: A column of a row group, or the number of rows, is out of proportion.
+    """
+    if metadata.num_rows > max(ALWAYS_ROWS, MOST_ROWS_A_BYTE * size):
+        raise InputError(f"{shown}: {metadata.num_rows:,} rows in {size:,} bytes: more than posts can be")
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for place in range(row_group.num_columns):
+            column = row_group.column(place)
+            if column.path_in_schema.partition(".")[0] in wanted and column.total_uncompressed_size > MOST_CHUNK:
+                raise InputError(
+                    f"{shown}: column {quoted(column.path_in_schema)} unpacks to {column.total_uncompressed_size:,} "
+                    f"bytes in one row group: write groups of at most {MOST_CHUNK >> 20} MiB"
+                )
+
+
+def _lists(batch: Any, before: int, shown: str) -> tuple[dict[str, list[object]], int]:
+    """The cells of a batch by column, and how many bytes of text they hold."""
+    columns, total = {}, 0
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        size = _text_size(column, name, before, shown)
+        total += size
+        columns[name] = _plain(column).to_pylist()
+    return columns, total
+
+
+def _text_size(column: Any, name: str, before: int, shown: str) -> int:
+    """Bytes of all texts of a column.
+
+    Raises:
+        InputError: One is too long, or the cells are lists.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_nested(kind):
+        raise InputError(f"{shown}: row {before + 1}: column {quoted(name)} holds lists or objects: give plain values")
+    if not _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
+        return 0
+    if pa.types.is_dictionary(kind):
+        lengths = pc.take(pc.binary_length(column.dictionary), column.indices)
+    else:
+        lengths = pc.binary_length(column.cast(pa.large_binary()) if _is_view(kind) else column)
+    longest = pc.max(lengths).as_py() or 0
+    if longest > MOST_CELL:
+        raise InputError(
+            f"{shown}: row {before + 1} or after: a cell of column {quoted(name)} is longer than {MOST_CELL >> 20} MiB"
+        )
+    return int(pc.sum(lengths).as_py() or 0)
+
+
+def _is_view(kind: Any) -> bool:
+    return str(kind) in ("string_view", "binary_view")
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow as pa
+
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return _is_view(kind) or any(is_kind(kind) for is_kind in checks)
+
+
+def _plain(column: Any) -> Any:
+    """A column whose values Python has: of times, microseconds in UTC, whatever their zone is called."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type) and pa.types.is_timestamp(column.type.value_type):
+        column = column.dictionary_decode()
+    if pa.types.is_timestamp(column.type):
+        # The instants are stored in UTC; Python's datetime ends at microseconds, nanoseconds are cut off.
+        return column.cast(pa.timestamp("us", "UTC" if column.type.tz else None), safe=False)
+    return column
