@@ -5,6 +5,9 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from polyphony.errors import InputError
+from polyphony.printable import printable
+
+MOST_PLACE = 120
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -25,7 +28,9 @@ def checked(model: type[Model], value: object, where: str, whole: str, known: st
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+        place = printable(".".join(map(str, first["loc"])))[:MOST_PLACE]
         keys = f"; {known}" if first["type"] == "extra_forbidden" else ""
-        raise InputError(f"{where}: {place or whole}: {first['msg']}{keys}") from error
+        raise InputError(f"{where}: {place or whole}: {printable(first['msg'])}{keys}") from error
+    except RecursionError as error:
+        raise InputError(f"{where}: {whole}: too deep") from error

@@ -193,8 +193,8 @@ def test_an_interview_changes_nothing(base, kit, staged):
         ("bots: [{name: a, acts: [{at: x, action: trend}]}]", "at 'x' is not a timestep"),
         ("bots: [{name: a}, {name: a}]", "two bots have one name"),
         ("[1, 2]", "scenario"),
-        ("a: [", "not readable as .yaml"),
-        ("!!python/object/apply:os.system ['true']", "not readable as .yaml"),
+        ("a: [", "cannot be read as YAML"),
+        ("!!python/object/apply:os.system ['true']", "cannot be read as YAML"),
     ],
 )
 def test_a_wrong_scenario_is_one_line(tmp_path, text, reason):

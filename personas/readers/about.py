@@ -1,9 +1,9 @@
 """What a corpus says of itself: where it comes from, under which licence, and what its people agreed to."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from polyphony.documents import read_document
 from polyphony.errors import InputError
 from polyphony.printable import printable, printable_path
 
@@ -29,10 +29,7 @@ def read_about(path: Path) -> dict[str, str]:
     """
     if not path.is_file():
         return {}
-    try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{printable_path(path)}: cannot be read as JSON: mend or remove it") from error
+    notes = read_document(path, "mend or remove it", "JSON")
     if not isinstance(notes, Mapping):
         raise InputError(f"{printable_path(path)}: must be one JSON object of notes: {', '.join(NOTES)}")
     for note, text in notes.items():

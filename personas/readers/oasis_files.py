@@ -1,7 +1,6 @@
 """People of OASIS and MiroFish: Twitter's CSV, with tweets and followees as lists in cells, and Reddit's JSON."""
 
 import json
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +25,8 @@ TWEETS, FOLLOWEES, ACTIVITY, CHARACTER = (
 MOST_BYTES = 1 << 30
 # The files say nothing of when: the n-th tweet of everybody stands in the n-th hour after this.
 FIRST_HOUR = datetime(2024, 1, 1, tzinfo=UTC)
+
+MOST_ACTS_AN_HOUR, FEWEST_ACTS_A_DAY = 1_000_000, 1e-6
 
 Record = tuple[int, Mapping[str, str]]
 
@@ -99,9 +100,11 @@ def _activity(cell: str, where: str) -> tuple[float, ...] | None:
         numbers = tuple(float(str(value)) for value in values)
     except ValueError:
         numbers = ()
-    if len(numbers) != HOURS or not all(math.isfinite(number) and number >= 0 for number in numbers):
-        raise InputError(f"{where}: {ACTIVITY} {quoted(cell)} is not {HOURS} numbers of at least 0: one for each hour")
-    return numbers if any(numbers) else None
+    if len(numbers) != HOURS or not all(0 <= number <= MOST_ACTS_AN_HOUR for number in numbers):
+        raise InputError(
+            f"{where}: {ACTIVITY} {quoted(cell)} is not {HOURS} numbers from 0 to {MOST_ACTS_AN_HOUR:,}: one each hour"
+        )
+    return numbers if sum(numbers) > FEWEST_ACTS_A_DAY else None
 
 
 def _text(value: object) -> object:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from polyphony.adapters.bank.revision import Revision
+from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.printable import printable
@@ -27,10 +28,18 @@ def run_clock(settings: RunSettings, personas: Sequence[Persona]) -> Clock:
     Raises:
         InputError: The settings give a clock that cannot be.
     """
-    return make_clock(
+    clock = make_clock(
         personas, minutes=settings.minutes, activation=settings.activation, seed=settings.seed,
         start=moment(settings.start) if settings.start else None, churn=settings.churn, late=settings.late,
     )  # fmt: skip
+    try:
+        clock.at(settings.timesteps)
+    except OverflowError as error:
+        raise InputError(
+            f"the run would begin at {iso(clock.start)}, the morning after the people's last act, and end after the "
+            "year 9999; give --start, or fewer --steps"
+        ) from error
+    return clock
 
 
 def empty_platform(settings: RunSettings, personas: Sequence[Persona]) -> Platform:

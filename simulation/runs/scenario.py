@@ -3,21 +3,24 @@
 A scenario is a YAML or TOML file. It is checked as a whole before a run begins, and is recorded in the run's settings.
 """
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from polyphony.documents import read_document
 from polyphony.errors import InputError
-from polyphony.printable import printable_path
+from polyphony.printable import printable_path, quoted
 from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
-from polyphony.simulation.world.actions import Action, CreatePost, Words, parse_action
+from polyphony.simulation.world.actions import MOST_CHARACTERS, Action, CreatePost, Words, parse_action
 from polyphony.validation import checked
 
-Timestep = Annotated[int, Field(ge=0)]
+MOST_TIMESTEP = 1_000_000
+MOST_ENTRIES = 10_000
+
+Timestep = Annotated[int, Field(ge=0, le=MOST_TIMESTEP)]
+Name = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS)]
 
 
 class _Part(BaseModel):
@@ -27,7 +30,7 @@ class _Part(BaseModel):
 class SeedPost(_Part):
     """A post that is on the platform before the first timestep."""
 
-    user: str
+    user: Name
     text: Words
 
 
@@ -35,7 +38,7 @@ class News(_Part):
     """A post injected at the beginning of a timestep."""
 
     at: Timestep
-    user: str
+    user: Name
     text: Words
 
 
@@ -43,7 +46,7 @@ class Suspension(_Part):
     """Accounts that are suspended at the beginning of a timestep."""
 
     at: Timestep
-    users: tuple[str, ...] = Field(strict=False)
+    users: tuple[Name, ...] = Field(strict=False, max_length=MOST_ENTRIES)
 
 
 class Switch(_Part):
@@ -63,19 +66,19 @@ class Bot(_Part):
     """
 
     name: Words
-    bio: str = ""
-    acts: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
+    bio: Annotated[str, Field(max_length=MOST_CHARACTERS)] = ""
+    acts: tuple[dict[str, Any], ...] = Field(default=(), strict=False, max_length=MOST_ENTRIES)
 
 
 class Scenario(_Part):
-    """All interventions; empty by default."""
+    """All interventions; empty by default. Of each kind there are at most 10,000."""
 
-    seed_posts: tuple[SeedPost, ...] = Field(default=(), strict=False)
-    news: tuple[News, ...] = Field(default=(), strict=False)
-    suspensions: tuple[Suspension, ...] = Field(default=(), strict=False)
-    recommenders: tuple[Switch, ...] = Field(default=(), strict=False)
-    bots: tuple[Bot, ...] = Field(default=(), strict=False)
-    products: tuple[Words, ...] = Field(default=(), strict=False)
+    seed_posts: tuple[SeedPost, ...] = Field(default=(), strict=False, max_length=MOST_ENTRIES)
+    news: tuple[News, ...] = Field(default=(), strict=False, max_length=MOST_ENTRIES)
+    suspensions: tuple[Suspension, ...] = Field(default=(), strict=False, max_length=MOST_ENTRIES)
+    recommenders: tuple[Switch, ...] = Field(default=(), strict=False, max_length=MOST_ENTRIES)
+    bots: tuple[Bot, ...] = Field(default=(), strict=False, max_length=MOST_ENTRIES)
+    products: tuple[Words, ...] = Field(default=(), strict=False, max_length=MOST_ENTRIES)
 
     def recommender_at(self, timestep: int, default: str) -> str:
         """Name of the recommender of a timestep."""
@@ -106,16 +109,8 @@ def load_scenario(path: Path) -> Scenario:
     Raises:
         InputError: It cannot be read, has unknown keys, or an action or recommender that does not exist.
     """
-    where = printable_path(path)
-    try:
-        content = path.read_bytes().decode()
-        value = tomllib.loads(content) if path.suffix == ".toml" else yaml.safe_load(content)
-    except OSError as error:
-        raise InputError(f"{where}: the scenario cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, yaml.YAMLError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{where}: not readable as {path.suffix or 'YAML'}: {reason}") from error
-    return make_scenario(value or {}, where)
+    value = read_document(path, "see docs/platform.md")
+    return make_scenario({} if value is None else value, printable_path(path))
 
 
 def make_scenario(value: object, where: str) -> Scenario:
@@ -129,7 +124,7 @@ def make_scenario(value: object, where: str) -> Scenario:
         RECOMMENDERS.get(switch.recommender, f"{where}: recommender")
     for bot in scenario.bots:
         for number, script in enumerate(bot.acts, 1):
-            _scripted(script, f"{where}: bot {bot.name!r}, act {number}")
+            _scripted(script, f"{where}: bot {quoted(bot.name)}, act {number}")
     names = [bot.name for bot in scenario.bots]
     if len(set(names)) < len(names):
         raise InputError(f"{where}: two bots have one name; give each its own")
@@ -144,7 +139,7 @@ def check_users(scenario: Scenario, handles: Sequence[str]) -> None:
     """
     taken = sorted({bot.name for bot in scenario.bots} & set(handles))
     if taken:
-        raise InputError(f"scenario: bot {taken[0]!r} has the name of an agent; give it another")
+        raise InputError(f"scenario: bot {quoted(taken[0])} has the name of an agent; give it another")
     known = {*handles, *(bot.name for bot in scenario.bots)}
     named = [
         *(post.user for post in scenario.seed_posts), *(news.user for news in scenario.news),
@@ -152,11 +147,13 @@ def check_users(scenario: Scenario, handles: Sequence[str]) -> None:
     ]  # fmt: skip
     for user in named:
         if user not in known:
-            raise InputError(f"scenario: {user!r} is neither one of the run's agents nor a bot; add a bot of that name")
+            raise InputError(
+                f"scenario: {quoted(user)} is neither one of the run's agents nor a bot; add a bot of that name"
+            )
 
 
 def _scripted(script: dict[str, Any], where: str) -> Action:
     at = script.get("at")
-    if not isinstance(at, int) or isinstance(at, bool) or at < 0:
-        raise InputError(f"{where}: at {at!r} is not a timestep; give a whole number from 0")
+    if not isinstance(at, int) or isinstance(at, bool) or not 0 <= at <= MOST_TIMESTEP:
+        raise InputError(f"{where}: at {quoted(at)} is not a timestep; give a whole number from 0 to {MOST_TIMESTEP:,}")
     return parse_action({name: value for name, value in script.items() if name != "at"}, where)

@@ -1,7 +1,5 @@
 """What a study runs: sizes × arms × seeds, from one TOML file or from flags."""
 
-import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +7,10 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from polyphony.documents import read_document
 from polyphony.errors import InputError
 from polyphony.plugins import Plugin
+from polyphony.printable import printable_path, quoted
 from polyphony.simulation.policies.arms import arm_named
 from polyphony.simulation.runs.options import SHARED, Value, complete, parsed
 from polyphony.simulation.runs.recorded import described
@@ -19,6 +19,8 @@ from polyphony.validation import checked
 
 PLAN = "plan.json"
 MOST_SEEDS = 100_000
+MOST_CELLS = 100_000
+MOST_PLAN = 64 << 20  # bytes of a recorded plan, which lists its cells
 
 _STRICT = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,8 +46,8 @@ class Block(BaseModel):
     def _counted(cls, value: object) -> object:
         if not isinstance(value, int) or isinstance(value, bool):
             return value
-        if value > MOST_SEEDS:
-            raise ValueError(f"{value} seeds; give at most {MOST_SEEDS:,}")
+        if not 1 <= value <= MOST_SEEDS:
+            raise ValueError(f"{quoted(value)} seeds; give from 1 to {MOST_SEEDS:,}")
         return tuple(range(value))
 
 
@@ -122,9 +124,9 @@ def parse_arm(label: str) -> tuple[str, dict[str, Value]]:
         option, sign, value = part.partition("=")
         if not sign or option.replace("-", "_") not in known:
             names = ", ".join(name.replace("_", "-") for name in known)
-            raise InputError(f"--arms {label!r}: {part!r} is not OPTION=VALUE; options are {names}")
+            raise InputError(f"--arms {quoted(label)}: {quoted(part)} is not OPTION=VALUE; options are {names}")
         if option.replace("-", "_") in changes:
-            raise InputError(f"--arms {label!r}: {option} stands there twice; leave one out")
+            raise InputError(f"--arms {quoted(label)}: {option} stands there twice; leave one out")
         changes[option.replace("-", "_")] = value
     return name, parsed(changes, label)
 
@@ -138,11 +140,8 @@ def load_plan(path: Path, flags: Mapping[str, Any], plugins: Sequence[Plugin] = 
     Raises:
         InputError: It cannot be read, or something in it cannot be; the line names the file and the key.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as TOML ({error}); see docs/studies.md") from error
-    return make_plan({**content, **flags}, str(path), plugins)
+    content = read_document(path, "see docs/studies.md", "TOML")
+    return make_plan({**content, **flags}, printable_path(path), plugins)
 
 
 def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] = ()) -> StudyPlan:
@@ -161,11 +160,16 @@ def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] 
             raise InputError(f"{where}: {reason}; give all of agents, arms and seeds, or tables [[blocks]] of them")
         value["blocks"] = [crossed]
     plan = _checked({**value, "options": complete(options, where), "plugins": tuple(plugins)}, where)
+    runs = sum(len(block.agents) * len(block.arms) * len(block.seeds) for block in plan.blocks)
+    if runs > MOST_CELLS:
+        raise InputError(f"{where}: {runs:,} runs; give at most {MOST_CELLS:,}")
     for cell in plan.cells():
         plan.settings(cell)
     _check_files(plan, where)
     if plan.reference not in {cell.label for cell in plan.cells()}:
-        raise InputError(f"{where}: the reference arm {plan.reference!r} is not among the arms; add it or name another")
+        raise InputError(
+            f"{where}: the reference arm {quoted(plan.reference)} is not among the arms; add it or name another"
+        )
     return plan
 
 
@@ -208,7 +212,7 @@ def _check_files(plan: StudyPlan, where: str) -> None:
         other = labels.setdefault(cell.file, cell.label)
         if other != cell.label:
             raise InputError(
-                f"{where}: arms {other!r} and {cell.label!r} would share {cell.file}; rename a file in one"
+                f"{where}: arms {quoted(other)} and {quoted(cell.label)} would share {cell.file}; rename a file in one"
             )
 
 
@@ -218,11 +222,11 @@ def _read(path: Path) -> StudyPlan:
     One of an earlier version says null for an option that had its default, and lacks options that are newer: both are
     the default of today.
     """
+    content = read_document(path, "choose another --out", "JSON", most_bytes=MOST_PLAN)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         del content["cells"]
         options = {name: value for name, value in content["options"].items() if value is not None}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a study's plan ({error}); choose another --out") from error
     return _checked({**content, "options": complete(options, str(path))}, str(path))
 

@@ -7,9 +7,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import MOST_CHARACTERS
-from polyphony.printable import printable
+from polyphony.printable import printable, quoted
 
 LARGEST_ID = 2**63 - 1
+MOST_PURCHASED = 1_000_000
 
 
 def _words(text: str) -> str:
@@ -212,7 +213,7 @@ class PurchaseProduct(Action):
 
     name = "purchase_product"
     product_name: Words
-    purchase_num: Annotated[int, Field(ge=1)] = 1
+    purchase_num: Annotated[int, Field(ge=1, le=MOST_PURCHASED)] = 1
 
 
 class DoNothing(Action):
@@ -234,10 +235,10 @@ def parse_action(value: Mapping[str, Any], where: str) -> Action:
     name = fields.pop("action", None)
     kind = ACTIONS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise InputError(f"{where}: action {name!r} is not one of {', '.join(ACTIONS)}")
+        raise InputError(f"{where}: action {quoted(name)} is not one of {', '.join(ACTIONS)}")
     try:
         return kind.model_validate(fields)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "fields"
-        raise InputError(f"{where}: {name}: {field}: {first['msg']}") from error
+        field = printable(".".join(map(str, first["loc"])))[:120] or "fields"
+        raise InputError(f"{where}: {name}: {field}: {printable(first['msg'])}") from error
