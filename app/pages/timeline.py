@@ -35,6 +35,7 @@ def draw(_: Library, run: FoundRun) -> None:
     title("Timeline and cascades", "How much agents act over time, how cascades grow, and single threads.")
     _activity(data)
     _hours(run, data)
+    _warnings(data)
     trees = sorted(cascade_nodes(data), key=lambda nodes: (-len(nodes), nodes[0].id))
     heading(
         "Cascades",
@@ -46,6 +47,25 @@ def draw(_: Library, run: FoundRun) -> None:
     _growth(data, trees)
     table([_cascade_row(data, nodes) for nodes in trees], "cascades", 300)
     _thread(data, trees)
+
+
+def _warnings(data: RunData) -> None:
+    """What was wrong with the file of posts."""
+    if not data.warnings:
+        return
+    heading(
+        "Warnings about the posts", "What the reader left out, changed or doubted in the file that the people are from."
+    )
+    table(
+        [
+            {
+                "kind": warning.kind, "rows": warning.count, "first": warning.first_row, "what": warning.message,
+                "for example": "; ".join(warning.examples),
+            }
+            for warning in data.warnings
+        ],
+        "warnings",
+    )  # fmt: skip
 
 
 def _activity(data: RunData) -> None:

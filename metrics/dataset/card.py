@@ -15,9 +15,11 @@ from polyphony.metrics.core.registry import REGISTRY
 from polyphony.metrics.dataset.meanings import TABLES, meaning
 
 NAME = "README.md"
+MOST_WARNING = 300
 EDGE_KINDS = ("follow", "reply", "repost", "quote", "like", "exposure")
 
 _UNPLAIN = re.compile(r"[^\w .,:+=@/\-]")
+_UNPLAIN_SENTENCE = re.compile(r"[^\w .,:;'()+=@/\-]")
 _NO_LICENCE = "none is given: what real people wrote is theirs; ask before you pass it on"
 
 _TEXT = Template("""$front
@@ -112,7 +114,7 @@ Polyphony $version; it says nothing about who made these runs or what for.
 **Is it a sample?** No: everything the runs recorded is here but what this card says was left out.
 
 **Are there errors and noise?** Acts and texts are drawn from language models. Refused and failed activations are kept,
-with their reasons. A row says what happened in the simulation, never that somebody did or said it.
+with their reasons. A row says what happened in the simulation, never that somebody did or said it. $warnings
 
 **Does it hold personal or offensive content?** $personal The texts of posts made in a run are written by language
 models: they may be false or offensive, and may repeat what a model was trained on.
@@ -150,7 +152,7 @@ def write_card(folder: Path, description: Mapping[str, Any], columns: Mapping[st
         columns="\n\n".join(_column_table(name, names_and_kinds) for name, names_and_kinds in columns.items()),
         plugins=_plugins(runs), people=_people(description, real),
         missing=_missing(description, real), personal=_personal(description, real),
-        licence=description["licence"] or _NO_LICENCE,
+        licence=description["licence"] or _NO_LICENCE, warnings=_warnings(runs),
     )  # fmt: skip
     (folder / NAME).write_text(text, encoding="utf-8")
 
@@ -209,6 +211,18 @@ def _plugins(runs: Sequence[Mapping[str, Any]]) -> str:
     lines = "\n".join(f"- `{name}` ({REGISTRY.get(name).unit}): {REGISTRY.get(name).definition}" for name in names)
     table = tabulate(rows, ["run", *names], tablefmt="github", disable_numparse=True)
     return f"## Measurements of plug-ins\n\n{lines}\n\n{table}\n\n"
+
+
+def _warnings(runs: Sequence[Mapping[str, Any]]) -> str:
+    """What was wrong with the posts that the people come from; the same population is named once."""
+    messages = dict.fromkeys(
+        _UNPLAIN_SENTENCE.sub("?", warning["message"])[:MOST_WARNING]
+        for run in runs
+        for warning in run.get("input_warnings", ())
+    )
+    if not messages:
+        return "Reading the people's posts met nothing wrong."
+    return "Reading the people's posts met this: " + "; ".join(messages) + "."
 
 
 def _people(description: Mapping[str, Any], real: bool) -> str:

@@ -179,6 +179,9 @@ class _Export:
         people = {"real_people": place.disclosure.real, "encoder": "lsa" if features else None}
         return {
             **{name: head[name] for name in names}, **timeline, **people, "edges": dict(sorted(counts.items())),
+            "input_warnings": [
+                {"kind": warning.kind, "count": warning.count, "message": warning.message} for warning in data.warnings
+            ],
             **_plugin_values(data),
         }  # fmt: skip
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.runfile.database import is_oasis, open_run, read_rows, source_name
@@ -18,6 +18,7 @@ from polyphony.metrics.runfile.rundata import (
     Exposure,
     FollowEdge,
     HistoryText,
+    InputWarning,
     Like,
     Post,
     RunData,
@@ -103,6 +104,7 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
         activations=_activations(connection, user_of, name),
         exposures=_exposures(connection, user_of) if exposures else (),
         history=_history(connection, user_of, name) if history else (),
+        warnings=_warnings(connection, name),
     )
 
 
@@ -120,6 +122,21 @@ def _history(connection: Connection, user_of: dict[int, int], name: str) -> tupl
         HistoryText(user_of[agent_id], split, act, text, _moment(at, name))
         for agent_id, split, act, text, at in read_rows(connection, "history", columns, key="history_id")
     )
+
+
+def _warnings(connection: Connection, name: str) -> tuple[InputWarning, ...]:
+    """What was wrong with the posts; runs of before it was recorded lack the table."""
+    if not inspect(connection).has_table("input_warning"):
+        return ()
+    columns = "kind count first_row message examples"
+    rows = list(read_rows(connection, "input_warning", columns, key="warning_id"))
+    try:
+        return tuple(
+            InputWarning(str(kind), int(count), int(first), str(message), tuple(map(str, json.loads(examples))))
+            for kind, count, first, message, examples in rows
+        )
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MetricsError(f"{name}: table 'input_warning' holds other than it should; the file is damaged") from error
 
 
 def _config(header: RunHeader, name: str) -> dict[str, Any]:

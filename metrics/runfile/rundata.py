@@ -126,6 +126,19 @@ class RunHeader(NamedTuple):
     versions: str
 
 
+class InputWarning(NamedTuple):
+    """One kind of trouble that the reader had with the file of posts, and how many rows it concerns.
+
+    The message quotes nothing of the file; the examples may.
+    """
+
+    kind: str
+    count: int
+    first_row: int
+    message: str
+    examples: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class RunData:
     """Everything the measurements and the dashboard read from one run; equal to itself alone.
@@ -139,6 +152,7 @@ class RunData:
         versions: What the run was made with: packages, processor, compute type.
         started_at: Simulated moment of timestep 0; None where there is no agent.
         users: Name of every user by `user_id`.
+        warnings: What was wrong with the file of posts; empty for runs of before it was recorded.
     """
 
     name: str
@@ -163,6 +177,7 @@ class RunData:
     activations: tuple[Activation, ...]
     exposures: tuple[Exposure, ...]
     history: tuple[HistoryText, ...]
+    warnings: tuple[InputWarning, ...] = ()
 
     @cached_property
     def post_by_id(self) -> dict[int, Post]:

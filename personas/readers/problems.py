@@ -56,6 +56,15 @@ class Problem:
     message: str
     examples: tuple[str, ...] = ()
 
+    @property
+    def summary(self) -> str:
+        """The message without the file and the examples, which may quote what somebody wrote."""
+        return f"{self.kind}: {KINDS[self.kind]} ({_extent(self.count, self.first_row)})"
+
+
+def _extent(count: int, first_row: int) -> str:
+    return f"row {first_row}" if count == 1 else f"{count} rows, first {first_row}"
+
 
 @dataclass(slots=True)
 class _Tally:
@@ -85,8 +94,7 @@ class ProblemCounter:
         return tuple(self._problem(kind, self._tallies[kind]) for kind in KINDS if kind in self._tallies)
 
     def _problem(self, kind: str, tally: _Tally) -> Problem:
-        extent = f"row {tally.first_row}" if tally.count == 1 else f"{tally.count} rows, first {tally.first_row}"
-        message = f"{self._source}: {kind}: {KINDS[kind]} ({extent})"
+        message = f"{self._source}: {kind}: {KINDS[kind]} ({_extent(tally.count, tally.first_row)})"
         if tally.examples:
             message += f"; for example {tally.examples[0]}"
         return Problem(kind, tally.count, tally.first_row, message, tuple(tally.examples))

@@ -1,5 +1,6 @@
 """What a run begins with: its clock, its feeds, and a platform with users, the follow graph, seed posts, histories."""
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,7 @@ from polyphony.adapters.bank.revision import Revision
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
+from polyphony.personas.readers.problems import Problem
 from polyphony.printable import printable
 from polyphony.simulation.feed.feed import FeedMaker
 from polyphony.simulation.runs.scenario import Bot, Scenario
@@ -122,6 +124,19 @@ def people_rows(
             }
         )  # fmt: skip
     return {"user": users, "agent": agents, "history": acts}
+
+
+def warning_rows(problems: Sequence[Problem]) -> Rows:
+    """Rows of `input_warning`: what was wrong with the file of posts."""
+    return {
+        "input_warning": [
+            {
+                "kind": problem.kind, "count": problem.count, "first_row": problem.first_row,
+                "message": problem.summary, "examples": json.dumps(problem.examples, ensure_ascii=False),
+            }
+            for problem in problems
+        ]
+    }  # fmt: skip
 
 
 def _latest(persona: Persona, count: int) -> Sequence[Act]:

@@ -263,6 +263,17 @@ timing = Table(
     Column("seconds", Float, nullable=False),
 )  # fmt: skip
 
+# What was wrong with the file of posts, counted; no part of the run's digest, which holds that of the population.
+input_warning = Table(
+    "input_warning", metadata,
+    Column("warning_id", Integer, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("count", Integer, nullable=False),  # rows that it concerns
+    Column("first_row", Integer, nullable=False),
+    Column("message", Text, nullable=False),  # one line, without the place of the file
+    Column("examples", Text, nullable=False),  # JSON: what is wrong with the first rows
+)  # fmt: skip
+
 # Acts that a scenario orders: news and bots. Those that were refused say why.
 scripted = Table(
     "scripted", metadata,

@@ -40,6 +40,7 @@ MIGRATIONS = Migrations(
             "ALTER TABLE checkpoint ADD COLUMN last_numbers TEXT",
             "ALTER TABLE trace ADD COLUMN timestep INTEGER",
         ),
+        "0003 input warnings": (),  # a table of its own, which is made
     },
 )
 
