@@ -1,7 +1,7 @@
 """The run file: created once, one transaction a timestep, resumed after any interruption."""
 
 import json
-import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
+    NullPool,
     Table,
     bindparam,
     create_engine,
@@ -23,9 +24,11 @@ from sqlalchemy import (
 )  # fmt: skip
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
+from polyphony.durable import sync_directory
 from polyphony.errors import InputError
 from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
+from polyphony.scratch import move_into_place, remove_abandoned, scratch_file
 from polyphony.simulation.runs import schema
 from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriterLock
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
@@ -54,31 +57,39 @@ class RunStore:
         self._lock: FileWriterLock | DatabaseWriterLock | None = None
 
     @classmethod
-    def create(cls, target: Path | str) -> "RunStore":
-        """Make a new run file, or the tables of a run in an empty database.
+    def create(cls, target: Path | str, changes: Changes | None = None, rows: Rows | None = None) -> "RunStore":
+        """Make a run that holds a beginning, as a new file or as tables in an empty database.
+
+        Whenever the process is killed, the whole beginning is there, or nothing under that name.
 
         Args:
             target: Path of an SQLite file, or the URL of a PostgreSQL database.
+            changes: Changes of the platform that the beginning holds.
+            rows: Further rows of it.
 
         Raises:
             InputError: There is a run already, or the target cannot be written.
         """
-        if is_run(target):
-            raise InputError(f"{name_of(target)} exists already; choose another --out, or continue it with --resume")
-        with _named_failures(name_of(target)):
-            if isinstance(target, Path):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644))
-            store = cls(_engine(target), name_of(target))
-            try:
+        check_absent(target)
+        store, beginning = cls(_engine(target), name_of(target)), (changes or Changes(), rows or {})
+        try:
+            with _named_failures(store.name):
+                if isinstance(target, Path):
+                    _write_new_file(target, beginning)
                 store._take_lock(target)
-                with store.transaction() as connection:
-                    MIGRATIONS.create(connection)
-            except BaseException:
-                store.close()
-                store.remove()
-                raise
+            if not isinstance(target, Path):
+                check_absent(target)  # another process may have begun one before the lock was taken
+                store._write_beginning(beginning)
+        except BaseException:
+            store.close()
+            raise
         return store
+
+    def _write_beginning(self, beginning: tuple[Changes, Rows]) -> None:
+        """Make the tables and write the first rows, together or not at all."""
+        with self.transaction() as connection:
+            MIGRATIONS.create(connection)
+            self.write(connection, *beginning)
 
     @classmethod
     def open(cls, target: Path | str) -> "RunStore":
@@ -87,7 +98,11 @@ class RunStore:
         Raises:
             InputError: It is missing, no intact run, of a newer version, or written by another process now.
         """
-        store = cls._opened(target)
+        if isinstance(target, Path):
+            remove_abandoned(target.parent)
+            if not target.is_file():
+                raise InputError(f"{target}: no such run file, nothing to resume; leave out --resume to start the run")
+        store = cls._opened(target, _engine(target))
         try:
             with _named_failures(store.name):
                 store._take_lock(target)
@@ -100,12 +115,14 @@ class RunStore:
 
     @classmethod
     def read(cls, target: Path | str) -> "RunStore":
-        """Open an existing run to read it, also while another process writes it.
+        """Open an existing run to read it, also while another process writes it; nothing can be written.
 
         Raises:
             InputError: It is missing, no intact run, or of another version.
         """
-        store = cls._opened(target)
+        if isinstance(target, Path) and not target.is_file():
+            raise InputError(f"{target}: no such run file; give a file that `simulate run` wrote")
+        store = cls._opened(target, _reader(target) if isinstance(target, Path) else _engine(target))
         try:
             with _named_failures(store.name), store._engine.connect() as connection:
                 applied = MIGRATIONS.done(connection)
@@ -119,11 +136,9 @@ class RunStore:
         return store
 
     @classmethod
-    def _opened(cls, target: Path | str) -> "RunStore":
+    def _opened(cls, target: Path | str, engine: Engine) -> "RunStore":
         name = name_of(target)
-        if isinstance(target, Path) and not target.is_file():
-            raise InputError(f"{name}: no such run file; leave out --resume to start one")
-        store = cls(_engine(target), name)
+        store = cls(engine, name)
         try:
             with _named_failures(name):
                 tables = set(inspect(store._engine).get_table_names())
@@ -159,10 +174,22 @@ class RunStore:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A transaction: everything inside is written together or not at all."""
+        """A transaction: everything inside is written together or not at all.
+
+        Raises:
+            InputError: The database cannot be written, or its file was removed.
+        """
         # An interrupt inside SQLAlchemy's own rollback leaves a connection behind that keeps all others from writing.
         with _named_failures(self.name), interrupts_held(), self._engine.begin() as connection:
             yield connection
+            self._check_file()
+
+    def _check_file(self) -> None:
+        """Refuse to go on with a file that has lost its name: what is written would be lost with it."""
+        if isinstance(self._lock, FileWriterLock) and not self._lock.locks(Path(self.name)):
+            raise InputError(
+                f"{self.name}: was removed or replaced while the run wrote it; give the command again without --resume"
+            )
 
     def insert(self, connection: Connection, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Insert rows by table, parents before children."""
@@ -280,6 +307,16 @@ def run_target(text: str) -> Path | str:
     return text
 
 
+def check_absent(target: Path | str) -> None:
+    """Refuse to begin a run where one is.
+
+    Raises:
+        InputError: There is one, or the database cannot be reached.
+    """
+    if is_run(target):
+        raise InputError(f"{name_of(target)} exists already; choose another --out, or continue it with --resume")
+
+
 def is_run(target: Path | str) -> bool:
     """Whether a file exists at the path, or a run in the database."""
     if isinstance(target, Path):
@@ -297,7 +334,29 @@ def name_of(target: Path | str) -> str:
     return str(target) if isinstance(target, Path) else make_url(target).render_as_string()
 
 
-def _engine(target: Path | str) -> Engine:
+def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
+    """Write a beginning beside its place and give it its name when it is whole.
+
+    Raises:
+        InputError: Another process was faster.
+        OSError: The folder cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_file(target.parent) as scratch:
+        store = RunStore(_engine(scratch, journal="MEMORY"), name_of(target))
+        try:
+            store._write_beginning(beginning)
+        finally:
+            store.close()
+        try:
+            move_into_place(scratch, target)
+        except FileExistsError:
+            check_absent(target)
+            raise
+    sync_directory(target.parent)
+
+
+def _engine(target: Path | str, journal: str = "WAL") -> Engine:
     if not isinstance(target, Path):
         try:
             return create_engine(target)
@@ -309,10 +368,17 @@ def _engine(target: Path | str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _careful(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("PRAGMA foreign_keys = ON")
 
     return engine
+
+
+def _reader(path: Path) -> Engine:
+    """Open for reading only; without a write-ahead log nobody writes, and SQLite need not make its side files."""
+    how = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    uri = f"{path.resolve().as_uri()}?mode=ro{how}"
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=NullPool)
 
 
 def _is_file(connection: Connection) -> bool:
