@@ -277,7 +277,8 @@ class Bank:
     def collect(self) -> Collected:
         """Remove retired revisions that no run and no later revision refers to, then weights that no revision names.
 
-        An interrupted `forget` that has taken the name from its rows is finished, too. The passes that interrupted evaluations have kept are removed too.
+        An interrupted `forget` that has taken the name from its rows is finished, and the passes that interrupted
+        evaluations have kept are removed.
         """
         return self._removal.collect()
 

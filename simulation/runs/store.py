@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,8 @@ from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriter
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
 from polyphony.simulation.world.rows import Changes, Rows
 
+# How long to wait for the lock of a run whose writer was killed just now.
+LOCK_SECONDS = 1.0
 MIGRATIONS = Migrations(
     schema.metadata,
     schema.migration,
@@ -169,7 +172,10 @@ class RunStore:
     def _take_lock(self, target: Path | str) -> None:
         """Keep other processes from writing this run until it is closed, or its process ends."""
         self._lock = FileWriterLock(target) if isinstance(target, Path) else DatabaseWriterLock(self._engine)
-        if not self._lock.take():
+        end = time.monotonic() + LOCK_SECONDS
+        while not (is_held := self._lock.take()) and time.monotonic() < end:
+            time.sleep(LOCK_SECONDS / 20)
+        if not is_held:
             raise InputError(f"{self.name}: another process writes this run; wait for it, or choose another --out")
 
     @contextmanager
