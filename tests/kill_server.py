@@ -18,8 +18,8 @@ import torch
 from sqlalchemy import Engine, event
 
 from polyphony.adapters.model.base_model import embedded_directory
+from polyphony.simulation.cli import runs
 from polyphony.simulation.cli.main import main
-from polyphony.simulation.runs.loading import SharedLoader, loading_with
 
 # Audit events (https://docs.python.org/3/library/audit_events.html) that change files or open them.
 CHANGES = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree"}
@@ -29,7 +29,9 @@ HEAVY = (
     "matplotlib.backends.backend_agg", "matplotlib.backends.backend_svg", "pandas", "torch",
     "polyphony.adapters.bank.archive", "polyphony.adapters.bank.compaction", "polyphony.adapters.bank.interchange",
     "polyphony.adapters.bank.verification", "polyphony.adapters.training.population_training",
-    "polyphony.metrics.dataset.croissant", "polyphony.metrics.dataset.export", "polyphony.metrics.studies.report",
+    "polyphony.metrics.dataset.croissant", "polyphony.metrics.dataset.export",
+    "sacrebleu", "graspologic_native", "polyphony.metrics.measure",
+    "polyphony.metrics.figures.attribution", "polyphony.metrics.studies.report",
     "polyphony.simulation.cli.training_session", "polyphony.simulation.study.study",
 )  # fmt: skip
 
@@ -120,13 +122,12 @@ def _has_ended(child: int) -> bool:
 
 
 def prepare() -> None:
-    """Import what commands need, and read the town."""
+    """Import what commands need."""
     for module in HEAVY:
         importlib.import_module(module)
+    # Measuring only reads, after the run is whole; it would take most of the time. `metrics` is a command of its own.
+    runs.print_measurements = lambda *_: None
     torch.set_num_threads(1)
-    loader = SharedLoader()
-    loading_with(loader).__enter__()
-    loader.population("town")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from polyphony.scratch import is_scratch
 
 BETTER = {"nll": {"own": 1.0, "pooled": 2.0}}
 PEOPLE = 4
+NULL = "--policy null --population posts.jsonl --agents 4 --steps 3"
 
 
 def bank_content(folder: Path) -> str:
@@ -87,13 +88,13 @@ class Command:
 
 COMMANDS = {
     "run": Command(
-        "run --policy null --agents 4 --steps 3 --seed 3 --out new/run.db", "new/run.db", run_digest, resumes=True,
+        f"run {NULL} --seed 3 --out new/run.db", "new/run.db", run_digest, resumes=True,
         moments=(8, 200),
     ),
-    "fork": Command("fork source.db --at 1 --out new.db", "new.db", run_digest, resumes=True),
+    "fork": Command("fork source.db --population posts.jsonl --at 1 --out new.db", "new.db", run_digest, resumes=True),
     "study": Command(
-        "study --out study --agents 4 --arms base --set policy=null --set steps=2 --seeds 2 --at-once 1", "study",
-        study_content, moments=(2, 60),
+        "study --out study --agents 4 --arms base --set population=posts.jsonl --set policy=null --set steps=2 --seeds 2 "
+        "--at-once 1", "study", study_content, moments=(2, 60),
     ),
     "export": Command("export source.db --out data", "data", file_content, "exists already", moments=(3, 200)),
     "metrics": Command("metrics source.db --json", "source.db", run_digest, moments=(1, 20)),
@@ -115,6 +116,15 @@ SLOW_COMMANDS = {
     ),
     "conversion": Command("conversion", "cache", file_content, moments=(0, 6)),
 }  # fmt: skip
+
+
+def posts() -> list[dict[str, str]]:
+    """A few posts of a few people."""
+    return [
+        {"author": f"p{person}", "id": f"{person}-{number}", "created_at": f"2024-05-{1 + number:02d}T0{person}:00:00Z",
+         "text": f"post {number} of {person}"}
+        for person in range(PEOPLE) for number in range(12)
+    ]  # fmt: skip
 
 
 class Server:
@@ -151,7 +161,8 @@ def before(server, tmp_path_factory):
     """What is there before each command: a finished run, a bank with all kinds of revisions, an archive of it."""
     folder = tmp_path_factory.mktemp("any-kill") / "before"
     folder.mkdir()
-    code = server(folder, "run --policy null --agents 4 --steps 3 --out source.db")["code"]
+    (folder / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts()))
+    code = server(folder, f"run {NULL} --out source.db")["code"]
     assert code == 0
     with closing(Bank(folder / "bank", create=True)) as bank:
         for number in range(PEOPLE):
