@@ -5,6 +5,7 @@ JSON object a line from stdin and answers with one line each.
 """
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -30,7 +31,8 @@ HEAVY = (
     "polyphony.adapters.bank.archive", "polyphony.adapters.bank.compaction", "polyphony.adapters.bank.interchange",
     "polyphony.adapters.bank.verification", "polyphony.adapters.training.population_training",
     "polyphony.metrics.dataset.croissant", "polyphony.metrics.dataset.export",
-    "sacrebleu", "graspologic_native", "polyphony.metrics.measure",
+    "sacrebleu", "graspologic_native", "scipy.stats", "sklearn.feature_extraction.text", "sklearn.linear_model",
+    "sklearn.decomposition", "polyphony.simulation.runs.runner", "polyphony.metrics.measure",
     "polyphony.metrics.figures.attribution", "polyphony.metrics.studies.report",
     "polyphony.simulation.cli.training_session", "polyphony.simulation.study.study",
 )  # fmt: skip
@@ -127,6 +129,7 @@ def prepare() -> None:
         importlib.import_module(module)
     # Measuring only reads, after the run is whole; it would take most of the time. `metrics` is a command of its own.
     runs.print_measurements = lambda *_: None
+    gc.freeze()  # or each child's collector walks all of it
     torch.set_num_threads(1)
 
 
