@@ -121,6 +121,10 @@ def _scratch(folder: Path, *, is_folder: bool) -> Iterator[Path]:
     path, lock = _locked(folder, is_folder)
     try:
         yield path
+    except OSError as error:
+        if error.filename is None or str(error.filename).startswith(str(path)):
+            error.filename = str(folder)  # nobody finds the scratch file, which is gone then
+        raise
     finally:
         _remove(path)
         if lock is not None:

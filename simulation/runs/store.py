@@ -37,6 +37,9 @@ from polyphony.simulation.world.rows import Changes, Rows
 
 # How long to wait for the lock of a run whose writer was killed just now.
 LOCK_SECONDS = 1.0
+WRITING = "cannot be written", "free or choose another place, then --resume"
+BEGINNING = "cannot be written", "free the place, or choose another --out"
+READING = "cannot be read", "check the file and its permissions"
 MIGRATIONS = Migrations(
     schema.metadata,
     schema.migration,
@@ -53,8 +56,9 @@ MIGRATIONS = Migrations(
 class RunStore:
     """One run's database, written by one process at a time."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, fault_and_remedy: tuple[str, str] = WRITING) -> None:
         """Wrap an open database; use `create` or `open`."""
+        self._fault_and_remedy = fault_and_remedy
         self._engine = engine
         self.name = name
         self._lock: FileWriterLock | DatabaseWriterLock | None = None
@@ -125,9 +129,9 @@ class RunStore:
         """
         if isinstance(target, Path) and not target.is_file():
             raise InputError(f"{target}: no such run file; give a file that `simulate run` wrote")
-        store = cls._opened(target, _reader(target) if isinstance(target, Path) else _engine(target))
+        store = cls._opened(target, _reader(target) if isinstance(target, Path) else _engine(target), READING)
         try:
-            with _named_failures(store.name), store._engine.connect() as connection:
+            with _named_failures(store.name, READING), store._engine.connect() as connection:
                 applied = MIGRATIONS.done(connection)
             if applied != set(MIGRATIONS.changes):
                 raise InputError(
@@ -139,11 +143,13 @@ class RunStore:
         return store
 
     @classmethod
-    def _opened(cls, target: Path | str, engine: Engine) -> "RunStore":
+    def _opened(
+        cls, target: Path | str, engine: Engine, fault_and_remedy: tuple[str, str] = WRITING
+    ) -> "RunStore":  # fmt: skip
         name = name_of(target)
-        store = cls(engine, name)
+        store = cls(engine, name, fault_and_remedy)
         try:
-            with _named_failures(name):
+            with _named_failures(name, fault_and_remedy):
                 tables = set(inspect(store._engine).get_table_names())
                 with store._engine.connect() as connection:
                     intact = not _is_file(connection) or (
@@ -186,7 +192,7 @@ class RunStore:
             InputError: The database cannot be written, or its file was removed.
         """
         # An interrupt inside SQLAlchemy's own rollback leaves a connection behind that keeps all others from writing.
-        with _named_failures(self.name), interrupts_held(), self._engine.begin() as connection:
+        with _named_failures(self.name, self._fault_and_remedy), interrupts_held(), self._engine.begin() as connection:
             yield connection
             self._check_file()
 
@@ -349,7 +355,7 @@ def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with scratch_file(target.parent) as scratch:
-        store = RunStore(_engine(scratch, journal="MEMORY"), name_of(target))
+        store = RunStore(_engine(scratch, journal="MEMORY"), name_of(target), BEGINNING)
         try:
             store._write_beginning(beginning)
         finally:
@@ -398,14 +404,15 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _named_failures(where: Path | str) -> Iterator[None]:
+def _named_failures(where: Path | str, fault_and_remedy: tuple[str, str] = WRITING) -> Iterator[None]:
     """Turn failures of the disk or of the database into one line that names the file and the remedy."""
+    fault, remedy = fault_and_remedy
     try:
         yield
     except OperationalError as error:
-        raise InputError(
-            f"{where}: cannot be written: {error.orig}; free or choose another place, then --resume"
-        ) from error
+        if "locked" in str(error.orig):
+            remedy = "close the other program that holds it, then give the command again"
+        raise InputError(f"{where}: {fault}: {error.orig}; {remedy}") from error
     except DatabaseError as error:
         raise InputError(f"{where}: not a run file: {error.orig}; choose another path") from error
     except OSError as error:
