@@ -3,23 +3,22 @@
 import os
 from pathlib import Path
 
+from polyphony.scratch import scratch_file
+
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file: to a temporary name, synced, then renamed, the rename synced too.
+    """Write a file: to a scratch file, synced, then renamed, the rename synced too.
 
     Raises:
         OSError: The disk is full, or cannot be written. Nothing is left then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as handle:
+    with scratch_file(path.parent) as scratch:
+        with scratch.open("wb") as handle:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        os.replace(scratch, path)
     sync_directory(path.parent)
 
 

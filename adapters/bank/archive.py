@@ -27,6 +27,7 @@ from polyphony.adapters.bank.revision import FORGOTTEN, PERSONAL, PRIOR, START, 
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.errors import InputError
 from polyphony.printable import printable, quoted
+from polyphony.scratch import scratch_file
 
 ROWS = "bank.json"
 FORMAT = 1
@@ -54,10 +55,9 @@ def write_archive(bank: Bank, path: Path) -> int:
     """
     if path.exists():
         raise InputError(f"{path} exists already; choose another --out")
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     content = _rows(bank)
-    try:
+    with scratch_file(path.parent) as part:
         with (
             _compressing(part, path.suffix == ".gz") as stream,
             tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive,
@@ -68,8 +68,6 @@ def write_archive(bank: Bank, path: Path) -> int:
         with part.open("rb") as handle:
             os.fsync(handle.fileno())
         os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
     return len(content["revisions"])
 
 

@@ -27,6 +27,8 @@ from polyphony.errors import InputError
 CATALOG = "catalog.sqlite"
 # Folder of the finished passes that an interrupted evaluation resumes from.
 EVALUATIONS = "evaluations"
+# Folder of the marks of removals that have not ended.
+FORGETTING = "forgetting"
 
 
 class Bank:
@@ -52,7 +54,7 @@ class Bank:
                 raise InputError(f"{directory}: the bank cannot be opened: {error.strerror}") from error
         self._catalog = Catalog(path)
         self._packing = Packing(self._catalog, self.objects)
-        self._removal = Removal(self._catalog, self._packing, self.evaluations)
+        self._removal = Removal(self._catalog, self._packing, self.evaluations, directory / FORGETTING)
 
     @property
     def read_only(self) -> bool:
@@ -199,6 +201,8 @@ class Bank:
     def promote(self, identity: str, number: int, *, force: bool = False) -> Revision:
         """Let a revision serve, in one durable transaction; the revision that served before is superseded.
 
+        One that serves already goes on serving.
+
         Args:
             identity: The adapter.
             number: The revision.
@@ -210,6 +214,8 @@ class Bank:
         """
         with self._catalog.writing() as connection:
             promoted = catalog_rows.the(connection, identity, number)
+            if promoted.status == Status.SERVING:
+                return promoted
             check_step(promoted.name, Status(promoted.status), Status.SERVING)
             against = reason_against(promoted.evaluation)
             if against is not None and not force:
@@ -244,13 +250,15 @@ class Bank:
             self.foundation(revision)
 
     def retire(self, identity: str, number: int) -> None:
-        """Retire a revision.
+        """Retire a revision; one that is retired already stays so.
 
         Raises:
-            InputError: The bank has no such revision, or it is retired already.
+            InputError: The bank has no such revision.
         """
         with self._catalog.writing() as connection:
-            catalog_rows.step(connection, catalog_rows.the(connection, identity, number), Status.RETIRED)
+            revision = catalog_rows.the(connection, identity, number)
+            if revision.status != Status.RETIRED:
+                catalog_rows.step(connection, revision, Status.RETIRED)
 
     def note_use(self, run: str, revisions: Iterable[Revision]) -> None:
         """Record the revisions that a run uses, so that `collect` keeps them.
@@ -269,7 +277,8 @@ class Bank:
     def collect(self) -> Collected:
         """Remove retired revisions that no run and no later revision refers to, then weights that no revision names.
 
-        The passes that interrupted evaluations have kept are removed too.
+        An interrupted `forget` that has taken the name from its rows is finished, and the passes that interrupted
+        evaluations have kept are removed.
         """
         return self._removal.collect()
 
@@ -283,6 +292,10 @@ class Bank:
             InputError: The bank has no adapter of that person, or a file of an interrupted evaluation stays.
         """
         return self._removal.forget(person)
+
+    def half_forgotten(self) -> set[str]:
+        """Ids of the adapters whose person's removal was interrupted, or is under way in another process."""
+        return self._removal.pending()
 
     # Weights
 

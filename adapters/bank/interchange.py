@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shutil
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 from polyphony.printable import quoted
+from polyphony.scratch import scratch_folder
 
 CONFIG, WEIGHTS, CARD, ABOUT = "adapter_config.json", "adapter_model.safetensors", "polyphony.json", "README.md"
 PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
@@ -78,16 +78,13 @@ def export_directory(directory: Path, factors: Factors, *, base_name: str, card:
         r=rank, lora_alpha=rank, target_modules=sorted(factors), base_model_name_or_path=base_name,
         task_type="CAUSAL_LM", inference_mode=True,
     )  # fmt: skip
-    part = directory.with_name(f"{directory.name}.{os.getpid()}.part")
-    part.mkdir(parents=True)
-    try:
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(directory.parent) as part:
         config.save_pretrained(str(part))
         write_durably(part / WEIGHTS, serialised(factors))
         (part / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
         (part / ABOUT).write_text(model_card(card, rank, len(factors)))
         os.replace(part, directory)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def card_of(revision: Revision) -> dict[str, object]:

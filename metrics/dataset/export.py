@@ -1,8 +1,6 @@
 """Writes a graph data set out of finished runs."""
 
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -30,6 +28,7 @@ from polyphony.metrics.runfile.digest import run_digest
 from polyphony.metrics.runfile.frames import RunFrames
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import RunData
+from polyphony.scratch import scratch_folder
 
 FORMAT = 1
 DESCRIPTION = "dataset.json"
@@ -62,13 +61,9 @@ def export_dataset(
     if options.windows < 1:
         raise MetricsError(f"--windows {options.windows} must be at least 1")
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}-"))
-    try:
+    with scratch_folder(out.parent) as folder:
         description = _write(sources, folder, options, report)
-        folder.chmod(0o755)
         folder.replace(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return description
 
 

@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import polyphony.metrics
 from polyphony.checksums import sha256
+from polyphony.durable import write_durably
 from polyphony.metrics.core.measurement import Measurement, NullModel
 from polyphony.metrics.core.registry import plugin_measurements
 from polyphony.metrics.measure import RunMeasurements, measure_run
@@ -47,7 +47,8 @@ def measure_cached(path: Path, folder: Path) -> RunMeasurements:
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # no entry, or not a whole one
     plain = _to_json(measure_run(path))
-    _write(entry, json.dumps({"key": key, **plain}, separators=(",", ":")))
+    with suppress(OSError):  # without an entry the run is measured again, no more
+        write_durably(entry, json.dumps({"key": key, **plain}, separators=(",", ":")).encode())
     return _from_json(plain, str(path))
 
 
@@ -71,14 +72,6 @@ def measuring_code(room: Path | None = None) -> str | None:
     sha.update(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
     sha.update(" ".join(f"{definition.name} {definition.code}" for definition in plugins).encode())
     return sha.hexdigest()
-
-
-def _write(path: Path, text: str) -> None:
-    """Write at once or not at all: several processes measure one study."""
-    path.parent.mkdir(exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.replace(file.name, path)
 
 
 def _to_json(measured: RunMeasurements) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +14,7 @@ from polyphony.metrics.core.registry import PRIMARY, plugin_measurements, title_
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.comparison_table import comparison_rows, headers, notes, rendered
 from polyphony.metrics.studies.study import Study
+from polyphony.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,7 @@ def write_report(study: Study) -> str:
     """Write the report into the study's directory, and return its text."""
     contents = tables(study)
     text = report_text(study, contents)
-    with tempfile.TemporaryDirectory(dir=study.directory, prefix=".report-") as folder:
-        new = Path(folder)
+    with scratch_folder(study.directory) as new:
         (new / "tables").mkdir()
         (new / "figures").mkdir()
         (new / "study.json").write_text(json.dumps(study.to_json(), indent=1) + "\n", encoding="utf-8")

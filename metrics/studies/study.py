@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from polyphony.child_processes import end_with_parent
 from polyphony.errors import MetricsError
 from polyphony.import_path import safe_child_processes
 from polyphony.metrics.core.measurement import bootstrap_mean
@@ -212,10 +213,16 @@ def _measured(paths: list[Path], processes: int, cache: Path | None, plugins: Se
             workers = min(processes, len(left))
             with (
                 safe_child_processes(),
-                ProcessPoolExecutor(workers, get_context("spawn"), load_plugins, (tuple(plugins),)) as pool,
+                ProcessPoolExecutor(workers, get_context("spawn"), _prepare, (tuple(plugins),)) as pool,
             ):
                 return measured + list(pool.map(measure, left))
     return measured
+
+
+def _prepare(plugins: Sequence[str]) -> None:
+    """Begin a process that measures."""
+    end_with_parent()
+    load_plugins(plugins)
 
 
 def _workers_can_load(plugins: Sequence[Plugin]) -> bool:

@@ -237,7 +237,7 @@ def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json
     if not gone.settled:
         print(
             "another process is reading the bank: deleted rows stay in its journal until it is closed, or until "
-            "`bank forget` runs again"
+            "`simulate bank gc` runs"
         )
     for run in gone.runs:
         stdout().print(f"used by: {run}", markup=False)
@@ -270,9 +270,11 @@ def bank_verify(
         print(json.dumps(asdict(report)))
     else:
         print(f"{report.revisions} revisions, {report.objects} objects")
-        for line in report.problems:
+        for line in (*report.problems, *report.unfinished):
             stdout().print(line, markup=False)
-    if report.problems:
+        for name in report.orphans:
+            stdout().print(f"left over: {name}, which no revision names; `simulate bank gc` removes it", markup=False)
+    if report.problems or report.unfinished:
         raise typer.Exit(2)
 
 

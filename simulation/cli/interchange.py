@@ -7,6 +7,7 @@ import typer
 
 from polyphony.bundled import bundled
 from polyphony.errors import InputError
+from polyphony.scratch import scratch_folder
 from polyphony.simulation.cli.bank import NumberOption, bank_app, chosen_revision, opened_bank
 from polyphony.simulation.cli.options import BankOption, BaseOption
 
@@ -38,8 +39,11 @@ def bank_export(
         if out.exists():
             raise InputError(f"{out} exists already; choose another --out")
         chosen = _everybody(opened)
-        for revision in chosen:
-            _export(opened, revision, out / f"{revision.adapter_id}-r{revision.number}")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(out.parent) as folder:
+            for revision in chosen:
+                _export(opened, revision, folder / f"{revision.adapter_id}-r{revision.number}")
+            folder.replace(out)
     print(f"{len(chosen)} adapters are in {out}")
 
 

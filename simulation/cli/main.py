@@ -1,5 +1,6 @@
 """The `simulate` command."""
 
+import errno
 import signal
 import sys
 from collections.abc import Sequence
@@ -28,7 +29,17 @@ for command in (
 app.command("app")(reading.dashboard)
 app.add_typer(bank_app, name="bank")
 
-INTERRUPTED = "interrupted; the same command with --resume (or again, for training) continues"
+# What to do about an interrupt, and about faults of files, by what the command can do.
+CONTINUES = dict.fromkeys(("run", "fork"), "with --resume, or without it where no run file exists yet")
+AGAIN = "it goes on where it stopped, or begins anew"
+DISK_REMEDIES = {
+    errno.ENOSPC: "free or choose another place",
+    errno.EDQUOT: "free or choose another place",
+    errno.EACCES: "check its permissions, or choose another place",
+    errno.EPERM: "check its permissions, or choose another place",
+    errno.EROFS: "choose a place that can be written",
+    errno.ENOENT: "it was there a moment ago: put it back, then give the command again",
+}
 
 
 def _print_version(wanted: bool) -> None:
@@ -52,24 +63,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 2 the input is wrong, 3 interrupted but resumable, 1 our fault.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
         _refuse_usage(error)
     except (KeyboardInterrupt, typer.Abort):
-        _fail(INTERRUPTED, 3)
+        _fail(_interrupted(words), 3)
     except PolyphonyError as error:
         _fail(str(error), 2)
     except OSError as error:
-        _fail(f"{error.filename or 'disk'}: {error.strerror or error}; free or choose another place", 2)
+        remedy = DISK_REMEDIES.get(error.errno or 0, "check the place, or choose another")
+        _fail(f"{error.filename or 'a file'}: {error.strerror or error}; {remedy}", 2)
     except Exception as error:
         if _out_of_memory(error):
             _fail("out of memory; fewer agents at once, a smaller base model or more memory would do", 2)
         raise
     if code == 128 + signal.SIGINT:  # typer turns an interrupt into the shell's code for it
-        _fail(INTERRUPTED, 3)
+        _fail(_interrupted(words), 3)
     if isinstance(code, int) and code:
         sys.exit(code)
+
+
+def _interrupted(words: Sequence[str]) -> str:
+    """The line of an interrupt, with what the interrupted command can do."""
+    command = next((word for word in words if not word.startswith("-")), "")
+    return f"interrupted; give the same command again: {CONTINUES.get(command, AGAIN)}"
 
 
 def _refuse_usage(error: typer.TyperException) -> NoReturn:

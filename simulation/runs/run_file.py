@@ -133,10 +133,8 @@ class RunFile:
 
     def _begin(self, changes: Changes, rows: Rows) -> RunStore:
         """Write a whole beginning, or leave no file behind."""
-        store = RunStore.create(self._out)
+        store = RunStore.create(self._out, changes, rows)
         try:
-            with store.transaction() as connection:
-                store.write(connection, changes, rows)
             self._record_use()
         except BaseException:
             store.close()

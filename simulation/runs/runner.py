@@ -21,7 +21,7 @@ from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.run_file import TOGETHER, Ingredients, RunFile, Target
 from polyphony.simulation.runs.scenario import check_users
 from polyphony.simulation.runs.settings import RunSettings
-from polyphony.simulation.runs.store import RunStore, is_run, name_of
+from polyphony.simulation.runs.store import RunStore, check_absent
 from polyphony.simulation.world.action_menu import offered_verbs
 
 # A run that needs no model does not wait for torch.
@@ -121,10 +121,10 @@ class Runner:
     def _check(self, target: Target) -> None:
         """Refuse what cannot be run before anything is loaded."""
         settings, out, resume = target
-        if not resume and is_run(out):
-            raise InputError(f"{name_of(out)} exists already; choose another --out, or continue it with --resume")
         if resume:
             RunStore.open(out).close()
+        else:
+            check_absent(out)
         check_users(settings.scenario, [persona.handle for persona in self.personas])
         run_clock(settings, self.personas)
         if settings.policy == "null" and not any(persona.train for persona in self.personas):

@@ -1,7 +1,8 @@
 """The run file: created once, one transaction a timestep, resumed after any interruption."""
 
 import json
-import os
+import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
+    NullPool,
     Table,
     bindparam,
     create_engine,
@@ -23,14 +25,21 @@ from sqlalchemy import (
 )  # fmt: skip
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
+from polyphony.durable import sync_directory
 from polyphony.errors import InputError
 from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
+from polyphony.scratch import move_into_place, remove_abandoned, scratch_file
 from polyphony.simulation.runs import schema
 from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriterLock
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
 from polyphony.simulation.world.rows import Changes, Rows
 
+# How long to wait for the lock of a run whose writer was killed just now.
+LOCK_SECONDS = 1.0
+WRITING = "cannot be written", "free or choose another place, then --resume"
+BEGINNING = "cannot be written", "free the place, or choose another --out"
+READING = "cannot be read", "check the file and its permissions"
 MIGRATIONS = Migrations(
     schema.metadata,
     schema.migration,
@@ -48,38 +57,47 @@ MIGRATIONS = Migrations(
 class RunStore:
     """One run's database, written by one process at a time."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: Engine, name: str, fault_and_remedy: tuple[str, str] = WRITING) -> None:
         """Wrap an open database; use `create` or `open`."""
+        self._fault_and_remedy = fault_and_remedy
         self._engine = engine
         self.name = name
         self._lock: FileWriterLock | DatabaseWriterLock | None = None
 
     @classmethod
-    def create(cls, target: Path | str) -> "RunStore":
-        """Make a new run file, or the tables of a run in an empty database.
+    def create(cls, target: Path | str, changes: Changes | None = None, rows: Rows | None = None) -> "RunStore":
+        """Make a run that holds a beginning, as a new file or as tables in an empty database.
+
+        Whenever the process is killed, the whole beginning is there, or nothing under that name.
 
         Args:
             target: Path of an SQLite file, or the URL of a PostgreSQL database.
+            changes: Changes of the platform that the beginning holds.
+            rows: Further rows of it.
 
         Raises:
             InputError: There is a run already, or the target cannot be written.
         """
-        if is_run(target):
-            raise InputError(f"{name_of(target)} exists already; choose another --out, or continue it with --resume")
-        with _named_failures(name_of(target)):
-            if isinstance(target, Path):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644))
-            store = cls(_engine(target), name_of(target))
-            try:
+        check_absent(target)
+        store, beginning = cls(_engine(target), name_of(target)), (changes or Changes(), rows or {})
+        try:
+            with _named_failures(store.name):
+                if isinstance(target, Path):
+                    _write_new_file(target, beginning)
                 store._take_lock(target)
-                with store.transaction() as connection:
-                    MIGRATIONS.create(connection)
-            except BaseException:
-                store.close()
-                store.remove()
-                raise
+            if not isinstance(target, Path):
+                check_absent(target)  # another process may have begun one before the lock was taken
+                store._write_beginning(beginning)
+        except BaseException:
+            store.close()
+            raise
         return store
+
+    def _write_beginning(self, beginning: tuple[Changes, Rows]) -> None:
+        """Make the tables and write the first rows, together or not at all."""
+        with self.transaction() as connection:
+            MIGRATIONS.create(connection)
+            self.write(connection, *beginning)
 
     @classmethod
     def open(cls, target: Path | str) -> "RunStore":
@@ -88,7 +106,11 @@ class RunStore:
         Raises:
             InputError: It is missing, no intact run, of a newer version, or written by another process now.
         """
-        store = cls._opened(target)
+        if isinstance(target, Path):
+            remove_abandoned(target.parent)
+            if not target.is_file():
+                raise InputError(f"{target}: no such run file, nothing to resume; leave out --resume to start the run")
+        store = cls._opened(target, _engine(target))
         try:
             with _named_failures(store.name):
                 store._take_lock(target)
@@ -101,14 +123,16 @@ class RunStore:
 
     @classmethod
     def read(cls, target: Path | str) -> "RunStore":
-        """Open an existing run to read it, also while another process writes it.
+        """Open an existing run to read it, also while another process writes it; nothing can be written.
 
         Raises:
             InputError: It is missing, no intact run, or of another version.
         """
-        store = cls._opened(target)
+        if isinstance(target, Path) and not target.is_file():
+            raise InputError(f"{target}: no such run file; give a file that `simulate run` wrote")
+        store = cls._opened(target, _reader(target) if isinstance(target, Path) else _engine(target), READING)
         try:
-            with _named_failures(store.name), store._engine.connect() as connection:
+            with _named_failures(store.name, READING), store._engine.connect() as connection:
                 applied = MIGRATIONS.done(connection)
             if applied != set(MIGRATIONS.changes):
                 raise InputError(
@@ -120,13 +144,13 @@ class RunStore:
         return store
 
     @classmethod
-    def _opened(cls, target: Path | str) -> "RunStore":
+    def _opened(
+        cls, target: Path | str, engine: Engine, fault_and_remedy: tuple[str, str] = WRITING
+    ) -> "RunStore":  # fmt: skip
         name = name_of(target)
-        if isinstance(target, Path) and not target.is_file():
-            raise InputError(f"{name}: no such run file; leave out --resume to start one")
-        store = cls(_engine(target), name)
+        store = cls(engine, name, fault_and_remedy)
         try:
-            with _named_failures(name):
+            with _named_failures(name, fault_and_remedy):
                 tables = set(inspect(store._engine).get_table_names())
                 with store._engine.connect() as connection:
                     intact = not _is_file(connection) or (
@@ -155,15 +179,30 @@ class RunStore:
     def _take_lock(self, target: Path | str) -> None:
         """Keep other processes from writing this run until it is closed, or its process ends."""
         self._lock = FileWriterLock(target) if isinstance(target, Path) else DatabaseWriterLock(self._engine)
-        if not self._lock.take():
+        end = time.monotonic() + LOCK_SECONDS
+        while not (is_held := self._lock.take()) and time.monotonic() < end:
+            time.sleep(LOCK_SECONDS / 20)
+        if not is_held:
             raise InputError(f"{self.name}: another process writes this run; wait for it, or choose another --out")
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """A transaction: everything inside is written together or not at all."""
+        """A transaction: everything inside is written together or not at all.
+
+        Raises:
+            InputError: The database cannot be written, or its file was removed.
+        """
         # An interrupt inside SQLAlchemy's own rollback leaves a connection behind that keeps all others from writing.
-        with _named_failures(self.name), interrupts_held(), self._engine.begin() as connection:
+        with _named_failures(self.name, self._fault_and_remedy), interrupts_held(), self._engine.begin() as connection:
             yield connection
+            self._check_file()
+
+    def _check_file(self) -> None:
+        """Refuse to go on with a file that has lost its name: what is written would be lost with it."""
+        if isinstance(self._lock, FileWriterLock) and not self._lock.locks(Path(self.name)):
+            raise InputError(
+                f"{self.name}: was removed or replaced while the run wrote it; give the command again without --resume"
+            )
 
     def insert(self, connection: Connection, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
         """Insert rows by table, parents before children."""
@@ -281,6 +320,16 @@ def run_target(text: str) -> Path | str:
     return text
 
 
+def check_absent(target: Path | str) -> None:
+    """Refuse to begin a run where one is.
+
+    Raises:
+        InputError: There is one, or the database cannot be reached.
+    """
+    if is_run(target):
+        raise InputError(f"{name_of(target)} exists already; choose another --out, or continue it with --resume")
+
+
 def is_run(target: Path | str) -> bool:
     """Whether a file exists at the path, or a run in the database."""
     if isinstance(target, Path):
@@ -298,7 +347,29 @@ def name_of(target: Path | str) -> str:
     return str(target) if isinstance(target, Path) else make_url(target).render_as_string()
 
 
-def _engine(target: Path | str) -> Engine:
+def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
+    """Write a beginning beside its place and give it its name when it is whole.
+
+    Raises:
+        InputError: Another process was faster.
+        OSError: The folder cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_file(target.parent) as scratch:
+        store = RunStore(_engine(scratch, journal="MEMORY"), name_of(target), BEGINNING)
+        try:
+            store._write_beginning(beginning)
+        finally:
+            store.close()
+        try:
+            move_into_place(scratch, target)
+        except FileExistsError:
+            check_absent(target)
+            raise
+    sync_directory(target.parent)
+
+
+def _engine(target: Path | str, journal: str = "WAL") -> Engine:
     if not isinstance(target, Path):
         try:
             return create_engine(target)
@@ -310,10 +381,17 @@ def _engine(target: Path | str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _careful(connection: Any, _record: object) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("PRAGMA foreign_keys = ON")
 
     return engine
+
+
+def _reader(path: Path) -> Engine:
+    """Open for reading only; without a write-ahead log nobody writes, and SQLite need not make its side files."""
+    how = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    uri = f"{path.resolve().as_uri()}?mode=ro{how}"
+    return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=NullPool)
 
 
 def _is_file(connection: Connection) -> bool:
@@ -327,14 +405,15 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _named_failures(where: Path | str) -> Iterator[None]:
+def _named_failures(where: Path | str, fault_and_remedy: tuple[str, str] = WRITING) -> Iterator[None]:
     """Turn failures of the disk or of the database into one line that names the file and the remedy."""
+    fault, remedy = fault_and_remedy
     try:
         yield
     except OperationalError as error:
-        raise InputError(
-            f"{where}: cannot be written: {error.orig}; free or choose another place, then --resume"
-        ) from error
+        if "locked" in str(error.orig):
+            remedy = "close the other program that holds it, then give the command again"
+        raise InputError(f"{where}: {fault}: {error.orig}; {remedy}") from error
     except DatabaseError as error:
         raise InputError(f"{where}: not a run file: {error.orig}; choose another path") from error
     except OSError as error:

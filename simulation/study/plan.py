@@ -11,6 +11,7 @@ from polyphony.documents import read_document
 from polyphony.errors import InputError
 from polyphony.plugins import Plugin
 from polyphony.printable import printable_path, quoted
+from polyphony.scratch import is_scratch
 from polyphony.simulation.policies.arms import arm_named
 from polyphony.simulation.runs.options import SHARED, Value, complete, parsed
 from polyphony.simulation.runs.recorded import described
@@ -181,7 +182,7 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
     """
     path = directory / PLAN
     if not path.exists():
-        if directory.is_dir() and any(not entry.name.startswith(PLAN) for entry in directory.iterdir()):
+        if directory.is_dir() and not all(_is_left_over(entry) for entry in directory.iterdir()):
             raise InputError(f"{directory}: holds files but no study; choose a new or empty --out")
         return plan
     before = _read(path)
@@ -203,6 +204,12 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
     whole = plan.model_copy(update={"blocks": tuple(dict.fromkeys((*before.blocks, *plan.blocks)))})
     _check_files(whole, str(directory))
     return whole
+
+
+def _is_left_over(entry: Path) -> bool:
+    """Whether an entry of a directory is what the beginning of a study leaves when it is killed."""
+    is_empty_folder = entry.is_dir() and not any(entry.iterdir())
+    return is_scratch(entry.name) or entry.name.startswith(PLAN) or (entry.name == "runs" and is_empty_folder)
 
 
 def _check_files(plan: StudyPlan, where: str) -> None:

@@ -13,6 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import cast
 
+from polyphony.child_processes import end_with_parent
 from polyphony.durable import write_durably
 from polyphony.errors import InputError, PolyphonyError
 from polyphony.import_path import safe_child_processes
@@ -206,6 +207,7 @@ def _run_alone(plan: StudyPlan, place: StudyPlace, cells: Sequence[Cell], thread
     """Run some cells in this process; Ctrl-C, which a terminal sends to all, is left to the first."""
     import torch
 
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     torch.set_num_threads(threads)
