@@ -2,6 +2,7 @@
 
 PolyphonyError        the text is one line for a person
 └── InputError        the user's input or environment is wrong; the command line exits with 2
+    ├── CutError      a file is cut off or damaged from some place on
     ├── MetricsError  a run cannot be read, measured or compared
     └── AppError      the dashboard cannot start
 
@@ -16,6 +17,10 @@ class PolyphonyError(Exception):
 
 class InputError(PolyphonyError):
     """Something the user gave is wrong: the text names the file, the row and the remedy."""
+
+
+class CutError(InputError):
+    """A file is cut off or damaged from some place on; what stands before that place may be used."""
 
 
 class MetricsError(InputError):

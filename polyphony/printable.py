@@ -15,7 +15,10 @@ def printable(text: str) -> str:
 
 def quoted(value: object) -> str:
     """Return a foreign value for an error text: escaped, so that it cannot steer a terminal or a log, and short."""
-    text = repr(value[: QUOTE_LIMIT + 1] if isinstance(value, str | bytes) else value)
+    try:
+        text = repr(value[: QUOTE_LIMIT + 1] if isinstance(value, str | bytes) else value)
+    except (ValueError, RecursionError):  # a number of over 4,300 digits, or lists in lists in lists
+        text = f"a {type(value).__name__}"
     return text if len(text) <= QUOTE_LIMIT else text[: QUOTE_LIMIT - 1] + "…"
 
 

@@ -31,7 +31,7 @@ from polyphony.scratch import scratch_folder
 CONFIG, WEIGHTS, CARD, ABOUT = "adapter_config.json", "adapter_model.safetensors", "polyphony.json", "README.md"
 PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
 MOST_CONFIG_BYTES = 1 << 20
-MAX_HANDLE = 64
+MAX_HANDLE = 512
 MOST_NAME = 256
 MOST_SCALE = 1e6
 # Fields of PEFT's configuration that do not change the product B A, or that we read ourselves.

@@ -193,13 +193,19 @@ def text_of(row: Row) -> tuple[str, tuple[str, ...]]:
     value = row.cells.get("text", "")
     if not isinstance(value, str):
         raise InputError(f"{row.where}: text {quoted(value)} is not text: give text")
-    lines = _LINE_ENDS.sub("\n", value)
-    clean = _UNSAFE.sub("", _ESCAPE_SEQUENCE.sub("", lines)) if _UNSAFE.search(lines) else lines
+    clean, was_unsafe = without_unsafe(value)
     text = clean.strip()
-    if clean == lines and len(text) <= MOST_CHARACTERS:
+    if not was_unsafe and len(text) <= MOST_CHARACTERS:
         return text, ()
-    kinds = (*([CONTROL_CHARACTERS] if clean != lines else ()), *([LONG_TEXT] if len(text) > MOST_CHARACTERS else ()))
+    kinds = (*([CONTROL_CHARACTERS] if was_unsafe else ()), *([LONG_TEXT] if len(text) > MOST_CHARACTERS else ()))
     return shortened(text), kinds
+
+
+def without_unsafe(text: str) -> tuple[str, bool]:
+    """Return a text without what `text_of` removes, and whether there was anything; line ends become line feeds."""
+    lines = _LINE_ENDS.sub("\n", text)
+    clean = _UNSAFE.sub("", _ESCAPE_SEQUENCE.sub("", lines)) if _UNSAFE.search(lines) else lines
+    return clean, clean != lines
 
 
 def shortened(text: str) -> str:

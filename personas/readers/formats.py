@@ -1,26 +1,29 @@
 """Posts files as rows of raw cells: JSONL (plain or gzip), CSV, Parquet, and what platforms export."""
 
 import gzip
-import zipfile
+import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from polyphony.errors import InputError
+from polyphony.errors import CutError, InputError
 from polyphony.personas.people.profile import Profile
+from polyphony.personas.readers.archives import open_zip
 from polyphony.personas.readers.bluesky import read_bluesky_car, read_bluesky_json
 from polyphony.personas.readers.columns import Given, given_columns
 from polyphony.personas.readers.dates import FIRST_TABLE
 from polyphony.personas.readers.delimited import read_csv
-from polyphony.personas.readers.json_lines import read_jsonl, read_jsonl_gzip
-from polyphony.personas.readers.mastodon import read_mastodon
+from polyphony.personas.readers.json_lines import read_jsonl, read_jsonl_gzip, read_jsonl_zstandard
+from polyphony.personas.readers.json_stream import MOST_RECORD
+from polyphony.personas.readers.mastodon import is_outbox, read_mastodon_json, read_mastodon_tar, read_mastodon_zip
 from polyphony.personas.readers.oasis_files import is_people_json, read_people_json
 from polyphony.personas.readers.parquet import read_parquet
 from polyphony.personas.readers.reddit_dump import read_reddit_dump
-from polyphony.personas.readers.rows import Row
-from polyphony.personas.readers.x_archive import read_x_archive
+from polyphony.personas.readers.rows import Row, until_cut
+from polyphony.personas.readers.x_archive import is_x_archive, read_x_archive
+from polyphony.personas.readers.zstandard_stream import open_zstandard
 from polyphony.printable import printable_path
 
 Record = Row | Profile
@@ -81,7 +84,7 @@ def _rows(kind: Format, path: Path, shown: str, given: Given) -> Iterator[Record
     """Rows as the format's reader yields them; its failures are one line."""
     is_empty = True
     try:
-        for row in kind.read(path, shown) if kind.is_export else kind.read(path, shown, given):  # type: ignore[call-arg]
+        for row in until_cut(kind.read(path, shown)) if kind.is_export else kind.read(path, shown, given):  # type: ignore[call-arg]
             is_empty = False
             yield row
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -108,21 +111,37 @@ def _format(path: Path, shown: str) -> Format:
         raise InputError(f"{shown}: is not a regular file: give a posts file ({', '.join(READERS)})")
     for extension, kind in READERS.items():
         if path.name.lower().endswith(extension):
-            return kind
+            return _OWN_COLUMNS if kind is READERS[".zst"] and _holds_own_columns(path, shown) else kind
     raise InputError(f"{shown}: unknown kind of file: give one that ends in {', '.join(READERS)}")
 
 
 def _json_reader(path: Path, shown: str) -> Reader:
     """Tell by its beginning which export a JSON file is."""
-    head = _head(path)
+    head = _plain(_head(path))
     if b'"orderedItems"' in head:
-        return read_mastodon
+        return read_mastodon_json
     if is_people_json(head) and b"app.bsky." not in head:
         return read_people_json
     if b"app.bsky." in head:
-        prefix = "item" if head.lstrip().startswith(b"[") else "records.item"
-        return lambda path, shown: read_bluesky_json(path, shown, prefix)
+        is_list = head.lstrip().startswith(b"[")
+        name = "" if is_list else "feed" if b'"feed"' in head and b'"records"' not in head else "records"
+        return lambda path, shown: read_bluesky_json(path, shown, name)
     raise InputError(f"{shown}: neither a Mastodon outbox nor Bluesky records: give one of them, or JSONL")
+
+
+def _plain(head: bytes) -> bytes:
+    """The beginning of a JSON file in UTF-8 without a byte order mark."""
+    return head.decode(json.detect_encoding(head), "ignore").encode("utf-8", "ignore")
+
+
+def _holds_own_columns(path: Path, shown: str) -> bool:
+    """Whether a packed file begins with a row of our columns: dumps of Reddit have others."""
+    try:
+        with open_zstandard(path, shown) as stream:
+            first = json.loads(stream.readline(MOST_RECORD))
+    except (CutError, ValueError, RecursionError):
+        return False
+    return isinstance(first, dict) and "created_at" in first and "created_utc" not in first
 
 
 def _read_json(path: Path, shown: str) -> Iterator[Record]:
@@ -130,15 +149,19 @@ def _read_json(path: Path, shown: str) -> Iterator[Record]:
 
 
 def _read_zip(path: Path, shown: str) -> Iterator[Record]:
-    """X and Mastodon both give ZIP archives; Mastodon's has its outbox at the top."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            is_mastodon = "outbox.json" in archive.namelist()
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{shown}: not a readable ZIP archive: download it again") from error
-    yield from (read_mastodon if is_mastodon else read_x_archive)(path, shown)
+    """X and Mastodon both give archives: what lies in one tells whose it is."""
+    with open_zip(path, shown) as members:
+        names = members.names()
+        if is_x_archive(names):
+            yield from read_x_archive(members, shown, path.stat().st_size)
+        elif any(map(is_outbox, names)):
+            yield from read_mastodon_zip(members, shown)
+        else:
+            wanted = "tweets.js of an X archive nor outbox.json of a Mastodon export"
+            raise InputError(f"{shown}: neither {wanted} in it: give an archive as it came")
 
 
+_OWN_COLUMNS = Format(read_jsonl_zstandard, is_export=False, first=FIRST_TABLE)
 # A ZIP may be of X or Mastodon, a JSON file of Mastodon or Bluesky: the older platform counts.
 READERS: Mapping[str, Format] = {
     ".jsonl": Format(read_jsonl, is_export=False, first=FIRST_TABLE),
@@ -147,7 +170,7 @@ READERS: Mapping[str, Format] = {
     ".tsv": Format(read_csv, is_export=False, first=FIRST_TABLE),
     ".parquet": Format(read_parquet, is_export=False, first=FIRST_TABLE),
     ".zip": Format(_read_zip, is_export=True, first=FIRST_TWEET),
-    ".tar.gz": Format(read_mastodon, is_export=True, first=FIRST_TOOT),
+    ".tar.gz": Format(read_mastodon_tar, is_export=True, first=FIRST_TOOT),
     ".json": Format(_read_json, is_export=True, first=FIRST_TOOT),
     ".car": Format(read_bluesky_car, is_export=True, first=FIRST_SKY),
     ".zst": Format(read_reddit_dump, is_export=True, first=FIRST_REDDIT),

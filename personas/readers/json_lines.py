@@ -11,6 +11,7 @@ from polyphony.nesting import MOST_DEPTH, is_too_deep
 from polyphony.personas.readers.columns import Given, layout_of
 from polyphony.personas.readers.limits import bounded_lines, most_unpacked
 from polyphony.personas.readers.rows import Row, make_row
+from polyphony.personas.readers.zstandard_stream import open_zstandard
 from polyphony.printable import quoted
 
 
@@ -24,6 +25,12 @@ def read_jsonl_gzip(path: Path, shown: str, given: Given) -> Iterator[Row]:
     """Read the same, packed by gzip."""
     with gzip.open(path, "rb") as stream:
         yield from _rows(cast(BinaryIO, stream), shown, given, most_unpacked(path.stat().st_size))
+
+
+def read_jsonl_zstandard(path: Path, shown: str, given: Given) -> Iterator[Row]:
+    """Read the same, packed by zstandard."""
+    with open_zstandard(path, shown) as stream:
+        yield from _rows(cast(BinaryIO, stream), shown, given, None)
 
 
 def _rows(stream: BinaryIO, shown: str, given: Given, most_bytes: int | None) -> Iterator[Row]:

@@ -13,15 +13,20 @@ from polyphony.personas.readers.cells import author_of, id_of, moment_of, text_o
 from polyphony.personas.readers.dates import are_few, early_count, future_count, lone_count
 from polyphony.personas.readers.formats import Source, read_rows
 from polyphony.personas.readers.problems import (
+    ENDS_EARLY,
     IN_FUTURE,
     NOT_PUBLIC,
     TOO_EARLY,
+    TOO_FEW,
     UNUSABLE,
     Problem,
     ProblemCounter,
 )
 from polyphony.personas.readers.rows import Row
 from polyphony.printable import printable_path
+
+MOST_RECORDS = 1_000_000
+"""Most records of a platform's export that are read, and most that cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,8 @@ def _posts_and_profiles(
             continue
         rows += 1
         post = read(row, counter, include_private)
+        if source.is_export and max(len(posts), counter.count(UNUSABLE)) > MOST_RECORDS:
+            raise InputError(f"{counter.source}: holds over {MOST_RECORDS:,} records, the limit for an export")
         if post is None:
             continue
         first = posts.setdefault(post.id, post)
@@ -121,6 +128,10 @@ def _nothing_left(shown: str, rows: int, counter: ProblemCounter) -> InputError:
     counts = {problem.kind: problem for problem in counter.problems()}
     if NOT_PUBLIC in counts:
         return InputError(f"{shown}: none of {rows} records is public: --include-private takes the others to train on")
+    if ENDS_EARLY in counts:
+        return InputError(counts[ENDS_EARLY].examples[0])
+    if TOO_FEW in counts:
+        return InputError(f"{shown}: none of {rows} records is of an author with enough texts: give a larger dump")
     if UNUSABLE in counts:
         return InputError(f"{shown}: none of {rows} records can be used ({counts[UNUSABLE].examples[0]})")
     return InputError(f"{shown}: none of {rows} rows has text: fill the column text")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 MOST_EXAMPLES = 3
 UNUSABLE = "unusable record"
 NOT_PUBLIC = "not public"
+ENDS_EARLY = "ends early"
+TOO_FEW = "too few posts"
 CONTROL_CHARACTERS = "control characters"
 LONG_TEXT = "long text"
 TOO_EARLY = "dates too early"
@@ -18,10 +20,11 @@ UNDATED = "no dates"
 KINDS: Mapping[str, str] = {
     UNUSABLE: "a record of a platform's export cannot be used and is left out",
     NOT_PUBLIC: "a record is not addressed to the public and is left out; --include-private takes it to train on",
+    ENDS_EARLY: "the file is cut off or damaged at this place; what stands before it is read",
     NOT_UTF8: "the file is not in UTF-8 and is read as Windows-1252; save it as UTF-8 if letters look wrong",
     REPEATED_NAME: "several people of the file have one name; those after the first get a number",
     REPEATED_HEADER: "a row repeats the names of the columns, as in files that were joined; it is skipped",
-    "too few posts": "an author of the dump has too few texts, or others are more active; the row is skipped",
+    TOO_FEW: "an author of the dump has too few texts, or others are more active; the row is skipped",
     UNDATED: "the file says nothing of when; a person's posts stand an hour apart",
     "missing text": "a post, reply or quote has no text and is skipped",
     LONG_TEXT: "a text has over 10,000 characters, which the platform does not take; it is cut at a word",
@@ -78,7 +81,7 @@ class ProblemCounter:
 
     def __init__(self, source: str) -> None:
         """Start with none; `source` names the file in the messages."""
-        self._source = source
+        self.source = source
         self._tallies: dict[str, _Tally] = {}
 
     def add(self, kind: str, row: int, example: str | None = None) -> None:
@@ -89,12 +92,16 @@ class ProblemCounter:
         if example is not None and len(tally.examples) < MOST_EXAMPLES:
             tally.examples.append(example)
 
+    def count(self, kind: str) -> int:
+        """How many rows were counted under a kind."""
+        return self._tallies[kind].count if kind in self._tallies else 0
+
     def problems(self) -> tuple[Problem, ...]:
         """Return one problem for each kind that occurred, in the order of ``KINDS``."""
         return tuple(self._problem(kind, self._tallies[kind]) for kind in KINDS if kind in self._tallies)
 
     def _problem(self, kind: str, tally: _Tally) -> Problem:
-        message = f"{self._source}: {kind}: {KINDS[kind]} ({_extent(tally.count, tally.first_row)})"
+        message = f"{self.source}: {kind}: {KINDS[kind]} ({_extent(tally.count, tally.first_row)})"
         if tally.examples:
             message += f"; for example {tally.examples[0]}"
         return Problem(kind, tally.count, tally.first_row, message, tuple(tally.examples))

@@ -1,21 +1,27 @@
 """Pushshift-style dumps of Reddit's comments and submissions."""
 
-import html
-import io
+import codecs
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from polyphony.errors import InputError
-from polyphony.personas.readers.json_stream import INSTALL
-from polyphony.personas.readers.rows import Row, make_row
-from polyphony.printable import quoted
+from polyphony.errors import CutError
+from polyphony.personas.readers.json_stream import MOST_RECORD
+from polyphony.personas.readers.markup import unescaped
+from polyphony.personas.readers.problems import TOO_FEW
+from polyphony.personas.readers.rows import Row, make_row, unusable_row
+from polyphony.personas.readers.zstandard_stream import open_zstandard
 
 # Of a dump with more usable rows than this, the most active authors are read until there are so many.
 MOST_ROWS = 200_000
 FEWEST_ACTS = 10
+MOST_AUTHORS = 2_000_000
+"""Authors that are counted at once; beyond, those with the fewest texts so far are dropped and begin anew."""
+_DECODER = json.JSONDecoder(strict=False)
+_LEFT_OUT = (None, "[deleted]", "AutoModerator")
+_REMOVED = ("[removed]", "[deleted]")
 
 
 def read_reddit_dump(path: Path, shown: str) -> Iterator[Row]:
@@ -24,9 +30,54 @@ def read_reddit_dump(path: Path, shown: str) -> Iterator[Row]:
     The first counts authors; the second reads those with at least `FEWEST_ACTS` texts, the most active first, until
     there are `MOST_ROWS` rows. Deleted authors and removed texts are left out, the others counted as a warning.
     """
+    chosen = _most_active(_counts(path, shown))
+    for number, line in _lines(path, shown):
+        item = _object(line)
+        if isinstance(item, str):
+            yield unusable_row(number, f"{shown}:{number}", item)
+            continue
+        text = _reddit_text(item)
+        if not text:
+            continue
+        where = f"{shown}:{number}"
+        author = item.get("author")
+        if not isinstance(author, str):
+            yield unusable_row(number, where, "its author is no name")
+        elif author in chosen:
+            yield make_row(number, where, _cells(item, author, text))
+        else:
+            yield Row(number, where, {}, problem=TOO_FEW)
+
+
+def _cells(item: Mapping[str, Any], author: str, text: str) -> dict[str, object]:
+    is_comment = "body" in item
+    identifier = item.get("id")
+    cells: dict[str, object] = {
+        "author": author, "text": text, "created_at": item.get("created_utc"),
+        "id": f"t{1 if is_comment else 3}_{identifier}" if isinstance(identifier, str | int) else None,
+    }  # fmt: skip
+    return {**cells, "reply_to": item.get("parent_id")} if is_comment else cells
+
+
+def _counts(path: Path, shown: str) -> Counter[str]:
+    """Texts by author; where a dump has very many authors, those with few texts may be missing."""
     counts: Counter[str] = Counter()
-    for _, item, _ in _dump(path, shown):
-        counts[str(item.get("author"))] += bool(_reddit_text(item))
+    fewest = 1
+    try:
+        for _, line in _lines(path, shown):
+            item = _object(line)
+            author = item.get("author") if isinstance(item, dict) else None
+            if isinstance(author, str) and isinstance(item, dict):
+                counts[author] += bool(_reddit_text(item))
+            while len(counts) > MOST_AUTHORS:
+                counts = Counter({author: texts for author, texts in counts.items() if texts > fewest})
+                fewest += 1
+    except CutError:
+        pass  # the second pass says so, where it comes to that place
+    return counts
+
+
+def _most_active(counts: Counter[str]) -> set[str]:
     chosen: set[str] = set()
     rows = 0
     for author, texts in counts.most_common():
@@ -34,46 +85,40 @@ def read_reddit_dump(path: Path, shown: str) -> Iterator[Row]:
             break
         chosen.add(author)
         rows += texts
-    for number, item, where in _dump(path, shown):
-        text = _reddit_text(item)
-        if not text:
-            continue
-        if item.get("author") not in chosen:
-            yield Row(number, where, {}, problem="too few posts")
-            continue
-        is_comment = "body" in item
-        cells = {
-            "author": item["author"], "id": f"t{1 if is_comment else 3}_{item.get('id')}", "text": text,
-            "created_at": item.get("created_utc"),
-        }  # fmt: skip
-        yield make_row(number, where, {**cells, "reply_to": item.get("parent_id")} if is_comment else cells)
+    return chosen
 
 
 def _reddit_text(item: Mapping[str, Any]) -> str:
-    if item.get("author") in (None, "[deleted]", "AutoModerator"):
+    if item.get("author") in _LEFT_OUT:
         return ""
     parts = [item["body"]] if "body" in item else [item.get("title"), item.get("selftext")]
-    words = [str(part) for part in parts if part and part not in ("[removed]", "[deleted]")]
-    return html.unescape("\n".join(words))
+    return unescaped("\n".join(part for part in parts if isinstance(part, str) and part and part not in _REMOVED))
 
 
-def _dump(path: Path, shown: str) -> Iterator[tuple[int, dict[str, Any], str]]:
+def _lines(path: Path, shown: str) -> Iterator[tuple[int, bytes]]:
+    """Each line that is not blank with its number; of one that is longer than a record may be, the beginning."""
+    with open_zstandard(path, shown) as stream:
+        number, line = 1, stream.readline(MOST_RECORD).removeprefix(codecs.BOM_UTF8)
+        while line:
+            if not line.isspace():
+                yield number, line
+            if len(line) == MOST_RECORD and not line.endswith(b"\n"):
+                _skip_line(stream)
+            number, line = number + 1, stream.readline(MOST_RECORD)
+
+
+def _skip_line(stream: IO[bytes]) -> None:
+    while (rest := stream.readline(1 << 20)) and not rest.endswith(b"\n"):
+        pass
+
+
+def _object(line: bytes) -> dict[str, Any] | str:
+    """The object on a line, or why there is none."""
     try:
-        import zstandard
-    except ImportError as error:
-        raise InputError(f"{shown}: {INSTALL} to read zstandard dumps") from error
-    try:
-        with path.open("rb") as packed:
-            # Dumps are packed with a window of 2 GiB at most; more than 512 MiB would break the memory bound.
-            unpacked = zstandard.ZstdDecompressor(max_window_size=1 << 29).stream_reader(packed)
-            for number, line in enumerate(io.BufferedReader(unpacked, 1 << 20), 1):
-                where = f"{shown}:{number}"
-                try:
-                    item = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(f"{where}: broken JSON: write one object a line") from error
-                if not isinstance(item, dict):
-                    raise InputError(f"{where}: not a JSON object: write one object a line")
-                yield number, item, where
-    except zstandard.ZstdError as error:
-        raise InputError(f"{shown}: not a readable zstandard file ({quoted(str(error))}): download it again") from error
+        # Half a character stays what it is, for the reader of the cell to count and remove.
+        item = _DECODER.decode(line.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError) as error:
+        if len(line) == MOST_RECORD:
+            return f"longer than {MOST_RECORD:,} bytes, the limit"
+        return "nested too deeply" if isinstance(error, RecursionError) else "broken JSON"
+    return item if isinstance(item, dict) else "not a JSON object"

@@ -1,9 +1,11 @@
 """One row of a posts file as raw cells."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from polyphony.personas.readers.problems import UNUSABLE
+from polyphony.errors import CutError
+from polyphony.personas.people.profile import Profile
+from polyphony.personas.readers.problems import ENDS_EARLY, UNUSABLE
 
 REQUIRED = ("author", "id", "created_at", "text")
 REFERENCES = ("reply_to", "repost_of", "quote_of", "like_of", "follow_of")
@@ -33,15 +35,28 @@ class Row:
     is_private: bool = False
 
 
-def make_row(number: int, where: str, cells: Mapping[str, object], *, is_private: bool = False) -> Row:
+def make_row(
+    number: int, where: str, cells: Mapping[str, object], *, is_private: bool = False, warning: str | None = None
+) -> Row:
     """Make a row of those cells that are known columns and not absent."""
     present = {name: cells[name] for name in COLUMNS if name in cells and not is_absent(cells[name])}
-    return Row(number, where, present, is_private=is_private)
+    return Row(number, where, present, warning=warning, is_private=is_private)
 
 
 def unusable_row(number: int, where: str, reason: str) -> Row:
     """A record of a platform's export that cannot be used; `reason` is one printable line."""
     return Row(number, where, {}, problem=UNUSABLE, detail=f"{where}: {reason}")
+
+
+def until_cut(rows: Iterable[Row | Profile]) -> Iterator[Row | Profile]:
+    """The rows that stand before the place where their file is cut off or damaged, and one that says so."""
+    number = 0
+    try:
+        for row in rows:
+            number = number if isinstance(row, Profile) else row.number
+            yield row
+    except CutError as error:
+        yield Row(number + 1, str(error), {}, problem=ENDS_EARLY, detail=str(error))
 
 
 def is_absent(value: object) -> bool:
