@@ -197,12 +197,14 @@ def _personas(acts: Mapping[str, Act], communities: Mapping[str, int], digest: s
     histories = {handle: own for handle, own in _by_author(acts.values()).items() if _is_enough(own)}
     ends = {handle: split_ends(len(own)) for handle, own in histories.items()}
     train = {handle: own[: ends[handle][0]] for handle, own in histories.items()}
-    descriptions = describe(train)
-    following = follow_graph(train, acts)
+    # What others are shown of a person, their description and whom they follow, comes from public acts alone.
+    public = {handle: [act for act in own if not act.is_private] for handle, own in train.items()}
+    descriptions = describe({handle: own for handle, own in public.items() if own})
+    following = follow_graph(public, acts)
     return tuple(
         Persona(
             handle=handle,
-            description=descriptions[handle],
+            description=descriptions.get(handle, ""),
             acts=tuple(histories[handle]),
             train_end=ends[handle][0],
             validation_end=ends[handle][1],
@@ -260,9 +262,11 @@ def summarise(population: Population) -> dict[str, Any]:
 
     Keys: name, digest, about (the corpus's own notes), people, eligible_people, posts (acts with text), acts (count by
     verb), span (first and last time, ISO 8601; None without acts), median_texts_per_person (over everybody),
-    follow_edges, problems. Eligible people can be agents; trainable ones have a history that adapters learn from.
+    follow_edges, problems; and private_acts, only where private ones were asked for. Eligible people can be agents;
+    trainable ones have a history that adapters learn from.
     """
     acts = list(population.acts.values())
+    private_acts = sum(act.is_private for act in acts)
     people = dict.fromkeys([*(act.author for act in acts), *(persona.handle for persona in population.personas)], 0)
     texts = people | Counter(act.author for act in posts_of(acts))
     return {
@@ -273,6 +277,7 @@ def summarise(population: Population) -> dict[str, Any]:
         "eligible_people": len(population.personas),
         "trainable_people": sum(persona.is_trainable for persona in population.personas),
         "posts": len(posts_of(acts)),
+        **({"private_acts": private_acts} if private_acts else {}),
         "acts": {verb.value: count for verb, count in sorted(Counter(act.verb for act in acts).items())},
         "span": [acts[0].at.isoformat(), acts[-1].at.isoformat()] if acts else None,
         "median_texts_per_person": median(texts.values()) if texts else 0,

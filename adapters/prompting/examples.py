@@ -42,11 +42,15 @@ class ExampleBuilder:
     """Makes examples of acts of one corpus, with feeds of posts that the person could have seen then."""
 
     def __init__(self, corpus: Mapping[str, Act], builder: PromptBuilder, *, feed_items: int) -> None:
-        """Index the corpus's texts by time; `feed_items` is the number of items a feed shows."""
+        """Index the corpus's public texts by time; `feed_items` is the number of items a feed shows.
+
+        Nobody is shown what another person wrote for some people only, nor remembers it.
+        """
         self.builder = builder
         self.feed_items = feed_items
         self._corpus = corpus
-        self._texts = sorted((act for act in corpus.values() if act.text), key=lambda act: (act.at, act.id))
+        public_texts = (act for act in corpus.values() if act.text and not act.is_private)
+        self._texts = sorted(public_texts, key=lambda act: (act.at, act.id))
         self._times = [act.at for act in self._texts]
         self._by_author: dict[str, list[Act]] = {}
         for act in self._texts:
@@ -54,10 +58,11 @@ class ExampleBuilder:
         self._remembered: dict[str, list[tuple[datetime, str]]] = {}
         if builder.memory_tokens:
             for person, act, line in history_recollections(corpus.values(), corpus):
-                self._remembered.setdefault(person, []).append((act.at, line))
+                if person == act.author or not act.is_private:
+                    self._remembered.setdefault(person, []).append((act.at, line))
 
     def examples(self, persona: Persona, acts: Sequence[Act], *, prompt_persona: bool = True) -> list[Example]:
-        """Return one example for each act whose target is in the corpus; other acts are left out.
+        """Return one example for each act whose target is in the corpus and may be shown; others are left out.
 
         Args:
             persona: Who acts.
@@ -155,7 +160,9 @@ class ExampleBuilder:
             earlier = [text for text in self._by_author.get(act.target, []) if text.at < act.at]
             return earlier[-1] if earlier else None
         target = self._corpus.get(act.target)
-        return target if target is not None and target.text else None
+        if target is None or not target.text or (target.is_private and target.author != act.author):
+            return None
+        return target
 
     def _feed(self, act: Act, shown: Sequence[Act]) -> tuple[list[Act], dict[str, int]]:
         """Draw a feed for `act` that holds the `shown` items; returns it, and the position of each item, from 1."""

@@ -23,13 +23,19 @@ def personal_provenance(population: Population, base: BaseModel, persona: Person
     """What a personal adapter was trained on.
 
     Returns:
-        ``acts`` (counts on each side of the split), ``examples``, ``split`` (shares), ``learned`` (first and last act
-        learned, ISO 8601), and the fields of `shared_provenance`.
+        ``acts`` (counts on each side of the split, and of private ones where there are any), ``examples``, ``split``
+        (shares), ``learned`` (first and last act learned, ISO 8601), and the fields of `shared_provenance`.
     """
     acts = {act.id: act for act in persona.train}
     learned = [acts[example.act_id] for example in learner.train if example.act_id in acts]
+    private = sum(act.is_private for act in persona.acts)
     return {
-        "acts": {"train": len(persona.train), "validation": len(persona.validation), "held_out": len(persona.held_out)},
+        "acts": {
+            "train": len(persona.train),
+            "validation": len(persona.validation),
+            "held_out": len(persona.held_out),
+            **({"private": private} if private else {}),
+        },
         "examples": {"train": len(learner.train), "validation": len(learner.validation)},
         "split": {"held_out": HELD_OUT_SHARE, "validation": VALIDATION_SHARE, "by": "time"},
         "learned": span(learned),

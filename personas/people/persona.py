@@ -10,7 +10,7 @@ class Persona:
     """One person of a population.
 
     Attributes:
-        handle: Display name as in the corpus, NFC, printable, at most 64 characters; data, never a path.
+        handle: Display name as in the corpus, NFC, printable, at most 512 characters; data, never a path.
         description: Derived from the training acts only.
         acts: All acts, follows included, in time order.
         train_end: ``acts[:train_end]`` is the training side.
@@ -35,6 +35,11 @@ class Persona:
     def train(self) -> tuple[Act, ...]:
         """Acts to learn from."""
         return self.acts[: self.train_end]
+
+    @property
+    def public_train(self) -> tuple[Act, ...]:
+        """Acts to learn from that everybody may see: what of a person others are shown comes from them alone."""
+        return tuple(act for act in self.train if not act.is_private)
 
     @property
     def validation(self) -> tuple[Act, ...]:

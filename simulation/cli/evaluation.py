@@ -13,6 +13,7 @@ from polyphony.simulation.cli.options import (
     ColumnsOption,
     JsonOption,
     PopulationOption,
+    PrivateOption,
     UsersOption,
     takes_machine,
     takes_options,
@@ -35,6 +36,7 @@ def bank_evaluate(
     *,
     population: PopulationOption = "town",
     columns: ColumnsOption = "",
+    include_private: PrivateOption = False,
     users: UsersOption = 32,
     latest: Annotated[
         bool,
@@ -60,9 +62,13 @@ def bank_evaluate(
     from polyphony.adapters.evaluation.evaluation import GATE, EvaluationPlan, evaluate
     from polyphony.adapters.evaluation.probing import probe
     from polyphony.simulation.cli.training_session import training_session
-    from polyphony.simulation.runs.settings import training_config
+    from polyphony.simulation.runs.settings import RunSettings, training_config
 
-    with training_session(population, columns, users, training_config(chosen), machine) as session:
+    settings = RunSettings(
+        population=population, columns=columns, include_private=include_private, agents=users, timesteps=1,
+        training=training_config(chosen),
+    )  # fmt: skip
+    with training_session(settings, machine) as session:
         training = session.training
         revisions = _latest(session) if latest else training.personal(session.personas)
         result = evaluate(

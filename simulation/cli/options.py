@@ -44,6 +44,7 @@ PopulationOption = Annotated[str, typer.Option(help=OPTIONS["population"].help)]
 ColumnsOption = Annotated[
     str, typer.Option(help=OPTIONS["columns"].help, show_default=OPTIONS["columns"].empty, metavar="OURS=THEIRS,…")
 ]
+PrivateOption = Annotated[bool, typer.Option(help=OPTIONS["include_private"].help)]
 RunArgument = Annotated[str, typer.Argument(help="A run file, or the URL of a run.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 

@@ -8,19 +8,20 @@ import typer
 
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
-from polyphony.simulation.cli.options import ColumnsOption, JsonOption, PluginOption, RunArgument
+from polyphony.simulation.cli.options import ColumnsOption, JsonOption, PluginOption, PrivateOption, RunArgument
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stderr, stdout
 
 
 def personas(
     path: Annotated[str, typer.Argument(help="'town', or a file of posts.")],
     columns: ColumnsOption = "",
+    include_private: PrivateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Describe a population: its people, their acts by type, the time they span, and problems by row."""
     from polyphony.personas.population import load_population, summarise
 
-    summary = summarise(load_population(path, columns=columns))
+    summary = summarise(load_population(path, columns=columns, include_private=include_private))
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return

@@ -8,6 +8,7 @@ from polyphony.simulation.cli.options import (
     Chosen,
     ColumnsOption,
     PopulationOption,
+    PrivateOption,
     UsersOption,
     takes_machine,
     takes_options,
@@ -22,6 +23,7 @@ def train(
     *,
     population: PopulationOption = "town",
     columns: ColumnsOption = "",
+    include_private: PrivateOption = False,
     users: UsersOption = 32,
     continued: Annotated[
         bool,
@@ -32,8 +34,12 @@ def train(
 ) -> None:
     """Train the population prior and personal adapters. Adapters that the bank holds are not trained again."""
     from polyphony.simulation.cli.training_session import training_session
-    from polyphony.simulation.runs.settings import training_config
+    from polyphony.simulation.runs.settings import RunSettings, training_config
 
-    with training_session(population, columns, users, training_config(chosen), machine) as session:
+    settings = RunSettings(
+        population=population, columns=columns, include_private=include_private, agents=users, timesteps=1,
+        training=training_config(chosen),
+    )  # fmt: skip
+    with training_session(settings, machine) as session:
         revisions = session.training.personal(session.personas, continued=continued)
         session.reporter.say(f"{len(revisions)} personal adapters and their prior are in {machine.bank}")

@@ -5,7 +5,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.personas.people.persona import Persona
 from polyphony.simulation.cli.console import Reporter
@@ -25,15 +24,16 @@ class TrainingSession:
 
 
 @contextmanager
-def training_session(
-    population: str, columns: str, users: int, plan: TrainingConfig, machine: Machine
-) -> Iterator[TrainingSession]:  # fmt: skip
+def training_session(settings: RunSettings, machine: Machine) -> Iterator[TrainingSession]:
     """Open them, with progress on the console.
+
+    Args:
+        settings: Name the people, how many get an adapter, and the training.
+        machine: Where it computes, and where the bank lies.
 
     Raises:
         InputError: One of them cannot be opened.
     """
-    settings = RunSettings(population=population, columns=columns, agents=users, timesteps=1, training=plan)
     with Reporter() as reporter:
         resources = Resources(settings, **vars(machine), hooks=reporter.hooks)
         with closing(resources.open_bank()) as opened:

@@ -141,8 +141,8 @@ def _decision(question: _Question, choice: ActChoice) -> Decision:
 
 
 def recent_texts(persona: Persona, arm: Arm) -> list[str]:
-    """The person's own latest texts that an arm's prompt shows, oldest first."""
-    return [act.text for act in persona.train if act.text][-arm.recent_posts :] if arm.recent_posts else []
+    """The person's own latest public texts that an arm's prompt shows, oldest first."""
+    return [act.text for act in persona.public_train if act.text][-arm.recent_posts :] if arm.recent_posts else []
 
 
 def length_cap(persona: Persona, kit: PromptKit) -> int:

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from polyphony.adapters.engine.acts import draw_index
+from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
+from polyphony.printable import quoted
 from polyphony.randomness import keyed_generator
 from polyphony.simulation.policies.history_frequencies import HistoryFrequencies
 from polyphony.simulation.policies.policy import Decision, Observation
@@ -13,10 +15,19 @@ class NullPolicy:
     """Draws the verb from the person's training acts, the target uniformly, and the text from old posts."""
 
     def __init__(self, personas: Sequence[Persona], *, seed: int) -> None:
-        """Count everybody's acts."""
+        """Count everybody's acts.
+
+        Raises:
+            InputError: All texts of somebody are private; this policy would have to publish them.
+        """
         self._seed = seed
         self._frequencies = HistoryFrequencies(personas)
-        self._texts = [[act.text for act in persona.train if act.text] for persona in personas]
+        self._texts = [[act.text for act in persona.public_train if act.text] for persona in personas]
+        silent = [persona.handle for persona, texts in zip(personas, self._texts, strict=True) if not texts]
+        if silent and any(persona.train for persona in personas):
+            raise InputError(
+                f"--policy null repeats people's public posts, and {quoted(silent[0])} has none: choose another policy"
+            )
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide for each observation alone."""

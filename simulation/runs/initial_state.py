@@ -62,7 +62,7 @@ def feed_maker(settings: RunSettings, personas: Sequence[Persona]) -> FeedMaker:
 def populate(
     platform: Platform, personas: Sequence[Persona], *, at: datetime, seed_posts: int, scenario: Scenario
 ) -> None:
-    """Enter the starting follow graph, and publish as seed posts each agent's latest training posts and the scenario's.
+    """Enter the starting follow graph, and publish seed posts: each agent's latest public ones, and the scenario's.
 
     Args:
         platform: An empty platform with one user per persona.
@@ -86,8 +86,8 @@ def populate(
 
 
 def feed_texts(personas: Sequence[Persona]) -> list[str]:
-    """Texts from which content-based recommenders learn their text space: the agents' latest training texts."""
-    return [act.text for persona in personas for act in persona.train[-TEXTS_A_PERSON:] if act.text]
+    """Texts from which content-based recommenders learn their text space: the agents' latest public training texts."""
+    return [act.text for persona in personas for act in persona.public_train[-TEXTS_A_PERSON:] if act.text]
 
 
 def people_rows(
@@ -140,8 +140,8 @@ def warning_rows(problems: Sequence[Problem]) -> Rows:
 
 
 def _latest(persona: Persona, count: int) -> Sequence[Act]:
-    posts = [act for act in persona.train if act.verb is Verb.POST]
-    return (posts or [act for act in persona.train if act.text])[-count:] if count else []
+    posts = [act for act in persona.public_train if act.verb is Verb.POST]
+    return (posts or [act for act in persona.public_train if act.text])[-count:] if count else []
 
 
 def _history(agent: int, persona: Persona) -> list[dict[str, Any]]:
@@ -150,4 +150,5 @@ def _history(agent: int, persona: Persona) -> list[dict[str, Any]]:
         {"agent_id": agent, "split": split, "act": act.verb, "created_at": iso(act.at), "text": act.text}
         for split, acts in parts
         for act in acts
+        if not act.is_private
     ]

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Loader:
     """Loads what runs need, each time that it is asked."""
 
-    def population(self, source: str, columns: str = "") -> Population:
+    def population(self, source: str, columns: str = "", *, include_private: bool = False) -> Population:
         """Load a population, see `personas.population.load_population`."""
-        return load_population(source, columns=columns)
+        return load_population(source, columns=columns, include_private=include_private)
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None
@@ -50,10 +50,10 @@ class SharedLoader(Loader):
         self._bases: dict[tuple[str, str], BaseModel] = {}
         self._kits: dict[tuple[str, str, PromptConfig], PromptKit] = {}
 
-    def population(self, source: str, columns: str = "") -> Population:
-        """Load a population; the built-in one only the first time."""
+    def population(self, source: str, columns: str = "", *, include_private: bool = False) -> Population:
+        """Load a population; the built-in one, in which everything is public, only the first time."""
         if source != TOWN:
-            return super().population(source, columns)
+            return super().population(source, columns, include_private=include_private)
         if self._town is None:
             self._town = super().population(source)
         return self._town

@@ -171,6 +171,11 @@ OPTIONS: Mapping[str, Option] = {
             help="What the file's table calls our columns, for example author=user,text=content.",
         ),
         Option(
+            name="include_private", default=False, group=RUN, setting="include_private",
+            help="Train also on posts that their authors showed to some people only. They never reach the platform, "
+            "the run file or an export, but an adapter may repeat what it has learned.",
+        ),
+        Option(
             name="policy", default="engine", group=RUN, setting="policy", choices=("engine", "camel", "null"),
             by_plugin=True,
             help="What chooses an agent's act. engine: the base model with adapters. camel: camel-ai agents. "

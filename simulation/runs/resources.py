@@ -59,7 +59,7 @@ class Resources:
         """
         self.hooks = hooks or Hooks()
         self.timer = StageTimer()
-        self.population = _population(settings) if population is None else population
+        self.population = _population(settings, population)
         self.personas: tuple[Persona, ...] = self.population.choose(settings.agents)
         self._bank_directory, self._base_directory, self._device, self._dtype = bank, base_model, device, dtype
         self._ready_base = base
@@ -117,5 +117,11 @@ class Resources:
         return PopulationTraining(base, kit, self.population, bank, settings.plan, progress=self.hooks.training)
 
 
-def _population(settings: RunSettings) -> Population:
-    return current_loader().population(settings.population, settings.columns)
+def _population(settings: RunSettings, loaded: Population | None) -> Population:
+    """The people of a run; where they bring private posts, the run's settings must say so, for the run records them."""
+    if loaded is None:
+        name, columns = settings.population, settings.columns
+        return current_loader().population(name, columns, include_private=settings.include_private)
+    if not settings.include_private and any(act.is_private for act in loaded.acts.values()):
+        raise InputError(f"{loaded.name}: holds private posts: give include_private=True to train on them")
+    return loaded

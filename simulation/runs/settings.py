@@ -35,6 +35,7 @@ class RunSettings:
         population: ``town`` or a file of posts.
         columns: What that file calls our columns, see `personas.readers.columns.given_columns`; empty where it does
             not call them otherwise.
+        include_private: Whether agents' adapters learn from posts that were for some people only, too.
         agents: Number of people who act.
         timesteps: Number of timesteps to simulate.
         seed: Random seed.
@@ -85,6 +86,7 @@ class RunSettings:
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
     plugins: tuple[Plugin, ...] = ()
     columns: str = ""
+    include_private: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no run can have."""
@@ -135,6 +137,8 @@ class RunSettings:
             del values["plugins"]
         if not self.columns:
             del values["columns"]
+        if not self.include_private:
+            del values["include_private"]
         return values
 
     def recorded(self) -> str:
