@@ -33,6 +33,7 @@ RIGHT = {
     "x01-archive-2019-top-level.zip": ({"post": 12}, {}),
     "x01b-archive-2020-data-tweet.zip": ({"post": 12}, {}),
     "x02-archive-2016.zip": ({"post": 12}, {}),
+    "x02b-tweets-2016.csv": ({"post": 12}, {}),
     "x03-note-tweets.zip": ({"post": 12}, {}),
     "x04-backslashes.zip": ({"post": 12}, {}),
     "x05-rezipped-mac.zip": ({"post": 12}, {}),

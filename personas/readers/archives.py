@@ -149,7 +149,7 @@ def _skip(stream: Readable, size: int, shown: str) -> None:
 class _Part:
     """The next bytes of a stream."""
 
-    def __init__(self, stream: io.BufferedReader, size: int, shown: str) -> None:
+    def __init__(self, stream: "io.BufferedReader[LimitedStream]", size: int, shown: str) -> None:
         self._stream, self._left, self._shown = stream, size, shown
 
     def read(self, size: int) -> bytes:

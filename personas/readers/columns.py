@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from polyphony.errors import InputError
+from polyphony.personas.readers.markup import unescaped
 from polyphony.personas.readers.rows import COLUMNS, REQUIRED, is_absent
 from polyphony.printable import quoted
 
 Given = Mapping[str, str]
 """What the user says: the file's name of each of our columns that it calls otherwise."""
 
+ARCHIVE_OWNER = "archive-owner"
+"""Handle of the person whose table does not say who that is."""
 _USERNAME = re.compile(r"""['"]username['"]: ['"]([^'"]{1,512})['"]""")
 _STATUS = re.compile(r"""(?:/status(?:es)?/|['"]id['"]: )(\d{1,20})""", re.ASCII)
 
@@ -153,7 +156,24 @@ def _own(*names: str) -> dict[str, tuple[str, ...]]:
     return {name: (name,) for name in names}
 
 
+def _owner(value: object) -> object:
+    """Whose table it is: ``tweets.csv`` holds one person's posts and does not say whose."""
+    return ARCHIVE_OWNER
+
+
+def _unescaped(value: object) -> object:
+    return unescaped(value) if isinstance(value, str) else value
+
+
 SCRAPERS = (
+    Scraper(
+        "X's archives until 2016 (tweets.csv)", (("tweet_id",), ("timestamp",), ("text",), ("retweeted_status_id",)),
+        Layout(
+            {"author": ("tweet_id",), "id": ("tweet_id",), "created_at": ("timestamp",), "text": ("text",),
+             "repost_of": ("retweeted_status_id",), "reply_to": ("in_reply_to_status_id",)},
+            {"author": _owner, "text": _unescaped}, is_one_act=True,
+        ),
+    ),
     Scraper(
         "snscrape", (("date",), ("id",), ("user", "username"), ("rawContent", "content")),
         Layout(

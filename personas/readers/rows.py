@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from polyphony.errors import CutError
 from polyphony.personas.people.profile import Profile
 from polyphony.personas.readers.problems import ENDS_EARLY, UNUSABLE
 
+Record = TypeVar("Record", bound="Row | Profile")
 REQUIRED = ("author", "id", "created_at", "text")
 REFERENCES = ("reply_to", "repost_of", "quote_of", "like_of", "follow_of")
 COLUMNS = REQUIRED + REFERENCES
@@ -48,7 +50,7 @@ def unusable_row(number: int, where: str, reason: str) -> Row:
     return Row(number, where, {}, problem=UNUSABLE, detail=f"{where}: {reason}")
 
 
-def until_cut(rows: Iterable[Row | Profile]) -> Iterator[Row | Profile]:
+def until_cut(rows: Iterable[Record]) -> Iterator[Record | Row]:
     """The rows that stand before the place where their file is cut off or damaged, and one that says so."""
     number = 0
     try:

@@ -8,6 +8,7 @@ import typer
 
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
+from polyphony.printable import quoted
 from polyphony.simulation.cli.options import ColumnsOption, JsonOption, PluginOption, PrivateOption, RunArgument
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stderr, stdout
 
@@ -20,8 +21,10 @@ def personas(
 ) -> None:
     """Describe a population: its people, their acts by type, the time they span, and problems by row."""
     from polyphony.personas.population import load_population, summarise
+    from polyphony.simulation.runs.waiting import saying_that_it_goes_on
 
-    summary = summarise(load_population(path, columns=columns, include_private=include_private))
+    with saying_that_it_goes_on(lambda line: stderr().print(line, markup=False), f"reading {quoted(path)[1:-1]}"):
+        summary = summarise(load_population(path, columns=columns, include_private=include_private))
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return

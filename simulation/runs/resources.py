@@ -7,10 +7,12 @@ from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
+from polyphony.printable import quoted
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.loading import current_loader
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.stage_timer import StageTimer
+from polyphony.simulation.runs.waiting import saying_that_it_goes_on
 
 # A run that needs no model does not wait for torch.
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ class Resources:
         """
         self.hooks = hooks or Hooks()
         self.timer = StageTimer()
-        self.population = _population(settings, population)
+        with saying_that_it_goes_on(self.hooks.say, f"reading {quoted(settings.population)[1:-1]}"):
+            self.population = _population(settings, population)
         self.personas: tuple[Persona, ...] = self.population.choose(settings.agents)
         self._bank_directory, self._base_directory, self._device, self._dtype = bank, base_model, device, dtype
         self._ready_base = base
