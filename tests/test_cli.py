@@ -165,7 +165,7 @@ def test_a_command_without_anything_asked_shows_its_help(simulate, arguments):
 
 def test_memory_that_runs_out_is_one_line(simulate, tmp_path):
     class Full(Loader):
-        def population(self, source, **options):
+        def population(self, *source, **options):
             raise MemoryError
 
     with loading_with(Full()):

@@ -476,6 +476,14 @@ def test_authors_beyond_the_limit_are_dropped_from_the_fewest_texts(tmp_path, mo
     assert Counter(act.author for act in read_posts(path).acts.values()) == {"ada": 100}
 
 
+@pytest.mark.parametrize("line", [b"", b"{}", b"7", b"{"])
+def test_a_dump_of_lines_without_records_is_refused(tmp_path, monkeypatch, line):
+    monkeypatch.setattr(dumps, "MOST_BAD_LINES", 50)
+    path = tmp_path / "comments.zst"
+    path.write_bytes(zstandard.ZstdCompressor().compress((line + b"\n") * 51))
+    assert "over 50 lines hold no record, the limit" in refusal(path)
+
+
 def test_more_records_than_the_limit_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(posts, "MOST_RECORDS", 20)
     path = tmp_path / "outbox.json"

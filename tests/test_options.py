@@ -39,8 +39,8 @@ from polyphony.simulation.study.plan import PLAN, Cell, joined, make_plan
 ROOT = Path(__file__).resolve().parent.parent
 NUMBERS = [option for option in OPTIONS.values() if type(option.default) in (int, float)]
 OTHER = {
-    "agents": 5, "steps": 7, "seed": 9, "arm": "base", "population": "people.csv", "columns": "author=user", "include_private": True,
-    "weights": "serving", "slots": 3,
+    "agents": 5, "steps": 7, "seed": 9, "arm": "base", "population": "people.csv", "columns": "author=user",
+    "include_private": True, "weights": "serving", "slots": 3,
     "history": False, "minutes_per_step": 30, "activation": 1.5, "start": "2026-03-02T08:00Z", "churn": 0.1,
     "late": 0.2, "seed_posts": 1, "actions": "post,reply", "recommender": "random", "followee_share": 0.25,
     "who_to_follow": "popularity", "repeats": True, "temperature": 0.5, "grammar": "letters", "memory": 40, "rank": 8,

@@ -57,7 +57,7 @@ def _outbox(stream: Readable, shown: str) -> Iterator[Row]:
     markup = Markup()
     for number, item in enumerate(json_items(stream, "orderedItems", shown), 1):
         where = f"{shown}: item {number}"
-        if not isinstance(item, dict):
+        if not isinstance(item, dict) or not isinstance(item.get("type"), str):
             yield unusable_row(number, where, "not an activity")
             continue
         row = _activity(item, number, where, markup)

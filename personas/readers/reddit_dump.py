@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from polyphony.errors import CutError
+from polyphony.errors import CutError, InputError
 from polyphony.personas.readers.json_stream import MOST_RECORD
 from polyphony.personas.readers.markup import unescaped
 from polyphony.personas.readers.problems import TOO_FEW
@@ -19,6 +19,7 @@ MOST_ROWS = 200_000
 FEWEST_ACTS = 10
 MOST_AUTHORS = 2_000_000
 """Authors that are counted at once; beyond, those with the fewest texts so far are dropped and begin anew."""
+MOST_BAD_LINES = 1_000_000
 _DECODER = json.JSONDecoder(strict=False)
 _LEFT_OUT = (None, "[deleted]", "AutoModerator")
 _REMOVED = ("[removed]", "[deleted]")
@@ -31,8 +32,7 @@ def read_reddit_dump(path: Path, shown: str) -> Iterator[Row]:
     there are `MOST_ROWS` rows. Deleted authors and removed texts are left out, the others counted as a warning.
     """
     chosen = _most_active(_counts(path, shown))
-    for number, line in _lines(path, shown):
-        item = _object(line)
+    for number, item in _items(path, shown):
         if isinstance(item, str):
             yield unusable_row(number, f"{shown}:{number}", item)
             continue
@@ -64,8 +64,7 @@ def _counts(path: Path, shown: str) -> Counter[str]:
     counts: Counter[str] = Counter()
     fewest = 1
     try:
-        for _, line in _lines(path, shown):
-            item = _object(line)
+        for _, item in _items(path, shown):
             author = item.get("author") if isinstance(item, dict) else None
             if isinstance(author, str) and isinstance(item, dict):
                 counts[author] += bool(_reddit_text(item))
@@ -95,13 +94,30 @@ def _reddit_text(item: Mapping[str, Any]) -> str:
     return unescaped("\n".join(part for part in parts if isinstance(part, str) and part and part not in _REMOVED))
 
 
+def _items(path: Path, shown: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Each line's number and object, or why it holds none; blank lines are passed over.
+
+    Raises:
+        CutError: The file is cut off or damaged; what stands before is given.
+        InputError: More than `MOST_BAD_LINES` lines hold no record.
+    """
+    bad = 0
+    for number, line in _lines(path, shown):
+        item = "" if line.isspace() else _object(line)
+        if isinstance(item, str) or "author" not in item:
+            bad += 1
+            if bad > MOST_BAD_LINES:
+                raise InputError(f"{shown}: over {MOST_BAD_LINES:,} lines hold no record, the limit: no dump of Reddit")
+        if item:
+            yield number, item
+
+
 def _lines(path: Path, shown: str) -> Iterator[tuple[int, bytes]]:
-    """Each line that is not blank with its number; of one that is longer than a record may be, the beginning."""
+    """Each line with its number; of one that is longer than a record may be, the beginning."""
     with open_zstandard(path, shown) as stream:
         number, line = 1, stream.readline(MOST_RECORD).removeprefix(codecs.BOM_UTF8)
         while line:
-            if not line.isspace():
-                yield number, line
+            yield number, line
             if len(line) == MOST_RECORD and not line.endswith(b"\n"):
                 _skip_line(stream)
             number, line = number + 1, stream.readline(MOST_RECORD)
