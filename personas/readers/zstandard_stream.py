@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LARGEST_WINDOW = 1 << 31
 """What ``zstd --long=31`` uses, as dumps of Reddit do."""
-MOST_MEMORY = 768 << 20
+MOST_MEMORY = 512 << 20
 """Most bytes of a window beyond the size of the file. Windows fill up as they are used."""
 # A block of 128 KiB can be packed into 4 bytes: so much packed input gives at most 256 MiB at once.
 _PIECE = 8 << 10
