@@ -36,6 +36,7 @@ def read_parquet(path: Path, shown: str, given: Given) -> Iterator[Row]:
 
 
 def _rows(path: Path, shown: str, given: Given) -> Iterator[Row]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     # A name such as 12:30.parquet is no address: pyarrow gets the open file. Texts stay as numbers of distinct ones.
@@ -48,6 +49,9 @@ def _rows(path: Path, shown: str, given: Given) -> Iterator[Row]:
         else:
             wanted = _sources(layout, names, shown)
         _check_size(file.metadata, wanted, path.stat().st_size, shown)
+        for field in file.schema_arrow:
+            if field.name in wanted and pa.types.is_nested(field.type):
+                raise InputError(f"{shown}: column {quoted(field.name)} holds lists or objects: give plain values")
     with path.open("rb") as stream, pq.ParquetFile(stream, read_dictionary=wanted) as file:
         number, total, most = 0, 0, max(ALWAYS_UNPACKED, MOST_RATIO * path.stat().st_size)
         for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
@@ -101,14 +105,12 @@ def _text_size(column: Any, name: str, before: int, shown: str) -> int:
     """Bytes of all texts of a column.
 
     Raises:
-        InputError: One is too long, or the cells are lists.
+        InputError: One is too long.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
-    if pa.types.is_nested(kind):
-        raise InputError(f"{shown}: row {before + 1}: column {quoted(name)} holds lists or objects: give plain values")
     if not _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
         return 0
     if pa.types.is_dictionary(kind):
