@@ -111,6 +111,7 @@ def as_parquet(rows: list[dict[str, Any]]) -> bytes:
         values = [row.get(name) for row in rows]
         try:
             columns[name] = pa.array(values)
+            pq.write_table(pa.table({name: columns[name]}), io.BytesIO())
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             columns[name] = pa.array([str(value).encode("utf-8", "replace").decode() for value in values])
     stream = io.BytesIO()

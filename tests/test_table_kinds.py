@@ -424,6 +424,8 @@ def test_parquet_that_unpacks_to_far_more_than_it_is(tmp_path):
     }
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["y" * (1 << 20)]))
     assert "100 times the file" in refusal(parquet(tmp_path / "texts.parquet", **many, text=text))
+    page = parquet(tmp_path / "page.parquet", **one, text=["x" * (130 << 20)])
+    assert "write pages of at most 128 MiB" in refusal(page)
     lists = parquet(tmp_path / "lists.parquet", **one, text=[["a", "b"]])
     assert "column 'text' holds lists or objects" in refusal(lists)
 
