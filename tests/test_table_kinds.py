@@ -337,7 +337,7 @@ def test_people_who_only_follow_run_and_the_run_tells_the_warnings(tmp_path, sim
     assert simulate(*run)[0] == 0
     assert sql_rows(out, "SELECT count(*) FROM follow WHERE timestep = -1") == [(85,)]
     warnings = load_run(out).warnings
-    assert [(warning.kind, warning.count, warning.first_row) for warning in warnings][0][:2] == ("no dates", 86)
+    assert [(warning.kind, warning.rows, warning.first_row) for warning in warnings][0][:2] == ("no dates", 86)
     assert all(str(tmp_path) not in warning.message for warning in warnings)
     code, _, lines = simulate("export", out, "--out", tmp_path / "data")
     assert code == 0, lines
@@ -357,7 +357,7 @@ def test_warnings_are_no_part_of_a_runs_digest(tmp_path, simulate):
             == 0
         )
         digests.add(run_digest(out))
-        warnings.append([(warning.kind, warning.count) for warning in load_run(out).warnings])
+        warnings.append([(warning.kind, warning.rows) for warning in load_run(out).warnings])
     assert len(digests) == 1 and warnings == [[("dates out of order", 65)], []]
 
 
