@@ -59,7 +59,7 @@ def _warnings(data: RunData) -> None:
     table(
         [
             {
-                "kind": warning.kind, "rows": warning.count, "first": warning.first_row, "what": warning.message,
+                "kind": warning.kind, "rows": warning.rows, "first": warning.first_row, "what": warning.message,
                 "for example": "; ".join(warning.examples),
             }
             for warning in data.warnings

@@ -175,7 +175,7 @@ class _Export:
         return {
             **{name: head[name] for name in names}, **timeline, **people, "edges": dict(sorted(counts.items())),
             "input_warnings": [
-                {"kind": warning.kind, "count": warning.count, "message": warning.message} for warning in data.warnings
+                {"kind": warning.kind, "count": warning.rows, "message": warning.message} for warning in data.warnings
             ],
             **_plugin_values(data),
         }  # fmt: skip

@@ -133,7 +133,7 @@ class InputWarning(NamedTuple):
     """
 
     kind: str
-    count: int
+    rows: int
     first_row: int
     message: str
     examples: tuple[str, ...]

@@ -9,6 +9,8 @@ from polyphony.nesting import is_too_deep
 from polyphony.personas.readers.limits import MOST_CELL
 from polyphony.printable import quoted
 
+MOST_ITEMS = 100_000
+
 _ITEM = re.compile(
     r"""\s*(?:(?P<text>[uU]?(?:'(?:[^'\\]++|\\.)*+'|"(?:[^"\\]++|\\.)*+"))"""
     r"""|(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"""
@@ -67,6 +69,8 @@ def _items(text: str, column: str, where: str) -> list[object] | None:
         if value is ...:
             return None
         items.append(value)
+        if len(items) > MOST_ITEMS:
+            raise InputError(f"{where}: {column} holds over {MOST_ITEMS:,} items: give fewer posts a person")
         sign = _SIGN.match(text, match.end())
         place = sign.end() if sign else match.end()
     return items
@@ -79,7 +83,10 @@ def _value(match: re.Match[str]) -> object:
     if match["number"]:
         number = float(match["number"])
         return int(number) if number.is_integer() and abs(number) < 2**53 else match["number"]
+    text = match["text"]
+    if "\\" not in text:  # nothing to decode
+        return text[2:-1] if text[0] in "uU" else text[1:-1]
     try:
-        return ast.literal_eval(match["text"])
+        return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return ...

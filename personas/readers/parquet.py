@@ -1,19 +1,21 @@
 """Parquet tables, read in batches: what they unpack to is counted."""
 
 from collections.abc import Iterator, Sequence
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from polyphony.errors import InputError
 from polyphony.personas.readers.columns import Given, Layout, layout_of
 from polyphony.personas.readers.delimited import check_columns
 from polyphony.personas.readers.limits import ALWAYS_UNPACKED, MOST_CELL, MOST_RATIO
+from polyphony.personas.readers.parquet_pages import page_sizes
 from polyphony.personas.readers.rows import COLUMNS, Row, make_row
 from polyphony.printable import quoted
 
 ROWS_AT_ONCE = 4096
-# What a column of one row group may unpack to: writers keep to a megabyte a page and to millions of rows a group.
-MOST_CHUNK = 512 << 20
+# Writers keep to a megabyte a page, some to what a row group of 100,000 posts holds.
+MOST_PAGE = 128 << 20
 # Ids differ from row to row, so that a row takes some bits at least.
 MOST_ROWS_A_BYTE, ALWAYS_ROWS = 50, 1_000_000
 
@@ -30,12 +32,13 @@ def read_parquet(path: Path, shown: str, given: Given) -> Iterator[Row]:
         return
     try:
         yield from _rows(path, shown, given)
-    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, IndexError, OverflowError) as error:
         reason = quoted(str(error).partition("\n")[0])
         raise InputError(f"{shown}: not a readable Parquet file ({reason}): write it again") from error
 
 
 def _rows(path: Path, shown: str, given: Given) -> Iterator[Row]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     # A name such as 12:30.parquet is no address: pyarrow gets the open file. Texts stay as numbers of distinct ones.
@@ -47,14 +50,17 @@ def _rows(path: Path, shown: str, given: Given) -> Iterator[Row]:
             wanted = [name for name in COLUMNS if name in names]
         else:
             wanted = _sources(layout, names, shown)
-        _check_size(file.metadata, wanted, path.stat().st_size, shown)
+        _check_size(file.metadata, wanted, stream, path.stat().st_size, shown)
+        for field in file.schema_arrow:
+            if field.name in wanted and pa.types.is_nested(field.type):
+                raise InputError(f"{shown}: column {quoted(field.name)} holds lists or objects: give plain values")
     with path.open("rb") as stream, pq.ParquetFile(stream, read_dictionary=wanted) as file:
         number, total, most = 0, 0, max(ALWAYS_UNPACKED, MOST_RATIO * path.stat().st_size)
         for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
-            columns, size = _lists(batch, number, shown)
-            total += size
+            total += sum(_text_size(batch.column(name), name, number, shown) for name in batch.schema.names)
             if total > most:
                 raise InputError(f"{shown}: its texts unpack to over {most >> 20:,} MiB, {MOST_RATIO} times the file")
+            columns = {name: _plain(batch.column(name)).to_pylist() for name in batch.schema.names}
             for cells in zip(*columns.values(), strict=True):
                 number += 1
                 named = dict(zip(columns, cells, strict=True))
@@ -68,47 +74,42 @@ def _sources(layout: Layout, names: Sequence[str], shown: str) -> list[str]:
     return list(dict.fromkeys(column for columns in ours.values() for column in columns))
 
 
-def _check_size(metadata: Any, wanted: Sequence[str], size: int, shown: str) -> None:
-    """Refuse a file that says itself that it is a bomb.
+def _check_size(metadata: Any, wanted: Sequence[str], stream: BinaryIO, size: int, shown: str) -> None:
+    """Refuse a bomb before anything of it is unpacked.
 
     Raises:
-        InputError: A column of a row group, or the number of rows, is out of proportion.
+        InputError: A page, or the number of rows, is out of proportion.
     """
     if metadata.num_rows > max(ALWAYS_ROWS, MOST_ROWS_A_BYTE * size):
         raise InputError(f"{shown}: {metadata.num_rows:,} rows in {size:,} bytes: more than posts can be")
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        for place in range(row_group.num_columns):
-            column = row_group.column(place)
-            if column.path_in_schema.partition(".")[0] in wanted and column.total_uncompressed_size > MOST_CHUNK:
-                raise InputError(
-                    f"{shown}: column {quoted(column.path_in_schema)} unpacks to {column.total_uncompressed_size:,} "
-                    f"bytes in one row group: write groups of at most {MOST_CHUNK >> 20} MiB"
-                )
-
-
-def _lists(batch: Any, before: int, shown: str) -> tuple[dict[str, list[object]], int]:
-    """The cells of a batch by column, and how many bytes of text they hold."""
-    columns, total = {}, 0
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        size = _text_size(column, name, before, shown)
-        total += size
-        columns[name] = _plain(column).to_pylist()
-    return columns, total
+    with mmap(stream.fileno(), 0, access=ACCESS_READ) as content:
+        for group in range(metadata.num_row_groups):
+            row_group = metadata.row_group(group)
+            for place in range(row_group.num_columns):
+                column = row_group.column(place)
+                if column.path_in_schema not in wanted:
+                    continue
+                start = column.data_page_offset
+                if column.has_dictionary_page and 0 < column.dictionary_page_offset < start:
+                    start = column.dictionary_page_offset
+                largest = max(page_sizes(content, start, column.total_compressed_size), default=0)
+                if largest > MOST_PAGE:
+                    raise InputError(
+                        f"{shown}: column {quoted(column.path_in_schema)} has a page of {largest:,} bytes unpacked: "
+                        f"write pages of at most {MOST_PAGE >> 20} MiB"
+                    )
 
 
 def _text_size(column: Any, name: str, before: int, shown: str) -> int:
     """Bytes of all texts of a column.
 
     Raises:
-        InputError: One is too long, or the cells are lists.
+        InputError: One is too long.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
-    if pa.types.is_nested(kind):
-        raise InputError(f"{shown}: row {before + 1}: column {quoted(name)} holds lists or objects: give plain values")
     if not _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
         return 0
     if pa.types.is_dictionary(kind):

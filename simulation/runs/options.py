@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from polyphony.errors import InputError
+from polyphony.printable import QUOTE_LIMIT, printable, quoted
 from polyphony.simulation.policies.arms import ARMS
 
 Value = int | float | str | bool
@@ -107,11 +108,11 @@ class Option:
         """
         start = f"{where}: " if where else ""
         if isinstance(value, bool) and not isinstance(self.default, bool):
-            raise InputError(f"{start}{self.name}: {value!r}: Input should be a {type(self.default).__name__}")
+            raise InputError(f"{start}{self.name}: {quoted(value)}: Input should be a {type(self.default).__name__}")
         try:
             read: Value = TypeAdapter(type(self.default)).validate_python(value)
         except ValidationError as error:
-            raise InputError(f"{start}{self.name}: {value!r}: {error.errors()[0]['msg']}") from error
+            raise InputError(f"{start}{self.name}: {quoted(value)}: {error.errors()[0]['msg']}") from error
         self.check(read, start)
         return read
 
@@ -122,14 +123,20 @@ class Option:
             InputError: The value is out of range or none of the choices; the line begins with `start`.
         """
         if self.choices and not self.by_plugin and value not in self.choices and value != self.default:
-            raise InputError(f"{start}{self.flag} {value!r} is not one of {', '.join(self.choices)}")
+            raise InputError(f"{start}{self.flag} {quoted(value)} is not one of {', '.join(self.choices)}")
         if self.low is not None or self.high is not None:
             number = value if isinstance(value, int | float) else float(value)  # 2^63 is no float
             above = self.low is None or (number > self.low if self.open_low else number >= self.low)
             below = self.high is None or (number < self.high if self.open_high else number <= self.high)
             if not (above and below):
                 unit = f" {self.unit}" if self.unit else ""
-                raise InputError(f"{start}{self.flag} {value} must be {self.range}{unit}")
+                raise InputError(f"{start}{self.flag} {_shown(value)} must be {self.range}{unit}")
+
+
+def _shown(value: object) -> str:
+    """A value in an error: as it is, or shortened."""
+    text = printable(str(value))
+    return text if len(text) <= QUOTE_LIMIT else f"{text[:QUOTE_LIMIT]}…"
 
 
 def _number(value: float) -> str:
@@ -345,7 +352,7 @@ def parsed(given: Mapping[str, object], where: str = "") -> dict[str, Value]:
     for name in given:
         if name not in known:
             names = ", ".join(option.name.replace("_", "-") for option in SHARED)
-            raise InputError(f"{where}: {name}: no such option; options are {names}")
+            raise InputError(f"{where}: {_shown(name)}: no such option; options are {names}")
     return {name: known[name].parsed(value, where) for name, value in given.items()}
 
 

@@ -107,6 +107,18 @@ class Resources:
         Raises:
             InputError: Some of the people have no history to learn from.
         """
+        self.check_trainable()
+        from polyphony.adapters.training.population_training import PopulationTraining
+
+        base, kit = self.base_and_kit(settings)
+        return PopulationTraining(base, kit, self.population, bank, settings.plan, progress=self.hooks.training)
+
+    def check_trainable(self) -> None:
+        """Refuse to train on people who did too little.
+
+        Raises:
+            InputError: Some of the people have no history to learn from.
+        """
         trainable = sum(persona.is_trainable for persona in self.personas)
         if trainable < len(self.personas):
             count = f"{len(self.personas) - trainable} of {len(self.personas)} people"
@@ -114,10 +126,6 @@ class Resources:
             raise InputError(
                 f"{self.population.name}: {count} have no acts to learn from; {remedy}, or a file of posts"
             )
-        from polyphony.adapters.training.population_training import PopulationTraining
-
-        base, kit = self.base_and_kit(settings)
-        return PopulationTraining(base, kit, self.population, bank, settings.plan, progress=self.hooks.training)
 
 
 def _population(settings: RunSettings, loaded: Population | None) -> Population:

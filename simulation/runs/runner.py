@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
-from polyphony.simulation.policies.arms import arm_named
+from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
 from polyphony.simulation.runs.fork import Fork
 from polyphony.simulation.runs.hooks import Hooks
@@ -127,6 +127,12 @@ class Runner:
             check_absent(out)
         check_users(settings.scenario, [persona.handle for persona in self.personas])
         run_clock(settings, self.personas)
+        if (
+            settings.needs_model
+            and settings.weights == "trained"
+            and arm_named(settings.arm).adapter is not AdapterUse.NONE
+        ):
+            self.resources.check_trainable()
         if settings.policy == "null" and not any(persona.train for persona in self.personas):
             raise InputError(f"--policy null: {self.population.name} holds no acts to draw from; give a file of posts")
 

@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from polyphony.documents import read_document
 from polyphony.errors import InputError
+from polyphony.personas.people.acts import MOST_CHARACTERS
 from polyphony.printable import printable_path, quoted
 from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
-from polyphony.simulation.world.actions import MOST_CHARACTERS, Action, CreatePost, Words, parse_action
+from polyphony.simulation.world.actions import Action, CreatePost, Words, parse_action
 from polyphony.validation import checked
 
 MOST_TIMESTEP = 1_000_000

@@ -54,6 +54,10 @@ MIGRATIONS = Migrations(
 )
 
 
+UNREAD = frozenset({"0003 input warnings"})
+"""Changes that reading a run again for a fork or an interview does without."""
+
+
 class RunStore:
     """One run's database, written by one process at a time."""
 
@@ -134,7 +138,7 @@ class RunStore:
         try:
             with _named_failures(store.name, READING), store._engine.connect() as connection:
                 applied = MIGRATIONS.done(connection)
-            if applied != set(MIGRATIONS.changes):
+            if not set(MIGRATIONS.changes) - UNREAD <= applied <= set(MIGRATIONS.changes):
                 raise InputError(
                     f"{store.name}: written by another version; continue it with --resume, or run it again"
                 )
