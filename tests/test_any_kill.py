@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -148,9 +149,11 @@ class Server:
             [sys.executable, server_file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         assert self._process.stdout.readline() == "ready\n"
+        descriptor, self._output = tempfile.mkstemp(suffix=".out")
+        os.close(descriptor)
 
     def __call__(self, folder: Path, words: str, **how) -> dict:
-        request = {"folder": str(folder), "arguments": words.split(), **how}
+        request = {"folder": str(folder), "arguments": words.split(), "output": self._output, **how}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -159,6 +162,7 @@ class Server:
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
+        Path(self._output).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
