@@ -124,10 +124,10 @@ COMMANDS = {
 }
 SLOW_COMMANDS = {
     "train": Command(
-        "train --users 2 --base-model ../tiny --device cpu --dtype fp32 --bank new",
+        "train --population posts.jsonl --users 2 --base-model ../tiny --device cpu --dtype fp32 --bank new",
         "new",
         bank_content,
-        moments=(0, 15),
+        moments=(0, 20),
     ),
     "conversion": Command("conversion", "cache", file_content, moments=(0, 3)),
 }
