@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 # Container images often forbid Python to write bytecode: then every process compiles all that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup announce run test test-slow lint bench evidence ready-bank study screenshots
+.PHONY: setup announce run test test-slow soak lint bench evidence ready-bank study screenshots
 setup: $(READY)
 
 # Compiling all that is installed takes longer than compiling, at its first use, what is used.
@@ -30,6 +30,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Kills every command at more than 200 moments, fills its disk, interrupts it: about a quarter of an hour on 2 cores.
+soak: setup
+	$(BIN)/python -m pytest -s -m slow tests/test_any_kill.py tests/test_any_fault.py
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache && $(BIN)/mypy

@@ -118,17 +118,18 @@ def move_into_place(scratch: Path, target: Path) -> None:
 @contextmanager
 def _scratch(folder: Path, *, is_folder: bool) -> Iterator[Path]:
     remove_abandoned(folder)
-    path, lock = _locked(folder, is_folder)
     try:
-        yield path
+        path, lock = _locked(folder, is_folder)
+        try:
+            yield path
+        finally:
+            _remove(path)
+            if lock is not None:
+                lock.close()
     except OSError as error:
-        if error.filename is None or str(error.filename).startswith(str(path)):
-            error.filename = str(folder)  # nobody finds the scratch file, which is gone then
+        if error.filename is None or _NAME.search(str(error.filename)):
+            error.filename = os.path.abspath(folder)  # nobody finds the scratch file, which is gone then
         raise
-    finally:
-        _remove(path)
-        if lock is not None:
-            lock.close()
 
 
 def _locked(folder: Path, is_folder: bool) -> tuple[Path, PathLock | None]:

@@ -67,11 +67,14 @@ class Moments:
 
 def work(request: dict[str, Any], answer: int) -> None:
     """Be the command: in a forked process, which this ends."""
-    output = os.open(Path(request["folder"]).with_suffix(".out"), os.O_CREAT | os.O_TRUNC | os.O_RDWR)
+    output = os.open(request["output"], os.O_CREAT | os.O_TRUNC | os.O_RDWR)
     for stream in (1, 2):
         os.dup2(output, stream)
     os.chdir(request["folder"])
-    moments = Moments(request["folder"], request.get("moment"))
+    os.environ.update(request.get("environment", {}))
+    os.write(answer, b"begun ")
+    # An interrupt inside the hooks of `Moments` would be one that no user can make.
+    moments = None if "signal" in request else Moments(request["folder"], request.get("moment"))
     code = 0
     try:
         if request["arguments"] == ["conversion"]:
@@ -87,7 +90,7 @@ def work(request: dict[str, Any], answer: int) -> None:
         traceback.print_exc()
         code = 1
     sys.stdout.flush()
-    os.write(answer, str(moments.count).encode())
+    os.write(answer, str(moments.count if moments else 0).encode())
     os._exit(code)
 
 
@@ -95,13 +98,15 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     """Run one command; returns its exit code (None where it was killed), its moments, seconds and output."""
     reading, writing = os.pipe()
     began = time.monotonic()
+    Path(request["output"]).unlink(missing_ok=True)
     child = os.fork()
     if child == 0:
         os.close(reading)
         work(request, writing)
     os.close(writing)
+    os.read(reading, len(b"begun "))
     if "seconds" in request:
-        end = began + request["seconds"]
+        end = time.monotonic() + 0.01 + request["seconds"]
         while time.monotonic() < end and not _has_ended(child):
             time.sleep(0.0005)
         with contextlib.suppress(ProcessLookupError):
@@ -110,7 +115,7 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     os.close(reading)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
-    output = Path(request["folder"]).with_suffix(".out")
+    output = Path(request["output"])
     return {
         "code": None if code == -signal.SIGKILL else code,
         "moments": int(count or 0),

@@ -12,11 +12,14 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import pytest
 from kill_server import __file__ as server_file
 from test_bank import factors, revision
@@ -121,10 +124,10 @@ COMMANDS = {
 }
 SLOW_COMMANDS = {
     "train": Command(
-        "train --users 2 --base-model ../tiny --device cpu --dtype fp32 --bank new",
+        "train --population posts.jsonl --users 2 --base-model ../tiny --device cpu --dtype fp32 --bank new",
         "new",
         bank_content,
-        moments=(0, 15),
+        moments=(0, 20),
     ),
     "conversion": Command("conversion", "cache", file_content, moments=(0, 3)),
 }
@@ -148,9 +151,11 @@ class Server:
             [sys.executable, server_file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
         assert self._process.stdout.readline() == "ready\n"
+        descriptor, self._output = tempfile.mkstemp(suffix=".out")
+        os.close(descriptor)
 
     def __call__(self, folder: Path, words: str, **how) -> dict:
-        request = {"folder": str(folder), "arguments": words.split(), **how}
+        request = {"folder": str(folder), "arguments": words.split(), "output": self._output, **how}
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -159,6 +164,7 @@ class Server:
         self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
+        Path(self._output).unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -293,3 +299,26 @@ def tiny(base, before):
     LlamaForCausalLM(config).save_pretrained(folder)
     base.tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.mark.slow
+def test_the_processes_of_a_killed_study_end_with_it(before, tmp_path):
+    """Killed when its processes have begun their runs; the same command at once goes on with all of them."""
+    shutil.copy(before / "posts.jsonl", tmp_path)
+    line = [
+        sys.executable, "-m", "polyphony", "study", "--out", "study", "--agents", "4", "--arms", "base", "--seeds", "2",
+        "--set", "population=posts.jsonl", "--set", "policy=null", "--set", "steps=3000", "--at-once", "2",
+    ]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    killed = subprocess.Popen(line, cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 120
+    while len(list((tmp_path / "study").glob("runs/*.db"))) < 2 and time.monotonic() < end:
+        time.sleep(0.05)
+    children = psutil.Process(killed.pid).children(recursive=True)
+    killed.kill()
+    killed.wait()
+    assert len(children) >= 2 and not psutil.wait_procs(children, timeout=20)[1]
+    again = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 runs to do" in again.stderr
+    assert not [path for path in tmp_path.rglob("*") if is_scratch(path.name)]

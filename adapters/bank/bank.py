@@ -51,7 +51,9 @@ class Bank:
             try:
                 directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise InputError(f"{directory}: the bank cannot be opened: {error.strerror}") from error
+                raise InputError(
+                    f"{directory}: the bank cannot be opened: {error.strerror}; choose another place"
+                ) from error
         self._catalog = Catalog(path)
         self._packing = Packing(self._catalog, self.objects)
         self._removal = Removal(self._catalog, self._packing, self.evaluations, directory / FORGETTING)

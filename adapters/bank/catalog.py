@@ -29,6 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from polyphony.errors import InputError
+from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
 
 BUSY_SECONDS = 60
@@ -183,7 +184,8 @@ class Catalog:
 
     def close(self) -> None:
         """Release the database."""
-        self._engine.dispose()
+        with interrupts_held():
+            self._engine.dispose()
 
     def settle(self) -> bool:
         """Empty the journal, so that no deleted row stays in it; False while a reader holds it."""
@@ -248,7 +250,8 @@ def _reader(path: Path) -> Engine:
 
 
 def _is_open(connection: Connection) -> bool:
-    return bool(getattr(connection.connection.dbapi_connection, "in_transaction", False))
+    # SQLAlchemy closes a connection in which an interrupt meets it, and that ends its transaction.
+    return not connection.invalidated and bool(getattr(connection.connection.dbapi_connection, "in_transaction", False))
 
 
 @contextmanager

@@ -38,7 +38,7 @@ DISK_REMEDIES = {
     errno.EACCES: "check its permissions, or choose another place",
     errno.EPERM: "check its permissions, or choose another place",
     errno.EROFS: "choose a place that can be written",
-    errno.ENOENT: "it was there a moment ago: put it back, then give the command again",
+    errno.ENOENT: "check the path, then give the command again",
 }
 
 

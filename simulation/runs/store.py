@@ -37,7 +37,7 @@ from polyphony.simulation.world.rows import Changes, Rows
 
 # How long to wait for the lock of a run whose writer was killed just now.
 LOCK_SECONDS = 1.0
-WRITING = "cannot be written", "free or choose another place, then --resume"
+WRITING = "cannot be written", "free or choose another place, then --resume (a study: the same command again)"
 BEGINNING = "cannot be written", "free the place, or choose another --out"
 READING = "cannot be read", "check the file and its permissions"
 MIGRATIONS = Migrations(
