@@ -12,12 +12,11 @@ from urllib.parse import urlsplit
 from polyphony.errors import CutError, InputError
 from polyphony.personas.readers.archives import ZipMembers
 from polyphony.personas.readers.json_stream import MOST_RECORD, JsonStream, Readable
+from polyphony.personas.readers.limited import MOST_BYTES, MOST_RATIO
 from polyphony.personas.readers.long_posts import LongPosts
 from polyphony.personas.readers.markup import unescaped
 from polyphony.personas.readers.rows import Row, make_row, until_cut, unusable_row
 
-# What an archive may hold after unpacking, and how much smaller it may be packed: beyond is a bomb.
-MOST_BYTES, MOST_RATIO = 4 << 30, 300
 _TWEETS = re.compile(r"(?:.*/)?tweets?(?:-part\d+)?\.js|(?:.*/)?js/tweets/\d{4}_\d\d\.js")
 _FOR_SOME = re.compile(r"(?:.*/)?(?:community|twitter-circle|circle)-tweets?(?:-part\d+)?\.js")
 _LONG = re.compile(r"(?:.*/)?note-tweets?(?:-part\d+)?\.js")
