@@ -3,6 +3,7 @@
 PolyphonyError        the text is one line for a person
 └── InputError        the user's input or environment is wrong; the command line exits with 2
     ├── CutError      a file is cut off or damaged from some place on
+    ├── NotPromoted   the evaluation of an adapter's revision speaks against it
     ├── MetricsError  a run cannot be read, measured or compared
     └── AppError      the dashboard cannot start
 
@@ -21,6 +22,10 @@ class InputError(PolyphonyError):
 
 class CutError(InputError):
     """A file is cut off or damaged from some place on; what stands before that place may be used."""
+
+
+class NotPromoted(InputError):
+    """The evaluation of an adapter's revision speaks against letting it serve; the text says why."""
 
 
 class MetricsError(InputError):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polyphony.errors import InputError
+from polyphony.errors import InputError, NotPromoted
 from polyphony.simulation.cli.options import MOST_NUMBER, BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stdout
 
@@ -144,28 +144,45 @@ def bank_promote(
             made = opened.promote(revisions[0].adapter_id, number or revisions[-1].number, force=force)
             print(f"{made.name} serves")
             return
-        served, kept_back = _promote_all(opened, force)
-        print(f"{served} revisions serve")
-        for line in kept_back:
-            stdout().print(line, markup=False)
+        _promote_all(opened, force)
 
 
-def _promote_all(bank: "Bank", force: bool) -> tuple[int, list[str]]:
-    """Promote everybody's latest revision; returns how many now serve anew, and why others do not."""
+def _promote_all(bank: "Bank", force: bool) -> None:
+    """Promote everybody's latest revision; print how many now serve anew, and why others do not.
+
+    Raises:
+        InputError: The bank cannot be written, or weights are damaged; what was promoted before it stays promoted.
+    """
     from polyphony.adapters.bank.lifecycle import Status
     from polyphony.adapters.bank.revision import PERSONAL
 
     latest = {revision.adapter_id: revision for revision in bank.revisions(kind=PERSONAL)}
-    served, kept_back = 0, []
-    for revision in latest.values():
-        if revision.status in (Status.SERVING, Status.RETIRED):
-            continue
-        try:
-            bank.promote(revision.adapter_id, revision.number, force=force)
-            served += 1
-        except InputError as error:
-            kept_back.append(str(error))
-    return served, kept_back
+    served, already, kept_back = 0, 0, []
+    try:
+        for revision in latest.values():
+            if revision.status == Status.RETIRED:
+                continue
+            if revision.status == Status.SERVING:
+                already += 1
+                continue
+            try:
+                bank.promote(revision.adapter_id, revision.number, force=force)
+                served += 1
+            except NotPromoted as error:
+                kept_back.append(str(error))
+            except InputError:
+                if not _serves(bank, revision):  # another process has not promoted it since it was listed
+                    raise
+                already += 1
+    finally:
+        print(f"{served} revisions serve anew" + (f", {already} served before" if already else ""))
+        for line in kept_back:
+            stdout().print(line, markup=False)
+
+
+def _serves(bank: "Bank", revision: "Revision") -> bool:
+    serving = bank.serving(revision.adapter_id)
+    return serving is not None and serving.number == revision.number
 
 
 @bank_app.command("rollback")
