@@ -7,9 +7,11 @@ import typer
 
 from polyphony.bundled import bundled
 from polyphony.errors import InputError
+from polyphony.printable import quoted
 from polyphony.scratch import scratch_folder
 from polyphony.simulation.cli.bank import NumberOption, bank_app, chosen_revision, opened_bank
 from polyphony.simulation.cli.options import BankOption, BaseOption
+from polyphony.simulation.cli.printing import stderr
 
 if TYPE_CHECKING:
     from polyphony.adapters.bank.bank import Bank
@@ -115,6 +117,13 @@ def bank_import(
         str | None, typer.Option(help="Handle of the person.", show_default="as the adapter's card says")
     ] = None,
     population: Annotated[str, typer.Option(help="Name of the population that the person belongs to.")] = "town",
+    force_base: Annotated[
+        bool,
+        typer.Option(
+            "--force-base",
+            help="Import adapters although their configuration names another base model. The bank records that.",
+        ),
+    ] = False,
     bank: BankOption = Path("bank"),
     base_model: BaseOption = None,
 ) -> None:
@@ -128,18 +137,21 @@ def bank_import(
             moved = read_archive(opened, source)
         print(f"{moved.new} revisions are new in {bank}, {moved.known} were there")
         return
-    made = _read_directories(source, person, population, base_model)
+    made = _read_directories(source, person, population, base_model, force_base)
     with opened_bank(bank, create=True) as opened:
         revisions = opened.add_all(made)
     for revision in revisions:
         print(f"{revision.adapter_id} revision {revision.number}: {revision.status}")
 
 
-def _read_directories(source: Path, person: str | None, population: str, base_model: Path | None) -> list[Any]:
-    from polyphony.adapters.bank.interchange import CONFIG, foreign_revision, read_directory
+def _read_directories(
+    source: Path, person: str | None, population: str, base_model: Path | None, force_base: bool
+) -> list[Any]:
+    from polyphony.adapters.bank.interchange import foreign_revision, read_directory
+    from polyphony.adapters.bank.peft_config import CONFIG, shown_base
     from polyphony.simulation.runs.loading import current_loader
 
-    inside = [source] if (source / CONFIG).is_file() else sorted(path.parent for path in source.glob(f"*/{CONFIG}"))
+    inside = [source] if (source / CONFIG).exists() else sorted(path.parent for path in source.glob(f"*/{CONFIG}"))
     if not inside:
         raise InputError(f"{source}: no {CONFIG} here or in its directories: give what PEFT's save_pretrained wrote")
     if person is not None and len(inside) > 1:
@@ -147,7 +159,10 @@ def _read_directories(source: Path, person: str | None, population: str, base_mo
     base = current_loader().base_model(base_model, device="auto", dtype="fp32")
     made = []
     for directory in inside:
-        foreign = read_directory(directory, base)
+        foreign = read_directory(directory, base, force_base=force_base)
+        if foreign.other_base is not None:
+            named = quoted(foreign.other_base)
+            stderr().print(f"warning: {directory}: was trained on {named}, not on {shown_base(base)}", markup=False)
         name = person or str(foreign.card.get("person") or directory.name)
         made.append((foreign_revision(base, population, name, foreign, directory.name), foreign.factors))
     return made
