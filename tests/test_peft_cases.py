@@ -1,10 +1,14 @@
 """Adapters that other programs wrote: PEFT's logits, or one true line, and never a hang or a full memory."""
 
+import gzip
+import io
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import warnings
 from pathlib import Path
@@ -407,3 +411,32 @@ def test_the_largest_adapter_takes_less_than_a_gigabyte_above_its_size(base, tmp
 
 def test_the_limit_of_the_weights_stands_in_one_place():
     assert peft_weights.MOST_BYTES == interchange.MOST_PADDED_BYTES == 512 << 20
+
+
+def tar_of(member):
+    """A tar file of one member that claims and holds a gigabyte of zeros, compressed to a megabyte."""
+    stream = io.BytesIO()
+    with gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=1) as packed:
+        packed.write(member.tobuf())
+        for _ in range(member.size >> 20):
+            packed.write(bytes(1 << 20))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("bank.json", tarfile.REGTYPE), ("x", tarfile.XHDTYPE), ("y", b"L")])
+def test_an_archive_that_unpacks_to_a_thousandfold_is_refused(bank, tmp_path, simulate, name, kind):
+    member = tarfile.TarInfo(name)
+    member.size, member.type = 256 << 20, kind
+    (tmp_path / "bomb.tar.gz").write_bytes(tar_of(member))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    code, out, err = simulate("bank", "import", tmp_path / "bomb.tar.gz", "--bank", bank.directory)
+    assert (code, out, len(err)) == (2, "", 1) and "over the limit of" in err[0]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+
+
+@pytest.mark.parametrize("change", [to_pipe, to_link("/dev/zero")])
+def test_an_archive_that_is_no_file_is_refused(bank, tmp_path, simulate, change):
+    (tmp_path / "a.tar").touch()
+    change(tmp_path / "a.tar")
+    code, out, err = simulate("bank", "import", tmp_path / "a.tar", "--bank", bank.directory)
+    assert (code, out, len(err)) == (2, "", 1) and "not a regular file" in err[0]
