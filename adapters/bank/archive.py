@@ -34,8 +34,8 @@ ROWS = "bank.json"
 FORMAT = 1
 OBJECT = re.compile(r"objects/([0-9a-f]{64})\.safetensors")
 NAME = re.compile(r"[0-9a-f]{64}")
-# Most bytes of one member: some, and some for each byte of the archive. Weights and digests compress by less; a file made
-# to fill the memory compresses by a thousand.
+# Most bytes of one member: some, and some for each byte of the archive. Weights and digests compress by less; a file
+# made to fill the memory compresses by a thousand.
 MOST_MEMBER_BYTES = 32 << 20
 MOST_EXPANSION = 4
 
