@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polyphony.errors import InputError, NotPromoted
-from polyphony.simulation.cli.options import MOST_NUMBER, BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption
+from polyphony.simulation.cli.options import (
+    MOST_NUMBER,
+    BankOption,
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    in_range,
+)
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stdout
 
 if TYPE_CHECKING:
@@ -25,7 +33,7 @@ PersonArgument = Annotated[str, typer.Argument(help="Handle of the person.")]
 NumberOption = Annotated[
     int | None,
     typer.Option(
-        min=1, max=MOST_NUMBER, help="Number of the revision.", show_default="the serving one, or else the latest"
+        show_default="the serving one, or else the latest", **in_range(1, MOST_NUMBER, "Number of the revision.")
     ),
 ]
 
@@ -72,13 +80,13 @@ def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision"
 def bank_list(
     bank: BankOption = Path("bank"),
     kind: Annotated[str | None, typer.Option(help="List one kind only: personal, prior or start.")] = None,
-    limit: Annotated[int, typer.Option(max=MOST_NUMBER, help="Number of revisions to list, at least 1.")] = 1000,
-    skip: Annotated[int, typer.Option(max=MOST_NUMBER, help="Number of revisions to leave out at the beginning.")] = 0,
+    limit: Annotated[int, typer.Option(**in_range(1, MOST_NUMBER, "Number of revisions to list."))] = 1000,
+    skip: Annotated[
+        int, typer.Option(**in_range(0, MOST_NUMBER, "Number of revisions to leave out at the beginning."))
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """List adapter revisions by kind, person and number."""
-    if limit < 1 or skip < 0:
-        raise InputError(f"--limit {limit} must be at least 1 and --skip {skip} at least 0")
     with opened_bank(bank) as opened:
         revisions = opened.revisions(kind=kind, limit=limit, offset=skip)
     if as_json:
@@ -125,7 +133,7 @@ def bank_show(
 def bank_promote(
     person: Annotated[str | None, typer.Argument(help="Handle of a person. Leave it out with --all.")] = None,
     number: Annotated[
-        int | None, typer.Option(min=1, max=MOST_NUMBER, help="Number of the revision.", show_default="the latest")
+        int | None, typer.Option(show_default="the latest", **in_range(1, MOST_NUMBER, "Number of the revision."))
     ] = None,
     everybody: Annotated[
         bool, typer.Option("--all", help="Promote everybody's latest revision that may serve.")
@@ -195,7 +203,7 @@ def bank_rollback(person: PersonArgument, bank: BankOption = Path("bank")) -> No
 @bank_app.command("retire")
 def bank_retire(
     person: PersonArgument,
-    number: Annotated[int, typer.Argument(min=1, max=MOST_NUMBER, help="Number of the revision.")],
+    number: Annotated[int, typer.Argument(**in_range(1, MOST_NUMBER, "Number of the revision."))],
     bank: BankOption = Path("bank"),
 ) -> None:
     """Take a revision out of use; `simulate bank gc` removes it once nothing refers to it."""

@@ -10,7 +10,7 @@ from polyphony.errors import InputError
 from polyphony.printable import quoted
 from polyphony.scratch import scratch_folder
 from polyphony.simulation.cli.bank import NumberOption, bank_app, chosen_revision, opened_bank
-from polyphony.simulation.cli.options import BankOption, BaseOption
+from polyphony.simulation.cli.options import BankOption, BaseOption, in_range, path
 from polyphony.simulation.cli.printing import stderr
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ __all__ = ["bank_app"]
 @bank_app.command("export")
 def bank_export(
     person: Annotated[str | None, typer.Argument(help="Handle of a person. Leave it out with --all.")] = None,
-    out: Annotated[Path, typer.Option(help="Directory to write to.")] = Path("export"),
+    out: Annotated[Path, typer.Option(help="Directory to write to.", parser=path)] = Path("export"),
     everybody: Annotated[
         bool, typer.Option("--all", help="Export everybody: one directory each, inside --out.")
     ] = False,
@@ -66,7 +66,7 @@ def _export(bank: "Bank", revision: "Revision", out: Path) -> None:
 
 @bank_app.command("archive")
 def bank_archive(
-    out: Annotated[Path, typer.Argument(help="File to write.")], bank: BankOption = Path("bank")
+    out: Annotated[Path, typer.Argument(help="File to write.", parser=path)], bank: BankOption = Path("bank")
 ) -> None:  # fmt: skip
     """Write the whole bank into one file; the same bank gives the same bytes."""
     from polyphony.adapters.bank.archive import write_archive
@@ -78,8 +78,8 @@ def bank_archive(
 
 @bank_app.command("compact")
 def bank_compact(
-    out: Annotated[Path, typer.Argument(help="Directory of the new bank, or of a bank to add to.")],
-    rank: Annotated[int, typer.Option(max=4096, help="Largest rank of an adapter, at least 1.")] = 2,
+    out: Annotated[Path, typer.Argument(help="Directory of the new bank, or of a bank to add to.", parser=path)],
+    rank: Annotated[int, typer.Option(**in_range(1, 4096, "Largest rank of an adapter."))] = 2,
     storage: Annotated[str, typer.Option(help="Number format of stored adapters: fp32, bf16, int8 or int4.")] = "int4",
     bank: BankOption = Path("bank"),
 ) -> None:
@@ -87,8 +87,6 @@ def bank_compact(
     from polyphony.adapters.bank.compaction import compact_bank
     from polyphony.adapters.bank.precision import precision_named
 
-    if rank < 1:
-        raise InputError(f"--rank {rank} must be at least 1")
     precision = precision_named(storage)
     with opened_bank(bank) as opened:
         chosen = _everybody(opened)
@@ -112,7 +110,7 @@ def bank_ready(bank: BankOption = Path("bank")) -> None:
 
 @bank_app.command("import")
 def bank_import(
-    source: Annotated[Path, typer.Argument(help="An archive, a PEFT directory, or a directory of those.")],
+    source: Annotated[Path, typer.Argument(help="An archive, a PEFT directory, or a directory of those.", parser=path)],
     person: Annotated[
         str | None, typer.Option(help="Handle of the person.", show_default="as the adapter's card says")
     ] = None,

@@ -117,7 +117,7 @@ class RunSettings:
             begin = f" from --start {self.start}" if self.start else ""
             raise InputError(
                 f"--steps {self.timesteps} of --minutes-per-step {self.minutes}{begin} leave the calendar, which "
-                "has the years 1 to 9999; give fewer or shorter ones"
+                "has the years 1 to 9999; give fewer or shorter ones" + (", or an earlier --start" if begin else "")
             )
 
     @property
@@ -157,7 +157,7 @@ def make_settings(values: Mapping[str, Value]) -> RunSettings:
         InputError: A value cannot be, or several do not go together.
     """
     chosen = {name: values.get(name, option.default) for name, option in OPTIONS.items()}
-    return with_options(RunSettings(population="", agents=1, timesteps=1), chosen)
+    return with_options(RunSettings(population=str(OPTIONS["population"].default), agents=1, timesteps=1), chosen)
 
 
 def with_options(settings: RunSettings, values: Mapping[str, Value]) -> RunSettings:
