@@ -24,8 +24,9 @@ from polyphony.adapters.model.lora import Factors, adapted_modules
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
-from polyphony.printable import quoted
+from polyphony.printable import printable_path, quoted
 from polyphony.scratch import scratch_folder
+from polyphony.unforeseen import reading
 
 CARD, ABOUT = "polyphony.json", "README.md"
 MAX_HANDLE = 512
@@ -130,6 +131,11 @@ def read_directory(directory: Path, base: BaseModel, *, force_base: bool = False
     Raises:
         InputError: It is no LoRA adapter, pickled, damaged, of another base, or does more than A and B say.
     """
+    with reading(printable_path(directory)):
+        return _foreign(directory, base, force_base)
+
+
+def _foreign(directory: Path, base: BaseModel, force_base: bool) -> Foreign:
     config = read_config(directory)
     card = read_object(directory / CARD) if (directory / CARD).exists() else {}
     if card.get("base_hash", base.hash) != base.hash:
