@@ -13,15 +13,18 @@ from polyphony.printable import printable
 # With one slash, or in place of a path, such a text is a mistyped URL: taken for a path, its password would become the
 # name of a file.
 _DIALECT = r"(?:postgres|postgresql|mysql|mariadb|mssql|oracle|sqlite)(?:\+\w+)?"
-_URL = re.compile(rf"[A-Za-z][\w+.-]*://|://|{_DIALECT}:/", re.IGNORECASE)
+_URL = re.compile(rf"[^/]*://|{_DIALECT}:/", re.IGNORECASE)
 _HOST = re.compile(r"[\w.-]*|[0-9A-Fa-f:.]+(?:%\w+)?")
 _DRIVER = re.compile(r"[A-Za-z]\w*(?:\+\w+)?")
 _DATABASE = re.compile(r"[^@:\s]*")
 _SECRET = re.compile("pass|pwd|secret|token|cred|key|auth", re.IGNORECASE)
 _MOST_PORT = 65_535
-_IN_A_LINE = re.compile(rf"\b({_DIALECT}):/+.*@|\b([a-z][a-z0-9+.-]*)://[^\s'\"]*@", re.IGNORECASE)
+# In a message: a URL of a database, whose password may hold spaces, and what stands before an @ in any address.
+_DATABASE_IN_A_LINE = re.compile(rf"\b{_DIALECT}:/+(?:[^\s:/@]*:[^@/]*@)?\S*", re.IGNORECASE)
+_USER_IN_A_LINE = re.compile(r"(\b[a-z][a-z0-9+.-]+|(?<!\w)):/+[^\s'\"]*@", re.IGNORECASE)
 _ARGUMENT = re.compile(r"([?&](?:\w*(?:pass|pwd|secret|token)\w*)=)[^\s&'\"]+", re.IGNORECASE)
 HIDDEN = "***"
+_AFTER = ":;,.'\")"
 
 
 def is_url(text: str) -> bool:
@@ -62,7 +65,13 @@ def run_name(source: Path | str) -> str:
 
 def without_passwords(line: str) -> str:
     """A line of a message, with what stands before an ``@`` in an address hidden, and passwords in its query."""
-    return _IN_A_LINE.sub(rf"\1\2://{HIDDEN}@", _ARGUMENT.sub(rf"\1{HIDDEN}", line))
+    named = _DATABASE_IN_A_LINE.sub(_named, line)
+    return _USER_IN_A_LINE.sub(rf"\1://{HIDDEN}@", _ARGUMENT.sub(rf"\1{HIDDEN}", named))
+
+
+def _named(url: "re.Match[str]") -> str:
+    text = url.group().rstrip(_AFTER)
+    return run_name(text) + url.group()[len(text) :]
 
 
 def _parsed(text: str) -> URL | None:

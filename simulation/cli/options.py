@@ -1,6 +1,7 @@
 """Options that several commands share: those of the table of a run's options, the machine's, and plug-ins."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -10,11 +11,14 @@ import typer
 
 from polyphony.database_url import is_url, run_name
 from polyphony.errors import InputError
+from polyphony.printable import quoted
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import OPTIONS, Option, Value
 
 MACHINE = "Machine and files"
 MOST_NUMBER = 2**62  # what SQLite can count to
+# Most bytes of a name and of a path that common file systems take.
+MOST_NAME, MOST_PATH = 255, 4095
 
 Command = Callable[..., None]
 Chosen = dict[str, Value]
@@ -59,12 +63,14 @@ def path(text: str | Path) -> Path:
     """A file or folder that an option names.
 
     Raises:
-        InputError: It is empty, or the URL of a database: its password would stand in the name of a file.
+        InputError: It is empty, too long, or the URL of a database: its password would stand in the name of a file.
     """
     if not str(text).strip():
         raise InputError("a path is empty; give one, or leave the option out")
     if is_url(str(text)):
         raise InputError(f"{run_name(str(text))}: is a database; a path is needed here")
+    if any(len(os.fsencode(part)) > MOST_NAME for part in Path(text).parts) or len(os.fsencode(text)) > MOST_PATH:
+        raise InputError(f"{quoted(str(text))}: too long for the name of a file; choose a shorter one")
     return Path(text)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.adapters.training.config import TrainingConfig
+from polyphony.database_url import without_passwords
 from polyphony.errors import InputError
 from polyphony.personas.readers.columns import given_columns
 from polyphony.plugins import Plugin
@@ -100,6 +101,8 @@ class RunSettings:
             raise InputError(f"--arm {arm.name} draws acts from histories: give it without --policy camel")
         if self.camel_model and (self.policy != "camel" or arm.adapter is not AdapterUse.NONE):
             raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
+        if without_passwords(self.camel_url) != self.camel_url:
+            raise InputError("--camel-url holds a user or password, which the run file would record; leave it out")
         offered_verbs(self.actions)
         given_columns(self.columns)
         self._check_time()
