@@ -98,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if _out_of_memory(error):
             _fail("out of memory; fewer agents at once, a smaller base model or more memory would do", 2)
-        traceback.print_exception(error)
-        _fail(f"a fault of ours ({type(error).__name__}); please report it, with the lines above and the command", 1)
+        _say(f"a fault of ours ({type(error).__name__}); please report it, with the command and the lines below")
+        raise
     if code == 128 + signal.SIGINT:  # typer turns an interrupt into the shell's code for it
         _fail(_interrupted(words), 3)
     if isinstance(code, int) and code:
@@ -130,5 +130,9 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _fail(line: str, code: int) -> NoReturn:
-    stderr().print(f"simulate: {without_passwords(' '.join(line.split()))}", markup=False)
+    _say(line)
     sys.exit(code)
+
+
+def _say(line: str) -> None:
+    stderr().print(f"simulate: {without_passwords(' '.join(line.split()))}", markup=False)
