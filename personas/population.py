@@ -99,10 +99,10 @@ def load_population(source: str | Path, *, include_private: bool = False, column
     """
     path, name = _locate(source)
     with reading(printable_path(path)):
-        return _loaded(source, path, name, include_private)
+        return _loaded(source, path, name, include_private, columns)
 
 
-def _loaded(source: str | Path, path: Path, name: str, include_private: bool) -> Population:
+def _loaded(source: str | Path, path: Path, name: str, include_private: bool, columns: str) -> Population:
     about = ABOUT_TOWN if source == TOWN else read_about(about_path(path, name))
     corpus = read_posts(path, include_private=include_private, columns=columns)
     profiles = corpus.profiles

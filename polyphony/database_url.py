@@ -2,13 +2,15 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 
 from polyphony.errors import InputError
 from polyphony.printable import printable
+
+# The help of a command does without the library, which takes a while to load.
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 # With one slash, or in place of a path, such a text is a mistyped URL: taken for a path, its password would become the
 # name of a file.
@@ -32,7 +34,7 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
-def parsed_url(text: str) -> URL:
+def parsed_url(text: str) -> "URL":
     """A URL in its parts.
 
     Raises:
@@ -59,7 +61,7 @@ def run_name(source: Path | str) -> str:
         scheme = source.partition(":")[0]
         return f"{scheme if _DRIVER.fullmatch(scheme) else ''}://{HIDDEN}"
     query = {name: HIDDEN if _SECRET.search(name) else value for name, value in url.query.items()}
-    bare = URL.create(url.drivername, host=url.host, port=url.port, database=url.database, query=query)
+    bare = url.create(url.drivername, host=url.host, port=url.port, database=url.database, query=query)
     return printable(bare.render_as_string(hide_password=False)).replace(quote(HIDDEN), HIDDEN)
 
 
@@ -74,7 +76,10 @@ def _named(url: "re.Match[str]") -> str:
     return run_name(text) + url.group()[len(text) :]
 
 
-def _parsed(text: str) -> URL | None:
+def _parsed(text: str) -> "URL | None":
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):  # a port that is no number is a ValueError

@@ -254,7 +254,7 @@ class _LimitedReads:
 def _opened(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
     try:
         with open_regular(path) as (file, size), ExitStack() as stack:
-            stream = stack.enter_context(gzip.open(file)) if path.suffix == ".gz" else file
+            stream: Any = stack.enter_context(gzip.open(file)) if path.suffix == ".gz" else file
             most = MOST_MEMBER_BYTES + MOST_EXPANSION * size
             limited: Any = _LimitedReads(stream, most)
             with tarfile.open(fileobj=limited, mode="r:") as archive:
