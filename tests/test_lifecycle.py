@@ -297,7 +297,7 @@ def test_the_commands_tell_and_do_it(bank, capsys):
         assert found == code, err
         return out + err
 
-    assert "1 revisions serve anew" in said("promote", "--all")
+    assert "1 revisions serve" in said("promote", "--all")
     assert "is not below the prior's" in said("promote", "bob", code=2)
     assert "'bob' is retired" in said("retire", "bob", "1")
     assert "it cannot become serving" in said("promote", "bob", code=2)

@@ -156,7 +156,7 @@ def bank_promote(
 
 
 def _promote_all(bank: "Bank", force: bool) -> None:
-    """Promote everybody's latest revision; print how many now serve anew, and why others do not.
+    """Promote everybody's latest revision; print how many serve, and why others do not.
 
     Raises:
         InputError: The bank cannot be written, or weights are damaged; what was promoted before it stays promoted.
@@ -165,32 +165,21 @@ def _promote_all(bank: "Bank", force: bool) -> None:
     from polyphony.adapters.bank.revision import PERSONAL
 
     latest = {revision.adapter_id: revision for revision in bank.revisions(kind=PERSONAL)}
-    served, already, kept_back = 0, 0, []
+    serving, kept_back = 0, []
     try:
         for revision in latest.values():
             if revision.status == Status.RETIRED:
                 continue
-            if revision.status == Status.SERVING:
-                already += 1
-                continue
             try:
-                bank.promote(revision.adapter_id, revision.number, force=force)
-                served += 1
+                if revision.status != Status.SERVING:
+                    bank.promote(revision.adapter_id, revision.number, force=force)
+                serving += 1
             except NotPromoted as error:
                 kept_back.append(str(error))
-            except InputError:
-                if not _serves(bank, revision):  # another process has not promoted it since it was listed
-                    raise
-                already += 1
     finally:
-        print(f"{served} revisions serve anew" + (f", {already} served before" if already else ""))
+        print(f"{serving} revisions serve")
         for line in kept_back:
             stdout().print(line, markup=False)
-
-
-def _serves(bank: "Bank", revision: "Revision") -> bool:
-    serving = bank.serving(revision.adapter_id)
-    return serving is not None and serving.number == revision.number
 
 
 @bank_app.command("rollback")
