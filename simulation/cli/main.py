@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if _out_of_memory(error):
             _fail("out of memory; fewer agents at once, a smaller base model or more memory would do", 2)
-        _say(f"a fault of ours ({type(error).__name__}); please report it, with the command and the lines below")
+        error.add_note("simulate: this is a fault of ours; please report it, with the command and the lines above")
         raise
     if code == 128 + signal.SIGINT:  # typer turns an interrupt into the shell's code for it
         _fail(_interrupted(words), 3)
@@ -130,9 +130,5 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _fail(line: str, code: int) -> NoReturn:
-    _say(line)
-    sys.exit(code)
-
-
-def _say(line: str) -> None:
     stderr().print(f"simulate: {without_passwords(' '.join(line.split()))}", markup=False)
+    sys.exit(code)
