@@ -22,6 +22,7 @@ from polyphony.personas.readers.formats import READERS
 from polyphony.personas.readers.posts import read_posts
 from polyphony.personas.readers.problems import Problem
 from polyphony.printable import printable_path
+from polyphony.unforeseen import reading
 
 TOWN = "town"
 MIN_ACTS = 10
@@ -97,6 +98,11 @@ def load_population(source: str | Path, *, include_private: bool = False, column
         InputError: The file cannot be read.
     """
     path, name = _locate(source)
+    with reading(printable_path(path)):
+        return _loaded(source, path, name, include_private, columns)
+
+
+def _loaded(source: str | Path, path: Path, name: str, include_private: bool, columns: str) -> Population:
     about = ABOUT_TOWN if source == TOWN else read_about(about_path(path, name))
     corpus = read_posts(path, include_private=include_private, columns=columns)
     profiles = corpus.profiles

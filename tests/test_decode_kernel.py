@@ -1,6 +1,9 @@
 """The kernel of few tokens a row against plain products, and what happens where it does not serve."""
 
+import hashlib
+import os
 import shutil
+import subprocess
 
 import pytest
 import torch
@@ -72,3 +75,110 @@ def test_a_compiler_that_fails_leaves_no_half_built_kernel(forgotten, monkeypatc
     monkeypatch.setattr(decode_kernel, "SOURCE", broken)
     assert not kernel_built()
     assert not list((tmp_path / "kernels").iterdir())
+
+
+PLANTED = """
+#include <stdio.h>
+__attribute__((constructor)) static void planted(void) { FILE *f = fopen("%s", "w"); if (f) fclose(f); }
+void add_low_rank_float(void) {}
+"""
+
+
+@pytest.fixture
+def planted(tmp_path):
+    """A library that says so in a file when it is loaded, and that file."""
+    source, library, mark = tmp_path / "planted.c", tmp_path / "planted.so", tmp_path / "was-loaded"
+    source.write_text(PLANTED % mark)
+    subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library], check=True)
+    return library.read_bytes(), mark
+
+
+@pytest.fixture
+def kernels(forgotten, monkeypatch, tmp_path):
+    """The folder of the kernels in a cache of its own, which has one."""
+    monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path / "cache"))
+    assert kernel_built()
+    forgotten()
+    return tmp_path / "cache" / "kernels"
+
+
+def computes():
+    stack, x, y = drawn(torch.float32, 1)
+    return add_low_rank(y, x, stack, torch.tensor([0]), 1, 1.0)
+
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler here")
+
+
+@needs_compiler
+def test_a_second_process_loads_what_the_first_has_built(kernels, monkeypatch):
+    names = sorted(path.name for path in kernels.iterdir())
+    monkeypatch.setattr(decode_kernel, "_build", lambda *_: pytest.fail("built again"))
+    assert computes() and sorted(path.name for path in kernels.iterdir()) == names
+    assert kernels.stat().st_mode & 0o777 == 0o700 and len(names) == 2
+
+
+@needs_compiler
+def test_a_planted_library_is_never_loaded(kernels, planted):
+    content, mark = planted
+    for path in list(kernels.iterdir()):
+        if path.suffix == ".so":
+            path.write_bytes(content)
+        else:  # the name that libraries once had
+            path.with_suffix(".so").write_bytes(content)
+    assert computes() and not mark.exists()
+
+
+@needs_compiler
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_what_others_could_have_put_there_is_built_anew(kernels, planted, mode):
+    content, mark = planted
+    library = next(path for path in kernels.iterdir() if path.suffix == ".so")
+    digest = hashlib.sha256(content).hexdigest()
+    (kernels / f"{digest}.so").write_bytes(content)
+    next(path for path in kernels.iterdir() if path.suffix == ".sha256").write_text(digest)
+    kernels.chmod(mode)
+    assert computes() and not mark.exists()
+    assert kernels.stat().st_mode & 0o777 == 0o700 and library.is_file()
+
+
+@needs_compiler
+@pytest.mark.parametrize("place", ["link", "file", "another's"])
+def test_a_folder_that_is_not_the_user_s_own_is_not_used(kernels, planted, monkeypatch, tmp_path, place):
+    _, mark = planted
+    if place == "another's":
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    else:
+        kernels.rename(tmp_path / "elsewhere")
+        kernels.symlink_to(tmp_path / "elsewhere") if place == "link" else kernels.touch()
+    assert not computes() and not kernel_built() and not mark.exists()
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "damage", [lambda p: p.write_bytes(b""), lambda p: p.chmod(0o777), os.unlink, lambda p: pipe(p)]
+)
+def test_a_damaged_library_is_built_anew(kernels, damage):
+    damage(next(path for path in kernels.iterdir() if path.suffix == ".so"))
+    assert computes()
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+@needs_compiler
+def test_a_library_that_cannot_be_loaded_is_the_slow_path(forgotten, monkeypatch, tmp_path):
+    monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path))
+    monkeypatch.setattr(decode_kernel, "_build", lambda compiler, library: library.write_bytes(b"no library"))
+    assert not computes() and not kernel_built()
+    monkeypatch.setattr(decode_kernel, "_build", lambda compiler, library: build_empty(library))
+    forgotten()
+    assert not computes() and not kernel_built(), "a library without the functions"
+
+
+def build_empty(library):
+    source = library.with_suffix(".c")
+    source.write_text("int nothing;")
+    subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library], check=True)

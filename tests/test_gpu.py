@@ -1,15 +1,19 @@
 """On a GPU everything decides and learns as on the CPU, up to the last digits of fp32; skipped where there is none."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from adapter_factory import random_factors
+from test_bank import revision
 from training_factory import farthest, three_learners, train
 
+from polyphony.adapters.bank.lifecycle import MOST_DISAGREEMENT, MOST_ROUND_TRIP
+from polyphony.adapters.bank.revision import PERSONAL, adapter_id
 from polyphony.adapters.bank.stacking import stack_alone
 from polyphony.adapters.engine.acts import ActRequest
 from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.evaluation.probing import probe
 from polyphony.adapters.model.base_model import load_base_model
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
@@ -64,6 +68,25 @@ def test_people_learn_as_on_the_cpu(base, on_gpu, kit, town):
         assert farthest(one, other) <= 1e-2
         assert one.train_loss == pytest.approx(other.train_loss, abs=1e-3)
         assert all(factor.device.type == "cpu" for pair in one.factors.values() for factor in pair)
+
+
+def test_the_probes_find_on_a_gpu_what_they_find_on_the_cpu(base, on_gpu, bank):
+    with AdaptedModel(base, SHAPE) as adapted:
+        drawn = [random_factors(adapted, seed) for seed in range(3)]
+    revisions = [
+        bank.add(
+            replace(
+                revision(person, person), base_hash=base.hash, config={"shape": asdict(SHAPE)},
+                adapter_id=adapter_id(base.hash, "town", PERSONAL, person),
+            ), factors,
+        ) for person, factors in zip(("ada", "bob", "eve"), drawn, strict=True)
+    ]  # fmt: skip
+    here = probe(base, make_prompt_kit(base, PromptConfig()), bank, revisions)
+    there = probe(on_gpu, make_prompt_kit(on_gpu, PromptConfig()), bank, revisions)
+    for one, other in zip(here, there, strict=True):
+        assert other.agreement <= MOST_DISAGREEMENT["fp32"]
+        assert other.drift == pytest.approx(one.drift, abs=1e-4)
+        assert abs(other.round_trip) <= MOST_ROUND_TRIP["fp32"]
 
 
 def test_what_does_not_fit_the_memory_is_halved_until_it_is_refused():

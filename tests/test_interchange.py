@@ -44,7 +44,7 @@ def trained(base, tokens, tmp_path_factory):
     folder = tmp_path_factory.mktemp("peft") / "hers"
     config = LoraConfig(
         r=3, lora_alpha=6, target_modules=TARGETS, task_type="CAUSAL_LM", rank_pattern={"29.self_attn.q_proj": 5},
-        alpha_pattern={"28.self_attn.v_proj": 9}, base_model_name_or_path="smollm2",
+        alpha_pattern={"28.self_attn.v_proj": 9}, base_model_name_or_path="HuggingFaceTB/SmolLM2-135M-Instruct",
     )  # fmt: skip
     torch.manual_seed(0)
     peft = get_peft_model(base.model, config)
@@ -197,7 +197,8 @@ DAMAGE = {
     "init_lora_weights 'pissa_niter_4' changes the base": lambda folder: config_of(
         folder, init_lora_weights="pissa_niter_4"
     ),
-    "rank_pattern must give a number": lambda folder: config_of(folder, rank_pattern={"(a+)+": 3}),
+    "rank_pattern must give a number": lambda folder: config_of(folder, rank_pattern={"(a+)+": None}),
+    "cannot match its patterns": lambda folder: config_of(folder, rank_pattern={"(a+": 3}),
     "alpha_pattern must give a number": lambda folder: config_of(folder, alpha_pattern=["q_proj"]),
     "alpha_pattern must give": lambda folder: config_of(folder, alpha_pattern={"q_proj": "x"}),
     "lora_alpha 1000.* must be a number": lambda folder: config_of(folder, lora_alpha=10**400),

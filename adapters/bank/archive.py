@@ -10,7 +10,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -27,14 +27,17 @@ from polyphony.adapters.bank.revision import FORGOTTEN, PERSONAL, PRIOR, START, 
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.errors import InputError
 from polyphony.printable import printable, quoted
+from polyphony.regular_file import open_regular
 from polyphony.scratch import scratch_file
 
 ROWS = "bank.json"
 FORMAT = 1
 OBJECT = re.compile(r"objects/([0-9a-f]{64})\.safetensors")
 NAME = re.compile(r"[0-9a-f]{64}")
-MOST_ROWS_BYTES = 4 << 30
-MOST_OBJECT_BYTES = 1 << 30
+# Most bytes of one member: some, and some for each byte of the archive. Weights and digests compress by less; a file
+# made to fill the memory compresses by a thousand.
+MOST_MEMBER_BYTES = 32 << 20
+MOST_EXPANSION = 4
 
 
 @dataclass(frozen=True)
@@ -234,18 +237,35 @@ def _step(step: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+class _LimitedReads:
+    """A stream of which nobody reads more than some bytes at once, as the headers of a tar file may ask for."""
+
+    def __init__(self, stream: IO[bytes], most: int) -> None:
+        self._stream, self._most = stream, most
+        self.seek, self.tell = stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= self._most:
+            raise tarfile.ReadError(f"a part of {size:,} bytes is over the limit of {self._most:,}")
+        return self._stream.read(size)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Iterator[tuple[str, bytes]]]:
     try:
-        with tarfile.open(path, "r:gz" if path.suffix == ".gz" else "r:") as archive:
-            yield _members(path, archive)
+        with open_regular(path) as (file, size), ExitStack() as stack:
+            stream: Any = stack.enter_context(gzip.open(file)) if path.suffix == ".gz" else file
+            most = MOST_MEMBER_BYTES + MOST_EXPANSION * size
+            limited: Any = _LimitedReads(stream, most)
+            with tarfile.open(fileobj=limited, mode="r:") as archive:
+                yield _members(path, archive, most)
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(f"{path}: no whole tar file ({error}); give a file of `simulate bank archive`") from error
     except FileNotFoundError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+def _members(path: Path, archive: tarfile.TarFile, most: int) -> Iterator[tuple[str, bytes]]:
     """Name and content of each member; no file is ever written under a name from the archive."""
     seen: set[str] = set()
     for entry in archive:
@@ -256,8 +276,8 @@ def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]
                 f"{path}: holds {quoted(entry.name)}, which is no plain file that `simulate bank archive` writes"
             )
         seen.add(entry.name)
-        if entry.size > (MOST_ROWS_BYTES if first else MOST_OBJECT_BYTES):
-            raise InputError(f"{path}: {quoted(entry.name)} is larger than any that `simulate bank archive` writes")
+        if entry.size > most:
+            raise InputError(f"{path}: {quoted(entry.name)} of {entry.size:,} bytes is over the limit of {most:,}")
         handle = archive.extractfile(entry)
         content = b"" if handle is None else handle.read()
         if named is not None:

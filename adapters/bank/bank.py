@@ -22,7 +22,7 @@ from polyphony.adapters.bank.removal import Collected, Forgotten, Removal
 from polyphony.adapters.bank.revision import PRIOR, START, Revision, Step
 from polyphony.adapters.bank.usage import Tier
 from polyphony.adapters.model.lora import Factors
-from polyphony.errors import InputError
+from polyphony.errors import InputError, NotPromoted
 
 CATALOG = "catalog.sqlite"
 # Folder of the finished passes that an interrupted evaluation resumes from.
@@ -211,8 +211,9 @@ class Bank:
             force: Promote it although its evaluation speaks against it; the reason is stored with the step.
 
         Raises:
-            InputError: The bank has no such revision, its status does not allow it, its weights are damaged, or its
-                evaluation speaks against it.
+            NotPromoted: Its evaluation speaks against it.
+            InputError: The bank has no such revision or is read-only, its status does not allow it, or its weights are
+                damaged.
         """
         with self._catalog.writing() as connection:
             promoted = catalog_rows.the(connection, identity, number)
@@ -221,7 +222,7 @@ class Bank:
             check_step(promoted.name, Status(promoted.status), Status.SERVING)
             against = reason_against(promoted.evaluation)
             if against is not None and not force:
-                raise InputError(f"{promoted.name} is not promoted: {against}; --force overrules it")
+                raise NotPromoted(f"{promoted.name} is not promoted: {against}; --force overrules it")
             self._check_whole(promoted)
             for before in catalog_rows.standing(connection, identity, Status.SERVING):
                 if before.number != number:

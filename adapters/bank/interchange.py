@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import math
 import os
-import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,43 +14,40 @@ from peft import LoraConfig
 from torch import Tensor
 from torch.nn import functional
 
-from polyphony.adapters.bank.peft_layout import parse_factors, serialised
+from polyphony.adapters.bank.peft_config import CONFIG, layers_of, other_base, read_config, read_object, shown_base
+from polyphony.adapters.bank.peft_layout import serialised
+from polyphony.adapters.bank.peft_weights import WEIGHTS, read_weights
 from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id, digest_of
-from polyphony.adapters.bank.stacking import check_shapes
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import decoder_blocks
 from polyphony.adapters.model.lora import Factors, adapted_modules
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
-from polyphony.printable import quoted
+from polyphony.printable import printable_path, quoted
 from polyphony.scratch import scratch_folder
+from polyphony.unforeseen import reading
 
-CONFIG, WEIGHTS, CARD, ABOUT = "adapter_config.json", "adapter_model.safetensors", "polyphony.json", "README.md"
-PICKLED = ("adapter_model.bin", "adapter_model.pt", "adapter_model.pth")
-MOST_CONFIG_BYTES = 1 << 20
+CARD, ABOUT = "polyphony.json", "README.md"
 MAX_HANDLE = 512
-MOST_NAME = 256
-MOST_SCALE = 1e6
-# Fields of PEFT's configuration that do not change the product B A, or that we read ourselves.
-UNDERSTOOD = {
-    "r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "peft_type", "peft_version", "auto_mapping",
-    "base_model_name_or_path", "revision", "task_type", "inference_mode", "target_modules", "exclude_modules",
-    "lora_dropout", "layers_to_transform", "layers_pattern", "init_lora_weights", "megatron_core", "qalora_group_size",
-    "eva_config", "ensure_weight_tying",
-}  # fmt: skip
-# Initialisations that leave the base's weight unchanged; PiSSA, OLoRA, LoftQ and others change it on loading.
-PLAIN_STARTS = (True, False, None, "gaussian", "eva", "orthogonal")
-LAYER = re.compile(r"[\w.]+")
+MOST_PADDED_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """An adapter from outside: complete factors of one rank with their scale in B, its configuration and its card."""
+    """An adapter from outside.
+
+    Attributes:
+        factors: Complete factors of one rank, with their scale in B.
+        config: Its configuration.
+        card: Its card; empty without one.
+        other_base: The base model that its configuration names, where it is another; None where it is this one.
+    """
 
     factors: dict[str, tuple[Tensor, Tensor]]
     config: Mapping[str, Any]
     card: Mapping[str, Any]
+    other_base: str | None = None
 
 
 def export_directory(directory: Path, factors: Factors, *, base_name: str, card: Mapping[str, object]) -> None:
@@ -125,108 +120,63 @@ settings and the held-out evaluation:
 """
 
 
-def read_directory(directory: Path, base: BaseModel) -> Foreign:
+def read_directory(directory: Path, base: BaseModel, *, force_base: bool = False) -> Foreign:
     """Read an adapter in PEFT's layout that was trained on this base.
+
+    Args:
+        directory: What PEFT's ``save_pretrained`` wrote.
+        base: The base model.
+        force_base: Take it although its configuration names another base model of the same shapes.
 
     Raises:
         InputError: It is no LoRA adapter, pickled, damaged, of another base, or does more than A and B say.
     """
-    config = _config(directory)
-    card = _json(directory / CARD) if (directory / CARD).is_file() else {}
+    with reading(printable_path(directory)):
+        return _foreign(directory, base, force_base)
+
+
+def _foreign(directory: Path, base: BaseModel, force_base: bool) -> Foreign:
+    config = read_config(directory)
+    card = read_object(directory / CARD) if (directory / CARD).exists() else {}
     if card.get("base_hash", base.hash) != base.hash:
         raise InputError(f"{directory}: belongs to another base model (hash {str(card['base_hash'])[:12]!r})")
-    factors = parse_factors(_weights(directory), str(directory / WEIGHTS))
-    for module in factors:
-        if not module.isprintable() or len(module) > MOST_NAME:
-            raise InputError(f"{directory / WEIGHTS}: {quoted(module)} is no layer's name")
     everywhere = adapted_modules(base, LoraShape(rank=1, top_blocks=10_000))
-    sizes = {name: (module.in_features, module.out_features) for name, module in everywhere.items()}
-    check_shapes(str(directory / WEIGHTS), factors, sizes, min(map(min, sizes.values())))
-    return Foreign(_scaled(directory, factors, config), config, card)
-
-
-def _config(directory: Path) -> dict[str, Any]:
-    path = directory / CONFIG
-    if not path.is_file():
-        raise InputError(f"{directory}: no {CONFIG} here: give a directory that PEFT's save_pretrained wrote")
-    config = _json(path)
-    if config.get("peft_type") != "LORA":
-        raise InputError(f"{path}: peft_type {quoted(config.get('peft_type'))} is not LORA")
-    for name, value in config.items():
-        if name not in UNDERSTOOD and value not in (None, False, [], {}, "none"):
-            raise InputError(f"{path}: {quoted(name)} {quoted(value)} does more than A and B say; train it without")
-    if config.get("init_lora_weights", True) not in PLAIN_STARTS:
+    factors = read_weights(
+        directory, {name: (module.in_features, module.out_features) for name, module in everywhere.items()}
+    )
+    other = None if "base_hash" in card else other_base(config, base)
+    if other is not None and not force_base:
         raise InputError(
-            f"{path}: init_lora_weights {quoted(config['init_lora_weights'])} changes the base; convert it to a plain "
-            "LoRA first (PEFT's path_initial_model_for_weight_conversion)"
+            f"{directory}: was trained on {quoted(other)}, not on {shown_base(base)}; give that model with "
+            "--base-model, or --force-base if they are the same"
         )
-    rank, alpha = config.get("r"), config.get("lora_alpha")
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 1:
-        raise InputError(f"{path}: rank r {quoted(rank)} must be a whole number of at least 1")
-    if not _is_number(alpha):
-        raise InputError(f"{path}: lora_alpha {quoted(alpha)} must be a number")
-    for name in ("rank_pattern", "alpha_pattern"):
-        pattern = config.get(name) or {}
-        if not isinstance(pattern, dict) or not all(
-            LAYER.fullmatch(layer) and _is_number(value) for layer, value in pattern.items()
-        ):
-            raise InputError(f"{path}: {name} must give a number for each of some layers' names")
-    return config
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST_SCALE
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as handle:
-            content = handle.read(MOST_CONFIG_BYTES + 1)
-        value = json.loads(content) if len(content) <= MOST_CONFIG_BYTES else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: must be one JSON object of at most {MOST_CONFIG_BYTES >> 20} MiB")
-    return value
-
-
-def _weights(directory: Path) -> bytes:
-    try:
-        return (directory / WEIGHTS).read_bytes()
-    except OSError as error:
-        for name in PICKLED:
-            if (directory / name).exists():
-                raise InputError(
-                    f"{directory / name}: weights in a pickle can run code when they are loaded; save them with "
-                    f"safe_serialization=True as {WEIGHTS}"
-                ) from error
-        raise InputError(f"{directory / WEIGHTS}: cannot be read: {error.strerror}") from error
+    return Foreign(_scaled(directory, factors, config, base), config, card, other)
 
 
 def _scaled(
-    directory: Path, factors: Mapping[str, tuple[Tensor, Tensor]], config: Mapping[str, Any]
+    directory: Path, factors: Mapping[str, tuple[Tensor, Tensor]], config: Mapping[str, Any], base: BaseModel
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Fold each layer's scale into its B, and pad all layers with zeros to the same rank."""
-    ranks, alphas = config.get("rank_pattern") or {}, config.get("alpha_pattern") or {}
+    layers = layers_of(config, factors, base, directory / CONFIG)
     most = max(a.shape[0] for a, _ in factors.values())
+    padded = sum(4 * most * (a.shape[1] + b.shape[0]) for a, b in factors.values())
+    if padded > MOST_PADDED_BYTES:
+        raise InputError(
+            f"{directory / WEIGHTS}: rank {most} on {len(factors)} layers takes {padded:,} bytes, over the limit of "
+            f"{MOST_PADDED_BYTES >> 20} MiB for an adapter"
+        )
     scaled = {}
     for module, (a, b) in factors.items():
-        rank = a.shape[0]
-        expected = _of_layer(ranks, module, config["r"])
-        if rank < 1 or rank != expected:
-            raise InputError(f"{directory / WEIGHTS}: {module} has rank {rank}, {CONFIG} says {quoted(expected)}")
-        alpha = float(_of_layer(alphas, module, config["lora_alpha"]))
-        scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+        rank, scale = layers[module]
+        if a.shape[0] != rank:
+            raise InputError(f"{directory / WEIGHTS}: {module} has rank {a.shape[0]}, {CONFIG} says {rank}")
         a, b = a.float(), b.float() * scale
         if not (torch.isfinite(a).all() and torch.isfinite(b).all()):
             raise InputError(f"{directory / WEIGHTS}: factors of {module} hold numbers that are not finite")
-        scaled[module] = (functional.pad(a, (0, 0, 0, most - rank)), functional.pad(b, (0, most - rank)))
+        if rank < most:
+            a, b = functional.pad(a, (0, 0, 0, most - rank)), functional.pad(b, (0, most - rank))
+        scaled[module] = a, b
     return scaled
-
-
-def _of_layer(pattern: Mapping[str, float], module: str, plain: float) -> float:
-    """The value of a pattern for a layer: that of the first name which equals the layer's or ends it, else `plain`."""
-    return next((value for name, value in pattern.items() if f".{module}".endswith(f".{name}")), plain)
 
 
 def foreign_revision(base: BaseModel, population: str, person: str, foreign: Foreign, source: str) -> Revision:
@@ -238,7 +188,9 @@ def foreign_revision(base: BaseModel, population: str, person: str, foreign: For
     check_name(person)
     scaling = {name: foreign.config[name] for name in ("r", "lora_alpha", "use_rslora") if name in foreign.config}
     shape = shape_of(base, foreign.factors)
-    origin = {"imported": source, "own_card": bool(foreign.card)}
+    origin: dict[str, object] = {"imported": source, "own_card": bool(foreign.card)}
+    if foreign.other_base is not None:
+        origin["named_base"] = foreign.other_base
     previous = {name: foreign.card[name] for name in ("provenance", "revision", "config") if name in foreign.card}
     content = hashlib.sha256(serialised(foreign.factors)).hexdigest()
     return Revision(

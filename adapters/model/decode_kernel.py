@@ -12,14 +12,14 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from polyphony.adapters.model.base_model import cache_directory
-from polyphony.scratch import scratch_folder
+from polyphony.adapters.model.kernel_cache import cached_library
 
 SOURCE = Path(__file__).with_name("decode_kernel.c")
 # No fast-math: linking with it would change the rounding of the whole process.
@@ -81,13 +81,13 @@ def _library() -> ctypes.CDLL | None:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None or os.environ.get(TURN_OFF):
         return None
-    target = cache_directory() / "kernels" / f"decode_kernel-{_fingerprint(compiler)}.so"
     try:
-        if not target.is_file():
-            _build(compiler, target)
-        return ctypes.CDLL(str(target))
+        library = cached_library(
+            cache_directory() / "kernels", f"decode_kernel-{_fingerprint(compiler)}", partial(_build, compiler)
+        )
     except (OSError, subprocess.SubprocessError):
         return None
+    return library if all(hasattr(library, name) for name in NAMES.values()) else None
 
 
 def _fingerprint(compiler: str) -> str:
@@ -98,9 +98,5 @@ def _fingerprint(compiler: str) -> str:
     return hashlib.sha256(f"{SOURCE.read_text()}{FLAGS}{compiler}{flags}".encode()).hexdigest()[:16]
 
 
-def _build(compiler: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(target.parent) as scratch:
-        library = scratch / target.name
-        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(library)], check=True, capture_output=True, timeout=60)
-        library.replace(target)
+def _build(compiler: str, library: Path) -> None:
+    subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(library)], check=True, capture_output=True, timeout=60)

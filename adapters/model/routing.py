@@ -66,6 +66,8 @@ class Routing:
         self._last = None
 
     def _difference(self, route: Route) -> Tensor | None:
-        if self._last is None or len(route.slots) > len(self._last.slots):
+        last = self._last
+        # The trainer's routes are on the device of the base model, the engine's in main memory: they are not compared.
+        if last is None or len(route.slots) > len(last.slots) or last.slots.device != route.slots.device:
             return None
-        return (route.slots != self._last.slots[: len(route.slots)]).nonzero().squeeze(1)
+        return (route.slots != last.slots[: len(route.slots)]).nonzero().squeeze(1)

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from polyphony.app.parts.escape import file_name, markup, plain
+from polyphony.spreadsheet_cells import escaped
 
 # Keys of the session state that several pages read.
 PAGE = "page"
@@ -70,7 +71,7 @@ def table(rows: Sequence[TableRow], name: str, height: int | Literal["auto"] = "
     stem = file_name(name)
     with st.container(horizontal=True):
         st.download_button(
-            "CSV", lambda: pd.DataFrame(rows).to_csv(index=False).encode(), f"{stem}.csv", "text/csv",
+            "CSV", lambda: _csv(rows), f"{stem}.csv", "text/csv",
             key=f"csv {name}", type="tertiary", on_click="ignore",
         )  # fmt: skip
         st.download_button(
@@ -79,9 +80,27 @@ def table(rows: Sequence[TableRow], name: str, height: int | Literal["auto"] = "
         )  # fmt: skip
 
 
+def _csv(rows: Sequence[TableRow]) -> bytes:
+    """The table, with no text that a spreadsheet would run, see `polyphony.spreadsheet_cells`."""
+    safe_rows = [{escaped(key): escaped(value) if isinstance(value, str) else value for key, value in row.items()}
+                 for row in _encodable(rows)]  # fmt: skip
+    return pd.DataFrame(safe_rows).to_csv(index=False).encode()
+
+
+def _encodable(rows: Sequence[TableRow]) -> list[TableRow]:
+    """The rows with ``?`` for half an emoji, which no file can hold."""
+    return [
+        {
+            key: value.encode(errors="replace").decode() if isinstance(value, str) else value
+            for key, value in row.items()
+        }
+        for row in rows
+    ]
+
+
 def _parquet(rows: Sequence[TableRow]) -> bytes:
     file = io.BytesIO()
-    pd.DataFrame(rows).to_parquet(file, index=False)
+    pd.DataFrame(_encodable(rows)).to_parquet(file, index=False)
     return file.getvalue()
 
 

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from polyphony.metrics.core.labels import number
 from polyphony.metrics.core.registry import REGISTRY
 from polyphony.metrics.dataset.meanings import TABLES, meaning
+from polyphony.spreadsheet_cells import ESCAPED
 
 NAME = "README.md"
 MOST_WARNING = 300
@@ -123,8 +124,14 @@ models: they may be false or offensive, and may repeat what a model was trained 
 digests are above: the same runs give the same bytes.
 
 **What was done to it?** Communities, splits and feature vectors were computed as said above. A control character that
-XML cannot hold is U+FFFD in GraphML; Parquet and CSV hold every text as it is. Texts may begin with `=`, `+`, `-` or
-`@`: import CSV files into a spreadsheet as text.
+XML cannot hold is U+FFFD in GraphML; Parquet holds every text as it is. In the CSV files a text that a spreadsheet
+would run as a formula, because it begins with `=`, `+`, `-`, `@`, a tab or the end of a line, has an apostrophe in
+front; so has one that begins with apostrophes and then such a sign. Take one away to undo it:
+
+```python
+posts = pandas.read_csv("csv/posts.csv")
+posts["text"] = posts["text"].str.replace(r"$escaped", r"\1", regex=True)
+```
 
 **What is it good for, and what not?** For comparing arms, for graph learning on a platform whose every exposure is
 known, and for tests of analysis code. Not for statements about real people, and not as a sample of human behaviour:
@@ -152,7 +159,7 @@ def write_card(folder: Path, description: Mapping[str, Any], columns: Mapping[st
         columns="\n\n".join(_column_table(name, names_and_kinds) for name, names_and_kinds in columns.items()),
         plugins=_plugins(runs), people=_people(description, real),
         missing=_missing(description, real), personal=_personal(description, real),
-        licence=description["licence"] or _NO_LICENCE, warnings=_warnings(runs),
+        licence=description["licence"] or _NO_LICENCE, warnings=_warnings(runs), escaped=ESCAPED,
     )  # fmt: skip
     (folder / NAME).write_text(text, encoding="utf-8")
 

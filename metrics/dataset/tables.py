@@ -7,8 +7,11 @@ from types import TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
+
+from polyphony.spreadsheet_cells import FORMULA
 
 FEATURES = 64
 VERBS_OF_HISTORY = ("post", "reply", "quote", "repost", "like", "follow")
@@ -91,12 +94,21 @@ class TableWriter:
             ]
             table = pa.Table.from_arrays(values, schema=self._schema)
             self._parquet.write_table(table)
-            self._csv.write_table(table)
+            self._csv.write_table(_for_spreadsheets(table))
             self.rows += len(chunk)
 
     @property
     def _kinds(self) -> list[pa.DataType]:
         return [field.type for field in self._schema]
+
+
+def _for_spreadsheets(table: pa.Table) -> pa.Table:
+    """The same table, with no text that a spreadsheet would run, see `polyphony.spreadsheet_cells`."""
+    for place, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            cells = pa.compute.replace_substring_regex(table.column(place), FORMULA, r"'\1", max_replacements=1)
+            table = table.set_column(place, field, cells)
+    return table
 
 
 def _chunks(rows: Iterator[Sequence[Any]]) -> Iterator[list[Sequence[Any]]]:

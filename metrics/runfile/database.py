@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, NullPool, column, create_engine, insp
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.selectable import TableClause
 
+from polyphony.database_url import is_url, parsed_url, run_name
 from polyphony.errors import MetricsError
 from polyphony.interrupts import interrupts_held
 
@@ -26,11 +27,7 @@ OASIS_TABLES = frozenset({"user", "post", "comment", "like", "follow", "trace"})
 
 def source_name(source: Path | str) -> str:
     """How messages name a run: its path, or its URL without the password."""
-    text = str(source)
-    if "://" not in text:
-        return text
-    scheme, rest = text.split("://", 1)
-    return f"{scheme}://{rest.rsplit('@', 1)[-1]}"
+    return run_name(source)
 
 
 @contextmanager
@@ -111,12 +108,9 @@ def read_rows(connection: Connection, name: str, columns: str, key: str | None =
 
 
 def _engine(source: Path | str, name: str, wanted: str) -> Engine:
-    text = str(source)
-    if text.startswith("sqlite:///"):
-        text = text.removeprefix("sqlite:///")
-    if "://" in text:
-        return _server_engine(text, name)
-    path = Path(text)
+    if isinstance(source, str) and is_url(source) and not source.startswith("sqlite:///"):
+        return _server_engine(source, name)
+    path = Path(str(source).removeprefix("sqlite:///"))
     _check_file(path, name, wanted)
     uri = f"file:{quote(str(path.resolve()))}?mode=ro{_immutable(path)}"
     return create_engine(
@@ -126,8 +120,8 @@ def _engine(source: Path | str, name: str, wanted: str) -> Engine:
 
 def _server_engine(url: str, name: str) -> Engine:
     try:
-        engine = create_engine(url, poolclass=NullPool)
-    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        engine = create_engine(parsed_url(url), poolclass=NullPool)
+    except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
         raise MetricsError(f"{name}: cannot be opened ({_first_line(error)}); give a path or a database URL") from error
     if engine.dialect.name == "postgresql":
         return engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")

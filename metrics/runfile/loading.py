@@ -24,6 +24,7 @@ from polyphony.metrics.runfile.rundata import (
     RunData,
     RunHeader,
 )
+from polyphony.unforeseen import reading
 
 
 def load_run(source: Path | str, *, history: bool = True, exposures: bool = True) -> RunData:
@@ -38,7 +39,7 @@ def load_run(source: Path | str, *, history: bool = True, exposures: bool = True
         MetricsError: The file is missing, is not a database or is not a Polyphony run.
     """
     name = source_name(source)
-    with open_run(source) as connection:
+    with reading(name, MetricsError), open_run(source) as connection:
         try:
             if is_oasis(connection):
                 return oasis_run(partial(read_rows, connection), name)
@@ -54,7 +55,7 @@ def read_header(source: Path | str) -> RunHeader:
         MetricsError: As `load_run`.
     """
     name = source_name(source)
-    with open_run(source) as connection:
+    with reading(name, MetricsError), open_run(source) as connection:
         if is_oasis(connection):
             raise MetricsError(f"{name}: a database of OASIS, not a Polyphony run; `simulate metrics` measures it")
         return _header(connection, name)

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from polyphony.errors import InputError
-from polyphony.simulation.cli.options import MOST_NUMBER, BankOption, BaseOption, DeviceOption, DtypeOption, JsonOption
+from polyphony.errors import InputError, NotPromoted
+from polyphony.simulation.cli.options import (
+    MOST_NUMBER,
+    BankOption,
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    in_range,
+)
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stdout
 
 if TYPE_CHECKING:
@@ -25,7 +33,7 @@ PersonArgument = Annotated[str, typer.Argument(help="Handle of the person.")]
 NumberOption = Annotated[
     int | None,
     typer.Option(
-        min=1, max=MOST_NUMBER, help="Number of the revision.", show_default="the serving one, or else the latest"
+        show_default="the serving one, or else the latest", **in_range(1, MOST_NUMBER, "Number of the revision.")
     ),
 ]
 
@@ -72,13 +80,13 @@ def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision"
 def bank_list(
     bank: BankOption = Path("bank"),
     kind: Annotated[str | None, typer.Option(help="List one kind only: personal, prior or start.")] = None,
-    limit: Annotated[int, typer.Option(max=MOST_NUMBER, help="Number of revisions to list, at least 1.")] = 1000,
-    skip: Annotated[int, typer.Option(max=MOST_NUMBER, help="Number of revisions to leave out at the beginning.")] = 0,
+    limit: Annotated[int, typer.Option(**in_range(1, MOST_NUMBER, "Number of revisions to list."))] = 1000,
+    skip: Annotated[
+        int, typer.Option(**in_range(0, MOST_NUMBER, "Number of revisions to leave out at the beginning."))
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
     """List adapter revisions by kind, person and number."""
-    if limit < 1 or skip < 0:
-        raise InputError(f"--limit {limit} must be at least 1 and --skip {skip} at least 0")
     with opened_bank(bank) as opened:
         revisions = opened.revisions(kind=kind, limit=limit, offset=skip)
     if as_json:
@@ -125,7 +133,7 @@ def bank_show(
 def bank_promote(
     person: Annotated[str | None, typer.Argument(help="Handle of a person. Leave it out with --all.")] = None,
     number: Annotated[
-        int | None, typer.Option(min=1, max=MOST_NUMBER, help="Number of the revision.", show_default="the latest")
+        int | None, typer.Option(show_default="the latest", **in_range(1, MOST_NUMBER, "Number of the revision."))
     ] = None,
     everybody: Annotated[
         bool, typer.Option("--all", help="Promote everybody's latest revision that may serve.")
@@ -144,28 +152,34 @@ def bank_promote(
             made = opened.promote(revisions[0].adapter_id, number or revisions[-1].number, force=force)
             print(f"{made.name} serves")
             return
-        served, kept_back = _promote_all(opened, force)
-        print(f"{served} revisions serve")
-        for line in kept_back:
-            stdout().print(line, markup=False)
+        _promote_all(opened, force)
 
 
-def _promote_all(bank: "Bank", force: bool) -> tuple[int, list[str]]:
-    """Promote everybody's latest revision; returns how many now serve anew, and why others do not."""
+def _promote_all(bank: "Bank", force: bool) -> None:
+    """Promote everybody's latest revision; print how many serve, and why others do not.
+
+    Raises:
+        InputError: The bank cannot be written, or weights are damaged; what was promoted before it stays promoted.
+    """
     from polyphony.adapters.bank.lifecycle import Status
     from polyphony.adapters.bank.revision import PERSONAL
 
     latest = {revision.adapter_id: revision for revision in bank.revisions(kind=PERSONAL)}
-    served, kept_back = 0, []
-    for revision in latest.values():
-        if revision.status in (Status.SERVING, Status.RETIRED):
-            continue
-        try:
-            bank.promote(revision.adapter_id, revision.number, force=force)
-            served += 1
-        except InputError as error:
-            kept_back.append(str(error))
-    return served, kept_back
+    serving, kept_back = 0, []
+    try:
+        for revision in latest.values():
+            if revision.status == Status.RETIRED:
+                continue
+            try:
+                if revision.status != Status.SERVING:
+                    bank.promote(revision.adapter_id, revision.number, force=force)
+                serving += 1
+            except NotPromoted as error:
+                kept_back.append(str(error))
+    finally:
+        print(f"{serving} revisions serve")
+        for line in kept_back:
+            stdout().print(line, markup=False)
 
 
 @bank_app.command("rollback")
@@ -178,7 +192,7 @@ def bank_rollback(person: PersonArgument, bank: BankOption = Path("bank")) -> No
 @bank_app.command("retire")
 def bank_retire(
     person: PersonArgument,
-    number: Annotated[int, typer.Argument(min=1, max=MOST_NUMBER, help="Number of the revision.")],
+    number: Annotated[int, typer.Argument(**in_range(1, MOST_NUMBER, "Number of the revision."))],
     bank: BankOption = Path("bank"),
 ) -> None:
     """Take a revision out of use; `simulate bank gc` removes it once nothing refers to it."""

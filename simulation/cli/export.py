@@ -8,16 +8,16 @@ import typer
 
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
-from polyphony.simulation.cli.options import JsonOption, PluginOption
+from polyphony.simulation.cli.options import JsonOption, PluginOption, in_range, path
 from polyphony.simulation.cli.printing import stderr
 
 
 def export(
     run_files: Annotated[list[str] | None, typer.Argument(help="Finished runs, as files or URLs.")] = None,
     *,
-    out: Annotated[Path | None, typer.Option(help="Folder to write the data set to.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write the data set to.", parser=path)] = None,
     check: Annotated[
-        Path | None, typer.Option(help="Write nothing: verify the data set in this folder.", metavar="DIR")
+        Path | None, typer.Option(help="Write nothing: verify the data set in this folder.", metavar="DIR", parser=path)
     ] = None,
     text: Annotated[bool, typer.Option(help="Include the texts of posts, and personas.")] = True,
     exposures: Annotated[bool, typer.Option(help="Include what agents were shown.")] = True,
@@ -28,14 +28,13 @@ def export(
     pseudonym_key: Annotated[
         Path | None,
         typer.Option(
-            help="File with a secret key. Handles are replaced by pseudonyms made with it, and personas are left out."
+            help="File with a secret key. Handles are replaced by pseudonyms made with it, and personas are left out.",
+            parser=path,
         ),
     ] = None,
     windows: Annotated[
         int,
-        typer.Option(
-            max=1_000_000, help="Number of equal parts of a run in which communities are detected, at least 1."
-        ),
+        typer.Option(**in_range(1, 1_000_000, "Number of equal parts of a run in which communities are detected.")),
     ] = 4,
     licence: Annotated[
         str | None, typer.Option(help="SPDX identifier of the licence.", show_default="Apache-2.0 for the town")

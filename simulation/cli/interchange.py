@@ -7,9 +7,11 @@ import typer
 
 from polyphony.bundled import bundled
 from polyphony.errors import InputError
+from polyphony.printable import quoted
 from polyphony.scratch import scratch_folder
 from polyphony.simulation.cli.bank import NumberOption, bank_app, chosen_revision, opened_bank
-from polyphony.simulation.cli.options import BankOption, BaseOption
+from polyphony.simulation.cli.options import BankOption, BaseOption, in_range, path
+from polyphony.simulation.cli.printing import stderr
 
 if TYPE_CHECKING:
     from polyphony.adapters.bank.bank import Bank
@@ -21,7 +23,7 @@ __all__ = ["bank_app"]
 @bank_app.command("export")
 def bank_export(
     person: Annotated[str | None, typer.Argument(help="Handle of a person. Leave it out with --all.")] = None,
-    out: Annotated[Path, typer.Option(help="Directory to write to.")] = Path("export"),
+    out: Annotated[Path, typer.Option(help="Directory to write to.", parser=path)] = Path("export"),
     everybody: Annotated[
         bool, typer.Option("--all", help="Export everybody: one directory each, inside --out.")
     ] = False,
@@ -64,7 +66,7 @@ def _export(bank: "Bank", revision: "Revision", out: Path) -> None:
 
 @bank_app.command("archive")
 def bank_archive(
-    out: Annotated[Path, typer.Argument(help="File to write.")], bank: BankOption = Path("bank")
+    out: Annotated[Path, typer.Argument(help="File to write.", parser=path)], bank: BankOption = Path("bank")
 ) -> None:  # fmt: skip
     """Write the whole bank into one file; the same bank gives the same bytes."""
     from polyphony.adapters.bank.archive import write_archive
@@ -76,8 +78,8 @@ def bank_archive(
 
 @bank_app.command("compact")
 def bank_compact(
-    out: Annotated[Path, typer.Argument(help="Directory of the new bank, or of a bank to add to.")],
-    rank: Annotated[int, typer.Option(max=4096, help="Largest rank of an adapter, at least 1.")] = 2,
+    out: Annotated[Path, typer.Argument(help="Directory of the new bank, or of a bank to add to.", parser=path)],
+    rank: Annotated[int, typer.Option(**in_range(1, 4096, "Largest rank of an adapter."))] = 2,
     storage: Annotated[str, typer.Option(help="Number format of stored adapters: fp32, bf16, int8 or int4.")] = "int4",
     bank: BankOption = Path("bank"),
 ) -> None:
@@ -85,8 +87,6 @@ def bank_compact(
     from polyphony.adapters.bank.compaction import compact_bank
     from polyphony.adapters.bank.precision import precision_named
 
-    if rank < 1:
-        raise InputError(f"--rank {rank} must be at least 1")
     precision = precision_named(storage)
     with opened_bank(bank) as opened:
         chosen = _everybody(opened)
@@ -110,11 +110,18 @@ def bank_ready(bank: BankOption = Path("bank")) -> None:
 
 @bank_app.command("import")
 def bank_import(
-    source: Annotated[Path, typer.Argument(help="An archive, a PEFT directory, or a directory of those.")],
+    source: Annotated[Path, typer.Argument(help="An archive, a PEFT directory, or a directory of those.", parser=path)],
     person: Annotated[
         str | None, typer.Option(help="Handle of the person.", show_default="as the adapter's card says")
     ] = None,
     population: Annotated[str, typer.Option(help="Name of the population that the person belongs to.")] = "town",
+    force_base: Annotated[
+        bool,
+        typer.Option(
+            "--force-base",
+            help="Import adapters although their configuration names another base model. The bank records that.",
+        ),
+    ] = False,
     bank: BankOption = Path("bank"),
     base_model: BaseOption = None,
 ) -> None:
@@ -128,18 +135,21 @@ def bank_import(
             moved = read_archive(opened, source)
         print(f"{moved.new} revisions are new in {bank}, {moved.known} were there")
         return
-    made = _read_directories(source, person, population, base_model)
+    made = _read_directories(source, person, population, base_model, force_base)
     with opened_bank(bank, create=True) as opened:
         revisions = opened.add_all(made)
     for revision in revisions:
         print(f"{revision.adapter_id} revision {revision.number}: {revision.status}")
 
 
-def _read_directories(source: Path, person: str | None, population: str, base_model: Path | None) -> list[Any]:
-    from polyphony.adapters.bank.interchange import CONFIG, foreign_revision, read_directory
+def _read_directories(
+    source: Path, person: str | None, population: str, base_model: Path | None, force_base: bool
+) -> list[Any]:
+    from polyphony.adapters.bank.interchange import foreign_revision, read_directory
+    from polyphony.adapters.bank.peft_config import CONFIG, shown_base
     from polyphony.simulation.runs.loading import current_loader
 
-    inside = [source] if (source / CONFIG).is_file() else sorted(path.parent for path in source.glob(f"*/{CONFIG}"))
+    inside = [source] if (source / CONFIG).exists() else sorted(path.parent for path in source.glob(f"*/{CONFIG}"))
     if not inside:
         raise InputError(f"{source}: no {CONFIG} here or in its directories: give what PEFT's save_pretrained wrote")
     if person is not None and len(inside) > 1:
@@ -147,7 +157,10 @@ def _read_directories(source: Path, person: str | None, population: str, base_mo
     base = current_loader().base_model(base_model, device="auto", dtype="fp32")
     made = []
     for directory in inside:
-        foreign = read_directory(directory, base)
+        foreign = read_directory(directory, base, force_base=force_base)
+        if foreign.other_base is not None:
+            named = quoted(foreign.other_base)
+            stderr().print(f"warning: {directory}: was trained on {named}, not on {shown_base(base)}", markup=False)
         name = person or str(foreign.card.get("person") or directory.name)
         made.append((foreign_revision(base, population, name, foreign, directory.name), foreign.factors))
     return made

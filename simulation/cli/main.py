@@ -3,12 +3,15 @@
 import errno
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Annotated, NoReturn
 
 import typer
 
+from polyphony.database_url import without_passwords
 from polyphony.errors import PolyphonyError
 from polyphony.simulation.cli import reading, runs
 from polyphony.simulation.cli.evaluation import bank_app
@@ -48,13 +51,27 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+@dataclass
+class Session:
+    """What the options of `simulate` itself say of one call.
+
+    Attributes:
+        debug: Whether errors are shown with the traceback that led to them.
+    """
+
+    debug: bool = False
+
+
 @app.callback()
 def _before_every_command(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error, too.")] = False,
 ) -> None:
     """Agent-based social simulation in which every agent owns its own trained weights."""
+    context.obj.debug = debug
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -64,13 +81,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = sys.argv[1:] if arguments is None else arguments
+    session = Session()
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False, obj=session)
     except typer.TyperException as error:
         _refuse_usage(error)
     except (KeyboardInterrupt, typer.Abort):
         _fail(_interrupted(words), 3)
     except PolyphonyError as error:
+        if session.debug:
+            traceback.print_exception(error)
         _fail(str(error), 2)
     except OSError as error:
         remedy = DISK_REMEDIES.get(error.errno or 0, "check the place, or choose another")
@@ -78,6 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if _out_of_memory(error):
             _fail("out of memory; fewer agents at once, a smaller base model or more memory would do", 2)
+        error.add_note("simulate: this is a fault of ours; please report it, with the command and the lines above")
         raise
     if code == 128 + signal.SIGINT:  # typer turns an interrupt into the shell's code for it
         _fail(_interrupted(words), 3)
@@ -109,5 +130,5 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _fail(line: str, code: int) -> NoReturn:
-    stderr().print(f"simulate: {' '.join(line.split())}", markup=False)
+    stderr().print(f"simulate: {without_passwords(' '.join(line.split()))}", markup=False)
     sys.exit(code)

@@ -1,6 +1,7 @@
 """Options that several commands share: those of the table of a run's options, the machine's, and plug-ins."""
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -8,21 +9,76 @@ from typing import Annotated, Any
 
 import typer
 
+from polyphony.database_url import is_url, run_name
+from polyphony.errors import InputError
+from polyphony.printable import quoted
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import OPTIONS, Option, Value
 
 MACHINE = "Machine and files"
 MOST_NUMBER = 2**62  # what SQLite can count to
+# Most bytes of a name and of a path that common file systems take.
+MOST_NAME, MOST_PATH = 255, 4095
 
 Command = Callable[..., None]
 Chosen = dict[str, Value]
 """Values of options of the table by name, with defaults or only those that were given."""
 
-BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.", rich_help_panel=MACHINE)]
+
+def help_of(option: Option) -> str:
+    """What help says of an option: what it decides, and which values it takes."""
+    sentences = [option.help]
+    if option.choices:
+        listed = ", ".join(option.choices[:-1])
+        more = ", or a name that a plug-in adds" if option.by_plugin else ""
+        sentences.append(f"One of {listed} or {option.choices[-1]}{more}.")
+    if option.range:
+        unit = f" {option.unit}" if option.unit else ""
+        sentences.append(f"{option.range_in_help}{unit}.")
+    return " ".join(sentences)
+
+
+def in_range(low: int, high: int, help: str) -> dict[str, Any]:
+    """How a whole number that is no option of a run is checked, and what help says of it.
+
+    Args:
+        low: Smallest number.
+        high: Largest number.
+        help: What the number is, in sentences.
+
+    Returns:
+        Keywords of ``typer.Option`` and ``typer.Argument``.
+    """
+    option = Option(name="", default=low, help=help, group="", setting="", low=low, high=high)
+
+    def check(parameter: typer.CallbackParam, value: int | None) -> int | None:
+        if value is not None and not option.holds(value):
+            raise InputError(f"{max(parameter.opts, key=len)} {value} must be {option.range}")
+        return value
+
+    return {"callback": check, "help": help_of(option)}
+
+
+def path(text: str | Path) -> Path:
+    """A file or folder that an option names.
+
+    Raises:
+        InputError: It is empty, too long, or the URL of a database: its password would stand in the name of a file.
+    """
+    if not str(text).strip():
+        raise InputError("a path is empty; give one, or leave the option out")
+    if is_url(str(text)):
+        raise InputError(f"{run_name(str(text))}: is a database; a path is needed here")
+    if any(len(os.fsencode(part)) > MOST_NAME for part in Path(text).parts) or len(os.fsencode(text)) > MOST_PATH:
+        raise InputError(f"{quoted(str(text))}: too long for the name of a file; choose a shorter one")
+    return Path(text)
+
+
+BankOption = Annotated[Path, typer.Option(help="Directory of the adapter bank.", rich_help_panel=MACHINE, parser=path)]
 BaseOption = Annotated[
     Path | None,
     typer.Option(
-        help="Directory of a local Hugging Face causal language model.", rich_help_panel=MACHINE,
+        help="Directory of a local Hugging Face causal language model.", rich_help_panel=MACHINE, parser=path,
         show_default="the embedded SmolLM2-135M-Instruct",
     ),
 ]  # fmt: skip
@@ -39,7 +95,7 @@ PluginOption = Annotated[
         "repeated. Its code is executed.", rich_help_panel=MACHINE, metavar="MODULE_OR_FILE",
     ),
 ]  # fmt: skip
-UsersOption = Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of people who get an adapter.")]
+UsersOption = Annotated[int, typer.Option(**in_range(1, 1_000_000, "Number of people who get an adapter."))]
 PopulationOption = Annotated[str, typer.Option(help=OPTIONS["population"].help)]
 ColumnsOption = Annotated[
     str, typer.Option(help=OPTIONS["columns"].help, show_default=OPTIONS["columns"].empty, metavar="OURS=THEIRS,…")
@@ -76,19 +132,6 @@ def takes_machine(command: Command) -> Command:
         _keyword("device", DeviceOption, "auto"), _keyword("dtype", DtypeOption, "auto"),
     ]  # fmt: skip
     return _expanded(command, "machine", parameters, lambda given: Machine(**given))
-
-
-def help_of(option: Option) -> str:
-    """What help says of an option: what it decides, and which values it takes."""
-    sentences = [option.help]
-    if option.choices:
-        listed = ", ".join(option.choices[:-1])
-        more = ", or a name that a plug-in adds" if option.by_plugin else ""
-        sentences.append(f"One of {listed} or {option.choices[-1]}{more}.")
-    if option.range:
-        unit = f" {option.unit}" if option.unit else ""
-        sentences.append(f"{option.range_in_help}{unit}.")
-    return " ".join(sentences)
 
 
 def _flag(option: Option, absent: str | None) -> inspect.Parameter:

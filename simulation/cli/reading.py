@@ -9,7 +9,15 @@ import typer
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.printable import quoted
-from polyphony.simulation.cli.options import ColumnsOption, JsonOption, PluginOption, PrivateOption, RunArgument
+from polyphony.simulation.cli.options import (
+    ColumnsOption,
+    JsonOption,
+    PluginOption,
+    PrivateOption,
+    RunArgument,
+    in_range,
+    path,
+)
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stderr, stdout
 
 
@@ -82,15 +90,17 @@ def compare(
 
 
 def dashboard(
-    path: Annotated[Path, typer.Argument(help="A run file, or a folder of run files.")] = Path("runs"),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on which the dashboard listens.")] = 8501,
+    path: Annotated[Path, typer.Argument(help="A run file, or a folder of run files.", parser=path)] = Path("runs"),
+    port: Annotated[int, typer.Option(**in_range(1, 65535, "Port on which the dashboard listens."))] = 8501,
     address: Annotated[
         str,
         typer.Option(help="Address on which it listens. Everyone who can reach it can read everything in the folder."),
     ] = "127.0.0.1",
     bank: Annotated[
         Path | None,
-        typer.Option(help="Directory of an adapter bank.", show_default="a bank in the folder or beside it"),
+        typer.Option(
+            help="Directory of an adapter bank.", show_default="a bank in the folder or beside it", parser=path
+        ),
     ] = None,
     browser: Annotated[bool, typer.Option(help="Open the dashboard in a browser.")] = True,
     plugin: PluginOption = None,

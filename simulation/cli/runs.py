@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polyphony.plugins import load_plugins
-from polyphony.simulation.cli.options import Chosen, JsonOption, PluginOption, RunArgument, takes_machine, takes_options
+from polyphony.simulation.cli.options import (
+    Chosen,
+    JsonOption,
+    PluginOption,
+    RunArgument,
+    in_range,
+    takes_machine,
+    takes_options,
+)
 from polyphony.simulation.cli.printing import stderr
 from polyphony.simulation.cli.reading import print_measurements
 from polyphony.simulation.runs.machine import Machine
@@ -46,7 +54,7 @@ def run(
     from polyphony.simulation.runs.store import run_target
 
     settings = replace(make_settings(chosen), plugins=plugins)
-    _simulate(settings, run_target(out) if out else _default_file(settings), resume, None, machine)
+    _simulate(settings, _default_file(settings) if out is None else run_target(out), resume, None, machine)
 
 
 @takes_machine
@@ -54,7 +62,7 @@ def run(
 def fork(
     run_file: RunArgument,
     *,
-    at: Annotated[int, typer.Option(min=0, max=LARGEST, help="First timestep that is simulated anew.")],
+    at: Annotated[int, typer.Option(**in_range(0, LARGEST, "First timestep that is simulated anew."))],
     out: Annotated[str, typer.Option(help="Run file of the fork.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted fork.")] = False,
     plugin: PluginOption = None,
@@ -91,7 +99,7 @@ def interview(
     at: Annotated[
         int | None,
         typer.Option(
-            min=0, max=LARGEST, help="The agent remembers what happened before this timestep.", show_default="the end"
+            show_default="the end", **in_range(0, LARGEST, "The agent remembers what happened before this timestep.")
         ),
     ] = None,
     plugin: PluginOption = None,

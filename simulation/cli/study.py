@@ -7,7 +7,7 @@ import typer
 
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
-from polyphony.simulation.cli.options import Chosen, PluginOption, takes_machine, takes_options
+from polyphony.simulation.cli.options import Chosen, PluginOption, in_range, path, takes_machine, takes_options
 from polyphony.simulation.cli.printing import stderr, stdout
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import SHARED
@@ -22,15 +22,20 @@ if TYPE_CHECKING:
 def study(
     plan_file: Annotated[
         Path | None,
-        typer.Argument(help="TOML file with agents, arms and seeds, or [[blocks]] of them, and options of `run`."),
+        typer.Argument(
+            help="TOML file with agents, arms and seeds, or [[blocks]] of them, and options of `run`.", parser=path
+        ),
     ] = None,
     *,
     out: Annotated[
-        Path | None, typer.Option(help="Directory of the study. The same command continues an interrupted study.")
+        Path | None,
+        typer.Option(help="Directory of the study. The same command continues an interrupted study.", parser=path),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(help="Run nothing: measure the runs of this study again and write its report.", metavar="DIR"),
+        typer.Option(
+            help="Run nothing: measure the runs of this study again and write its report.", metavar="DIR", parser=path
+        ),
     ] = None,
     agents: Annotated[
         str | None, typer.Option(help="Population sizes, for example 128,256,512.", metavar="LIST")
@@ -57,14 +62,14 @@ def study(
     ] = None,
     at_once: Annotated[
         int,
-        typer.Option(min=0, max=10_000, help="Number of runs at the same time. 0 means what cores and memory allow."),
+        typer.Option(**in_range(0, 10_000, "Number of runs at the same time. 0 means what cores and memory allow.")),
     ] = 0,
     together: Annotated[
         int,
         typer.Option(
-            min=1,
-            max=10_000,
-            help="Number of seeds of an arm that decide in one batch, which is faster; see docs/studies.md.",
+            **in_range(
+                1, 10_000, "Number of seeds of an arm that decide in one batch, which is faster; see docs/studies.md."
+            )
         ),
     ] = 1,
     plugin: PluginOption = None,

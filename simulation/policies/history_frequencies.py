@@ -18,9 +18,12 @@ class HistoryFrequencies:
         self._counts = [Counter(act.verb for act in persona.train) for persona in personas]
 
     def shares(self, agent: int, verbs: Sequence[Verb]) -> NDArray[np.float64]:
-        """Shares of the possible verbs, shape [verbs]; a person who did none of them does nothing."""
+        """Shares of the possible verbs, shape [verbs].
+
+        A person who did none of them does nothing. Where the menu lacks that, all its verbs are equally likely.
+        """
         counts = self._counts[agent]
         weights = np.array([counts[verb] for verb in verbs], dtype=float)
         if not weights.any():
-            weights[verbs.index(Verb.NOTHING)] = 1.0
+            weights = np.array([verb is Verb.NOTHING or Verb.NOTHING not in verbs for verb in verbs], dtype=float)
         return np.asarray(weights / weights.sum())

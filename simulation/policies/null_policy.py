@@ -12,7 +12,10 @@ from polyphony.simulation.policies.policy import Decision, Observation
 
 
 class NullPolicy:
-    """Draws the verb from the person's training acts, the target uniformly, and the text from old posts."""
+    """Draws the verb from the person's training acts, the target uniformly, and the text from old posts.
+
+    A person without old posts has no text: the platform refuses the act, and the run file records that.
+    """
 
     def __init__(self, personas: Sequence[Persona], *, seed: int) -> None:
         """Count everybody's acts.
@@ -42,6 +45,6 @@ class NullPolicy:
         return Decision(
             verb=verb,
             position=places[int(random.integers(len(places)))] if verb.has_target else None,
-            text=texts[int(random.integers(len(texts)))] if verb.has_text else "",
+            text=texts[int(random.integers(len(texts)))] if verb.has_text and texts else "",
             distribution={verb: float(share) for verb, share in zip(verbs, shares, strict=True) if share > 0},
         )

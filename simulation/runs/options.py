@@ -5,6 +5,7 @@ keys of a study's TOML file, the changes in an arm's label (``lora:rank=8+temper
 `simulation.runs.settings.RunSettings`, and docs/options.md. Nothing here loads torch: a command's help does without.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -124,13 +125,29 @@ class Option:
         """
         if self.choices and not self.by_plugin and value not in self.choices and value != self.default:
             raise InputError(f"{start}{self.flag} {quoted(value)} is not one of {', '.join(self.choices)}")
-        if self.low is not None or self.high is not None:
-            number = value if isinstance(value, int | float) else float(value)  # 2^63 is no float
-            above = self.low is None or (number > self.low if self.open_low else number >= self.low)
-            below = self.high is None or (number < self.high if self.open_high else number <= self.high)
-            if not (above and below):
-                unit = f" {self.unit}" if self.unit else ""
-                raise InputError(f"{start}{self.flag} {_shown(value)} must be {self.range}{unit}")
+        if isinstance(value, str):
+            self._check_text(value, start)
+        if (self.low is not None or self.high is not None) and not self.holds(value):
+            unit = f" {self.unit}" if self.unit else ""
+            raise InputError(f"{start}{self.flag} {_shown(value)} must be {self.range}{unit}")
+
+    def holds(self, value: Value) -> bool:
+        """Whether a number is in the range; what is no number is not."""
+        number = value if isinstance(value, int | float) else float(value)  # 2^63 is no float
+        above = self.low is None or (number > self.low if self.open_low else number >= self.low)
+        below = self.high is None or (number < self.high if self.open_high else number <= self.high)
+        return above and below
+
+    def _check_text(self, value: str, start: str) -> None:
+        """Refuse an empty text where that means nothing, and what no system takes as a name."""
+        if not value.strip() and self.default != "":
+            raise InputError(f"{start}{self.flag} {value!r} is empty; leave it out for {self.shown_default!r}")
+        try:
+            unfit = b"\0" in os.fsencode(value)
+        except UnicodeEncodeError:
+            unfit = True
+        if unfit:
+            raise InputError(f"{start}{self.flag} {quoted(value)} holds a character that no name can have")
 
 
 def _shown(value: object) -> str:

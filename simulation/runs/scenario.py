@@ -15,6 +15,7 @@ from polyphony.personas.people.acts import MOST_CHARACTERS
 from polyphony.printable import printable_path, quoted
 from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
 from polyphony.simulation.world.actions import Action, CreatePost, Words, parse_action
+from polyphony.unforeseen import reading
 from polyphony.validation import checked
 
 MOST_TIMESTEP = 1_000_000
@@ -110,8 +111,10 @@ def load_scenario(path: Path) -> Scenario:
     Raises:
         InputError: It cannot be read, has unknown keys, or an action or recommender that does not exist.
     """
-    value = read_document(path, "see docs/platform.md")
-    return make_scenario({} if value is None else value, printable_path(path))
+    where = printable_path(path)
+    with reading(where):
+        value = read_document(path, "see docs/platform.md")
+        return make_scenario({} if value is None else value, where)
 
 
 def make_scenario(value: object, where: str) -> Scenario:

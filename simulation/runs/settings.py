@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.adapters.training.config import TrainingConfig
+from polyphony.database_url import without_passwords
 from polyphony.errors import InputError
 from polyphony.personas.readers.columns import given_columns
 from polyphony.plugins import Plugin
@@ -100,6 +101,8 @@ class RunSettings:
             raise InputError(f"--arm {arm.name} draws acts from histories: give it without --policy camel")
         if self.camel_model and (self.policy != "camel" or arm.adapter is not AdapterUse.NONE):
             raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
+        if without_passwords(self.camel_url) != self.camel_url:
+            raise InputError("--camel-url holds a user or password, which the run file would record; leave it out")
         offered_verbs(self.actions)
         given_columns(self.columns)
         self._check_time()
@@ -117,7 +120,7 @@ class RunSettings:
             begin = f" from --start {self.start}" if self.start else ""
             raise InputError(
                 f"--steps {self.timesteps} of --minutes-per-step {self.minutes}{begin} leave the calendar, which "
-                "has the years 1 to 9999; give fewer or shorter ones"
+                "has the years 1 to 9999; give fewer or shorter ones" + (", or an earlier --start" if begin else "")
             )
 
     @property
@@ -157,7 +160,7 @@ def make_settings(values: Mapping[str, Value]) -> RunSettings:
         InputError: A value cannot be, or several do not go together.
     """
     chosen = {name: values.get(name, option.default) for name, option in OPTIONS.items()}
-    return with_options(RunSettings(population="", agents=1, timesteps=1), chosen)
+    return with_options(RunSettings(population=str(OPTIONS["population"].default), agents=1, timesteps=1), chosen)
 
 
 def with_options(settings: RunSettings, values: Mapping[str, Value]) -> RunSettings:

@@ -19,12 +19,12 @@ from sqlalchemy import (
     event,
     func,
     inspect,
-    make_url,
     select,
     update,
 )  # fmt: skip
-from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
+from polyphony.database_url import is_url, parsed_url, run_name
 from polyphony.durable import sync_directory
 from polyphony.errors import InputError
 from polyphony.interrupts import interrupts_held
@@ -309,18 +309,15 @@ def run_target(text: str) -> Path | str:
     """A path, or the URL of a database server, as `RunStore` takes it.
 
     Raises:
-        InputError: The URL is none that SQLAlchemy opens.
+        InputError: It is empty, or a URL that is none of PostgreSQL.
     """
-    if "://" not in text:
-        return Path(text)
-    if text.startswith("sqlite:///"):
-        return Path(text.removeprefix("sqlite:///"))
-    try:
-        url = make_url(text)
-        if url.get_backend_name() != "postgresql":
-            raise InputError(f"--out {url.render_as_string()}: a path or a postgresql:// URL is needed")
-    except ArgumentError as error:
-        raise InputError(f"--out {text!r}: not a database URL; give a path or postgresql+psycopg://…") from error
+    path = text.removeprefix("sqlite:///")
+    if not path.strip():
+        raise InputError(f"{text!r} names no run; give a path or postgresql+psycopg://…")
+    if path != text or not is_url(text):
+        return Path(path)
+    if parsed_url(text).get_backend_name() != "postgresql":
+        raise InputError(f"--out {run_name(text)}: a path or a postgresql:// URL is needed")
     return text
 
 
@@ -347,8 +344,8 @@ def is_run(target: Path | str) -> bool:
 
 
 def name_of(target: Path | str) -> str:
-    """The name of a run in messages: its path, or its URL without the password."""
-    return str(target) if isinstance(target, Path) else make_url(target).render_as_string()
+    """The name of a run in messages, see `polyphony.database_url.run_name`."""
+    return run_name(target)
 
 
 def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
@@ -376,11 +373,13 @@ def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
 def _engine(target: Path | str, journal: str = "WAL") -> Engine:
     if not isinstance(target, Path):
         try:
-            return create_engine(target)
-        except ImportError as error:
+            return create_engine(parsed_url(target))
+        except (ImportError, NoSuchModuleError) as error:
             raise InputError(
                 f"{name_of(target)}: no driver ({error}); pip install 'polyphony-sim[postgres]'"
             ) from error
+        except (ArgumentError, TypeError, ValueError) as error:
+            raise InputError(f"{name_of(target)}: cannot be opened as a database; see docs/platform.md") from error
     engine = create_engine(f"sqlite:///{target}")
 
     @event.listens_for(engine, "connect")

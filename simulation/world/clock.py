@@ -30,9 +30,12 @@ def moment(text: str) -> datetime:
     """
     try:
         instant = datetime.fromisoformat(text)
-        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise InputError(f"--start {quoted(text)} is not a moment; give one as 2026-03-02T08:00:00Z") from error
+    try:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError as error:
+        raise InputError(f"--start {quoted(text)} is outside the years 1 to 9999 in UTC; give another") from error
 
 
 def start_after(personas: Sequence[Persona]) -> datetime:
