@@ -174,6 +174,7 @@ def embedded_directory(say: Callable[[str], None] = lambda line: None) -> Path:
         InputError: The package that carries the weights is not installed, or the cache cannot be written.
     """
     target = cache_directory() / f"{EMBEDDED_NAME}-v{CONVERSION_VERSION}"
+    remove_abandoned(target.parent)  # a conversion may have been killed when the model was in its place already
     if (target / "config.json").is_file():
         return target
     package = importlib.util.find_spec(EMBEDDED_PACKAGE)  # located, not imported: the import would load a chat tool

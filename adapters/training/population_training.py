@@ -8,7 +8,7 @@ from functools import partial
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.bank.revision import PRIOR, START, Revision
+from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, Revision
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import SplitModel, decoder_blocks
 from polyphony.adapters.model.lora import AdaptedModel
@@ -138,8 +138,10 @@ class PopulationTraining:
             report = partial(self._report_personal, before, total)
             learners = [plan.learner for plan in group]
             results = self._train(learners, group[0].revision, group[0].foundation, report)
-            for number, plan, result in zip(numbers, group, results, strict=True):
-                yield number, self._store(plan.revision, result)
+            # All or none: trained without the others of its group, an adapter has other last bits.
+            pairs = [(_with_losses(plan.revision, result), result.factors)
+                     for plan, result in zip(group, results, strict=True)]  # fmt: skip
+            yield from zip(numbers, self.bank.add_all(pairs, self.planner.precision(PERSONAL)), strict=True)
             before += sum(self.planner.tokens(learner) for learner in learners)
 
     def _find(self, planned: Revision) -> Revision | None:
@@ -183,8 +185,12 @@ class PopulationTraining:
             return trainer.train()
 
     def _store(self, planned: Revision, trained: Trained) -> Revision:
-        losses = {"train": trained.train_loss, "validation": trained.validation_loss, "epoch": trained.epoch}
-        return self.bank.add(replace(planned, losses=losses), trained.factors, self.planner.precision(planned.kind))
+        return self.bank.add(_with_losses(planned, trained), trained.factors, self.planner.precision(planned.kind))
+
+
+def _with_losses(planned: Revision, trained: Trained) -> Revision:
+    losses = {"train": trained.train_loss, "validation": trained.validation_loss, "epoch": trained.epoch}
+    return replace(planned, losses=losses)
 
 
 def _most_common_foundation(plans: Sequence[TrainingPlan | None]) -> Revision | None:
