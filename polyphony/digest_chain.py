@@ -201,14 +201,14 @@ def file_verdict(path: Path) -> Verdict:
 def _file_verdict(path: str, state: FileState) -> Verdict:
     try:
         database = ReadOnlyDatabase(Path(path))
-    except sqlite3.Error as error:
-        return Verdict(0, _first_line(error))
+    except (sqlite3.Error, OSError) as error:
+        return Verdict(0, str(error.strerror) if isinstance(error, OSError) else _first_line(error))
     try:
         with database.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             return verdict(connection)
-    except DBAPIError as error:
-        return Verdict(0, _first_line(error.orig))
+    except (DBAPIError, UnicodeDecodeError) as error:  # the latter where SQLite's own message is not UTF-8
+        return Verdict(0, _first_line(error.orig if isinstance(error, DBAPIError) else error))
     finally:
         database.close()
 

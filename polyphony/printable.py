@@ -1,10 +1,20 @@
 """Text, values and paths as they may be shown and stored anywhere."""
 
+import re
 import unicodedata
 from pathlib import Path
 
 QUOTE_LIMIT = 60
 """Most characters of a quoted value."""
+
+# Control characters but tab and newline, halves of surrogate pairs (a name that is not UTF-8 holds them), and marks
+# that turn the direction of what follows, and their ends.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def inert(text: str) -> str:
+    """Text that cannot steer a terminal or a page: what could is shown as U+FFFD; tabs and newlines stay."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def printable(text: str) -> str:

@@ -1,5 +1,6 @@
 """Run databases opened so that nothing can be written to them."""
 
+import os
 import sqlite3
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -52,10 +53,9 @@ def open_read_only(source: Path | str, wanted: str) -> Iterator[Connection]:
                 if engine.dialect.name == "sqlite":
                     connection.exec_driver_sql("BEGIN")
                 yield connection
-        except DBAPIError as error:
-            raise MetricsError(
-                f"{name}: cannot be read as {wanted} ({_first_line(error.orig)}); check the file"
-            ) from error
+        except (DBAPIError, UnicodeDecodeError) as error:  # the latter where SQLite's own message is not UTF-8
+            reason = _first_line(error.orig if isinstance(error, DBAPIError) else error)
+            raise MetricsError(f"{name}: cannot be read as {wanted} ({reason}); check the file") from error
 
 
 @contextmanager
@@ -173,7 +173,8 @@ def _server(url: str, name: str) -> Iterator[Engine]:
 
 def _check_file(path: Path, name: str, wanted: str) -> None:
     if not path.is_file():
-        raise MetricsError(f"{name}: no such file; give {wanted}")
+        fault = "not a file" if os.path.lexists(path) else "no such file"
+        raise MetricsError(f"{name}: {fault}; give {wanted}")
     try:
         with path.open("rb") as file:
             magic = file.read(len(MAGIC))

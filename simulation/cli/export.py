@@ -9,7 +9,7 @@ import typer
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.simulation.cli.options import JsonOption, PluginOption
-from polyphony.simulation.cli.printing import stderr
+from polyphony.simulation.cli.printing import say, stderr
 
 
 def export(
@@ -66,7 +66,7 @@ def export(
         print(json.dumps(description))
         return
     tables = ", ".join(f"{name} {rows:,}" for name, rows in description["tables"].items())
-    print(f"{tables}\n{verdict}")
+    say(f"{tables}\n{verdict}")
 
 
 def _secret(path: Path) -> bytes:

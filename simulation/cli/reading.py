@@ -10,7 +10,7 @@ from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.printable import quoted
 from polyphony.simulation.cli.options import ColumnsOption, JsonOption, PluginOption, PrivateOption, RunArgument
-from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stderr, stdout
+from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, say, stderr, stdout
 
 
 def personas(
@@ -37,13 +37,15 @@ def metrics(run_file: RunArgument, plugin: PluginOption = None, as_json: JsonOpt
     """Measure one run."""
     load_plugins(plugin or ())
     print_measurements(run_file, as_json)
+    _note_chain(run_file)
 
 
 def digest(run_file: RunArgument) -> None:
     """Print a run's digest. Runs with equal settings on one machine have equal digests."""
     from polyphony.metrics.runfile.digest import run_digest
 
-    print(run_digest(run_file))
+    say(run_digest(run_file))
+    _note_chain(run_file)
 
 
 def compare(
@@ -72,13 +74,26 @@ def compare(
 
     paths = () if by == ARM else compared_settings(by)
     comparison = compare_runs(run_files, reference, by=by, paths=paths)
+    _note_chain(*run_files)
     if as_json:
         print(json.dumps(comparison.to_json()))
     elif style in FORMATS:
-        print(comparison_text(comparison, style, by))
+        say(comparison_text(comparison, style, by))
     else:
         print_results(headers(by), comparison_rows(comparison), f"against {comparison.reference}")
         stderr().print(notes(comparison), markup=False)
+
+
+def _note_chain(*sources: str) -> None:
+    """Say of which runs nothing vouches for the content."""
+    from polyphony.metrics.runfile.database import has_chain, source_name
+
+    for source in sources:
+        if not has_chain(source):
+            stderr().print(
+                f"note: {source_name(source)} carries no digest chain, for an earlier version wrote it: not every "
+                "damage can be recognised", markup=False,
+            )  # fmt: skip
 
 
 def dashboard(

@@ -163,32 +163,26 @@ class RunStore:
         store = cls(reader.engine if reader is not None else _engine(target), target, fault_and_remedy)
         store._read_only = reader
         try:
+            if isinstance(target, Path) and (damage := digest_chain.file_verdict(target).damage):
+                raise InputError(f"{name}: damaged: {damage}; restore a copy, or start again with another --out")
             with _named_failures(name, fault_and_remedy):
                 tables = set(inspect(store._engine).get_table_names())
             if not {"run", "checkpoint"} <= tables:
                 raise InputError(f"{name}: not a run file; start again with another --out")
             if damage := store._damage():
-                raise InputError(
-                    f"{name}: damaged: {damage}; restore it from a copy, or start again with another --out"
-                )
+                raise InputError(f"{name}: damaged: {damage}; restore a copy, or start again with another --out")
         except BaseException:
             store.close()
             raise
         return store
 
     def _damage(self) -> str | None:
-        """What is wrong with the content, see `polyphony.digest_chain`; None where nothing is."""
-        with _named_failures(self.name):
-            if isinstance(self._target, Path):
-                damage = digest_chain.file_verdict(self._target).damage
-            else:
-                with self._engine.connect() as connection:
-                    damage = digest_chain.verdict(connection).damage
-            if damage is None and isinstance(self._target, Path):
-                with self._engine.connect() as connection:
-                    lost = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-                damage = f"a row of table {lost[0]!r} refers to a row that is not there" if lost else None
-        return damage
+        """What else is wrong with the content; None where nothing is."""
+        with _named_failures(self.name), self._engine.connect() as connection:
+            if not isinstance(self._target, Path):
+                return digest_chain.verdict(connection).damage
+            lost = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        return f"a row of table {lost[0]!r} refers to a row that is not there" if lost else None
 
     def close(self) -> None:
         """Release the database and its lock."""
