@@ -21,7 +21,7 @@ from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
 from polyphony.personas.readers.formats import READERS
 from polyphony.personas.readers.posts import read_posts
 from polyphony.personas.readers.problems import Problem
-from polyphony.printable import printable_path
+from polyphony.printable import printable_path, storable_name
 
 TOWN = "town"
 MIN_ACTS = 10
@@ -98,6 +98,7 @@ def load_population(source: str | Path, *, include_private: bool = False, column
     """
     path, name = _locate(source)
     about = ABOUT_TOWN if source == TOWN else read_about(about_path(path, name))
+    name = storable_name(name)
     corpus = read_posts(path, include_private=include_private, columns=columns)
     profiles = corpus.profiles
     digest = acts_digest(corpus.acts.values()) if corpus.acts else ""

@@ -1,5 +1,6 @@
 """Text, values and paths as they may be shown and stored anywhere."""
 
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -30,6 +31,11 @@ def quoted(value: object) -> str:
     except (ValueError, RecursionError):  # a number of over 4,300 digits, or lists in lists in lists
         text = f"a {type(value).__name__}"
     return text if len(text) <= QUOTE_LIMIT else text[: QUOTE_LIMIT - 1] + "…"
+
+
+def storable_name(name: str) -> str:
+    """A file's name as text that can be stored and shown: each byte that is not UTF-8 as an escape."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def printable_path(path: Path) -> str:

@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 import tempfile
+from errno import ENAMETOOLONG, ENOENT
 from pathlib import Path
 from urllib.parse import quote
 
@@ -48,8 +49,8 @@ def file_state(path: Path) -> FileState:
     for file in (path, *(side_file(path, suffix) for suffix in SIDE_FILES[:2])):
         try:
             facts = file.stat()
-        except FileNotFoundError:
-            if file is path:
+        except OSError as error:
+            if file is path or error.errno not in (ENOENT, ENAMETOOLONG):
                 raise
             continue
         state += [facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns]

@@ -32,7 +32,8 @@ ACTS = (
     (0, "dislike_post", "post_id", 3), (0, "dislike_post", "post_id", 4), (4, "undo_dislike_post", "post_id", 3),
     (5, "like_comment", "comment_id", 1), (6, "unlike_comment", "comment_id", 1), (7, "like_comment", "comment_id", 2),
     (5, "dislike_comment", "comment_id", 1), (1, "create_group", "group_name", "tea"),
-    (2, "leave_group", "group_id", 1), (3, "join_group", "group_id", 1), (2, "purchase_product", "product_name", "kettle"),
+    (2, "leave_group", "group_id", 1), (3, "join_group", "group_id", 1),
+    (2, "purchase_product", "product_name", "kettle"),
     (4, "purchase_product", "product_name", "kettle"), (5, "repost", "post_id", 5),
 )  # fmt: skip
 

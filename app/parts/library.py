@@ -15,6 +15,7 @@ from polyphony.metrics.runfile.bank_catalog import CATALOG, BankCatalog, read_ba
 from polyphony.metrics.runfile.loading import load_run, read_header
 from polyphony.metrics.runfile.rundata import RunData, RunHeader
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE, StudyProgress, read_plan, study_progress
+from polyphony.printable import storable_name
 from polyphony.sqlite_file import FileState, file_state
 
 # What the comparison shows at once; the rest takes longer and is measured when asked for.
@@ -61,8 +62,8 @@ class Library:
     def name_of(self, path: Path) -> str:
         """A path as the pages show it: relative to the folder."""
         if path == self.path or not path.is_relative_to(self.path):
-            return _shown(path.name)
-        return _shown(path.relative_to(self.path).as_posix())
+            return storable_name(path.name)
+        return storable_name(path.relative_to(self.path).as_posix())
 
     def run_named(self, name: str) -> FoundRun | None:
         """The run of a name."""
@@ -73,11 +74,6 @@ class Library:
         key = _pairing(run.header)
         by_arm = {other.arm: other for other in self.runs if _pairing(other.header) == key and other.arm != run.arm}
         return tuple(by_arm.values())
-
-
-def _shown(name: str) -> str:
-    """A file name whose bytes that are not UTF-8 are shown as such: a page cannot hold them, and each name is one."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _pairing(header: RunHeader) -> tuple[object, ...]:
