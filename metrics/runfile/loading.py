@@ -178,8 +178,8 @@ def _warnings(connection: Connection, name: str) -> tuple[InputWarning, ...]:
     """What was wrong with the posts; runs of before it was recorded lack the table."""
     if not inspect(connection).has_table("input_warning"):
         return ()
-    columns = "kind count first_row message examples"
-    rows = list(read_rows(connection, "input_warning", columns, key="warning_id"))
+    columns = "kind:text count:int first_row:int message:text examples:text"
+    rows = list(typed_rows(connection, name, "input_warning", columns, key="warning_id"))
     try:
         return tuple(
             InputWarning(str(kind), int(count), int(first), str(message), tuple(map(str, json.loads(examples))))

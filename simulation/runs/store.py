@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
-    NullPool,
     Table,
     bindparam,
     create_engine,
