@@ -10,11 +10,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
+from app_factory import bank
 from null_run_factory import null_runner, null_settings
 from run_factory import RunFactory, planted_run
 
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id
 from polyphony.errors import InputError, MetricsError
 from polyphony.metrics.figures.cascades import cascade_trees
+from polyphony.metrics.runfile.bank_catalog import read_bank
 from polyphony.metrics.runfile.digest import run_digest
 from polyphony.metrics.runfile.loading import load_run, read_header
 from polyphony.simulation.runs.fork import Fork
@@ -310,3 +315,28 @@ def test_figures_of_a_chained_run_are_those_of_before(tmp_path: Path, finished: 
     path = Path(shutil.copy(finished, tmp_path / "before.db"))
     edited(path, "drop table digest_chain", "delete from migration where name = '0004 digest chain'")
     assert content(path) == content(finished)
+
+
+def test_nothing_in_a_bank_steers_the_terminal(tmp_path: Path, simulate) -> None:
+    person = "ev\x1b[31me\x9b2J\u202e"
+    with closing(Bank(tmp_path / "bank", create=True)) as opened:
+        revision = Revision(
+            adapter_id=adapter_id("base", "town", PERSONAL, person), kind=PERSONAL, person=person, population="town",
+            base_hash="base", config={"shape": {"rank": 2}}, init="\x1b]0;title\x07", seed=0, data_digest="d",
+            training_digest="t", losses={"train": [2.0], "validation": [1.5], "epoch": 1}, scale=2.0,
+        )  # fmt: skip
+        opened.add(revision, {"model.layers.0.q": (torch.ones(2, 8), torch.ones(4, 2))})
+    for command in ("list", "show", "verify"):
+        code, out, err = simulate(
+            "bank", command, *([person] if command == "show" else []), "--bank", tmp_path / "bank"
+        )
+        shown = out + "\n".join(err)
+        assert code == 0 and shown.strip()
+        assert not any(character in shown for character in "\x1b\x07\x9b\u202e")
+
+
+def test_a_bank_whose_columns_hold_other_types_is_one_line(tmp_path: Path) -> None:
+    folder = bank(tmp_path / "bank")
+    edited(folder / "catalog.sqlite", "update revision set rank = 'four' where adapter_id = 'a1'")
+    with pytest.raises(MetricsError, match="holds 'four' as rank; the bank's catalog is damaged"):
+        read_bank(folder)

@@ -26,7 +26,7 @@ def personas(
     with saying_that_it_goes_on(lambda line: stderr().print(line, markup=False), f"reading {quoted(path)[1:-1]}"):
         summary = summarise(load_population(path, columns=columns, include_private=include_private))
     if as_json:
-        print(json.dumps(summary, ensure_ascii=False))
+        say(json.dumps(summary, ensure_ascii=False))
         return
     print_pairs(path, {name: flat(value) for name, value in summary.items() if name != "problems"})
     for problem in summary["problems"]:
