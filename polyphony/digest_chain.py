@@ -105,7 +105,9 @@ class PendingLink:
         """Begin with the state that the last link holds."""
         self._connection, self._tables = connection, metadata.tables
         self._before = _last_link(connection)
-        before = json.loads(self._before.parts) if self._before else {"state": {}, "schema": _schema(connection)}
+        before: dict[str, Any] = (
+            json.loads(self._before.parts) if self._before else {"state": {}, "schema": _schema(connection)}
+        )
         self._schema: str = before["schema"]
         self._state = {name: int(total, 16) for name, total in before["state"].items()}
         self._rows: dict[str, str] = {}

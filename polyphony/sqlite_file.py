@@ -15,7 +15,7 @@ MAGIC = b"SQLite format 3\x00"
 SIDE_FILES = ("-wal", "-journal", "-shm")
 """What SQLite keeps beside a database: its write-ahead log or its rollback journal, and the log's index."""
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)?://")
 _HEADER_BYTES = 20
 _WAL_VERSION = 2
 _BUSY_SECONDS = 10.0
