@@ -57,7 +57,7 @@ MIGRATIONS = Migrations(
 )
 
 
-UNREAD = frozenset({"0003 input warnings"})
+UNREAD = frozenset({"0003 input warnings", digest_chain.MIGRATION})
 """Changes that reading a run again for a fork or an interview does without."""
 # Columns that hold a JSON object, by table.
 _OBJECTS = {"trace": "info", "activation": "act_distribution"}
