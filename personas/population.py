@@ -21,7 +21,7 @@ from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
 from polyphony.personas.readers.formats import READERS
 from polyphony.personas.readers.posts import read_posts
 from polyphony.personas.readers.problems import Problem
-from polyphony.printable import printable_path
+from polyphony.printable import printable_path, storable_name
 from polyphony.unforeseen import reading
 
 TOWN = "town"
@@ -104,6 +104,7 @@ def load_population(source: str | Path, *, include_private: bool = False, column
 
 def _loaded(source: str | Path, path: Path, name: str, include_private: bool, columns: str) -> Population:
     about = ABOUT_TOWN if source == TOWN else read_about(about_path(path, name))
+    name = storable_name(name)
     corpus = read_posts(path, include_private=include_private, columns=columns)
     profiles = corpus.profiles
     digest = acts_digest(corpus.acts.values()) if corpus.acts else ""

@@ -1,10 +1,21 @@
 """Text, values and paths as they may be shown and stored anywhere."""
 
+import os
+import re
 import unicodedata
 from pathlib import Path
 
 QUOTE_LIMIT = 60
 """Most characters of a quoted value."""
+
+# Control characters but tab and newline, halves of surrogate pairs (a name that is not UTF-8 holds them), and marks
+# that turn the direction of what follows, and their ends.
+_STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def inert(text: str) -> str:
+    """Text that cannot steer a terminal or a page: what could is shown as U+FFFD; tabs and newlines stay."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def printable(text: str) -> str:
@@ -20,6 +31,11 @@ def quoted(value: object) -> str:
     except (ValueError, RecursionError):  # a number of over 4,300 digits, or lists in lists in lists
         text = f"a {type(value).__name__}"
     return text if len(text) <= QUOTE_LIMIT else text[: QUOTE_LIMIT - 1] + "…"
+
+
+def storable_name(name: str) -> str:
+    """A file's name as text that can be stored and shown: each byte that is not UTF-8 as an escape."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def printable_path(path: Path) -> str:

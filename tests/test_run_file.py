@@ -222,8 +222,8 @@ def test_a_run_of_the_first_version_is_brought_up_to_date(runner, whole, tmp_pat
     runner.run(settings(timesteps=3), out, resume=False)
     with closing(sqlite3.connect(out)) as connection:
         connection.execute("PRAGMA foreign_keys = OFF")
-        for table in ("migration", "scripted", "dislike", "mute", "report", "group_messages", "group_members",
-                      "chat_group", "comment_like", "comment_dislike", "product"):  # fmt: skip
+        for table in ("migration", "digest_chain", "scripted", "dislike", "mute", "report", "group_messages",
+                      "group_members", "chat_group", "comment_like", "comment_dislike", "product"):  # fmt: skip
             connection.execute(f"DROP TABLE {table}")
         connection.execute("ALTER TABLE checkpoint DROP COLUMN last_numbers")
         connection.execute("ALTER TABLE trace DROP COLUMN timestep")

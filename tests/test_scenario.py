@@ -114,7 +114,7 @@ def content(path):
         return {
             name: connection.execute(f'SELECT * FROM "{name}" ORDER BY 1').fetchall()
             for name in names
-            if name not in ("run", "timing")
+            if name not in ("run", "timing", "digest_chain")
         }
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from polyphony.errors import InputError
 from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
+from polyphony.sqlite_file import ReadOnlyDatabase, sqlite_url
 
 BUSY_SECONDS = 60
 # How long to wait for a reader that keeps the journal from being emptied.
@@ -169,7 +171,8 @@ class Catalog:
         """
         self.path = path
         self.read_only = path.exists() and not all(_may_write(place) for place in (path, path.parent))
-        self._engine = _reader(path) if self.read_only else _writer(path)
+        self._file = _reader(path) if self.read_only else None
+        self._engine = self._file.engine if self._file is not None else _writer(path)
         with self.reading() as connection:
             is_current = MIGRATIONS.done(connection) == set(MIGRATIONS.changes)
         if is_current:
@@ -186,6 +189,8 @@ class Catalog:
         """Release the database."""
         with interrupts_held():
             self._engine.dispose()
+            if self._file is not None:
+                self._file.close()
 
     def settle(self) -> bool:
         """Empty the journal, so that no deleted row stays in it; False while a reader holds it."""
@@ -203,12 +208,11 @@ class Catalog:
             InputError: The catalog is damaged.
         """
         with _plainly(self.path), self._engine.connect() as connection:
-            if not self.read_only:
-                connection.exec_driver_sql("BEGIN")
+            connection.exec_driver_sql("BEGIN")
             try:
                 yield connection
             finally:
-                if not self.read_only and _is_open(connection):
+                if _is_open(connection):
                     connection.exec_driver_sql("ROLLBACK")
 
     @contextmanager
@@ -229,7 +233,7 @@ def _may_write(path: Path) -> bool:
 
 
 def _writer(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(sqlite_url(path), connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: object) -> None:
@@ -243,10 +247,12 @@ def _writer(path: Path) -> Engine:
     return engine
 
 
-def _reader(path: Path) -> Engine:
-    """Open for reading only; without the files that writers share, the database is immutable."""
-    how = "mode=ro" if path.with_name(f"{path.name}-wal").is_file() else "immutable=1"
-    return create_engine(f"sqlite:///file:{path}?{how}&uri=true", connect_args={"timeout": BUSY_SECONDS})
+def _reader(path: Path) -> ReadOnlyDatabase:
+    try:
+        return ReadOnlyDatabase(path)
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: the bank cannot be opened: {reason}") from error
 
 
 def _is_open(connection: Connection) -> bool:

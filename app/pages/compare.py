@@ -80,8 +80,14 @@ def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
     everything = st.toggle(
         f"Measure everything (about {_SECONDS_TO_MEASURE} s for a run of 512 agents, once)", value=False
     )
-    evidence = evidence_of_runs([run_measurements(run.path, everything) for run in chosen])
-    return evidence, _one_of_each(chosen)
+    intact, measured = [], []
+    for run in chosen:
+        try:
+            measured.append(run_measurements(run.path, everything))
+            intact.append(run)
+        except MetricsError as error:
+            notice(str(error))
+    return (evidence_of_runs(measured), _one_of_each(intact)) if measured else (None, {})
 
 
 def _one_of_each(runs: Sequence[FoundRun]) -> dict[str, RunData]:

@@ -1,5 +1,6 @@
 """The Network page: ties between users, coloured by community; a click opens the agent."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,14 @@ import streamlit as st
 
 from polyphony.app.parts.charts import finish
 from polyphony.app.parts.escape import plot_label
-from polyphony.app.parts.library import FoundRun, Library, file_state, run_data
+from polyphony.app.parts.library import FoundRun, Library, run_data
 from polyphony.app.parts.page_parts import AGENT, PAGE, chart, heading, note, table, title
 from polyphony.app.parts.style import COMMUNITY_COLOURS, OTHER_COLOUR
 from polyphony.metrics.core.labels import number
 from polyphony.metrics.figures.communities import SMALLEST_COMMUNITY, louvain, modularity
 from polyphony.metrics.figures.ties import KINDS, tie_graph
 from polyphony.metrics.runfile.rundata import RunData
+from polyphony.sqlite_file import file_state
 
 _LAYOUT_SEED = 7
 _MOST_DRAWN_EDGES = 4_000
@@ -40,7 +42,7 @@ def draw(_: Library, run: FoundRun) -> None:
     with st.container(horizontal=True):
         kinds = tuple(st.multiselect("Ties", KINDS, list(KINDS[:5]), key="kinds"))
         until = _until(data)
-    drawn = _drawn(str(run.path), file_state(run.path), kinds, until)
+    drawn = _drawn(os.fsencode(run.path), file_state(run.path), kinds, until)
     if drawn is None:
         note("No two users have such a tie up to this timestep.")
         return
@@ -84,8 +86,8 @@ def _until(data: RunData) -> int | None:
 
 
 @st.cache_resource(show_spinner="Drawing the network …", max_entries=32)
-def _drawn(path: str, state: tuple[int, ...], kinds: tuple[str, ...], until: int | None) -> _Drawn | None:
-    data = run_data(Path(path))
+def _drawn(path: bytes, state: tuple[int, ...], kinds: tuple[str, ...], until: int | None) -> _Drawn | None:
+    data = run_data(Path(os.fsdecode(path)))
     graph = tie_graph(data, kinds, until)
     partition = louvain(graph)
     if not partition:

@@ -81,13 +81,16 @@ def _study_row(library: Library, directory: Path) -> dict[str, object]:
 def _progress(run: FoundRun) -> None:
     try:
         progress = read_progress(run.path)
+        silence = time.time() - max(file.stat().st_mtime for file in files_of(run.path))
     except MetricsError as error:
         notice(str(error))
+        return
+    except OSError as error:
+        notice(f"{run.path.name}: cannot be read ({error.strerror})")
         return
     seconds = progress.seconds_per_timestep
     rate = "" if seconds is None else f", {seconds:.1f} s a timestep"
     left = "" if progress.seconds_left is None else f", about {_span(progress.seconds_left)} left"
-    silence = time.time() - max(file.stat().st_mtime for file in files_of(run.path))
     is_silent = progress.status == "running" and silence > _SILENT_SECONDS
     idle = f" · nothing was written for {_span(silence)}" if is_silent else ""
     block(f'<p style="margin:.4rem 0 0"><b>{markup(run.label)}</b></p>')

@@ -7,25 +7,22 @@ through Markdown.
 
 import html
 import re
-import unicodedata
 
-# Marks that turn the direction of what follows, and their ends.
-_TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from polyphony.printable import inert
+
 _UNSAFE_NAME = re.compile(r"[^\w.\-]+")
 
 
 def markup(text: str) -> str:
     """Text as HTML that shows exactly that text."""
-    return html.escape(plain(text, keep="\n\t"), quote=True)
+    return html.escape(plain(text, keep=True), quote=True)
 
 
-def plain(text: str, longest: int = 100_000, keep: str = "") -> str:
-    """Text without control characters and without marks that turn the direction of writing; each becomes U+FFFD."""
+def plain(text: str, longest: int = 100_000, *, keep: bool = False) -> str:
+    """Text as `inert` gives it, cut to a length; tabs and newlines become U+FFFD, too, unless they are to be kept."""
     cut = text if len(text) <= longest else text[: longest - 1] + "…"
-    turned = _TURNING.sub("\ufffd", cut)
-    return "".join(
-        char if char in keep or unicodedata.category(char) not in ("Cc", "Cs") else "\ufffd" for char in turned
-    )
+    shown = inert(cut)
+    return shown if keep else shown.replace("\n", "\ufffd").replace("\t", "\ufffd")
 
 
 def plot_label(text: str, longest: int = 80) -> str:

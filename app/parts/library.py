@@ -1,5 +1,6 @@
 """The runs, studies and bank of a folder, read through caches that notice when a file changes."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,11 +15,11 @@ from polyphony.metrics.runfile.bank_catalog import CATALOG, BankCatalog, read_ba
 from polyphony.metrics.runfile.loading import load_run, read_header
 from polyphony.metrics.runfile.rundata import RunData, RunHeader
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE, StudyProgress, read_plan, study_progress
+from polyphony.printable import storable_name
+from polyphony.sqlite_file import FileState, file_state
 
 # What the comparison shows at once; the rest takes longer and is measured when asked for.
 QUICK = ("activity", "acts", "community sizes", "within")
-
-FileState = tuple[int, ...]
 
 if TYPE_CHECKING:
     from polyphony.metrics.measure import RunMeasurements
@@ -61,8 +62,8 @@ class Library:
     def name_of(self, path: Path) -> str:
         """A path as the pages show it: relative to the folder."""
         if path == self.path or not path.is_relative_to(self.path):
-            return path.name
-        return path.relative_to(self.path).as_posix()
+            return storable_name(path.name)
+        return storable_name(path.relative_to(self.path).as_posix())
 
     def run_named(self, name: str) -> FoundRun | None:
         """The run of a name."""
@@ -91,10 +92,12 @@ def find_library(path: Path, bank: Path | None = None) -> Library:
     runs = []
     for file in files:
         try:
-            header = _header(str(file), file_state(file))
+            header = _header(os.fsencode(file), file_state(file))
             runs.append(FoundRun(file, header, labels.get(file, header.arm)))
         except MetricsError as error:
             problems.append(str(error))
+        except OSError as error:
+            problems.append(f"{file}: cannot be read ({error.strerror}); remove it, or mend it")
     return Library(path, tuple(runs), studies, bank or _bank_near(path), tuple(problems))
 
 
@@ -128,32 +131,32 @@ def first_choice(runs: tuple[FoundRun, ...]) -> list[FoundRun]:
 
 def run_data(path: Path) -> RunData:
     """The rows of a run without histories and feeds, three quarters of a file, which are read one agent at a time."""
-    return _data(str(path), file_state(path))
+    return _data(os.fsencode(path), file_state(path))
 
 
 def run_measurements(path: Path, everything: bool) -> "RunMeasurements":
     """The measurements of a run: the quick ones, or all."""
-    return _measurements(str(path), file_state(path), everything)
+    return _measurements(os.fsencode(path), file_state(path), everything)
 
 
 def agent_rows(path: Path, agent_id: int) -> AgentRows:
     """What a run holds of one agent."""
-    return _agent(str(path), file_state(path), agent_id)
+    return _agent(os.fsencode(path), file_state(path), agent_id)
 
 
 def study_evidence(directory: Path) -> "Evidence":
     """The evidence of a study's report."""
-    return _evidence(str(directory), file_state(directory / STUDY_FILE))
+    return _evidence(os.fsencode(directory), file_state(directory / STUDY_FILE))
 
 
 def bank_catalog(directory: Path) -> BankCatalog:
     """The catalog of a bank."""
-    return _bank(str(directory), file_state(directory / CATALOG))
+    return _bank(os.fsencode(directory), file_state(directory / CATALOG))
 
 
-def file_state(path: Path) -> FileState:
-    """Changes whenever the file or its write-ahead log does, where a run in progress keeps its newest rows."""
-    return tuple(figure for file in files_of(path) for figure in (file.stat().st_mtime_ns, file.stat().st_size))
+def _path(encoded: bytes) -> Path:
+    """A path from its bytes, which the caches can hash whatever its name is."""
+    return Path(os.fsdecode(encoded))
 
 
 def files_of(path: Path) -> list[Path]:
@@ -162,36 +165,36 @@ def files_of(path: Path) -> list[Path]:
 
 
 @st.cache_resource(show_spinner=False, max_entries=1024)
-def _header(path: str, state: FileState) -> RunHeader:
-    return read_header(path)
+def _header(path: bytes, state: FileState) -> RunHeader:
+    return read_header(_path(path))
 
 
 # The rows are frozen, so sessions may share one object; copying it on every click would take longer than reading.
 @st.cache_resource(show_spinner="Reading the run …", max_entries=12)
-def _data(path: str, state: FileState) -> RunData:
-    return load_run(path, history=False, exposures=False)
+def _data(path: bytes, state: FileState) -> RunData:
+    return load_run(_path(path), history=False, exposures=False)
 
 
 @st.cache_resource(show_spinner="Measuring the run …", max_entries=256)
-def _measurements(path: str, state: FileState, everything: bool) -> "RunMeasurements":
+def _measurements(path: bytes, state: FileState, everything: bool) -> "RunMeasurements":
     from polyphony.metrics.measure import measure_run  # brings scikit-learn, which most pages do without
 
     plugins = (definition.subject for definition in plugin_measurements())
-    return measure_run(path, None if everything else (*QUICK, *plugins))
+    return measure_run(_path(path), None if everything else (*QUICK, *plugins))
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
-def _agent(path: str, state: FileState, agent_id: int) -> AgentRows:
-    return read_agent(path, agent_id)
+def _agent(path: bytes, state: FileState, agent_id: int) -> AgentRows:
+    return read_agent(_path(path), agent_id)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _evidence(directory: str, state: FileState) -> "Evidence":
+def _evidence(directory: bytes, state: FileState) -> "Evidence":
     from polyphony.metrics.studies.evidence import evidence_of_study
 
-    return evidence_of_study(Path(directory))
+    return evidence_of_study(_path(directory))
 
 
 @st.cache_resource(show_spinner=False, max_entries=4)
-def _bank(directory: str, state: FileState) -> BankCatalog:
-    return read_bank(Path(directory))
+def _bank(directory: bytes, state: FileState) -> BankCatalog:
+    return read_bank(_path(directory))

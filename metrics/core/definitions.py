@@ -195,8 +195,8 @@ _CONTRACT = (
     ),
     _cascade(
         name="cascade_size_mean", title="Mean cascade size", unit="posts and replies",
-        definition="Mean number of posts and replies in a cascade: an original post with everything that answers it, "
-        "repeats it or quotes it. Posts without any reaction are left out.",
+        definition="Mean number of posts and replies in a cascade: an original post, or any post of an account that is "
+        "no agent, with everything that answers it, repeats it or quotes it. Posts without any reaction are left out.",
     ),
     _cascade(
         name="structural_virality_mean", title="Mean structural virality", unit="steps",

@@ -100,7 +100,8 @@ def _description(folder: Path) -> dict[str, Any]:
 def _parquet_rows(folder: Path, name: str) -> int:
     path = folder / "parquet" / f"{name}.parquet"
     try:
-        return int(pa.parquet.read_metadata(path).num_rows)
+        with path.open("rb") as file:  # to Arrow, some names of files are addresses of other systems
+            return int(pa.parquet.read_metadata(file).num_rows)
     except pa.ArrowException as error:
         raise MetricsError(f"{path}: not a Parquet file; export again") from error
 
@@ -108,12 +109,15 @@ def _parquet_rows(folder: Path, name: str) -> int:
 def _csv_rows(folder: Path, name: str) -> int:
     path = folder / "csv" / f"{name}.csv"
     try:
-        with pa.csv.open_csv(
-            path,
-            read_options=pa.csv.ReadOptions(block_size=_LONGEST_ROW),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-            convert_options=pa.csv.ConvertOptions(include_columns=["run"]),
-        ) as reader:
+        with (
+            path.open("rb") as file,
+            pa.csv.open_csv(
+                file,
+                read_options=pa.csv.ReadOptions(block_size=_LONGEST_ROW),
+                parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+                convert_options=pa.csv.ConvertOptions(include_columns=["run"]),
+            ) as reader,
+        ):
             return sum(batch.num_rows for batch in reader)
     except pa.ArrowException as error:
         raise MetricsError(f"{path}: not a CSV file; export again") from error
@@ -133,8 +137,8 @@ def _loose_ends(folder: Path) -> Iterator[str]:
 
 def _keys(folder: Path, table: str, column: str) -> pa.Array:
     """Run and value of a column in one text, rows without a value left out."""
-    path = folder / "parquet" / f"{table}.parquet"
-    read = pa.parquet.read_table(path, columns=list(dict.fromkeys(("run", column))))
+    with (folder / "parquet" / f"{table}.parquet").open("rb") as file:
+        read = pa.parquet.read_table(file, columns=list(dict.fromkeys(("run", column))))
     read = read.filter(pa.compute.is_valid(read[column]))
     run, value = (pa.compute.cast(read[name], pa.string()) for name in ("run", column))
     return pa.compute.binary_join_element_wise(run, value, " ").combine_chunks()

@@ -53,4 +53,5 @@ class TieGraph:
             graph.add_edge(
                 source, target, f"e{number}", kind=kind, weight=weight, first_timestep=first, last_timestep=last
             )
-        nx.write_graphml_lxml(graph, path)
+        with path.open("wb") as file:
+            nx.write_graphml_lxml(graph, file)

@@ -1,6 +1,7 @@
 """The tables of a data set: their columns, and the two files that hold each."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -73,8 +74,13 @@ class TableWriter:
 
     def __init__(self, folder: Path, name: str, names_and_kinds: Sequence[tuple[str, str]]) -> None:
         self._schema = pa.schema([(column, _KINDS[kind]) for column, kind in names_and_kinds])
-        self._parquet = pa.parquet.ParquetWriter(folder / "parquet" / f"{name}.parquet", self._schema)
-        self._csv = pa.csv.CSVWriter(folder / "csv" / f"{name}.csv", self._schema)
+        # Opened here: to Arrow, some names of files are addresses of other systems.
+        with ExitStack() as stack:
+            parquet = stack.enter_context((folder / "parquet" / f"{name}.parquet").open("wb"))
+            csv = stack.enter_context((folder / "csv" / f"{name}.csv").open("wb"))
+            self._parquet = stack.enter_context(pa.parquet.ParquetWriter(parquet, self._schema))
+            self._csv = stack.enter_context(pa.csv.CSVWriter(csv, self._schema))
+            self._open = stack.pop_all()
         self.rows = 0
 
     def __enter__(self) -> Self:
@@ -83,8 +89,7 @@ class TableWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._parquet.close()
-        self._csv.close()
+        self._open.close()
 
     def write(self, rows: Iterable[Sequence[Any]]) -> None:
         """Add rows, each a value for every column."""

@@ -23,9 +23,10 @@ class CascadeNode(NamedTuple):
 def cascades(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     """Size and shape of the trees that posts start.
 
-    A cascade is an original post (a seed post included, for answers to it are behaviour) with everything that
-    replies to it, reposts or quotes it, directly or through a repost or quote. A post that nobody answered is no
-    cascade, because structural virality is undefined for it. n = cascades; interval over cascades.
+    A cascade is an agent's original post, or any post of a seed or of another account (a bot's quote or repost, too,
+    for answers to it are behaviour), with everything that agents replied to it, reposted or quoted, directly or through
+    a repost or quote. A post that nobody answered is no cascade, because structural virality is undefined for it.
+    n = cascades; interval over cascades.
 
     - ``cascade_size_mean``: posts and comments in a cascade, the first one included.
     - ``structural_virality_mean``: mean distance between two nodes of the tree (Goel, Anderson, Hofman & Watts 2016,
@@ -66,7 +67,8 @@ def cascade_nodes(run: RunData) -> list[list[CascadeNode]]:
     for comment in run.own_comments:
         node = CascadeNode("reply", comment.comment_id, comment.user_id, comment.timestep)
         children[comment.post_id].append(node)
-    roots = [post for post in run.posts if post.is_original or post.is_seed]
+    grown = {post.post_id for post in run.own_posts if post.original_post_id is not None}
+    roots = [post for post in run.posts if post.post_id not in grown]
     return [
         _tree(CascadeNode("post", root.post_id, root.user_id, root.timestep), children)
         for root in roots if root.post_id in children

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, inspect, select
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.runfile.database import open_read_only, slim_table, source_name
+from polyphony.printable import quoted
 
 CATALOG = "catalog.sqlite"
 
@@ -107,7 +108,20 @@ def read_bank(directory: Path) -> BankCatalog:
             raise MetricsError(
                 f"{source_name(path)}: not a bank (no table {sorted(missing)[0]!r}); give another --bank"
             )
-        return BankCatalog(_revisions(connection), _steps(connection))
+        catalog = BankCatalog(_revisions(connection), _steps(connection))
+    _check_kinds(catalog, source_name(path))
+    return catalog
+
+
+def _check_kinds(catalog: BankCatalog, name: str) -> None:
+    """SQLite stores a value of any type in any column: pages count on texts and numbers."""
+    for row in (*catalog.revisions, *catalog.steps):
+        kinds = BankRevision.__annotations__ if isinstance(row, BankRevision) else BankStep.__annotations__
+        for field, kind in kinds.items():
+            value = getattr(row, field)
+            is_whole_float = isinstance(value, int) and isinstance(0.0, kind)
+            if isinstance(value, bool) or not (isinstance(value, kind) or is_whole_float):
+                raise MetricsError(f"{name}: holds {quoted(value)} as {field.lower()}; the bank's catalog is damaged")
 
 
 def _revisions(connection: Connection) -> tuple[BankRevision, ...]:

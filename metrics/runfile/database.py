@@ -1,21 +1,22 @@
 """Run databases opened so that nothing can be written to them."""
 
+import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, NullPool, column, create_engine, inspect, select, table
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.selectable import TableClause
 
 from polyphony.database_url import is_url, parsed_url, run_name
+from polyphony.digest_chain import Verdict, file_verdict, verdict
 from polyphony.errors import MetricsError
 from polyphony.interrupts import interrupts_held
+from polyphony.sqlite_file import MAGIC, ReadOnlyDatabase
 
-_SQLITE_MAGIC = b"SQLite format 3\x00"
 _REQUIRED_TABLES = frozenset(
     {"user", "post", "comment", "like", "follow", "run", "agent", "activation", "exposure", "history", "checkpoint"}
 )
@@ -42,16 +43,16 @@ def open_read_only(source: Path | str, wanted: str) -> Iterator[Connection]:
         MetricsError: The file is missing or is not a database, or a query fails.
     """
     name = source_name(source)
-    engine = _engine(source, name, wanted)
-    try:
-        with _connected(engine) as connection:
-            if engine.dialect.name == "sqlite":
-                connection.exec_driver_sql("BEGIN")
-            yield connection
-    except DBAPIError as error:
-        raise MetricsError(f"{name}: cannot be read as {wanted} ({_first_line(error.orig)}); check the file") from error
-    finally:
-        engine.dispose()
+    path = file_of(source)
+    with _file(path, name, wanted) if path is not None else _server(str(source), name) as engine:
+        try:
+            with _connected(engine) as connection:
+                if engine.dialect.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN")
+                yield connection
+        except (DBAPIError, UnicodeDecodeError) as error:  # the latter where SQLite's own message is not UTF-8
+            reason = _first_line(error.orig if isinstance(error, DBAPIError) else error)
+            raise MetricsError(f"{name}: cannot be read as {wanted} ({reason}); check the file") from error
 
 
 @contextmanager
@@ -66,14 +67,17 @@ def _connected(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def open_run(source: Path | str) -> Iterator[Connection]:
+def open_run(source: Path | str, *, checked: bool = True) -> Iterator[Connection]:
     """Open a run database read-only, see `open_read_only`; a run in progress is seen at one moment.
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.
+        checked: Whether the whole run is checked first, see `polyphony.digest_chain`; once for a file and its change
+            time. False where a few rows are read, in milliseconds.
 
     Raises:
-        MetricsError: The file is missing, is not a database, or is neither a Polyphony run nor a database of OASIS.
+        MetricsError: The file is missing, is not a database, is neither a Polyphony run nor a database of OASIS, or
+            is damaged.
     """
     name = source_name(source)
     with open_read_only(source, "a run that `simulate run --out` wrote") as connection:
@@ -83,7 +87,24 @@ def open_run(source: Path | str) -> Iterator[Connection]:
                 f"{name}: not a Polyphony run (no table {sorted(missing)[0]!r}); give a file that "
                 "`simulate run --out` wrote"
             )
+        if checked and (damage := _verdict(source, connection).damage):
+            raise MetricsError(f"{name}: damaged: {damage}; restore it from a copy, or make it again")
         yield connection
+
+
+def has_chain(source: Path | str) -> bool:
+    """Whether a run carries a digest chain: runs of earlier versions and databases of OASIS do not.
+
+    Raises:
+        MetricsError: As `open_run`.
+    """
+    with open_run(source) as connection:
+        return is_oasis(connection) or _verdict(source, connection).links > 0
+
+
+def _verdict(source: Path | str, connection: Connection) -> Verdict:
+    path = file_of(source)
+    return verdict(connection) if path is None else file_verdict(path)
 
 
 def is_oasis(connection: Connection) -> bool:
@@ -97,7 +118,7 @@ def slim_table(name: str, columns: str) -> TableClause:
     return table(name, *map(column, columns.split()))
 
 
-def read_rows(connection: Connection, name: str, columns: str, key: str | None = None) -> Iterator[tuple[Any, ...]]:
+def read_rows(connection: Connection, name: str, columns: str, key: str | None = None) -> Generator[tuple[Any, ...]]:
     """Rows of some columns in the order of the key, by default the first column; streamed."""
     names = columns.split()
     source = slim_table(name, f"{columns} {key or ''}")
@@ -107,42 +128,57 @@ def read_rows(connection: Connection, name: str, columns: str, key: str | None =
             yield tuple(row)
 
 
-def _engine(source: Path | str, name: str, wanted: str) -> Engine:
-    if isinstance(source, str) and is_url(source) and not source.startswith("sqlite:///"):
-        return _server_engine(source, name)
-    path = Path(str(source).removeprefix("sqlite:///"))
+def file_of(source: Path | str) -> Path | None:
+    """The file that a path or a URL of SQLite names; None for a database server."""
+    if isinstance(source, Path):
+        return source
+    text = source.removeprefix("sqlite:///")
+    return None if is_url(text) else Path(text)
+
+
+@contextmanager
+def _file(path: Path, name: str, wanted: str) -> Iterator[Engine]:
     _check_file(path, name, wanted)
-    uri = f"file:{quote(str(path.resolve()))}?mode=ro{_immutable(path)}"
-    return create_engine(
-        "sqlite://", creator=lambda: sqlite3.connect(uri, uri=True, isolation_level=None), poolclass=NullPool
-    )
+    try:
+        database = ReadOnlyDatabase(path)
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else _first_line(error)
+        raise MetricsError(
+            f"{name}: cannot be read as {wanted} ({reason}); check the file and what lies beside it"
+        ) from error
+    try:
+        yield database.engine
+        if database.changed:
+            raise MetricsError(f"{name}: was changed while it was read; try again")
+    finally:
+        database.close()
 
 
-def _server_engine(url: str, name: str) -> Engine:
+@contextmanager
+def _server(url: str, name: str) -> Iterator[Engine]:
     try:
         engine = create_engine(parsed_url(url), poolclass=NullPool)
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
         raise MetricsError(f"{name}: cannot be opened ({_first_line(error)}); give a path or a database URL") from error
     if engine.dialect.name == "postgresql":
-        return engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
-    return engine
+        engine = engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _check_file(path: Path, name: str, wanted: str) -> None:
     if not path.is_file():
-        raise MetricsError(f"{name}: no such file; give {wanted}")
+        fault = "not a file" if os.path.lexists(path) else "no such file"
+        raise MetricsError(f"{name}: {fault}; give {wanted}")
     try:
         with path.open("rb") as file:
-            magic = file.read(len(_SQLITE_MAGIC))
+            magic = file.read(len(MAGIC))
     except OSError as error:
         raise MetricsError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error
-    if magic != _SQLITE_MAGIC:
+    if magic != MAGIC:
         raise MetricsError(f"{name}: not an SQLite database; give {wanted}")
-
-
-def _immutable(path: Path) -> str:
-    """Without a write-ahead log nobody writes, and SQLite need not make its two side files to read."""
-    return "" if Path(f"{path}-wal").exists() else "&immutable=1"
 
 
 def _first_line(error: BaseException | None) -> str:

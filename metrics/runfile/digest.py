@@ -7,9 +7,10 @@ from pathlib import Path
 from sqlalchemy import Connection, DateTime, MetaData, Table, select, type_coerce
 from sqlalchemy.types import NullType
 
+from polyphony.digest_chain import UNCOVERED
 from polyphony.metrics.runfile.database import open_run
 
-_UNCOUNTED_TABLES = frozenset({"timing", "migration", "input_warning"})
+_UNCOUNTED_TABLES = UNCOVERED | {"input_warning"}
 # How a run ended and what it ran on say nothing about what happened in it: an interrupted and resumed run
 # must equal the uninterrupted one.
 _UNCOUNTED_COLUMNS = {"run": frozenset({"status", "versions"})}
@@ -20,9 +21,9 @@ def run_digest(source: Path | str) -> str:
     """Return the SHA-256 (64 hexadecimal digits) of a run's rows in canonical form.
 
     Tables come in the order of their names, rows in the order of their primary key (all columns where a table has
-    none), values as JSON. Left out: tables `timing` and `input_warning`, and in `run` the columns `status` and
-    `versions`. The same rows have the same digest on SQLite and on PostgreSQL. Rows are streamed, so that memory does
-    not grow with the run.
+    none), values as JSON. Left out: tables `timing`, `input_warning`, `migration` and `digest_chain`, and in `run` the
+    columns `status` and `versions`. The same rows have the same digest on SQLite and on PostgreSQL. Rows are streamed,
+    so that memory does not grow with the run.
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.

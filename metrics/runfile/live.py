@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from polyphony.metrics.runfile.database import open_run, slim_table
+from polyphony.metrics.runfile.database import open_run, slim_table, source_name
+from polyphony.metrics.runfile.typed_rows import typed_rows
 
 _TIMED = 5
 
@@ -54,18 +55,19 @@ def read_progress(source: Path | str, latest: int = 12) -> Progress:
     Raises:
         MetricsError: The file is missing, is not a database or is not a run.
     """
-    with open_run(source) as connection:
-        run = slim_table("run", "status timesteps")
-        head = connection.execute(select(run.c.status, run.c.timesteps)).first()
+    name = source_name(source)
+    with open_run(source, checked=False) as connection:
+        head = next(typed_rows(connection, name, "run", "status:text timesteps:int", key="run_id"), None)
         status, timesteps = head or ("not started", 0)
-        done = [tuple(row) for row in connection.execute(select(*slim_table("checkpoint", "timestep activations").c))]
+        done = list(typed_rows(connection, name, "checkpoint", "timestep:int activations:int"))
         timing = slim_table("timing", "timing_id stage seconds")
-        spent = connection.execute(
+        timed = connection.execute(
             select(timing.c.seconds)
             .where(timing.c.stage == "timestep")
             .order_by(timing.c.timing_id.desc())
             .limit(_TIMED)
         ).scalars().all()  # fmt: skip
+        spent = [seconds for seconds in timed if isinstance(seconds, float)]
         return Progress(
             status, timesteps, max((step + 1 for step, _ in done), default=0), sum(count for _, count in done),
             sum(spent) / len(spent) if spent else None, tuple(_latest(connection, latest)),
@@ -91,6 +93,9 @@ def _latest(connection: Connection, count: int) -> list[LatestAct]:
         .limit(count)
     )  # fmt: skip
     return [
-        LatestAct(step, handle, act or outcome, answer or quote or ("" if original is not None else content or ""))
+        LatestAct(
+            step, str(handle), str(act or outcome),
+            str(answer or quote or ("" if original is not None else content or "")),
+        )
         for step, handle, act, outcome, original, content, quote, answer in rows
-    ]
+    ]  # fmt: skip

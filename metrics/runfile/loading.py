@@ -1,15 +1,19 @@
 """Reads a run, or a database of OASIS, into `metrics.runfile.rundata.RunData`."""
 
 import json
+from collections.abc import Collection
+from contextlib import closing
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, inspect
 
+from polyphony.digest_chain import header_damage
 from polyphony.errors import MetricsError
-from polyphony.metrics.runfile.database import is_oasis, open_run, read_rows, source_name
+from polyphony.metrics.runfile.database import is_oasis, open_run, source_name
 from polyphony.metrics.runfile.oasis import oasis_run
 from polyphony.metrics.runfile.rundata import (
     Activation,
@@ -24,7 +28,20 @@ from polyphony.metrics.runfile.rundata import (
     RunData,
     RunHeader,
 )
+from polyphony.metrics.runfile.typed_rows import typed_rows
+from polyphony.printable import quoted
 from polyphony.unforeseen import reading
+
+STATUSES = frozenset({"running", "interrupted", "finished"})
+VERBS = frozenset(
+    {
+        "post", "reply", "quote", "repost", "like", "follow", "nothing", "dislike", "mute", "search", "trend",
+    }
+)  # fmt: skip
+"""Acts that an activation may name."""
+
+# Each of at most eleven shares is rounded to six digits.
+_ROUNDING = 1e-4
 
 
 def load_run(source: Path | str, *, history: bool = True, exposures: bool = True) -> RunData:
@@ -42,7 +59,7 @@ def load_run(source: Path | str, *, history: bool = True, exposures: bool = True
     with reading(name, MetricsError), open_run(source) as connection:
         try:
             if is_oasis(connection):
-                return oasis_run(partial(read_rows, connection), name)
+                return oasis_run(partial(typed_rows, connection, name), name)
             return _load(connection, name, history, exposures)
         except KeyError as error:
             raise MetricsError(f"{name}: agent {error} is named but is no user; the file is damaged") from error
@@ -55,22 +72,35 @@ def read_header(source: Path | str) -> RunHeader:
         MetricsError: As `load_run`.
     """
     name = source_name(source)
-    with reading(name, MetricsError), open_run(source) as connection:
+    with reading(name, MetricsError), open_run(source, checked=False) as connection:
         if is_oasis(connection):
             raise MetricsError(f"{name}: a database of OASIS, not a Polyphony run; `simulate metrics` measures it")
-        return _header(connection, name)
+        header = _header(connection, name)
+        if damage := header_damage(connection):
+            raise MetricsError(f"{name}: damaged: {damage}; restore it from a copy, or make it again")
+        return header
 
 
 def _header(connection: Connection, name: str) -> RunHeader:
-    row = next(read_rows(connection, "run", " ".join(RunHeader._fields), key="run_id"), None)
-    if row is None:
+    columns = (
+        "arm:text seed:int agents:int timesteps:int status:text population:text population_digest:text "
+        "base_model:text? base_hash:text? bank_digest:text? config:text versions:text"
+    )
+    rows = list(islice(typed_rows(connection, name, "run", columns, key="run_id"), 2))
+    if not rows:
         raise MetricsError(f"{name}: the run never started (table 'run' is empty); run `simulate run` again")
-    return RunHeader._make(row)
+    if len(rows) > 1:
+        raise MetricsError(f"{name}: table 'run' holds more than one run; the file is damaged")
+    header = RunHeader._make(rows[0])
+    if header.status not in STATUSES:
+        raise MetricsError(f"{name}: the run's status is {quoted(header.status)}; the file is damaged")
+    return header
 
 
 def _load(connection: Connection, name: str, history: bool, exposures: bool) -> RunData:
     header = _header(connection, name)
-    users = list(read_rows(connection, "user", "user_id agent_id user_name created_at"))
+    completed = _completed(connection, name)
+    users = list(typed_rows(connection, name, "user", "user_id:int agent_id:int? user_name:text created_at:text"))
     user_of = {agent_id: user_id for user_id, agent_id, *_ in users if agent_id is not None}
     started = [created_at for _, agent_id, _, created_at in users if agent_id is not None]
     return RunData(
@@ -85,52 +115,72 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
         config=_config(header, name),
         bank_digest=header.bank_digest,
         versions=_object(header.versions, name),
-        completed_timesteps=max((row[0] + 1 for row in read_rows(connection, "checkpoint", "timestep")), default=0),
+        completed_timesteps=completed,
         started_at=_moment(started[0], name) if started else None,
         users={user_id: user_name for user_id, _, user_name, _ in users},
-        agents=_agents(connection, user_of),
-        posts=tuple(
-            Post._make((*row[:5], bool(row[5]), row[6]))
-            for row in read_rows(
-                connection, "post", "post_id user_id original_post_id content quote_content is_seed timestep"
+        agents=_agents(connection, user_of, name),
+        posts=_posts(connection, name),
+        comments=tuple(
+            map(
+                Comment._make,
+                typed_rows(
+                    connection, name, "comment", "comment_id:int post_id:int user_id:int content:text timestep:int"
+                ),
             )
         ),
-        comments=tuple(
-            map(Comment._make, read_rows(connection, "comment", "comment_id post_id user_id content timestep"))
-        ),
-        likes=tuple(map(Like._make, read_rows(connection, "like", "user_id post_id", key="like_id"))),
+        likes=tuple(map(Like._make, typed_rows(connection, name, "like", "user_id:int post_id:int", key="like_id"))),
         follows=tuple(
-            map(FollowEdge._make, read_rows(connection, "follow", "follower_id followee_id timestep", key="follow_id"))
+            map(
+                FollowEdge._make,
+                typed_rows(connection, name, "follow", "follower_id:int followee_id:int timestep:int", key="follow_id"),
+            )
         ),
         activations=_activations(connection, user_of, name),
-        exposures=_exposures(connection, user_of) if exposures else (),
+        exposures=_exposures(connection, user_of, name) if exposures else (),
         history=_history(connection, user_of, name) if history else (),
         warnings=_warnings(connection, name),
     )
 
 
-def _exposures(connection: Connection, user_of: dict[int, int]) -> tuple[Exposure, ...]:
-    columns = "timestep agent_id post_id position source score"
-    return tuple(
-        Exposure(timestep, user_of[agent_id], *rest)
-        for timestep, agent_id, *rest in read_rows(connection, "exposure", columns, key="exposure_id")
-    )
+def _completed(connection: Connection, name: str) -> int:
+    """How many timesteps are complete: the checkpoints count from 0 without a gap."""
+    completed = 0
+    for (timestep,) in typed_rows(connection, name, "checkpoint", "timestep:int"):
+        if timestep != completed:
+            raise MetricsError(
+                f"{name}: table 'checkpoint' goes on with timestep {timestep} where {completed} belongs; the file is "
+                "damaged"
+            )
+        completed += 1
+    return completed
+
+
+def _posts(connection: Connection, name: str) -> tuple[Post, ...]:
+    columns = "post_id:int user_id:int original_post_id:int? content:text quote_content:text? is_seed:flag timestep:int"
+    return tuple(Post._make((*row[:5], bool(row[5]), row[6])) for row in typed_rows(connection, name, "post", columns))
+
+
+def _exposures(connection: Connection, user_of: dict[int, int], name: str) -> tuple[Exposure, ...]:
+    columns = "timestep:int agent_id:int post_id:int position:int source:text score:real?"
+    with closing(typed_rows(connection, name, "exposure", columns, key="exposure_id")) as rows:
+        return tuple(Exposure(timestep, user_of[agent_id], *rest) for timestep, agent_id, *rest in rows)
 
 
 def _history(connection: Connection, user_of: dict[int, int], name: str) -> tuple[HistoryText, ...]:
-    columns = "agent_id split act text created_at"
-    return tuple(
-        HistoryText(user_of[agent_id], split, act, text, _moment(at, name))
-        for agent_id, split, act, text, at in read_rows(connection, "history", columns, key="history_id")
-    )
+    columns = "agent_id:int split:text act:text text:text created_at:text"
+    with closing(typed_rows(connection, name, "history", columns, key="history_id")) as rows:
+        return tuple(
+            HistoryText(user_of[agent_id], split, act, text, _moment(at, name))
+            for agent_id, split, act, text, at in rows
+        )
 
 
 def _warnings(connection: Connection, name: str) -> tuple[InputWarning, ...]:
     """What was wrong with the posts; runs of before it was recorded lack the table."""
     if not inspect(connection).has_table("input_warning"):
         return ()
-    columns = "kind count first_row message examples"
-    rows = list(read_rows(connection, "input_warning", columns, key="warning_id"))
+    columns = "kind:text count:int first_row:int message:text examples:text"
+    rows = list(typed_rows(connection, name, "input_warning", columns, key="warning_id"))
     try:
         return tuple(
             InputWarning(str(kind), int(count), int(first), str(message), tuple(map(str, json.loads(examples))))
@@ -148,7 +198,7 @@ def _config(header: RunHeader, name: str) -> dict[str, Any]:
 def _object(text: str, name: str) -> dict[str, Any]:
     try:
         return {**json.loads(text)}
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise MetricsError(
             f"{name}: table 'run' holds settings that are not a JSON object; the file is damaged"
         ) from error
@@ -158,33 +208,55 @@ def _moment(text: str, name: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except (ValueError, TypeError) as error:
-        raise MetricsError(f"{name}: {text!r} is not a time; the file is damaged") from error
+        raise MetricsError(f"{name}: {quoted(text)} is not a time; the file is damaged") from error
 
 
-def _agents(connection: Connection, user_of: dict[int, int]) -> tuple[Agent, ...]:
-    rows = read_rows(connection, "agent", "agent_id handle persona adapter_id revision community")
-    return tuple(Agent(agent_id, user_of[agent_id], *rest) for agent_id, *rest in rows)
+def _agents(connection: Connection, user_of: dict[int, int], name: str) -> tuple[Agent, ...]:
+    columns = "agent_id:int handle:text persona:text adapter_id:text? revision:int? community:int?"
+    with closing(typed_rows(connection, name, "agent", columns)) as rows:
+        return tuple(Agent(agent_id, user_of[agent_id], *rest) for agent_id, *rest in rows)
 
 
 def _activations(connection: Connection, user_of: dict[int, int], name: str) -> tuple[Activation, ...]:
-    columns = "timestep agent_id act act_distribution target_post_id target_user_id post_id comment_id outcome reason"
-    return tuple(
-        Activation(timestep, user_of[agent_id], act, act_shares(text, name), *rest)
-        for timestep, agent_id, act, text, *rest in read_rows(connection, "activation", columns, key="activation_id")
+    columns = (
+        "timestep:int agent_id:int act:text? act_distribution:text? target_post_id:int? target_user_id:int? "
+        "post_id:int? comment_id:int? outcome:text reason:text?"
     )
+    with closing(typed_rows(connection, name, "activation", columns, key="activation_id")) as rows:
+        activations = tuple(
+            Activation(timestep, user_of[agent_id], act, act_shares(text, name), *rest)
+            for timestep, agent_id, act, text, *rest in rows
+        )
+    _check_verbs({activation.act for activation in activations if activation.act is not None}, name)
+    return activations
+
+
+def _check_verbs(verbs: Collection[str], name: str) -> None:
+    if unknown := set(verbs) - VERBS:
+        raise MetricsError(
+            f"{name}: table 'activation' names {quoted(min(unknown))}, which is no act; the file is damaged"
+        )
 
 
 def act_shares(text: str | None, name: str) -> dict[str, float] | None:
     """An act distribution as the file holds it; None where none was logged.
 
     Raises:
-        MetricsError: It is not a JSON object of numbers.
+        MetricsError: It is not a JSON object of probabilities that sum to 1, as far as six digits each allow.
     """
     if text is None:
         return None
     try:
-        return {str(verb): float(share) for verb, share in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        shares = {str(verb): float(share) for verb, share in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise MetricsError(
             f"{name}: table 'activation' holds an act distribution that is not a JSON object; the file is damaged"
         ) from error
+    _check_verbs(shares.keys(), name)
+    # Written like this, NaN is refused, too.
+    if not (all(0 <= share <= 1 for share in shares.values()) and abs(sum(shares.values()) - 1) <= _ROUNDING):
+        raise MetricsError(
+            f"{name}: table 'activation' holds {quoted(text)}, which are no probabilities that sum to 1; the file is "
+            "damaged"
+        )
+    return shares

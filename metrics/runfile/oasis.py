@@ -11,6 +11,8 @@ VERBS = {
     "create_post": "post", "create_comment": "reply", "repost": "repost", "quote_post": "quote", "like_post": "like",
     "follow": "follow", "do_nothing": "nothing",
 }  # fmt: skip
+# Larger whole numbers are seconds of a clock: nobody simulates that many timesteps.
+_MOST_TIMESTEPS = 1_000_000
 Rows = Callable[[str, str], Iterable[tuple[Any, ...]]]
 
 
@@ -22,16 +24,18 @@ def oasis_run(rows: Rows, name: str) -> RunData:
     timesteps, or the places of its distinct times where those are dates.
 
     Args:
-        rows: Reads columns (separated by spaces) of a table, in the order of the first.
+        rows: Reads columns (names and kinds, as `typed_rows` takes them) of a table, in the order of the first.
         name: Path as messages show it.
     """
-    traced = [row for row in rows("trace", "user_id created_at action") if row[2] in VERBS]
-    posts = list(rows("post", "post_id user_id original_post_id content quote_content created_at"))
-    comments = list(rows("comment", "comment_id post_id user_id content created_at"))
-    follows = list(rows("follow", "follow_id follower_id followee_id created_at"))
+    traced = [row for row in rows("trace", "user_id:int created_at:any action:text") if row[2] in VERBS]
+    posts = list(
+        rows("post", "post_id:int user_id:int original_post_id:int? content:text? quote_content:text? created_at:any")
+    )
+    comments = list(rows("comment", "comment_id:int post_id:int user_id:int content:text? created_at:any"))
+    follows = list(rows("follow", "follow_id:int follower_id:int followee_id:int created_at:any"))
     times = {row[1] for row in traced} | {row[-1] for table in (posts, comments, follows) for row in table}
     step_of = _timesteps(times)
-    users = list(rows("user", "user_id agent_id user_name bio"))
+    users = list(rows("user", "user_id:int agent_id:int? user_name:text? bio:text?"))
     timesteps = max(step_of.values(), default=-1) + 1
     return RunData(
         name=name, arm=ARM, seed=0, timesteps=timesteps, completed_timesteps=timesteps, status="finished",
@@ -44,7 +48,7 @@ def oasis_run(rows: Rows, name: str) -> RunData:
         users={user: handle or f"user {user}" for user, _, handle, _ in users},
         posts=tuple(Post._make((*row[:3], row[3] or "", row[4], False, step_of[row[5]])) for row in posts),
         comments=tuple(Comment._make((*row[:3], row[3] or "", step_of[row[4]])) for row in comments),
-        likes=tuple(Like._make(row[1:]) for row in rows("like", "like_id user_id post_id")),
+        likes=tuple(Like._make(row[1:]) for row in rows("like", "like_id:int user_id:int post_id:int")),
         follows=tuple(FollowEdge._make((*row[1:3], step_of[row[3]])) for row in follows),
         activations=tuple(
             Activation(step_of[at], user, VERBS[action], None, None, None, None, None, "ok", None)
@@ -55,7 +59,7 @@ def oasis_run(rows: Rows, name: str) -> RunData:
 
 
 def _timesteps(times: set[Any]) -> dict[Any, int]:
-    """The timestep of every time: itself where all are whole numbers, else its place among them."""
-    if all(isinstance(at, int) and at >= 0 for at in times):
+    """The timestep of every time: itself where all are small whole numbers, else its place among them."""
+    if all(isinstance(at, int) and 0 <= at < _MOST_TIMESTEPS for at in times):
         return {at: at for at in times}
     return {at: place for place, at in enumerate(sorted(times, key=str))}

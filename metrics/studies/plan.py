@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from polyphony.errors import MetricsError
+from polyphony.printable import QUOTE_LIMIT
 
 PLAN_FILE = "plan.json"
 STUDY_FILE = "study.json"
@@ -24,10 +25,13 @@ def read_plan(directory: Path) -> dict[str, Any]:
         for cell in plan["cells"]:
             if not isinstance(cell["label"], str) or Path(cell["file"]).is_absolute() or ".." in cell["file"]:
                 raise ValueError(f"cell {cell!r}")
-            int(cell["agents"]), int(cell["seed"])
-        plan["reference"], plan["options"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MetricsError(f"{path}: not a study's plan ({error}); give the --out of `simulate study`") from error
+            if type(cell["agents"]) is not int or type(cell["seed"]) is not int:
+                raise ValueError(f"cell {cell!r}")
+        if not isinstance(plan["reference"], str) or not isinstance(plan["options"], dict):
+            raise ValueError("its reference or options")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:QUOTE_LIMIT]
+        raise MetricsError(f"{path}: not a study's plan ({reason}); give the --out of `simulate study`") from error
     return plan
 
 

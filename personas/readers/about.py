@@ -1,6 +1,7 @@
 """What a corpus says of itself: where it comes from, under which licence, and what its people agreed to."""
 
 from collections.abc import Mapping
+from errno import ENAMETOOLONG
 from pathlib import Path
 
 from polyphony.documents import read_document
@@ -27,8 +28,13 @@ def read_about(path: Path) -> dict[str, str]:
     Raises:
         InputError: The file is no JSON object of known notes with texts.
     """
-    if not path.is_file():
-        return {}
+    try:
+        if not path.is_file():
+            return {}
+    except OSError as error:
+        if error.errno == ENAMETOOLONG:  # no file has this name
+            return {}
+        raise
     notes = read_document(path, "mend or remove it", "JSON")
     if not isinstance(notes, Mapping):
         raise InputError(f"{printable_path(path)}: must be one JSON object of notes: {', '.join(NOTES)}")

@@ -19,7 +19,7 @@ from polyphony.simulation.cli.options import (
     JsonOption,
     in_range,
 )
-from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stdout
+from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, say, stdout
 
 if TYPE_CHECKING:
     from polyphony.adapters.bank.bank import Bank
@@ -101,7 +101,7 @@ def bank_list(
     ]  # fmt: skip
     print_results(["adapter", "person", "revision", "status", "rank", "stored as", "loss"], rows, f"adapters in {bank}")
     if len(revisions) == limit:
-        print(f"there may be more: simulate bank list --skip {skip + limit}")
+        say(f"there may be more: simulate bank list --skip {skip + limit}")
 
 
 def _best_loss(revision: "Revision") -> float | None:
@@ -150,7 +150,7 @@ def bank_promote(
         if person is not None:
             revisions = revisions_of(opened, person)
             made = opened.promote(revisions[0].adapter_id, number or revisions[-1].number, force=force)
-            print(f"{made.name} serves")
+            say(f"{made.name} serves")
             return
         _promote_all(opened, force)
 
@@ -177,16 +177,16 @@ def _promote_all(bank: "Bank", force: bool) -> None:
             except NotPromoted as error:
                 kept_back.append(str(error))
     finally:
-        print(f"{serving} revisions serve")
+        say(f"{serving} revisions serve")
         for line in kept_back:
-            stdout().print(line, markup=False)
+            say(line)
 
 
 @bank_app.command("rollback")
 def bank_rollback(person: PersonArgument, bank: BankOption = Path("bank")) -> None:
     """Let the revision that served before serve again."""
     with opened_bank(bank) as opened:
-        print(f"{opened.rollback(revisions_of(opened, person)[0].adapter_id).name} serves")
+        say(f"{opened.rollback(revisions_of(opened, person)[0].adapter_id).name} serves")
 
 
 @bank_app.command("retire")
@@ -198,7 +198,7 @@ def bank_retire(
     """Take a revision out of use; `simulate bank gc` removes it once nothing refers to it."""
     with opened_bank(bank) as opened:
         opened.retire(revisions_of(opened, person)[0].adapter_id, number)
-    print(f"revision {number} of {person!r} is retired")
+    say(f"revision {number} of {person!r} is retired")
 
 
 @bank_app.command("gc")
@@ -206,7 +206,7 @@ def bank_gc(bank: BankOption = Path("bank")) -> None:
     """Remove retired revisions that no run and no later revision refers to, and weights that none names."""
     with opened_bank(bank) as opened:
         gone = opened.collect()
-    print(f"removed {gone.revisions} revisions and {gone.objects} objects ({gone.bytes / 2**20:.1f} MiB)")
+    say(f"removed {gone.revisions} revisions and {gone.objects} objects ({gone.bytes / 2**20:.1f} MiB)")
 
 
 @bank_app.command("stats")
@@ -236,7 +236,7 @@ def bank_stats(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> 
 def bank_pack(bank: BankOption = Path("bank")) -> None:
     """Put adapters that have files of their own into a few large ones."""
     with opened_bank(bank) as opened:
-        print(f"{opened.pack()} objects are now in shards")
+        say(f"{opened.pack()} objects are now in shards")
 
 
 @bank_app.command("forget")
@@ -247,9 +247,9 @@ def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json
     if as_json:
         print(json.dumps(asdict(gone)))
         return
-    print(f"the weights of {gone.revisions} revisions are gone")
+    say(f"the weights of {gone.revisions} revisions are gone")
     if not gone.settled:
-        print(
+        say(
             "another process is reading the bank: deleted rows stay in its journal until it is closed, or until "
             "`simulate bank gc` runs"
         )
@@ -283,7 +283,7 @@ def bank_verify(
     if as_json:
         print(json.dumps(asdict(report)))
     else:
-        print(f"{report.revisions} revisions, {report.objects} objects")
+        say(f"{report.revisions} revisions, {report.objects} objects")
         for line in (*report.problems, *report.unfinished):
             stdout().print(line, markup=False)
         for name in report.orphans:

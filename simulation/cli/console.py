@@ -4,9 +4,9 @@ import sys
 import time
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from polyphony.simulation.cli.printing import stderr
 from polyphony.simulation.runs.hooks import Hooks
 
 PLAIN_LINE_SECONDS = 15.0
@@ -17,7 +17,7 @@ class Reporter:
 
     def __init__(self) -> None:
         """Decide once between bars and lines."""
-        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.console = stderr()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

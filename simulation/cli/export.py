@@ -9,7 +9,7 @@ import typer
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.simulation.cli.options import JsonOption, PluginOption, in_range, path
-from polyphony.simulation.cli.printing import stderr
+from polyphony.simulation.cli.printing import say, stderr
 
 
 def export(
@@ -65,7 +65,7 @@ def export(
         print(json.dumps(description))
         return
     tables = ", ".join(f"{name} {rows:,}" for name, rows in description["tables"].items())
-    print(f"{tables}\n{verdict}")
+    say(f"{tables}\n{verdict}")
 
 
 def _secret(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from polyphony.printable import quoted
 from polyphony.scratch import scratch_folder
 from polyphony.simulation.cli.bank import NumberOption, bank_app, chosen_revision, opened_bank
 from polyphony.simulation.cli.options import BankOption, BaseOption, in_range, path
-from polyphony.simulation.cli.printing import stderr
+from polyphony.simulation.cli.printing import say, stderr
 
 if TYPE_CHECKING:
     from polyphony.adapters.bank.bank import Bank
@@ -36,7 +36,7 @@ def bank_export(
     with opened_bank(bank) as opened:
         if person is not None:
             _export(opened, chosen_revision(opened, person, number), out)
-            print(out)
+            say(out)
             return
         if out.exists():
             raise InputError(f"{out} exists already; choose another --out")
@@ -46,7 +46,7 @@ def bank_export(
             for revision in chosen:
                 _export(opened, revision, folder / f"{revision.adapter_id}-r{revision.number}")
             folder.replace(out)
-    print(f"{len(chosen)} adapters are in {out}")
+    say(f"{len(chosen)} adapters are in {out}")
 
 
 def _everybody(bank: "Bank") -> "list[Revision]":
@@ -73,7 +73,7 @@ def bank_archive(
 
     with opened_bank(bank) as opened:
         count = write_archive(opened, out)
-    print(f"{count} revisions are in {out}")
+    say(f"{count} revisions are in {out}")
 
 
 @bank_app.command("compact")
@@ -93,7 +93,7 @@ def bank_compact(
         with opened_bank(out, create=True) as target:
             compact_bank(opened, target, chosen, rank, precision)
             target.pack()
-    print(f"{len(chosen)} adapters of rank {rank} in {storage} are in {out}")
+    say(f"{len(chosen)} adapters of rank {rank} in {storage} are in {out}")
 
 
 @bank_app.command("ready")
@@ -105,7 +105,7 @@ def bank_ready(bank: BankOption = Path("bank")) -> None:
     with opened_bank(bank, create=True) as opened:
         moved = read_archive(opened, archive)
         opened.pack()
-    print(f"{moved.new} revisions are new in {bank}, {moved.known} were there; run with --weights serving")
+    say(f"{moved.new} revisions are new in {bank}, {moved.known} were there; run with --weights serving")
 
 
 @bank_app.command("import")
@@ -133,13 +133,13 @@ def bank_import(
     if not source.is_dir():
         with opened_bank(bank, create=True) as opened:
             moved = read_archive(opened, source)
-        print(f"{moved.new} revisions are new in {bank}, {moved.known} were there")
+        say(f"{moved.new} revisions are new in {bank}, {moved.known} were there")
         return
     made = _read_directories(source, person, population, base_model, force_base)
     with opened_bank(bank, create=True) as opened:
         revisions = opened.add_all(made)
     for revision in revisions:
-        print(f"{revision.adapter_id} revision {revision.number}: {revision.status}")
+        say(f"{revision.adapter_id} revision {revision.number}: {revision.status}")
 
 
 def _read_directories(

@@ -2,15 +2,32 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from polyphony.printable import inert
+
 WIDE = 200
+
+
+class InertConsole(Console):
+    """A console on which no text can steer the terminal, wherever it comes from: a corpus, a bank, a file's name."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render as text only."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(inert(segment.text), segment.style)
+
+
+def say(text: object) -> None:
+    """Print lines of a result, as text only; nothing is wrapped."""
+    print(inert(str(text)))
 
 
 def figure(value: float | None) -> str:
@@ -37,10 +54,10 @@ def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     stdout().print(table)
 
 
-def stdout() -> Console:
+def stdout() -> InertConsole:
     """Where results go; a file or a pipe has no width, and nothing in it is cut."""
     has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(highlight=False, width=None if has_width else WIDE)
+    return InertConsole(highlight=False, width=None if has_width else WIDE)
 
 
 def print_results(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
@@ -61,6 +78,6 @@ def print_results(headers: Sequence[str], rows: Sequence[Sequence[str]], title: 
     console.print(table)
 
 
-def stderr() -> Console:
+def stderr() -> InertConsole:
     """Where everything else goes."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return InertConsole(stderr=True, highlight=False, soft_wrap=True)

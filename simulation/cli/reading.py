@@ -18,7 +18,7 @@ from polyphony.simulation.cli.options import (
     in_range,
     path,
 )
-from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, stderr, stdout
+from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, say, stderr, stdout
 
 
 def personas(
@@ -34,7 +34,7 @@ def personas(
     with saying_that_it_goes_on(lambda line: stderr().print(line, markup=False), f"reading {quoted(path)[1:-1]}"):
         summary = summarise(load_population(path, columns=columns, include_private=include_private))
     if as_json:
-        print(json.dumps(summary, ensure_ascii=False))
+        say(json.dumps(summary, ensure_ascii=False))
         return
     print_pairs(path, {name: flat(value) for name, value in summary.items() if name != "problems"})
     for problem in summary["problems"]:
@@ -45,13 +45,15 @@ def metrics(run_file: RunArgument, plugin: PluginOption = None, as_json: JsonOpt
     """Measure one run."""
     load_plugins(plugin or ())
     print_measurements(run_file, as_json)
+    _note_chain(run_file)
 
 
 def digest(run_file: RunArgument) -> None:
     """Print a run's digest. Runs with equal settings on one machine have equal digests."""
     from polyphony.metrics.runfile.digest import run_digest
 
-    print(run_digest(run_file))
+    say(run_digest(run_file))
+    _note_chain(run_file)
 
 
 def compare(
@@ -80,13 +82,26 @@ def compare(
 
     paths = () if by == ARM else compared_settings(by)
     comparison = compare_runs(run_files, reference, by=by, paths=paths)
+    _note_chain(*run_files)
     if as_json:
         print(json.dumps(comparison.to_json()))
     elif style in FORMATS:
-        print(comparison_text(comparison, style, by))
+        say(comparison_text(comparison, style, by))
     else:
         print_results(headers(by), comparison_rows(comparison), f"against {comparison.reference}")
         stderr().print(notes(comparison), markup=False)
+
+
+def _note_chain(*sources: str) -> None:
+    """Say of which runs nothing vouches for the content."""
+    from polyphony.metrics.runfile.database import has_chain, source_name
+
+    for source in sources:
+        if not has_chain(source):
+            stderr().print(
+                f"note: {source_name(source)} carries no digest chain, for an earlier version wrote it: not every "
+                "damage can be recognised", markup=False,
+            )  # fmt: skip
 
 
 def dashboard(

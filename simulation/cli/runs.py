@@ -18,7 +18,7 @@ from polyphony.simulation.cli.options import (
     takes_machine,
     takes_options,
 )
-from polyphony.simulation.cli.printing import stderr
+from polyphony.simulation.cli.printing import say, stderr
 from polyphony.simulation.cli.reading import print_measurements
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import LARGEST, OPTIONS
@@ -119,7 +119,7 @@ def interview(
     settings = with_options(with_people(settings_of(source), source, _population(chosen)), chosen)
     with Reporter() as reporter:
         answer = ask(open_runner(settings, machine, reporter), settings, source, agent, question, at=at)
-    print(json.dumps({"agent": agent, "question": question, "at": at, "answer": answer}) if as_json else answer)
+    say(json.dumps({"agent": agent, "question": question, "at": at, "answer": answer}) if as_json else answer)
 
 
 def open_runner(settings: "RunSettings", machine: Machine, reporter: "Reporter") -> "Runner":

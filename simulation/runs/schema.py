@@ -18,6 +18,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )  # fmt: skip
 
+from polyphony.digest_chain import chain_table
+
 metadata = MetaData()
 
 
@@ -287,3 +289,6 @@ scripted = Table(
 
 # Names of the changes to the tables that a file has been through, see `simulation.runs.store`.
 migration = Table("migration", metadata, Column("name", String, primary_key=True))
+
+# What each transaction vouches for, see `polyphony.digest_chain`.
+digest_chain = chain_table(metadata)

@@ -4,17 +4,20 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
+from sqlalchemy.exc import DBAPIError
+
+from polyphony.sqlite_file import ReadOnlyDatabase
+
 
 def recorded_status(path: Path) -> str | None:
     """Return the status that a run file records: running, interrupted or finished; None where it records no run."""
     if not path.is_file():
         return None
-    # Without a write-ahead log beside it the file is complete, and SQLite need not make one to read it.
-    mode = "mode=ro" if Path(f"{path}-wal").exists() else "mode=ro&immutable=1"
     with (
-        suppress(sqlite3.DatabaseError),
-        closing(sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True)) as connection,
+        suppress(DBAPIError, sqlite3.Error, OSError),
+        closing(ReadOnlyDatabase(path)) as database,
+        database.engine.connect() as connection,
     ):
-        row = connection.execute("SELECT status FROM run").fetchone()
+        row = connection.exec_driver_sql("SELECT status FROM run").first()
         return None if row is None else str(row[0])
     return None

@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
-    NullPool,
     Table,
     bindparam,
     create_engine,
@@ -24,6 +23,7 @@ from sqlalchemy import (
 )  # fmt: skip
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
+from polyphony import digest_chain
 from polyphony.database_url import is_url, parsed_url, run_name
 from polyphony.durable import sync_directory
 from polyphony.errors import InputError
@@ -34,6 +34,7 @@ from polyphony.simulation.runs import schema
 from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriterLock
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
 from polyphony.simulation.world.rows import Changes, Rows
+from polyphony.sqlite_file import SIDE_FILES, ReadOnlyDatabase, side_file, sqlite_url
 
 # How long to wait for the lock of a run whose writer was killed just now.
 LOCK_SECONDS = 1.0
@@ -50,23 +51,29 @@ MIGRATIONS = Migrations(
             "ALTER TABLE trace ADD COLUMN timestep INTEGER",
         ),
         "0003 input warnings": (),  # a table of its own, which is made
+        # A later change to a table that the chain covers ends with `seal`, too.
+        digest_chain.MIGRATION: (digest_chain.seal,),
     },
 )
 
 
-UNREAD = frozenset({"0003 input warnings"})
+UNREAD = frozenset({"0003 input warnings", digest_chain.MIGRATION})
 """Changes that reading a run again for a fork or an interview does without."""
+# Columns that hold a JSON object, by table.
+_OBJECTS = {"trace": "info", "activation": "act_distribution"}
+_json = json.JSONEncoder(sort_keys=True).encode
 
 
 class RunStore:
     """One run's database, written by one process at a time."""
 
-    def __init__(self, engine: Engine, name: str, fault_and_remedy: tuple[str, str] = WRITING) -> None:
+    def __init__(self, engine: Engine, target: Path | str, fault_and_remedy: tuple[str, str] = WRITING) -> None:
         """Wrap an open database; use `create` or `open`."""
         self._fault_and_remedy = fault_and_remedy
-        self._engine = engine
-        self.name = name
+        self._engine, self._target = engine, target
+        self.name = name_of(target)
         self._lock: FileWriterLock | DatabaseWriterLock | None = None
+        self._read_only: ReadOnlyDatabase | None = None
 
     @classmethod
     def create(cls, target: Path | str, changes: Changes | None = None, rows: Rows | None = None) -> "RunStore":
@@ -83,7 +90,7 @@ class RunStore:
             InputError: There is a run already, or the target cannot be written.
         """
         check_absent(target)
-        store, beginning = cls(_engine(target), name_of(target)), (changes or Changes(), rows or {})
+        store, beginning = cls(_engine(target), target), (changes or Changes(), rows or {})
         try:
             with _named_failures(store.name):
                 if isinstance(target, Path):
@@ -114,7 +121,7 @@ class RunStore:
             remove_abandoned(target.parent)
             if not target.is_file():
                 raise InputError(f"{target}: no such run file, nothing to resume; leave out --resume to start the run")
-        store = cls._opened(target, _engine(target))
+        store = cls._opened(target)
         try:
             with _named_failures(store.name):
                 store._take_lock(target)
@@ -134,7 +141,7 @@ class RunStore:
         """
         if isinstance(target, Path) and not target.is_file():
             raise InputError(f"{target}: no such run file; give a file that `simulate run` wrote")
-        store = cls._opened(target, _reader(target) if isinstance(target, Path) else _engine(target), READING)
+        store = cls._opened(target, _reader(target) if isinstance(target, Path) else None, READING)
         try:
             with _named_failures(store.name, READING), store._engine.connect() as connection:
                 applied = MIGRATIONS.done(connection)
@@ -149,24 +156,32 @@ class RunStore:
 
     @classmethod
     def _opened(
-        cls, target: Path | str, engine: Engine, fault_and_remedy: tuple[str, str] = WRITING
+        cls, target: Path | str, reader: ReadOnlyDatabase | None = None, fault_and_remedy: tuple[str, str] = WRITING
     ) -> "RunStore":  # fmt: skip
         name = name_of(target)
-        store = cls(engine, name, fault_and_remedy)
+        store = cls(reader.engine if reader is not None else _engine(target), target, fault_and_remedy)
+        store._read_only = reader
         try:
+            if isinstance(target, Path) and (damage := digest_chain.file_verdict(target).damage):
+                raise InputError(f"{name}: damaged: {damage}; restore a copy, or start again with another --out")
             with _named_failures(name, fault_and_remedy):
                 tables = set(inspect(store._engine).get_table_names())
-                with store._engine.connect() as connection:
-                    intact = not _is_file(connection) or (
-                        connection.exec_driver_sql("PRAGMA quick_check").scalar() == "ok"
-                        and not connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-                    )
-            if not intact or not {"run", "checkpoint"} <= tables:
-                raise InputError(f"{name}: not an intact run file; start again with another --out")
+            if not {"run", "checkpoint"} <= tables:
+                raise InputError(f"{name}: not a run file; start again with another --out")
+            if damage := store._damage():
+                raise InputError(f"{name}: damaged: {damage}; restore a copy, or start again with another --out")
         except BaseException:
             store.close()
             raise
         return store
+
+    def _damage(self) -> str | None:
+        """What else is wrong with the content; None where nothing is."""
+        with _named_failures(self.name), self._engine.connect() as connection:
+            if not isinstance(self._target, Path):
+                return digest_chain.verdict(connection).damage
+            lost = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        return f"a row of table {lost[0]!r} refers to a row that is not there" if lost else None
 
     def close(self) -> None:
         """Release the database and its lock."""
@@ -177,6 +192,8 @@ class RunStore:
             if isinstance(lock, DatabaseWriterLock):
                 lock.close()
             self._engine.dispose()
+            if self._read_only is not None:
+                self._read_only.close()
             if isinstance(lock, FileWriterLock):
                 lock.close()
 
@@ -203,26 +220,65 @@ class RunStore:
 
     def _check_file(self) -> None:
         """Refuse to go on with a file that has lost its name: what is written would be lost with it."""
-        if isinstance(self._lock, FileWriterLock) and not self._lock.locks(Path(self.name)):
+        lock, target = self._lock, self._target
+        if isinstance(lock, FileWriterLock) and isinstance(target, Path) and not lock.locks(target):
             raise InputError(
                 f"{self.name}: was removed or replaced while the run wrote it; give the command again without --resume"
             )
 
-    def insert(self, connection: Connection, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        """Insert rows by table, parents before children."""
+    def insert(self, connection: Connection, rows: Rows) -> None:
+        """Insert complete rows by table, parents before children; nothing vouches for them."""
         for table in schema.metadata.sorted_tables:
-            if rows.get(table.name):
-                connection.execute(table.insert(), [_plain(row) for row in rows[table.name]])
+            values = rows.get(table.name)
+            if not values:
+                continue
+            names = list(values[0])
+            if connection.dialect.name == "sqlite" and len(names) == len(table.columns):
+                # Tens of thousands of whole rows: SQLAlchemy takes several times as long to bind their values.
+                places = ", ".join(f":{name}" for name in names)
+                columns = ", ".join(names)
+                connection.exec_driver_sql(f'INSERT INTO "{table.name}" ({columns}) VALUES ({places})', values)
+            else:
+                connection.execute(table.insert(), values)
 
     def write(self, connection: Connection, changes: Changes, rows: Rows) -> None:
-        """Write the changes of the platform, and further rows."""
+        """Write the changes of the platform and further rows, with the link of the digest chain that vouches for them.
+
+        The transaction completes the timestep of its checkpoint; without one it is the beginning.
+        """
         tables = schema.metadata.tables
+        inserted = self._complete(connection, {**changes.inserted, **rows})
+        link = digest_chain.PendingLink(connection, schema.metadata)
         for name, keys in changes.deleted.items():
+            link.delete(name, keys)
             (key,) = tables[name].primary_key.columns
             connection.execute(delete(tables[name]).where(key == bindparam("number")), [{"number": k} for k in keys])
-        self.insert(connection, {**changes.inserted, **rows})
+        for name, values in inserted.items():
+            link.insert(name, values)
+        self.insert(connection, inserted)
         for name, values in changes.updated.items():
+            link.update(name, values)
             self._update(connection, tables[name], values)
+        link.write(max((row["timestep"] for row in inserted.get("checkpoint", ())), default=digest_chain.BEGINNING))
+
+    def _complete(self, connection: Connection, rows: Rows) -> Rows:
+        """Make rows complete, where they stand: each gets its number, and JSON for objects."""
+        complete: Rows = {}
+        for table in schema.metadata.sorted_tables:
+            values = rows.get(table.name)
+            if not values:
+                continue
+            number = next(iter(table.primary_key.columns))
+            if table.name not in digest_chain.UNCOVERED and number.name not in values[0]:
+                first = int(connection.scalar(select(func.max(number))) or 0) + 1
+                for place, row in enumerate(values, first):
+                    row[number.name] = place
+            if name := _OBJECTS.get(table.name):
+                for row in values:
+                    if isinstance(row[name], dict):
+                        row[name] = _json(row[name])
+            complete[table.name] = values
+        return complete
 
     def _update(self, connection: Connection, table: Table, values: Sequence[Mapping[str, Any]]) -> None:
         """Update rows by primary key; each mapping holds ``key`` and the columns to set."""
@@ -282,8 +338,7 @@ class RunStore:
 
     def extend(self, timesteps: int) -> None:
         """Set how many timesteps the run has, and mark it as running again."""
-        with self.transaction() as connection:
-            connection.execute(update(schema.run).values(timesteps=timesteps, status="running"))
+        self._set_run(timesteps=timesteps, status="running")
 
     def remove(self) -> None:
         """Delete a run file, or the tables of a run, that holds no complete beginning."""
@@ -291,8 +346,9 @@ class RunStore:
             schema.metadata.drop_all(self._engine)
             self._engine.dispose()
             return
-        for suffix in ("", "-wal", "-shm"):
-            Path(self.name + suffix).unlink(missing_ok=True)
+        if isinstance(self._target, Path):
+            for suffix in ("", *SIDE_FILES):
+                side_file(self._target, suffix).unlink(missing_ok=True)
 
     def set_status(self, status: str) -> None:
         """Set the run's status: running, interrupted or finished."""
@@ -301,8 +357,19 @@ class RunStore:
 
     def set_versions(self, versions: str) -> None:
         """Set the JSON of the versions that made the run, which its digest leaves out."""
+        self._set_run(versions=versions)
+
+    def _set_run(self, **columns: Any) -> None:
+        """Set columns of the run's row, and add a link that vouches for it as it is then."""
+        before = self.run_row()
+        covered = {name: value for name, value in columns.items() if name != "status" and value != before[name]}
         with self.transaction() as connection:
-            connection.execute(update(schema.run).values(versions=versions))
+            link = digest_chain.PendingLink(connection, schema.metadata) if covered else None
+            if link is not None:
+                link.update("run", [{"key": before["run_id"], **covered}])
+            connection.execute(update(schema.run).values(**columns))
+            if link is not None:
+                link.write()
 
 
 def run_target(text: str) -> Path | str:
@@ -357,7 +424,7 @@ def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with scratch_file(target.parent) as scratch:
-        store = RunStore(_engine(scratch, journal="MEMORY"), name_of(target), BEGINNING)
+        store = RunStore(_engine(scratch, journal="MEMORY"), target, BEGINNING)
         try:
             store._write_beginning(beginning)
         finally:
@@ -370,6 +437,14 @@ def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
     sync_directory(target.parent)
 
 
+def _reader(path: Path) -> ReadOnlyDatabase:
+    try:
+        return ReadOnlyDatabase(path)
+    except (OSError, sqlite3.Error) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: cannot be read: {reason}; check the file and what lies beside it") from error
+
+
 def _engine(target: Path | str, journal: str = "WAL") -> Engine:
     if not isinstance(target, Path):
         try:
@@ -380,7 +455,7 @@ def _engine(target: Path | str, journal: str = "WAL") -> Engine:
             ) from error
         except (ArgumentError, TypeError, ValueError) as error:
             raise InputError(f"{name_of(target)}: cannot be opened as a database; see docs/platform.md") from error
-    engine = create_engine(f"sqlite:///{target}")
+    engine = create_engine(sqlite_url(target))
 
     @event.listens_for(engine, "connect")
     def _careful(connection: Any, _record: object) -> None:
@@ -388,23 +463,6 @@ def _engine(target: Path | str, journal: str = "WAL") -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
 
     return engine
-
-
-def _reader(path: Path) -> Engine:
-    """Open for reading only; without a write-ahead log nobody writes, and SQLite need not make its side files."""
-    how = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
-    uri = f"{path.resolve().as_uri()}?mode=ro{how}"
-    return create_engine("sqlite://", creator=lambda: sqlite3.connect(uri, uri=True), poolclass=NullPool)
-
-
-def _is_file(connection: Connection) -> bool:
-    return connection.dialect.name == "sqlite"
-
-
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: json.dumps(value, sort_keys=True) if isinstance(value, dict) else value for name, value in row.items()
-    }
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
+from polyphony.printable import storable_name
 from polyphony.simulation.policies.arms import AdapterUse, Arm
 from polyphony.simulation.runs.installed_weights import NO_WEIGHTS, InstalledWeights
 from polyphony.simulation.runs.resources import Resources
@@ -154,4 +155,4 @@ class WeightSource:
 
 
 def _name_in_bank(out: Path | str) -> str:
-    return str(out.resolve()) if isinstance(out, Path) else name_of(out)
+    return storable_name(str(out.resolve())) if isinstance(out, Path) else name_of(out)
