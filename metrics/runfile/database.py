@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.selectable import TableClause
 
 from polyphony.database_url import is_url, parsed_url, run_name
-from polyphony.digest_chain import Verdict, file_verdict, verdict
+from polyphony.digest_chain.checking import Verdict, file_verdict, verdict
 from polyphony.errors import MetricsError
 from polyphony.interrupts import interrupts_held
 from polyphony.sqlite_file import MAGIC, ReadOnlyDatabase

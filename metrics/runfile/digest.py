@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, DateTime, MetaData, Table, select, type_coerce
 from sqlalchemy.types import NullType
 
-from polyphony.digest_chain import UNCOVERED
+from polyphony.digest_chain.links import UNCOVERED
 from polyphony.metrics.runfile.database import open_run
 
 _UNCOUNTED_TABLES = UNCOVERED | {"input_warning"}

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, inspect
 
-from polyphony.digest_chain import header_damage
+from polyphony.digest_chain.checking import header_damage
 from polyphony.errors import MetricsError
 from polyphony.metrics.runfile.database import is_oasis, open_run, source_name
 from polyphony.metrics.runfile.oasis import oasis_run

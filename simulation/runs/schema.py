@@ -18,7 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )  # fmt: skip
 
-from polyphony.digest_chain import chain_table
+from polyphony.digest_chain.links import chain_table
 
 metadata = MetaData()
 

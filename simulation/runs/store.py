@@ -23,8 +23,10 @@ from sqlalchemy import (
 )  # fmt: skip
 from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
 
-from polyphony import digest_chain
 from polyphony.database_url import is_url, parsed_url, run_name
+from polyphony.digest_chain.checking import file_verdict, verdict
+from polyphony.digest_chain.links import BEGINNING, MIGRATION, UNCOVERED
+from polyphony.digest_chain.writing import PendingLink, seal
 from polyphony.durable import sync_directory
 from polyphony.errors import InputError
 from polyphony.interrupts import interrupts_held
@@ -39,7 +41,7 @@ from polyphony.sqlite_file import SIDE_FILES, ReadOnlyDatabase, side_file, sqlit
 # How long to wait for the lock of a run whose writer was killed just now.
 LOCK_SECONDS = 1.0
 WRITING = "cannot be written", "free or choose another place, then --resume (a study: the same command again)"
-BEGINNING = "cannot be written", "free the place, or choose another --out"
+CREATING = "cannot be written", "free the place, or choose another --out"
 READING = "cannot be read", "check the file and its permissions"
 MIGRATIONS = Migrations(
     schema.metadata,
@@ -52,12 +54,12 @@ MIGRATIONS = Migrations(
         ),
         "0003 input warnings": (),  # a table of its own, which is made
         # A later change to a table that the chain covers ends with `seal`, too.
-        digest_chain.MIGRATION: (digest_chain.seal,),
+        MIGRATION: (seal,),
     },
 )
 
 
-UNREAD = frozenset({"0003 input warnings", digest_chain.MIGRATION})
+UNREAD = frozenset({"0003 input warnings", MIGRATION})
 """Changes that reading a run again for a fork or an interview does without."""
 # Columns that hold a JSON object, by table.
 _OBJECTS = {"trace": "info", "activation": "act_distribution"}
@@ -162,7 +164,7 @@ class RunStore:
         store = cls(reader.engine if reader is not None else _engine(target), target, fault_and_remedy)
         store._read_only = reader
         try:
-            if isinstance(target, Path) and (damage := digest_chain.file_verdict(target).damage):
+            if isinstance(target, Path) and (damage := file_verdict(target).damage):
                 raise InputError(f"{name}: damaged: {damage}; restore a copy, or start again with another --out")
             with _named_failures(name, fault_and_remedy):
                 tables = set(inspect(store._engine).get_table_names())
@@ -179,7 +181,7 @@ class RunStore:
         """What else is wrong with the content; None where nothing is."""
         with _named_failures(self.name), self._engine.connect() as connection:
             if not isinstance(self._target, Path):
-                return digest_chain.verdict(connection).damage
+                return verdict(connection).damage
             lost = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
         return f"a row of table {lost[0]!r} refers to a row that is not there" if lost else None
 
@@ -248,7 +250,7 @@ class RunStore:
         """
         tables = schema.metadata.tables
         inserted = self._complete(connection, {**changes.inserted, **rows})
-        link = digest_chain.PendingLink(connection, schema.metadata)
+        link = PendingLink(connection, schema.metadata)
         for name, keys in changes.deleted.items():
             link.delete(name, keys)
             (key,) = tables[name].primary_key.columns
@@ -259,7 +261,7 @@ class RunStore:
         for name, values in changes.updated.items():
             link.update(name, values)
             self._update(connection, tables[name], values)
-        link.write(max((row["timestep"] for row in inserted.get("checkpoint", ())), default=digest_chain.BEGINNING))
+        link.write(max((row["timestep"] for row in inserted.get("checkpoint", ())), default=BEGINNING))
 
     def _complete(self, connection: Connection, rows: Rows) -> Rows:
         """Make rows complete, where they stand: each gets its number, and JSON for objects."""
@@ -269,7 +271,7 @@ class RunStore:
             if not values:
                 continue
             number = next(iter(table.primary_key.columns))
-            if table.name not in digest_chain.UNCOVERED and number.name not in values[0]:
+            if table.name not in UNCOVERED and number.name not in values[0]:
                 first = int(connection.scalar(select(func.max(number))) or 0) + 1
                 for place, row in enumerate(values, first):
                     row[number.name] = place
@@ -364,7 +366,7 @@ class RunStore:
         before = self.run_row()
         covered = {name: value for name, value in columns.items() if name != "status" and value != before[name]}
         with self.transaction() as connection:
-            link = digest_chain.PendingLink(connection, schema.metadata) if covered else None
+            link = PendingLink(connection, schema.metadata) if covered else None
             if link is not None:
                 link.update("run", [{"key": before["run_id"], **covered}])
             connection.execute(update(schema.run).values(**columns))
@@ -424,7 +426,7 @@ def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with scratch_file(target.parent) as scratch:
-        store = RunStore(_engine(scratch, journal="MEMORY"), target, BEGINNING)
+        store = RunStore(_engine(scratch, journal="MEMORY"), target, CREATING)
         try:
             store._write_beginning(beginning)
         finally:
