@@ -23,3 +23,9 @@ def rows(path, query):
     """What a query finds in a run file, which is only read."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()
+
+
+def drop_chain(connection):
+    """Let a run file be read that a test changed on purpose: without its chain it is one of an earlier version."""
+    connection.execute("drop table digest_chain")
+    connection.execute("delete from migration where name = '0004 digest chain'")

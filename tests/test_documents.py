@@ -109,7 +109,7 @@ WRONG_STUDIES = {
     "many people": ({"agents": f"[{10**30}]"}, "must be at least 1 and at most 1,000,000"),
     "many runs": ({"agents": str(list(range(1, 300))), "seeds": "1000"}, "299,000 runs; give at most 100,000"),
     "a start that is no date": ({"start": '"0000-00-00"'}, "is not a moment"),
-    "a start before time": ({"start": '"0001-01-01T00:00+14:00"'}, "is not a moment"),
+    "a start before time": ({"start": '"0001-01-01T00:00+14:00"'}, "is outside the years 1 to 9999"),
     "a start at the end of time": ({"start": '"9999-12-31T23:59Z"'}, "leave the calendar"),
     "a TOML date": ({"start": "2024-01-01"}, "start"),
     "nothing for a number": ({"activation": "nan"}, "--activation nan must be"),

@@ -212,7 +212,7 @@ def test_the_null_policy_publishes_no_private_post(tmp_path):
     items = [note("ada", number, f"{SECRET} {number}", to=[actor("bo")]) for number in range(14)]
     people = load_population(write_outbox(tmp_path / "outbox.json", items), include_private=True)
     assert people.personas[0].description == ""
-    with pytest.raises(InputError, match="repeats people's public posts, and 'ada@tea.example' has none"):
+    with pytest.raises(InputError, match="all of 'ada@tea.example' are private"):
         NullPolicy(people.personas, seed=0)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import hear_interrupts
+from null_run_factory import drop_chain
 
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.training.config import TrainingConfig
@@ -123,6 +124,7 @@ def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
     kept[2].unlink()
     assert read_study(copy, processes=1).to_json() == whole and len(measured) == 3
     with closing(sqlite3.connect(copy / "runs/lora-12-0.db")) as connection:
+        drop_chain(connection)
         connection.execute("delete from comment")
         connection.commit()
     assert read_study(copy, processes=1).to_json() != whole and measured[3:] == ["lora-12-0.db"]
@@ -149,18 +151,21 @@ def test_report_says_what_the_runs_measure(done):
 def test_runs_that_are_not_the_plans_or_not_of_one_kind_are_refused(done, tmp_path):
     study = shutil.copytree(done, tmp_path / "study")
     with closing(sqlite3.connect(study / "runs/lora-12-0.db")) as connection:
+        drop_chain(connection)
         connection.execute("UPDATE run SET arm = 'base'")
         connection.commit()
     with pytest.raises(MetricsError, match=r"lora-12-0\.db: another run than the plan names"):
         read_study(study, processes=1)
     shutil.copy(done / "runs/lora-12-0.db", study / "runs/lora-12-0.db")
     with closing(sqlite3.connect(study / "runs/lora-12-0.db")) as connection:
+        drop_chain(connection)
         ((versions,),) = connection.execute("SELECT versions FROM run").fetchall()
         changed = json.dumps(json.loads(versions) | {"dtype": "bf16"})
         connection.execute("UPDATE run SET versions = ?", (changed,))
         ((versions,),) = connection.execute("SELECT versions FROM run").fetchall()
         connection.commit()
     with closing(sqlite3.connect(study / "runs/lora-12-1.db")) as connection:
+        drop_chain(connection)
         connection.execute("UPDATE run SET versions = ?", (json.dumps(json.loads(versions) | {"dtype": "fp32"}),))
         connection.commit()
     with pytest.raises(MetricsError, match=r"lora-12-\d\.db: other compute type than .*lora-12-\d\.db"):

@@ -165,9 +165,12 @@ def test_starts_at_the_edges_of_the_calendar(tmp_path, simulate, start):
 
 
 def test_an_empty_population_is_one_line(tmp_path, simulate):
-    for command in (("personas", ""), ("run", "--population", "", "--out", tmp_path / "x.db")):
+    for command, said in (
+        (("personas", ""), "names no file"),
+        (("run", "--population", "", "--out", tmp_path / "x.db"), "is empty; leave it out for 'town'"),
+    ):
         code, _, lines = simulate(*command)
-        assert (code, len(lines)) == (2, 1) and "names no file" in lines[0]
+        assert (code, len(lines)) == (2, 1) and said in lines[0]
 
 
 # Columns, separators, encodings.

@@ -14,16 +14,10 @@ from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, act_nll, rows_of
-from polyphony.adapters.training.initialisation import (
-    INITS,
-    SHIFTED,
-    check_fits,
-    check_init,
-    population_start,
-    shared_start,
-)
+from polyphony.adapters.training.initialisation import check_fits, population_start, shared_start
 from polyphony.adapters.training.population_training import split_for
 from polyphony.adapters.training.schedule import Schedule
+from polyphony.adapters.training.starts import INITS, SHIFTED, check_init
 from polyphony.adapters.training.trainer import PopulationTrainer
 from polyphony.errors import InputError
 from polyphony.randomness import keyed_generator

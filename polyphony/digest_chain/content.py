@@ -146,8 +146,8 @@ def _whole(value: Any) -> Any:
 
 
 def _real(value: Any) -> Any:
-    # SQLite has no NaN: it stores none.
-    return None if value is None or value != value else float(value)
+    # SQLite has no NaN: it stores none. It has no -0.0 either: adding 0.0 makes it 0.0.
+    return None if value is None or value != value else float(value) + 0.0
 
 
 _CONVERTERS: dict[type, Callable[[Any], Any]] = {Boolean: _whole, Float: _real}
@@ -158,10 +158,17 @@ def stored_rows(connection: Connection, name: str, names: Sequence[str]) -> Iter
     keys = inspect(connection).get_pk_constraint(name)["constrained_columns"] or list(names)
     source = table(name, *(column(covered, NullType()) for covered in dict.fromkeys((*names, *keys))))
     query = select(*(source.c[covered] for covered in names)).order_by(*(source.c[key] for key in keys))
-    has_booleans = connection.dialect.name != "sqlite"
+    is_file = connection.dialect.name == "sqlite"
     with connection.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE).execute(query) as rows:
         for row in rows:
-            yield [int(value) if isinstance(value, bool) else value for value in row] if has_booleans else list(row)
+            yield list(row) if is_file else list(map(_as_in_a_file, row))
+
+
+def _as_in_a_file(value: Any) -> Any:
+    """A value of another database as SQLite holds it, which knows neither booleans nor -0.0."""
+    if isinstance(value, bool):
+        return int(value)
+    return value + 0.0 if isinstance(value, float) else value
 
 
 def column_names(connection: Connection, name: str) -> list[str]:

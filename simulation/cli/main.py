@@ -38,6 +38,7 @@ AGAIN = "it goes on where it stopped, or begins anew"
 DISK_REMEDIES = {
     errno.ENOSPC: "free or choose another place",
     errno.EDQUOT: "free or choose another place",
+    errno.EFBIG: "free or choose another place",
     errno.EACCES: "check its permissions, or choose another place",
     errno.EPERM: "check its permissions, or choose another place",
     errno.EROFS: "choose a place that can be written",

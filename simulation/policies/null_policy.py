@@ -26,11 +26,12 @@ class NullPolicy:
         self._seed = seed
         self._frequencies = HistoryFrequencies(personas)
         self._texts = [[act.text for act in persona.public_train if act.text] for persona in personas]
-        silent = [persona.handle for persona, texts in zip(personas, self._texts, strict=True) if not texts]
-        if silent and any(persona.train for persona in personas):
-            raise InputError(
-                f"--policy null repeats people's public posts, and {quoted(silent[0])} has none: choose another policy"
-            )
+        for persona, texts in zip(personas, self._texts, strict=True):
+            if not texts and any(act.text for act in persona.train):
+                raise InputError(
+                    f"--policy null repeats people's public posts, and all of {quoted(persona.handle)} are private: "
+                    "choose another policy"
+                )
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide for each observation alone."""
