@@ -264,8 +264,9 @@ def test_every_process_of_a_study_loads_its_plugins(simulate, tmp_path):
     plugin.write_text(
         f"import os\nfrom pathlib import Path\nPath({str(tmp_path)!r}, f'loaded-{{os.getpid()}}').touch()\n"
     )
+    people = Path(__file__).parent / "cases" / "s00-plain.jsonl"  # each process reads them
     command = ("study", "--agents", 4, "--arms", "base", "--seeds", 2, "--policy", "null", "--steps", 2, "--at-once", 2,
-               "--out", place, "--plugin", plugin)  # fmt: skip
+               "--out", place, "--plugin", plugin, "--population", people)  # fmt: skip
     assert simulate(*command)[0] == 0
     loaded = {int(path.name.removeprefix("loaded-")) for path in tmp_path.glob("loaded-*")}
     assert os.getpid() in loaded and len(loaded) >= 3, "this process, and one for each run"

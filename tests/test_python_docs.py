@@ -7,8 +7,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from polyphony.simulation.runs.loading import SharedLoader, loading_with
-
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (DOCS / "python.md").read_text(), re.MULTILINE | re.DOTALL)
 # Blocks about a file of the reader's own name it so.
@@ -18,9 +16,8 @@ RUNNING = [block for block in BLOCKS if "posts.jsonl" not in block and "results"
 def test_the_pages_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
-    with loading_with(SharedLoader()):
-        for block in RUNNING:
-            exec(compile(block, "docs/python.md", "exec"), names)
+    for block in RUNNING:
+        exec(compile(block, "docs/python.md", "exec"), names)
     assert len(RUNNING) == 4 and len(list(tmp_path.glob("runs/*.db"))) == 3
 
 

@@ -362,9 +362,10 @@ def test_machine_carries_at_least_one_run_and_no_more_than_there_are():
     ("at_once", "sent"), [("1", signal.SIGINT), pytest.param("2", signal.SIGTERM, marks=pytest.mark.slow)]
 )
 def test_interrupted_study_ends_as_an_uninterrupted_one(tmp_path, at_once, sent):
-    settings = ("policy=null", "steps=150", "activation=0.02")  # long, and soon measured
-    options = ["--agents", "12", "--arms", "base,lora", "--seeds", "1", *(f"--set={each}" for each in settings)]
-    command = ["study", *options, "--at-once", at_once, "--out"]
+    settings = ("policy=null", "steps=300", "activation=0.02")  # long, and soon measured
+    people = Path(__file__).parent / "cases" / "s00-plain.jsonl"  # few, so that processes start soon
+    options = ["--agents", "6", "--arms", "base,lora", "--seeds", "1", *(f"--set={change}" for change in settings)]
+    command = ["study", *options, "--population", str(people), "--at-once", at_once, "--out"]
     asked = subprocess.Popen([sys.executable, "-m", "polyphony", *command, tmp_path / "a"],
                              preexec_fn=hear_interrupts, stderr=subprocess.PIPE, text=True)  # fmt: skip
     deadline = time.monotonic() + 60
