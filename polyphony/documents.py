@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import yaml
 
 from polyphony.errors import InputError
 from polyphony.nesting import MOST_DEPTH, is_too_deep
-from polyphony.printable import printable, printable_path
+from polyphony.printable import printable, printable_path, quoted
 
 MOST_BYTES = 2 << 20
 MOST_VALUES = 100_000
@@ -127,6 +128,9 @@ class _BoundedLoader(yaml.SafeLoader):
         self._nodes.append(node)
         if isinstance(node, yaml.MappingNode):
             parts = [part for pair in node.value for part in pair]
+            names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+            if len(set(names)) < len(names):
+                raise ValueError(f"{quoted(Counter(names).most_common(1)[0][0])} stands there twice; keep one")
         else:
             parts = node.value if isinstance(node, yaml.SequenceNode) else []
         if any(id(part) not in self._sizes for part in parts):

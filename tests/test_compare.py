@@ -141,7 +141,7 @@ def refusal(*paths: Path) -> str:
         ({"arm": "base", "population_digest": "p2"}, "another population"),
         ({"arm": "base", "timesteps": 3}, "complete timesteps"),
         ({"arm": "base", "seed": 2}, "equal --seed"),
-        ({"arm": "lora", "seed": 2}, "only arm 'lora'"),
+        ({"arm": "lora", "seed": 2}, "all runs have the value 'lora'"),
         ({"arm": "lora"}, "leave one out"),
     ],
 )

@@ -61,6 +61,17 @@ def test_dates_in_a_scenario_are_text(tmp_path):
     assert (bot.name, bot.bio) == ("2024-01-01", "2024-13-45")
 
 
+@pytest.mark.parametrize(
+    "content, said",
+    [("news: []\nnews: []\n", "'news' stands there twice"), ("products: [tea, cup, tea]", "'tea' stands there twice")],
+)
+def test_what_a_scenario_says_twice_is_refused(tmp_path, content, said):
+    path = tmp_path / "twice.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=said):
+        load_scenario(path)
+
+
 def test_an_empty_scenario_has_no_interventions_and_false_is_none(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("# nothing\n")

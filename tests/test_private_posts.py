@@ -19,6 +19,7 @@ from polyphony.simulation.policies.null_policy import NullPolicy
 from polyphony.simulation.runs.initial_state import feed_texts, people_rows
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
+from polyphony.simulation.world.clock import start_after
 
 CASES = Path(__file__).parent / "cases"
 PUBLIC = "https://www.w3.org/ns/activitystreams#Public"
@@ -206,6 +207,23 @@ def test_a_private_answer_makes_nobody_a_follower(tmp_path):
               for number in range(5)]  # fmt: skip
     path = write_outbox(tmp_path / "outbox.json", items)
     assert all(persona.following == () for persona in load_population(path, include_private=True).personas)
+
+
+def test_warnings_quote_nothing_of_a_private_record(tmp_path):
+    items = [note("ada", number, f"tea {number}") for number in range(14)]
+    items += [note("ada", 20, "psst", to=[actor("bo")], published=f"{SECRET} o'clock")] * 2
+    people = load_population(write_outbox(tmp_path / "outbox.json", items), include_private=True)
+    assert {problem.kind: problem.count for problem in people.problems}["unusable record"] == 2
+    assert SECRET not in repr(people.problems)
+
+
+def test_a_private_post_does_not_move_the_start_of_a_run(tmp_path):
+    items = [note("ada", number, f"tea {number}") for number in range(14)]
+    alone = load_population(write_outbox(tmp_path / "public.json", items))
+    items.append(note("ada", 20, "psst", to=[actor("bo")], published="2024-09-01T10:00:00Z"))
+    both = load_population(write_outbox(tmp_path / "outbox.json", items), include_private=True)
+    assert len(both.acts) == len(alone.acts) + 1
+    assert start_after(both.personas) == start_after(alone.personas)
 
 
 def test_the_null_policy_publishes_no_private_post(tmp_path):

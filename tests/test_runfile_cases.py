@@ -14,9 +14,11 @@ import torch
 from app_factory import bank
 from null_run_factory import null_runner, null_settings
 from run_factory import RunFactory, planted_run
+from sqlalchemy import create_engine
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id
+from polyphony.digest_chain.writing import seal
 from polyphony.errors import InputError, MetricsError
 from polyphony.metrics.figures.cascades import cascade_trees
 from polyphony.metrics.runfile.bank_catalog import read_bank
@@ -25,6 +27,7 @@ from polyphony.metrics.runfile.loading import load_run, read_header
 from polyphony.simulation.runs.fork import Fork
 from polyphony.simulation.runs.scenario import make_scenario
 from polyphony.simulation.runs.store import RunStore
+from polyphony.sqlite_file import sqlite_url
 
 CASES = Path(__file__).parent / "cases"
 
@@ -67,6 +70,14 @@ def edited(path: Path, *statements: str) -> Path:
     return path
 
 
+def seal_sqlite(path: Path) -> None:
+    """Give a file a chain that fits what it holds now."""
+    engine = create_engine(sqlite_url(path))
+    with engine.begin() as connection:
+        seal(connection)
+    engine.dispose()
+
+
 def refused(read: Callable[[Path], object], path: Path) -> str:
     with pytest.raises(InputError) as caught:
         read(path)
@@ -83,6 +94,8 @@ def content(path: Path) -> tuple[str, str]:
 
 
 EDITS = (
+    "update post set num_likes = '' where num_likes = 0",
+    "update user set num_followers = x'' where num_followers = 0",
     "update post set content = 'other' where post_id = (select max(post_id) from post)",
     "update post set num_likes = num_likes + 1 where post_id = 1",
     "update post set timestep = 0 where timestep = 1",
@@ -187,6 +200,14 @@ def test_the_header_alone_is_checked_too(tmp_path: Path, finished: Path) -> None
     path = Path(shutil.copy(finished, tmp_path / "edited.db"))
     assert read_header(path).seed == read_header(finished).seed
     assert "table 'run'" in refused(read_header, edited(path, "update run set seed = 77"))
+
+
+def test_a_finished_run_without_its_last_timesteps_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "short.db"
+    null_runner(24).run(null_settings(agents=24, timesteps=2), path, resume=False)
+    edited(path, "update run set timesteps = 3, status = 'finished'")
+    seal_sqlite(path)
+    assert "it says that it is finished, and its digest chain ends with timestep 1 of 3" in refused(load_run, path)
 
 
 def test_a_chain_goes_on_over_resumes_more_timesteps_and_forks(tmp_path: Path) -> None:

@@ -128,6 +128,10 @@ def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
         connection.execute("delete from comment")
         connection.commit()
     assert read_study(copy, processes=1).to_json() != whole and measured[3:] == ["lora-12-0.db"]
+    entry = copy / CACHE_FOLDER / "base-12-0.json"
+    entry.write_text(entry.read_text().replace('"value":', '"value":7e7,"value_":', 1))
+    assert "70000000" not in json.dumps(read_study(copy, processes=1).to_json()) and measured[4:] == ["base-12-0.db"]
+    measured.pop()
     shutil.rmtree(copy / CACHE_FOLDER)
     (copy / "runs/lora-12-0.db").write_bytes((done / "runs/lora-12-0.db").read_bytes())
     assert read_study(copy, processes=1).to_json() == whole and len(measured) == 12

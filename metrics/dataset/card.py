@@ -114,7 +114,8 @@ Polyphony $version; it says nothing about who made these runs or what for.
 
 **Is it a sample?** No: everything the runs recorded is here but what this card says was left out.
 
-**Are there errors and noise?** Acts and texts are drawn from language models. Refused and failed activations are kept,
+**Are there errors and noise?** Acts and texts are simulated: drawn from language models, from the frequencies of
+people's histories (policy `null`), or by a plug-in's policy. Refused and failed activations are kept,
 with their reasons. A row says what happened in the simulation, never that somebody did or said it. $warnings
 
 **Does it hold personal or offensive content?** $personal The texts of posts made in a run are written by language

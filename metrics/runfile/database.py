@@ -88,8 +88,13 @@ def open_run(source: Path | str, *, checked: bool = True) -> Iterator[Connection
                 "`simulate run --out` wrote"
             )
         if checked and (damage := _verdict(source, connection).damage):
-            raise MetricsError(f"{name}: damaged: {damage}; restore it from a copy, or make it again")
+            raise damaged(name, damage)
         yield connection
+
+
+def damaged(name: str, damage: str) -> MetricsError:
+    """The error about a run that is not as it was written."""
+    return MetricsError(f"{name}: damaged: {damage}; restore it from a copy, or delete it and run it again")
 
 
 def has_chain(source: Path | str) -> bool:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, inspect
 
 from polyphony.digest_chain.checking import header_damage
 from polyphony.errors import MetricsError
-from polyphony.metrics.runfile.database import is_oasis, open_run, source_name
+from polyphony.metrics.runfile.database import damaged, is_oasis, open_run, source_name
 from polyphony.metrics.runfile.oasis import oasis_run
 from polyphony.metrics.runfile.rundata import (
     Activation,
@@ -77,7 +77,7 @@ def read_header(source: Path | str) -> RunHeader:
             raise MetricsError(f"{name}: a database of OASIS, not a Polyphony run; `simulate metrics` measures it")
         header = _header(connection, name)
         if damage := header_damage(connection):
-            raise MetricsError(f"{name}: damaged: {damage}; restore it from a copy, or make it again")
+            raise damaged(name, damage)
         return header
 
 

@@ -179,7 +179,7 @@ def _check(runs: Sequence[RunMeasurements], arms: Sequence[str], reference: str,
     if reference not in arms:
         raise MetricsError(f"no run of the reference arm {reference!r} was given; the arms are {', '.join(arms)}")
     if len(arms) < 2:
-        raise MetricsError(f"{runs[0].source}: only arm {arms[0]!r} was given; add a run of another --arm")
+        raise MetricsError(_one_arm(runs))
     seen: dict[tuple[str, int, int], RunMeasurements] = {}
     first_of_size: dict[int, RunMeasurements] = {}
     for run in runs:
@@ -202,6 +202,15 @@ def _check(runs: Sequence[RunMeasurements], arms: Sequence[str], reference: str,
                 f"{run.source}: another setting than {other.source}: {differs}; compare runs that differ in arm and "
                 "seed only"
             )
+
+
+def _one_arm(runs: Sequence[RunMeasurements]) -> str:
+    """Why runs of one arm, or of one value of another option, are not compared."""
+    differing = {_differing_setting(run.config, runs[0].config) for run in runs[1:]} - {None}
+    line = f"{runs[0].source}: all runs have the value {runs[0].arm!r}, and runs that differ are compared"
+    if differing:
+        return f"{line}; they differ in {', '.join(sorted(map(str, differing)))}: name its option with --by"
+    return f"{line}; add a run of another arm"
 
 
 _Pairs = Sequence[tuple[RunMeasurements, RunMeasurements]]

@@ -24,10 +24,10 @@ _LIBRARIES = (
 def measure_cached(path: Path, folder: Path) -> RunMeasurements:
     """The measurements of a run from the cache, or measured now and added to it.
 
-    An entry carries the SHA-256 of the run's file and of the code that measured it: it is never taken for another
-    run's, or for another way to measure. It does not hold `Measurement.statistic`: two runs read from here have no
-    interval over agents for their difference. Where a plug-in's measurement has no source file, as in a notebook,
-    nothing is cached.
+    An entry carries the SHA-256 of the run's file, of the code that measured it and of itself: it is never taken for
+    another run's or for another way to measure, and not where it was damaged. It does not hold
+    `Measurement.statistic`: two runs read from here have no interval over agents for their difference. Where a
+    plug-in's measurement has no source file, as in a notebook, nothing is cached.
 
     Args:
         path: The run's file.
@@ -42,14 +42,19 @@ def measure_cached(path: Path, folder: Path) -> RunMeasurements:
     key, entry = f"{sha256(path)} {code}", folder / f"{path.stem}.json"
     try:
         plain = json.loads(entry.read_text(encoding="utf-8"))
-        if plain.pop("key") == key:
+        if plain.pop("key") == key and plain.pop("sha256") == _digest(plain):
             return _from_json(plain, str(path))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # no entry, or not a whole one
     plain = _to_json(measure_run(path))
     with suppress(OSError):  # without an entry the run is measured again, no more
-        write_durably(entry, json.dumps({"key": key, **plain}, separators=(",", ":")).encode())
+        whole = {"key": key, "sha256": _digest(plain), **plain}
+        write_durably(entry, json.dumps(whole, separators=(",", ":")).encode())
     return _from_json(plain, str(path))
+
+
+def _digest(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def measuring_code(room: Path | None = None) -> str | None:

@@ -214,5 +214,8 @@ def _place(value: object, people: int, where: str) -> int:
     except ValueError:
         place = -1
     if not 0 <= place < people:
-        raise InputError(f"{where}: {FOLLOWEES} holds {quoted(value)}: agent ids go from 0 to {people - 1}")
+        raise InputError(
+            f"{where}: {FOLLOWEES} holds {quoted(value)}: agent ids go from 0 to {people - 1}; give the whole file, or "
+            "leave the id out"
+        )
     return place

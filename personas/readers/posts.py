@@ -108,7 +108,8 @@ def _posts_and_profiles(
         first = posts.setdefault(post.id, post)
         if first is post:
             continue
-        message = f"{post.where}: id {post.id!r} is that of row {first.number} too"
+        named = "its id" if post.is_private else f"id {post.id!r}"
+        message = f"{post.where}: {named} is that of row {first.number} too"
         if source.is_export:  # the first row of each id stays
             counter.add(UNUSABLE, post.number, message)
         else:  # a file that is broken further down says that first
@@ -141,7 +142,8 @@ def _read_leniently(row: Row, counter: ProblemCounter, include_private: bool) ->
     try:
         return _read_strictly(row, counter, include_private)
     except InputError as error:
-        counter.add(UNUSABLE, row.number, str(error))
+        # Warnings stand in run files and exports, where nothing of a private record may be.
+        counter.add(UNUSABLE, row.number, f"{row.where}: a private record" if row.is_private else str(error))
         return None
 
 
@@ -153,7 +155,7 @@ def _read_strictly(row: Row, counter: ProblemCounter, include_private: bool) -> 
         counter.add(NOT_PUBLIC, row.number)
         return None
     if row.warning is not None:
-        counter.add(row.warning, row.number, row.detail)
+        counter.add(row.warning, row.number, None if row.is_private else row.detail)
     author, identifier, at = author_of(row), id_of(row), moment_of(row)
     verb, reference = verb_of(row)
     text, kinds = text_of(row) if verb.has_text else ("", ())
@@ -192,7 +194,8 @@ def _doubtful(posts: Sequence[_Post], first: datetime | None, counter: ProblemCo
     early, future = early_count(moments, first), future_count(moments, datetime.now(UTC))
     for kind, wrong in ((TOO_EARLY, posts[:early]), (IN_FUTURE, posts[len(posts) - future :])):
         for post in sorted(wrong, key=lambda post: post.number):
-            counter.add(kind, post.number, f"{post.where}: created_at {post.at.isoformat()}")
+            date = "a private record" if post.is_private else f"created_at {post.at.isoformat()}"
+            counter.add(kind, post.number, f"{post.where}: {date}")
     lone = lone_count(moments, future)
     doubtful = posts[:early] if are_few(early, len(posts)) else []
     return {post.id for post in [*doubtful, *(posts[len(posts) - lone :] if are_few(lone, len(posts)) else [])]}

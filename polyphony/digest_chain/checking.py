@@ -85,6 +85,8 @@ def _chain_verdict(connection: Connection) -> tuple[int, str | None]:
     links, damage = _checked_links(connection)
     if damage is not None or not links:
         return len(links), damage
+    if damage := _missing_end(connection, links[-1]):
+        return len(links), damage
     parts = [json.loads(link.parts) for link in links]
     if parts[-1]["schema"] != schema_digest(connection):
         return len(links), "the definitions of its tables are not those that it was written with"
@@ -100,6 +102,15 @@ def _chain_verdict(connection: Connection) -> tuple[int, str | None]:
         if f"{contents.state.get(name, 0):064x}" != parts[-1]["state"].get(name, f"{0:064x}"):
             return len(links), _differs(name, links[-1])
     return len(links), None
+
+
+def _missing_end(connection: Connection, last: Link) -> str | None:
+    """Whether a run that says that it is finished lacks its last timesteps; None where it does not."""
+    source = table("run", column("status"), column("timesteps"))
+    for status, timesteps in connection.execute(select(source.c.status, source.c.timesteps)):
+        if status == "finished" and isinstance(timesteps, int) and last.timestep + 1 < timesteps:
+            return f"it says that it is finished, and its digest chain ends with {_when(last.timestep)} of {timesteps}"
+    return None
 
 
 def _checked_links(connection: Connection) -> tuple[list[Link], str | None]:

@@ -65,7 +65,8 @@ class Contents:
             place = self._place(timestep)
             if place is None:
                 self.stray = (
-                    self.stray or f"table {name!r} holds a row of timestep {timestep!r}, which was not committed"
+                    self.stray
+                    or f"no link of its digest chain covers the row of timestep {timestep!r} in table {name!r}"
                 )
                 continue
             digest = digests.setdefault(place, RowsDigest(names))
@@ -104,7 +105,7 @@ class RowsDigest:
 def sum_of_rows(name: str, rows: Iterable[Values]) -> int:
     """Sum of the SHA-256 of rows; of `_COUNTERS`, a row whose counts are all 0 adds nothing."""
     if name in _COUNTERS:
-        rows = (row for row in rows if any(row[1:]))
+        rows = (row for row in rows if list(row[1:]).count(0) < len(row) - 1)
     total, unread = 0, iter(rows)
     while part := list(islice(unread, ROWS_AT_ONCE)):
         for text in encode(part)[2:-2].split("]\n["):

@@ -247,7 +247,7 @@ def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json
     if as_json:
         print(json.dumps(asdict(gone)))
         return
-    say(f"the weights of {gone.revisions} revisions are gone")
+    say(f"removed the weights of {gone.revisions} revision{'' if gone.revisions == 1 else 's'}")
     if not gone.settled:
         say(
             "another process is reading the bank: deleted rows stay in its journal until it is closed, or until "

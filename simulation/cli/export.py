@@ -10,6 +10,7 @@ from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.simulation.cli.options import JsonOption, PluginOption, in_range, path
 from polyphony.simulation.cli.printing import say, stderr
+from polyphony.simulation.cli.reading import note_chain
 
 
 def export(
@@ -61,6 +62,7 @@ def export(
         )  # fmt: skip
         description = export_dataset(run_files, out, options, lambda line: stderr().print(line, markup=False))
         verdict = f"the data set is in {out}"
+        note_chain(*run_files)
     if as_json:
         print(json.dumps(description))
         return

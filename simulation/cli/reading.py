@@ -45,7 +45,7 @@ def metrics(run_file: RunArgument, plugin: PluginOption = None, as_json: JsonOpt
     """Measure one run."""
     load_plugins(plugin or ())
     print_measurements(run_file, as_json)
-    _note_chain(run_file)
+    note_chain(run_file)
 
 
 def digest(run_file: RunArgument) -> None:
@@ -53,7 +53,7 @@ def digest(run_file: RunArgument) -> None:
     from polyphony.metrics.runfile.digest import run_digest
 
     say(run_digest(run_file))
-    _note_chain(run_file)
+    note_chain(run_file)
 
 
 def compare(
@@ -82,7 +82,7 @@ def compare(
 
     paths = () if by == ARM else compared_settings(by)
     comparison = compare_runs(run_files, reference, by=by, paths=paths)
-    _note_chain(*run_files)
+    note_chain(*run_files)
     if as_json:
         print(json.dumps(comparison.to_json()))
     elif style in FORMATS:
@@ -92,7 +92,7 @@ def compare(
         stderr().print(notes(comparison), markup=False)
 
 
-def _note_chain(*sources: str) -> None:
+def note_chain(*sources: str) -> None:
     """Say of which runs nothing vouches for the content."""
     from polyphony.metrics.runfile.database import has_chain, source_name
 

@@ -9,6 +9,7 @@ from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.simulation.cli.options import Chosen, PluginOption, in_range, path, takes_machine, takes_options
 from polyphony.simulation.cli.printing import stderr, stdout
+from polyphony.simulation.cli.reading import note_chain
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import SHARED
 
@@ -130,7 +131,9 @@ def _report(directory: Path, plugins: tuple[str, ...]) -> None:
     from polyphony.metrics.studies.report import write_report
     from polyphony.metrics.studies.study import read_study
 
-    report = write_report(read_study(directory, plugins=plugins))
+    measured = read_study(directory, plugins=plugins)
+    report = write_report(measured)
+    note_chain(*(run.source for run in measured.runs))
     stdout().print(report.split("## Arms")[0], markup=False)
     stderr().print(f"report: {directory / 'report.md'}", markup=False)
 

@@ -162,7 +162,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:g}"
 
 
-PAIRED_BY = ("seed", "agents")
+NOT_COMPARED = ("seed", "agents", "steps", "population")
 # What an option decides beside its own setting.
 _ALSO_DECIDED: Mapping[str, tuple[str, ...]] = {"rank": ("training.shape.alpha",)}
 
@@ -377,16 +377,23 @@ SHARED = tuple(option for option in OPTIONS.values() if not option.crossed)
 """Those that a study gives all its runs, or an arm of its own."""
 
 
-def compared_settings(name: str) -> tuple[str, ...]:
+def compared_settings(option: str) -> tuple[str, ...]:
     """The settings that an option decides, as runs are compared by it; its own comes first.
+
+    The option may be written as in Python or as a flag, ``who_to_follow`` or ``who-to-follow``.
 
     Raises:
         InputError: Runs cannot be compared by it.
     """
-    if name in PAIRED_BY:
-        raise InputError(f"runs are paired by seed and agents; compare them by another option than {name!r}")
+    name = option.replace("-", "_")
+    if name in NOT_COMPARED:
+        raise InputError(
+            f"runs are paired by seed and agents, and have one number of steps and one population: {name!r} cannot be "
+            "what they are compared by"
+        )
     if name not in OPTIONS:
-        raise InputError(f"{name!r} is no option of a run; options are {', '.join(OPTIONS)}")
+        known = ", ".join(option for option in OPTIONS if option not in NOT_COMPARED)
+        raise InputError(f"{name!r} is no option of a run; options are {known}")
     return (OPTIONS[name].setting, *_ALSO_DECIDED.get(name, ()))
 
 

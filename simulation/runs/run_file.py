@@ -160,7 +160,7 @@ class RunFile:
         ]
         if differing:
             raise InputError(
-                f"{name_of(self._out)} holds another run (its {', '.join(differing)} differ); choose another --out"
+                f"{name_of(self._out)} holds another run (different: {', '.join(differing)}); choose another --out"
             )
         tables = store.platform_tables()
         platform.restore(tables, store.last_numbers())

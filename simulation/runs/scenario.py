@@ -3,6 +3,7 @@
 A scenario is a YAML or TOML file. It is checked as a whole before a run begins, and is recorded in the run's settings.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -124,6 +125,9 @@ def make_scenario(value: object, where: str) -> Scenario:
         InputError: As `load_scenario`.
     """
     scenario = checked(Scenario, value, where, "scenario", f"known are {', '.join(Scenario.model_fields)}")
+    repeated = [name for name, times in Counter(scenario.products).items() if times > 1]
+    if repeated:
+        raise InputError(f"{where}: products: {quoted(repeated[0])} stands there twice; give each product once")
     for switch in scenario.recommenders:
         RECOMMENDERS.get(switch.recommender, f"{where}: recommender")
     for bot in scenario.bots:

@@ -41,12 +41,13 @@ def moment(text: str) -> datetime:
 def start_after(personas: Sequence[Persona]) -> datetime:
     """Return the first simulated moment: the morning after the last act of all histories.
 
-    A few acts whose dates cannot be (`Act.is_date_doubtful`) do not count.
+    A few acts whose dates cannot be (`Act.is_date_doubtful`) do not count, and private ones tell nothing.
 
     Raises:
         InputError: That morning is after the year 9999.
     """
-    last = max((act.at for persona in personas for act in credibly_dated(persona.acts)), default=NO_HISTORY)
+    public = ([act for act in persona.acts if not act.is_private] for persona in personas)
+    last = max((act.at for acts in public for act in credibly_dated(acts)), default=NO_HISTORY)
     try:
         return datetime(last.year, last.month, last.day, START_HOUR, tzinfo=UTC) + timedelta(days=1)
     except OverflowError as error:
@@ -119,6 +120,7 @@ def make_clock(
     rhythm = np.array([[persona.acts_per_day * share * 24 for share in persona.hours] for persona in personas])
     draws = np.array([keyed_generator(seed, "presence", agent).random(3) for agent in range(len(personas))])
     arrivals = np.where(draws[:, 0] < late, -np.log1p(-draws[:, 1]), 0.0)
-    stays = -np.log1p(-draws[:, 2]) / churn if churn > 0 else np.full(len(personas), np.inf)
+    with np.errstate(over="ignore"):  # whoever leaves at a rate near 0 stays for ever
+        stays = -np.log1p(-draws[:, 2]) / churn if churn > 0 else np.full(len(personas), np.inf)
     rates = rhythm * (activation / rhythm.mean())
     return Clock(start or start_after(personas), minutes, rates, seed, arrivals, arrivals + stays)
