@@ -41,3 +41,8 @@ def storable_name(name: str) -> str:
 def printable_path(path: Path) -> str:
     """Return a path for messages, escaped where its name holds control characters."""
     return str(path) if str(path).isprintable() else repr(str(path))
+
+
+def first_line(error: BaseException | None) -> str:
+    """The first line of an error's text, or that there is none."""
+    return (str(error).splitlines() or ["unknown fault"])[0]

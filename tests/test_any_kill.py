@@ -23,6 +23,7 @@ import psutil
 import pytest
 from kill_server import __file__ as server_file
 from test_bank import factors, revision
+from training_factory import tiny_model
 
 from polyphony.adapters.bank.archive import write_archive
 from polyphony.adapters.bank.bank import Bank
@@ -286,19 +287,7 @@ def test_more_than_two_hundred_kills_over_all_commands(server, before, tiny, nam
 
 @pytest.fixture(scope="module")
 def tiny(base, before):
-    """A small model with random weights, so that training takes seconds."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = before.parent / "tiny"
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(base.tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
-        num_attention_heads=2, max_position_embeddings=2048, tie_word_embeddings=True,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    base.tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_model(base, before.parent / "tiny")
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import time
 from contextlib import closing
 
 import pytest
+from training_factory import tiny_model
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.verification import verify
@@ -19,19 +20,7 @@ TRAINING_KILLS, CONVERSION_KILLS = 20, 4
 
 @pytest.fixture(scope="module")
 def tiny(base, tmp_path_factory):
-    """A small model with random weights, so that training takes seconds."""
-    import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(base.tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
-        num_attention_heads=2, max_position_embeddings=2048, tie_word_embeddings=True,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    base.tokenizer.save_pretrained(folder)
-    return folder
+    return tiny_model(base, tmp_path_factory.mktemp("models") / "tiny")
 
 
 def command(out, bank, *more):

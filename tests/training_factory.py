@@ -36,3 +36,18 @@ def farthest(one, other):
         for name in one.factors
         for side in (0, 1)
     )
+
+
+def tiny_model(base, folder):
+    """A small model with random weights and the base's tokenizer, so that training takes seconds."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(base.tokenizer), hidden_size=32, intermediate_size=48, num_hidden_layers=3,
+        num_attention_heads=2, max_position_embeddings=2048, tie_word_embeddings=True,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    base.tokenizer.save_pretrained(folder)
+    return folder

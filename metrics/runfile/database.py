@@ -15,6 +15,7 @@ from polyphony.database_url import is_url, parsed_url, run_name
 from polyphony.digest_chain.checking import Verdict, file_verdict, verdict
 from polyphony.errors import MetricsError
 from polyphony.interrupts import interrupts_held
+from polyphony.printable import first_line
 from polyphony.sqlite_file import MAGIC, ReadOnlyDatabase
 
 _REQUIRED_TABLES = frozenset(
@@ -51,7 +52,7 @@ def open_read_only(source: Path | str, wanted: str) -> Iterator[Connection]:
                     connection.exec_driver_sql("BEGIN")
                 yield connection
         except (DBAPIError, UnicodeDecodeError) as error:  # the latter where SQLite's own message is not UTF-8
-            reason = _first_line(error.orig if isinstance(error, DBAPIError) else error)
+            reason = first_line(error.orig if isinstance(error, DBAPIError) else error)
             raise MetricsError(f"{name}: cannot be read as {wanted} ({reason}); check the file") from error
 
 
@@ -147,7 +148,7 @@ def _file(path: Path, name: str, wanted: str) -> Iterator[Engine]:
     try:
         database = ReadOnlyDatabase(path)
     except (OSError, sqlite3.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else _first_line(error)
+        reason = error.strerror if isinstance(error, OSError) else first_line(error)
         raise MetricsError(
             f"{name}: cannot be read as {wanted} ({reason}); check the file and what lies beside it"
         ) from error
@@ -164,7 +165,7 @@ def _server(url: str, name: str) -> Iterator[Engine]:
     try:
         engine = create_engine(parsed_url(url), poolclass=NullPool)
     except (ArgumentError, NoSuchModuleError, ImportError, TypeError, ValueError) as error:
-        raise MetricsError(f"{name}: cannot be opened ({_first_line(error)}); give a path or a database URL") from error
+        raise MetricsError(f"{name}: cannot be opened ({first_line(error)}); give a path or a database URL") from error
     if engine.dialect.name == "postgresql":
         engine = engine.execution_options(postgresql_readonly=True, isolation_level="REPEATABLE READ")
     try:
@@ -184,7 +185,3 @@ def _check_file(path: Path, name: str, wanted: str) -> None:
         raise MetricsError(f"{name}: cannot be read ({error.strerror}); check its permissions") from error
     if magic != MAGIC:
         raise MetricsError(f"{name}: not an SQLite database; give {wanted}")
-
-
-def _first_line(error: BaseException | None) -> str:
-    return (str(error).splitlines() or ["unknown fault"])[0]

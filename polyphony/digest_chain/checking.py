@@ -19,6 +19,7 @@ from polyphony.digest_chain.content import (
     sum_of_rows,
 )
 from polyphony.digest_chain.links import BEGINNING, CHAIN, GENESIS, MIGRATION, Link, is_begun, links_table
+from polyphony.printable import first_line
 from polyphony.sqlite_file import FileState, ReadOnlyDatabase, file_state
 
 
@@ -46,13 +47,13 @@ def _file_verdict(path: str, state: FileState) -> Verdict:
     try:
         database = ReadOnlyDatabase(Path(path))
     except (sqlite3.Error, OSError) as error:
-        return Verdict(0, str(error.strerror) if isinstance(error, OSError) else _first_line(error))
+        return Verdict(0, str(error.strerror) if isinstance(error, OSError) else first_line(error))
     try:
         with database.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
             return verdict(connection)
     except (DBAPIError, UnicodeDecodeError) as error:  # the latter where SQLite's own message is not UTF-8
-        return Verdict(0, _first_line(error.orig if isinstance(error, DBAPIError) else error))
+        return Verdict(0, first_line(error.orig if isinstance(error, DBAPIError) else error))
     finally:
         database.close()
 
@@ -145,7 +146,3 @@ def _differs(name: str, link: Link) -> str:
 
 def _when(timestep: int) -> str:
     return "the beginning" if timestep == BEGINNING else f"timestep {timestep}"
-
-
-def _first_line(error: BaseException | None) -> str:
-    return (str(error).splitlines() or ["unknown fault"])[0]
