@@ -15,7 +15,7 @@ from polyphony.personas.people.describe import describe
 from polyphony.personas.people.follow_graph import follow_graph, interaction_graph
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.profile import Profile
-from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, daily_rate, hourly_shares
+from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, credibly_dated, daily_rate, hourly_shares
 from polyphony.personas.people.sampling import sampling_order
 from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
 from polyphony.personas.readers.formats import READERS
@@ -268,11 +268,12 @@ def summarise(population: Population) -> dict[str, Any]:
     """Return what a population holds, ready for JSON.
 
     Keys: name, digest, about (the corpus's own notes), people, eligible_people, posts (acts with text), acts (count by
-    verb), span (first and last time, ISO 8601; None without acts), median_texts_per_person (over everybody),
-    follow_edges, problems; and private_acts, only where private ones were asked for. Eligible people can be agents;
-    trainable ones have a history that adapters learn from.
+    verb), span (first and last time, ISO 8601, without a few dates that cannot be; None without acts),
+    median_texts_per_person (over everybody), follow_edges, problems; and private_acts, only where private ones were
+    asked for. Eligible people can be agents; trainable ones have a history that adapters learn from.
     """
     acts = list(population.acts.values())
+    dated = credibly_dated(acts)
     private_acts = sum(act.is_private for act in acts)
     people = dict.fromkeys([*(act.author for act in acts), *(persona.handle for persona in population.personas)], 0)
     texts = people | Counter(act.author for act in posts_of(acts))
@@ -286,7 +287,7 @@ def summarise(population: Population) -> dict[str, Any]:
         "posts": len(posts_of(acts)),
         **({"private_acts": private_acts} if private_acts else {}),
         "acts": {verb.value: count for verb, count in sorted(Counter(act.verb for act in acts).items())},
-        "span": [acts[0].at.isoformat(), acts[-1].at.isoformat()] if acts else None,
+        "span": [dated[0].at.isoformat(), dated[-1].at.isoformat()] if acts else None,
         "median_texts_per_person": median(texts.values()) if texts else 0,
         "follow_edges": sum(len(persona.following) for persona in population.personas),
         "problems": [

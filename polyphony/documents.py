@@ -88,11 +88,21 @@ def parse_json(content: str) -> Any:
     """Return what JSON says.
 
     Raises:
-        ValueError: It is no JSON, or too deep.
+        ValueError: It is no JSON, too deep, or an object names a value twice.
     """
     if is_too_deep(content):
         raise _DeepError
-    return json.loads(content)
+    return json.loads(content, object_pairs_hook=_without_repeats)
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _check_repeats([name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _check_repeats(names: list[str]) -> None:
+    if len(set(names)) < len(names):
+        raise ValueError(f"{quoted(Counter(names).most_common(1)[0][0])} stands there twice; keep one")
 
 
 def parse_toml(content: str) -> dict[str, Any]:
@@ -128,9 +138,7 @@ class _BoundedLoader(yaml.SafeLoader):
         self._nodes.append(node)
         if isinstance(node, yaml.MappingNode):
             parts = [part for pair in node.value for part in pair]
-            names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
-            if len(set(names)) < len(names):
-                raise ValueError(f"{quoted(Counter(names).most_common(1)[0][0])} stands there twice; keep one")
+            _check_repeats([name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)])
         else:
             parts = node.value if isinstance(node, yaml.SequenceNode) else []
         if any(id(part) not in self._sizes for part in parts):

@@ -101,9 +101,13 @@ def _load_module(name: str) -> Plugin:
     try:
         with suppress(ModuleNotFoundError):  # of the package that the name begins with
             spec = find_spec(name)
-        if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        if spec is None:
             raise InputError(
                 f"--plugin {name}: no such Python module; give an installed module or a file ending in .py"
+            )
+        if spec.origin is None or not spec.origin.endswith(".py"):
+            raise InputError(
+                f"--plugin {name}: a module without a source file of its own; give a module or file of your plug-in"
             )
         with redirect_stdout(sys.stderr):
             import_module(name)

@@ -2,9 +2,11 @@
 
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -232,6 +234,23 @@ def test_a_run_that_is_not_finished_is_measured_and_said_to_be_so(simulate, tmp_
     factory.rows["checkpoint"] = factory.rows["checkpoint"][:1]
     code, printed, _ = simulate("metrics", factory.write(tmp_path / "x.db"))
     assert code == 0 and "4 agents, 1 (interrupted) of 4 timesteps" in printed
+    code, printed, err = simulate("digest", tmp_path / "x.db")
+    assert (code, len(printed.split())) == (0, 1)
+    assert "note: the run is interrupted: its digest changes with its next timestep" in err
+
+
+@pytest.mark.parametrize("command", ["metrics", "digest"])
+def test_a_run_that_another_program_keeps_to_itself_is_said_to_be_held(simulate, tmp_path, monkeypatch, command):
+    monkeypatch.setattr("polyphony.sqlite_file._BUSY_SECONDS", 0.1)
+    path = RunFactory(4).write(tmp_path / "x.db")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        other.execute("DELETE FROM timing")
+        code, out, err = simulate(command, path)
+    assert (code, out, len(err)) == (2, "", 1) and err[0].endswith(
+        "close the other program that holds it, then give the command again"
+    )
 
 
 def test_resume_without_a_run_says_so(simulate, tmp_path):

@@ -72,6 +72,15 @@ def test_what_a_scenario_says_twice_is_refused(tmp_path, content, said):
         load_scenario(path)
 
 
+def test_an_object_of_json_says_a_thing_once(tmp_path):
+    path = tmp_path / "about.json"
+    path.write_text('{"posts": {"title": "a", "title": "b"}}')
+    with pytest.raises(
+        InputError, match=r"about\.json: cannot be read as JSON \('title' stands there twice; keep one\)"
+    ):
+        read_document(path, "mend or remove it")
+
+
 def test_an_empty_scenario_has_no_interventions_and_false_is_none(tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text("# nothing\n")

@@ -42,6 +42,8 @@ def test_what_is_not_there_is_named(tmp_path):
         load_plugins([str(tmp_path / "absent.py")])
     with pytest.raises(InputError, match="no_such_module: no such Python module"):
         load_plugins(["no_such_module"])
+    with pytest.raises(InputError, match="itertools: a module without a source file of its own"):
+        load_plugins(["itertools"])
 
 
 def test_a_registry_takes_each_name_once():

@@ -1,6 +1,8 @@
 """The same run in PostgreSQL as in a file: a real server, started for these tests."""
 
+import json
 import os
+import random
 import shutil
 import subprocess
 import tempfile
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 from null_run_factory import null_runner, null_settings
 from sqlalchemy import create_engine, text
+from test_any_kill import NULL, Server, posts
 
 from polyphony.errors import InputError
 from polyphony.metrics.dataset.export import export_dataset
@@ -53,8 +56,13 @@ def server():
 def database(server, request):
     """URL of a fresh database."""
     name = "db_" + "".join(char if char.isalnum() else "_" for char in request.node.name.lower())[:40]
+    return fresh(server, name)
+
+
+def fresh(server, name):
     root = create_engine(url(server, "postgres"), isolation_level="AUTOCOMMIT")
     with root.connect() as connection:
+        connection.execute(text(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
         connection.execute(text(f'CREATE DATABASE "{name}"'))
     root.dispose()
     return url(server, name)
@@ -125,3 +133,25 @@ def test_urls_that_are_none_are_one_line_and_passwords_stay_unsaid():
         run_target("://")
     assert "secret" not in name_of("postgresql+psycopg://me:secret@host/run")
     assert run_target("sqlite:///x.db") == Path("x.db")
+
+
+@pytest.mark.slow
+def test_a_killed_run_in_a_server_goes_on_or_begins_anew(server, tmp_path):
+    """kill -9 before 40 changes of the database spread over the whole run."""
+    (tmp_path / "posts.jsonl").write_text("".join(json.dumps(post) + "\n" for post in posts()))
+    simulate = Server()
+    try:
+        words = f"run {NULL} --seed 3 --out {fresh(server, 'whole')}"
+        whole = simulate(tmp_path, words)
+        assert whole["code"] == 0, whole["output"]
+        expected = run_digest(url(server, "whole"))
+        for moment in sorted(random.Random(32).sample(range(1, whole["moments"] + 1), 40)):
+            words = f"run {NULL} --seed 3 --out {fresh(server, 'killed')}"
+            assert simulate(tmp_path, words, moment=moment)["code"] is None, moment
+            again = simulate(tmp_path, words)
+            if again["code"] == 2 and "exists already" in again["output"]:
+                again = simulate(tmp_path, f"{words} --resume")
+            assert again["code"] == 0, (moment, again["output"])
+            assert run_digest(url(server, "killed")) == expected, moment
+    finally:
+        simulate.close()

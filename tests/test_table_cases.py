@@ -132,6 +132,10 @@ def test_a_wrong_clock_changes_neither_rates_nor_hours():
     for spoilt in (early, late):
         rates = {handle: spoilt[handle].acts_per_day / plain[handle].acts_per_day for handle in plain}
         assert all(0.9 < rate < 1.1 for rate in rates.values()), rates
+    spans = [
+        summarise(load_population(CASES / name))["span"] for name in ("s00-plain.jsonl", "s01-one-post-1970.jsonl")
+    ]
+    assert spans[0] == spans[1] and spans[1][0] > "2024"
 
 
 def test_repeated_names_get_a_number():

@@ -29,6 +29,7 @@ from polyphony.errors import InputError
 from polyphony.printable import printable, quoted
 from polyphony.regular_file import open_regular
 from polyphony.scratch import scratch_file
+from polyphony.unforeseen import reading
 
 ROWS = "bank.json"
 FORMAT = 1
@@ -117,7 +118,8 @@ def read_archive(bank: Bank, path: Path) -> Moved:
     """
     with _opened(path) as members, bank.receiving() as (connection, keep):
         _, content = next(members, ("", b""))
-        rows, steps = _parsed(path, content)
+        with reading(str(path)):
+            rows, steps = _parsed(path, content)
         arrived = {keep(content) for _, content in members}
         needed = {name for row in rows for name in (row.object, row.prior_object) if name}
         if missing := needed - arrived:

@@ -23,6 +23,7 @@ _REQUIRED_TABLES = frozenset(
 )
 
 _ROWS_AT_ONCE = 1_000
+_WAIT = "close the other program that holds it, then give the command again"
 
 OASIS_TABLES = frozenset({"user", "post", "comment", "like", "follow", "trace"})
 
@@ -53,7 +54,8 @@ def open_read_only(source: Path | str, wanted: str) -> Iterator[Connection]:
                 yield connection
         except (DBAPIError, UnicodeDecodeError) as error:  # the latter where SQLite's own message is not UTF-8
             reason = first_line(error.orig if isinstance(error, DBAPIError) else error)
-            raise MetricsError(f"{name}: cannot be read as {wanted} ({reason}); check the file") from error
+            remedy = _WAIT if _is_locked(reason) else "check the file"
+            raise MetricsError(f"{name}: cannot be read as {wanted} ({reason}); {remedy}") from error
 
 
 @contextmanager
@@ -148,16 +150,20 @@ def _file(path: Path, name: str, wanted: str) -> Iterator[Engine]:
     try:
         database = ReadOnlyDatabase(path)
     except (OSError, sqlite3.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else first_line(error)
-        raise MetricsError(
-            f"{name}: cannot be read as {wanted} ({reason}); check the file and what lies beside it"
-        ) from error
+        reason = str(error.strerror) if isinstance(error, OSError) else first_line(error)
+        remedy = _WAIT if _is_locked(reason) else "check the file and what lies beside it"
+        raise MetricsError(f"{name}: cannot be read as {wanted} ({reason}); {remedy}") from error
     try:
         yield database.engine
         if database.changed:
             raise MetricsError(f"{name}: was changed while it was read; try again")
     finally:
         database.close()
+
+
+def _is_locked(reason: str) -> bool:
+    """Whether SQLite says that another connection keeps readers out."""
+    return "locked" in reason
 
 
 @contextmanager

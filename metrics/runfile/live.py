@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 
-from polyphony.metrics.runfile.database import open_run, slim_table, source_name
+from polyphony.metrics.runfile.database import is_oasis, open_run, slim_table, source_name
 from polyphony.metrics.runfile.typed_rows import typed_rows
 
 _TIMED = 5
@@ -47,6 +47,19 @@ class Progress:
         if self.seconds_per_timestep is None or self.status != "running":
             return None
         return self.seconds_per_timestep * (self.timesteps - self.completed)
+
+
+def run_status(source: Path | str) -> str | None:
+    """Whether a run is running, interrupted or finished; None for a database of OASIS, which does not say.
+
+    Raises:
+        MetricsError: The file is missing, is not a database or is not a run.
+    """
+    name = source_name(source)
+    with open_run(source, checked=False) as connection:
+        if is_oasis(connection):
+            return None
+        return next((status for (status,) in typed_rows(connection, name, "run", "status:text", key="run_id")), None)
 
 
 def read_progress(source: Path | str, latest: int = 12) -> Progress:

@@ -51,8 +51,11 @@ def metrics(run_file: RunArgument, plugin: PluginOption = None, as_json: JsonOpt
 def digest(run_file: RunArgument) -> None:
     """Print a run's digest. Runs with equal settings on one machine have equal digests."""
     from polyphony.metrics.runfile.digest import run_digest
+    from polyphony.metrics.runfile.live import run_status
 
     say(run_digest(run_file))
+    if (status := run_status(run_file)) not in (None, "finished"):
+        stderr().print(f"note: the run is {status}: its digest changes with its next timestep", markup=False)
     note_chain(run_file)
 
 

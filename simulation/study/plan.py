@@ -16,6 +16,7 @@ from polyphony.simulation.policies.arms import arm_named
 from polyphony.simulation.runs.options import SHARED, Value, complete, parsed
 from polyphony.simulation.runs.recorded import described
 from polyphony.simulation.runs.settings import RunSettings, make_settings
+from polyphony.unforeseen import reading
 from polyphony.validation import checked
 
 PLAN = "plan.json"
@@ -142,7 +143,8 @@ def load_plan(path: Path, flags: Mapping[str, Any], plugins: Sequence[Plugin] = 
         InputError: It cannot be read, or something in it cannot be; the line names the file and the key.
     """
     content = read_document(path, "see docs/studies.md", "TOML")
-    return make_plan({**content, **flags}, printable_path(path), plugins)
+    with reading(printable_path(path)):
+        return make_plan({**content, **flags}, printable_path(path), plugins)
 
 
 def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] = ()) -> StudyPlan:
