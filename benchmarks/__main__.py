@@ -9,6 +9,7 @@ from rich.table import Table
 from benchmarks import page, results
 from benchmarks.activation import activation_results
 from benchmarks.bank import bank_results
+from benchmarks.corpora import corpus_results
 from benchmarks.dashboard import dashboard_results
 from benchmarks.engine import engine_results
 from benchmarks.grammars import grammar_results
@@ -62,7 +63,7 @@ def _run(part: str, base: BaseModel, town: Population) -> list[Result]:
     if part == "platform":
         return platform_results()
     if part == "readers":
-        return reader_results()
+        return [*reader_results(), *corpus_results()]
     if part == "bank":
         return bank_results(base)
     if part == "measurements":

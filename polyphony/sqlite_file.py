@@ -14,6 +14,8 @@ MAGIC = b"SQLite format 3\x00"
 SIDE_FILES = ("-wal", "-journal", "-shm")
 """What SQLite keeps beside a database: its write-ahead log or its rollback journal, and the log's index."""
 
+MOST_VALUE = 64 << 20
+"""Most bytes of a value that is read; a longer one is SQLite's own error."""
 _HEADER_BYTES = 20
 _WAL_VERSION = 2
 _BUSY_SECONDS = 10.0
@@ -145,13 +147,14 @@ class ReadOnlyDatabase:
 
 
 def _reader(path: Path, how: str) -> Engine:
-    return create_engine(
-        "sqlite://",
-        creator=lambda: sqlite3.connect(
-            f"file:{quote(os.fsencode(path))}?{how}", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
-        ),
-        poolclass=NullPool,
-    )
+    return create_engine("sqlite://", creator=lambda: _connection(path, how), poolclass=NullPool)
+
+
+def _connection(path: Path, how: str) -> sqlite3.Connection:
+    address = f"file:{quote(os.fsencode(path))}?{how}"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_BUSY_SECONDS)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_VALUE)
+    return connection
 
 
 def _probe(path: Path) -> None:
@@ -160,9 +163,7 @@ def _probe(path: Path) -> None:
     Raises:
         sqlite3.Error: SQLite cannot, or would have to write.
     """
-    connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(path))}?mode=ro", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
-    )
+    connection = _connection(path, "mode=ro")
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     finally:

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import sqlite3
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -27,7 +28,7 @@ from polyphony.metrics.runfile.loading import load_run, read_header
 from polyphony.simulation.runs.fork import Fork
 from polyphony.simulation.runs.scenario import make_scenario
 from polyphony.simulation.runs.store import RunStore
-from polyphony.sqlite_file import sqlite_url
+from polyphony.sqlite_file import MOST_VALUE, sqlite_url
 
 CASES = Path(__file__).parent / "cases"
 
@@ -194,6 +195,21 @@ def test_a_refusal_names_table_and_timestep(tmp_path: Path, finished: Path) -> N
     with closing(sqlite3.connect(step)) as connection:
         (timestep,) = connection.execute("select timestep from exposure where exposure_id = 60").fetchone()
     assert f"table 'exposure' is not as timestep {timestep} left it" in refused(load_run, path)
+
+
+def test_a_value_of_any_length_is_refused_within_the_memory(tmp_path: Path, finished: Path) -> None:
+    """The value is over the limit of what is read and far below what would be felt here."""
+    path = tmp_path / "long.db"
+    shutil.copy(finished, path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE run SET population = zeroblob(?)", (MOST_VALUE + 1,))
+        connection.commit()
+    tracemalloc.start()
+    for read in (run_digest, load_run, read_header):
+        with pytest.raises(MetricsError, match=r"long\.db: .*string or blob too big"):
+            read(path)
+    assert tracemalloc.get_traced_memory()[1] < MOST_VALUE
+    tracemalloc.stop()
 
 
 def test_the_header_alone_is_checked_too(tmp_path: Path, finished: Path) -> None:

@@ -441,3 +441,67 @@ def test_a_cell_of_another_kind_is_one_line(tmp_path, column, value):
         assert kinds(read_posts(path))["dates too early"] == 1
     else:
         assert "a.jsonl:2: " in refusal(path)
+
+
+# What only some people could see, and what spreadsheets and Parquet writers leave behind.
+
+
+SNSCRAPE = {"id": "1", "date": DAY.format(1), "rawContent": "hushhush"}
+TWARC = ["author.username", "author.protected", "id", "created_at", "text"]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        {**SNSCRAPE, "user": {"username": "ada", "protected": True}},
+        {**SNSCRAPE, "user": "{'username': 'ada', 'protected': True}"},
+        post(1, protected="true"), post(1, visibility="followers"), post(1, is_private=1), post(1, privacy="Friends"),
+    ],
+)  # fmt: skip
+def test_a_row_that_says_that_only_some_saw_it_is_left_out(tmp_path, cells):
+    opened = json.loads(json.dumps(cells).replace("true", "false").replace("True", "False").replace("hushhush", "hey"))
+    opened |= {
+        name: value for name, value in (("visibility", "public"), ("is_private", 0), ("privacy", "")) if name in cells
+    }
+    path = posts(tmp_path / "a.jsonl", [cells, opened | {"id": "2", "protected": "false"}])
+    corpus = read_posts(path)
+    assert list(corpus.acts) == ["2"] and kinds(corpus) == {"not public": 1}
+    assert "hushhush" not in str(corpus.problems)
+    assert [act.is_private for act in read_posts(path, include_private=True).acts.values()] == [True, False]
+
+
+def test_tables_of_protected_accounts_are_left_out_in_every_format(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [["ada", str(number % 2 == 1), str(number), DAY.format(number + 1), f"post {number}"] for number in range(6)]
+    pq.write_table(pa.table(dict(zip(TWARC, zip(*rows, strict=True), strict=True))), tmp_path / "a.parquet")
+    for path in (table(tmp_path / "a.csv", TWARC, rows), tmp_path / "a.parquet"):
+        corpus = read_posts(path)
+        assert list(corpus.acts) == ["0", "2", "4"] and kinds(corpus) == {"not public": 3}
+
+
+def test_rows_without_any_cell_are_skipped(tmp_path):
+    header, row = ["author", "id", "created_at", "text"], ["ada", "1", DAY.format(1), "one"]
+    corpus = read_posts(table(tmp_path / "a.csv", header, [row, [""] * 4, [" ", "", "", ""]]))
+    assert list(corpus.acts) == ["1"] and corpus.problems == ()
+
+
+def test_days_of_a_spreadsheet_are_no_seconds(tmp_path):
+    for value in (44197, 44197.5, "44197.0"):
+        path = posts(tmp_path / "a.jsonl", [post(1, created_at=value)])
+        assert "is not a date: give ISO 8601 or seconds (not milliseconds, not days) since 1970" in refusal(path)
+
+
+def test_encodings_and_emptiness_of_parquet(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {name: [str(post(number)[name]) for number in range(20)] for name in post(0)}
+    for encoding in ("DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"):
+        path = tmp_path / f"{encoding}.parquet"
+        pq.write_table(pa.table(columns), path, use_dictionary=False, column_encoding={"text": encoding})
+    assert len(read_posts(tmp_path / "DELTA_LENGTH_BYTE_ARRAY.parquet").acts) == 20
+    assert "column 'text' is in the encoding DELTA_BYTE_ARRAY, which is not read" in refusal(path)
+    pq.write_table(pa.table({name: pa.array([], pa.string()) for name in post(0)}), tmp_path / "none.parquet")
+    assert "holds no posts" in refusal(tmp_path / "none.parquet")

@@ -39,6 +39,8 @@ _ESCAPE_SEQUENCE = re.compile(
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # Whole numbers as programs write floats; without the plus sign it may be a hexadecimal id.
 _FLOAT = re.compile(r"-?\d+(?:\.0+|(?:\.\d+)?[eE]\+\d+)", re.ASCII)
+# Spreadsheets count days since 1900: these are from 1954 to 2064, and hours of 1 January 1970 as seconds.
+_DAY_NUMBERS = (20_000, 60_000)
 # Eight digits are a date without dashes.
 _EPOCH = re.compile(r"-?(?!\d{8}$)\d+(?:\.\d+)?", re.ASCII)
 
@@ -154,14 +156,16 @@ def moment_of(row: Row) -> datetime:
         raise InputError(f"{row.where}: {reason}: give ISO 8601, as 2024-05-01 13:00") from error
     except (ValueError, OverflowError, OSError) as error:
         reason = f"created_at {quoted(value)} is not a date"
-        raise InputError(f"{row.where}: {reason}: give ISO 8601 or seconds (not milliseconds) since 1970") from error
+        raise InputError(
+            f"{row.where}: {reason}: give ISO 8601 or seconds (not milliseconds, not days) since 1970"
+        ) from error
 
 
 def _moment(value: object) -> datetime:
     if isinstance(value, str):
         text = value.strip()
         if _EPOCH.fullmatch(text):
-            return datetime.fromtimestamp(float(text), UTC)
+            return _of_epoch(float(text))
         try:
             return _utc(datetime.fromisoformat(text))
         except ValueError:
@@ -171,8 +175,15 @@ def _moment(value: object) -> datetime:
     if isinstance(value, date):
         return datetime(value.year, value.month, value.day, tzinfo=UTC)
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return datetime.fromtimestamp(value, UTC)
+        return _of_epoch(value)
     raise ValueError("neither text nor a number")
+
+
+def _of_epoch(seconds: float) -> datetime:
+    first, last = _DAY_NUMBERS
+    if first <= seconds < last:
+        raise ValueError("a number of days")
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _utc(moment: datetime) -> datetime:

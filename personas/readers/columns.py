@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from polyphony.errors import InputError
+from polyphony.personas.readers.audience import is_shown_to_some
 from polyphony.personas.readers.markup import unescaped
-from polyphony.personas.readers.rows import COLUMNS, REQUIRED, is_absent
+from polyphony.personas.readers.rows import COLUMNS, REQUIRED, Row, is_absent, make_row
 from polyphony.printable import quoted
 
 Given = Mapping[str, str]
@@ -71,6 +72,11 @@ class Layout:
             for name in [name for name in ("repost_of", "reply_to", "quote_of") if name in cells][1:]:
                 del cells[name]
         return cells
+
+
+def table_row(number: int, where: str, cells: Mapping[str, object], layout: Layout | None) -> Row:
+    """The row that a table's cells are, by the file's own names; `layout` is None where these are ours."""
+    return make_row(number, where, cells if layout is None else layout.cells(cells), is_private=is_shown_to_some(cells))
 
 
 def _at(row: Mapping[str, object], column: str) -> object:

@@ -2,19 +2,20 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from polyphony.errors import InputError
 from polyphony.personas.people.profile import Profile
-from polyphony.personas.readers.columns import Given, layout_of
+from polyphony.personas.readers.columns import Given, layout_of, table_row
 from polyphony.personas.readers.dates import day_order, is_spreadsheet_date, spreadsheet_moment
 from polyphony.personas.readers.encodings import Encoding, encoding_of
 from polyphony.personas.readers.limits import MOST_CELL, MOST_RECORD, bounded_lines
 from polyphony.personas.readers.oasis_files import is_people_table, read_people_table
 from polyphony.personas.readers.problems import NOT_UTF8, REPEATED_HEADER
-from polyphony.personas.readers.rows import COLUMNS, REQUIRED, Row, make_row
+from polyphony.personas.readers.rows import COLUMNS, REQUIRED, Row
 from polyphony.printable import quoted
 
 DELIMITERS = ",;\t|"
@@ -72,13 +73,13 @@ def _posts(table: Table, given: Given, shown: str, again: Callable[[], Table]) -
         check_columns([name for name, columns in layout.sources.items() if set(columns) & set(names)], shown)
     dates = ("created_at",) if layout is None else layout.sources["created_at"]
     for number, named in table.records:
-        cells: Mapping[str, object] = named if layout is None else layout.cells(named)
-        date = cells.get("created_at")
+        row = table_row(number, f"{shown}:{number}", named, layout)
+        date = row.cells.get("created_at")
         if isinstance(date, str) and is_spreadsheet_date(date):
             order = order or _day_order(again(), dates, shown)
             if order is not None:
-                cells = {**cells, "created_at": _iso(date, order)}
-        yield make_row(number, f"{shown}:{number}", cells)
+                row = replace(row, cells={**row.cells, "created_at": _iso(date, order)})
+        yield row
 
 
 def check_columns(names: Sequence[str], shown: str) -> None:
@@ -165,7 +166,7 @@ def _records(path: Path, shown: str, encoding: Encoding, delimiter: str) -> Iter
                 raise InputError(f"{shown}:{number}: not {encoding.name.upper()}: save the file as UTF-8") from error
             if cells is None:
                 return
-            if cells:
+            if any(map(str.strip, cells)):  # spreadsheets leave rows of commas behind the table
                 yield number, cells
 
 

@@ -8,9 +8,9 @@ from typing import BinaryIO, cast
 
 from polyphony.errors import InputError
 from polyphony.nesting import MOST_DEPTH, is_too_deep
-from polyphony.personas.readers.columns import Given, layout_of
+from polyphony.personas.readers.columns import Given, layout_of, table_row
 from polyphony.personas.readers.limits import bounded_lines, most_unpacked
-from polyphony.personas.readers.rows import Row, make_row
+from polyphony.personas.readers.rows import Row
 from polyphony.personas.readers.zstandard_stream import open_zstandard
 from polyphony.printable import quoted
 
@@ -43,7 +43,7 @@ def _rows(stream: BinaryIO, shown: str, given: Given, most_bytes: int | None) ->
         cells = _json_object(text, where)
         if not is_known:  # the first object tells which columns the file has
             layout, is_known = layout_of(given, list(cells), shown), True
-        yield make_row(number, where, cells if layout is None else layout.cells(cells))
+        yield table_row(number, where, cells, layout)
 
 
 def _decoded(line: bytes, where: str, *, is_first: bool) -> str:

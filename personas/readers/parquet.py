@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from polyphony.errors import InputError
-from polyphony.personas.readers.columns import Given, Layout, layout_of
+from polyphony.personas.readers.audience import FLAGS, LEVELS
+from polyphony.personas.readers.columns import Given, Layout, layout_of, table_row
 from polyphony.personas.readers.delimited import check_columns
 from polyphony.personas.readers.limits import ALWAYS_UNPACKED, MOST_CELL, MOST_RATIO
 from polyphony.personas.readers.parquet_pages import page_sizes
-from polyphony.personas.readers.rows import COLUMNS, Row, make_row
+from polyphony.personas.readers.rows import COLUMNS, Row
 from polyphony.printable import quoted
 
 ROWS_AT_ONCE = 4096
@@ -50,11 +51,13 @@ def _rows(path: Path, shown: str, given: Given) -> Iterator[Row]:
             wanted = [name for name in COLUMNS if name in names]
         else:
             wanted = _sources(layout, names, shown)
+        wanted += [name for name in names if name in FLAGS | LEVELS and name not in wanted]
         _check_size(file.metadata, wanted, stream, path.stat().st_size, shown)
+        repeating = _with_dictionaries(file.metadata, wanted, shown)
         for field in file.schema_arrow:
             if field.name in wanted and pa.types.is_nested(field.type):
                 raise InputError(f"{shown}: column {quoted(field.name)} holds lists or objects: give plain values")
-    with path.open("rb") as stream, pq.ParquetFile(stream, read_dictionary=wanted) as file:
+    with path.open("rb") as stream, pq.ParquetFile(stream, read_dictionary=repeating) as file:
         number, total, most = 0, 0, max(ALWAYS_UNPACKED, MOST_RATIO * path.stat().st_size)
         for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=wanted):
             total += sum(_text_size(batch.column(name), name, number, shown) for name in batch.schema.names)
@@ -64,7 +67,7 @@ def _rows(path: Path, shown: str, given: Given) -> Iterator[Row]:
             for cells in zip(*columns.values(), strict=True):
                 number += 1
                 named = dict(zip(columns, cells, strict=True))
-                yield make_row(number, f"{shown}: row {number}", named if layout is None else layout.cells(named))
+                yield table_row(number, f"{shown}: row {number}", named, layout)
 
 
 def _sources(layout: Layout, names: Sequence[str], shown: str) -> list[str]:
@@ -87,7 +90,7 @@ def _check_size(metadata: Any, wanted: Sequence[str], stream: BinaryIO, size: in
             row_group = metadata.row_group(group)
             for place in range(row_group.num_columns):
                 column = row_group.column(place)
-                if column.path_in_schema not in wanted:
+                if column.path_in_schema not in wanted or not column.num_values:  # it has no pages then
                     continue
                 start = column.data_page_offset
                 if column.has_dictionary_page and 0 < column.dictionary_page_offset < start:
@@ -98,6 +101,28 @@ def _check_size(metadata: Any, wanted: Sequence[str], stream: BinaryIO, size: in
                         f"{shown}: column {quoted(column.path_in_schema)} has a page of {largest:,} bytes unpacked: "
                         f"write pages of at most {MOST_PAGE >> 20} MiB"
                     )
+
+
+def _with_dictionaries(metadata: Any, wanted: Sequence[str], shown: str) -> list[str]:
+    """The columns whose texts can stay as numbers of distinct ones; pyarrow cannot do it where lengths are packed.
+
+    Raises:
+        InputError: A column is written so that each text repeats the beginning of the one before: a few bytes unpack to
+            any number, and no header says how many.
+    """
+    encodings: dict[str, set[str]] = {}
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        for place in range(row_group.num_columns):
+            column = row_group.column(place)
+            encodings.setdefault(column.path_in_schema, set()).update(column.encodings)
+    for name in wanted:
+        if "DELTA_BYTE_ARRAY" in encodings.get(name, ()):
+            raise InputError(
+                f"{shown}: column {quoted(name)} is in the encoding DELTA_BYTE_ARRAY, which is not read: write the "
+                "file with its writer's default encoding"
+            )
+    return [name for name in wanted if "DELTA_LENGTH_BYTE_ARRAY" not in encodings.get(name, ())]
 
 
 def _text_size(column: Any, name: str, before: int, shown: str) -> int:
