@@ -19,6 +19,7 @@ from polyphony.metrics.figures.acts import act_diversity
 from polyphony.metrics.figures.attribution import attribution
 from polyphony.metrics.figures.cascades import cascades
 from polyphony.metrics.figures.communities import LOUVAIN_SEED, community_sizes, community_strength
+from polyphony.metrics.figures.conversations import conversations
 from polyphony.metrics.figures.diversity import (
     distinct,
     near_duplicate_rate,
@@ -204,6 +205,7 @@ SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] 
     "vocabulary": lambda run, texts, rng: {"vocabulary_growth": vocabulary_growth(run, rng)},
     "delay": lambda run, texts, rng: {"response_delay_hours": response_delay(run, rng)},
     "rhythm": lambda run, texts, rng: {"rhythm_divergence_bits": rhythm_divergence(run, rng)},
+    "conversations": lambda run, texts, rng: conversations(run, rng),
     "act distance": lambda run, texts, rng: {"act_distance_to_history": act_distance(run, rng)},
 }
 

@@ -79,13 +79,23 @@ class RunFactory:
         self._activate(user, step, "quote", target_post_id=original, post_id=post_id)
         return post_id
 
-    def comment(self, user: int, post_id: int, text: str = "an answer") -> int:
-        """A reply."""
+    def comment(self, user: int, post_id: int, text: str = "an answer", parent: int | None = None) -> int:
+        """A reply to a post, or to a comment under it."""
         step, comment_id = self._step(user), len(self.rows["comment"]) + 1
         row = {"comment_id": comment_id, "post_id": post_id, "user_id": user, "content": text, "timestep": step}
-        self.rows["comment"].append(row | {"created_at": TIME})
-        self._activate(user, step, "reply", target_post_id=post_id, comment_id=comment_id)
+        self.rows["comment"].append(row | {"created_at": TIME, "parent_comment_id": parent})
+        self._activate(
+            user, step, "reply", target_post_id=post_id, target_comment_id=parent, comment_id=comment_id
+        )  # fmt: skip
         return comment_id
+
+    def like_comment(self, user: int, comment_id: int) -> None:
+        """A like of a comment."""
+        root = self.rows["comment"][comment_id - 1]["post_id"]
+        number = len(self.rows["comment_like"]) + 1
+        row = {"comment_like_id": number, "user_id": user, "comment_id": comment_id, "created_at": TIME}
+        self.rows["comment_like"].append(row)
+        self._activate(user, self._step(user), "like", target_post_id=root, target_comment_id=comment_id)
 
     def like(self, user: int, post_id: int) -> None:
         """A like."""
@@ -107,15 +117,18 @@ class RunFactory:
         row = {"follow_id": len(self.rows["follow"]) + 1, "follower_id": user, "followee_id": followee}
         self.rows["follow"].append(row | {"created_at": TIME, "timestep": timestep})
 
-    def show(self, user: int, post_id: int, position: int = 1) -> None:
-        """A post in an agent's feed."""
+    def show(self, user: int, post_id: int, position: int = 1, comment_id: int | None = None) -> None:
+        """A post, or a comment under it, in an agent's feed."""
         row = {"exposure_id": len(self.rows["exposure"]) + 1, "timestep": 0, "agent_id": user - 1, "post_id": post_id}
-        self.rows["exposure"].append(row | {"position": position, "source": "recommended", "score": 0.5})
+        shown = {"position": position, "source": "recommended", "score": 0.5, "comment_id": comment_id}
+        self.rows["exposure"].append(row | shown)
 
-    def history(self, user: int, split: str, text: str) -> None:
-        """Words from before the simulation."""
-        row = {"history_id": len(self.rows["history"]) + 1, "agent_id": user - 1, "split": split, "act": "post"}
+    def history(self, user: int, split: str, text: str, act: str = "post", target: int | None = None) -> int:
+        """Words from before the simulation; returns their number, which `target` names."""
+        number = len(self.rows["history"]) + 1
+        row = {"history_id": number, "agent_id": user - 1, "split": split, "act": act, "target_history_id": target}
         self.rows["history"].append(row | {"created_at": TIME, "text": text})
+        return number
 
     def distribution(self, shares: dict[str, float]) -> None:
         """Give the last activation the policy's own distribution."""

@@ -19,6 +19,7 @@ from polyphony.simulation.world import actions
 from polyphony.simulation.world.action_menu import ACTION_OF_VERB, offered_verbs, possible_targets
 from polyphony.simulation.world.actions import ACTIONS, parse_action
 from polyphony.simulation.world.content import REPORT_THRESHOLD
+from polyphony.simulation.world.item import Item
 from polyphony.simulation.world.moment import Moment
 from polyphony.simulation.world.platform import RESTORED, Platform
 
@@ -160,9 +161,9 @@ def test_action_sets_by_name():
 
 
 def test_only_what_is_offered_is_possible(platform):
-    assert set(possible_targets(platform, 1, [1], offered_verbs("like"))) == {"like"}
+    assert set(possible_targets(platform, 1, [Item(1)], offered_verbs("like"))) == {"like"}
     platform.act(1, actions.LikePost(post_id=1), now())
-    assert possible_targets(platform, 1, [1], offered_verbs("like")) == {"nothing": []}
+    assert possible_targets(platform, 1, [Item(1)], offered_verbs("like")) == {"nothing": []}
 
 
 class Acting(RuleBasedStateMachine):
@@ -211,6 +212,12 @@ class Acting(RuleBasedStateMachine):
     def comment(self, user, post):
         return self.perform(user, actions.CreateComment(post_id=post, content="yes")).comment_id
 
+    @rule(target=comments, user=users, comment=comments)
+    def answer(self, user, comment):
+        post = self.platform.comments[comment - 1].post_id
+        action = actions.CreateComment(post_id=post, content="no, @p1", parent_comment_id=comment)
+        return self.perform(user, action).comment_id
+
     @rule(user=users, post=posts, kind=st.sampled_from(
         [actions.LikePost, actions.UnlikePost, actions.DislikePost, actions.UndoDislikePost]))  # fmt: skip
     def react(self, user, post, kind):
@@ -258,6 +265,8 @@ class Acting(RuleBasedStateMachine):
             if isinstance(ours, dict):
                 ours, theirs = ({k: v for k, v in side.items() if v} for side in (ours, theirs))
             assert ours == theirs, name
+        pending = [{user: list(told) for user, told in side.notices.items() if told} for side in (self.platform, again)]
+        assert pending[0] == pending[1]
         assert self.platform.links.tables == again.links.tables
         assert self.platform.chat_groups.groups == again.chat_groups.groups
         assert (self.platform.posts.rows == again.posts.rows).all() and self.platform.posts.texts == again.posts.texts

@@ -34,7 +34,8 @@ def test_a_training_example_holds_the_prompt_of_the_simulation(kit, town):
     shown = town.acts[act.target]
     assert f"{example.position} @{shown.author}:" in text
     feed, _ = examples._feed(act, [shown])
-    items = [FeedItem(item.author, item.text) for item in feed]
+    items = [examples.item(item, persona.handle) for item in feed]
+    assert all((item.handle, item.text) == (act.author, act.text) for item, act in zip(items, feed, strict=True))
     prompt = kit.builder.prompt(persona.handle, persona.description, items)
     assert list(example.tokens[: example.prompt_length]) == prompt
     assert example.tokens[example.prompt_length] == kit.builder.grammar.verb_ids[Verb.REPLY]

@@ -12,7 +12,7 @@ from contextlib import closing
 
 import pytest
 from conftest import hear_interrupts
-from null_run_factory import null_runner, null_settings, rows
+from null_run_factory import drop_conversations, null_runner, null_settings, rows
 from sqlalchemy import Engine, create_engine, event
 
 from polyphony.errors import InputError
@@ -225,6 +225,7 @@ def test_a_run_of_the_first_version_is_brought_up_to_date(runner, whole, tmp_pat
         for table in ("migration", "digest_chain", "scripted", "dislike", "mute", "report", "group_messages",
                       "group_members", "chat_group", "comment_like", "comment_dislike", "product"):  # fmt: skip
             connection.execute(f"DROP TABLE {table}")
+        drop_conversations(connection)
         connection.execute("ALTER TABLE checkpoint DROP COLUMN last_numbers")
         connection.execute("ALTER TABLE trace DROP COLUMN timestep")
         connection.commit()
@@ -330,8 +331,11 @@ def test_counters_equal_rows(whole):
 
 
 def test_nobody_is_shown_a_post_twice_or_their_own(whole):
-    assert not rows(whole, "SELECT 1 FROM exposure GROUP BY agent_id, post_id HAVING count(*) > 1")
-    assert not rows(whole, "SELECT 1 FROM exposure JOIN post USING (post_id) WHERE post.user_id = exposure.agent_id")
+    assert not rows(whole, "SELECT 1 FROM exposure GROUP BY agent_id, post_id, comment_id HAVING count(*) > 1")
+    own_post = "SELECT 1 FROM exposure JOIN post USING (post_id) WHERE post.user_id = agent_id AND comment_id IS NULL"
+    own_reply = "SELECT 1 FROM exposure JOIN comment USING (comment_id) WHERE comment.user_id = agent_id"
+    assert not rows(whole, own_post) and not rows(whole, own_reply)
+    assert rows(whole, "SELECT count(*) FROM exposure WHERE comment_id IS NOT NULL")[0][0] > 10
     assert rows(whole, "SELECT count(*) FROM exposure")[0][0] > 100
 
 

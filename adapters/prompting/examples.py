@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from polyphony.adapters.prompting.prompt import FeedItem, PromptBuilder
+from polyphony.adapters.prompting.prompt import NOTICES, FeedItem, PromptBuilder
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.recollection import RECALLED, history_recollections
@@ -128,7 +128,20 @@ class ExampleBuilder:
 
     def feed_before(self, act: Act) -> list[FeedItem]:
         """Return a feed of posts that others wrote before an act, without a particular target."""
-        return [FeedItem(item.author, item.text) for item in self._feed(act, [])[0]]
+        return [self.item(item, act.author) for item in self._feed(act, [])[0]]
+
+    def item(self, act: Act, reader: str) -> FeedItem:
+        """What somebody wrote, as a feed shows it to a reader: a reply with what it answers, if everybody may see that.
+
+        Args:
+            act: A post, reply or quote.
+            reader: Handle of who is shown it.
+        """
+        answered = self._corpus.get(act.target or "") if act.verb is Verb.REPLY else None
+        if answered is None or not answered.text or answered.is_private:
+            return FeedItem(act.author, act.text)
+        notice = NOTICES[0] if answered.author == reader else ""
+        return FeedItem(act.author, act.text, FeedItem(answered.author, answered.text), notice)
 
     def _recalled(self, handle: str, act: Act) -> list[str]:
         """What a person remembers at the time of an act, oldest first."""
@@ -145,7 +158,7 @@ class ExampleBuilder:
         position: int | None,
         memory: Sequence[str],
     ) -> Example:
-        items = [FeedItem(item.author, item.text) for item in feed]
+        items = [self.item(item, handle) for item in feed]
         prompt = self.builder.prompt(handle, description, items, memory)
         head = self.builder.grammar.head(act.verb, position)
         tokens = (*prompt, *self.builder.act(head, act.text))

@@ -7,23 +7,36 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from polyphony.adapters.prompting.grammar import Grammar
+from polyphony.personas.people.recollection import NOTICES as NOTICES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+_MENTIONED = NOTICES[1]
 _SYSTEM, _USER = "\x02system\x03", "\x02user\x03"
 EMPTY_FEED = "(no posts yet)"
 LATELY = "You wrote lately:"
+ANSWERED_TOKENS = 12
+"""Most tokens of the words that a reply answers."""
 # The content-free input of contextual calibration.
 CONTENT_FREE = "N/A"
 
 
 @dataclass(frozen=True)
 class FeedItem:
-    """One post as the feed shows it: the author's handle and the words."""
+    """One post or reply as the feed shows it.
+
+    Attributes:
+        handle: Its author.
+        text: Its words.
+        answers: What a reply answers, or what of one's own is quoted; None where nothing of that is shown.
+        notice: How it concerns who is shown it, one of `NOTICES`; empty where it does not.
+    """
 
     handle: str
     text: str
+    answers: "FeedItem | None" = None
+    notice: str = ""
 
 
 class PromptBuilder:
@@ -73,12 +86,30 @@ class PromptBuilder:
         """
         tokens = [*self.constant(handle, description, recent), *self._remembered(memory)]
         for number, item in enumerate(feed, 1):
-            tokens += self.plain(f"{number} @{item.handle}:")
-            tokens += self.plain(" " + item.text, self.item_tokens)
+            tokens += self._head(number, item)
+            tokens += self._words(item)
             tokens += self.plain("\n")
         if not feed:
             tokens += self.plain(EMPTY_FEED + "\n")
         return [*tokens, *self.plain(self._question()), *self._after]
+
+    def _head(self, number: int, item: FeedItem) -> list[int]:
+        """What stands before an item's words: ``2 @bob (to @ada: "first words"):``."""
+        about, answers = [item.notice] if item.notice else [], item.answers
+        if answers is not None and item.notice in ("", _MENTIONED):
+            about.append(f"to @{_on_one_line(answers.handle)}")
+        author = _on_one_line(item.handle)
+        if not about:
+            return [*self.plain(f"{number} @{author}:")]
+        head = self.plain(f"{number} @{author} ({', '.join(about)}")
+        if answers is None:
+            return [*head, *self.plain("):")]
+        # A quotation mark in the words would end them.
+        words = self.plain(_on_one_line(answers.text).replace('"', "'"), ANSWERED_TOKENS)
+        return [*head, *self.plain(': "'), *words, *self.plain('"):')]
+
+    def _words(self, item: FeedItem) -> tuple[int, ...]:
+        return self.plain(" " + _on_one_line(item.text), self.item_tokens)
 
     def _remembered(self, memory: Sequence[str]) -> list[int]:
         lines: list[tuple[int, ...]] = []
@@ -118,7 +149,7 @@ class PromptBuilder:
         """Return the content of `prompt` as the texts of a system and a user message."""
         remembered = str(self.tokenizer.decode(self._remembered(memory))).splitlines()
         shown = [
-            f"{number} @{item.handle}:{self.tokenizer.decode(list(self.plain(' ' + item.text, self.item_tokens)))}"
+            str(self.tokenizer.decode([*self._head(number, item), *self._words(item)]))
             for number, item in enumerate(feed, 1)
         ]
         system = f"You are @{handle}." + (f" {description}" if description else "")
@@ -159,6 +190,11 @@ class PromptBuilder:
         before, _, rest = rendered.partition(_SYSTEM)
         between, _, after = rest.partition(_USER)
         return [before, between, after]
+
+
+def _on_one_line(words: str) -> str:
+    """A person's words without line breaks, not even at their end."""
+    return " ".join(words.split())
 
 
 def prompt_digest(tokens: Sequence[int]) -> str:

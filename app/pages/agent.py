@@ -145,7 +145,9 @@ def _item(head: str, text: str, about: str) -> str:
 def _decision_texts(data: RunData, decision: LoggedDecision) -> tuple[str, str, str]:
     """Return a decision as three texts: its act and target, the words that the agent wrote, the target's words."""
     target = None if decision.target_post_id is None else data.post_by_id.get(decision.target_post_id)
-    target_user_id = target.user_id if target else decision.target_user_id
+    reply = None if decision.target_comment_id is None else data.comment_by_id.get(decision.target_comment_id)
+    about = reply.content if reply else (target.quote_content or target.content) if target else ""
+    target_user_id = reply.user_id if reply else target.user_id if target else decision.target_user_id
     handle = None if target_user_id is None else data.users.get(target_user_id)
     text = ""
     if decision.post_id is not None and decision.post_id in data.post_by_id:
@@ -155,7 +157,7 @@ def _decision_texts(data: RunData, decision: LoggedDecision) -> tuple[str, str, 
     failure = f" · {decision.outcome}: {decision.reason or 'no reason given'}" if decision.outcome != "ok" else ""
     target_name = f" · @{handle}" if handle else ""
     head = f"timestep {decision.timestep} · {decision.act or decision.outcome}{target_name}{failure}"
-    return head, text, (target.quote_content or target.content) if target else ""
+    return head, text, about
 
 
 def _decision(library: Library, run: FoundRun, data: RunData, rows: AgentRows) -> None:

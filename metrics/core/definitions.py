@@ -18,6 +18,7 @@ _OWN_NULL = "the modularity beside it, of Leiden's partition, has one"
 _RECOMMENDER = "its ties are the recommender's work, and too many to rewire"
 _SEEDS = "compares partitions of one graph, found from several seeds or by two methods"
 _TEXTS = "nothing could be permuted that leaves texts texts: compare arms"
+_BESIDE_HISTORY = "run and history stand beside each other"
 _BESIDE = "other predictors of the same acts stand beside it"
 _REFERENCE = "real platforms are larger than any simulated one: compare arms"
 _UNSEEN = "posts that nobody trained on are what it subtracts"
@@ -64,6 +65,7 @@ _distinct = partial(
 _cascade = partial(
     Definition, subject="cascades", needs=(_ANSWERS,), n="cascades", interval="cascades", no_null=_DESCRIBED
 )
+_talk = partial(Definition, subject="conversations", needs=("replies",), no_null=_BESIDE_HISTORY)
 _reference = partial(
     Definition, subject="references", unit="0 to 1", source="Kolmogorov-Smirnov statistic; data/reference",
     needs=("reply trees of 6 posts or more",), n="reply trees", interval="trees", no_null=_REFERENCE,
@@ -505,8 +507,33 @@ _FURTHER_COMMUNITIES = (
         for score, source in (("nmi", _NMI), ("ari", _ARI))
     ),
 )
+_CONVERSATIONS = (
+    _talk(
+        name="answered_reply_share", title="Replies that are answered", unit="share, 0 to 1", n="replies",
+        definition="Share of the agents' replies that have a reply of an agent.", interval="replies",
+    ),
+    _talk(
+        name="answered_reply_share_history", title="– in the people's histories", unit="share, 0 to 1", n="replies",
+        definition="The same of the replies in the histories.", interval="replies",
+    ),
+    _talk(
+        name="thread_depth_mean", title="Mean thread depth", unit="replies", n="threads", interval="threads",
+        definition="Mean over posts with a reply of the most replies from the post downwards: 1 where no reply is "
+        "answered.",
+    ),
+    _talk(
+        name="thread_depth_mean_history", title="– in the people's histories, threads", unit="replies", n="threads",
+        definition="The same of the threads in the histories.", interval="threads",
+    ),
+    _talk(
+        name="cascade_depth_mean_history", title="Mean cascade depth in the people's histories", unit="steps",
+        n="cascades", source="Vosoughi, Roy & Aral 2018", interval="cascades",
+        definition="As `cascade_depth_mean`, of the replies, reposts and quotes in the histories.",
+    ),
+)
 # fmt: on
 
 DEFINITIONS: tuple[Definition, ...] = (
-    *_CONTRACT, *_ACTS_AND_INTERACTIONS, *_RATES, *_FURTHER_GRAPHS_AND_TEXTS, *_FIDELITY, *_FURTHER_COMMUNITIES
+    *_CONTRACT, *_ACTS_AND_INTERACTIONS, *_RATES, *_FURTHER_GRAPHS_AND_TEXTS, *_FIDELITY, *_FURTHER_COMMUNITIES,
+    *_CONVERSATIONS,
 )  # fmt: skip

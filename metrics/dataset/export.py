@@ -152,13 +152,13 @@ class _Export:
         features = history_features(data) if place.disclosure.features else {}
         graph, ties = TieGraph(), Ties(place, data.agent_users)
         with _finished(self._source) as connection:
-            author_of = rows.authors(connection)
+            threads = rows.Threads(connection)
             counts = Counter[str]()
-            acts = ties.counting(graph.collecting(_counted(rows.acts(connection, place, author_of), counts)))
+            acts = ties.counting(graph.collecting(_counted(rows.acts(connection, place, threads), counts)))
             self._writers["edges"].write(acts)
             if self._options.exposures:
-                self._writers["edges"].write(_counted(rows.exposures(connection, place, author_of), counts))
-            self._writers["posts"].write(rows.posts(connection, place))
+                self._writers["edges"].write(_counted(rows.exposures(connection, place, threads), counts))
+            self._writers["posts"].write(rows.posts(connection, place, threads))
             self._writers["activations"].write(rows.activations(connection, place, self._verbs))
         columns = node_columns(self._options.windows)
         users = nodes(data, place, ties.communities(), features, self._options.windows)

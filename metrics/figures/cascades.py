@@ -25,7 +25,7 @@ def cascades(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
 
     A cascade is an agent's original post, or any post of a seed or of another account (a bot's quote or repost, too,
     for answers to it are behaviour), with everything that agents replied to it, reposted or quoted, directly or through
-    a repost or quote. A post that nobody answered is no cascade, because structural virality is undefined for it.
+    a reply, repost or quote. A post that nobody answered is no cascade: structural virality is undefined for it.
     n = cascades; interval over cascades.
 
     - ``cascade_size_mean``: posts and comments in a cascade, the first one included.
@@ -59,19 +59,26 @@ def cascade_trees(run: RunData) -> list[list[int]]:
 
 def cascade_nodes(run: RunData) -> list[list[CascadeNode]]:
     """Every cascade as its nodes, the first post first, parents before their children, in the order of the file."""
-    children: defaultdict[int, list[CascadeNode]] = defaultdict(list)
+    children: defaultdict[tuple[bool, int], list[CascadeNode]] = defaultdict(list)
     for post in run.own_posts:
         if post.original_post_id is not None:
             kind = "quote" if post.is_quote else "repost"
-            children[post.original_post_id].append(CascadeNode(kind, post.post_id, post.user_id, post.timestep))
-    for comment in run.own_comments:
-        node = CascadeNode("reply", comment.comment_id, comment.user_id, comment.timestep)
-        children[comment.post_id].append(node)
+            node = CascadeNode(kind, post.post_id, post.user_id, post.timestep)
+            children[False, post.original_post_id].append(node)
+    own_comments = {comment.comment_id for comment in run.own_comments}
+    above: dict[int, tuple[bool, int]] = {}
+    for comment in sorted(run.comments, key=lambda comment: comment.comment_id):  # parents before what answers them
+        # A reply of a seed's thread or of a bot is nobody's behaviour: what it answers takes its place.
+        parent = run.parent_of(comment)
+        place = (False, comment.post_id) if parent is None else above[parent.comment_id]
+        above[comment.comment_id] = (True, comment.comment_id) if comment.comment_id in own_comments else place
+        if comment.comment_id in own_comments:
+            children[place].append(CascadeNode("reply", comment.comment_id, comment.user_id, comment.timestep))
     grown = {post.post_id for post in run.own_posts if post.original_post_id is not None}
     roots = [post for post in run.posts if post.post_id not in grown]
     return [
         _tree(CascadeNode("post", root.post_id, root.user_id, root.timestep), children)
-        for root in roots if root.post_id in children
+        for root in roots if (False, root.post_id) in children
     ]  # fmt: skip
 
 
@@ -127,9 +134,8 @@ def structural_virality(parents: Sequence[int]) -> float:
     return 2 * distance_sum / (nodes * (nodes - 1))
 
 
-def _tree(root: CascadeNode, children: dict[int, list[CascadeNode]]) -> list[CascadeNode]:
+def _tree(root: CascadeNode, children: dict[tuple[bool, int], list[CascadeNode]]) -> list[CascadeNode]:
     nodes = [root]
     for index, node in enumerate(nodes):  # grows while it is walked: breadth first
-        if node.kind != "reply":
-            nodes += [child._replace(parent=index) for child in children.get(node.id, ())]
+        nodes += [child._replace(parent=index) for child in children.get((node.kind == "reply", node.id), ())]
     return nodes

@@ -36,15 +36,15 @@ def follow_graph(run: RunData) -> "nx.Graph[int]":
 
 
 def co_exposure_graph(run: RunData, rng: np.random.Generator) -> "nx.Graph[int]":
-    """Agents joined by the number of posts that both were shown, at least two; at most 1,000 agents, drawn by seed."""
+    """Agents joined by the number of posts and replies that both were shown, two or more; at most 1,000, by seed."""
     agents = [agent.user_id for agent in run.agents]
     taken = set(agents)
     if len(agents) > MOST_AGENTS:
         taken = {agents[place] for place in rng.choice(len(agents), MOST_AGENTS, replace=False)}
-    viewers: defaultdict[int, set[int]] = defaultdict(set)
+    viewers: defaultdict[tuple[int, int | None], set[int]] = defaultdict(set)
     for exposure in run.exposures:
         if exposure.user_id in taken:
-            viewers[exposure.post_id].add(exposure.user_id)
+            viewers[exposure.post_id, exposure.comment_id].add(exposure.user_id)
     shared = Counter(pair for users in viewers.values() for pair in combinations(sorted(users), 2))
     return weighted_graph(Counter({pair: count for pair, count in shared.items() if count >= LEAST_SHARED}))
 

@@ -93,7 +93,9 @@ def _within_minus_between(vectors: Floats, labels: Labels, weights: Floats) -> F
 def _shown_pairs(run: RunData, encoded: EncodedTexts) -> tuple[Labels, Floats, NDArray[np.bool_]]:
     """Per shown pair: the agent's user id, the text similarity, and whether the agent answered the author."""
     vectors = encoded.user_sums(unprompted=True)
-    shown = {(exposure.user_id, run.author_of(exposure.post_id)) for exposure in run.exposures}
+    shown = {
+        (exposure.user_id, run.author_of_item(exposure.post_id, exposure.comment_id)) for exposure in run.exposures
+    }
     pairs = sorted(
         (user, author)
         for user, author in shown

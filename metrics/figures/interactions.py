@@ -16,13 +16,19 @@ Ids = NDArray[np.int64]
 def interactions(run: RunData) -> Iterator[tuple[int, int]]:
     """Every act of the run upon another user, as (actor, user acted upon); acts upon oneself are left out.
 
-    Authors of seed posts count as users acted upon. Follows of the starting graph are not acts of the run.
+    Authors of seed posts count as users acted upon. A reply to a comment is an act upon the author of the comment.
+    Follows of the starting graph are not acts of the run.
     """
-    upon_posts = [(comment.user_id, comment.post_id) for comment in run.own_comments]
-    upon_posts += [(post.user_id, post.original_post_id) for post in run.own_posts if post.original_post_id is not None]
-    upon_posts += [(like.user_id, like.post_id) for like in run.likes if like.user_id in run.agent_users]
-    for actor, post_id in upon_posts:
-        author = run.author_of(post_id)
+    upon = [(comment.user_id, run.answered_by(comment)) for comment in run.own_comments]
+    upon += [
+        (post.user_id, run.author_of(post.original_post_id))
+        for post in run.own_posts if post.original_post_id is not None
+    ]  # fmt: skip
+    upon += [
+        (like.user_id, run.author_of_item(like.post_id, like.comment_id))
+        for like in run.likes if like.user_id in run.agent_users
+    ]  # fmt: skip
+    for actor, author in upon:
         if author is not None and author != actor:
             yield actor, author
     for follow in run.new_follows:

@@ -30,8 +30,8 @@ def cascade_distance(run: RunData, rng: np.random.Generator) -> dict[str, Measur
 
     ``cascade_ks_twitter``, ``cascade_ks_reddit``: the Kolmogorov-Smirnov statistic at the sizes that the reference
     gives, among trees of at least 6 posts, below which the reference knows nothing. A tree is a post of any kind with
-    the replies to it, as in the reference; reposts and quotes, which `cascades` counts, are none. Replies to replies do
-    not exist here, so that depth and shape have nothing to be compared with. Interval over trees; null: none, compare
+    the replies to it, as in the reference; reposts and quotes, which `cascades` counts, are none. Only
+    sizes are compared. Interval over trees; null: none, compare
     arms with each other, for platforms are larger than any simulated one. n = trees of that size.
     """
     replies = Counter(comment.post_id for comment in run.own_comments)

@@ -54,7 +54,7 @@ def own_texts(run: RunData) -> list[OwnText]:
         for post in run.own_posts
     ]
     written += [
-        OwnText(comment.user_id, comment.content, run.author_of(comment.post_id), comment.timestep)
+        OwnText(comment.user_id, comment.content, run.answered_by(comment), comment.timestep)
         for comment in run.own_comments
     ]
     return [own for own in written if own.text.strip()]

@@ -24,20 +24,21 @@ class Tie(NamedTuple):
 def ties(run: RunData) -> Iterator[Tie]:
     """Every act upon another user, as `metrics.figures.interactions` counts them, and the starting graph."""
     liked = {
-        (row.user_id, row.target_post_id): row.timestep
+        (row.user_id, row.target_post_id, row.target_comment_id): row.timestep
         for row in run.activations if (row.act, row.outcome) == ("like", "ok")
     }  # fmt: skip
-    upon = [(reply.user_id, reply.post_id, "reply", reply.timestep) for reply in run.own_comments]
+    upon: list[tuple[int, int | None, str, int | None]] = [
+        (reply.user_id, run.answered_by(reply), "reply", reply.timestep) for reply in run.own_comments
+    ]
     upon += [
-        (post.user_id, post.original_post_id, "quote" if post.is_quote else "repost", post.timestep)
+        (post.user_id, run.author_of(post.original_post_id), "quote" if post.is_quote else "repost", post.timestep)
         for post in run.own_posts if post.original_post_id is not None
     ]  # fmt: skip
-    likes = [
-        (like.user_id, like.post_id, "like", liked.get((like.user_id, like.post_id)))
+    upon += [
+        (like.user_id, run.author_of_item(like.post_id, like.comment_id), "like", liked.get(tuple(like)))
         for like in run.likes if like.user_id in run.agent_users
     ]  # fmt: skip
-    for source, post_id, kind, timestep in (*upon, *likes):
-        target = run.author_of(post_id)
+    for source, target, kind, timestep in upon:
         if target is not None and target != source:
             yield Tie(source, target, kind, timestep)
     for follow in run.follows:

@@ -24,30 +24,32 @@ from polyphony.metrics.figures.communities import effective_number, louvain, siz
 from polyphony.metrics.figures.interactions import weighted_graph
 from polyphony.metrics.figures.leiden import leiden, weighted_edges
 from polyphony.metrics.runfile.database import open_run, slim_table
-from polyphony.metrics.runfile.rundata import RunData
+from polyphony.metrics.runfile.rundata import Comment, Post, RunData
 
 _HOURS = 24
 
 
 def response_delay(run: RunData, rng: np.random.Generator) -> Measurement:
-    """Mean simulated hours from a post of the run to an answer (comment, repost or quote); interval over answerers.
+    """Mean simulated hours from words of the run to an answer (comment, repost or quote); interval over answerers.
 
-    Seed posts stood there before the first timestep and are left out. A delay is a whole number of timesteps; null:
-    none, because it depends on what the feed shows. n = answers.
+    Words are a post, or a reply that is answered in turn; what stood there before the first timestep is left out. A
+    delay is a whole number of timesteps; null: none, because it depends on what the feed shows. n = answers.
     """
     minutes = run.config.get("minutes")
     if not isinstance(minutes, int):
         return missing("the run does not tell how long a timestep is")
-    answers = [(comment.user_id, comment.post_id, comment.timestep) for comment in run.own_comments]
+    answers: list[tuple[int, Post | Comment | None, int]] = [
+        (comment.user_id, run.parent_of(comment) or run.post_by_id.get(comment.post_id), comment.timestep)
+        for comment in run.own_comments
+    ]
     answers += [
-        (post.user_id, post.original_post_id, post.timestep)
+        (post.user_id, run.post_by_id.get(post.original_post_id), post.timestep)
         for post in run.own_posts if post.original_post_id is not None
     ]  # fmt: skip
     delays: dict[int, list[float]] = {}
     for user, target, timestep in answers:
-        post = run.post_by_id.get(target)
-        if post is not None and not post.is_seed:
-            delays.setdefault(user, []).append((timestep - post.timestep) * minutes / 60)
+        if target is not None and target.timestep >= 0 and not (isinstance(target, Post) and target.is_seed):
+            delays.setdefault(user, []).append((timestep - target.timestep) * minutes / 60)
     if not delays:
         return missing("no post of the run was answered, reposted or quoted")
     agents = [agent for agent in run.agents if agent.user_id in delays]
@@ -99,7 +101,7 @@ def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[
         upon = (
             activation.target_user_id
             if activation.target_user_id is not None
-            else run.author_of(activation.target_post_id or 0)
+            else run.author_of_item(activation.target_post_id or 0, activation.target_comment_id)
         )
         if (
             activation.outcome == "ok"

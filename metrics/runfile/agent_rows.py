@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, null, select
 
+from polyphony.digest_chain.content import column_names
 from polyphony.metrics.runfile.database import open_run, slim_table, source_name
 from polyphony.metrics.runfile.loading import act_shares
 
 
 class Shown(NamedTuple):
-    """One post in one feed of the agent."""
+    """One post or reply in one feed of the agent."""
 
     timestep: int
     position: int
@@ -45,8 +46,11 @@ class LoggedDecision(NamedTuple):
     target_user_id: int | None
     post_id: int | None
     comment_id: int | None
+    target_comment_id: int | None = None
 
 
+# What files of earlier versions lack.
+_LATER = "target_comment_id"
 _SHARES = LoggedDecision._fields.index("act_distribution")
 
 
@@ -64,32 +68,39 @@ def read_agent(source: Path | str, agent_id: int) -> AgentRows:
     Raises:
         MetricsError: The file is missing, is not a database or is not a run.
     """
-    exposure = slim_table("exposure", "exposure_id timestep agent_id post_id position source score")
+    exposure = slim_table("exposure", "exposure_id timestep agent_id post_id position source score comment_id")
     post = slim_table("post", "post_id user_id content quote_content")
+    comment = slim_table("comment", "comment_id user_id content")
     user = slim_table("user", "user_id user_name")
     history = slim_table("history", "history_id agent_id " + " ".join(Past._fields))
     activation = slim_table("activation", "agent_id " + " ".join(LoggedDecision._fields))
     with open_run(source) as connection:
+        shows_replies = "comment_id" in column_names(connection, "exposure")
+        # Joined to nothing where the file is of before feeds showed replies.
+        reply = exposure.c.comment_id if shows_replies else null()
         feeds = connection.execute(
             select(
                 exposure.c.timestep, exposure.c.position, exposure.c.source, exposure.c.score, user.c.user_name,
-                post.c.content, post.c.quote_content,
+                post.c.content, post.c.quote_content, comment.c.content,
             )
             .select_from(
-                exposure.join(post, post.c.post_id == exposure.c.post_id).join(user, user.c.user_id == post.c.user_id)
+                exposure.join(post, post.c.post_id == exposure.c.post_id)
+                .outerjoin(comment, comment.c.comment_id == reply)
+                .join(user, user.c.user_id == func.coalesce(comment.c.user_id, post.c.user_id))
             )
             .where(exposure.c.agent_id == agent_id)
             .order_by(exposure.c.exposure_id)
         )  # fmt: skip
-        shown = tuple(Shown(*row[:5], row[6] or row[5]) for row in feeds)
+        shown = tuple(Shown(*row[:5], row[7] or row[6] or row[5]) for row in feeds)
         acts = connection.execute(
             select(*(history.c[name] for name in Past._fields))
             .where(history.c.agent_id == agent_id)
             .order_by(history.c.history_id)
         )
         past = tuple(Past(*row) for row in acts)
+        logged = column_names(connection, "activation")
         rows = connection.execute(
-            select(*(activation.c[name] for name in LoggedDecision._fields))
+            select(*(activation.c[name] for name in LoggedDecision._fields if name != _LATER or name in logged))
             .where(activation.c.agent_id == agent_id)
             .order_by(activation.c.activation_id)
         )

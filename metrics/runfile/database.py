@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, NullPool, column, create_engine, inspect, select, table
+from sqlalchemy import Connection, Engine, NullPool, column, create_engine, inspect, null, select, table
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.sql.selectable import TableClause
 
 from polyphony.database_url import is_url, parsed_url, run_name
 from polyphony.digest_chain.checking import Verdict, file_verdict, verdict
+from polyphony.digest_chain.content import column_names
 from polyphony.errors import MetricsError
 from polyphony.interrupts import interrupts_held
 from polyphony.printable import first_line
@@ -126,11 +127,23 @@ def slim_table(name: str, columns: str) -> TableClause:
     return table(name, *map(column, columns.split()))
 
 
-def read_rows(connection: Connection, name: str, columns: str, key: str | None = None) -> Generator[tuple[Any, ...]]:
-    """Rows of some columns in the order of the key, by default the first column; streamed."""
+def read_rows(
+    connection: Connection, name: str, columns: str, key: str | None = None, later: str = ""
+) -> Generator[tuple[Any, ...]]:
+    """Rows of some columns in the order of the key, by default the first column; streamed.
+
+    Args:
+        connection: To the database.
+        name: Of the table.
+        columns: Names of the columns.
+        key: The column that orders the rows.
+        later: Further columns, which a file of an earlier version may lack: their values are None then.
+    """
     names = columns.split()
-    source = slim_table(name, f"{columns} {key or ''}")
-    query = select(*(source.c[column] for column in names)).order_by(source.c[key or names[0]])
+    present = set(column_names(connection, name)) if later else set()
+    source = slim_table(name, " ".join((columns, key or "", *present.intersection(later.split()))))
+    further = [source.c[column] if column in present else null().label(column) for column in later.split()]
+    query = select(*(source.c[column] for column in names), *further).order_by(source.c[key or names[0]])
     with connection.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE).execute(query) as rows:
         for row in rows:  # who stops early leaves no cursor open at the server
             yield tuple(row)

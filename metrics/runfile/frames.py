@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from polyphony.errors import MetricsError
-from polyphony.metrics.runfile.rundata import Activation, Agent, Post, RunData
+from polyphony.metrics.runfile.rundata import Activation, Agent, Comment, Post, RunData
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,16 +27,16 @@ def posts(run: RunData) -> "pd.DataFrame":
     author     str     handle of the author
     agent_id   Int64   the author's number as an agent; missing for an account that is no agent
     text       str     the author's own words; empty for a repost
-    parent     str     the post that it repeats, quotes or answers; missing for an original post
+    parent     str     the post or reply that it repeats, quotes or answers; missing for an original post
     root       str     the first post of its thread
     timestep   int64   when it was written; -1 before the first timestep
     is_seed    bool    whether it stood there before the first timestep: nobody's behaviour in the run
-    likes      int64   likes at the end; replies cannot be liked
+    likes      int64   likes at the end
     shares     int64   reposts and quotes of it at the end
     ========== ======= ==========================================================================
     """
     agent_of = _agent_ids(run)
-    likes = Counter(like.post_id for like in run.likes)
+    likes = Counter(item_name(like.post_id, like.comment_id) for like in run.likes)
     shares = Counter(post.original_post_id for post in run.posts if post.original_post_id is not None)
     root_of: dict[int, int] = {}
     rows: list[tuple[Any, ...]] = []
@@ -46,13 +46,13 @@ def posts(run: RunData) -> "pd.DataFrame":
         rows.append((
             post_name(post.post_id), _kind(post), _handle(run, post.user_id), agent_of.get(post.user_id), post.own_text,
             None if parent is None else post_name(parent), post_name(root_of[post.post_id]), post.timestep,
-            post.is_seed, likes[post.post_id], shares[post.post_id],
+            post.is_seed, likes[post_name(post.post_id)], shares[post.post_id],
         ))  # fmt: skip
     for reply in run.comments:
         rows.append((
             reply_name(reply.comment_id), "reply", _handle(run, reply.user_id), agent_of.get(reply.user_id),
-            reply.content, post_name(reply.post_id), post_name(root_of.get(reply.post_id, reply.post_id)),
-            reply.timestep, reply.timestep < 0, 0, 0,
+            reply.content, _answered(run, reply), post_name(root_of.get(reply.post_id, reply.post_id)),
+            reply.timestep, reply.timestep < 0, likes[reply_name(reply.comment_id)], 0,
         ))  # fmt: skip
     columns = ("post", "kind", "author", "agent_id", "text", "parent", "root", "timestep", "is_seed", "likes", "shares")
     return _frame(columns, rows, {"timestep": "int64", "is_seed": "bool", "likes": "int64", "shares": "int64"})
@@ -70,7 +70,7 @@ def acts(run: RunData) -> "pd.DataFrame":
     outcome       str     ``ok``, ``refused`` by the platform, or ``failed``
     reason        str     why it was refused or failed; missing where it ended well
     target        str     handle of the user acted upon; missing for ``post`` and ``nothing``
-    target_post   str     the post acted upon; missing for ``post``, ``follow`` and ``nothing``
+    target_post   str     the post or reply acted upon; missing for ``post``, ``follow`` and ``nothing``
     post          str     the post or reply that the act made; missing for other acts
     p_VERB        float64 the policy's own probability of the act VERB before sampling, a column for each
                           act that a policy logged, in alphabetical order; NaN where nothing was logged
@@ -82,7 +82,8 @@ def acts(run: RunData) -> "pd.DataFrame":
         (
             activation.timestep, agent_of.get(activation.user_id), _handle(run, activation.user_id), activation.act,
             activation.outcome, activation.reason, _target(run, activation),
-            None if activation.target_post_id is None else post_name(activation.target_post_id),
+            None if activation.target_post_id is None
+            else item_name(activation.target_post_id, activation.target_comment_id),
             _result(activation), *_shares(activation, verbs),
         )
         for activation in run.activations
@@ -93,27 +94,27 @@ def acts(run: RunData) -> "pd.DataFrame":
 
 
 def exposures(run: RunData) -> "pd.DataFrame":
-    """Posts that agents were shown; one row for each post in each feed, in the order of the file.
+    """Posts and replies that agents were shown; one row for each in each feed, in the order of the file.
 
     ========== ======= ================================================================
     timestep   int64   when
     agent_id   Int64   number of the agent
     agent      str     its handle
-    post       str     the post shown
-    author     str     handle of the post's author; missing where the file does not hold the post
+    post       str     the post or reply shown
+    author     str     handle of its author; missing where the file does not hold the post
     position   int64   place in the feed, from 1
-    source     str     why it was shown: ``followee``, ``recommended`` and so on
+    source     str     why it was shown: ``notification``, ``followee``, ``recommended`` and so on
     score      float64 the recommender's score; NaN where it gave none
     ========== ======= ================================================================
     """
     agent_of = _agent_ids(run)
     rows = []
     for exposure in run.exposures:
-        author = run.author_of(exposure.post_id)
+        author = run.author_of_item(exposure.post_id, exposure.comment_id)
         rows.append((
             exposure.timestep, agent_of.get(exposure.user_id), _handle(run, exposure.user_id),
-            post_name(exposure.post_id), None if author is None else _handle(run, author), exposure.position,
-            exposure.source, exposure.score,
+            item_name(exposure.post_id, exposure.comment_id), None if author is None else _handle(run, author),
+            exposure.position, exposure.source, exposure.score,
         ))  # fmt: skip
     columns = ("timestep", "agent_id", "agent", "post", "author", "position", "source", "score")
     return _frame(columns, rows, {"timestep": "int64", "position": "int64", "score": "float64"})
@@ -129,13 +130,13 @@ def edges(run: RunData) -> "pd.DataFrame":
     target          str   handle of the user acted upon
     source_agent_id Int64 the source's number as an agent; missing for an account that is no agent
     target_agent_id Int64 the same of the target
-    post            str   the post acted upon; missing for a follow
+    post            str   the post or reply acted upon; missing for a follow
     made            str   the post or reply that the act made; missing for a follow or a like
     =============== ===== ==================================================================
     """
     agent_of = _agent_ids(run)
     liked_at = {
-        (activation.user_id, activation.target_post_id): activation.timestep
+        (activation.user_id, activation.target_post_id, activation.target_comment_id): activation.timestep
         for activation in run.activations if (activation.act, activation.outcome) == ("like", "ok")
     }  # fmt: skip
     upon: list[tuple[int | None, str, int, int | None, str | None, str | None]] = [
@@ -143,7 +144,7 @@ def edges(run: RunData) -> "pd.DataFrame":
     ]
     upon += [
         (
-            reply.timestep, "reply", reply.user_id, run.author_of(reply.post_id), post_name(reply.post_id),
+            reply.timestep, "reply", reply.user_id, run.answered_by(reply), _answered(run, reply),
             reply_name(reply.comment_id),
         )
         for reply in run.comments
@@ -157,8 +158,8 @@ def edges(run: RunData) -> "pd.DataFrame":
     ]  # fmt: skip
     upon += [
         (
-            liked_at.get((like.user_id, like.post_id)), "like", like.user_id, run.author_of(like.post_id),
-            post_name(like.post_id), None,
+            liked_at.get(tuple(like)), "like", like.user_id, run.author_of_item(like.post_id, like.comment_id),
+            item_name(like.post_id, like.comment_id), None,
         )
         for like in run.likes
     ]  # fmt: skip
@@ -221,8 +222,8 @@ def texts(run: RunData, agent: str | int) -> "pd.DataFrame":
     kind        str   ``post``, ``quote`` or ``reply``
     timestep    int64 when
     text        str   the agent's own words
-    parent      str   the post that it quotes or answers; missing for an original post
-    parent_text str   the words of that post; missing likewise
+    parent      str   the post or reply that it quotes or answers; missing for an original post
+    parent_text str   the words of that; missing likewise
     =========== ===== ===================================================================
 
     Args:
@@ -234,6 +235,11 @@ def texts(run: RunData, agent: str | int) -> "pd.DataFrame":
     """
     user = find_agent(run, agent).user_id
     words = {post.post_id: post.own_text for post in run.posts}
+
+    def answered_words(reply: Comment) -> str | None:
+        parent = run.parent_of(reply)
+        return words.get(reply.post_id) if parent is None else parent.content
+
     rows: list[tuple[Any, ...]] = [
         (
             post_name(post.post_id), _kind(post), post.timestep, post.own_text,
@@ -244,8 +250,8 @@ def texts(run: RunData, agent: str | int) -> "pd.DataFrame":
     ]  # fmt: skip
     rows += [
         (
-            reply_name(reply.comment_id), "reply", reply.timestep, reply.content, post_name(reply.post_id),
-            words.get(reply.post_id),
+            reply_name(reply.comment_id), "reply", reply.timestep, reply.content, _answered(run, reply),
+            answered_words(reply),
         )
         for reply in run.own_comments if reply.user_id == user and reply.content
     ]  # fmt: skip
@@ -366,6 +372,17 @@ def reply_name(comment_id: int) -> str:
     return f"c{comment_id}"
 
 
+def item_name(post_id: int, comment_id: int | None) -> str:
+    """Name of a reply, or, without one, of the post."""
+    return post_name(post_id) if comment_id is None else reply_name(comment_id)
+
+
+def _answered(run: RunData, reply: Comment) -> str:
+    """Name of what a reply answers."""
+    parent = run.parent_of(reply)
+    return item_name(reply.post_id, None if parent is None else parent.comment_id)
+
+
 def _agent_ids(run: RunData) -> dict[int, int]:
     return {agent.user_id: agent.agent_id for agent in run.agents}
 
@@ -386,7 +403,7 @@ def _kind(post: Post) -> str:
 def _target(run: RunData, activation: Activation) -> str | None:
     user = activation.target_user_id
     if user is None and activation.target_post_id is not None:
-        user = run.author_of(activation.target_post_id)
+        user = run.author_of_item(activation.target_post_id, activation.target_comment_id)
     return None if user is None else _handle(run, user)
 
 

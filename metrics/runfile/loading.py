@@ -102,6 +102,7 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
     completed = _completed(connection, name)
     users = list(typed_rows(connection, name, "user", "user_id:int agent_id:int? user_name:text created_at:text"))
     user_of = {agent_id: user_id for user_id, agent_id, *_ in users if agent_id is not None}
+    comments = _comments(connection, name)
     started = [created_at for _, agent_id, _, created_at in users if agent_id is not None]
     return RunData(
         name=name,
@@ -120,15 +121,8 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
         users={user_id: user_name for user_id, _, user_name, _ in users},
         agents=_agents(connection, user_of, name),
         posts=_posts(connection, name),
-        comments=tuple(
-            map(
-                Comment._make,
-                typed_rows(
-                    connection, name, "comment", "comment_id:int post_id:int user_id:int content:text timestep:int"
-                ),
-            )
-        ),
-        likes=tuple(map(Like._make, typed_rows(connection, name, "like", "user_id:int post_id:int", key="like_id"))),
+        comments=comments,
+        likes=_likes(connection, comments, name),
         follows=tuple(
             map(
                 FollowEdge._make,
@@ -160,18 +154,37 @@ def _posts(connection: Connection, name: str) -> tuple[Post, ...]:
     return tuple(Post._make((*row[:5], bool(row[5]), row[6])) for row in typed_rows(connection, name, "post", columns))
 
 
+def _comments(connection: Connection, name: str) -> tuple[Comment, ...]:
+    columns = "comment_id:int post_id:int user_id:int content:text timestep:int"
+    return tuple(map(Comment._make, typed_rows(connection, name, "comment", columns, later="parent_comment_id:int?")))
+
+
+def _likes(connection: Connection, comments: tuple[Comment, ...], name: str) -> tuple[Like, ...]:
+    """Likes of posts, then those of comments, whose table the first version did not have."""
+    likes = [Like(*row) for row in typed_rows(connection, name, "like", "user_id:int post_id:int", key="like_id")]
+    if inspect(connection).has_table("comment_like"):
+        root = {comment.comment_id: comment.post_id for comment in comments}
+        for user, comment_id in typed_rows(
+            connection, name, "comment_like", "user_id:int comment_id:int", key="comment_like_id"
+        ):
+            if comment_id not in root:
+                raise MetricsError(f"{name}: comment {comment_id} is liked but is not in the file; the file is damaged")
+            likes.append(Like(user, root[comment_id], comment_id))
+    return tuple(likes)
+
+
 def _exposures(connection: Connection, user_of: dict[int, int], name: str) -> tuple[Exposure, ...]:
     columns = "timestep:int agent_id:int post_id:int position:int source:text score:real?"
-    with closing(typed_rows(connection, name, "exposure", columns, key="exposure_id")) as rows:
+    with closing(typed_rows(connection, name, "exposure", columns, "exposure_id", "comment_id:int?")) as rows:
         return tuple(Exposure(timestep, user_of[agent_id], *rest) for timestep, agent_id, *rest in rows)
 
 
 def _history(connection: Connection, user_of: dict[int, int], name: str) -> tuple[HistoryText, ...]:
-    columns = "agent_id:int split:text act:text text:text created_at:text"
-    with closing(typed_rows(connection, name, "history", columns, key="history_id")) as rows:
+    columns = "agent_id:int split:text act:text text:text created_at:text history_id:int"
+    with closing(typed_rows(connection, name, "history", columns, "history_id", "target_history_id:int?")) as rows:
         return tuple(
-            HistoryText(user_of[agent_id], split, act, text, _moment(at, name))
-            for agent_id, split, act, text, at in rows
+            HistoryText(user_of[agent_id], split, act, text, _moment(at, name), number, target)
+            for agent_id, split, act, text, at, number, target in rows
         )
 
 
@@ -222,7 +235,9 @@ def _activations(connection: Connection, user_of: dict[int, int], name: str) -> 
         "timestep:int agent_id:int act:text? act_distribution:text? target_post_id:int? target_user_id:int? "
         "post_id:int? comment_id:int? outcome:text reason:text?"
     )
-    with closing(typed_rows(connection, name, "activation", columns, key="activation_id")) as rows:
+    with closing(
+        typed_rows(connection, name, "activation", columns, "activation_id", "target_comment_id:int?")
+    ) as rows:
         activations = tuple(
             Activation(timestep, user_of[agent_id], act, act_shares(text, name), *rest)
             for timestep, agent_id, act, text, *rest in rows

@@ -49,20 +49,22 @@ class Post(NamedTuple):
 
 
 class Comment(NamedTuple):
-    """A reply to a post."""
+    """A reply to a post, or to a comment in its thread; `post_id` is the thread's first post in both cases."""
 
     comment_id: int
     post_id: int
     user_id: int
     content: str
     timestep: int
+    parent_comment_id: int | None = None
 
 
 class Like(NamedTuple):
-    """A like of a post."""
+    """A like of a post, or of a comment in its thread."""
 
     user_id: int
     post_id: int
+    comment_id: int | None = None
 
 
 class FollowEdge(NamedTuple):
@@ -86,10 +88,11 @@ class Activation(NamedTuple):
     comment_id: int | None
     outcome: str
     reason: str | None
+    target_comment_id: int | None = None
 
 
 class Exposure(NamedTuple):
-    """One post shown to one agent; position 1 is the first of the feed."""
+    """One post shown to one agent, or one comment in its thread; position 1 is the first of the feed."""
 
     timestep: int
     user_id: int
@@ -97,16 +100,22 @@ class Exposure(NamedTuple):
     position: int
     source: str
     score: float | None = None
+    comment_id: int | None = None
 
 
 class HistoryText(NamedTuple):
-    """An act of a person from before the simulation, its words where it has some, and the split it belongs to."""
+    """An act of a person from before the simulation, its words where it has some, and the split it belongs to.
+
+    `target` is the number of the act that it answers, repeats, quotes or likes, where that is in the file.
+    """
 
     user_id: int
     split: str
     act: str
     text: str
     created_at: datetime
+    number: int = 0
+    target: int | None = None
 
 
 class RunHeader(NamedTuple):
@@ -215,3 +224,24 @@ class RunData:
         """The `user_id` of a post's author; None where the file does not hold the post."""
         post = self.post_by_id.get(post_id)
         return None if post is None else post.user_id
+
+    def author_of_item(self, post_id: int, comment_id: int | None) -> int | None:
+        """The `user_id` of who wrote a comment, or, without one, the post; None where the file does not hold it."""
+        if comment_id is None:
+            return self.author_of(post_id)
+        comment = self.comment_by_id.get(comment_id)
+        return None if comment is None else comment.user_id
+
+    def parent_of(self, comment: Comment) -> Comment | None:
+        """The comment that a comment answers; None where it answers the post.
+
+        A parent that is not in the file, stands in another thread or came later is none: so no thread is a circle.
+        """
+        parent = self.comment_by_id.get(comment.parent_comment_id or 0)
+        is_sound = parent is not None and parent.post_id == comment.post_id and parent.comment_id < comment.comment_id
+        return parent if is_sound else None
+
+    def answered_by(self, comment: Comment) -> int | None:
+        """The `user_id` of whom a comment answers; None where the file does not hold the post."""
+        parent = self.parent_of(comment)
+        return self.author_of(comment.post_id) if parent is None else parent.user_id

@@ -22,7 +22,7 @@ _ROWS_AT_ONCE = 1_000
 
 
 def typed_rows(
-    connection: Connection, file: str, table: str, columns: str, key: str | None = None
+    connection: Connection, file: str, table: str, columns: str, key: str | None = None, later: str = ""
 ) -> Generator[tuple[Any, ...]]:
     """Rows of some columns in the order of the key, streamed; see `read_rows`.
 
@@ -33,13 +33,16 @@ def typed_rows(
         columns: Names and kinds, as ``post_id:int content:text?``; with a question mark a value may be missing. Kinds
             are int, real, text, flag, any.
         key: As for `read_rows`.
+        later: Further columns like `columns`, which a file of an earlier version may lack, see `read_rows`.
 
     Raises:
         MetricsError: A value is of another kind.
     """
-    names, kinds = zip(*(part.split(":") for part in columns.split()), strict=True)
+    names, kinds = zip(*(part.split(":") for part in f"{columns} {later}".split()), strict=True)
+    count = len(columns.split())
     allowed = [_KINDS[kind.rstrip("?")][0] | ({type(None)} if kind.endswith("?") else frozenset()) for kind in kinds]
-    with closing(read_rows(connection, table, " ".join(names), key)) as rows:  # also where a value is refused
+    own, further = " ".join(names[:count]), " ".join(names[count:])
+    with closing(read_rows(connection, table, own, key, further)) as rows:  # also where a value is refused
         while part := list(islice(rows, _ROWS_AT_ONCE)):
             for place, values in enumerate(zip(*part, strict=True)):
                 if set(map(type, values)) - allowed[place]:

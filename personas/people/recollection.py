@@ -19,6 +19,9 @@ _DONE_TO = {
     Verb.QUOTE: "@{who} quoted you: {words}",
     Verb.FOLLOW: "@{who} follows you",
 }
+NOTICES = ("replied to you", "mentioned you", "quoted you")
+"""What a person is told of somebody else's words that concern them."""
+_TOLD = {Verb.REPLY: NOTICES[0], Verb.QUOTE: NOTICES[2]}
 _MENTION = "@{who} mentioned you: {words}"
 _NAMED = re.compile(r"(?<![\w@])@([\w.@-]*\w)")
 
@@ -41,6 +44,17 @@ def recollections(verb: Verb, who: str, words: str, other: str | None) -> Iterat
     for name in dict.fromkeys(_NAMED.findall(words)):
         if name not in named:
             yield name, _MENTION.format(who=who, words=words)
+
+
+def notices(verb: Verb, who: str, words: str, other: str | None) -> Iterator[tuple[str, str]]:
+    """Yield whom words concern, and which of `NOTICES` says how; the arguments are those of `recollections`."""
+    named = {who}
+    if other is not None and verb in _TOLD:
+        named.add(other)
+        yield other, _TOLD[verb]
+    for name in dict.fromkeys(_NAMED.findall(words)):
+        if name not in named:
+            yield name, NOTICES[1]
 
 
 def history_recollections(acts: Iterable[Act], corpus: Mapping[str, Act]) -> Iterator[tuple[str, Act, str]]:

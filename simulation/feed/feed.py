@@ -1,4 +1,4 @@
-"""The feeds of agents: the posts that a recommender scores highest, without those that may not be shown."""
+"""The feeds of agents: what concerns them, then the posts that a recommender scores highest and followees' replies."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,9 +18,11 @@ from polyphony.simulation.feed.recommenders.recommender import (
     checked_scores,
     make_recommender,
 )
+from polyphony.simulation.feed.replies import RecentReplies, notifications
 from polyphony.simulation.feed.suggesters.suggester import NONE, SUGGESTERS, suggest_people
 from polyphony.simulation.feed.text_vectors import TextVectors
 from polyphony.simulation.feed.view import PlatformView
+from polyphony.simulation.world.item import Item
 from polyphony.simulation.world.moment import Moment
 from polyphony.simulation.world.platform import Platform
 
@@ -30,12 +32,26 @@ AGENTS_AT_ONCE = 256
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One post of a feed: its position from 1, why it is shown, and its score, if it has one."""
+    """One post of a feed, or one comment.
+
+    Attributes:
+        post_id: The post; for a comment, the one at the root of its thread.
+        position: Place in the feed, from 1.
+        source: Why it is shown: notification, followee, recommended or who_to_follow.
+        score: What the recommender gave it, for a comment what it gave the root; None where it did not score it.
+        comment_id: The comment; None for a post.
+    """
 
     post_id: int
     position: int
     source: str
     score: float | None
+    comment_id: int | None = None
+
+    @property
+    def item(self) -> Item:
+        """What is shown."""
+        return Item(self.post_id, self.comment_id)
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,7 @@ class FeedSettings:
     Attributes:
         recommender: Name of the recommender, one of `simulation.feed.recommenders` or of a plug-in.
         followee_share: Part of a feed that is kept for followees, rounded up; each part fills gaps of the other.
+        notification_share: Largest part of a feed that is for what concerns the agent, rounded up; the rest is shared.
         who_to_follow: How people are suggested by their latest post in the last place of a feed; ``none`` for not at
             all.
         repeats: Whether a post may be shown to an agent again.
@@ -54,11 +71,14 @@ class FeedSettings:
     followee_share: float = 0.5
     who_to_follow: str = NONE
     repeats: bool = False
+    notification_share: float = 0.5
 
     def __post_init__(self) -> None:
         RECOMMENDERS.get(self.recommender, "--recommender")
         if not 0 <= self.followee_share <= 1:
             raise InputError(f"--followee-share {self.followee_share} must be from 0 to 1")
+        if not 0 <= self.notification_share <= 1:
+            raise InputError(f"--notification-share {self.notification_share} must be from 0 to 1")
         if self.who_to_follow != NONE:
             SUGGESTERS.get(self.who_to_follow, f"--who-to-follow takes {NONE} or a suggester;")
 
@@ -126,15 +146,20 @@ class FeedMaker:
 
         A feed never holds the agent's own posts, posts of people it muted, hidden posts, nor (unless the settings allow
         it) posts that an earlier feed showed it. A draw of each agent's own breaks ties.
+
+        First comes what concerns the agent, see `simulation.feed.replies.notifications`. The places that are left are
+        shared between followees and others. Followees' posts compete with their latest replies, one of each thread,
+        which have the score of the thread's first post.
         """
         rows = platform.posts.rows
         hidden = rows["repost"] | platform.hidden(rows)
         view = PlatformView(platform, self._vectors, self._seed)
         candidates = _Candidates.of(platform, self._candidates(view, np.flatnonzero(~hidden)))
+        replies = RecentReplies.of(platform, candidates.place_of)
         feeds: dict[int, list[FeedEntry]] = {}
         for start in range(0, len(agents), AGENTS_AT_ONCE):
             batch = agents[start : start + AGENTS_AT_ONCE]
-            feeds.update(zip(batch, self._feeds_of(platform, view, batch, candidates, now), strict=True))
+            feeds.update(zip(batch, self._feeds_of(platform, view, batch, candidates, replies, now), strict=True))
         if self._settings.who_to_follow != NONE:
             self._suggest(platform, feeds, hidden, now)
         return feeds
@@ -148,41 +173,69 @@ class FeedMaker:
         return checked_candidates(self._name, chosen, visible)
 
     def _feeds_of(
-        self, platform: Platform, view: PlatformView, agents: Sequence[int], candidates: "_Candidates", now: Moment
+        self,
+        platform: Platform,
+        view: PlatformView,
+        agents: Sequence[int],
+        candidates: "_Candidates",
+        replies: RecentReplies,
+        now: Moment,
     ) -> Iterator[list[FeedEntry]]:
+        most = _rounded_up(self._items, self._settings.notification_share)
+        notices = [notifications(platform, agent, most) for agent in agents]
         if not len(candidates.rows):
-            yield from ([] for _ in agents)
+            yield from ([_notification(item, place) for place, item in enumerate(items, 1)] for items in notices)
             return
         with failing_as(f"recommender {self._name!r}", self._recommender):
             scores = self._recommender.scores(view, np.asarray(agents, dtype=int), candidates.rows, now)
         scores = checked_scores(self._name, scores, len(agents), len(candidates.rows))
-        barred, near = self._relations(platform, agents, candidates)
+        barred, near, answers = self._relations(platform, agents, candidates, replies)
         ranks = _ranked(scores, len(agents))
         for row, agent in enumerate(agents):
-            random = keyed_generator(self._seed, "feed", agent, now.timestep).random(
-                len(candidates.rows), dtype=np.float32
-            )
-            order = ranks[row] + random
-            chosen = self._chosen(order, np.flatnonzero(near[row] & ~barred[row]), barred[row] | near[row])
+            entries = [_notification(item, place) for place, item in enumerate(notices[row], 1)]
+            if len(entries) == self._items:
+                yield entries
+                continue
+            own_replies = _without(answers[row], replies, notices[row])
+            for item in notices[row]:
+                place = candidates.place_of[item.post_id]
+                if item.comment_id is None and place >= 0:
+                    barred[row, place] = True
+            random = keyed_generator(self._seed, "feed", agent, now.timestep)
+            order = ranks[row] + random.random(len(candidates.rows), dtype=np.float32)
+            from_near = np.flatnonzero(near[row] & ~barred[row])
+            if len(own_replies):  # their places are those after all posts
+                drawn = random.random(len(own_replies), dtype=np.float32)
+                from_near = np.concatenate([from_near, len(order) + np.arange(len(own_replies))])
+                order = np.concatenate([order, ranks[row][replies.roots[own_replies]] + drawn])
+            chosen = self._chosen(order, from_near, barred[row] | near[row], self._items - len(entries))
             own = scores[row if len(scores) > 1 else 0]
-            yield [
-                FeedEntry(int(candidates.rows[place]) + 1, position, "followee" if near[row, place] else "recommended",
-                         float(own[place]))
-                for position, place in enumerate(chosen, 1)
-            ]  # fmt: skip
+            for position, place in enumerate(chosen, len(entries) + 1):
+                reply = own_replies[place - len(candidates.rows)] if place >= len(candidates.rows) else None
+                root = place if reply is None else replies.roots[reply]
+                entries.append(
+                    FeedEntry(
+                        int(candidates.rows[root]) + 1, position,
+                        "followee" if reply is not None or near[row, place] else "recommended", float(own[root]),
+                        None if reply is None else int(replies.ids[reply]),
+                    )
+                )  # fmt: skip
+            yield entries
 
     def _relations(
-        self, platform: Platform, agents: Sequence[int], candidates: "_Candidates"
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """Which candidates each agent may not see, and which come from followees (reposts by them count)."""
+        self, platform: Platform, agents: Sequence[int], candidates: "_Candidates", replies: RecentReplies
+    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Which candidates each agent may not see, which come from followees (reposts count), and their replies."""
         barred = candidates.authors == np.asarray(agents)[:, None]
         near = np.zeros_like(barred)
+        answers = []
         followed, muted = np.zeros((2, len(platform.names)), dtype=bool)
         for row, agent in enumerate(agents):
             followees = list(platform.following[agent])
             followed[followees] = True
             near[row] = followed[candidates.authors]
             near[row, candidates.shared[followed[candidates.sharers]]] = True
+            answers.append(replies.of_followees(platform, agent, followed, repeats=self._settings.repeats))
             followed[followees] = False
             if platform.muted[agent]:
                 muted[:] = False
@@ -191,21 +244,22 @@ class FeedMaker:
             if not self._settings.repeats and platform.seen[agent]:
                 seen = candidates.place_of[platform.seen[agent]]
                 barred[row, seen[seen >= 0]] = True
-        return barred, near
+        return barred, near, answers
 
-    def _chosen(self, order: np.ndarray, near: np.ndarray, not_far: np.ndarray) -> np.ndarray:
+    def _chosen(self, order: np.ndarray, near: np.ndarray, not_far: np.ndarray, items: int) -> np.ndarray:
         """Places among the candidates of what is shown, the best first.
 
         Args:
             order: Score of each place, without ties.
             near: Places that come from followees and may be shown.
-            not_far: Whether a place may not be shown, or comes from a followee.
+            not_far: Whether a place may not be shown, or comes from a followee; replies, which follow, always do.
+            items: How many are shown.
         """
-        best_near = near[_top(order[near], self._items)]
-        best_far = _top(np.where(not_far, -np.inf, order), self._items)
-        wanted = math.ceil(round(self._items * self._settings.followee_share, 9))
-        from_near = max(min(len(best_near), wanted), min(len(best_near), self._items - len(best_far)))
-        chosen = np.concatenate([best_near[:from_near], best_far[: self._items - from_near]])
+        best_near = near[_top(order[near], items)]
+        best_far = _top(np.where(not_far, -np.inf, order[: len(not_far)]), items)
+        wanted = _rounded_up(items, self._settings.followee_share)
+        from_near = max(min(len(best_near), wanted), min(len(best_near), items - len(best_far)))
+        chosen = np.concatenate([best_near[:from_near], best_far[: items - from_near]])
         shown: np.ndarray = chosen[np.argsort(-order[chosen], kind="stable")]
         return shown
 
@@ -218,12 +272,29 @@ class FeedMaker:
             self._settings.who_to_follow, platform, list(feeds), self._vectors, seed=self._seed, now=now, count=5
         )
         for agent, feed in feeds.items():
-            shown = {entry.post_id for entry in feed[:-1]} | set(platform.seen[agent])
+            shown = {entry.post_id for entry in feed[:-1] if entry.comment_id is None} | set(platform.seen[agent])
             fitting = [(latest[who], score) for who, score in people[agent] if latest.get(who, 0) not in {0, *shown}]
             if fitting:
                 feed[self._items - 1 :] = [
                     FeedEntry(fitting[0][0], min(len(feed), self._items - 1) + 1, "who_to_follow", fitting[0][1])
                 ]
+
+
+def _rounded_up(items: int, share: float) -> int:
+    return math.ceil(round(items * share, 9))
+
+
+def _notification(item: Item, position: int) -> FeedEntry:
+    return FeedEntry(item.post_id, position, "notification", None, item.comment_id)
+
+
+def _without(places: np.ndarray, replies: RecentReplies, items: Sequence[Item]) -> np.ndarray:
+    """Those of some replies that are not among the items."""
+    taken = {item.comment_id for item in items}
+    if not len(places) or not taken:
+        return places
+    others: np.ndarray = places[[number not in taken for number in replies.ids[places].tolist()]]
+    return others
 
 
 def _ranked(scores: np.ndarray, agents: int) -> np.ndarray:

@@ -61,5 +61,5 @@ def replayed(platform: Platform, fork: Fork, run_row: dict[str, Any]) -> Rows:
         store.close()
     replay(platform, tables, fork.at)
     for exposure in rows["exposure"]:
-        platform.expose(exposure["agent_id"], exposure["post_id"], exposure["source"])
+        platform.expose(exposure["agent_id"], exposure["post_id"], exposure["source"], exposure["comment_id"])
     return rows

@@ -1,7 +1,7 @@
 """What a run begins with: its clock, its feeds, and a platform with users, the follow graph, seed posts, histories."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,8 +14,9 @@ from polyphony.printable import printable
 from polyphony.simulation.feed.feed import FeedMaker
 from polyphony.simulation.runs.scenario import Bot, Scenario
 from polyphony.simulation.runs.settings import RunSettings
-from polyphony.simulation.world.actions import CreatePost, Follow
+from polyphony.simulation.world.actions import CreateComment, CreatePost, Follow
 from polyphony.simulation.world.clock import Clock, iso, make_clock, moment
+from polyphony.simulation.world.item import Item
 from polyphony.simulation.world.moment import Moment
 from polyphony.simulation.world.platform import Platform
 from polyphony.simulation.world.rows import Rows
@@ -64,6 +65,10 @@ def populate(
 ) -> None:
     """Enter the starting follow graph, and publish seed posts: each agent's latest public ones, and the scenario's.
 
+    With a post comes what the agents answered in its thread. A person without posts is seeded with their latest other
+    words: a reply comes with what it answers up to the thread's first post, if all of that may be shown and is of
+    agents; otherwise it stands as a post of its own.
+
     Args:
         platform: An empty platform with one user per persona.
         personas: The agents, in order.
@@ -76,13 +81,75 @@ def populate(
         for followee in persona.following:
             if followee in ids:
                 platform.act(agent, Follow(followee_id=ids[followee]), Moment(BEFORE, at))
-    seeds = [(act, agent) for agent, persona in enumerate(personas) for act in _latest(persona, seed_posts)]
-    for act, agent in sorted(seeds, key=lambda entry: (entry[0].at, entry[0].id)):
-        if printable(act.text):
-            platform.act(agent, CreatePost(content=act.text), Moment(BEFORE, act.at), seed=True)
+    published: dict[str, Item] = {}
+    for act, answered in seed_acts(personas, seed_posts):
+        parent = published.get(answered or "")
+        if printable(act.text) and (parent is None) == (answered is None):  # nothing answers what cannot be shown
+            action = _words(act.text, parent)
+            outcome = platform.act(ids[act.author], action, Moment(BEFORE, act.at), seed=parent is None)
+            post_id = outcome.post_id if parent is None else parent.post_id
+            if post_id is not None:
+                published[act.id] = Item(post_id, outcome.comment_id)
     users = {name: user for user, name in enumerate(platform.names)}
     for post in scenario.seed_posts:
         platform.act(users[post.user], CreatePost(content=post.text), Moment(BEFORE, at), seed=True)
+
+
+def seed_acts(personas: Sequence[Persona], seed_posts: int) -> list[tuple[Act, str | None]]:
+    """The words that stand on the platform at the start, in the order in which they are published.
+
+    Args:
+        personas: The agents.
+        seed_posts: Seed posts of each agent.
+
+    Returns:
+        Each act with the id of the act among them that it answers; None for what stands as a post.
+    """
+    if not seed_posts:
+        return []
+    texts = {act.id: act for persona in personas for act in persona.public_train if act.text}
+    roots = thread_roots(texts)
+    seeds = {act.id: act for persona in personas for act in _latest(persona, seed_posts)}
+    for reply in [act for act in seeds.values() if roots[act.id] is not None]:
+        answered = reply
+        while answered.verb is Verb.REPLY and (answered := texts[answered.target or ""]).id not in seeds:
+            seeds[answered.id] = answered
+    first_posts = {act.id for act in seeds.values() if act.verb is not Verb.REPLY}
+    seeds |= {act.id: act for act in texts.values() if (root := roots[act.id]) is not None and root[0] in first_posts}
+    depth = {act: 0 if (root := roots[act]) is None else root[1] for act in seeds}
+    ordered = sorted(seeds.values(), key=lambda act: (act.at, depth[act.id], act.id))
+    return [(act, act.target if depth[act.id] else None) for act in ordered]
+
+
+def thread_roots(texts: Mapping[str, Act]) -> dict[str, tuple[str, int] | None]:
+    """For each act, the first post of its thread and how many replies lie between.
+
+    Args:
+        texts: Acts with words by id.
+
+    Returns:
+        The root's id and the distance, at least 1, of a reply; None for what is no reply, and for a reply of whose
+        thread a part is missing. Readers let an act refer to earlier ones alone; replies that answer each other in a
+        circle would have no first post.
+    """
+    roots: dict[str, tuple[str, int] | None] = {act.id: None for act in texts.values() if act.verb is not Verb.REPLY}
+    first_posts = set(roots)
+    for reply in texts.values():
+        chain: dict[str, None] = {}
+        act: Act | None = reply
+        while act is not None and act.id not in roots and act.id not in chain:
+            chain[act.id] = None
+            act = texts.get(act.target or "")
+        above = None if act is None or act.id in chain else (act.id, 0) if act.id in first_posts else roots[act.id]
+        for identifier in reversed(chain):
+            above = roots[identifier] = None if above is None else (above[0], above[1] + 1)
+    return roots
+
+
+def _words(text: str, parent: Item | None) -> CreatePost | CreateComment:
+    if parent is None:
+        return CreatePost(content=text)
+    return CreateComment(post_id=parent.post_id, content=text, parent_comment_id=parent.comment_id)
 
 
 def feed_texts(personas: Sequence[Persona]) -> list[str]:
@@ -123,7 +190,7 @@ def people_rows(
                 "created_at": at, "num_followings": 0, "num_followers": 0,
             }
         )  # fmt: skip
-    return {"user": users, "agent": agents, "history": acts}
+    return {"user": users, "agent": agents, "history": _numbered(acts)}
 
 
 def warning_rows(problems: Sequence[Problem]) -> Rows:
@@ -144,11 +211,23 @@ def _latest(persona: Persona, count: int) -> Sequence[Act]:
     return (posts or [act for act in persona.public_train if act.text])[-count:] if count else []
 
 
-def _history(agent: int, persona: Persona) -> list[dict[str, Any]]:
+def _history(agent: int, persona: Persona) -> list[tuple[Act, dict[str, Any]]]:
     parts = (("train", persona.train), ("validation", persona.validation), ("held_out", persona.held_out))
     return [
-        {"agent_id": agent, "split": split, "act": act.verb, "created_at": iso(act.at), "text": act.text}
+        (act, {"agent_id": agent, "split": split, "act": act.verb, "created_at": iso(act.at), "text": act.text})
         for split, acts in parts
         for act in acts
         if not act.is_private
     ]
+
+
+def _numbered(history: Sequence[tuple[Act, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of all histories with their numbers, and with the number of what each act is about."""
+    number_of = {act.id: number for number, (act, _) in enumerate(history, 1)}
+    return [
+        {
+            "history_id": number, **row,
+            "target_history_id": None if act.verb is Verb.FOLLOW else number_of.get(act.target or ""),
+        }
+        for number, (act, row) in enumerate(history, 1)
+    ]  # fmt: skip

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from polyphony.adapters.bank.revision import Revision
-from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.personas.people.acts import USUAL, Verb
 from polyphony.plugins import failing_as
 from polyphony.simulation.feed.feed import FeedEntry, FeedMaker
+from polyphony.simulation.feed.items import feed_items
 from polyphony.simulation.policies.decisions import check_decisions
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
 from polyphony.simulation.runs.scenario import Scenario
@@ -140,21 +140,22 @@ class Simulation:
         return rows
 
     def _observe(self, agent: int, timestep: int, feed: Sequence[FeedEntry]) -> Observation:
-        posts, post_ids = self._platform.posts, [exposure.post_id for exposure in feed]
-        items = [FeedItem(self._platform.names[int(posts[post]["user"])], posts.text(post)) for post in post_ids]
-        targets = possible_targets(self._platform, agent, post_ids, self._offered)
-        return Observation(agent, timestep, items, targets, tuple(self._platform.memory[agent]))
+        items = [entry.item for entry in feed]
+        shown = feed_items(self._platform, agent, items)
+        targets = possible_targets(self._platform, agent, items, self._offered)
+        return Observation(agent, timestep, shown, targets, tuple(self._platform.memory[agent]))
 
     def _exposures(self, feeds: dict[int, list[FeedEntry]], timestep: int) -> list[dict[str, Any]]:
         rows = []
         for agent, feed in feeds.items():
             for entry in feed:
-                self._platform.expose(agent, entry.post_id, entry.source)
+                self._platform.expose(agent, entry.post_id, entry.source, entry.comment_id)
                 rows.append(
                     {
                         "timestep": timestep, "agent_id": agent, "post_id": entry.post_id,
                         "position": entry.position, "source": entry.source,
                         "score": None if entry.score is None else round(entry.score, 6),
+                        "comment_id": entry.comment_id,
                     }
                 )  # fmt: skip
         return rows
@@ -175,7 +176,7 @@ class Simulation:
             "act": verb,
             "outcome": "failed",
             "reason": decision.failure,
-            **dict.fromkeys(("target_post_id", "target_user_id", "post_id", "comment_id")),
+            **dict.fromkeys(("target_post_id", "target_user_id", "target_comment_id", "post_id", "comment_id")),
             **self._weights_of(agent),
         }
         self._activations += 1
@@ -189,6 +190,7 @@ class Simulation:
             "reason": outcome.refused,
             "target_post_id": outcome.target_post_id,
             "target_user_id": outcome.target_user_id,
+            "target_comment_id": outcome.target_comment_id,
             "post_id": outcome.post_id,
             "comment_id": outcome.comment_id,
         }, discovered
@@ -196,12 +198,14 @@ class Simulation:
     def _carry_out(
         self, agent: int, verb: Verb, decision: Decision, feed: Sequence[FeedEntry], when: Moment
     ) -> Outcome:
-        post_id = feed[decision.position - 1].post_id if decision.position else None
-        author = None if post_id is None else int(self._platform.posts[post_id]["user"])
+        item = feed[decision.position - 1].item if decision.position else None
+        author = None if item is None else self._platform.author(item)
         try:
-            action = action_of(verb, post_id, author, decision.text)
+            action = action_of(verb, item, author, decision.text)
         except ValidationError as error:
-            return Outcome(refused=error.errors()[0]["msg"], target_post_id=post_id)
+            post_id, comment_id = item or (None, None)
+            reason = error.errors()[0]["msg"]
+            return Outcome(refused=reason, target_post_id=post_id, target_comment_id=comment_id)
         return self._platform.act(agent, action, when)
 
     def _weights_of(self, agent: int) -> dict[str, Any]:

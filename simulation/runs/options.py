@@ -268,6 +268,10 @@ OPTIONS: Mapping[str, Option] = {
             help="Share of a feed that is reserved for posts of the accounts that the agent follows.",
         ),
         Option(
+            name="notification_share", default=0.5, group=PLATFORM, setting="feed.notification_share", low=0, high=1,
+            help="Largest share of a feed that is for replies to the agent, mentions of it and quotes of its posts.",
+        ),
+        Option(
             name="who_to_follow", default="none", group=PLATFORM, setting="feed.who_to_follow", by_plugin=True,
             choices=("none", "adamic-adar", "common-neighbours", "popularity", "random", "similar-content"),
             help="Method that suggests an account to follow in the last place of a feed.",

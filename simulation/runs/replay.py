@@ -69,7 +69,8 @@ class _TraceReader:
             fields = {"content": post["content"], "quote_content": post["quote_content"],
                       "post_id": info.get("original_post_id")}  # fmt: skip
         elif name == "create_comment":
-            fields["content"] = self._comments[info["comment_id"]]["content"]
+            comment = self._comments[info["comment_id"]]
+            fields |= {"content": comment["content"], "parent_comment_id": comment["parent_comment_id"]}
         elif name == "report_post":
             fields["report_reason"] = self._reports[row["user_id"], info["post_id"]]
         elif name == "create_group":

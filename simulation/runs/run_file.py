@@ -158,6 +158,10 @@ class RunFile:
         differing = [
             name for name in now if name not in ("status", "versions", "timesteps") and before[name] != now[name]
         ]
+        if "config" in differing and not _same_names(before["config"], now["config"]):
+            raise InputError(
+                f"{name_of(self._out)}: its settings are of another version, which cannot be continued; run it again"
+            )
         if differing:
             raise InputError(
                 f"{name_of(self._out)} holds another run (different: {', '.join(differing)}); choose another --out"
@@ -188,6 +192,18 @@ class RunFile:
             "config": settings.recorded(),
             "versions": json.dumps(_versions(base) | {TOGETHER: ingredients.together}, sort_keys=True),
         }
+
+
+def _same_names(before: str, now: str) -> bool:
+    """Whether settings that a run recorded are those of this version, whatever their values."""
+    return _setting_names(json.loads(before)) == _setting_names(json.loads(now))
+
+
+def _setting_names(settings: object) -> object:
+    if not isinstance(settings, dict):
+        return None
+    optional = ("plugins", "columns", "include_private", "scenario")
+    return {name: _setting_names(value) for name, value in settings.items() if name not in optional}
 
 
 def _versions(base: "BaseModel | None") -> dict[str, Any]:

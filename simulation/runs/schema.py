@@ -69,6 +69,7 @@ comment = Table(
     Column("num_likes", Integer, nullable=False, default=0),
     Column("num_dislikes", Integer, nullable=False, default=0),
     Column("timestep", Integer, nullable=False),
+    _reference("parent_comment_id", "comment.comment_id", optional=True),  # none: it answers the post
 )  # fmt: skip
 
 like = Table(
@@ -215,7 +216,8 @@ activation = Table(
     Column("output_tokens", Integer),
     Column("act_distribution", Text),  # JSON: verb -> probability, the policy's own, before sampling
     Column("act", String),  # verb: post, reply, quote, repost, like, follow, nothing
-    # What the act was about: a post for reply, quote, repost and like, a user for follow.
+    # What the act was about: a post for reply, quote, repost and like, a user for follow. Where it was about a comment,
+    # that is `target_comment_id`, and the post is the one at the root of its thread.
     _reference("target_post_id", "post.post_id", optional=True),
     _reference("target_user_id", "user.user_id", optional=True),
     # What the act made: a row of `post` (post, quote, repost) or of `comment` (reply).
@@ -223,6 +225,7 @@ activation = Table(
     _reference("comment_id", "comment.comment_id", optional=True),
     Column("outcome", String, nullable=False),  # ok, refused, failed
     Column("reason", Text),
+    _reference("target_comment_id", "comment.comment_id", optional=True),
     Index("activation_by_timestep", "timestep", "agent_id", unique=True),
 )  # fmt: skip
 
@@ -233,8 +236,10 @@ exposure = Table(
     _reference("agent_id", "agent.agent_id"),
     _reference("post_id", "post.post_id"),
     Column("position", Integer, nullable=False),  # 1 = first item of the feed
-    Column("source", String, nullable=False),  # followee, recommended, who_to_follow; search, trend: found by an act
+    # notification, followee, recommended, who_to_follow; search, trend: found by an act
+    Column("source", String, nullable=False),
     Column("score", Float),
+    _reference("comment_id", "comment.comment_id", optional=True),  # the comment shown, of that post's thread
     Index("exposure_by_timestep", "timestep", "agent_id"),
 )  # fmt: skip
 
@@ -247,6 +252,9 @@ history = Table(
     Column("act", String, nullable=False),
     Column("created_at", String, nullable=False),
     Column("text", Text, nullable=False),
+    # Number of the row that it answers, repeats, quotes or likes, which may stand further down; none where it is about
+    # nothing, or about what is not in the table.
+    Column("target_history_id", Integer),
 )  # fmt: skip
 
 checkpoint = Table(

@@ -55,6 +55,18 @@ MIGRATIONS = Migrations(
         "0003 input warnings": (),  # a table of its own, which is made
         # A later change to a table that the chain covers ends with `seal`, too.
         MIGRATION: (seal,),
+        "0005 conversations": (
+            *(
+                f"ALTER TABLE {table} ADD COLUMN {column} INTEGER REFERENCES comment (comment_id)"
+                for table, column in (
+                    ("comment", "parent_comment_id"),
+                    ("activation", "target_comment_id"),
+                    ("exposure", "comment_id"),
+                )
+            ),
+            "ALTER TABLE history ADD COLUMN target_history_id INTEGER",
+            seal,
+        ),
     },
 )
 
@@ -148,9 +160,7 @@ class RunStore:
             with _named_failures(store.name, READING), store._engine.connect() as connection:
                 applied = MIGRATIONS.done(connection)
             if not set(MIGRATIONS.changes) - UNREAD <= applied <= set(MIGRATIONS.changes):
-                raise InputError(
-                    f"{store.name}: written by another version; continue it with --resume, or run it again"
-                )
+                raise InputError(f"{store.name}: written by another version; run it again")
         except BaseException:
             store.close()
             raise
@@ -322,7 +332,7 @@ class RunStore:
 
     def platform_tables(self) -> Rows:
         """Rows that the platform is restored or replayed from, each table in the order of its key."""
-        return {name: self.rows(name) for name in (*RESTORED, "trace")}
+        return {name: self.rows(name) for name in RESTORED}
 
     def rows(self, name: str, before: int | None = None) -> list[dict[str, Any]]:
         """Rows of one table in the order of its key; with `before`, only those of earlier timesteps."""

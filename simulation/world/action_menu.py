@@ -6,6 +6,7 @@ from polyphony.errors import InputError
 from polyphony.personas.people.acts import USUAL, Verb
 from polyphony.simulation.world import actions as act
 from polyphony.simulation.world.actions import ACTIONS, Action
+from polyphony.simulation.world.item import Item
 from polyphony.simulation.world.platform import Platform
 
 ACTION_OF_VERB = {
@@ -22,6 +23,9 @@ ACTION_OF_VERB = {
     Verb.TREND: act.Trend.name,
 }
 """Verb -> OASIS's name of the action."""
+_ON_COMMENTS: dict[Verb, type[act.LikeComment | act.DislikeComment]] = {
+    Verb.LIKE: act.LikeComment, Verb.DISLIKE: act.DislikeComment
+}  # fmt: skip
 
 # OASIS's default sets, and ours. Actions that no verb means are for scripted accounts alone.
 ACTION_SETS = {
@@ -63,41 +67,52 @@ def named_verbs(text: str) -> tuple[Verb, ...]:
 
 
 def possible_targets(
-    platform: Platform, agent: int, shown: Sequence[int], offered: Sequence[Verb] = USUAL
+    platform: Platform, agent: int, shown: Sequence[Item], offered: Sequence[Verb] = USUAL
 ) -> dict[Verb, list[int]]:
     """Return the verbs that are offered and possible, each with the feed positions (from 1) that can be its target.
 
-    The list is empty for verbs without a target. If nothing else is possible, doing nothing is.
+    The list is empty for verbs without a target. Comments can be answered, liked and disliked, and their authors
+    followed and muted; quotes and reposts are of posts alone. If nothing else is possible, doing nothing is.
     """
-    allowed: dict[Verb, Callable[[int, int], bool]] = {
-        Verb.REPLY: lambda post, author: True,
-        Verb.QUOTE: lambda post, author: True,
-        Verb.REPOST: lambda post, author: agent not in platform.reposters[post],
-        Verb.LIKE: lambda post, author: not platform.linked("like", agent, post),
-        Verb.FOLLOW: lambda post, author: author not in platform.following[agent],
-        Verb.DISLIKE: lambda post, author: not platform.linked("dislike", agent, post),
-        Verb.MUTE: lambda post, author: author not in platform.muted[agent],
+    allowed: dict[Verb, Callable[[Item, int], bool]] = {
+        Verb.REPLY: lambda item, author: True,
+        Verb.QUOTE: lambda item, author: item.comment_id is None,
+        Verb.REPOST: lambda item, author: item.comment_id is None and agent not in platform.reposters[item.post_id],
+        Verb.LIKE: lambda item, author: not _linked(platform, "like", agent, item),
+        Verb.FOLLOW: lambda item, author: author not in platform.following[agent],
+        Verb.DISLIKE: lambda item, author: not _linked(platform, "dislike", agent, item),
+        Verb.MUTE: lambda item, author: author not in platform.muted[agent],
     }
-    posts = [(post_id, int(platform.posts[post_id]["user"])) for post_id in shown]
+    items = [(item, platform.author(item)) for item in shown]
     targets: dict[Verb, list[int]] = {verb: [] for verb in offered if not verb.has_target}
     for verb, can_target in allowed.items():
         places = [
-            place for place, (post, author) in enumerate(posts, 1) if author != agent and can_target(post, author)
+            place for place, (item, author) in enumerate(items, 1) if author != agent and can_target(item, author)
         ]
         if verb in offered and places:
             targets[verb] = places
     return targets or {Verb.NOTHING: []}
 
 
-def action_of(verb: Verb, post_id: int | None, author: int | None, text: str) -> Action:
-    """Make the action that a verb means; `post_id` is the item chosen and `author` who wrote it.
+def _linked(platform: Platform, table: str, agent: int, item: Item) -> bool:
+    """Whether an agent liked or disliked a post or comment already."""
+    if item.comment_id is None:
+        return platform.linked(table, agent, item.post_id)
+    return platform.linked(f"comment_{table}", agent, item.comment_id)
+
+
+def action_of(verb: Verb, item: Item | None, author: int | None, text: str) -> Action:
+    """Make the action that a verb means; `item` is the one chosen and `author` who wrote it.
 
     Raises:
         ValueError: The words are not printable, or a target is missing (pydantic's ValidationError).
     """
+    post_id, comment_id = item or (None, None)
+    if comment_id is not None and verb in _ON_COMMENTS:
+        return _ON_COMMENTS[verb](comment_id=comment_id)
     values = {
         Verb.POST: {"content": text},
-        Verb.REPLY: {"post_id": post_id, "content": text},
+        Verb.REPLY: {"post_id": post_id, "content": text, "parent_comment_id": comment_id},
         Verb.QUOTE: {"post_id": post_id, "quote_content": text},
         Verb.REPOST: {"post_id": post_id},
         Verb.LIKE: {"post_id": post_id},

@@ -54,11 +54,12 @@ class QuotePost(Action):
 
 
 class CreateComment(Action):
-    """Answer a post."""
+    """Answer a post, or a comment under it; without the last field as in OASIS."""
 
     name = "create_comment"
     post_id: Id
     content: Words
+    parent_comment_id: Id | None = None
 
 
 class LikePost(Action):

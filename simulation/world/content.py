@@ -11,6 +11,7 @@ import numpy as np
 from polyphony.simulation.world import actions
 from polyphony.simulation.world.accounts import Accounts
 from polyphony.simulation.world.actions import Action
+from polyphony.simulation.world.item import Item
 from polyphony.simulation.world.moment import Moment
 from polyphony.simulation.world.outcome import Outcome
 from polyphony.simulation.world.part import CounterReader, Handler
@@ -22,12 +23,26 @@ REPORT_THRESHOLD = 2
 NO_POST = Outcome(refused="no such post")
 
 
+NO_COMMENT = Outcome(refused="no such comment")
+
+
 @dataclass(slots=True)
 class CommentState:
-    """One comment and its counters."""
+    """One comment and its counters.
+
+    Attributes:
+        post_id: The post at the root of its thread.
+        user_id: Who wrote it.
+        text: The words.
+        parent: The comment that it answers; None where it answers the post.
+        likes: How many people like it.
+        dislikes: How many people dislike it.
+    """
 
     post_id: int
     user_id: int
+    text: str
+    parent: int | None = None
     likes: int = 0
     dislikes: int = 0
 
@@ -52,7 +67,25 @@ class Content:
 
     def is_hidden(self, post_id: int) -> bool:
         """`hidden` of one post."""
-        return bool(self.hidden(self.posts[post_id]))
+        post = self.posts[post_id]
+        return int(post["reports"]) >= REPORT_THRESHOLD or int(post["user"]) in self._accounts.suspended
+
+    def author(self, item: Item) -> int:
+        """Who wrote a post or comment."""
+        if item.comment_id is not None:
+            return self.comments[item.comment_id - 1].user_id
+        return int(self.posts[item.post_id]["user"])
+
+    def text(self, item: Item) -> str:
+        """The words of a post or comment."""
+        return self.posts.text(item.post_id) if item.comment_id is None else self.comments[item.comment_id - 1].text
+
+    def answered(self, item: Item) -> Item | None:
+        """What a comment answers, or the post that a quote or repost shares; None for an original post."""
+        if item.comment_id is not None:
+            return Item(item.post_id, self.comments[item.comment_id - 1].parent)
+        original = int(self.posts[item.post_id]["original"])
+        return None if original == NONE else Item(original)
 
     def count(self, post_id: int, counter: str, change: int) -> None:
         """Move a counter of a post, which the run file holds, too."""
@@ -77,8 +110,12 @@ class Content:
         for row in tables["post"]:
             self._restore_post(row)
         for row in tables["comment"]:
-            comment = CommentState(row["post_id"], row["user_id"], row["num_likes"], row["num_dislikes"])
-            self.comments.append(comment)
+            self.comments.append(
+                CommentState(
+                    row["post_id"], row["user_id"], row["content"], row["parent_comment_id"], row["num_likes"],
+                    row["num_dislikes"],
+                )
+            )  # fmt: skip
             self.posts[row["post_id"]]["comments"] += 1
 
     def create_post(self, user: int, action: actions.CreatePost, when: Moment, seed: bool = False) -> Outcome:
@@ -123,15 +160,26 @@ class Content:
     def _comment(self, user: int, action: actions.CreateComment, when: Moment) -> Outcome:
         if action.post_id not in self.posts:
             return NO_POST
+        post_id, parent = action.post_id, action.parent_comment_id
+        if parent is not None and not self.is_comment(parent):
+            return NO_COMMENT
+        if parent is not None and self.comments[parent - 1].post_id != post_id:
+            return Outcome(refused="the comment is under another post", target_post_id=post_id)
         row = {
-            "post_id": action.post_id, "user_id": user, "content": action.content, "created_at": when.text,
-            "num_likes": 0, "num_dislikes": 0, "timestep": when.timestep,
+            "post_id": post_id, "user_id": user, "content": action.content, "created_at": when.text,
+            "num_likes": 0, "num_dislikes": 0, "timestep": when.timestep, "parent_comment_id": parent,
         }  # fmt: skip
         comment_id = self._buffer.insert("comment", "comment_id", row)
-        self.comments.append(CommentState(action.post_id, user))
-        self.posts[action.post_id]["comments"] += 1
-        trace = {"post_id": action.post_id, "comment_id": comment_id}
-        return Outcome(target_post_id=action.post_id, comment_id=comment_id, trace=trace)
+        self.comments.append(CommentState(post_id, user, action.content, parent))
+        self.posts[post_id]["comments"] += 1
+        trace = {"post_id": post_id, "comment_id": comment_id}
+        if parent is not None:  # OASIS's row where it answers a post
+            trace["parent_comment_id"] = parent
+        return Outcome(target_post_id=post_id, target_comment_id=parent, comment_id=comment_id, trace=trace)
+
+    def is_comment(self, comment_id: int) -> bool:
+        """Whether there is such a comment."""
+        return 1 <= comment_id <= len(self.comments)
 
     def _post_counters(self, post_id: int) -> dict[str, int]:
         post = self.posts[post_id]

@@ -9,6 +9,7 @@ from polyphony.simulation.world import actions
 from polyphony.simulation.world.accounts import Accounts
 from polyphony.simulation.world.actions import Action
 from polyphony.simulation.world.content import Content
+from polyphony.simulation.world.item import Item
 
 _REMEMBERED: Mapping[type[Action], Verb] = {
     actions.CreatePost: Verb.POST,
@@ -35,10 +36,17 @@ class Memory:
             return
         names = self._accounts.names
         words = str(getattr(action, "content", None) or getattr(action, "quote_content", ""))
-        post_id = getattr(action, "post_id", None)
-        author = getattr(action, "followee_id", None) if post_id is None else int(self._content.posts[post_id]["user"])
+        author = self._addressee(action)
         other = None if author is None or author == user else names[author]
         for name, line in recollections(verb, names[user], words, other):
             number = self._accounts.number(name)
             if number is not None:
                 self.lines[number].append(line)
+
+    def _addressee(self, action: Action) -> int | None:
+        """Who was answered, quoted or followed."""
+        if isinstance(action, actions.Follow):
+            return action.followee_id
+        if isinstance(action, actions.CreateComment):
+            return self._content.author(Item(action.post_id, action.parent_comment_id))
+        return self._content.author(Item(action.post_id)) if isinstance(action, actions.QuotePost) else None

@@ -12,6 +12,7 @@ class Outcome:
         refused: Why nothing was done; None where it was done.
         target_post_id: The post it was about.
         target_user_id: The person it was about.
+        target_comment_id: The comment it was about; its post is then the root of the thread.
         post_id: The post it created.
         comment_id: The comment it created.
         group_id: The chat group it was about.
@@ -24,6 +25,7 @@ class Outcome:
     refused: str | None = None
     target_post_id: int | None = None
     target_user_id: int | None = None
+    target_comment_id: int | None = None
     post_id: int | None = None
     comment_id: int | None = None
     group_id: int | None = None

@@ -10,9 +10,11 @@ from polyphony.simulation.world.actions import Action, CreatePost, DoNothing
 from polyphony.simulation.world.chat_groups import ChatGroups
 from polyphony.simulation.world.content import Content
 from polyphony.simulation.world.discovery import Discovery
+from polyphony.simulation.world.item import Item
 from polyphony.simulation.world.links import LINK_TABLES, Links
 from polyphony.simulation.world.memory import Memory
 from polyphony.simulation.world.moment import Moment
+from polyphony.simulation.world.notices import Notices
 from polyphony.simulation.world.outcome import Outcome
 from polyphony.simulation.world.part import CounterReader, Handler, Part
 from polyphony.simulation.world.products import Products
@@ -23,7 +25,7 @@ from polyphony.simulation.world.rows import Changes, RowBuffer, Rows
 # Sources of exposure outside feeds: what an act of the agent's own showed it.
 OUTSIDE_FEEDS = ("search", "trend")
 _STATE = ("post", "comment", *LINK_TABLES, "chat_group", "group_members", "group_messages", "product")
-RESTORED = (*_STATE, "exposure")
+RESTORED = (*_STATE, "exposure", "trace")
 """Tables that the state is rebuilt from."""
 NUMBERED = (*_STATE, "trace")
 """Tables whose rows the platform numbers."""
@@ -45,6 +47,8 @@ class Platform:
         followers: User -> who follows them.
         muted: User -> whom they muted.
         seen: Agent -> posts that a feed showed it.
+        seen_comments: Agent -> comments that a feed showed it.
+        notices: User -> what concerns them and was not shown to them yet, oldest first, see `simulation.world.notices`.
         memory: User -> what they remember, oldest first, see `personas.people.recollection`.
         links: Who liked, disliked, followed, muted and reported what.
         chat_groups: The chat groups.
@@ -58,6 +62,7 @@ class Platform:
         self._content = Content(self._accounts, self._buffer)
         relations = Relations(self._accounts, self.links, self._buffer)
         self._memory = Memory(self._accounts, self._content)
+        self._notices = Notices(self._accounts, self._content)
         self.chat_groups = ChatGroups(self._accounts, relations, self._buffer)
         self._products = Products(self._buffer)
 
@@ -65,7 +70,9 @@ class Platform:
         self.posts, self.comments, self.reposters = self._content.posts, self._content.comments, self._content.reposters
         self.following, self.followers, self.muted = relations.following, relations.followers, relations.muted
         self.memory = self._memory.lines
+        self.notices = self._notices.pending
         self.seen: dict[int, list[int]] = defaultdict(list)
+        self.seen_comments: dict[int, list[int]] = defaultdict(list)
 
         reactions = Reactions(self._content, self.links, self._buffer)
         discovery = Discovery(self._accounts, self._content, relations)
@@ -125,16 +132,19 @@ class Platform:
         }  # fmt: skip
         self._buffer.insert("trace", "trace_id", row)
         self._memory.add(user, action, when.timestep)
+        self._notices.add(action.name, outcome.trace)
 
     def linked(self, table: str, who: int, what: int) -> bool:
         """Whether somebody did this: liked, disliked, followed, muted, reported."""
         return self.links.has(table, who, what)
 
     def reactions(self) -> Iterator[tuple[int, int]]:
-        """Who reacted to whom: pairs of a person and whom they followed, or whose post they liked or reposted."""
+        """Who reacted to whom: pairs of a person and whom they followed, or whose words they liked or reposted."""
         yield from self.links.tables["follow"]
         for who, post in self.links.tables["like"]:
             yield who, int(self.posts[post]["user"])
+        for who, comment in self.links.tables["comment_like"]:
+            yield who, self.comments[comment - 1].user_id
         for post, people in self.reposters.items():
             author = int(self.posts[post]["user"])
             yield from ((who, author) for who in sorted(people))
@@ -143,14 +153,34 @@ class Platform:
         """Whether a post is kept out of every feed: reported often enough, or of a suspended account."""
         return self._content.is_hidden(post_id)
 
+    def author(self, item: Item) -> int:
+        """Who wrote a post or comment."""
+        return self._content.author(item)
+
+    def text(self, item: Item) -> str:
+        """The words of a post or comment."""
+        return self._content.text(item)
+
+    def answered(self, item: Item) -> Item | None:
+        """What a comment answers, or the post that a quote or repost shares; None for an original post."""
+        return self._content.answered(item)
+
     def hidden(self, rows: np.ndarray | np.void) -> np.ndarray:
         """`is_hidden` of any rows of the post table at once."""
         return self._content.hidden(rows)
 
-    def expose(self, agent: int, post_id: int, source: str) -> None:
-        """Remember that a feed showed an agent a post; what a search showed may still come in a feed."""
-        if source not in OUTSIDE_FEEDS:
+    def expose(self, agent: int, post_id: int, source: str, comment_id: int | None = None) -> None:
+        """Remember that a feed showed an agent a post, or a comment under it.
+
+        What a search showed may still come in a feed.
+        """
+        if source in OUTSIDE_FEEDS:
+            return
+        if comment_id is None:
             self.seen[agent].append(post_id)
+        else:
+            self.seen_comments[agent].append(comment_id)
+        self._notices.shown(agent, Item(post_id, comment_id))
 
     def remember(self, user: int, action: Action, timestep: int) -> None:
         """Let those whom an act concerns remember it."""
@@ -169,6 +199,7 @@ class Platform:
         self.links.restore(tables)
         for part in self._parts:
             part.restore(tables)
+        self._notices.restore(tables)
         for row in tables["exposure"]:
-            self.expose(row["agent_id"], row["post_id"], row["source"])
+            self.expose(row["agent_id"], row["post_id"], row["source"], row["comment_id"])
         self._buffer.restart(last_numbers)

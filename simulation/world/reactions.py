@@ -5,7 +5,7 @@ from typing import Any
 
 from polyphony.simulation.world import actions
 from polyphony.simulation.world.actions import Action
-from polyphony.simulation.world.content import NO_POST, Content
+from polyphony.simulation.world.content import NO_COMMENT, NO_POST, Content
 from polyphony.simulation.world.links import ALREADY_DONE, NOT_DONE_BEFORE, Links
 from polyphony.simulation.world.moment import Moment
 from polyphony.simulation.world.outcome import Outcome
@@ -61,15 +61,17 @@ class Reactions:
 
     def _react_to_comment(self, user: int, action: Any, when: Moment) -> Outcome:
         comment_id = action.comment_id
-        if not 1 <= comment_id <= len(self._content.comments):
-            return Outcome(refused="no such comment")
+        if not self._content.is_comment(comment_id):
+            return NO_COMMENT
         table, counter, on = _TO_COMMENTS[type(action)]
         comment = self._content.comments[comment_id - 1]
         if not self._links.switch(table, user, comment_id, when, on=on):
-            return Outcome(refused=ALREADY_DONE if on else NOT_DONE_BEFORE, target_post_id=comment.post_id)
+            refused = ALREADY_DONE if on else NOT_DONE_BEFORE
+            return Outcome(refused=refused, target_post_id=comment.post_id, target_comment_id=comment_id)
         setattr(comment, counter, getattr(comment, counter) + (1 if on else -1))
         self._buffer.touch("comment", comment_id)
-        return Outcome(target_post_id=comment.post_id, trace={"comment_id": comment_id})
+        trace = {"comment_id": comment_id}
+        return Outcome(target_post_id=comment.post_id, target_comment_id=comment_id, trace=trace)
 
     def _report(self, user: int, action: actions.ReportPost, when: Moment) -> Outcome:
         post_id = action.post_id

@@ -1,0 +1,108 @@
+"""Replies that feeds show beside posts: what concerns the reader, and what followees answered lately."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from polyphony.simulation.world.item import Item
+from polyphony.simulation.world.platform import Platform
+
+RECENT = 2048
+"""The latest replies of the platform, among which a feed looks for those of followees."""
+
+
+def notifications(platform: Platform, agent: int, most: int) -> list[Item]:
+    """What concerns an agent and was not shown to it yet, the newest first: replies, mentions, quotes.
+
+    What is hidden, and what people it muted wrote or are answered in, is left out.
+
+    Args:
+        platform: The platform as it stands.
+        agent: Who is shown it.
+        most: Most items.
+    """
+    pending = platform.notices.get(agent)
+    if not pending or most <= 0:
+        return []
+    chosen: list[Item] = []
+    for item in reversed(pending):
+        if may_be_shown(platform, agent, item):
+            chosen.append(item)
+            if len(chosen) == most:
+                break
+    return chosen
+
+
+def may_be_shown(platform: Platform, agent: int, item: Item) -> bool:
+    """Whether nothing hides an item of others from an agent: reports, a suspension, a mute."""
+    if platform.is_hidden(item.post_id):
+        return False
+    answered = platform.answered(item) if item.comment_id is not None else None
+    people = {platform.author(item), *(() if answered is None else (platform.author(answered),))}
+    return not people & platform.suspended and not people & platform.muted[agent] and platform.author(item) != agent
+
+
+@dataclass(frozen=True, eq=False)
+class RecentReplies:
+    """The latest replies whose root is scored and that nothing hides, the newest first.
+
+    Attributes:
+        ids: Their numbers, shape [replies].
+        roots: Place of each one's root among the candidates.
+        authors: Who wrote them.
+        answered: Whom they answer.
+    """
+
+    ids: np.ndarray
+    roots: np.ndarray
+    authors: np.ndarray
+    answered: np.ndarray
+
+    @classmethod
+    def of(cls, platform: Platform, place_of: np.ndarray) -> "RecentReplies":
+        """Look them up.
+
+        Args:
+            platform: The platform as it stands.
+            place_of: Place of each post among the candidates by its id, -1 outside.
+        """
+        rows = np.array(list(_latest(platform)), dtype=int).reshape(-1, 4)
+        rows[:, 1] = place_of[rows[:, 1]]
+        suspended = list(platform.suspended)
+        shown = (rows[:, 1] >= 0) & ~np.isin(rows[:, 2:], suspended).any(axis=1)
+        return cls(*rows[shown].T)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.ids)
+
+    def of_followees(self, platform: Platform, agent: int, followed: np.ndarray, *, repeats: bool) -> np.ndarray:
+        """Places of the newest reply of followees in each thread that an agent may be shown.
+
+        Args:
+            platform: The platform as it stands.
+            agent: Who is shown them.
+            followed: Which users it follows, boolean, shape [users].
+            repeats: Whether what a feed showed may come again.
+        """
+        fitting = followed[self.authors] & (self.authors != agent)
+        if not fitting.any():
+            return np.flatnonzero(fitting)
+        if platform.muted[agent]:
+            muted = list(platform.muted[agent])
+            fitting &= ~(np.isin(self.authors, muted) | np.isin(self.answered, muted))
+        if not repeats and platform.seen_comments[agent]:
+            fitting &= ~np.isin(self.ids, platform.seen_comments[agent])
+        places = np.flatnonzero(fitting)
+        newest: np.ndarray = places[np.sort(np.unique(self.roots[places], return_index=True)[1])]
+        return newest
+
+
+def _latest(platform: Platform) -> Iterator[tuple[int, int, int, int]]:
+    """Number, root, author and whom it answers of each of the latest replies, the newest first."""
+    comments = platform.comments
+    for number in range(len(comments), max(0, len(comments) - RECENT), -1):
+        comment = comments[number - 1]
+        answered = platform.author(Item(comment.post_id, comment.parent))
+        yield number, comment.post_id, comment.user_id, answered
