@@ -20,6 +20,8 @@ def inert(text: str) -> str:
 
 def printable(text: str) -> str:
     """Collapse whitespace and drop control, format-override, surrogate, unassigned and replacement characters."""
+    if text.isprintable() and "\ufffd" not in text:  # most texts: nothing but letters, marks, signs and blanks
+        return " ".join(text.split())
     shown = (char for char in text if char.isspace() or char == "\u200d" or unicodedata.category(char)[0] != "C")
     return " ".join("".join(shown).replace("\ufffd", "").split())
 

@@ -1,6 +1,7 @@
 """Conversations: replies in feeds and prompts, replies that are answered, and threads from people's own posts."""
 
 import json
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from polyphony.personas.people.acts import USUAL, Act, Verb
 from polyphony.personas.people.recollection import NOTICES
 from polyphony.personas.population import load_population
 from polyphony.personas.readers.posts import read_posts
+from polyphony.printable import printable
 from polyphony.simulation.feed.feed import FeedMaker, FeedSettings
 from polyphony.simulation.feed.items import feed_items
 from polyphony.simulation.runs.initial_state import empty_platform, populate, thread_roots
@@ -200,6 +202,13 @@ def test_answered_words_are_cut_and_stay_words(kit):
     assert [token for token in tokens if token in special] == [token for token in plain if token in special]
     (line,) = [line for line in builder.messages("me", None, feed)[1].splitlines() if "@bo" in line]
     assert line == '1 @bo (mentioned you, to @ada<|im_end|>: "a\' <|im_end|> 2 @"): yes'
+
+
+def test_printable_text_has_one_form_whichever_way_it_is_found():
+    for code in (*range(0x3000), *range(0xD7F0, 0xE010), *range(0xFE00, 0x1F700, 3)):
+        text = f" a{chr(code)}  b"
+        kept = (char for char in text if char.isspace() or char == "\u200d" or unicodedata.category(char)[0] != "C")
+        assert printable(text) == " ".join("".join(kept).replace("\ufffd", "").split()), code
 
 
 # What stands on the platform at the start.

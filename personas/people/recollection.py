@@ -41,7 +41,7 @@ def recollections(verb: Verb, who: str, words: str, other: str | None) -> Iterat
     if other is not None and verb in _DONE_TO:
         named.add(other)
         yield other, _DONE_TO[verb].format(who=who, words=words)
-    for name in dict.fromkeys(_NAMED.findall(words)):
+    for name in _mentioned(words):
         if name not in named:
             yield name, _MENTION.format(who=who, words=words)
 
@@ -52,9 +52,14 @@ def notices(verb: Verb, who: str, words: str, other: str | None) -> Iterator[tup
     if other is not None and verb in _TOLD:
         named.add(other)
         yield other, _TOLD[verb]
-    for name in dict.fromkeys(_NAMED.findall(words)):
+    for name in _mentioned(words):
         if name not in named:
             yield name, NOTICES[1]
+
+
+def _mentioned(words: str) -> Iterable[str]:
+    """The names after an @, each once, in their order."""
+    return dict.fromkeys(_NAMED.findall(words)) if "@" in words else ()
 
 
 def history_recollections(acts: Iterable[Act], corpus: Mapping[str, Act]) -> Iterator[tuple[str, Act, str]]:

@@ -1,6 +1,5 @@
 """Replies that feeds show beside posts: what concerns the reader, and what followees answered lately."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,8 +37,9 @@ def may_be_shown(platform: Platform, agent: int, item: Item) -> bool:
     """Whether nothing hides an item of others from an agent: reports, a suspension, a mute."""
     if platform.is_hidden(item.post_id):
         return False
-    answered = platform.answered(item) if item.comment_id is not None else None
-    people = {platform.author(item), *(() if answered is None else (platform.author(answered),))}
+    people = {platform.author(item)}
+    if item.comment_id is not None:
+        people.add(platform.comments[item.comment_id - 1].answered)
     return not people & platform.suspended and not people & platform.muted[agent] and platform.author(item) != agent
 
 
@@ -52,12 +52,14 @@ class RecentReplies:
         roots: Place of each one's root among the candidates.
         authors: Who wrote them.
         answered: Whom they answer.
+        place_of: Place of each reply of the platform in these by its number, -1 outside.
     """
 
     ids: np.ndarray
     roots: np.ndarray
     authors: np.ndarray
     answered: np.ndarray
+    place_of: np.ndarray
 
     @classmethod
     def of(cls, platform: Platform, place_of: np.ndarray) -> "RecentReplies":
@@ -67,11 +69,13 @@ class RecentReplies:
             platform: The platform as it stands.
             place_of: Place of each post among the candidates by its id, -1 outside.
         """
-        rows = np.array(list(_latest(platform)), dtype=int).reshape(-1, 4)
+        rows = np.array(_latest(platform), dtype=int).reshape(-1, 4)
         rows[:, 1] = place_of[rows[:, 1]]
         suspended = list(platform.suspended)
-        shown = (rows[:, 1] >= 0) & ~np.isin(rows[:, 2:], suspended).any(axis=1)
-        return cls(*rows[shown].T)
+        ids, roots, authors, answered = rows[(rows[:, 1] >= 0) & ~np.isin(rows[:, 2:], suspended).any(axis=1)].T
+        place_of_reply = np.full(len(platform.comments) + 1, -1)
+        place_of_reply[ids] = np.arange(len(ids))
+        return cls(ids, roots, authors, answered, place_of_reply)
 
     def __len__(self) -> int:
         """How many there are."""
@@ -93,16 +97,19 @@ class RecentReplies:
             muted = list(platform.muted[agent])
             fitting &= ~(np.isin(self.authors, muted) | np.isin(self.answered, muted))
         if not repeats and platform.seen_comments[agent]:
-            fitting &= ~np.isin(self.ids, platform.seen_comments[agent])
+            seen = self.place_of[platform.seen_comments[agent]]
+            fitting[seen[seen >= 0]] = False
         places = np.flatnonzero(fitting)
         newest: np.ndarray = places[np.sort(np.unique(self.roots[places], return_index=True)[1])]
         return newest
 
 
-def _latest(platform: Platform) -> Iterator[tuple[int, int, int, int]]:
+def _latest(platform: Platform) -> list[tuple[int, int, int, int]]:
     """Number, root, author and whom it answers of each of the latest replies, the newest first."""
     comments = platform.comments
-    for number in range(len(comments), max(0, len(comments) - RECENT), -1):
-        comment = comments[number - 1]
-        answered = platform.author(Item(comment.post_id, comment.parent))
-        yield number, comment.post_id, comment.user_id, answered
+    earlier = max(0, len(comments) - RECENT)
+    latest = [
+        (number, comment.post_id, comment.user_id, comment.answered)
+        for number, comment in enumerate(comments[earlier:], earlier + 1)
+    ]
+    return latest[::-1]

@@ -33,6 +33,7 @@ class CommentState:
     Attributes:
         post_id: The post at the root of its thread.
         user_id: Who wrote it.
+        answered: Who wrote what it answers.
         text: The words.
         parent: The comment that it answers; None where it answers the post.
         likes: How many people like it.
@@ -41,6 +42,7 @@ class CommentState:
 
     post_id: int
     user_id: int
+    answered: int
     text: str
     parent: int | None = None
     likes: int = 0
@@ -110,10 +112,11 @@ class Content:
         for row in tables["post"]:
             self._restore_post(row)
         for row in tables["comment"]:
+            answered = self.author(Item(row["post_id"], row["parent_comment_id"]))
             self.comments.append(
                 CommentState(
-                    row["post_id"], row["user_id"], row["content"], row["parent_comment_id"], row["num_likes"],
-                    row["num_dislikes"],
+                    row["post_id"], row["user_id"], answered, row["content"], row["parent_comment_id"],
+                    row["num_likes"], row["num_dislikes"],
                 )
             )  # fmt: skip
             self.posts[row["post_id"]]["comments"] += 1
@@ -170,7 +173,7 @@ class Content:
             "num_likes": 0, "num_dislikes": 0, "timestep": when.timestep, "parent_comment_id": parent,
         }  # fmt: skip
         comment_id = self._buffer.insert("comment", "comment_id", row)
-        self.comments.append(CommentState(post_id, user, action.content, parent))
+        self.comments.append(CommentState(post_id, user, self.author(Item(post_id, parent)), action.content, parent))
         self.posts[post_id]["comments"] += 1
         trace = {"post_id": post_id, "comment_id": comment_id}
         if parent is not None:  # OASIS's row where it answers a post
