@@ -12,7 +12,7 @@ _GROUPS = {
     "What agents do": ("activity", "acts", "inequality", "delay", "rhythm"),
     "Who interacts with whom": ("community sizes", "communities", "windows", "reciprocity", "other graphs", "planted"),
     "Whether those who interact write alike": ("within", "within characters", "exposure", "stance"),
-    "How threads grow": ("cascades", "references"),
+    "How threads grow": ("cascades", "conversations", "references"),
     "How varied texts are": ("distinct", "near duplicates", "self-BLEU", "vocabulary", "spread", "vendi"),
     "How close agents are to their people": (
         "attribution", "topics", "style", "act distance", "next act", "memorisation",

@@ -20,7 +20,7 @@ def settings_of(source: Path | str) -> RunSettings:
     Raises:
         InputError: There is no such run, or its settings are not of this version.
     """
-    store = RunStore.read(source)
+    store = RunStore.read(source, run_row_only=True)
     try:
         row = store.run_row()
     finally:

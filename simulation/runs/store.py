@@ -147,8 +147,12 @@ class RunStore:
         return store
 
     @classmethod
-    def read(cls, target: Path | str) -> "RunStore":
+    def read(cls, target: Path | str, *, run_row_only: bool = False) -> "RunStore":
         """Open an existing run to read it, also while another process writes it; nothing can be written.
+
+        Args:
+            target: Path of an SQLite file, or the URL of a PostgreSQL database.
+            run_row_only: Whether no more than the run's own row is read, which runs of earlier versions have, too.
 
         Raises:
             InputError: It is missing, no intact run, or of another version.
@@ -159,7 +163,8 @@ class RunStore:
         try:
             with _named_failures(store.name, READING), store._engine.connect() as connection:
                 applied = MIGRATIONS.done(connection)
-            if not set(MIGRATIONS.changes) - UNREAD <= applied <= set(MIGRATIONS.changes):
+            needed = set() if run_row_only else set(MIGRATIONS.changes) - UNREAD
+            if not needed <= applied <= set(MIGRATIONS.changes):
                 raise InputError(f"{store.name}: written by another version; run it again")
         except BaseException:
             store.close()
