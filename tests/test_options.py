@@ -43,7 +43,8 @@ OTHER = {
     "include_private": True, "weights": "serving", "slots": 3,
     "history": False, "minutes_per_step": 30, "activation": 1.5, "start": "2026-03-02T08:00Z", "churn": 0.1,
     "late": 0.2, "seed_posts": 1, "actions": "post,reply", "recommender": "random", "followee_share": 0.25,
-    "notification_share": 0.75, "who_to_follow": "popularity", "repeats": True, "temperature": 0.5, "grammar": "letters", "memory": 40, "rank": 8,
+    "notification_share": 0.75,
+    "who_to_follow": "popularity", "repeats": True, "temperature": 0.5, "grammar": "letters", "memory": 40, "rank": 8,
     "examples": 3, "init": "mica", "top_blocks": 6, "skip_blocks": 2, "targets": "q_proj,v_proj", "epochs": 3,
     "learning_rate": 0.01, "weight_decay": 0.1, "warmup_steps": 1, "storage": "int8",
 }  # fmt: skip
