@@ -35,7 +35,7 @@ def ties(run: RunData) -> Iterator[Tie]:
         for post in run.own_posts if post.original_post_id is not None
     ]  # fmt: skip
     upon += [
-        (like.user_id, run.author_of_item(like.post_id, like.comment_id), "like", liked.get(tuple(like)))
+        (like.user_id, run.author_of_item(like.post_id, like.comment_id), "like", liked.get(like))
         for like in run.likes if like.user_id in run.agent_users
     ]  # fmt: skip
     for source, target, kind, timestep in upon:

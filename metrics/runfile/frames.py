@@ -158,7 +158,7 @@ def edges(run: RunData) -> "pd.DataFrame":
     ]  # fmt: skip
     upon += [
         (
-            liked_at.get(tuple(like)), "like", like.user_id, run.author_of_item(like.post_id, like.comment_id),
+            liked_at.get(like), "like", like.user_id, run.author_of_item(like.post_id, like.comment_id),
             item_name(like.post_id, like.comment_id), None,
         )
         for like in run.likes

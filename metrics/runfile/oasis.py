@@ -47,7 +47,7 @@ def oasis_run(rows: Rows, name: str) -> RunData:
         ),
         users={user: handle or f"user {user}" for user, _, handle, _ in users},
         posts=tuple(Post._make((*row[:3], row[3] or "", row[4], False, step_of[row[5]])) for row in posts),
-        comments=tuple(Comment(*row[:3], row[3] or "", step_of[row[4]]) for row in comments),
+        comments=tuple(Comment(row[0], row[1], row[2], row[3] or "", step_of[row[4]]) for row in comments),
         likes=tuple(Like(*row[1:]) for row in rows("like", "like_id:int user_id:int post_id:int")),
         follows=tuple(FollowEdge._make((*row[1:3], step_of[row[3]])) for row in follows),
         activations=tuple(
