@@ -161,9 +161,12 @@ def _in_common(runs: Sequence[RunData], of: Callable[[RunData], set[Any]]) -> fl
     return fmean(len(own & base) / len(own | base) for own, base in pairs) if pairs else None
 
 
-def _first_feeds(run: RunData) -> set[tuple[int, int]]:
-    """Who was shown which post in the first timestep, by the feed."""
-    return {(each.user_id, each.post_id) for each in run.exposures if each.timestep == 0 and each.source != "search"}
+def _first_feeds(run: RunData) -> set[tuple[int, int, int | None]]:
+    """Who was shown which post or reply in the first timestep, by the feed."""
+    return {
+        (each.user_id, each.post_id, each.comment_id)
+        for each in run.exposures if each.timestep == 0 and each.source != "search"
+    }  # fmt: skip
 
 
 def _first_prompts(run: RunData) -> set[tuple[int, str]]:
@@ -182,8 +185,10 @@ def _copied_from_seeds(runs: Sequence[RunData]) -> float | None:
     for run in runs:
         shown: dict[int, list[str]] = {}
         for each in run.exposures:
-            post = run.post_by_id.get(each.post_id)
-            if post is not None and post.is_seed:
+            post, reply = run.post_by_id.get(each.post_id), run.comment_by_id.get(each.comment_id or 0)
+            if reply is not None and reply.timestep < 0:
+                shown.setdefault(each.user_id, []).append(reply.content)
+            elif reply is None and post is not None and post.is_seed:
                 shown.setdefault(each.user_id, []).append(post.own_text)
         seeds = {user: TrainingTexts(texts) for user, texts in shown.items()}
         for text in own_texts(run):
@@ -202,13 +207,14 @@ def _first_of_feed(runs: Sequence[RunData]) -> tuple[float, float] | None:
     """Share of acts upon a shown post that are upon the first one less the expected, and its standard error."""
     surplus: list[float] = []
     for run in runs:
-        feeds: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        feeds: dict[tuple[int, int], list[tuple[int, tuple[int, int]]]] = {}
         for shown in run.exposures:
-            feeds.setdefault((shown.timestep, shown.user_id), []).append((shown.position, shown.post_id))
+            item = (shown.post_id, shown.comment_id or 0)
+            feeds.setdefault((shown.timestep, shown.user_id), []).append((shown.position, item))
         for each in run.activations:
-            feed = sorted(feeds.get((each.timestep, each.user_id), []))
-            if each.target_post_id in {post for _, post in feed}:
-                surplus.append((feed[0][1] == each.target_post_id) - 1 / len(feed))
+            feed, target = sorted(feeds.get((each.timestep, each.user_id), [])), each.target_post_id
+            if target is not None and (about := (target, each.target_comment_id or 0)) in {item for _, item in feed}:
+                surplus.append((feed[0][1] == about) - 1 / len(feed))
     if len(surplus) < 2:
         return None
     return fmean(surplus), stdev(surplus) / len(surplus) ** 0.5

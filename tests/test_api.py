@@ -60,7 +60,8 @@ def test_a_run_is_data_frames(run):
     acts, posts, exposures, edges = run.acts, run.posts, run.exposures, run.edges
     assert len(run.agents) == 12 and (run.arm, run.seed, run.timesteps) == ("null", 1, 3)
     assert set(acts.agent) <= set(run.agents.agent) and (acts.outcome == "ok").any()
-    assert posts.is_seed.sum() == 24 and set(exposures.post) <= set(posts.post)
+    assert posts[posts.kind == "post"].is_seed.sum() == 24 and set(exposures.post) <= set(posts.post)
+    assert set(posts[posts.is_seed].kind) == {"post", "reply"}, "threads of the people's own stand there from the start"
     assert {"follow"} <= set(edges.kind) and (edges.source != edges.target).all()
     agent = posts[~posts.is_seed & (posts.text != "")].author.iloc[0]
     assert list(run.texts(agent).text) == list(

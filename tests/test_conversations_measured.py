@@ -1,5 +1,6 @@
 """Threads in run files: cascades, ties, data sets and the figures of conversations follow who answered whom."""
 
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -10,9 +11,10 @@ import pytest
 from null_run_factory import drop_conversations, null_runner, null_settings, rows
 from run_factory import RunFactory
 
+from polyphony.app.pages.timeline import _threaded
 from polyphony.errors import InputError
 from polyphony.metrics.dataset.check import check_dataset
-from polyphony.metrics.figures.cascades import cascade_trees, cascades, structural_virality
+from polyphony.metrics.figures.cascades import cascade_nodes, cascade_trees, cascades, structural_virality
 from polyphony.metrics.figures.conversations import conversations
 from polyphony.metrics.figures.interactions import interactions
 from polyphony.metrics.figures.texts import own_texts
@@ -170,6 +172,18 @@ def test_an_agents_page_shows_replies(written):
     found = read_agent(written, 2)
     assert [(item.author, item.text) for item in found.shown] == [("user1", "look"), ("user2", "where")]
     assert [decision.target_comment_id for decision in found.decisions] == [None, 2]
+
+
+def test_the_thread_view_indents_by_what_is_answered(run):
+    (nodes,) = cascade_nodes(run)
+    html = _threaded(run, nodes, 0)
+    depth, depths = 0, {}
+    for tag in re.findall(r'<div class="thread">|<div class="words">[a-z]+|</div></div></div>|<div[^>]*>|</div>', html):
+        depth += tag.count("<div") - tag.count("</div>")
+        if "words" in tag:
+            depths[tag.rpartition(">")[2]] = depth
+    steps = [depths[words] - depths["look"] for words in ("where", "there", "oh", "see", "nice")]
+    assert steps == [1, 2, 3, 4, 1] and depth == 0
 
 
 # Run files of earlier versions.
