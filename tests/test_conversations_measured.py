@@ -220,6 +220,7 @@ def test_a_run_of_before_is_refused_in_one_line_where_it_would_go_on(earlier, tm
     runner = null_runner(8)
     with pytest.raises(InputError, match=r"copy\.db: its settings are of another version, which cannot be continued"):
         runner.run(null_settings(agents=8, timesteps=3), copy, resume=True)
+    assert load_run(copy).activations == load_run(earlier).activations, "it can be measured as before"
     with pytest.raises(InputError, match=r"earlier\.db: written by another version; run it again"):
         runner.run(null_settings(agents=8, timesteps=3), tmp_path / "f.db", resume=False, fork=Fork(earlier, 1))
 

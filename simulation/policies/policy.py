@@ -15,7 +15,7 @@ class Observation:
     Attributes:
         agent: Its id.
         timestep: The timestep, from 0.
-        feed: Items shown, in the order shown.
+        feed: Items shown, in the order shown: posts and replies, what concerns the agent first.
         targets: Each possible verb, with the feed items (from 1) that can be its target; empty for a verb without one.
         memory: What the agent remembers, oldest first; a prompt holds as much of it as its token budget allows.
     """
