@@ -36,7 +36,7 @@ def dashboard_results() -> list[Result]:
     with tempfile.TemporaryDirectory() as name, chromium() as browser:
         folder = Path(name)
         town = null_run(folder / "town.db", "town", 512)
-        posts, _ = write_town(generate_town(7, 10_000), folder)
+        posts, *_ = write_town(generate_town(7, 10_000), folder)
         crowd = null_run(folder / "crowd.db", str(posts), 10_000)
         return [
             *_folder(browser, folder),

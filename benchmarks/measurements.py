@@ -39,7 +39,7 @@ def measurement_results() -> list[Result]:
     with tempfile.TemporaryDirectory() as folder:
         run = null_run(Path(folder) / "town.db", "town", 512)
         seconds, memory = _measured(run)
-        posts, _ = write_town(generate_town(7, 10_000), Path(folder))
+        posts, *_ = write_town(generate_town(7, 10_000), Path(folder))
         crowd_seconds, crowd_memory = _measured(null_run(Path(folder) / "crowd.db", str(posts), 10_000))
     return [
         Result(f"all measurements of 512 agents, {STEPS} timesteps", seconds, "s", "≤ 60", 1),

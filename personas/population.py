@@ -21,10 +21,10 @@ from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
 from polyphony.personas.readers.formats import READERS
 from polyphony.personas.readers.posts import read_posts
 from polyphony.personas.readers.problems import Problem
+from polyphony.personas.town.numbered import TOWN, numbered_town_path, town_name, town_number
 from polyphony.printable import printable_path, storable_name
 from polyphony.unforeseen import reading
 
-TOWN = "town"
 MIN_ACTS = 10
 MIN_TEXTS = 6
 HELD_OUT_SHARE, MIN_HELD_OUT = 0.20, 2
@@ -37,7 +37,7 @@ class Population:
     """People who can be agents, and their corpus.
 
     Attributes:
-        name: ``town``, or the file's name without its extension.
+        name: ``town``, ``town:7`` for another town, or the file's name without its extension.
         personas: Everybody with enough acts, in sampling order: each beginning is a small copy of the whole network.
             After them come people whom the file describes but who did too little to learn from.
         acts: Every act of the corpus by id in time order, also of authors without enough acts.
@@ -90,7 +90,8 @@ def load_population(source: str | Path, *, include_private: bool = False, column
     """Read a population.
 
     Args:
-        source: ``town`` for the built-in one, or the path of a posts file (see `personas.readers.posts.read_posts`).
+        source: ``town`` for the built-in one, ``town:7`` for the town of another number, which is made on first use
+            and kept in the user's cache, or the path of a posts file (see `personas.readers.posts.read_posts`).
         include_private: Whether posts that their authors showed to some people only are read, to train on.
         columns: What a table calls our columns, as ``author=user,text=content``.
 
@@ -103,7 +104,7 @@ def load_population(source: str | Path, *, include_private: bool = False, column
 
 
 def _loaded(source: str | Path, path: Path, name: str, include_private: bool, columns: str) -> Population:
-    about = ABOUT_TOWN if source == TOWN else read_about(about_path(path, name))
+    about = ABOUT_TOWN if town_number(source) is not None else read_about(about_path(path, name))
     name = storable_name(name)
     corpus = read_posts(path, include_private=include_private, columns=columns)
     profiles = corpus.profiles
@@ -175,13 +176,12 @@ def _profiles_digest(profiles: Iterable[Profile], acts: str) -> str:
 
 
 def _locate(source: str | Path) -> tuple[Path, str]:
-    if source == TOWN:
-        from polyphony.personas.town.generate import town_path
-
-        return town_path(), TOWN
+    number = town_number(source)
+    if number is not None:
+        return numbered_town_path(number), town_name(number)
     path = Path(source)
     if not path.name:
-        raise InputError(f"--population {str(source)!r} names no file: give a file of posts, or town")
+        raise InputError(f"--population {str(source)!r} names no file: give a file of posts, or {TOWN}")
     extension = max((ending for ending in READERS if path.name.lower().endswith(ending)), key=len, default="")
     return path, path.name[: len(path.name) - len(extension)]
 

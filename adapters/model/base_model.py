@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from polyphony.adapters.model.attention import use_matmul_attention
 from polyphony.adapters.model.prepacked_linear import freeze_linears
+from polyphony.cache_directory import cache_directory
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 from polyphony.scratch import remove_abandoned, scratch_folder
@@ -85,14 +86,6 @@ class BaseModel:
             raise InputError(
                 f"a prompt with its act takes {longest} tokens, {self.name} reads {self.context}; show fewer feed items"
             )
-
-
-def cache_directory() -> Path:
-    """The user's cache: ``$POLYPHONY_CACHE``, else ``polyphony`` below ``$XDG_CACHE_HOME`` or ``~/.cache``."""
-    chosen = os.environ.get("POLYPHONY_CACHE")
-    if chosen:
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyphony"
 
 
 def load_base_model(

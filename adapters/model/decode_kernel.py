@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from polyphony.adapters.model.base_model import cache_directory
 from polyphony.adapters.model.kernel_cache import cached_library
+from polyphony.cache_directory import cache_directory
 
 SOURCE = Path(__file__).with_name("decode_kernel.c")
 # No fast-math: linking with it would change the rounding of the whole process.

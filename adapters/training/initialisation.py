@@ -8,10 +8,11 @@ from torch import Tensor
 
 from polyphony.adapters.bank.peft_layout import read_factors, serialised
 from polyphony.adapters.bank.revision import digest_of
-from polyphony.adapters.model.base_model import BaseModel, cache_directory
+from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import adapted_modules
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.training.starts import STANDARD
+from polyphony.cache_directory import cache_directory
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from polyphony.errors import InputError
-from polyphony.personas.town.check import possible_sentences, repetition
-from polyphony.personas.town.generate import TOWN_VERSION, Town, generate_town, write_town
+from polyphony.personas.town.check import conversations, possible_sentences, repetition
+from polyphony.personas.town.generate import PEOPLE, TOWN_VERSION, Town, generate_town, write_town
 from polyphony.personas.town.lexicon import load_lexicon
 from polyphony.personas.town.timeline import TimelineRow
 
@@ -30,7 +30,8 @@ def verb_of(row: TimelineRow) -> str:
 def report(town: Town) -> str:
     """Return the town's counts and rates as lines of text."""
     verbs = Counter(verb_of(row) for row in town.rows)
-    rates = repetition(town.rows)
+    rates, talk = repetition(town.rows), conversations(town.rows)
+    within = town.truth["act_variance_within_agents"]
     people = len(town.truth["people"])
     home = {handle: facts["community"] for handle, facts in town.truth["people"].items()}
     inside = sum(home[row["author"]] == home[row["follow_of"]] for row in town.rows if "follow_of" in row)
@@ -39,6 +40,9 @@ def report(town: Town) -> str:
         f"{len(town.truth['topics'])} topics, {len(town.truth['issues'])} issues",
         "acts: " + ", ".join(f"{verb} {count:,}" for verb, count in sorted(verbs.items())),
         f"follows inside communities: {inside / max(1, verbs['follow']):.1%} of {verbs['follow']:,}",
+        f"replies that are answered: {talk.answered:.1%}, by whom they answer {talk.answered_back:.1%}; turns below a "
+        f"post with replies: {talk.depth:.2f} in the mean, {talk.deepest} at most",
+        f"variance of act probabilities within people: {within['value']:.1%}, over {within['moments']:,} moments",
         f"texts: {rates.texts:,}; exact duplicates {rates.duplicates:.2%}; "
         f"near-duplicates {rates.near_duplicates:.2%}; sentences shared between people {rates.shared_sentences:.2%}",
         f"possible first sentences, at least: {possible_sentences(load_lexicon()):,}",
@@ -51,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code: 0 done, 2 wrong input."""
     parser = argparse.ArgumentParser(prog="python -m polyphony.personas.town", description="Generate a synthetic town.")
     parser.add_argument("--seed", type=int, default=0, help="what the town is drawn from (default 0)")
-    parser.add_argument("--people", type=int, default=640, help="how many people (default 640)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for posts.jsonl.gz and truth.json")
+    parser.add_argument("--people", type=int, default=PEOPLE, help=f"how many people (default {PEOPLE})")
+    parser.add_argument("--out", type=Path, required=True, help="folder for its three files")
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     try:

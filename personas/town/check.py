@@ -79,6 +79,44 @@ def repetition(rows: Sequence[Mapping[str, str]]) -> Rates:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """How far conversations go.
+
+    Attributes:
+        answered: Share of replies that somebody answers.
+        answered_back: Share of replies that the person whom they answer answers.
+        depth: Mean number of turns below a post that has a reply.
+        deepest: The most turns.
+    """
+
+    answered: float
+    answered_back: float
+    depth: float
+    deepest: int
+
+
+def conversations(rows: Sequence[Mapping[str, str]]) -> Talk:
+    """Return how far the conversations of rows in time order go; zeros where nobody replies."""
+    authors = {row["id"]: row["author"] for row in rows}
+    replies = {row["id"]: row["reply_to"] for row in rows if "reply_to" in row}
+    answered = set(replies.values())
+    back = {parent for reply, parent in replies.items() if authors[reply] == authors.get(replies.get(parent, ""))}
+    place: dict[str, tuple[str, int]] = {}
+    for reply, parent in replies.items():
+        post, depth = place.get(parent, (parent, 0))
+        place[reply] = post, depth + 1
+    deepest: dict[str, int] = {}
+    for post, depth in place.values():
+        deepest[post] = max(depth, deepest.get(post, 0))
+    return Talk(
+        answered=sum(reply in answered for reply in replies) / max(1, len(replies)),
+        answered_back=sum(reply in back for reply in replies) / max(1, len(replies)),
+        depth=sum(deepest.values()) / max(1, len(deepest)),
+        deepest=max(deepest.values(), default=0),
+    )
+
+
 def possible_sentences(lexicon: Lexicon) -> int:
     """Return a cautious count of first sentences that the grammar can produce.
 

@@ -26,6 +26,8 @@ class Draft:
         side: The writer's side in the issue; 0 where undecided.
         answers: What can be answered if it asks something.
         answered: Index of the person it answers, or None.
+        tone: From -1, cross or sad, to 1, glad or kind.
+        mentioned: Index of a person whom a new text names, or None.
     """
 
     author: int
@@ -37,6 +39,8 @@ class Draft:
     side: int = 0
     answers: Lines = ()
     answered: int | None = None
+    tone: float = 0.0
+    mentioned: int | None = None
 
 
 def fitting_lines(lines: Lines, topic: Topic, thing: str) -> Lines:

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,17 @@ from typing import Any
 from polyphony.bundled import bundled
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
-from polyphony.personas.town.lexicon import Lexicon, load_lexicon
-from polyphony.personas.town.network import draw_follows
-from polyphony.personas.town.people import Community, Person, draw_communities, draw_people
-from polyphony.personas.town.timeline import TimelineRow, play_weeks
+from polyphony.personas.town.happenings import draw_happenings
+from polyphony.personas.town.lexicon import load_lexicon
+from polyphony.personas.town.people import draw_communities, draw_people
+from polyphony.personas.town.timeline import Timeline, TimelineRow
+from polyphony.personas.town.truth import late_moments, packed, text_columns, town_truth
 
-TOWN_VERSION = "1.0.0"
+TOWN_VERSION = "2.0.0"
+PEOPLE = 512
 POSTS_NAME = "posts.jsonl.gz"
 TRUTH_NAME = "truth.json"
+MOMENTS_NAME = "moments.json.gz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +32,13 @@ class Town:
         seed: What it was drawn from.
         rows: Acts in time order, in the columns of a posts file.
         truth: The ground truth, for measurements only; no model may see it.
+        late: What the texts are about, and moments of the last days: what was seen, possible and done.
     """
 
     seed: int
     rows: tuple[TimelineRow, ...]
     truth: Mapping[str, Any]
+    late: Mapping[str, Any]
 
     def posts_jsonl(self) -> str:
         """Return the posts file, one JSON object a line."""
@@ -48,12 +53,13 @@ class Town:
         return hashlib.sha256(self.posts_jsonl().encode()).hexdigest()
 
 
-def generate_town(seed: int, people: int) -> Town:
+def generate_town(seed: int, people: int = PEOPLE, progress: Callable[[float], None] = lambda share: None) -> Town:
     """Return the town of a seed.
 
     Args:
         seed: Any integer; the same seed and number give the same town.
         people: How many people, at least 24.
+        progress: Hears which share of the four weeks is over, once for each of their days.
 
     Raises:
         InputError: Fewer than 24 people are asked for.
@@ -61,61 +67,37 @@ def generate_town(seed: int, people: int) -> Town:
     lexicon = load_lexicon()
     circles = draw_communities(seed, people, lexicon)
     persons = draw_people(seed, circles, lexicon)
-    rows = play_weeks(seed, persons, draw_follows(seed, persons), lexicon)
-    return Town(seed, tuple(rows), _truth(seed, circles, persons, lexicon))
-
-
-def _truth(seed: int, circles: Sequence[Community], people: Sequence[Person], lexicon: Lexicon) -> dict[str, Any]:
-    return {
+    happenings = draw_happenings(seed)
+    timeline = Timeline(seed, persons, happenings, lexicon)
+    timeline.play(progress)
+    truth = {
         "generator": "personas.town",
         "version": TOWN_VERSION,
         "seed": seed,
-        "topics": {name: topic.title for name, topic in lexicon.topics.items()},
-        "issues": {name: issue.title for name, issue in lexicon.issues.items()},
-        "communities": [
-            {"topics": list(circle.topics), "stances": dict(circle.stances), "size": circle.size} for circle in circles
-        ],
-        "people": {person.handle: _person_truth(person) for person in people},
+        **town_truth(circles, persons, happenings, timeline.moments, lexicon),
     }
+    late = {"texts": text_columns(timeline.texts), "moments": late_moments(seed, persons, timeline.moments)}
+    return Town(seed, tuple(timeline.rows), truth, late)
 
 
-def _person_truth(person: Person) -> dict[str, Any]:
-    register = person.register
-    return {
-        "community": person.community,
-        "bridge": person.bridge,
-        "topics": {name: round(weight, 3) for name, weight in person.topics.items()},
-        "stances": dict(person.stances),
-        "habit": person.habit,
-        "rhythm": person.rhythm,
-        "register": {
-            "case": register.case,
-            "sentences": register.sentences,
-            "emoji_rate": register.emoji_rate,
-            "tag_rate": register.tag_rate,
-            "openers": list(register.openers),
-            "closers": list(register.closers),
-        },
-    }
-
-
-def write_town(town: Town, folder: Path) -> tuple[Path, Path]:
-    """Write the posts and the ground truth into a folder, each file whole or not at all.
+def write_town(town: Town, folder: Path) -> tuple[Path, Path, Path]:
+    """Write the posts, the ground truth and its moments into a folder, each file whole or not at all.
 
     Returns:
-        The paths of the posts file and of the ground truth.
+        The paths of the three files.
 
     Raises:
         InputError: The folder cannot be written to.
     """
-    posts, truth = folder / POSTS_NAME, folder / TRUTH_NAME
+    posts, truth, moments = folder / POSTS_NAME, folder / TRUTH_NAME, folder / MOMENTS_NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_durably(posts, gzip.compress(town.posts_jsonl().encode(), compresslevel=9, mtime=0))
+        write_durably(moments, packed(town.late))
         write_durably(truth, town.truth_json().encode())
+        write_durably(posts, gzip.compress(town.posts_jsonl().encode(), compresslevel=9, mtime=0))
     except OSError as error:
         raise InputError(f"{folder}: cannot write the town ({error.strerror}): choose another --out") from error
-    return posts, truth
+    return posts, truth, moments
 
 
 def town_path() -> Path:

@@ -100,11 +100,13 @@ class Lexicon:
     choices: Mapping[str, tuple[str, ...]]
 
 
-def _split(text: str) -> tuple[str, ...]:
+def split(text: str) -> tuple[str, ...]:
+    """Return the parts of a list that bars separate."""
     return tuple(part.strip() for part in re.split(r" \| ?", text))
 
 
-def _lines(text: str, key: str) -> Lines:
+def read_lines(text: str, key: str) -> Lines:
+    """Return the patterns of a text, one a line, with ids that begin with ``key``."""
     rows = (row.strip() for row in text.strip().splitlines())
     return tuple(_line(row, f"{key}.{number}") for number, row in enumerate(filter(None, rows)))
 
@@ -117,23 +119,24 @@ def _line(row: str, key: str) -> Line:
     )
 
 
-def _slots(table: Mapping[str, str]) -> dict[str, tuple[Pattern, ...]]:
-    return {name: tuple(parse(part) for part in _split(text)) for name, text in table.items()}
+def read_slots(table: Mapping[str, str]) -> dict[str, tuple[Pattern, ...]]:
+    """Return the fillers of each slot of a table."""
+    return {name: tuple(parse(part) for part in split(text)) for name, text in table.items()}
 
 
 def _topic(name: str, table: Mapping[str, Any]) -> Topic:
-    classes = {slot: _split(text) for slot, text in table["slots"].items() if slot.startswith("thing_")}
+    classes = {slot: split(text) for slot, text in table["slots"].items() if slot.startswith("thing_")}
     return Topic(
         name=name,
         title=table["title"],
-        tags=_split(table["tags"]),
-        emoji=_split(table["emoji"]),
-        names=_split(table["names"]),
-        about=_split(table["about"]),
-        things=_split(table["things"]),
+        tags=split(table["tags"]),
+        emoji=split(table["emoji"]),
+        names=split(table["names"]),
+        about=split(table["about"]),
+        things=split(table["things"]),
         classes=classes,
-        slots=_slots({slot: text for slot, text in table["slots"].items() if slot not in classes}),
-        lines={kind: _lines(table[kind], f"{name}.{kind}") for kind in (*POST_KINDS, "ask", "then", "react")},
+        slots=read_slots({slot: text for slot, text in table["slots"].items() if slot not in classes}),
+        lines={kind: read_lines(table[kind], f"{name}.{kind}") for kind in (*POST_KINDS, "ask", "then", "react")},
     )
 
 
@@ -142,10 +145,10 @@ def _issue(name: str, table: Mapping[str, Any]) -> Issue:
     return Issue(
         name=name,
         title=table["title"],
-        tags=_split(table["tags"]),
-        slots=_slots(table.get("slots", {})),
-        claims={side: _lines(rows["claims"], f"{name}.claim.{side}") for side, rows in sides.items()},
-        reasons={side: _lines(rows["reasons"], f"{name}.reason.{side}") for side, rows in sides.items()},
+        tags=split(table["tags"]),
+        slots=read_slots(table.get("slots", {})),
+        claims={side: read_lines(rows["claims"], f"{name}.claim.{side}") for side, rows in sides.items()},
+        reasons={side: read_lines(rows["reasons"], f"{name}.reason.{side}") for side, rows in sides.items()},
     )
 
 
@@ -164,7 +167,7 @@ def load_lexicon() -> Lexicon:
     return Lexicon(
         topics={name: _topic(name, table) for name, table in topics.items()},
         issues={name: _issue(name, issues[name]) for name in sorted(issues)},
-        slots=_slots(shared["slots"]),
-        lines={kind: _lines(text, f"shared.{kind}") for kind, text in shared["lines"].items()},
-        choices={name: _split(text) for name, text in shared["choices"].items()},
+        slots=read_slots(shared["slots"]),
+        lines={kind: read_lines(text, f"shared.{kind}") for kind, text in shared["lines"].items()},
+        choices={name: split(text) for name, text in shared["choices"].items()},
     )

@@ -48,10 +48,10 @@ def _part_of_day(hour: int) -> tuple[str, ...]:
     return ("this afternoon", "today", "just now") if hour < 18 else ("this evening", "tonight", "after tea")
 
 
-def draw_weather(seed: int) -> tuple[str, ...]:
-    """Return the weather of each of the ``DAYS``."""
+def draw_weather(seed: int, brought: Mapping[int, str]) -> tuple[str, ...]:
+    """Return the weather of each of the ``DAYS``; on some of them, something that happens has brought it."""
     rng = keyed_generator(seed, "town weather")
     days = [WEATHERS[int(rng.integers(len(WEATHERS)))]]
     while len(days) < DAYS:
         days.append(days[-1] if rng.random() < _STAYS else WEATHERS[int(rng.integers(len(WEATHERS)))])
-    return tuple(days)
+    return tuple(brought.get(day, weather) for day, weather in enumerate(days))

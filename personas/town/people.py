@@ -8,6 +8,7 @@ import numpy as np
 from numpy.random import Generator
 
 from polyphony.errors import InputError
+from polyphony.personas.town.choice import Tastes, draw_tastes
 from polyphony.personas.town.lexicon import Lexicon, Topic
 from polyphony.personas.town.register import Register, draw_register, some
 from polyphony.personas.town.voice import Voice
@@ -19,7 +20,7 @@ HABITS = {  # share of people, then shares of post, reply, quote, repost, like
     "writer": (0.2, (0.68, 0.14, 0.05, 0.03, 0.10)),
     "talker": (0.24, (0.22, 0.56, 0.05, 0.04, 0.13)),
     "answerer": (0.12, (0.0, 0.84, 0.04, 0.02, 0.10)),
-    "sharer": (0.14, (0.14, 0.10, 0.12, 0.52, 0.12)),
+    "sharer": (0.14, (0.14, 0.10, 0.10, 0.57, 0.09)),
     "admirer": (0.15, (0.16, 0.14, 0.02, 0.06, 0.62)),
     "allrounder": (0.15, (0.34, 0.26, 0.08, 0.12, 0.20)),
 }
@@ -30,6 +31,10 @@ RHYTHMS = {  # share of people, then (centre hour, spread in hours, weight) of t
     "evening": (0.2, ((12.8, 1.0, 0.15), (20.8, 1.5, 0.85))),
     "night": (0.06, ((2.5, 1.6, 0.65), (18.5, 1.2, 0.35))),
 }
+NOTHING = (0.25, 0.7)  # share of a person's moments without an act
+FOLLOWS = (0.06, 0.25)  # follows for each other act
+RETURNS = (0.2, 0.95)  # chance to come back soon when somebody answers
+NEW_TOPIC = 0.6  # share of people who take up a topic during the four weeks
 PERSONAL = ("good", "bad", "very", "bit", "think", "thanks", "yes", "no", "treat", "spot", "where", "proverb")
 
 
@@ -57,7 +62,8 @@ class Person:
         handle: Name on the platform.
         community: Index of the circle.
         bridge: Index of a second circle, or None.
-        topics: Topic names with weights that sum to 1.
+        topics: Topic names with weights that sum to 1, on the first day.
+        last_topics: The same when the four weeks end.
         things: By topic, what the person has and comes back to.
         words: By slot, the person's own fillers.
         register: Way of writing.
@@ -67,7 +73,9 @@ class Person:
         acts: How many acts besides follows.
         ask_rate: Share of posts that ask.
         issue_rate: Share of posts about an issue.
-        pull: Relative chance to be followed.
+        pull: Relative chance to be known beforehand.
+        tastes: What decides the person's acts before a feed.
+        returns: Chance to come back soon when somebody answers.
     """
 
     index: int
@@ -75,6 +83,7 @@ class Person:
     community: int
     bridge: int | None
     topics: Mapping[str, float]
+    last_topics: Mapping[str, float]
     things: Mapping[str, tuple[str, ...]]
     words: Mapping[str, tuple[str, ...]]
     register: Register
@@ -85,6 +94,8 @@ class Person:
     ask_rate: float
     issue_rate: float
     pull: float
+    tastes: Tastes
+    returns: float
 
 
 def draw_communities(seed: int, people: int, lexicon: Lexicon) -> tuple[Community, ...]:
@@ -122,7 +133,17 @@ def _topics(rng: Generator, circles: Sequence[Community], lexicon: Lexicon) -> d
     weights[other[0]] = float(rng.uniform(0.1, 0.4))
     varied = {name: weight * float(rng.uniform(0.4, 1.4)) for name, weight in weights.items()}
     total = sum(varied.values())
-    return {name: weight / total for name, weight in varied.items()}
+    return {name: round(weight / total, 3) for name, weight in varied.items()}
+
+
+def _drifted(rng: Generator, topics: Mapping[str, float], lexicon: Lexicon) -> dict[str, float]:
+    """Return where the interests are when the four weeks end: shifted, often with a new topic among them."""
+    weights = {name: weight * float(rng.uniform(0.3, 1.7)) for name, weight in topics.items()}
+    if rng.random() < NEW_TOPIC:
+        other = some(rng, [name for name in lexicon.topics if name not in topics], 1)[0]
+        weights[other] = float(rng.uniform(0.15, 0.45))
+    total = sum(weights.values())
+    return {name: round(weight / total, 3) for name, weight in weights.items()}
 
 
 def _words(rng: Generator, lexicon: Lexicon) -> dict[str, tuple[str, ...]]:
@@ -187,6 +208,8 @@ def _person(
     topics = _topics(rng, [circles[home]] + ([] if bridge is None else [circles[bridge]]), lexicon)
     words = _words(rng, lexicon)
     emoji = [sign for name in topics for sign in lexicon.topics[name].emoji]
+    last_topics = _drifted(rng, topics, lexicon)
+    habit = _share(rng, HABITS)
     night = "nursing" in topics and rng.random() < 0.5
     return Person(
         index=index,
@@ -194,16 +217,19 @@ def _person(
         community=home,
         bridge=bridge,
         topics=topics,
-        things={name: _things(rng, lexicon.topics[name]) for name in topics},
+        last_topics=last_topics,
+        things={name: _things(rng, lexicon.topics[name]) for name in dict.fromkeys((*topics, *last_topics))},
         words=words,
         register=draw_register(rng, lexicon, emoji, _catches(rng, lexicon, words)),
         stances=_stances(rng, circles[home]),
-        habit=_share(rng, HABITS),
+        habit=habit,
         rhythm="night" if night else _share(rng, RHYTHMS),
         acts=max(26, min(90, round(float(rng.lognormal(math.log(38), 0.28))))),
         ask_rate=float(rng.choice([0.02, 0.12, 0.3], p=[0.35, 0.45, 0.2])),
         issue_rate=float(rng.choice([0.0, 0.12, 0.35], p=[0.3, 0.5, 0.2])),
         pull=float(rng.lognormal(0.0, 0.8)),
+        tastes=draw_tastes(rng, HABITS[habit][1], float(rng.uniform(*FOLLOWS)), float(rng.uniform(*NOTHING))),
+        returns=round(float(rng.uniform(*RETURNS)), 3),
     )
 
 

@@ -1,208 +1,242 @@
-"""Four weeks of acts in time order: who does what when, and to which earlier text."""
+"""Four weeks in time order: people open the app, see a feed, and act or do nothing."""
 
-from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import heapq
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
+from polyphony.discrete_choice import Floats
+from polyphony.personas.town.attendance import LONGEST, RETURN_MINUTES, SHORTEST_RETURN, Visit, is_awake, sessions_of
+from polyphony.personas.town.board import Board, Published, Thread
+from polyphony.personas.town.choice import ACTS, FEATURES, ITEM_VERBS, feature_row
 from polyphony.personas.town.draft import Draft, proper_names
+from polyphony.personas.town.happenings import Happening, brought_weather
+from polyphony.personas.town.interests import Interests
 from polyphony.personas.town.lexicon import Lexicon
 from polyphony.personas.town.moment import DAYS, START, TownMoment, draw_weather
-from polyphony.personas.town.people import ACT_VERBS, HABITS, RHYTHMS, Person
+from polyphony.personas.town.network import draw_contacts
+from polyphony.personas.town.people import Person
 from polyphony.personas.town.writing import Writer
 from polyphony.randomness import keyed_generator
 
-MIN_TEXTS = 10
 TEXT_VERBS = ("post", "reply", "quote")
-REACH = timedelta(hours=60)  # how far back people read
-FADE_HOURS = 12.0
-ANSWER_BACK = 0.4  # chance that a reply goes to somebody who spoke to the person
-EARLY_FOLLOWS = 0.85  # share of follows in the first two days
+END = DAYS * 86_400
+ARRIVAL_DAYS = 7  # in which people follow those whom they know already
+MENTION_RATE = 0.05  # share of posts that name a followee, of people who name others at all
+SESSION, MOMENT, CAME_BACK = 0, 1, 2
 
 TimelineRow: TypeAlias = dict[str, str]
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Event:
-    """Something that is going to happen.
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A moment of one person: what was seen, what was possible, how probable each act was and what was done.
 
     Attributes:
-        at: When.
-        person: Who acts.
-        number: Position among the person's events, to break ties.
-        verb: One of ``ACT_VERBS`` or ``follow``.
-        followee: Index of the followed person, or -1.
+        person: Index.
+        at: Seconds since the start.
+        items: Row ids of the texts on the page.
+        features: Shape [items, features].
+        possible: Shape [items, verbs].
+        acts: Probabilities in the order of ``ACTS``.
+        act: One of ``ACTS``.
+        item: Position on the page of what it is about, or -1.
     """
 
-    at: datetime
     person: int
-    number: int
-    verb: str
-    followee: int = -1
-
-
-@dataclass(slots=True)
-class Published:
-    """A text that others can see."""
-
-    id: str
-    at: datetime
-    draft: Draft
-    heard: set[str]  # lines used in its thread, shared by all its texts
-    touched: set[int] = field(default_factory=set)
-    answers: int = 0
-
-
-def _hours(rng: Generator, rhythm: str, count: int) -> np.ndarray:
-    peaks = RHYTHMS[rhythm][1]
-    chosen = rng.choice(len(peaks), size=count, p=[peak[2] for peak in peaks])
-    centres, spreads = np.array([peak[0] for peak in peaks]), np.array([peak[1] for peak in peaks])
-    return np.asarray(rng.normal(centres[chosen], spreads[chosen]) % 24.0)
-
-
-def _verbs(rng: Generator, person: Person) -> list[str]:
-    """Draw the person's acts; every stretch of the four weeks holds the same mixture."""
-    shares = HABITS[person.habit][1]
-    ideal = np.array(shares) * person.acts
-    counts = np.floor(ideal).astype(int)
-    for place in np.argsort(counts - ideal)[: person.acts - int(counts.sum())]:
-        counts[place] += 1
-    texts = int(counts[:3].sum())
-    if texts < MIN_TEXTS:
-        counts[0 if shares[0] >= shares[1] else 1] += MIN_TEXTS - texts
-    spread = [
-        ((step + float(rng.random())) / count, verb)
-        for verb, count in zip(ACT_VERBS, counts.tolist(), strict=True)
-        for step in range(count)
-    ]
-    return [verb for _, verb in sorted(spread)]
-
-
-def _events_of(seed: int, person: Person) -> list[Event]:
-    rng = keyed_generator(seed, "town acts", person.index)
-    verbs = _verbs(rng, person)
-    days = np.sort(rng.integers(0, DAYS, len(verbs)))
-    hours = days * 24.0 + _hours(rng, person.rhythm, len(verbs))
-    times = [START + timedelta(seconds=int(hour * 3600)) for hour in np.sort(hours)]
-    return [Event(at, person.index, number, verb) for number, (at, verb) in enumerate(zip(times, verbs, strict=True))]
-
-
-def _follow_events(seed: int, people: Sequence[Person], pairs: Sequence[tuple[int, int]]) -> list[Event]:
-    events = []
-    for number, (follower, followee) in enumerate(pairs):
-        rng = keyed_generator(seed, "town follow time", follower, followee)
-        day = int(rng.integers(0, 2)) if rng.random() < EARLY_FOLLOWS else int(rng.integers(2, DAYS))
-        hour = float(_hours(rng, people[follower].rhythm, 1)[0])
-        at = START + timedelta(days=day, seconds=int(hour * 3600))
-        events.append(Event(at, follower, 10_000 + number, "follow", followee))
-    return events
+    at: int
+    items: tuple[str, ...]
+    features: Floats
+    possible: NDArray[np.bool_]
+    acts: Floats
+    act: str
+    item: int
 
 
 class Timeline:
-    """Plays the events in order and keeps the rows."""
+    """Plays the sessions in order and keeps the rows and the moments."""
 
-    def __init__(self, seed: int, people: Sequence[Person], lexicon: Lexicon) -> None:
+    def __init__(self, seed: int, people: Sequence[Person], happenings: Sequence[Happening], lexicon: Lexicon) -> None:
         """Create the timeline of a town in which nothing has happened yet."""
         names = proper_names(lexicon)
         self._seed = seed
         self._people = people
-        self._weather = draw_weather(seed)
-        self._writers = [Writer(seed, person, lexicon, names) for person in people]
-        self._followees: list[list[int]] = [[] for _ in people]
-        self._recent: list[deque[Published]] = [deque(maxlen=6) for _ in people]
-        self._town: deque[Published] = deque(maxlen=400)
-        self._letters: dict[int, deque[Published]] = defaultdict(lambda: deque(maxlen=8))
-        self.rows: list[TimelineRow] = []
-
-    def play(self, event: Event) -> None:
-        """Add the row of one event."""
-        row: TimelineRow = {
-            "author": self._people[event.person].handle,
-            "id": f"t{len(self.rows) + 1:06d}",
-            "created_at": f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
-        }
-        if event.verb == "follow":
-            self._followees[event.person].append(event.followee)
-            row["follow_of"] = self._people[event.followee].handle
-        else:
-            self._act(event, row)
-        self.rows.append(row)
-
-    def _act(self, event: Event, row: TimelineRow) -> None:
-        rng = keyed_generator(self._seed, "town act", event.person, event.number)
-        parent = None if event.verb == "post" else self._target(rng, event)
-        if parent is None or event.verb in TEXT_VERBS:
-            self._write(rng, event, row, parent)
-        if parent is not None:
-            row[f"{event.verb}_{'to' if event.verb == 'reply' else 'of'}"] = parent.id
-            parent.touched.add(event.person)
-
-    def _write(self, rng: Generator, event: Event, row: TimelineRow, parent: Published | None) -> None:
-        writer = self._writers[event.person]
-        moment = TownMoment(event.at, self._weather[min((event.at - START).days, DAYS - 1)])
-        heard: set[str] = set() if parent is None or event.verb == "quote" else parent.heard
-        if parent is None:
-            draft = writer.post(rng, moment, heard)
-        else:
-            handle = self._people[parent.draft.author].handle
-            draft = writer.answer(rng, moment, parent.draft, handle, heard, quote=event.verb == "quote")
-            parent.answers += 1
-        row["text"] = draft.text
-        published = Published(row["id"], event.at, draft, heard)
-        self._recent[event.person].append(published)
-        self._town.append(published)
-        if parent is not None:
-            self._letters[parent.draft.author].append(published)
-
-    def _target(self, rng: Generator, event: Event) -> Published | None:
-        """Return a text that the person would take up, or None where there is nothing to see."""
-        if event.verb == "reply" and rng.random() < ANSWER_BACK:
-            letters = self._visible(event, list(self._letters[event.person]))
-            if letters:
-                return letters[-1]
-        seen = [item for other in self._followees[event.person] for item in self._recent[other]]
-        step = max(1, len(self._town) // 25)
-        seen += list(self._town)[int(rng.integers(step)) :: step]
-        items = self._visible(event, seen)
-        if not items:
-            return None
-        weights = np.array([self._appeal(event, item) for item in items])
-        return items[int(rng.choice(len(items), p=weights / weights.sum()))]
-
-    def _visible(self, event: Event, items: Sequence[Published]) -> list[Published]:
-        since = event.at - REACH
-        return [
-            item
-            for item in items
-            if item.at >= since and item.draft.author != event.person and event.person not in item.touched
+        self._weather = draw_weather(seed, brought_weather(happenings))
+        self._interests = [
+            Interests(person.topics, person.last_topics, person.issue_rate, happenings) for person in people
         ]
+        self._writers = [
+            Writer(seed, person, interests, lexicon, names)
+            for person, interests in zip(people, self._interests, strict=True)
+        ]
+        self._contacts = [list(contacts) for contacts in draw_contacts(seed, people)]
+        self._board = Board(len(people))
+        self._past: list[dict[int, int]] = [{} for _ in people]
+        self._visits = [Visit() for _ in people]
+        self._agenda: list[tuple[int, int, int, float]] = []
+        self.rows: list[TimelineRow] = []
+        self.texts: list[Published] = []
+        self.moments: list[Seen] = []
 
-    def _appeal(self, event: Event, item: Published) -> float:
-        person = self._people[event.person]
-        fresh = 0.05 + float(np.exp(-(event.at - item.at).total_seconds() / 3600.0 / FADE_HOURS))
-        interest = 1.0 if item.draft.topic is None else 0.4 + 4.0 * person.topics.get(item.draft.topic, 0.0)
-        pull = 2.0 if event.verb == "reply" and item.draft.answers and item.answers == 0 else 1.0
-        aside = 0.35 if item.draft.answered is not None and not item.draft.answers else 1.0
-        return fresh * interest * pull * aside * (1.0 + 0.3 * min(item.answers, 4))
+    def play(self, progress: Callable[[float], None]) -> None:
+        """Play the four weeks; ``progress`` hears which share of them is over, once a day."""
+        for person in self._people:
+            times = sessions_of(self._seed, person)
+            self._agenda += [
+                (at, person.index, SESSION, place / len(times)) for place, at in enumerate(times) if at < END
+            ]
+        heapq.heapify(self._agenda)
+        day = 0
+        while self._agenda:
+            at, index, kind, due = heapq.heappop(self._agenda)
+            if at // 86_400 > day:
+                day = at // 86_400
+                progress(day / DAYS)
+            self._attend(at, self._people[index], kind, due)
+
+    def _attend(self, at: int, person: Person, kind: int, due: float) -> None:
+        visit = self._visits[person.index]
+        visit.due = max(visit.due, due)
+        if kind != MOMENT:
+            if visit.left > 0 or visit.is_sated(person):  # still in an earlier session, or did more than usual
+                return
+            visit.left = LONGEST if kind == SESSION else SHORTEST_RETURN
+            if kind == SESSION and at < ARRIVAL_DAYS * 86_400:
+                self._arrive(at, person)
+        rng = keyed_generator(self._seed, "town moment", person.index, visit.moments)
+        visit.moments += 1
+        visit.left -= 1
+        wrote = self._look(rng, at, person)
+        later = at + int(rng.integers(15, 90)) + (int(rng.integers(30, 120)) if wrote else 0)
+        if visit.stays(rng, person) and later < END:
+            heapq.heappush(self._agenda, (later, person.index, MOMENT, 0.0))
+        else:
+            visit.left = 0
+
+    def _arrive(self, at: int, person: Person) -> None:
+        """Follow the next of those whom the person knows already."""
+        contacts = self._contacts[person.index]
+        while contacts:
+            contact = contacts.pop(0)
+            if contact not in self._board.follows[person.index]:
+                self._follow(self._row(at, person), person, contact)
+                return
+
+    def _row(self, at: int, person: Person) -> TimelineRow:
+        """Add a row that says who acts when."""
+        row = {
+            "author": person.handle,
+            "id": f"t{len(self.rows) + 1:06d}",
+            "created_at": f"{_time(at):%Y-%m-%dT%H:%M:%SZ}",
+        }
+        self.rows.append(row)
+        return row
+
+    def _follow(self, row: TimelineRow, person: Person, followee: int) -> None:
+        self._board.follows[person.index][followee] = None
+        row["follow_of"] = self._people[followee].handle
+
+    def _look(self, rng: Generator, at: int, person: Person) -> bool:
+        """Show a page, draw what the person does with it and do it; return whether they wrote."""
+        interests = self._interests[person.index]
+        page = self._board.page(
+            rng, person.index, at, tuple(interests.topics(_time(at)).items()), tuple(self._past[person.index])
+        )
+        features = np.array([self._features(at, person, text) for text in page]).reshape(-1, len(FEATURES))
+        possible = np.array([self._possible(person, text) for text in page], dtype=bool).reshape(-1, len(ITEM_VERBS))
+        choice = person.tastes.choose(features, possible)
+        every = np.cumsum(np.concatenate([choice.items.ravel(), choice.outside]))
+        place = min(int(np.searchsorted(every, rng.random() * every[-1], side="right")), len(every) - 1)
+        item, verb = divmod(place, len(ITEM_VERBS))
+        if item >= len(page):
+            item, verb = -1, place - len(page) * len(ITEM_VERBS) + len(ITEM_VERBS)
+        act, target = ACTS[verb], page[item] if item >= 0 else None
+        ids = tuple(text.id for text in page)
+        self.moments.append(Seen(person.index, at, ids, features, possible, choice.acts, act, item))
+        if act != "nothing":
+            self._act(rng, at, person, act, target)
+        return act in TEXT_VERBS
+
+    def _features(self, at: int, person: Person, text: Published) -> tuple[float, ...]:
+        draft = text.draft
+        return feature_row(
+            interest=self._interests[person.index].of(draft.topic, draft.issue, _time(at)),
+            stances=draft.side * person.stances.get(draft.issue or "", 0),
+            followed=draft.author in self._board.follows[person.index],
+            past=self._past[person.index].get(draft.author, 0),
+            turn=max(1, text.depth) if person.index in text.calls else 0,
+            age_hours=(at - text.at) / 3600.0,
+            mood=text.thread.mood,
+        )
+
+    def _possible(self, person: Person, text: Published) -> tuple[bool, ...]:
+        """Whether each of ``ITEM_VERBS`` can be said: replies are not passed on, strangers are not followed."""
+        author = text.draft.author
+        known = author in self._past[person.index] and author not in self._board.follows[person.index]
+        return True, not text.is_reply, not text.is_reply, True, known
+
+    def _act(self, rng: Generator, at: int, person: Person, act: str, target: Published | None) -> None:
+        row = self._row(at, person)
+        visit = self._visits[person.index]
+        if act == "follow":
+            assert target is not None
+            self._follow(row, person, target.draft.author)
+            return
+        visit.acts += 1
+        if act in TEXT_VERBS:
+            visit.texts += 1
+            self._write(rng, at, person, act, target, row)
+        if target is None:
+            return
+        row["reply_to" if act == "reply" else f"{act}_of"] = target.id
+        author = target.draft.author
+        for one, other in ((person.index, author), (author, person.index)):
+            self._past[one][other] = self._past[one].get(other, 0) + 1
+        target.engagement += 1
+        if act == "repost":
+            self._board.pass_on(person.index, target)
+
+    def _write(
+        self, rng: Generator, at: int, person: Person, act: str, target: Published | None, row: TimelineRow
+    ) -> None:
+        moment = TownMoment(_time(at), self._weather[at // 86_400])
+        writer = self._writers[person.index]
+        thread = target.thread if target is not None and act == "reply" else Thread()
+        if target is None:
+            draft = self._mention(rng, person, writer.post(rng, moment, thread.heard))
+            calls = [] if draft.mentioned is None else [draft.mentioned]
+        else:
+            author = target.draft.author
+            quote = act == "quote"
+            draft = writer.answer(rng, moment, target.draft, self._people[author].handle, thread.heard, quote=quote)
+            calls = [author] if author != person.index else []
+        row["text"] = draft.text
+        depth = target.depth + 1 if target is not None and act == "reply" else 0
+        self.texts.append(self._board.publish(row["id"], at, draft, thread, depth=depth, calls=calls))
+        for called in calls:
+            self._call_back(rng, at, self._people[called])
+
+    def _mention(self, rng: Generator, person: Person, draft: Draft) -> Draft:
+        """Let some posts begin with the handle of a followee."""
+        followees = tuple(self._board.follows[person.index])
+        if not followees or not person.register.mention_rate or rng.random() >= MENTION_RATE:
+            return draft
+        other = followees[int(rng.random() * len(followees))]
+        return replace(draft, text=f"@{self._people[other].handle} {draft.text}", mentioned=other)
+
+    def _call_back(self, rng: Generator, at: int, person: Person) -> None:
+        """Let somebody who was spoken to come back soon, if they do so at all and are awake."""
+        draw, minutes = float(rng.random()), RETURN_MINUTES * math.exp(float(rng.normal()))
+        back = at + 60 + int(60.0 * minutes)
+        if draw < person.returns and back < END and is_awake(person.rhythm, back % 86_400 / 3600.0):
+            heapq.heappush(self._agenda, (back, person.index, CAME_BACK, 0.0))
 
 
-def play_weeks(
-    seed: int, people: Sequence[Person], pairs: Sequence[tuple[int, int]], lexicon: Lexicon
-) -> list[TimelineRow]:
-    """Return the rows of the four weeks, in time order.
-
-    Args:
-        seed: The town's seed.
-        people: The townspeople.
-        pairs: Who follows whom, by index.
-        lexicon: The town's words.
-    """
-    events = [event for person in people for event in _events_of(seed, person)]
-    timeline = Timeline(seed, people, lexicon)
-    for event in sorted([*events, *_follow_events(seed, people, pairs)]):
-        timeline.play(event)
-    return timeline.rows
+def _time(at: int) -> datetime:
+    return START + timedelta(seconds=at)

@@ -9,6 +9,8 @@ from numpy.random import Generator
 
 from polyphony.personas.town.draft import Draft, fitting_lines
 from polyphony.personas.town.grammar import Pattern, parse, slots_of
+from polyphony.personas.town.happenings import Story, load_stories
+from polyphony.personas.town.interests import Interests
 from polyphony.personas.town.lexicon import POST_KINDS, Lexicon, Line, Lines, Topic
 from polyphony.personas.town.moment import TownMoment
 from polyphony.personas.town.people import Person
@@ -20,14 +22,31 @@ MIN_WORDS = 6
 MAX_WORDS = 54
 MOST_LINES = 64  # of one kind in a topic
 KIND_SHARES = (0.22, 0.2, 0.32, 0.14, 0.12)  # of POST_KINDS
+MOST_OPINIONS = 0.6  # of a person's posts, even when everybody talks of an issue
+TONES = {  # of texts by the kind of their first line
+    "good": 1.0, "bad": -1.0, "plan": 0.2, "tip": 0.3,
+    "shared.react_good": 0.8, "shared.react_bad": -0.4, "shared.react_plan": 0.4, "shared.react_tip": 0.4,
+    "shared.react_tell": 0.2, "shared.thanks": 1.0, "shared.quote": 0.3, "answer": 0.4, "opinion": -0.2,
+    "agree": 0.7, "disagree": -0.9,
+}  # fmt: skip
+
+
+def _drawn(rng: Generator, weights: Mapping[str, float]) -> str:
+    """Draw a name by weight."""
+    totals = np.cumsum(list(weights.values()))
+    place = int(np.searchsorted(totals, rng.random() * totals[-1], side="right"))
+    return tuple(weights)[min(place, len(weights) - 1)]
 
 
 class Writer:
     """Writes for one person and remembers which lines the person has used, so that they vary."""
 
-    def __init__(self, seed: int, person: Person, lexicon: Lexicon, names: frozenset[str]) -> None:
-        """Create the writer of a person; ``names`` keep their capital inside a sentence."""
+    def __init__(
+        self, seed: int, person: Person, interests: Interests, lexicon: Lexicon, names: frozenset[str]
+    ) -> None:
+        """Create the writer of a person with interests; ``names`` keep their capital inside a sentence."""
         self._seed = seed
+        self._interests = interests
         self._person = person
         self._lexicon = lexicon
         self._names = names
@@ -38,12 +57,36 @@ class Writer:
     def post(self, rng: Generator, moment: TownMoment, heard: set[str]) -> Draft:
         """Return a new text of the person's own; the lines it uses are added to ``heard``."""
         self._heard = heard
+        issue = self._issue(rng, moment)
+        if issue:
+            return self._opinion(rng, moment, issue)
+        topic = self._lexicon.topics[_drawn(rng, self._interests.topics(moment.at))]
+        stories = self._interests.stories(topic.name, moment.at)
+        if stories and rng.random() < sum(stories.values()):
+            return self._report(rng, moment, topic, load_stories()[_drawn(rng, stories)])
+        return self._tell(rng, moment, topic)
+
+    def _issue(self, rng: Generator, moment: TownMoment) -> str | None:
+        """Draw the issue of a post, or that it is about none; what happens makes people speak of theirs."""
         held = [issue for issue, side in self._person.stances.items() if side]
-        if held and rng.random() < self._person.issue_rate:
-            return self._opinion(rng, moment, held[int(rng.random() ** 2 * len(held))])
-        names = tuple(self._person.topics)
-        topic = names[int(rng.choice(len(names), p=list(self._person.topics.values())))]
-        return self._tell(rng, moment, self._lexicon.topics[topic])
+        raised = {issue: self._interests.raised(issue, moment.at) for issue in held}
+        rate = min(MOST_OPINIONS, self._person.issue_rate + sum(raised.values()))
+        draw = rng.random()
+        if not held or draw >= rate:
+            return None
+        if draw < self._person.issue_rate:
+            return held[int(rng.random() ** 2 * len(held))]
+        return _drawn(rng, raised)
+
+    def _report(self, rng: Generator, moment: TownMoment, topic: Topic, story: Story) -> Draft:
+        """Write of what happens in the town."""
+        thing = story.things[int(rng.random() * len(story.things))]
+        voice = self._voice(rng, moment, {"thing": thing}, {**topic.slots, **story.slots})
+        sentences = [voice.say(self._line(rng, story.lines).pattern)]
+        sentences += [voice.say(self._more(rng, topic, thing).pattern) for _ in range(self._extra(rng))]
+        text = self._finish(rng, voice, sentences, self._tags(rng, topic.tags))
+        kind = "good" if story.tone > 0.0 else "bad"
+        return Draft(self._person.index, text, topic.name, thing, kind, tone=story.tone)
 
     def _tell(self, rng: Generator, moment: TownMoment, topic: Topic) -> Draft:
         asks = rng.random() < self._person.ask_rate
@@ -56,13 +99,15 @@ class Writer:
         if thing not in " ".join(sentences):
             thing = topic.about[int(rng.random() * len(topic.about))]
         text = self._finish(rng, voice, sentences, self._tags(rng, topic.tags))
-        return Draft(self._person.index, text, topic.name, thing, kind, answers=first.answers)
+        return Draft(
+            self._person.index, text, topic.name, thing, kind, answers=first.answers, tone=TONES.get(kind, 0.0)
+        )
 
     def _thing(self, rng: Generator, topic: Topic, pattern: Pattern) -> tuple[str, dict[str, str]]:
         """Draw what the pattern speaks of, mostly among what the person has, and the slots that this settles."""
         needed = sorted(slot for slot in slots_of(pattern) if slot in topic.classes)
         fitting = topic.classes[needed[0]] if needed else topic.things
-        owned = [thing for thing in self._person.things[topic.name] if thing in fitting]
+        owned = [thing for thing in self._person.things.get(topic.name, ()) if thing in fitting]
         options = owned if owned and rng.random() < 0.85 else fitting
         thing = options[int(rng.random() * len(options))]
         return thing, {"thing": thing, **dict.fromkeys(needed, thing)}
@@ -97,19 +142,21 @@ class Writer:
         voice = self._voice(rng, moment, bound, slots)
         line, kind = self._response(rng, parent, quote=quote)
         sentences = [voice.say(line.pattern)]
-        knows = parent.topic is not None and parent.topic in self._person.topics
+        knows = parent.topic is not None and parent.topic in self._person.things
         for _ in range(self._extra(rng) if rng.random() < 0.6 else 0):
             topic = self._lexicon.topics[parent.topic] if knows and parent.topic else None
             more = self._more(rng, topic, parent.thing) if topic else self._aside(rng)
             sentences.append(voice.say(more.pattern))
         text = self._finish(rng, voice, sentences, "")
+        tone = TONES.get(kind, TONES.get(line.id.rpartition(".")[0], 0.0))
         return Draft(
-            self._person.index, text, parent.topic, parent.thing, kind, parent.issue, 0, line.answers, parent.author
-        )
+            self._person.index, text, parent.topic, parent.thing, kind, parent.issue, 0, line.answers, parent.author,
+            tone,
+        )  # fmt: skip
 
     def _response(self, rng: Generator, parent: Draft, *, quote: bool) -> tuple[Line, str]:
         shared = self._lexicon.lines
-        knows = parent.topic is not None and parent.topic in self._person.topics
+        knows = parent.topic is not None and parent.topic in self._person.things
         topic = self._lexicon.topics[parent.topic] if knows and parent.topic else None
         own = fitting_lines(topic.lines["react"], topic, parent.thing) if topic else ()
         draw = rng.random()
@@ -134,7 +181,7 @@ class Writer:
         if self._extra(rng):
             sentences.append(voice.say(self._line(rng, issue.reasons[side]).pattern))
         text = self._finish(rng, voice, sentences, self._tags(rng, issue.tags))
-        return Draft(self._person.index, text, None, issue.title, "opinion", name, side)
+        return Draft(self._person.index, text, None, issue.title, "opinion", name, side, tone=TONES["opinion"])
 
     def _debate(self, rng: Generator, moment: TownMoment, parent: Draft, name: str) -> Draft:
         issue = self._lexicon.issues[name]
@@ -146,7 +193,10 @@ class Writer:
         if side and (rng.random() < 0.75 or self._extra(rng)):
             sentences.append(voice.say(self._line(rng, issue.reasons[side]).pattern))
         text = self._finish(rng, voice, sentences, "")
-        return Draft(self._person.index, text, None, issue.title, "opinion", name, side, line.answers, parent.author)
+        return Draft(
+            self._person.index, text, None, issue.title, "opinion", name, side, line.answers, parent.author,
+            TONES.get(manner, 0.0),
+        )  # fmt: skip
 
     def _issue_slots(self, name: str | None) -> Mapping[str, tuple[Pattern, ...]]:
         return self._lexicon.issues[name].slots if name else {}

@@ -22,16 +22,18 @@ from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_r
 
 
 def personas(
-    path: Annotated[str, typer.Argument(help="'town', or a file of posts.")],
+    path: Annotated[str, typer.Argument(help="'town', 'town:7' for another town, or a file of posts.")],
     columns: ColumnsOption = "",
     include_private: PrivateOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Describe a population: its people, their acts by type, the time they span, and problems by row."""
     from polyphony.personas.population import load_population, summarise
+    from polyphony.personas.town.numbered import needs_making
     from polyphony.simulation.runs.waiting import saying_that_it_goes_on
 
-    with saying_that_it_goes_on(lambda line: stderr().print(line, markup=False), f"reading {quoted(path)[1:-1]}"):
+    verb = "making" if needs_making(path) else "reading"
+    with saying_that_it_goes_on(lambda line: stderr().print(line, markup=False), f"{verb} {quoted(path)[1:-1]}"):
         summary = summarise(load_population(path, columns=columns, include_private=include_private))
     if as_json:
         say(json.dumps(summary, ensure_ascii=False))

@@ -159,7 +159,7 @@ def _default_file(settings: "RunSettings") -> Path:
     name = settings.arm
     if settings.policy != "engine":
         name = f"{settings.arm}-{settings.policy}" if settings.needs_model else settings.policy
-    population = Path(settings.population).name.split(".")[0]
+    population = Path(settings.population).name.split(".")[0].replace(":", "")  # no file name everywhere
     return Path("runs") / f"{population}-{name}-{settings.agents}-{settings.seed}.db"
 
 

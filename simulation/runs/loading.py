@@ -6,7 +6,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyphony.personas.population import TOWN, Population, load_population
+from polyphony.personas.population import Population, load_population
+from polyphony.personas.town.numbered import town_number
 
 # What loads a model brings torch with it: commands that read people alone do not wait for it.
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Loader:
 
 
 class SharedLoader(Loader):
-    """Loads the built-in population and the embedded base model once, and calibrates each kind of prompts once.
+    """Loads each built-in population and the embedded base model once, and calibrates each kind of prompts once.
 
     Nothing changes them: adapters hang on a base model only while a run uses it. Files of posts and directories of
     models can change, and are read each time.
@@ -46,17 +47,18 @@ class SharedLoader(Loader):
 
     def __init__(self) -> None:
         """Begin with nothing loaded."""
-        self._town: Population | None = None
+        self._towns: dict[int, Population] = {}
         self._bases: dict[tuple[str, str], BaseModel] = {}
         self._kits: dict[tuple[str, str, PromptConfig], PromptKit] = {}
 
     def population(self, source: str, columns: str = "", *, include_private: bool = False) -> Population:
-        """Load a population; the built-in one, in which everything is public, only the first time."""
-        if source != TOWN:
+        """Load a population; a town, in which everything is public, only the first time."""
+        number = town_number(source)
+        if number is None:
             return super().population(source, columns, include_private=include_private)
-        if self._town is None:
-            self._town = super().population(source)
-        return self._town
+        if number not in self._towns:
+            self._towns[number] = super().population(source)
+        return self._towns[number]
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None

@@ -187,7 +187,8 @@ OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             name="population", default="town", group=RUN, setting="population", asks=True,
-            help="The people: 'town', which is built in, or a file of posts.",
+            help="The people: 'town', which is built in, 'town:7' for another town, made on first use, "
+            "or a file of posts.",
         ),
         Option(
             name="columns", default="", group=RUN, setting="columns", asks=True,

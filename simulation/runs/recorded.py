@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from polyphony.errors import InputError
-from polyphony.personas.population import TOWN
+from polyphony.personas.town.numbered import town_number
 from polyphony.plugins import Plugin
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import RunStore, name_of
@@ -40,14 +40,14 @@ def with_people(settings: RunSettings, source: Path | str, population: str | Non
     Args:
         settings: As the run file holds them: of a posts file it holds the name alone.
         source: The run, which errors name.
-        population: Where the posts are; None for the built-in town, or where the run's own name leads.
+        population: Where the posts are; None for a town, or where the run's own name leads.
 
     Raises:
         InputError: Nothing is given, and the name leads nowhere.
     """
     if population is not None:
         return replace(settings, population=population)
-    if settings.population != TOWN and not Path(settings.population).is_file():
+    if town_number(settings.population) is None and not Path(settings.population).is_file():
         raise InputError(
             f"{name_of(source)}: its people come from a file of posts called {settings.population!r}, which the run "
             "does not hold; give it as --population FILE"

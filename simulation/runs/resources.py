@@ -7,6 +7,7 @@ from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
+from polyphony.personas.town.numbered import needs_making
 from polyphony.printable import quoted
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.loading import current_loader
@@ -61,7 +62,8 @@ class Resources:
         """
         self.hooks = hooks or Hooks()
         self.timer = StageTimer()
-        with saying_that_it_goes_on(self.hooks.say, f"reading {quoted(settings.population)[1:-1]}"):
+        verb = "making" if needs_making(settings.population) else "reading"
+        with saying_that_it_goes_on(self.hooks.say, f"{verb} {quoted(settings.population)[1:-1]}"):
             self.population = _population(settings, population)
         self.personas: tuple[Persona, ...] = self.population.choose(settings.agents)
         self._bank_directory, self._base_directory, self._device, self._dtype = bank, base_model, device, dtype

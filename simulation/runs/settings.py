@@ -33,7 +33,7 @@ class RunSettings:
     """What decides a run; what each option means stands in the table `simulation.runs.options.OPTIONS`.
 
     Attributes:
-        population: ``town`` or a file of posts.
+        population: ``town``, ``town:`` and a number, or a file of posts.
         columns: What that file calls our columns, see `personas.readers.columns.given_columns`; empty where it does
             not call them otherwise.
         include_private: Whether agents' adapters learn from posts that were for some people only, too.
