@@ -5,6 +5,8 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,9 @@ from polyphony.personas.town.generate import Town, generate_town, write_town
 from polyphony.personas.town.happenings import Happening, draw_happenings, load_stories
 from polyphony.personas.town.interests import Interests
 from polyphony.personas.town.known_truth import LateMoment, Shown, TownTruth
-from polyphony.personas.town.moment import START, timedelta
+from polyphony.personas.town.moment import START
+from polyphony.simulation.runs.recorded import settings_of, with_people
+from polyphony.simulation.runs.settings import RunSettings
 
 PEOPLE = 64
 Simulate = Callable[..., tuple[int, str, list[str]]]
@@ -255,6 +259,29 @@ def test_numbered_town_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest
     assert sorted(path.name for path in numbered.town_folder(7).iterdir()) == [
         "moments.json.gz", "posts.jsonl.gz", "truth.json",
     ]  # fmt: skip
+
+
+def test_runs_of_a_numbered_town_are_named_and_opened_again_without_a_file() -> None:
+    settings = RunSettings(population="town:7", agents=8, timesteps=1)
+    assert with_people(settings, "x.db", None) is settings
+    assert with_people(replace(settings, population="town"), "x.db", None).population == "town"
+    with pytest.raises(InputError, match="a file of posts called 'sown:7'"):
+        with_people(replace(settings, population="sown:7"), "x.db", None)
+
+
+def test_study_plan_takes_a_numbered_town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulate: Simulate) -> None:
+    monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(numbered, "generate_town", lambda number: generate_town(number, 24))
+    plan = tmp_path / "plan.toml"
+    text = 'population = "{}"\npolicy = "null"\nsteps = 1\n[[blocks]]\nagents = [8]\narms = ["base"]\nseeds = 1\n'
+    plan.write_text(text.format("town:x"), encoding="utf-8")
+    code, _, err = simulate("study", plan, "--out", tmp_path / "study")
+    assert code == 2
+    assert "give town, or town:7" in err[-1]
+    plan.write_text(text.format("town:7"), encoding="utf-8")
+    assert simulate("study", plan, "--out", tmp_path / "study")[0] == 0
+    run = next((tmp_path / "study" / "runs").glob("*.db"))
+    assert settings_of(run).population == "town:7"
 
 
 def test_interrupted_making_leaves_no_town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
