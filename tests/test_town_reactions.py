@@ -42,6 +42,11 @@ def truth(town: Town, tmp_path_factory: pytest.TempPathFactory) -> TownTruth:
 
 
 @pytest.fixture(scope="module")
+def hamlet() -> Town:
+    return generate_town(7, 24)
+
+
+@pytest.fixture(scope="module")
 def moments(truth: TownTruth) -> list[LateMoment]:
     return list(truth.late_moments())
 
@@ -238,12 +243,12 @@ def test_a_town_without_a_number_is_refused_in_one_line(name: str, simulate: Sim
     assert (code, out, len(err)) == (2, "", 1)
 
 
-def test_numbered_town_is_made_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_numbered_town_is_made_once_and_kept(hamlet: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[int] = []
 
     def small_town(number: int) -> Town:
         made.append(number)
-        return generate_town(number, 24)
+        return hamlet
 
     monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path))
     monkeypatch.setattr(numbered, "generate_town", small_town)
@@ -269,9 +274,12 @@ def test_runs_of_a_numbered_town_are_named_and_opened_again_without_a_file() -> 
         with_people(replace(settings, population="sown:7"), "x.db", None)
 
 
-def test_study_plan_takes_a_numbered_town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulate: Simulate) -> None:
+@pytest.mark.slow
+def test_study_plan_takes_a_numbered_town(
+    hamlet: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, simulate: Simulate
+) -> None:
     monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(numbered, "generate_town", lambda number: generate_town(number, 24))
+    monkeypatch.setattr(numbered, "generate_town", lambda number: hamlet)
     plan = tmp_path / "plan.toml"
     text = 'population = "{}"\npolicy = "null"\nsteps = 1\n[[blocks]]\nagents = [8]\narms = ["base"]\nseeds = 1\n'
     plan.write_text(text.format("town:x"), encoding="utf-8")
@@ -284,10 +292,9 @@ def test_study_plan_takes_a_numbered_town(tmp_path: Path, monkeypatch: pytest.Mo
     assert settings_of(run).population == "town:7"
 
 
-def test_interrupted_making_leaves_no_town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_making_leaves_no_town(hamlet: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path))
-    town = generate_town(7, 24)
-    monkeypatch.setattr(numbered, "generate_town", lambda number: town)
+    monkeypatch.setattr(numbered, "generate_town", lambda number: hamlet)
     renamed = os.replace
 
     def stop_at_posts(source: Path, target: Path) -> None:
@@ -303,10 +310,10 @@ def test_interrupted_making_leaves_no_town(tmp_path: Path, monkeypatch: pytest.M
     assert len(load_population("town:7").personas) == 24
 
 
-def test_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_that_cannot_be_written_is_named(hamlet: Town, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "towns").write_text("mine")
     monkeypatch.setenv("POLYPHONY_CACHE", str(tmp_path))
-    monkeypatch.setattr(numbered, "generate_town", lambda number: generate_town(number, 24))
+    monkeypatch.setattr(numbered, "generate_town", lambda number: hamlet)
     with pytest.raises(InputError, match="cannot keep town:7 there.*set POLYPHONY_CACHE"):
         load_population("town:7")
 
