@@ -22,7 +22,7 @@ from polyphony.personas.town.timeline import TimelineRow
 COLUMNS = {"author", "id", "created_at", "text", "reply_to", "repost_of", "quote_of", "like_of", "follow_of"}
 LAST_WEEK = "2026-01-26"
 # Of town 7 with 24 people, on every machine.
-SMALL_DIGEST = "a95804f0cebcf365dd5310708669e3b66fd4637621ad1768919d50a9ec5c777d"
+SMALL_DIGEST = "00c86353462741c4d63008f564bdc1c73e61e80f782470caf3c46ce1a646a89b"
 
 
 @pytest.fixture(scope="module")

@@ -107,13 +107,13 @@ def draw_register(rng: Generator, lexicon: Lexicon, emoji: Sequence[str], catche
         emoji_rate=_rate(rng, 0.45, 0.15, 0.85),
         tag_rate=_rate(rng, 0.55, 0.15, 0.8),
         openers=some(rng, lexicon.choices["opener"], int(rng.integers(2, 5))),
-        opener_rate=_rate(rng, 0.25, 0.2, 0.65),
+        opener_rate=_rate(rng, 0.25, 0.2, 0.5),
         closers=some(rng, lexicon.choices["closer"], int(rng.integers(2, 4))),
-        closer_rate=_rate(rng, 0.35, 0.15, 0.6),
+        closer_rate=_rate(rng, 0.35, 0.15, 0.45),
         mention_rate=_rate(rng, 0.6, 0.3, 0.9),
         digits=bool(rng.random() < 0.5),
         sentences=round(float(rng.choice([1.0, 1.2, 1.6, 2.1, 2.8, 3.3], p=[0.18, 0.2, 0.25, 0.2, 0.12, 0.05])), 2),
-        catch_rate=_rate(rng, 0.5, 0.1, 0.3),
+        catch_rate=_rate(rng, 0.5, 0.08, 0.2),
         catches=catches,
     )
 
