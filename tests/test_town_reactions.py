@@ -14,7 +14,9 @@ import pytest
 
 from polyphony.discrete_choice import choice_probabilities, within_share
 from polyphony.errors import InputError
-from polyphony.personas.population import load_population
+from polyphony.metrics.dataset.options import TOWN_DIGESTS
+from polyphony.personas.population import acts_digest, load_population
+from polyphony.personas.readers.posts import read_posts
 from polyphony.personas.town import numbered
 from polyphony.personas.town.__main__ import verb_of
 from polyphony.personas.town.check import Talk, conversations
@@ -160,7 +162,7 @@ def test_everybody_acts_and_writes_enough(town: Town) -> None:
     acts = Counter(row["author"] for row in town.rows if verb_of(row) != "follow")
     texts = Counter(row["author"] for row in town.rows if row.get("text"))
     assert len(acts) == PEOPLE
-    assert min(acts.values()) >= 24
+    assert min(acts.values()) >= 20  # twice of what is enough to be an agent
     assert max(acts.values()) <= 100
     assert min(texts.values()) >= 8
     assert 34 <= np.mean(list(acts.values())) <= 48
@@ -338,6 +340,10 @@ def test_truth_of_an_earlier_version_is_refused_in_one_line(town: Town, tmp_path
 
 
 @pytest.mark.slow
-def test_ten_towns_are_the_standard_set() -> None:
-    digests = [generate_town(number).digest() for number in range(numbered.STANDARD_SET)]
-    assert len(set(digests)) == 10
+def test_ten_towns_are_the_standard_set(tmp_path: Path) -> None:
+    digests = set()
+    for number in range(numbered.STANDARD_SET):
+        posts = write_town(generate_town(number), tmp_path / str(number))[0]
+        digests.add(acts_digest(read_posts(posts).acts.values()))
+    assert len(digests) == 10
+    assert digests < TOWN_DIGESTS

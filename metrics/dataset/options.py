@@ -6,8 +6,23 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-# Digest of the built-in town: any file can be called by its name.
+# Digests of built-in towns: any file can be called by their names.
 TOWN_DIGEST = "36d6824e4df306422c7bf16f9f4c18324c9ada023aa78fe2133e0b71165ecb9e"
+TOWN_DIGESTS = frozenset(
+    {
+        "36d6824e4df306422c7bf16f9f4c18324c9ada023aa78fe2133e0b71165ecb9e",  # town of version 1
+        "72148270954ed68714548d737246a9737587c0597fcca7ca0c5ab53e9d0389a7",  # town 0 of version 2
+        "6597370e2ef5a25472bd4d1fb9b3e7a26ecc54274e5c6193e8d8bd9f2888a01a",  # town 1 of version 2
+        "8ea654ea6ebb66ced423c5152ed70d32b5b3ad1d71e9b47dcfb1fb09379a4b74",  # town 2 of version 2
+        "2301ba6d69ce1cbc7dc111e4fe1b33616c6ff9fb1ecfdee03a55fcb82a6fe2d8",  # town 3 of version 2
+        "ebfea934cdda66ab5c5b4c633004f3441d76f2a872825ffe40170f8562125d59",  # town 4 of version 2
+        "c6b7b2a8b69388d9a7165b15913cd471e174ea63f4c7a0792da16d4bcbf99963",  # town 5 of version 2
+        "3f241967f14be4129cef6cb9044200a285a9a05f70b2f91ad58038f111aaf584",  # town 6 of version 2
+        "3234dcd8f5e41127853bb31ab64734fd60ef1df775172a280d008c8b69b40e9c",  # town 7 of version 2
+        "c857b0d9b927d02c250381a5e25d48d3792dddbb10071f20a5bff2c00c55e078",  # town 8 of version 2
+        "512973d0977d87bf8972b8d54ef9a2fc9ce9422afd8f7f26828f19bc77ec01fa",  # town 9 of version 2
+    }
+)
 
 # Who is not known by handle is mentioned like this; a mark that ends a sentence is none of the name.
 _MENTION = r"[\w\-]+(?:[.@][\w\-]+)*"
@@ -39,8 +54,8 @@ class ExportOptions:
 class Disclosure:
     """What of one run's people goes out, and under which names.
 
-    Every population but the built-in town is taken for real people: without ``real_text`` neither their words nor
-    their names, nor when they wrote, nor what was computed from their words leaves.
+    Every population but the built-in towns 0 to 9 is taken for real people: without ``real_text`` neither their words
+    nor their names, nor when they wrote, nor what was computed from their words leaves.
 
     Attributes:
         options: The user's choices.
@@ -55,7 +70,7 @@ class Disclosure:
     @property
     def real(self) -> bool:
         """Whether the people are taken for real."""
-        return self.population_digest != TOWN_DIGEST
+        return self.population_digest not in TOWN_DIGESTS
 
     @property
     def withheld(self) -> bool:

@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,13 +53,12 @@ class Town:
         return hashlib.sha256(self.posts_jsonl().encode()).hexdigest()
 
 
-def generate_town(seed: int, people: int = PEOPLE, progress: Callable[[float], None] = lambda share: None) -> Town:
+def generate_town(seed: int, people: int = PEOPLE) -> Town:
     """Return the town of a seed.
 
     Args:
         seed: Any integer; the same seed and number give the same town.
         people: How many people, at least 24.
-        progress: Hears which share of the four weeks is over, once for each of their days.
 
     Raises:
         InputError: Fewer than 24 people are asked for.
@@ -69,7 +68,7 @@ def generate_town(seed: int, people: int = PEOPLE, progress: Callable[[float], N
     persons = draw_people(seed, circles, lexicon)
     happenings = draw_happenings(seed)
     timeline = Timeline(seed, persons, happenings, lexicon)
-    timeline.play(progress)
+    timeline.play()
     truth = {
         "generator": "personas.town",
         "version": TOWN_VERSION,

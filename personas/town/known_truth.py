@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from polyphony.discrete_choice import Choice, Floats
 from polyphony.errors import InputError
 from polyphony.personas.town.choice import ACTS, FEATURES, ITEM_VERBS, Tastes, feature_row
+from polyphony.personas.town.generate import MOMENTS_NAME, TRUTH_NAME
 from polyphony.personas.town.happenings import Happening
 from polyphony.personas.town.interests import Interests
 from polyphony.printable import printable_path
-
-TRUTH_NAME, MOMENTS_NAME = "truth.json", "moments.json.gz"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TypeAlias
@@ -84,20 +84,16 @@ class Timeline:
         self.texts: list[Published] = []
         self.moments: list[Seen] = []
 
-    def play(self, progress: Callable[[float], None]) -> None:
-        """Play the four weeks; ``progress`` hears which share of them is over, once a day."""
+    def play(self) -> None:
+        """Play the four weeks."""
         for person in self._people:
             times = sessions_of(self._seed, person)
             self._agenda += [
                 (at, person.index, SESSION, place / len(times)) for place, at in enumerate(times) if at < END
             ]
         heapq.heapify(self._agenda)
-        day = 0
         while self._agenda:
             at, index, kind, due = heapq.heappop(self._agenda)
-            if at // 86_400 > day:
-                day = at // 86_400
-                progress(day / DAYS)
             self._attend(at, self._people[index], kind, due)
 
     def _attend(self, at: int, person: Person, kind: int, due: float) -> None:
