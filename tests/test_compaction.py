@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 from test_bank import factors, revision
+from training_factory import replayed
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.compaction import compact_bank, compacted
@@ -159,13 +160,13 @@ def test_retraining_a_sample_gives_the_ready_bank_again(loader, ready, town, tmp
     people = town.choose(GROUP["cpu"])
     kit = loader.prompt_kit(base, config.prompt)
     with closing(Bank(tmp_path / "bank", create=True)) as bank, closing(Bank(tmp_path / "small", create=True)) as small:
-        training = PopulationTraining(base, kit, town, bank, config)
+        training = PopulationTraining(base, kit, town, bank, config, replayed(town))
         compact_bank(bank, small, training.personal(people), RANK, Precision.INT4)
         again = [small.revisions(person=person.handle)[0] for person in people]
         kept = [ready.revisions(person=person.handle)[0] for person in people]
         if [made.object for made in again] == [made.object for made in kept]:
             return
-        found = evaluate(PopulationTraining(base, kit, town, small, config), people, again, plan=GATE)
+        found = evaluate(PopulationTraining(base, kit, town, small, config, replayed(town)), people, again, plan=GATE)
     for made in kept:
         there = made.evaluation["nll"]
         assert abs(found.per_person[made.person]["pooled"] - there["pooled"]) <= 2 * TOLERANCE

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from conftest import briefly
+from training_factory import replayed
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.revision import Revision
@@ -80,7 +81,9 @@ def trained(native_base, town, tmp_path_factory):
         schedule=Schedule(lr=8e-3, epochs=2, act_weight=0.2),
     )  # fmt: skip
     bank = Bank(tmp_path_factory.mktemp("evaluation") / "bank", create=True)
-    training = PopulationTraining(native_base, make_prompt_kit(native_base, config.prompt), town, bank, config)
+    training = PopulationTraining(
+        native_base, make_prompt_kit(native_base, config.prompt), town, bank, config, replayed(town)
+    )
     people = [briefly(person, SITTING) for person in town.choose(PEOPLE)]
     yield training, people, training.personal(people)
     bank.close()

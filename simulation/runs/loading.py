@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polyphony.personas.people.split import BY_DATE
 from polyphony.personas.population import TOWN, Population, load_population
 
 # What loads a model brings torch with it: commands that read people alone do not wait for it.
@@ -18,9 +19,11 @@ if TYPE_CHECKING:
 class Loader:
     """Loads what runs need, each time that it is asked."""
 
-    def population(self, source: str, columns: str = "", *, include_private: bool = False) -> Population:
+    def population(
+        self, source: str, columns: str = "", *, include_private: bool = False, split: str = BY_DATE
+    ) -> Population:
         """Load a population, see `personas.population.load_population`."""
-        return load_population(source, columns=columns, include_private=include_private)
+        return load_population(source, columns=columns, include_private=include_private, split=split)
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None
@@ -46,17 +49,19 @@ class SharedLoader(Loader):
 
     def __init__(self) -> None:
         """Begin with nothing loaded."""
-        self._town: Population | None = None
+        self._towns: dict[str, Population] = {}
         self._bases: dict[tuple[str, str], BaseModel] = {}
         self._kits: dict[tuple[str, str, PromptConfig], PromptKit] = {}
 
-    def population(self, source: str, columns: str = "", *, include_private: bool = False) -> Population:
+    def population(
+        self, source: str, columns: str = "", *, include_private: bool = False, split: str = BY_DATE
+    ) -> Population:
         """Load a population; the built-in one, in which everything is public, only the first time."""
         if source != TOWN:
-            return super().population(source, columns, include_private=include_private)
-        if self._town is None:
-            self._town = super().population(source)
-        return self._town
+            return super().population(source, columns, include_private=include_private, split=split)
+        if split not in self._towns:
+            self._towns[split] = super().population(source, split=split)
+        return self._towns[split]
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from polyphony.errors import InputError
+from polyphony.personas.people.split import BY_PERSON
 from polyphony.personas.population import TOWN
 from polyphony.plugins import Plugin
 from polyphony.simulation.runs.settings import RunSettings
@@ -28,6 +29,10 @@ def settings_of(source: Path | str) -> RunSettings:
     named = {name: row[name] for name in ("population", "agents", "timesteps", "seed")}
     try:
         config = json.loads(row["config"])
+        if (
+            isinstance(training := config.get("training"), dict) and "split" not in training
+        ):  # of version 0.1 or earlier
+            config["training"] = training | {"split": BY_PERSON, "history": {"nothing": 0.0}}
         arm = "lora" if row["arm"] == config.get("policy") else row["arm"]
         return TypeAdapter(RunSettings).validate_python({**config, **named, "arm": arm})
     except ValueError as error:

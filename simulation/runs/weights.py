@@ -59,7 +59,7 @@ class WeightSource:
     def _adapted_model(self, settings: RunSettings, revisions: Sequence[Revision]) -> AdaptedModel:
         base, _ = self._resources.base_and_kit(settings)
         if settings.weights == "trained":
-            return settings.plan.adapted(base)
+            return settings.training.adapted(base)
         with closing(self._resources.open_bank()) as bank:
             return AdaptedModel(base, covering_shape(bank, revisions))
 
