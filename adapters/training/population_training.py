@@ -133,6 +133,20 @@ class PopulationTraining:
             self.bank.pack()
         return [revision for revision in revisions if revision is not None]
 
+    def pooled(self, personas: Sequence[Persona]) -> Revision:
+        """Return the one adapter that has learned all that the own adapters of these people learn, trained if missing.
+
+        It has their rank and stands on their foundation.
+        """
+        self.planner.prepare(personas, continued=False)
+        plan = self.planner.pooled(personas, self.foundation())
+        stored = self._find(plan.revision)
+        if stored is not None:
+            return stored
+        report = partial(self._progress, "pooled adapter")
+        (trained,) = self._train([plan.learner], plan.revision, plan.foundation, report)
+        return self._store(plan.revision, trained)
+
     def _trained(self, missing: Sequence[int], plans: Sequence[TrainingPlan]) -> Iterator[tuple[int, Revision]]:
         """Train and store the plans of some numbers, group by group."""
         total = sum(self.planner.tokens(plans[number].learner) for number in missing)

@@ -47,6 +47,30 @@ def personal_provenance(population: Population, base: BaseModel, persona: Person
     }
 
 
+def pooled_provenance(
+    population: Population, base: BaseModel, personas: Sequence[Persona], learner: Learner
+) -> dict[str, Any]:
+    """What one adapter for all these people was trained on.
+
+    Returns:
+        ``people`` (how many), and the fields of `personal_provenance` summed over them.
+    """
+    acts = {act.id: act for persona in personas for act in persona.train}
+    parts = {"train": 0, "validation": 0, "held_out": 0}
+    for persona in personas:
+        for name in parts:
+            parts[name] += len(getattr(persona, name))
+    return {
+        "people": len(personas),
+        "acts": parts,
+        "examples": {"train": len(learner.train), "validation": len(learner.validation)},
+        "unshown": counted([persona.unshown for persona in personas]),
+        "split": split_facts(population),
+        "learned": span([acts[example.act_id] for example in learner.train if example.act_id in acts]),
+        **shared_provenance(population, base),
+    }
+
+
 def shared_provenance(population: Population, base: BaseModel) -> dict[str, Any]:
     """What all adapters of one training share: the corpus and its notes, the base model, the code, device and dtype."""
     return {

@@ -7,14 +7,14 @@ from typing import Any
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.bank.revision import PERSONAL, PRIOR, Revision, adapter_id, digest_of
+from polyphony.adapters.bank.revision import PERSONAL, POOLED, PRIOR, Revision, adapter_id, digest_of
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import Factors, adapted_modules
 from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.moments import Request
 from polyphony.adapters.prompting.scoring import rows_of
 from polyphony.adapters.training.config import TrainingConfig, plain_precision
-from polyphony.adapters.training.provenance import personal_provenance, shared_provenance
+from polyphony.adapters.training.provenance import personal_provenance, pooled_provenance, shared_provenance
 from polyphony.adapters.training.starts import STANDARD
 from polyphony.adapters.training.trainer import Learner
 from polyphony.errors import InputError
@@ -111,6 +111,19 @@ class TrainingPlanner:
         """The training of a person who starts anew, over a foundation."""
         return self._plan(persona, self.learner(persona, persona.train), foundation, None)
 
+    def pooled(self, personas: Sequence[Persona], foundation: Revision) -> TrainingPlan:
+        """The training of one adapter for all these people, on all that their own adapters learn from.
+
+        Each prompt is one step, as for an adapter of one's own: nobody's acts count more or less than there.
+        """
+        own = [self.learner(persona, persona.train) for persona in personas]
+        train = [example for learner in own for example in learner.train]
+        validation = [example for learner in own for example in learner.validation]
+        learner = Learner(POOLED, train, validation)
+        revision = self.revision(POOLED, "", [*train, *validation], foundation)
+        facts = pooled_provenance(self._population, self._base, personas, learner)
+        return TrainingPlan(replace(revision, provenance=facts), learner, foundation)
+
     def continuation(self, persona: Persona) -> TrainingPlan | None:
         """The training that continues a person's newest revision with the acts since; None where there is no revision.
 
@@ -190,7 +203,7 @@ class TrainingPlanner:
         }
         data_digest = digest_of([[example.act_id, example.tokens] for example in examples])
         deciding = [base.hash, kind, person, config, init, self._config.seed, data_digest]
-        if kind == PERSONAL and self.precision(kind) != plain_precision(base):
+        if kind in (PERSONAL, POOLED) and self.precision(kind) != plain_precision(base):
             deciding.append(self.precision(kind))
         if parent is not None:
             deciding.append({"continues": parent.object})
@@ -214,7 +227,7 @@ class TrainingPlanner:
         )
 
     def precision(self, kind: str) -> Precision:
-        """How the factors of a revision are stored; what all people share keeps all bits."""
-        if kind != PERSONAL:
+        """How the factors of a revision are stored; what adapters stand on keeps all bits."""
+        if kind not in (PERSONAL, POOLED):
             return Precision.FP32
         return Precision(self._config.storage) if self._config.storage else plain_precision(self._base)

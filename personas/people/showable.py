@@ -11,8 +11,9 @@ OWN = "target is one's own"
 PRIVATE = "target is private"
 NO_WORDS = "target has no words"
 NOT_BEFORE = "target is not earlier"
+NOT_A_POST = "quote or repost of a reply"
 SILENT = "followee wrote nothing before"
-REASONS = (UNKNOWN, OWN, PRIVATE, NO_WORDS, NOT_BEFORE, SILENT)
+REASONS = (UNKNOWN, OWN, PRIVATE, NO_WORDS, NOT_BEFORE, NOT_A_POST, SILENT)
 """Why the target of an act could not have been shown."""
 
 
@@ -54,6 +55,8 @@ class Showable:
             return PRIVATE
         if not target.text:
             return NO_WORDS
+        if act.verb in (Verb.QUOTE, Verb.REPOST) and target.verb is Verb.REPLY and target.target is not None:
+            return NOT_A_POST
         return None if target.at < act.at else NOT_BEFORE
 
     def unshown(self, acts: Sequence[Act]) -> dict[str, str]:

@@ -363,6 +363,8 @@ class Rankings:
         if is_first and not request.seen and not request.seen_comments:
             return notifications(self._platform, agent, self._most_notices)
         pending = notifications(self._platform, agent, len(self._platform.notices.get(agent, ())))
+        if not pending:
+            return []
         seen, seen_comments = set(request.seen), set(request.seen_comments)
         unseen = [
             item for item in pending

@@ -9,8 +9,9 @@ from polyphony.personas.people.follow_graph import addressee, follow_graph
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.rhythm import credibly_dated
 from polyphony.personas.population import Population
-from polyphony.simulation.world.action_menu import ACTION_OF_VERB
-from polyphony.simulation.world.actions import ACTIONS, Action, CreatePost, Follow
+from polyphony.simulation.world.action_menu import ACTION_OF_VERB, ON_COMMENTS
+from polyphony.simulation.world.actions import ACTIONS, Action, CreateComment, CreatePost, Follow
+from polyphony.simulation.world.item import Item
 from polyphony.simulation.world.moment import Moment
 from polyphony.simulation.world.outcome import Outcome
 from polyphony.simulation.world.platform import Platform
@@ -23,14 +24,15 @@ _FIRST, _LAST = -1, 2**31 - 1
 class CorpusPlatform:
     """A platform on which a corpus happens again.
 
-    Public acts alone are carried out. A post, a quote, and a reply whose target is not on the platform become posts;
-    other replies become comments on the post at the root of their thread. A corpus that records follows says who
-    follows whom from when on; in any other, X follows Y from X's first reaction to Y on.
+    Public acts alone are carried out. A reply becomes a comment on what it answers. What answers or quotes something
+    that is not on the platform becomes a post. A corpus that records follows says who follows whom from when on; in any
+    other, X follows Y from X's first reaction to Y on. Whoever acts is there, and has then seen what concerns them.
 
     Attributes:
         platform: The platform as it stands.
-        post_of: Id of an act with words -> the post that shows it, for a reply the root of its thread.
-        act_of: Post -> id of its act.
+        item_of: Id of an act with words -> the post or comment that shows it.
+        act_of: Post or comment -> id of its act.
+        words_of: Account -> the posts and comments with words of its own, the latest last.
     """
 
     def __init__(self, population: Population, *, minutes: int) -> None:
@@ -45,10 +47,9 @@ class CorpusPlatform:
         self.numbers = {name: number for number, name in enumerate(names)}
         """Handle -> number of the account."""
         self.platform = Platform(list(names), bios)
-        self.post_of: dict[str, int] = {}
-        self.act_of: dict[int, str] = {}
-        self.posts_by: dict[int, list[int]] = defaultdict(list)
-        """Account -> its posts with words of its own."""
+        self.item_of: dict[str, Item] = {}
+        self.act_of: dict[Item, str] = {}
+        self.words_of: dict[int, list[Item]] = defaultdict(list)
         self._records_follows = any(act.verb is Verb.FOLLOW for act in population.acts.values())
         self._minutes, self._done = minutes, 0
         dated = credibly_dated(self._acts)
@@ -87,42 +88,52 @@ class CorpusPlatform:
                     )
 
     def _carry_out(self, act: Act) -> None:
-        when, post = self.moment(act.at), self.post_of.get(act.target or "")
-        action = self._action(act, post)
+        when, target = self.moment(act.at), self.item_of.get(act.target or "")
+        action = self._action(act, target)
+        self.platform.notices.pop(self.numbers[act.author], None)
         if action is None:
             return
         outcome = self._act(act.author, action, when)
         if outcome.refused is None and act.text:
-            self._note(act, outcome.post_id, post)
+            self._note(act, outcome, target)
         if not self._records_follows and (other := self._addressee(act)) is not None:
             self._act(act.author, Follow.model_construct(followee_id=self.numbers[other]), when)
 
-    def _action(self, act: Act, post: int | None) -> Action | None:
-        """What an act does on the platform; None where it does nothing that others could see."""
+    def _action(self, act: Act, target: Item | None) -> Action | None:
+        """What an act does on the platform; None where it does nothing that others could see.
+
+        What a reader has read is printable and short enough: checking it again would take most of the time.
+        """
         if act.verb is Verb.FOLLOW:
             followee = self.numbers.get(act.target or "")
             return None if followee is None else Follow.model_construct(followee_id=followee)
-        if act.text and (post is None or act.verb is Verb.POST):
-            return None if act.verb is Verb.SEARCH else CreatePost.model_construct(content=act.text)
-        if not act.verb.has_target or post is None:
+        if act.verb is Verb.REPLY and target is not None:
+            return CreateComment.model_construct(
+                post_id=target.post_id, content=act.text, parent_comment_id=target.comment_id
+            )
+        on_post = target is not None and target.comment_id is None
+        if act.text and act.verb is not Verb.SEARCH and (act.verb is Verb.POST or not on_post):
+            return CreatePost.model_construct(content=act.text)
+        if not act.verb.has_target or target is None:
             return None
-        # What a reader has read is printable and short enough: checking it again would take most of the time.
+        if target.comment_id is not None and act.verb in ON_COMMENTS:
+            return ON_COMMENTS[act.verb].model_construct(comment_id=target.comment_id)
+        if target.comment_id is not None and act.verb is not Verb.MUTE:
+            return None
         kind = ACTIONS[ACTION_OF_VERB[act.verb]]
-        values = {
-            "post_id": post, "content": act.text, "quote_content": act.text,
-            "mutee_id": int(self.platform.posts[post]["user"]),
-        }  # fmt: skip
+        values = {"post_id": target.post_id, "quote_content": act.text, "mutee_id": self.platform.author(target)}
         return kind.model_construct(**{name: values[name] for name in kind.model_fields})
 
-    def _note(self, act: Act, post: int | None, root: int | None) -> None:
-        """Remember which post shows an act's words."""
-        shown = post if post is not None else root
-        if shown is None:
+    def _note(self, act: Act, outcome: Outcome, target: Item | None) -> None:
+        """Remember what shows an act's words."""
+        if outcome.post_id is not None:
+            item = Item(outcome.post_id)
+        elif outcome.comment_id is not None and target is not None:
+            item = Item(target.post_id, outcome.comment_id)
+        else:
             return
-        self.post_of[act.id] = shown
-        if post is not None:
-            self.act_of[post] = act.id
-            self.posts_by[self.numbers[act.author]].append(post)
+        self.item_of[act.id], self.act_of[item] = item, act.id
+        self.words_of[self.numbers[act.author]].append(item)
 
     def _addressee(self, act: Act) -> str | None:
         if act.verb is Verb.FOLLOW or act.target not in self._corpus:

@@ -7,20 +7,23 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from polyphony.adapters.prompting.moments import HistoryConfig, Request, ShownMoment
-from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.showable import Showable
 from polyphony.personas.population import Population
 from polyphony.randomness import keyed_generator
 from polyphony.simulation.feed.feed import FeedEntry, FeedMaker, FeedSettings, Page, PageRequest, Rankings
+from polyphony.simulation.feed.items import feed_items
 from polyphony.simulation.feed.text_vectors import texts_of
 from polyphony.simulation.history.corpus_platform import CorpusPlatform
 from polyphony.simulation.history.idle import idle_moments
 from polyphony.simulation.history.screens import Screen, ScreenRules, screens
+from polyphony.simulation.world.item import Item
 
 # Acts with a target before those that are asked for: they say how far down the person looks.
 PRELUDE = 4
+# What cannot be done to a reply on the platform.
+POSTS_ALONE = (Verb.QUOTE, Verb.REPOST)
 
 Key = tuple[str, int, tuple[str, ...]]
 """A request as it is remembered: whose acts, most acts of a screen, ids of the acts."""
@@ -35,6 +38,7 @@ class _Viewer:
         screens: Their screens, in time order.
         depths: Depths of the screens so far that hold targets.
         seen: Posts that screens so far have shown.
+        seen_comments: Comments that they have shown.
         moments: What they were shown so far.
     """
 
@@ -42,6 +46,7 @@ class _Viewer:
     screens: list[Screen]
     depths: list[int] = field(default_factory=list)
     seen: list[int] = field(default_factory=list)
+    seen_comments: list[int] = field(default_factory=list)
     moments: list[ShownMoment] = field(default_factory=list)
 
 
@@ -70,6 +75,8 @@ class ReplayedHistory:
         self._feeds = FeedSettings(recommender=config.recommender, followee_share=config.followee_share)
         self._showable = Showable(population.acts)
         self._done: dict[Key, list[ShownMoment]] = {}
+        self.not_ranked: set[str] = set()
+        """Ids of the acts so far whose target was there, but not among what feeds choose from."""
 
     def prepare(self, requests: Sequence[Request], together: int) -> None:
         """See `FeedHistory.prepare`: one pass over the corpus, whatever the number of people."""
@@ -127,63 +134,64 @@ class ReplayedHistory:
             own = [next(pages) for _ in some]
             viewer.depths += [page.depth for page in own if page.target is not None]
             entries = self._entries(screen, own)
-            viewer.seen += [entry.post_id for entry in entries]
+            viewer.seen += [entry.post_id for entry in entries if entry.comment_id is None]
+            viewer.seen_comments += [entry.comment_id for entry in entries if entry.comment_id is not None]
             if not screen.is_prelude:
                 viewer.moments += self._shown(platform, viewer.persona, screen, own, entries)
 
     def _requests(self, platform: CorpusPlatform, viewer: _Viewer, screen: Screen) -> list[PageRequest]:
-        agent = platform.numbers[viewer.persona.handle]
+        plain = PageRequest(platform.numbers[viewer.persona.handle], viewer.seen, viewer.seen_comments)
         if screen.targets:
             return [
-                PageRequest(agent, viewer.seen, targets)
+                replace(plain, targets=targets)
                 for act in _by_target(screen).values() if (targets := self._targets(platform, act))
             ]  # fmt: skip
         depth = 0
         if viewer.depths:
             draw = keyed_generator(0, "depth", viewer.persona.handle, screen.id)
             depth = viewer.depths[int(draw.integers(len(viewer.depths)))]
-        return [PageRequest(agent, viewer.seen, (), depth)]
+        return [replace(plain, depth=depth)]
 
     @staticmethod
-    def _targets(platform: CorpusPlatform, act: Act) -> Sequence[int]:
-        """The posts that the item an act is about may be: those of a followee, or the one that shows the target."""
+    def _targets(platform: CorpusPlatform, act: Act) -> Sequence[Item]:
+        """What the item an act is about may be: a post of a followee, else their latest reply; or the target."""
         if act.verb is Verb.FOLLOW:
-            return platform.posts_by[platform.numbers[act.target or ""]]
-        post = platform.post_of.get(act.target or "")
-        return () if post is None else (post,)
+            words = platform.words_of[platform.numbers[act.target or ""]]
+            return [item for item in words if item.comment_id is None] or words[-1:]
+        item = platform.item_of.get(act.target or "")
+        return () if item is None or (item.comment_id is not None and act.verb in POSTS_ALONE) else (item,)
 
     def _entries(self, screen: Screen, pages: Sequence[Page]) -> list[FeedEntry]:
         """What is on a screen: the one page, or the targets of several with neighbours of theirs."""
         if len(pages) <= 1:
             return [entry for page in pages for entry in page.entries]
         ranked = {
-            entry.post_id: (page.depth, entry.position, entry)
-            for page in reversed(pages) for entry in page.entries
+            entry.item: (page.depth, entry.position, entry) for page in reversed(pages) for entry in page.entries
         }  # fmt: skip
         targets = list(dict.fromkeys(page.target for page in pages if page.target is not None))
-        others = [post for post in ranked if post not in targets]
+        others = [item for item in ranked if item not in targets]
         drawn = keyed_generator(0, "screen", screen.id).permutation(len(others))[: self._items - len(targets)]
         chosen = [*targets, *(others[index] for index in drawn)]
-        return [ranked[post][2] for post in sorted(chosen, key=lambda post: ranked[post][:2])]
+        return [ranked[item][2] for item in sorted(chosen, key=lambda item: ranked[item][:2])]
 
     def _shown(
         self, platform: CorpusPlatform, persona: Persona, screen: Screen, pages: Sequence[Page],
         entries: Sequence[FeedEntry],
     ) -> Iterator[ShownMoment]:  # fmt: skip
-        corpus = self._population.acts
-        ids = tuple(platform.act_of[entry.post_id] for entry in entries)
-        feed = tuple(FeedItem(corpus[name].author, corpus[name].text) for name in ids)
+        items = [entry.item for entry in entries]
+        ids = tuple(platform.act_of[item] for item in items)
+        feed = tuple(feed_items(platform.platform, platform.numbers[persona.handle], items))
         if not screen.acts:
             yield ShownMoment(persona.handle, screen.at, None, feed, ids, None)
-        places = {entry.post_id: place for place, entry in enumerate(entries, 1)}
         for act in screen.acts:
             position = None
             if act.verb.has_target:
                 targets = set(self._targets(platform, act))
-                held = [page.target for page in pages if page.target in targets]
-                if not held or held[0] is None:
+                held = next((page.target for page in pages if page.target in targets), None)
+                if held is None:
+                    self.not_ranked.add(act.id)
                     continue
-                position = places[held[0]]
+                position = items.index(held) + 1
             yield ShownMoment(persona.handle, screen.at, act, feed, ids, position)
 
 

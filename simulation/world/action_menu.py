@@ -23,7 +23,7 @@ ACTION_OF_VERB = {
     Verb.TREND: act.Trend.name,
 }
 """Verb -> OASIS's name of the action."""
-_ON_COMMENTS: dict[Verb, type[act.LikeComment | act.DislikeComment]] = {
+ON_COMMENTS: dict[Verb, type[act.LikeComment | act.DislikeComment]] = {
     Verb.LIKE: act.LikeComment, Verb.DISLIKE: act.DislikeComment
 }  # fmt: skip
 
@@ -123,8 +123,8 @@ def action_of(verb: Verb, item: Item | None, author: int | None, text: str) -> A
         ValueError: The words are not printable, or a target is missing (pydantic's ValidationError).
     """
     post_id, comment_id = item or (None, None)
-    if comment_id is not None and verb in _ON_COMMENTS:
-        return _ON_COMMENTS[verb](comment_id=comment_id)
+    if comment_id is not None and verb in ON_COMMENTS:
+        return ON_COMMENTS[verb](comment_id=comment_id)
     values = {
         Verb.POST: {"content": text},
         Verb.REPLY: {"post_id": post_id, "content": text, "parent_comment_id": comment_id},
