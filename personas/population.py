@@ -46,8 +46,7 @@ class Population:
         digest: SHA-256 over the acts, the same for the same acts in any format, and over what the file says of people.
         about: The corpus's own notes, see `personas.readers.about`.
         split_date: Everybody's acts from this moment on are held out; None where each person is split alone.
-        left_out: People with enough acts, but fewer than 8 of them before that moment, or none in their training side
-            that can be learned: they stay in the corpus only.
+        left_out: People with enough acts, but fewer than 8 of them before that moment: they stay in the corpus only.
     """
 
     name: str
@@ -140,8 +139,7 @@ def _loaded(
     unshown = {handle: showable.unshown(own) for handle, own in histories.items()}
     enough = {
         handle: own for handle, own in histories.items()
-        if (date is None or ends[handle][1] >= MIN_BEFORE)
-        and any(act.id not in unshown[handle] for act in own[: ends[handle][0]])
+        if date is None or ends[handle][1] >= MIN_BEFORE
     }  # fmt: skip
     known = [_with_profile(replace(person, unshown=unshown[person.handle]), profiles.get(person.handle))
              for person in _personas(enough, ends, corpus.acts, _communities(path), digest)]  # fmt: skip

@@ -283,7 +283,7 @@ def test_people_who_only_answer_bring_what_they_answer(tmp_path):
     rows = [row(n, "ada", f"post {n}") for n in range(20)]
     rows += [row(20 + n, "bo", f"answer {n}", str(n)) for n in range(20)]
     rows += [row(40 + n, "cy", f"to nobody {n}", f"gone{n}") for n in range(20)]
-    people = load_population(posts_file(tmp_path, rows)).choose(3)
+    people = load_population(posts_file(tmp_path, rows), split="person").choose(3)
     platform = seeded(people)
     assert [(c.text, platform.posts.text(c.post_id)) for c in platform.comments] == [("answer 13", "post 13")] * 1
     assert "to nobody 13" in platform.posts.texts, "what it answered is not there: it stands as a post"

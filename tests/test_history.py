@@ -98,7 +98,7 @@ def test_feeds_of_histories_are_those_of_the_simulation(recommender):
     reader = person(people, "reader")
     (moment,) = history(people, recommender=recommender).moments(reader, reader.acts[:1], 1)
     platform = CorpusPlatform(people, minutes=60)
-    platform.advance(moment.at.replace(minute=0))
+    platform.advance(platform.before(moment.at.replace(minute=0)))
     maker = FeedMaker(FeedSettings(recommender), texts_of(people.personas), items=4, seed=0)
     agent = platform.numbers["reader"]
     (feed,) = maker.feeds(platform.platform, [agent], platform.moment(moment.at)).values()
@@ -225,6 +225,15 @@ def test_one_person_alone_and_acts_of_one_moment_have_empty_or_earlier_feeds():
     first = same.personas[0]
     moments = history(same, nothing=1.0).moments(first, first.acts, 4)
     assert len(moments) == 8 and all(moment.feed == () for moment in moments)
+
+
+def test_of_acts_of_one_moment_the_order_of_the_corpus_counts():
+    made = [act(f"p{n}", f"h{n % 2}", *((Verb.REPLY, 0, f"p{n - 1}") if n % 4 else (Verb.POST, 0))) for n in range(12)]
+    people = replace(people_of(*made), acts={one.id: one for one in made})
+    first = people.personas[1]
+    for moment in history(people).moments(first, first.acts, 1):
+        assert moment.item_ids[moment.position - 1] == moment.act.target
+        assert all(int(name[1:]) < int(moment.act.id[1:]) for name in moment.item_ids)
 
 
 def test_people_do_nothing_between_acts_of_a_session_or_at_their_own_hours():

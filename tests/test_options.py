@@ -139,6 +139,9 @@ def test_a_plan_that_was_written_before_the_table_is_continued(tmp_path):
     old["options"]["rank"] = None
     (tmp_path / PLAN).write_text(json.dumps(old))
     asked = {"agents": [24], "arms": ["lora", "base"], "seeds": 3, "steps": 8}
+    with pytest.raises(InputError, match="a study with --actions default, not population; choose another --out"):
+        joined(make_plan(asked, "test"), tmp_path)
+    asked |= {"actions": "default", "split": "person", "nothing": 0.0}
     assert len(joined(make_plan(asked, "test"), tmp_path).cells()) == 3 * 2 + 2
     with pytest.raises(InputError, match="a study with --rank 4, not 8"):
         joined(make_plan(asked | {"rank": 8}, "test"), tmp_path)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from polyphony.personas.people.acts import Act, Verb
 
@@ -21,12 +20,13 @@ class Showable:
     """Says of acts of one corpus whether their targets could have been shown to the person who acted."""
 
     def __init__(self, corpus: Mapping[str, Act]) -> None:
-        """Note when everybody's first public words were written."""
+        """Note which are everybody's first public words; `corpus` is in time order, as `Population.acts`."""
         self._corpus = corpus
-        self._first: dict[str, datetime] = {}
+        self._number = {name: number for number, name in enumerate(corpus)}
+        self._first: dict[str, Act] = {}
         for act in corpus.values():
             if act.text and not act.is_private:
-                self._first[act.author] = min(act.at, self._first.get(act.author, act.at))
+                self._first.setdefault(act.author, act)
 
     def reason_against(self, act: Act) -> str | None:
         """Why the target of an act could not have been shown, one of `REASONS`; None where it could, or has none."""
@@ -36,17 +36,20 @@ class Showable:
             return UNKNOWN
         if act.verb is Verb.FOLLOW:
             first = self._first.get(act.target)
-            return SILENT if first is None or first >= act.at else None
+            return SILENT if first is None or not self._is_before(first, act) else None
         return self._reason_against_words(act, self._corpus.get(act.target))
 
-    def there_from(self, act: Act) -> datetime | None:
-        """When what an act is about first stood there, a followee's first words for a follow; None without a target."""
+    def about(self, act: Act) -> Act | None:
+        """What an act is about, a followee's first words for a follow; None without a target."""
         if not act.verb.has_target or act.target is None:
             return None
-        return self._first.get(act.target) if act.verb is Verb.FOLLOW else self._corpus[act.target].at
+        return self._first.get(act.target) if act.verb is Verb.FOLLOW else self._corpus.get(act.target)
 
-    @staticmethod
-    def _reason_against_words(act: Act, target: Act | None) -> str | None:
+    def _is_before(self, one: Act, other: Act) -> bool:
+        """Whether one act stands before another: of one moment, in the order of the corpus."""
+        return (one.at, self._number[one.id]) < (other.at, self._number.get(other.id, len(self._number)))
+
+    def _reason_against_words(self, act: Act, target: Act | None) -> str | None:
         if target is None:
             return UNKNOWN
         if target.author == act.author:
@@ -57,7 +60,7 @@ class Showable:
             return NO_WORDS
         if act.verb in (Verb.QUOTE, Verb.REPOST) and target.verb is Verb.REPLY and target.target is not None:
             return NOT_A_POST
-        return None if target.at < act.at else NOT_BEFORE
+        return None if self._is_before(target, act) else NOT_BEFORE
 
     def unshown(self, acts: Sequence[Act]) -> dict[str, str]:
         """The acts whose targets could not have been shown, by id, with the reason."""

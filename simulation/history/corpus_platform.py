@@ -1,5 +1,6 @@
 """The platform as the acts of a corpus fill it, in the order of time."""
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -38,9 +39,8 @@ class CorpusPlatform:
     def __init__(self, population: Population, *, minutes: int) -> None:
         """Start before the first act; a timestep has so many minutes."""
         self._corpus = population.acts
-        self._acts = sorted(
-            (act for act in population.acts.values() if not act.is_private), key=lambda act: (act.at, act.id)
-        )
+        self._acts = sorted((act for act in population.acts.values() if not act.is_private), key=lambda act: act.at)
+        self._numbers_of_acts = {act.id: number for number, act in enumerate(self._acts)}
         people = {person.handle: person for person in population.personas}
         names = dict.fromkeys([*people, *(act.author for act in self._acts), *_followees(self._acts)])
         bios = [people[name].description if name in people else "" for name in names]
@@ -56,10 +56,19 @@ class CorpusPlatform:
         self._first_step = self._index(dated[0].at) if dated else 0
         self._follow_from_the_start(population.personas)
 
-    def advance(self, until: datetime) -> None:
-        """Carry out all acts from before a moment that are not carried out yet."""
+    def before(self, at: datetime) -> int:
+        """How many acts are from before a moment."""
+        return bisect_left(self._acts, at, key=lambda act: act.at)
+
+    def number(self, act: Act) -> int:
+        """How many acts stand before an act: of one moment, those before it in the corpus."""
+        number = self._numbers_of_acts.get(act.id)
+        return self.before(act.at) if number is None else number
+
+    def advance(self, number: int) -> None:
+        """Carry out acts until so many are carried out."""
         before = self._done
-        while self._done < len(self._acts) and self._acts[self._done].at < until:
+        while self._done < number:
             self._carry_out(self._acts[self._done])
             self._done += 1
         if self._done > before:

@@ -99,7 +99,7 @@ class ReplayedHistory:
         self, platform: CorpusPlatform, persona: Persona, acts: Sequence[Act], together: int
     ) -> list[Screen]:  # fmt: skip
         shown = self._shown_acts(acts)
-        rules = ScreenRules(together, self._items, platform.step_start, self._showable.there_from)
+        rules = ScreenRules(together, self._items, platform, self._showable.about)
         before = persona.acts[: bisect_left(persona.acts, acts[0].at, key=lambda act: act.at)] if acts else ()
         aimed = [act for act in self._shown_acts(before) if act.verb.has_target][-PRELUDE:]
         made = screens(shown, idle_moments(persona, shown, self._config.nothing), rules)
@@ -117,8 +117,8 @@ class ReplayedHistory:
             for place, screen in enumerate(viewer.screens)
         ]
         for state, group in groupby(sorted(due), key=lambda entry: entry[0]):
-            platform.advance(state)
-            rankings = maker.at(platform.platform, platform.moment(state))
+            platform.advance(state[0])
+            rankings = maker.at(platform.platform, platform.moment(state[1]))
             for turn in _turns([(number, place) for _, number, place in group]):
                 self._show(
                     platform, rankings, [(viewers[number], viewers[number].screens[place]) for number, place in turn]

@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from polyphony.personas.people.acts import Act
+from polyphony.simulation.history.corpus_platform import CorpusPlatform
 
 # Acts that are further apart do not share a screen.
 WITHIN = timedelta(hours=24)
+
+
+State = tuple[int, datetime]
 
 
 @dataclass
@@ -16,13 +20,13 @@ class Screen:
 
     Attributes:
         at: When they were first before it.
-        state: The platform is shown as it stood at this moment.
+        state: What it shows the platform as of: the number of acts carried out, and the moment.
         acts: What they did, in time order; none where they did nothing.
         is_prelude: Whether it is before those that are asked for.
     """
 
     at: datetime
-    state: datetime
+    state: State
     acts: list[Act] = field(default_factory=list)
     is_prelude: bool = False
 
@@ -44,19 +48,24 @@ class ScreenRules:
     Attributes:
         together: Most acts that share a screen.
         items: Items of a screen; at least one is no target of its acts.
-        step_start: When the timestep of a moment begins.
-        there_from: From when on the target of an act can be shown; None for an act without a target.
+        platform: Says what stands before what.
+        about: What an act is about; None for an act without a target.
     """
 
     together: int
     items: int
-    step_start: Callable[[datetime], datetime]
-    there_from: Callable[[Act], datetime | None]
+    platform: CorpusPlatform
+    about: Callable[[Act], Act | None]
 
-    def state(self, act: Act) -> datetime:
+    def at(self, moment: datetime) -> State:
+        """As of when a screen without a target shows the platform: the beginning of the timestep."""
+        start = self.platform.step_start(moment)
+        return self.platform.before(start), start
+
+    def state(self, act: Act) -> State:
         """As of when an act's screen shows the platform: the timestep's beginning, the act for a younger target."""
-        start, there = self.step_start(act.at), self.there_from(act)
-        return start if there is None or there < start else act.at
+        start, about = self.at(act.at), self.about(act)
+        return start if about is None or about.at < start[1] else (self.platform.number(act), act.at)
 
 
 def screens(acts: Sequence[Act], idle: Sequence[datetime], rules: ScreenRules) -> list[Screen]:
@@ -72,7 +81,7 @@ def screens(acts: Sequence[Act], idle: Sequence[datetime], rules: ScreenRules) -
     Returns:
         Screens in the order of what they show the platform as of.
     """
-    made = [Screen(at, rules.step_start(at)) for at in idle]
+    made = [Screen(at, rules.at(at)) for at in idle]
     for act in acts:
         screen = made[-1] if made and made[-1].acts else None
         if screen is None or not _fits(screen, act, rules):
