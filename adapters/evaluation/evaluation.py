@@ -143,7 +143,8 @@ class _Evaluating:
             for act in acts:
                 row[VERBS.index(act.verb)] += 1
             row[VERBS.index(Verb.NOTHING)] = config.history.nothing * len(acts)
-        return shares / np.maximum(shares.sum(1, keepdims=True), 1e-9)
+        normalised: np.ndarray = shares / np.maximum(shares.sum(1, keepdims=True), 1e-9)
+        return normalised
 
     def run(self) -> Evaluation:
         people, owner = range(len(self._personas)), self._held_out.owner

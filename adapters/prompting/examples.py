@@ -11,7 +11,7 @@ from polyphony.adapters.prompting.prompt import PromptBuilder
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.recollection import RECALLED, history_recollections
-from polyphony.personas.people.showable import Showable
+from polyphony.personas.people.showable import NOT_RANKED, Showable, counted
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,16 @@ class ExampleBuilder:
         """The acts that can be learned: those on the menu, without a target or with one that could have been shown."""
         offered = self.builder.grammar.verb_ids
         return [act for act in acts if act.verb in offered and self._showable.reason_against(act) is None]
+
+    def unshown(self, personas: Sequence[Persona]) -> dict[str, int]:
+        """How many acts of some people nothing learns from, because their target could not have been shown, by reason.
+
+        Those whose target feeds did not choose from are known of the acts that were asked for.
+        """
+        counts = counted([self._showable.unshown(persona.acts) for persona in personas])
+        own = {act.id for persona in personas for act in persona.acts}
+        not_ranked = len(own & self.history.not_ranked)
+        return counts | ({NOT_RANKED: not_ranked} if not_ranked else {})
 
     def prepare(self, requests: Sequence[Request], together: int) -> None:
         """Work out the feeds of many people in one go; `sittings` then only looks them up."""

@@ -63,7 +63,13 @@ Request = tuple[Persona, Sequence[Act]]
 
 
 class FeedHistory(Protocol):
-    """Shows people's histories to them again."""
+    """Shows people's histories to them again.
+
+    Attributes:
+        not_ranked: Ids of the acts so far whose target was there, but not among what feeds choose from.
+    """
+
+    not_ranked: set[str]
 
     def prepare(self, requests: Sequence[Request], together: int) -> None:
         """Work out what many people were shown in one go; `moments` then only looks it up."""

@@ -12,6 +12,7 @@ NO_WORDS = "target has no words"
 NOT_BEFORE = "target is not earlier"
 NOT_A_POST = "quote or repost of a reply"
 SILENT = "followee wrote nothing before"
+NOT_RANKED = "target is not among what feeds choose from"
 REASONS = (UNKNOWN, OWN, PRIVATE, NO_WORDS, NOT_BEFORE, NOT_A_POST, SILENT)
 """Why the target of an act could not have been shown."""
 

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.follow_graph import addressee, follow_graph
@@ -130,7 +131,11 @@ class CorpusPlatform:
         if target.comment_id is not None and act.verb is not Verb.MUTE:
             return None
         kind = ACTIONS[ACTION_OF_VERB[act.verb]]
-        values = {"post_id": target.post_id, "quote_content": act.text, "mutee_id": self.platform.author(target)}
+        values: dict[str, Any] = {
+            "post_id": target.post_id,
+            "quote_content": act.text,
+            "mutee_id": self.platform.author(target),
+        }
         return kind.model_construct(**{name: values[name] for name in kind.model_fields})
 
     def _note(self, act: Act, outcome: Outcome, target: Item | None) -> None:

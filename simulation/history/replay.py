@@ -58,6 +58,9 @@ class ReplayedHistory:
     to it; of other moments, a screen as far down as one of the person's targets before, drawn, so that the depth of a
     screen does not tell what was done. What an earlier screen showed is not shown again, but for targets. A screen that
     several acts share holds the targets of all, and neighbours of theirs in the ranking.
+
+    Attributes:
+        not_ranked: See `FeedHistory`.
     """
 
     def __init__(self, population: Population, config: HistoryConfig, *, items: int) -> None:
@@ -76,7 +79,6 @@ class ReplayedHistory:
         self._showable = Showable(population.acts)
         self._done: dict[Key, list[ShownMoment]] = {}
         self.not_ranked: set[str] = set()
-        """Ids of the acts so far whose target was there, but not among what feeds choose from."""
 
     def prepare(self, requests: Sequence[Request], together: int) -> None:
         """See `FeedHistory.prepare`: one pass over the corpus, whatever the number of people."""

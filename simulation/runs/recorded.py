@@ -29,9 +29,8 @@ def settings_of(source: Path | str) -> RunSettings:
     named = {name: row[name] for name in ("population", "agents", "timesteps", "seed")}
     try:
         config = json.loads(row["config"])
-        if (
-            isinstance(training := config.get("training"), dict) and "split" not in training
-        ):  # of version 0.1 or earlier
+        training = config.get("training")
+        if isinstance(training, dict) and "split" not in training:  # before people were split at one date
             config["training"] = training | {"split": BY_PERSON, "history": {"nothing": 0.0}}
         arm = "lora" if row["arm"] == config.get("policy") else row["arm"]
         return TypeAdapter(RunSettings).validate_python({**config, **named, "arm": arm})
