@@ -55,6 +55,7 @@ def _held_out_nll(base: BaseModel, population: Population) -> np.ndarray:
     kit = make_prompt_kit(base, PromptConfig())
     history = ReplayedHistory(population, HistoryConfig(), items=kit.config.feed_items)
     builder = ExampleBuilder(population.acts, kit.builder, history)
+    builder.prepare([(person, person.held_out[:3]) for person in population.choose(PEOPLE)], 1)
     examples = [e for person in population.choose(PEOPLE) for e in builder.examples(person, person.held_out[:3])]
     shape = LoraShape()
     with AdaptedModel(base, shape) as adapted:

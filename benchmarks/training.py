@@ -140,6 +140,8 @@ def _whole_town(base: BaseModel, population: Population, fused: Mapping[str, flo
 
 def _learners(base: BaseModel, population: Population, people: int) -> tuple[list[Learner], ActScorer]:
     training, size = _training(base, population), CONFIG.sitting
+    acts = [(person, training.examples.known(person.train)[:ACTS]) for person in population.choose(people)]
+    training.examples.prepare(acts, size)
     return [
         Learner(person.handle, training.examples.sittings(person, training.examples.known(person.train)[:ACTS], size))
         for person in population.choose(people)
