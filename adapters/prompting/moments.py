@@ -24,7 +24,7 @@ class HistoryConfig:
 
     recommender: str = "attention"
     followee_share: float = 0.5
-    nothing: float = 0.25
+    nothing: float = 0.125
     minutes: int = 60
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ from polyphony.personas.people.acts import Act
 from polyphony.simulation.history.corpus_platform import CorpusPlatform
 
 # Acts that are further apart do not share a screen.
-WITHIN = timedelta(hours=24)
+WITHIN = timedelta(hours=48)
 
 
 State = tuple[int, datetime]
@@ -71,7 +71,7 @@ class ScreenRules:
 def screens(acts: Sequence[Act], idle: Sequence[datetime], rules: ScreenRules) -> list[Screen]:
     """Lay a person's acts, and the moments at which they did nothing, before screens.
 
-    Neighbouring acts within a day may share a screen. It then shows the platform as it stood at the last of them.
+    Neighbouring acts within two days may share a screen. It then shows the platform as it stood at the last of them.
 
     Args:
         acts: The acts, in time order.

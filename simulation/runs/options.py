@@ -320,7 +320,7 @@ OPTIONS: Mapping[str, Option] = {
             low=0, high=1, help="Share of a feed in training that is reserved for posts of followees.",
         ),
         Option(
-            name="nothing", default=0.25, group=TRAINING, setting="training.history.nothing", low=0, high=10,
+            name="nothing", default=0.125, group=TRAINING, setting="training.history.nothing", low=0, high=10,
             help="Moments in training at which a person is there and does nothing, for each of their acts. The null "
             "policy and the act-matched arm draw them as often.",
         ),
