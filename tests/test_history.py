@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from polyphony.adapters.prompting.moments import HistoryConfig
+from polyphony.adapters.prompting.prompt import NOTICES, FeedItem
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.showable import NOT_A_POST, NOT_BEFORE, OWN, PRIVATE, SILENT, UNKNOWN, Showable, counted
 from polyphony.personas.population import Population, load_population
 from polyphony.simulation.feed.feed import FeedMaker, FeedSettings, PageRequest
+from polyphony.simulation.feed.items import feed_items
 from polyphony.simulation.feed.text_vectors import texts_of
 from polyphony.simulation.history.corpus_platform import CorpusPlatform
 from polyphony.simulation.history.idle import SESSION, idle_moments
@@ -54,7 +56,7 @@ def busy(posts=40, people=8):
         *acts,
         act("own", "reader", Verb.POST, late), act("like", "reader", Verb.LIKE, late + 20, "p1"),
         act("reply", "reader", Verb.REPLY, late + 50, f"p{posts - 2}"),
-        act("quote", "reader", Verb.QUOTE, late + 2000, "p5"), act("follow", "reader", Verb.FOLLOW, late + 2010, "h3"),
+        act("quote", "reader", Verb.QUOTE, late + 4000, "p5"), act("follow", "reader", Verb.FOLLOW, late + 4010, "h3"),
     )  # fmt: skip
 
 
@@ -192,6 +194,25 @@ def test_replies_are_shown_with_what_they_answer_and_can_be_answered():
     notified = [item for item in second.feed if item.notice]
     assert [(item.handle, item.notice) for item in notified] == [("cy", "replied to you")]
     assert second.item_ids[second.position - 1] == "orphan", "a reply to nothing stands as a post"
+
+
+def test_training_shows_what_a_reply_answers_unless_that_is_private():
+    made = [
+        act("0", "ada", Verb.POST, 0), act("1", "bo", Verb.REPLY, 0, "0"), act("3", "ada", Verb.POST, 0, private=True),
+        act("4", "bo", Verb.REPLY, 0, "3"), act("2", "cy", Verb.REPLY, 0, "1"), act("5", "di", Verb.REPLY, 0),
+        act("6", "di", Verb.QUOTE, 0, "0"),
+    ]  # fmt: skip
+    replayed = CorpusPlatform(replace(people_of(*made), acts={one.id: one for one in made}), minutes=60)
+    replayed.advance(6)
+
+    def shown(name, reader):
+        return feed_items(replayed.platform, replayed.numbers[reader], [replayed.item_of[name]])[0]
+
+    assert shown("1", "cy") == FeedItem("bo", "words of 1", FeedItem("ada", "words of 0"))
+    assert shown("2", "bo") == FeedItem("cy", "words of 2", FeedItem("bo", "words of 1"), NOTICES[0])
+    for name in ("0", "4", "5", "6"):
+        assert shown(name, "cy").answers is None
+    assert "3" not in replayed.item_of
 
 
 def test_answers_to_own_words_come_first_until_the_person_was_there():
