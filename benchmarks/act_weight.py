@@ -23,6 +23,7 @@ from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.personas.population import load_population
+from polyphony.simulation.history.replay import ReplayedHistory
 
 PLAIN = TrainingConfig()
 TARGET = ROOT / "data" / "studies" / "adapters" / "act_weight.json"
@@ -37,11 +38,12 @@ def main() -> None:
     asked = parser.parse_args()
     base, town = load_base_model(say=print), load_population("town")
     kit, people = make_prompt_kit(base, PLAIN.prompt), town.choose(asked.users)
+    history = ReplayedHistory(town, PLAIN.history, items=PLAIN.prompt.feed_items)
     bank, trunks, rows = Bank(asked.bank, create=True), dict[bytes, Tensor](), list[dict[str, Any]]()
     head = {"machine": results.machine(), "versions": results.versions(), "population_digest": town.digest}
     for weight in dict.fromkeys([PLAIN.schedule.act_weight, *asked.weights]):  # the report compares with the default
         config = replace(PLAIN, schedule=replace(PLAIN.schedule, act_weight=weight))
-        training = PopulationTraining(base, kit, town, bank, config, split=partial(remembering_split, trunks))
+        training = PopulationTraining(base, kit, town, bank, config, history, split=partial(remembering_split, trunks))
         training.prior()
         began = time.perf_counter()
         nll = validation_nll(training, people, training.personal(people))

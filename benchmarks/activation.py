@@ -17,11 +17,13 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.moments import HistoryConfig
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.personas.people.acts import USUAL
 from polyphony.personas.population import Population
 from polyphony.randomness import keyed_generator
+from polyphony.simulation.history.replay import ReplayedHistory
 
 AGENTS, FEED, STEPS = 512, 5, 2
 
@@ -29,11 +31,14 @@ AGENTS, FEED, STEPS = 512, 5, 2
 def activation_results(base: BaseModel, population: Population) -> list[Result]:
     """Seconds of one decision each, with a feed of five and an act that has text."""
     kit = make_prompt_kit(base, PromptConfig(feed_items=FEED))
-    examples = ExampleBuilder(population.acts, kit.builder, feed_items=FEED)
+    history = ReplayedHistory(population, HistoryConfig(), items=FEED)
+    examples = ExampleBuilder(population.acts, kit.builder, history)
     writing = {verb: list(range(1, FEED + 1)) if verb.has_target else [] for verb in USUAL if verb.has_text}
+    people = population.choose(AGENTS)
+    examples.prepare([(persona, persona.learned(1)) for persona in people], 1)
     requests = []
-    for slot, persona in enumerate(population.choose(AGENTS)):
-        feed = examples.feed_before(persona.train[-1])
+    for slot, persona in enumerate(people):
+        feed = examples.moments(persona, persona.learned(1), 1)[-1].feed
         prompt = kit.builder.prompt(persona.handle, persona.description, feed)
         cap = int(np.median([len(kit.builder.plain(" " + act.text)) for act in persona.train if act.text] or [24]))
         requests.append(ActRequest(slot, prompt, writing, cap, keyed_generator(0, "bench", slot).random(2 + cap)))

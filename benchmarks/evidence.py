@@ -25,6 +25,7 @@ from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining, split_for
 from polyphony.personas.population import Population, load_population
+from polyphony.simulation.history.replay import ReplayedHistory
 
 ROOT = Path(__file__).resolve().parent.parent
 RANKS = (1, 2, 4, 8, 16)
@@ -90,9 +91,10 @@ def run_cell(
     cell: Cell, base: BaseModel, population: Population, bank: Bank, trunks: dict[bytes, Tensor] | None
 ) -> dict[str, Any]:
     """Train what is missing and evaluate it; `trunks` is handed from cell to cell, None where one cell is all."""
-    kit = make_prompt_kit(base, cell.config().prompt)
+    kit, config = make_prompt_kit(base, cell.config().prompt), cell.config()
+    history = ReplayedHistory(population, config.history, items=config.prompt.feed_items)
     training = PopulationTraining(
-        base, kit, population, bank, cell.config(),
+        base, kit, population, bank, cell.config(), history,
         split=None if trunks is None else partial(remembering_split, trunks),
     )  # fmt: skip
     personas = population.choose(cell.users)

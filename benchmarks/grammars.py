@@ -12,11 +12,13 @@ from polyphony.adapters.model.head import Head
 from polyphony.adapters.prompting.act_scorer import uncalibrated_scorer
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.grammar import LABEL_SETS
+from polyphony.adapters.prompting.moments import HistoryConfig
 from polyphony.adapters.prompting.prompt import PromptBuilder
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.personas.people.acts import USUAL
 from polyphony.personas.population import Population
+from polyphony.simulation.history.replay import ReplayedHistory
 
 PEOPLE = 48
 
@@ -51,10 +53,14 @@ def _spread(means: dict[tuple[str, str], np.ndarray], kind: str) -> float:
 
 
 def _requests(builder: PromptBuilder, feed_items: int, population: Population) -> list[ActRequest]:
-    examples = ExampleBuilder(population.acts, builder, feed_items=feed_items)
+    history = ReplayedHistory(population, HistoryConfig(), items=feed_items)
+    examples = ExampleBuilder(population.acts, builder, history)
     targets = {verb: list(range(1, feed_items + 1)) if verb.has_target else [] for verb in USUAL}
+    people = population.personas[:PEOPLE]
+    examples.prepare([(persona, persona.learned(1)) for persona in people], 1)
     requests = []
-    for persona in population.personas[:PEOPLE]:
-        prompt = builder.prompt(persona.handle, persona.description, examples.feed_before(persona.train[-1]))
+    for persona in people:
+        feed = examples.moments(persona, persona.learned(1), 1)[-1].feed
+        prompt = builder.prompt(persona.handle, persona.description, feed)
         requests.append(ActRequest(None, prompt, targets, 1, np.full(8, 0.5)))
     return requests

@@ -10,11 +10,13 @@ from polyphony.adapters.model.base_model import BaseModel, load_base_model
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.moments import HistoryConfig
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.population_training import split_for
 from polyphony.personas.population import Population
+from polyphony.simulation.history.replay import ReplayedHistory
 
 REPEATS = 5
 PEOPLE = 192
@@ -51,7 +53,9 @@ def precision_results(population: Population) -> list[Result]:
 def _held_out_nll(base: BaseModel, population: Population) -> np.ndarray:
     """Mean over the tokens of each held-out text, shape [texts]."""
     kit = make_prompt_kit(base, PromptConfig())
-    builder = ExampleBuilder(population.acts, kit.builder, feed_items=kit.config.feed_items)
+    history = ReplayedHistory(population, HistoryConfig(), items=kit.config.feed_items)
+    builder = ExampleBuilder(population.acts, kit.builder, history)
+    builder.prepare([(person, person.held_out[:3]) for person in population.choose(PEOPLE)], 1)
     examples = [e for person in population.choose(PEOPLE) for e in builder.examples(person, person.held_out[:3])]
     shape = LoraShape()
     with AdaptedModel(base, shape) as adapted:

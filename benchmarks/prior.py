@@ -16,6 +16,7 @@ from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.personas.population import load_population
+from polyphony.simulation.history.replay import ReplayedHistory
 
 PLAIN = TrainingConfig()
 
@@ -39,8 +40,9 @@ def main() -> None:
     kit, people = make_prompt_kit(base, PLAIN.prompt), population.choose(asked.users)
     print(results.machine())
     bank = Bank(asked.bank, create=True)
+    history = ReplayedHistory(population, PLAIN.history, items=PLAIN.prompt.feed_items)
     for spec in asked.specs:
-        training = PopulationTraining(base, kit, population, bank, with_prior(spec))
+        training = PopulationTraining(base, kit, population, bank, with_prior(spec), history)
         began = time.perf_counter()
         training.prior()
         seconds = time.perf_counter() - began

@@ -25,6 +25,7 @@ from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import load_population
+from polyphony.simulation.history.replay import ReplayedHistory
 
 OWN = EvaluationPlan(others=0, candidates=1, identified=1, written_posts=0, controls=())
 
@@ -36,7 +37,9 @@ def storage_results(training: PopulationTraining, personas: Sequence[Persona]) -
     for precision in Precision:
         with tempfile.TemporaryDirectory() as folder, closing(Bank(Path(folder) / "bank", create=True)) as bank:
             kept = _kept(training.bank, bank, revisions, precision)
-            asked = PopulationTraining(training.base, training.kit, training.population, bank, training.config)
+            asked = PopulationTraining(
+                training.base, training.kit, training.population, bank, training.config, training.examples.history
+            )
             found = evaluate(asked, personas, kept, plan=OWN).per_person
             nll[precision] = np.array([found[persona.handle]["own"] for persona in personas if persona.handle in found])
             sizes[precision] = len(bank.objects.read(kept[0].object)) / 1024
@@ -64,8 +67,9 @@ def main() -> None:
     asked = parser.parse_args()
     base, town = load_base_model(say=print), load_population("town")
     config = TrainingConfig()
+    history = ReplayedHistory(town, config.history, items=config.prompt.feed_items)
     with closing(Bank(asked.bank, create=True)) as bank:
-        training = PopulationTraining(base, make_prompt_kit(base, config.prompt), town, bank, config)
+        training = PopulationTraining(base, make_prompt_kit(base, config.prompt), town, bank, config, history)
         found = storage_results(training, town.choose(asked.users))
     for result in found:
         print(f"{result.name}: {result.value:.5g} {result.unit}")

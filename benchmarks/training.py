@@ -20,6 +20,7 @@ from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining, split_for
 from polyphony.adapters.training.trainer import Learner, PopulationTrainer
 from polyphony.personas.population import Population
+from polyphony.simulation.history.replay import ReplayedHistory
 
 PEOPLE, ACTS, REPEATS, ALONE = 64, 8, 5, 2
 # Batches are cut by tokens, so that more people are only more batches of the same kind.
@@ -139,6 +140,8 @@ def _whole_town(base: BaseModel, population: Population, fused: Mapping[str, flo
 
 def _learners(base: BaseModel, population: Population, people: int) -> tuple[list[Learner], ActScorer]:
     training, size = _training(base, population), CONFIG.sitting
+    acts = [(person, training.examples.known(person.train)[:ACTS]) for person in population.choose(people)]
+    training.examples.prepare(acts, size)
     return [
         Learner(person.handle, training.examples.sittings(person, training.examples.known(person.train)[:ACTS], size))
         for person in population.choose(people)
@@ -148,7 +151,8 @@ def _learners(base: BaseModel, population: Population, people: int) -> tuple[lis
 def _training(base: BaseModel, population: Population) -> PopulationTraining:
     """What lays acts out as they are learned; nothing is kept, so that there is no bank."""
     kit = make_prompt_kit(base, PromptConfig())
-    return PopulationTraining(base, kit, population, None, CONFIG)  # type: ignore[arg-type]
+    history = ReplayedHistory(population, CONFIG.history, items=CONFIG.prompt.feed_items)
+    return PopulationTraining(base, kit, population, None, CONFIG, history)  # type: ignore[arg-type]
 
 
 def _install_random(adapted: AdaptedModel, people: int) -> None:

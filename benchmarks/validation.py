@@ -45,6 +45,7 @@ def validation_nll(
         people: Whose acts are scored.
         revisions: Their own adapters; None scores the prior alone.
     """
+    training.examples.prepare([(person, person.validation) for person in people], CHECKED_TOGETHER)
     made = [
         (number, example)
         for number, person in enumerate(people)

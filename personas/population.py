@@ -5,18 +5,21 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from polyphony.errors import InputError
-from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.acts import USUAL, Act, Verb
 from polyphony.personas.people.describe import describe
 from polyphony.personas.people.follow_graph import follow_graph, interaction_graph
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.profile import Profile
 from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, credibly_dated, daily_rate, hourly_shares
 from polyphony.personas.people.sampling import sampling_order
+from polyphony.personas.people.showable import Showable, counted
+from polyphony.personas.people.split import BY_DATE, MIN_BEFORE, check_split, ends_at, split_date, split_ends
 from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
 from polyphony.personas.readers.formats import READERS
 from polyphony.personas.readers.posts import read_posts
@@ -27,8 +30,6 @@ from polyphony.unforeseen import reading
 
 MIN_ACTS = 10
 MIN_TEXTS = 6
-HELD_OUT_SHARE, MIN_HELD_OUT = 0.20, 2
-VALIDATION_SHARE, MIN_VALIDATION = 0.12, 1
 TRUTH_NAME = "truth.json"
 
 
@@ -44,6 +45,8 @@ class Population:
         problems: Counted, named warnings about the file.
         digest: SHA-256 over the acts, the same for the same acts in any format, and over what the file says of people.
         about: The corpus's own notes, see `personas.readers.about`.
+        split_date: Everybody's acts from this moment on are held out; None where each person is split alone.
+        left_out: People with enough acts, but fewer than 8 of them before that moment: they stay in the corpus only.
     """
 
     name: str
@@ -52,6 +55,14 @@ class Population:
     problems: tuple[Problem, ...]
     digest: str
     about: Mapping[str, str] = field(default_factory=dict)
+    split_date: datetime | None = None
+    left_out: int = 0
+
+    @property
+    def verbs(self) -> tuple[Verb, ...]:
+        """The verbs of its people's histories, and doing nothing; the usual ones where there is no history."""
+        done = {act.verb for person in self.personas for act in person.acts}
+        return tuple(verb for verb in Verb if verb in done or verb is Verb.NOTHING) if done else USUAL
 
     def __repr__(self) -> str:
         """One line for a notebook; everything else is in the attributes."""
@@ -76,9 +87,13 @@ class Population:
         if agents > len(self.personas):
             people = len({act.author for act in self.acts.values()})
             enough = f"enough acts ({MIN_ACTS} besides follows, {MIN_TEXTS} of them with text)"
+            if self.left_out and self.split_date is not None:
+                enough += f" and {MIN_BEFORE} before {self.split_date:%Y-%m-%d}, from when on all acts are held out"
             remedy = f"ask for at most {len(self.personas)}, or give more posts a person"
             if not self.personas:
                 remedy = "give more posts a person"
+            if self.left_out:
+                remedy += f"; {self.left_out} more can be agents with --split person"
             raise InputError(
                 f"{self.name}: {len(self.personas)} of {people} people have {enough}, "
                 f"{agents} agents are asked for: {remedy}"
@@ -86,7 +101,9 @@ class Population:
         return self.personas[:agents]
 
 
-def load_population(source: str | Path, *, include_private: bool = False, columns: str = "") -> Population:
+def load_population(
+    source: str | Path, *, include_private: bool = False, columns: str = "", split: str = BY_DATE
+) -> Population:
     """Read a population.
 
     Args:
@@ -94,16 +111,21 @@ def load_population(source: str | Path, *, include_private: bool = False, column
             and kept in the user's cache, or the path of a posts file (see `personas.readers.posts.read_posts`).
         include_private: Whether posts that their authors showed to some people only are read, to train on.
         columns: What a table calls our columns, as ``author=user,text=content``.
+        split: ``date``: everybody's acts from one moment on are held out, see `personas.people.split.split_date`;
+            people without any of them stay, with nothing held out. ``person``: each person's latest are.
 
     Raises:
-        InputError: The file cannot be read.
+        InputError: The file cannot be read, or there is no such split.
     """
+    check_split(split)
     path, name = _locate(source)
     with reading(printable_path(path)):
-        return _loaded(source, path, name, include_private, columns)
+        return _loaded(source, path, name, include_private, columns, split)
 
 
-def _loaded(source: str | Path, path: Path, name: str, include_private: bool, columns: str) -> Population:
+def _loaded(
+    source: str | Path, path: Path, name: str, include_private: bool, columns: str, split: str
+) -> Population:  # fmt: skip
     about = ABOUT_TOWN if town_number(source) is not None else read_about(about_path(path, name))
     name = storable_name(name)
     corpus = read_posts(path, include_private=include_private, columns=columns)
@@ -111,10 +133,20 @@ def _loaded(source: str | Path, path: Path, name: str, include_private: bool, co
     digest = acts_digest(corpus.acts.values()) if corpus.acts else ""
     if profiles:
         digest = _profiles_digest(profiles.values(), digest)
-    known = [_with_profile(person, profiles.get(person.handle))
-             for person in _personas(corpus.acts, _communities(path), digest)]  # fmt: skip
-    described = _described(profiles, corpus.acts, known, digest)
-    return Population(name, (*known, *described), corpus.acts, corpus.problems, digest, about)
+    histories = {handle: own for handle, own in _by_author(corpus.acts.values()).items() if _is_enough(own)}
+    date = split_date(histories) if split == BY_DATE else None
+    ends = {handle: split_ends(len(own)) if date is None else ends_at(date, own) for handle, own in histories.items()}
+    showable = Showable(corpus.acts)
+    unshown = {handle: showable.unshown(own) for handle, own in histories.items()}
+    enough = {
+        handle: own for handle, own in histories.items()
+        if date is None or ends[handle][1] >= MIN_BEFORE
+    }  # fmt: skip
+    known = [_with_profile(replace(person, unshown=unshown[person.handle]), profiles.get(person.handle))
+             for person in _personas(enough, ends, corpus.acts, _communities(path), digest)]  # fmt: skip
+    described = _described(profiles, corpus.acts, known, digest, date)
+    left_out = len(histories) - len(enough)
+    return Population(name, (*known, *described), corpus.acts, corpus.problems, digest, about, date, left_out)
 
 
 def _with_profile(person: Persona, profile: Profile | None) -> Persona:
@@ -132,12 +164,17 @@ def _with_profile(person: Persona, profile: Profile | None) -> Persona:
 
 
 def _described(
-    profiles: Mapping[str, Profile], acts: Mapping[str, Act], known: Sequence[Persona], digest: str
+    profiles: Mapping[str, Profile],
+    acts: Mapping[str, Act],
+    known: Sequence[Persona],
+    digest: str,
+    date: datetime | None,
 ) -> tuple[Persona, ...]:
     """People whom a file describes and who did too little to learn from: they can act with the shared base.
 
     They come after those with a history, in sampling order of the follows that the file gives, or else in the order of
-    the file. They act as often as the person in the middle of those with a history.
+    the file. They act as often as the person in the middle of those with a history. Their acts from `date` on are left
+    out.
     """
     trained = {person.handle for person in known}
     others = {handle: profile for handle, profile in profiles.items() if handle not in trained}
@@ -145,7 +182,8 @@ def _described(
         return ()
     if any(profile.following for profile in others.values()):
         others = {handle: others[handle] for handle in sampling_order(_neighbours(others), digest)}
-    histories, even = _by_author(acts.values()), (1 / HOURS,) * HOURS
+    histories = _by_author(act for act in acts.values() if date is None or act.at < date)
+    even = (1 / HOURS,) * HOURS
     rate = median(person.acts_per_day for person in known) if known else 1.0
     return tuple(
         _with_profile(
@@ -200,9 +238,13 @@ def _communities(path: Path) -> dict[str, int]:
         ) from error
 
 
-def _personas(acts: Mapping[str, Act], communities: Mapping[str, int], digest: str) -> tuple[Persona, ...]:
-    histories = {handle: own for handle, own in _by_author(acts.values()).items() if _is_enough(own)}
-    ends = {handle: split_ends(len(own)) for handle, own in histories.items()}
+def _personas(
+    histories: Mapping[str, Sequence[Act]],
+    ends: Mapping[str, tuple[int, int]],
+    acts: Mapping[str, Act],
+    communities: Mapping[str, int],
+    digest: str,
+) -> tuple[Persona, ...]:
     train = {handle: own[: ends[handle][0]] for handle, own in histories.items()}
     # What others are shown of a person, their description and whom they follow, comes from public acts alone.
     public = {handle: [act for act in own if not act.is_private] for handle, own in train.items()}
@@ -240,19 +282,6 @@ def posts_of(acts: Iterable[Act]) -> tuple[Act, ...]:
     return tuple(act for act in acts if act.text)
 
 
-def split_ends(acts: int) -> tuple[int, int]:
-    """Return where training and validation end among a person's acts in time order.
-
-    The last fifth, at least 2, is held out; the 12% before it, at least 1, is validation.
-
-    Args:
-        acts: Number of acts, at least ``MIN_ACTS``.
-    """
-    held_out = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * acts))
-    validation = max(MIN_VALIDATION, round(VALIDATION_SHARE * acts))
-    return acts - held_out - validation, acts - held_out
-
-
 def acts_digest(acts: Iterable[Act]) -> str:
     """Return the SHA-256 over the acts, one JSON array a line, ordered by time and id."""
     digest = hashlib.sha256()
@@ -269,8 +298,11 @@ def summarise(population: Population) -> dict[str, Any]:
 
     Keys: name, digest, about (the corpus's own notes), people, eligible_people, posts (acts with text), acts (count by
     verb), span (first and last time, ISO 8601, without a few dates that cannot be; None without acts),
-    median_texts_per_person (over everybody), follow_edges, problems; and private_acts, only where private ones were
-    asked for. Eligible people can be agents; trainable ones have a history that adapters learn from.
+    median_texts_per_person (over everybody), follow_edges, held_out_from (the moment from which on everybody's acts are
+    held out, ISO 8601; None where each person is split alone), left_out_people (who did too little before it),
+    unshowable_acts (acts of trainable people that nothing learns from, by reason, see `personas.people.showable`),
+    problems; and private_acts, only where private ones were asked for. Eligible people can be agents; trainable ones
+    have a history that adapters learn from.
     """
     acts = list(population.acts.values())
     dated = credibly_dated(acts)
@@ -290,6 +322,9 @@ def summarise(population: Population) -> dict[str, Any]:
         "span": [dated[0].at.isoformat(), dated[-1].at.isoformat()] if acts else None,
         "median_texts_per_person": median(texts.values()) if texts else 0,
         "follow_edges": sum(len(persona.following) for persona in population.personas),
+        "held_out_from": population.split_date.isoformat() if population.split_date else None,
+        "left_out_people": population.left_out,
+        "unshowable_acts": counted([persona.unshown for persona in population.personas]),
         "problems": [
             {
                 "kind": problem.kind,

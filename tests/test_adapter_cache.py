@@ -150,7 +150,9 @@ def test_a_run_with_few_slots_is_reproducible_and_tells_its_hits(base, bank, tow
     with pytest.raises(SystemExit):
         main(["run", "--agents", "3", "--arm", "pooled", "--weights", "serving", "--bank", str(bank.directory),
               "--out", str(tmp_path / "pooled.db")])  # fmt: skip
-    assert "does not stand on one prior; leave --weights out" in " ".join(capsys.readouterr().err.split())
+    assert "holds no pooled adapter over the one prior of all that it serves; leave --weights out" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert not (tmp_path / "pooled.db").exists()
     with pytest.raises(SystemExit):
         main(["run", "--slots", "-1"])

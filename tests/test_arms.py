@@ -25,7 +25,8 @@ def observation(agent, timestep=0):
 
 
 def policy(base, kit, personas, arm):
-    return EnginePolicy(Engine(base, None, kit), kit, personas, arm_named(arm), seed=3)
+    frequencies = HistoryFrequencies(personas, most=24, nothing=0.5)
+    return EnginePolicy(Engine(base, None, kit), kit, personas, arm_named(arm), seed=3, frequencies=frequencies)
 
 
 def test_all_eight_arms_of_the_design_are_there():
@@ -81,7 +82,10 @@ def test_what_is_constant_in_a_few_shot_prompt_begins_it(base, kit, town):
 
 def test_matched_acts_follow_the_history_and_the_model_writes(base, kit, town):
     person = town.personas[0]
-    frequencies = HistoryFrequencies([person]).shares(0, list(USUAL))
+    frequencies = HistoryFrequencies([person], most=24, nothing=0.5).shares(0, list(USUAL))
+    learned = Counter(act.verb for act in person.learned(24))
+    assert frequencies[USUAL.index(Verb.NOTHING)] == pytest.approx(1 / 3)
+    assert frequencies[USUAL.index(Verb.POST)] == pytest.approx(learned[Verb.POST] / learned.total() / 1.5)
     made = policy(base, kit, [person], "act-matched")
     decisions = made.decide([observation(0, timestep) for timestep in range(12)])
     for decision in decisions:
@@ -97,7 +101,7 @@ def test_matched_acts_follow_the_history_and_the_model_writes(base, kit, town):
 
 def test_whoever_did_none_of_it_does_nothing(town):
     person = replace(town.personas[0], train_end=0)
-    shares = HistoryFrequencies([person]).shares(0, [Verb.POST, Verb.NOTHING])
+    shares = HistoryFrequencies([person], most=24, nothing=0.5).shares(0, [Verb.POST, Verb.NOTHING])
     assert list(shares) == [0.0, 1.0]
 
 

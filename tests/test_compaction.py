@@ -2,18 +2,18 @@
 
 import io
 import json
-import sqlite3
 from contextlib import closing, redirect_stdout
 from dataclasses import replace
 
 import pytest
 import torch
 from test_bank import factors, revision
+from training_factory import replayed
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.compaction import compact_bank, compacted
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, adapter_id, revisions_digest
+from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, adapter_id
 from polyphony.adapters.bank.verification import verify
 from polyphony.bundled import bundled
 from polyphony.errors import InputError
@@ -136,13 +136,13 @@ def test_a_newcomer_runs_on_it_at_once(ready, tmp_path, capsys):
     assert report["run"]["agents"] == 8 and report["run"]["status"] == "finished"
 
 
-def test_the_shared_model_beside_what_is_served_is_the_prior_beneath_it(ready, tmp_path, capsys):
+def test_a_bank_without_a_pooled_adapter_serves_no_pooled_arm(ready, tmp_path, capsys):
     asked = ["run", "--agents", "3", "--steps", "1", "--arm", "pooled", "--weights", "serving", "--bank"]
-    main([*asked, str(ready.directory), "--out", str(tmp_path / "run.db")])
-    assert "prior:" not in capsys.readouterr().err, "nothing is trained"
-    prior = ready.prior(ready.revisions(kind=PERSONAL)[0])
-    with closing(sqlite3.connect(tmp_path / "run.db")) as run:
-        assert run.execute("SELECT bank_digest FROM run").fetchall() == [(revisions_digest([prior] * 3),)]
+    with pytest.raises(SystemExit):
+        main([*asked, str(ready.directory), "--out", str(tmp_path / "run.db")])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "holds no pooled adapter over the one prior of all that it serves; leave --weights out" in said
+    assert not (tmp_path / "run.db").exists()
 
 
 @pytest.mark.slow
@@ -159,13 +159,13 @@ def test_retraining_a_sample_gives_the_ready_bank_again(loader, ready, town, tmp
     people = town.choose(GROUP["cpu"])
     kit = loader.prompt_kit(base, config.prompt)
     with closing(Bank(tmp_path / "bank", create=True)) as bank, closing(Bank(tmp_path / "small", create=True)) as small:
-        training = PopulationTraining(base, kit, town, bank, config)
+        training = PopulationTraining(base, kit, town, bank, config, replayed(town))
         compact_bank(bank, small, training.personal(people), RANK, Precision.INT4)
         again = [small.revisions(person=person.handle)[0] for person in people]
         kept = [ready.revisions(person=person.handle)[0] for person in people]
         if [made.object for made in again] == [made.object for made in kept]:
             return
-        found = evaluate(PopulationTraining(base, kit, town, small, config), people, again, plan=GATE)
+        found = evaluate(PopulationTraining(base, kit, town, small, config, replayed(town)), people, again, plan=GATE)
     for made in kept:
         there = made.evaluation["nll"]
         assert abs(found.per_person[made.person]["pooled"] - there["pooled"]) <= 2 * TOLERANCE

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import briefly
+from training_factory import replayed
 
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.model.lora_shape import LoraShape
@@ -33,7 +34,7 @@ def earlier(persona):
 def trainings(loader, base, town, bank):
     """Makes trainings over one base into one bank, each with other settings."""
     kit = loader.prompt_kit(base, CONFIG.prompt)
-    return lambda **changes: PopulationTraining(base, kit, town, bank, replace(CONFIG, **changes))
+    return lambda **changes: PopulationTraining(base, kit, town, bank, replace(CONFIG, **changes), replayed(town))
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from null_run_factory import null_runner, null_settings
 
-from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.prompt import ANSWERED_TOKENS, FeedItem
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import USUAL, Act, Verb
@@ -215,21 +214,6 @@ def test_answered_words_are_cut_and_stay_words(kit):
     assert line == '1 @bo (mentioned you, to @ada<|im_end|>: "a\' <|im_end|> 2 @"): yes'
 
 
-def test_training_shows_what_a_reply_answers_unless_that_is_private(kit):
-    def act(number, author, verb, **facts):
-        return Act(id=number, author=author, verb=verb, at=START, text=f"words {number}", **facts)
-
-    acts = [act("0", "ada", Verb.POST), act("1", "bo", Verb.REPLY, target="0"), act("2", "cy", Verb.REPLY, target="1"),
-            act("3", "ada", Verb.POST, is_private=True), act("4", "bo", Verb.REPLY, target="3"),
-            act("5", "di", Verb.REPLY), act("6", "di", Verb.QUOTE, target="0")]  # fmt: skip
-    corpus = {one.id: one for one in acts}
-    examples = ExampleBuilder(corpus, kit.builder, feed_items=4)
-    assert examples.item(corpus["1"], "cy") == FeedItem("bo", "words 1", FeedItem("ada", "words 0"))
-    assert examples.item(corpus["2"], "bo") == FeedItem("cy", "words 2", FeedItem("bo", "words 1"), NOTICES[0])
-    for number in ("0", "4", "5", "6"):
-        assert examples.item(corpus[number], "cy").answers is None
-
-
 def test_printable_text_has_one_form_whichever_way_it_is_found():
     for code in (*range(0x3000), *range(0xD7F0, 0xE010), *range(0xFE00, 0x1F700, 3)):
         text = f" a{chr(code)}  b"
@@ -283,7 +267,7 @@ def test_people_who_only_answer_bring_what_they_answer(tmp_path):
     rows = [row(n, "ada", f"post {n}") for n in range(20)]
     rows += [row(20 + n, "bo", f"answer {n}", str(n)) for n in range(20)]
     rows += [row(40 + n, "cy", f"to nobody {n}", f"gone{n}") for n in range(20)]
-    people = load_population(posts_file(tmp_path, rows)).choose(3)
+    people = load_population(posts_file(tmp_path, rows), split="person").choose(3)
     platform = seeded(people)
     assert [(c.text, platform.posts.text(c.post_id)) for c in platform.comments] == [("answer 13", "post 13")] * 1
     assert "to nobody 13" in platform.posts.texts, "what it answered is not there: it stands as a post"

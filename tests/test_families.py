@@ -9,7 +9,7 @@ import torch
 from adapter_factory import logits_in_one_batch, logits_under_peft, random_factors, stacked
 from peft import PeftModel
 from training_factory import SHAPE as TRAINED
-from training_factory import farthest, train
+from training_factory import farthest, replayed, train
 from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen3Config
 
 from polyphony.adapters.bank.bank import Bank
@@ -138,7 +138,9 @@ def test_what_any_start_led_to_is_a_plain_adapter_of_peft(tiny, town, tmp_path, 
     people, tokens = town.personas[:2], torch.randint(5, 40_000, (1, 12), generator=torch.Generator().manual_seed(1))
     with closing(Bank(tmp_path / "bank", create=True)) as bank, torch.no_grad():
         with torch.enable_grad():
-            made = PopulationTraining(tiny, make_prompt_kit(tiny, config.prompt), town, bank, config).personal(people)
+            made = PopulationTraining(
+                tiny, make_prompt_kit(tiny, config.prompt), town, bank, config, replayed(town)
+            ).personal(people)
         plain = tiny.model(tokens).logits
         with AdaptedModel(tiny, covering_shape(bank, made)) as adapted:
             install(adapted, bank, made)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from training_factory import replayed
 
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.prompt import FeedItem
@@ -89,15 +90,15 @@ def test_hostile_memories_stay_words(remembering):
 
 
 def test_training_recalls_only_what_was_before_the_act(remembering, town):
-    examples = ExampleBuilder(town.acts, remembering.builder, feed_items=4)
+    examples = ExampleBuilder(town.acts, remembering.builder, replayed(town))
     recalled = 0
+    examples.prepare([(persona, [act]) for persona in town.personas[:10] for act in persona.train[-5:]], 1)
     for persona in town.personas[:10]:
         for act in persona.train[-5:]:
-            lines = examples._recalled(persona.handle, act)
+            lines = examples._recalled(persona.handle, act.at)
             later = {other.text for other in town.acts.values() if other.at >= act.at and other.text}
             assert not [line for line in lines if any(line.endswith(f": {text}") for text in later)]
-            example = examples.example(persona.handle, persona.description, act)
-            if example is not None and lines:
+            for example in examples.examples(persona, [act]) if lines else ():
                 text = remembering.builder.tokenizer.decode(example.tokens[: example.prompt_length])
                 recalled += "- you " in text or "- @" in text
     assert recalled > 20

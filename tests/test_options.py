@@ -18,6 +18,7 @@ from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.prompting.grammar import LABEL_SETS
 from polyphony.adapters.training.starts import INITS
 from polyphony.errors import InputError
+from polyphony.personas.people.split import SPLITS
 from polyphony.plugins import Plugin, load_plugins
 from polyphony.simulation.cli.main import app, main
 from polyphony.simulation.feed.feed import NONE
@@ -46,6 +47,7 @@ OTHER = {
     "notification_share": 0.75,
     "who_to_follow": "popularity", "repeats": True, "temperature": 0.5, "grammar": "letters", "memory": 40, "rank": 8,
     "examples": 3, "init": "mica", "top_blocks": 6, "skip_blocks": 2, "targets": "q_proj,v_proj", "epochs": 3,
+    "split": "person", "history_recommender": "random", "history_followee_share": 0.75, "nothing": 0.5,
     "learning_rate": 0.01, "weight_decay": 0.1, "warmup_steps": 1, "storage": "int8",
 }  # fmt: skip
 
@@ -106,7 +108,8 @@ def test_choices_are_those_of_the_code():
     assert sorted(OPTIONS["recommender"].choices) == sorted(RECOMMENDERS)
     assert sorted(OPTIONS["who_to_follow"].choices) == sorted((NONE, *SUGGESTERS))
     assert OPTIONS["grammar"].choices == tuple(LABEL_SETS) and OPTIONS["init"].choices == INITS
-    assert OPTIONS["storage"].choices == tuple(Precision)
+    assert OPTIONS["storage"].choices == tuple(Precision) and OPTIONS["split"].choices == SPLITS
+    assert OPTIONS["history_recommender"].choices == OPTIONS["recommender"].choices
 
 
 def test_every_option_reaches_the_settings_and_comes_back():
@@ -139,6 +142,9 @@ def test_a_plan_that_was_written_before_the_table_is_continued(tmp_path):
     old["options"]["rank"] = None
     (tmp_path / PLAN).write_text(json.dumps(old))
     asked = {"agents": [24], "arms": ["lora", "base"], "seeds": 3, "steps": 8}
+    with pytest.raises(InputError, match="a study with --actions default, not population; choose another --out"):
+        joined(make_plan(asked, "test"), tmp_path)
+    asked |= {"actions": "default", "split": "person", "nothing": 0.0}
     assert len(joined(make_plan(asked, "test"), tmp_path).cells()) == 3 * 2 + 2
     with pytest.raises(InputError, match="a study with --rank 4, not 8"):
         joined(make_plan(asked | {"rank": 8}, "test"), tmp_path)

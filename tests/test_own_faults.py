@@ -29,7 +29,7 @@ def test_a_menu_without_doing_nothing_runs(tmp_path, actions):
 
 
 def test_a_person_who_did_none_of_the_offered_acts_draws_among_them_or_does_nothing(town):
-    frequencies = HistoryFrequencies(town.personas[:1])
+    frequencies = HistoryFrequencies(town.personas[:1], most=24, nothing=0.0)
     never = [Verb.SEARCH, Verb.TREND]
     assert frequencies.shares(0, never).tolist() == [0.5, 0.5]
     assert frequencies.shares(0, [*never, Verb.NOTHING]).tolist() == [0.0, 0.0, 1.0]

@@ -152,7 +152,7 @@ def test_action_sets_by_name():
     assert len(offered_verbs("all")) == len(ACTION_OF_VERB)
     assert {verb.value for verb in offered_verbs("post, like_post")} == {"post", "like"}
     for text, reason in (
-        ("fly", "'fly': not known; give default"),
+        ("fly", "'fly': not known; give population, default"),
         ("join_group", "policies choose among"),
         ("", "''"),
     ):

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 from export_factory import DID, bluesky_car, bluesky_records, tweet, x_archive
+from training_factory import replayed
 
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.errors import InputError
 from polyphony.personas.population import load_population, summarise
 from polyphony.personas.readers.posts import read_posts
+from polyphony.simulation.feed.text_vectors import texts_of
 from polyphony.simulation.policies.arms import arm_named
 from polyphony.simulation.policies.engine_policy import recent_texts
 from polyphony.simulation.policies.null_policy import NullPolicy
-from polyphony.simulation.runs.initial_state import feed_texts, people_rows
+from polyphony.simulation.runs.initial_state import people_rows
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.world.clock import start_after
@@ -194,7 +196,7 @@ def test_what_others_are_shown_of_a_person_comes_from_public_acts(people):
         assert persona.description and SECRET not in persona.description
         assert all(SECRET not in text for text in recent_texts(persona, arm_named("fewshot")))
         assert len(recent_texts(persona, arm_named("fewshot"))) == 5
-    assert not any(SECRET in text for text in feed_texts(people.personas))
+    assert not any(SECRET in text for text in texts_of(people.personas))
     rows = people_rows(people.personas, [None] * 2, at="2024-06-01T00:00:00Z", history=True)
     assert rows["history"] and SECRET not in str(rows)
     texts = NullPolicy(people.personas, seed=0)._texts
@@ -237,7 +239,7 @@ def test_the_null_policy_publishes_no_private_post(tmp_path):
 def test_nobody_learns_from_what_others_wrote_in_private(people, base, kit):
     """Prompts of training show one's own private posts at most, as feed, as memory and as what is answered."""
     remembering = make_prompt_kit(base, replace(kit.config, memory_tokens=120))
-    builder = ExampleBuilder(people.acts, remembering.builder, feed_items=4)
+    builder = ExampleBuilder(people.acts, remembering.builder, replayed(people))
     learned = 0
     for persona in people.personas:
         other = "bo" if persona.handle.startswith("ada") else "ada"
@@ -245,8 +247,8 @@ def test_nobody_learns_from_what_others_wrote_in_private(people, base, kit):
             text = base.tokenizer.decode(example.tokens)
             assert f"of {other} to" not in text and f"@{other}@tea.example mentioned you" not in text
             learned += SECRET in base.tokenizer.decode(example.tokens[example.prompt_length :])
-            feed = builder.feed_before(people.acts[example.act_id])
-            assert not any(SECRET in item.text for item in feed)
+        for moment in builder.moments(persona, persona.acts, 1):
+            assert not any(SECRET in item.text for item in moment.feed)
     assert learned > 20, "one's own private posts are learned"
 
 

@@ -1,6 +1,7 @@
 """Prompts and acts as tokens: one format everywhere, and nobody's words become control tokens."""
 
 import pytest
+from training_factory import replayed
 
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.grammar import LABEL_SETS, make_grammar
@@ -27,28 +28,31 @@ def test_hostile_words_stay_readable(kit):
 
 def test_a_training_example_holds_the_prompt_of_the_simulation(kit, town):
     persona = town.personas[0]
-    examples = ExampleBuilder(town.acts, kit.builder, feed_items=4)
-    act = next(act for act in persona.train if act.verb is Verb.REPLY)
-    example = examples.example(persona.handle, persona.description, act)
+    examples = ExampleBuilder(town.acts, kit.builder, replayed(town))
+    act = next(act for act in examples.known(persona.train) if act.verb in (Verb.REPLY, Verb.QUOTE))
+    (example,) = examples.examples(persona, [act])
     text = kit.builder.tokenizer.decode(example.tokens)
     shown = town.acts[act.target]
-    assert f"{example.position} @{shown.author}:" in text
-    feed, _ = examples._feed(act, [shown])
-    items = [examples.item(item, persona.handle) for item in feed]
-    assert all((item.handle, item.text) == (act.author, act.text) for item, act in zip(items, feed, strict=True))
-    prompt = kit.builder.prompt(persona.handle, persona.description, items)
+    moment = next(moment for moment in examples.moments(persona, [act], 1) if moment.act is act)
+    assert f"{example.position} @{moment.feed[example.position - 1].handle}:" in text
+    assert shown.verb is Verb.REPLY or moment.item_ids[example.position - 1] == shown.id
+    prompt = kit.builder.prompt(persona.handle, persona.description, moment.feed)
     assert list(example.tokens[: example.prompt_length]) == prompt
-    assert example.tokens[example.prompt_length] == kit.builder.grammar.verb_ids[Verb.REPLY]
+    assert example.tokens[example.prompt_length] == kit.builder.grammar.verb_ids[act.verb]
 
 
 def test_a_feed_shows_only_what_was_there_before_the_act(kit, town):
-    examples = ExampleBuilder(town.acts, kit.builder, feed_items=4)
+    examples = ExampleBuilder(town.acts, kit.builder, replayed(town))
+    examples.prepare([(persona, persona.train[-5:]) for persona in town.personas[:20]], 1)
+    shown = 0
     for persona in town.personas[:20]:
-        for act in persona.train[:5]:
-            shown = examples._shown_for(act)
-            feed, places = examples._feed(act, [] if shown is None else [shown])
-            assert all(item.at < act.at for item in feed)
-            assert not places or shown is None or feed[places[shown.id] - 1] is shown
+        for moment in examples.moments(persona, persona.train[-5:], 1):
+            items = [town.acts[name] for name in moment.item_ids]
+            about = moment.item_ids[moment.position - 1] if moment.position else None
+            assert all(item.at < moment.at for item in items)
+            assert all(item.author != persona.handle or item.id == about for item in items)
+            shown += len(items)
+    assert shown > 300
 
 
 def test_a_long_text_is_cut_without_an_end(kit):

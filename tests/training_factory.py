@@ -3,18 +3,31 @@
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.moments import HistoryConfig
 from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.population_training import split_for
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.trainer import Learner, PopulationTrainer
+from polyphony.simulation.history.replay import ReplayedHistory
 
 SHAPE = LoraShape(rank=2, alpha=4, top_blocks=2)
 SCHEDULE = Schedule(lr=1e-3, epochs=2, warmup_steps=2)
 
 
+_HISTORIES = {}
+
+
+def replayed(population, config=None, items=4):
+    """The history of a population, replayed; what one test works out, the others of its process find."""
+    key = (id(population), config or HistoryConfig(), items)
+    if key not in _HISTORIES:
+        _HISTORIES[key] = population, ReplayedHistory(population, key[1], items=items)
+    return _HISTORIES[key][1]
+
+
 def three_learners(kit, town):
     """Three people with unequal numbers of short examples, two of them with validation examples."""
-    builder = ExampleBuilder(town.acts, kit.builder, feed_items=1)
+    builder = ExampleBuilder(town.acts, kit.builder, replayed(town, items=1))
     made = []
     for persona, count in zip(town.personas[:3], (3, 4, 2), strict=True):
         examples = builder.examples(persona, persona.train, prompt_persona=False)[: count + 1]

@@ -311,7 +311,7 @@ class Bank:
         return self.objects.load(stored).factors()
 
     def foundation(self, revision: Revision) -> Revision:
-        """The revision that a personal one is used over: its prior, or the prior minus a shared start.
+        """The revision that a personal or pooled one is used over: its prior, or the prior minus a shared start.
 
         Raises:
             InputError: The bank does not hold it.
@@ -322,7 +322,9 @@ class Bank:
         with self._catalog.reading() as connection:
             priors = catalog_rows.read(connection, query.limit(1), object=revision.prior_object)
         if not priors:
-            raise InputError(f"{self.directory}: the prior of {revision.person!r} is missing; train again")
+            raise InputError(
+                f"{self.directory}: the prior of {revision.person or revision.kind!r} is missing; train again"
+            )
         return priors[0]
 
     def prior(self, revision: Revision) -> Revision | None:

@@ -55,7 +55,8 @@ def reason_against(evaluation: Mapping[str, Any] | None) -> str | None:
     """Why a revision may not serve: it must find its person's held-out posts likelier than the prior alone does.
 
     Args:
-        evaluation: Its held-out evaluation, ``{"nll": {"own", "pooled", …}}`` in nats per token, and what
+        evaluation: Its held-out evaluation, ``{"nll": {"own", "prior", …}}`` in nats per token (evaluations of earlier
+            versions call the prior ``pooled``), and what
             `adapters.evaluation.probing.Probed` holds under ``probe``, where it was probed; None without any.
 
     Returns:
@@ -64,11 +65,12 @@ def reason_against(evaluation: Mapping[str, Any] | None) -> str | None:
     results = evaluation or {}
     if (unsound := reason_against_probe(results.get("probe"))) is not None:
         return unsound
-    own, pooled = (results.get("nll", {}).get(name) for name in ("own", "pooled"))
-    if own is None or pooled is None:
+    nll = results.get("nll", {})
+    own, prior = nll.get("own"), nll.get("prior", nll.get("pooled"))
+    if own is None or prior is None:
         return "it has no held-out evaluation against the prior; run `simulate bank evaluate`"
-    if not own < pooled:
-        return f"its held-out NLL of {own:.3f} is not below the prior's {pooled:.3f}"
+    if not own < prior:
+        return f"its held-out NLL of {own:.3f} is not below the prior's {prior:.3f}"
     return None
 
 

@@ -11,6 +11,7 @@ from polyphony.adapters.bank.precision import Precision
 
 PRIOR = "prior"
 PERSONAL = "personal"
+POOLED = "pooled"
 START = "start"
 FORGOTTEN = "(forgotten)"
 """Replaces the name of a person whose weights were removed on request."""
@@ -24,8 +25,9 @@ class Revision:
         adapter_id: Stable identity, derived from base, population and person.
         number: From 1 within the adapter.
         parent: The revision it continues; None for a fresh start.
-        kind: ``prior``, ``personal``, or ``start``: the prior minus an initialisation's shared start.
-        person: Handle; empty for a prior.
+        kind: ``prior``; ``personal``; ``pooled``: one adapter of the same rank that learned from all these people; or
+            ``start``: the prior minus an initialisation's shared start.
+        person: Handle; empty for what is not personal.
         population: Name of the population.
         base_hash: The base model it belongs to.
         config: All settings of the training.

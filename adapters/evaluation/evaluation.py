@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from polyphony.adapters.bank.revision import Revision, digest_of, revisions_digest
-from polyphony.adapters.bank.stacking import install
+from polyphony.adapters.bank.stacking import complete, install
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.evaluation.attribution import attributed, write_posts
 from polyphony.adapters.evaluation.bootstrap import Estimate, estimate_over_people
@@ -22,6 +22,7 @@ from polyphony.adapters.prompting.examples import Example
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, act_nll, verb_log_shares
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.provenance import code_version
+from polyphony.personas.people.acts import Verb
 from polyphony.personas.people.persona import Persona
 
 Progress = Callable[[int, int], None]
@@ -37,8 +38,8 @@ class EvaluationPlan:
         known_posts: From how many held-out posts a person is identified.
         identified: How many people, at most, are to be identified among their candidates.
         written_posts: How many posts each candidate writes under each arm for the attribution; 0 leaves it out.
-        controls: Which of ``base`` and ``pooled`` are scored and write too; they are the same for all personal adapters
-            over one prior.
+        controls: Which of ``base``, ``prior`` and ``pooled`` are scored; ``base`` and ``pooled`` write, too. They are
+            the same for all personal adapters over one prior.
         seed: Key of the draws of written posts.
     """
 
@@ -47,11 +48,11 @@ class EvaluationPlan:
     known_posts: int = 5
     identified: int = 128
     written_posts: int = 4
-    controls: tuple[str, ...] = ("base", "pooled")
+    controls: tuple[str, ...] = ("base", "prior", "pooled")
     seed: int = 0
 
 
-GATE = EvaluationPlan(others=0, candidates=1, identified=1, written_posts=0, controls=("pooled",))
+GATE = EvaluationPlan(others=0, candidates=1, identified=1, written_posts=0, controls=("prior",))
 """The least that a promotion needs: text NLL under the prior and under the own adapter."""
 
 
@@ -80,9 +81,10 @@ def evaluate(
         progress: Receives the number of finished passes over the held-out acts, and of all.
     """
     plan = plan or EvaluationPlan()
+    pooled = training.pooled(personas) if "pooled" in plan.controls else None
     passes = ResumablePasses(keep and keep / _identity(training, personas, revisions, plan))
     with training.config.adapted(training.base) as adapted, torch.no_grad():
-        evaluation = _Evaluating(training, personas, revisions, adapted, plan, passes, progress).run()
+        evaluation = _Evaluating(training, personas, revisions, pooled, adapted, plan, passes, progress).run()
     passes.drop()
     return evaluation
 
@@ -107,12 +109,14 @@ class _Evaluating:
         training: PopulationTraining,
         personas: Sequence[Persona],
         revisions: Sequence[Revision],
+        pooled: Revision | None,
         adapted: AdaptedModel,
         plan: EvaluationPlan,
         passes: ResumablePasses,
         progress: Progress,
     ) -> None:
         self._training, self._personas, self._revisions = training, personas, revisions
+        self._pooled = pooled
         self._adapted, self._plan, self._resumable, self._progress = adapted, plan, passes, progress
         self._scoring = Scoring(adapted, training.split(), training.kit.scorer)
         self._others = min(plan.others, len(personas) - 1)
@@ -121,21 +125,37 @@ class _Evaluating:
         self._done = 0
         self._budget = budget_on(training.base.device)
         size = training.config.sitting
+        training.examples.prepare([(person, person.held_out) for person in personas], size)
         owned = [
             (number, example)
             for number, person in enumerate(personas)
             for example in training.examples.sittings(person, training.examples.known(person.held_out), size)
         ]
         owner = np.array([number for number, _ in owned], dtype=int)
-        self._held_out = HeldOut(personas, owner, [example for _, example in owned])
+        self._held_out = HeldOut(personas, owner, [example for _, example in owned], self._learned())
+
+    def _learned(self) -> np.ndarray:
+        """Share of each verb in what each person's adapter learned, shape [people, verbs]."""
+        config = self._training.config
+        shares = np.zeros((len(self._personas), len(VERBS)))
+        for row, person in zip(shares, self._personas, strict=True):
+            acts = person.learned(config.max_examples)
+            for act in acts:
+                row[VERBS.index(act.verb)] += 1
+            row[VERBS.index(Verb.NOTHING)] = config.history.nothing * len(acts)
+        normalised: np.ndarray = shares / np.maximum(shares.sum(1, keepdims=True), 1e-9)
+        return normalised
 
     def run(self) -> Evaluation:
         people, owner = range(len(self._personas)), self._held_out.owner
         store = self._stored(self._held_out.examples)
         scores: dict[str, ActScores] = {}
         posts: dict[str, list[tuple[int, str]]] = {}
-        if "pooled" in self._plan.controls:
+        if "prior" in self._plan.controls:
             self._install_prior()
+            scores["prior"] = self._score("prior", store, [0] * len(people), owner)
+        if self._pooled is not None:
+            self._adapted.set_prior(complete(self._training.bank, self._pooled))
             posts = self._posts_of("pooled")
             scores["pooled"] = self._score("pooled", store, [0] * len(people), owner)
         install(self._adapted, self._training.bank, self._revisions)
@@ -189,12 +209,14 @@ class _Evaluating:
         The posts follow one shared prompt, as sittings do in training; without any, a person's row is NaN.
         """
         people = self._personas[: max(self._plan.identified, self._candidates.size)]
-        owned: list[tuple[int, Example]] = []
-        for number, person in enumerate(people):
-            texts = self._training.examples.known([act for act in person.held_out if act.text])
-            taken = texts[: self._plan.known_posts]
-            sittings = self._training.examples.sittings(person, taken, len(taken) or 1)
-            owned += [(number, example) for example in sittings]
+        builder, size = self._training.examples, self._plan.known_posts
+        taken = [builder.known([act for act in person.held_out if act.text])[:size] for person in people]
+        builder.prepare(list(zip(people, taken, strict=True)), size)
+        owned = [
+            (number, example)
+            for number, (person, acts) in enumerate(zip(people, taken, strict=True))
+            for example in builder.sittings(person, acts, size) if example.text_start is not None
+        ]  # fmt: skip
         owner = np.array([number for number, _ in owned], dtype=int)
         store = self._stored([example for _, example in owned])
         matrix = np.full((len(people), self._candidates.size), np.nan)
@@ -210,6 +232,8 @@ class _Evaluating:
 
     def _posts_of(self, arm: str) -> dict[str, list[tuple[int, str]]]:
         """Posts that the first candidates write after the prompts of their first held-out acts, in one arm."""
+        authors = self._personas[: self._candidates.size]
+        self._training.examples.prepare([(person, person.held_out) for person in authors], 1)
         prompts = [
             (person, example)
             for person in range(self._candidates.size)

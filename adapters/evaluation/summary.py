@@ -12,6 +12,7 @@ from polyphony.adapters.prompting.examples import Example
 from polyphony.personas.people.persona import Persona
 
 NOTHING = Estimate(None, 0, None)
+CONTROLS = ("base", "prior", "pooled")
 
 
 @dataclass(frozen=True)
@@ -21,15 +22,18 @@ class Evaluation:
     Attributes:
         people: People with at least one held-out text.
         held_out_posts: Held-out acts with text.
-        nll: Text NLL under ``base``, ``pooled`` (prior alone), ``own`` and ``other`` (mean of the others tried).
+        nll: Text NLL under ``base``, ``prior`` (the prior alone), ``pooled`` (one adapter that learned from all these
+            people), ``own`` and ``other`` (mean of the others tried).
         own_advantage: NLL under other people's adapters less that under the own one.
         own_beats_other: Share of (post, other adapter) pairs in which the person's own adapter is likelier.
         identification_top1: Share of people whose own adapter finds their first held-out posts likeliest among all
             candidates'.
         chance: What guessing would reach in identification and attribution.
-        act_nll: NLL of verb and target on all held-out acts, under ``base``, ``pooled`` and ``own``.
-        act_distance: Total variation between a person's held-out verbs and the mean distribution predicted before
-            them, by ``base``, ``pooled``, ``own``, and by the frequencies of their training acts (``history``).
+        act_nll: NLL of verb and target on all held-out acts and moments without one, under ``base``, ``prior``,
+            ``pooled`` and ``own``.
+        act_distance: Total variation between a person's held-out verbs, doing nothing included, and the mean
+            distribution predicted before them, by ``base``, ``prior``, ``pooled``, ``own``, and by the frequencies of
+            what their adapter learned (``history``).
         attribution: Share of posts that a classifier of real posts gives to the right person: posts written by
             ``base``, ``pooled``, ``own``, and the ``real`` held-out ones.
         matrix: NLL of person i's first held-out posts under candidate j's adapter, for the first candidates.
@@ -75,12 +79,14 @@ class HeldOut:
     Attributes:
         personas: The people.
         owner: Number of the person of each example, shape [examples].
-        examples: The acts.
+        examples: The acts, and moments without one.
+        learned: Share of each verb in what each person's adapter learned, shape [people, verbs].
     """
 
     personas: Sequence[Persona]
     owner: np.ndarray
     examples: Sequence[Example]
+    learned: np.ndarray
 
     @property
     def has_text(self) -> np.ndarray:
@@ -126,7 +132,7 @@ def summarise(
 
     Args:
         held_out: What was scored.
-        scores: By ``base`` and ``pooled``, as far as they were scored, and ``shift0``, ``shift1``, … where person i has
+        scores: By the names of `CONTROLS`, as far as they were scored, and ``shift0``, ``shift1``, … where person i has
             the adapter of person i + shift.
         matrix: NLL of each person's first held-out posts under each candidate's adapter, shape [people, candidates].
         candidates: Who these are.
@@ -135,7 +141,7 @@ def summarise(
     text, owner, count = _text_nll(held_out, scores), held_out.owner[held_out.has_text], len(held_out.personas)
     advantage, beats = _against_others(scores, held_out, text)
     sums = {name: sums_of(values, owner, count) for name, values in text.items()}
-    acts = {name: name for name in ("base", "pooled") if name in scores} | {"own": "shift0"}
+    acts = {name: name for name in CONTROLS if name in scores} | {"own": "shift0"}
     several = candidates.size > 1
     return Evaluation(
         people=len(np.unique(owner)),
@@ -162,7 +168,7 @@ def summarise(
 def _text_nll(held_out: HeldOut, scores: Mapping[str, ActScores]) -> dict[str, np.ndarray]:
     """NLL of each text by name, shape [texts]; ``other`` is the mean over the other people's adapters."""
     written = held_out.has_text
-    text = {name: scores[name].text[written] for name in ("base", "pooled") if name in scores}
+    text = {name: scores[name].text[written] for name in CONTROLS if name in scores}
     text["own"] = scores["shift0"].text[written]
     if others := _other_text_nll(held_out, scores):
         text["other"] = np.array(others).mean(0)
@@ -205,8 +211,7 @@ def _act_distance(held_out: HeldOut, predicted: Mapping[str, np.ndarray]) -> dic
         real = _frequencies(verbs[own])
         for name, shares in predicted.items():
             distances[name].append(float(np.abs(shares[own].mean(0) - real).sum() / 2))
-        history = _frequencies(np.array([VERBS.index(act.verb) for act in held_out.personas[person].train]))
-        distances["history"].append(float(np.abs(history - real).sum() / 2))
+        distances["history"].append(float(np.abs(held_out.learned[person] - real).sum() / 2))
     return {name: estimate_over_people(values) for name, values in distances.items()}
 
 

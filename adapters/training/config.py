@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 from polyphony.adapters.bank.precision import Precision, precision_named
 from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.prompting.moments import HistoryConfig
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.starts import STANDARD, check_init
+from polyphony.personas.people.split import BY_DATE, check_split
 
 # Settings are read long before torch is needed, if it ever is.
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ class TrainingConfig:
 
     Attributes:
         prompt: What prompts hold.
+        split: Which acts are held out, see `personas.people.split.SPLITS`.
+        history: What people are shown in training, and how often they do nothing.
         prior_shape: Rank and layers of the population prior.
         prior_schedule: Its epochs and batches. It has one learner, so that a batch is one step, of one prompt: with
             sixteen prompts per batch it took twelve steps in all and its loss stayed far higher (`docs/method.md`).
@@ -36,6 +40,8 @@ class TrainingConfig:
     """
 
     prompt: PromptConfig = field(default_factory=PromptConfig)
+    split: str = BY_DATE
+    history: HistoryConfig = field(default_factory=HistoryConfig)
     prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16.0))
     prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2))
     prior_examples: int = 384
@@ -49,6 +55,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_init(self.init)
+        check_split(self.split)
         if self.storage:
             precision_named(self.storage)
 

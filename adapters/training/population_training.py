@@ -15,6 +15,7 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.memory import at_once
 from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.moments import FeedHistory
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.config import TrainingConfig
@@ -43,6 +44,7 @@ class PopulationTraining:
         population: Population,
         bank: Bank,
         config: TrainingConfig,
+        history: FeedHistory,
         *,
         progress: Progress = lambda stage, done, total: None,
         split: Callable[..., SplitModel] | None = None,
@@ -55,6 +57,7 @@ class PopulationTraining:
             population: Whose acts are learned.
             bank: Where adapters are found and stored.
             config: How they are trained.
+            history: What people were shown when they acted.
             progress: Receives the number of tokens trained.
             split: Splits the base below the first block that some shapes adapt; default `split_for`.
 
@@ -65,7 +68,7 @@ class PopulationTraining:
         check_fits(base, config.shape, config.init)
         self.base, self.kit, self.population, self.bank, self.config = base, kit, population, bank, config
         self._progress, self._split = progress, split or split_for
-        self.examples = ExampleBuilder(population.acts, kit.builder, feed_items=kit.config.feed_items)
+        self.examples = ExampleBuilder(population.acts, kit.builder, history)
         self.planner = TrainingPlanner(base, population, bank, replace(config, prompt=kit.config), self.examples)
 
     def prior(self) -> Revision:
@@ -115,6 +118,7 @@ class PopulationTraining:
         Raises:
             InputError: An adapter that would be continued has another shape than the configured one.
         """
+        self.planner.prepare(personas, continued=continued)
         continuations = [self.planner.continuation(persona) if continued else None for persona in personas]
         foundation = _most_common_foundation(continuations) or self.foundation()
         plans = [
@@ -128,6 +132,20 @@ class PopulationTraining:
         if len(missing) >= PACKED_FROM:
             self.bank.pack()
         return [revision for revision in revisions if revision is not None]
+
+    def pooled(self, personas: Sequence[Persona]) -> Revision:
+        """Return the one adapter that has learned all that the own adapters of these people learn, trained if missing.
+
+        It has their rank and stands on their foundation.
+        """
+        self.planner.prepare(personas, continued=False)
+        plan = self.planner.pooled(personas, self.foundation())
+        stored = self._find(plan.revision)
+        if stored is not None:
+            return stored
+        report = partial(self._progress, "pooled adapter")
+        (trained,) = self._train([plan.learner], plan.revision, plan.foundation, report)
+        return self._store(plan.revision, trained)
 
     def _trained(self, missing: Sequence[int], plans: Sequence[TrainingPlan]) -> Iterator[tuple[int, Revision]]:
         """Train and store the plans of some numbers, group by group."""

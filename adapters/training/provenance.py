@@ -13,7 +13,9 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.training.trainer import Learner
 from polyphony.personas.people.acts import Act
 from polyphony.personas.people.persona import Persona
-from polyphony.personas.population import HELD_OUT_SHARE, VALIDATION_SHARE, Population
+from polyphony.personas.people.showable import counted
+from polyphony.personas.people.split import BY_DATE, BY_PERSON, HELD_OUT_SHARE, VALIDATION_SHARE
+from polyphony.personas.population import Population
 
 DISTRIBUTION = "polyphony-sim"
 SOURCES = (personas, adapters)
@@ -23,8 +25,9 @@ def personal_provenance(population: Population, base: BaseModel, persona: Person
     """What a personal adapter was trained on.
 
     Returns:
-        ``acts`` (counts on each side of the split, and of private ones where there are any), ``examples``, ``split``
-        (shares), ``learned`` (first and last act learned, ISO 8601), and the fields of `shared_provenance`.
+        ``acts`` (counts on each side of the split, and of private ones where there are any), ``examples``, ``unshown``
+        (acts that nothing learns from because their target could not have been shown, by reason), ``split``,
+        ``learned`` (first and last act learned, ISO 8601), and the fields of `shared_provenance`.
     """
     acts = {act.id: act for act in persona.train}
     learned = [acts[example.act_id] for example in learner.train if example.act_id in acts]
@@ -37,8 +40,33 @@ def personal_provenance(population: Population, base: BaseModel, persona: Person
             **({"private": private} if private else {}),
         },
         "examples": {"train": len(learner.train), "validation": len(learner.validation)},
-        "split": {"held_out": HELD_OUT_SHARE, "validation": VALIDATION_SHARE, "by": "time"},
+        "unshown": counted([persona.unshown]),
+        "split": split_facts(population),
         "learned": span(learned),
+        **shared_provenance(population, base),
+    }
+
+
+def pooled_provenance(
+    population: Population, base: BaseModel, personas: Sequence[Persona], learner: Learner
+) -> dict[str, Any]:
+    """What one adapter for all these people was trained on.
+
+    Returns:
+        ``people`` (how many), and the fields of `personal_provenance` summed over them.
+    """
+    acts = {act.id: act for persona in personas for act in persona.train}
+    parts = {"train": 0, "validation": 0, "held_out": 0}
+    for persona in personas:
+        for name in parts:
+            parts[name] += len(getattr(persona, name))
+    return {
+        "people": len(personas),
+        "acts": parts,
+        "examples": {"train": len(learner.train), "validation": len(learner.validation)},
+        "unshown": counted([persona.unshown for persona in personas]),
+        "split": split_facts(population),
+        "learned": span([acts[example.act_id] for example in learner.train if example.act_id in acts]),
         **shared_provenance(population, base),
     }
 
@@ -52,6 +80,13 @@ def shared_provenance(population: Population, base: BaseModel) -> dict[str, Any]
         "device": base.device.type,
         "dtype": base.dtype,
     }
+
+
+def split_facts(population: Population) -> dict[str, Any]:
+    """How held-out acts are parted from the others: shares, by date or by person, and the date."""
+    date = population.split_date
+    facts = {"held_out": HELD_OUT_SHARE, "validation": VALIDATION_SHARE, "by": BY_DATE if date else BY_PERSON}
+    return facts | ({"from": date.isoformat()} if date else {})
 
 
 def span(acts: Sequence[Act]) -> list[str]:

@@ -28,7 +28,7 @@ class Learner:
 
     Attributes:
         name: The person's handle; the key of the initial factors and of the order of examples.
-        train: Examples to learn, at least one.
+        train: Examples to learn; without any the adapter changes nothing.
         validation: Examples that choose the epoch; without any the last epoch is taken.
         start: Factors that it continues, of the adapted layers and rank; None for the common initialisation.
     """
@@ -184,7 +184,7 @@ class PopulationTrainer:
         for start in range(0, max(map(len, orders)), size):
             taken = [order[start : start + size] for order in orders]
             losses += self._step(store, taken)
-        return losses / [len(learner.train) for learner in self._learners]
+        return losses / [max(1, len(learner.train)) for learner in self._learners]
 
     def _step(self, store: ExampleStore, taken: Sequence[Sequence[int]]) -> np.ndarray:
         """One optimiser step on some rows of each learner; the loss is the sum over learners of their mean losses.

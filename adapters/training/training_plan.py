@@ -7,13 +7,14 @@ from typing import Any
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.bank.revision import PERSONAL, PRIOR, Revision, adapter_id, digest_of
+from polyphony.adapters.bank.revision import PERSONAL, POOLED, PRIOR, Revision, adapter_id, digest_of
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import Factors, adapted_modules
 from polyphony.adapters.prompting.examples import Example, ExampleBuilder
+from polyphony.adapters.prompting.moments import Request
 from polyphony.adapters.prompting.scoring import rows_of
 from polyphony.adapters.training.config import TrainingConfig, plain_precision
-from polyphony.adapters.training.provenance import personal_provenance, shared_provenance
+from polyphony.adapters.training.provenance import personal_provenance, pooled_provenance, shared_provenance
 from polyphony.adapters.training.starts import STANDARD
 from polyphony.adapters.training.trainer import Learner
 from polyphony.errors import InputError
@@ -67,25 +68,41 @@ class TrainingPlanner:
             )
         size = config.sitting
         sittings = [
-            (persona, persona.train[start : start + size])
+            (persona, acts[start : start + size])
             for persona in learners
-            for start in range(0, len(persona.train), size)
+            for acts in [self._examples.known(persona.train)]
+            for start in range(0, len(acts), size)
         ]
         order = keyed_generator(config.seed, "prior examples").permutation(len(sittings))
-        examples: list[Example] = []
+        chosen: list[Request] = []
+        left = config.prior_examples
         for index in order:
             persona, acts = sittings[index]
-            examples += self._examples.sittings(persona, acts, size)
-            if len(examples) >= config.prior_examples:
+            chosen.append((persona, acts[:left]))
+            left -= len(chosen[-1][1])
+            if left <= 0:
                 break
-        return examples[: config.prior_examples]
+        self._examples.prepare(chosen, size)
+        return [example for persona, acts in chosen for example in self._examples.sittings(persona, acts, size)]
+
+    def prepare(self, personas: Sequence[Persona], *, continued: bool) -> None:
+        """Work out in one go what people were shown when they did what they learn from."""
+        requests: list[Request] = []
+        for persona in personas:
+            parent = self._parent(persona) if continued else None
+            since = persona.train if parent is None else self._since(persona, parent)
+            requests.append((persona, self._latest(since)))
+        self._examples.prepare(requests, self._config.sitting)
+        self._examples.prepare([(persona, persona.validation) for persona in personas], CHECKED_TOGETHER)
+
+    def _latest(self, acts: Sequence[Act]) -> list[Act]:
+        return self._examples.known(acts)[-self._config.max_examples :]
 
     def learner(self, persona: Persona, acts: Sequence[Act], start: Factors | None = None) -> Learner:
         """What a person's adapter learns from: the latest of some acts, and the validation acts."""
-        latest = self._examples.known(acts)[-self._config.max_examples :]
         return Learner(
             persona.handle,
-            self._examples.sittings(persona, latest, self._config.sitting),
+            self._examples.sittings(persona, self._latest(acts), self._config.sitting),
             self._examples.sittings(persona, persona.validation, CHECKED_TOGETHER),
             start,
         )
@@ -94,27 +111,47 @@ class TrainingPlanner:
         """The training of a person who starts anew, over a foundation."""
         return self._plan(persona, self.learner(persona, persona.train), foundation, None)
 
+    def pooled(self, personas: Sequence[Persona], foundation: Revision) -> TrainingPlan:
+        """The training of one adapter for all these people, on all that their own adapters learn from.
+
+        Each prompt is one step, as for an adapter of one's own: nobody's acts count more or less than there.
+        """
+        own = [self.learner(persona, persona.train) for persona in personas]
+        train = [example for learner in own for example in learner.train]
+        validation = [example for learner in own for example in learner.validation]
+        learner = Learner(POOLED, train, validation)
+        revision = self.revision(POOLED, "", [*train, *validation], foundation)
+        facts = pooled_provenance(self._population, self._base, personas, learner)
+        return TrainingPlan(replace(revision, provenance=facts), learner, foundation)
+
     def continuation(self, persona: Persona) -> TrainingPlan | None:
         """The training that continues a person's newest revision with the acts since; None where there is no revision.
 
         Raises:
             InputError: That revision does not record what it has learned, or has another shape.
         """
-        identity = adapter_id(self._base.hash, self._population.name, PERSONAL, persona.handle)
-        parent = self._bank.newest(identity)
+        parent = self._parent(persona)
         if parent is None:
             return None
+        since = self._since(persona, parent)
+        foundation = self._bank.foundation(parent)
+        if not self._examples.known(since):
+            return TrainingPlan(parent, Learner(persona.handle, ()), foundation, is_current=True)
+        return self._plan(persona, self.learner(persona, since, self._start_from(parent)), foundation, parent)
+
+    def _parent(self, persona: Persona) -> Revision | None:
+        return self._bank.newest(adapter_id(self._base.hash, self._population.name, PERSONAL, persona.handle))
+
+    @staticmethod
+    def _since(persona: Persona, parent: Revision) -> list[Act]:
+        """The training acts after those that a revision has learned."""
         learned = (parent.provenance or {}).get("learned")
         if learned is None:
             raise InputError(
                 f"{parent.name} does not record which acts it has learned; train it anew, without --continue"
             )
         until = datetime.fromisoformat(learned[1]) if learned else None
-        since = [act for act in persona.train if until is None or act.at > until]
-        foundation = self._bank.foundation(parent)
-        if not self._examples.known(since):
-            return TrainingPlan(parent, Learner(persona.handle, ()), foundation, is_current=True)
-        return self._plan(persona, self.learner(persona, since, self._start_from(parent)), foundation, parent)
+        return [act for act in persona.train if until is None or act.at > until]
 
     def _plan(self, persona: Persona, learner: Learner, foundation: Revision, parent: Revision | None) -> TrainingPlan:
         examples = [*learner.train, *learner.validation]
@@ -166,7 +203,7 @@ class TrainingPlanner:
         }
         data_digest = digest_of([[example.act_id, example.tokens] for example in examples])
         deciding = [base.hash, kind, person, config, init, self._config.seed, data_digest]
-        if kind == PERSONAL and self.precision(kind) != plain_precision(base):
+        if kind in (PERSONAL, POOLED) and self.precision(kind) != plain_precision(base):
             deciding.append(self.precision(kind))
         if parent is not None:
             deciding.append({"continues": parent.object})
@@ -190,7 +227,7 @@ class TrainingPlanner:
         )
 
     def precision(self, kind: str) -> Precision:
-        """How the factors of a revision are stored; what all people share keeps all bits."""
-        if kind != PERSONAL:
+        """How the factors of a revision are stored; what adapters stand on keeps all bits."""
+        if kind not in (PERSONAL, POOLED):
             return Precision.FP32
         return Precision(self._config.storage) if self._config.storage else plain_precision(self._base)

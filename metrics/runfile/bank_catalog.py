@@ -23,7 +23,7 @@ class BankRevision(NamedTuple):
     Attributes:
         kind: prior, personal or start.
         own: Held-out NLL of the person's posts under the revision.
-        pooled: The same under the prior alone.
+        pooled: The same under the prior alone, which evaluations of earlier versions call ``pooled``.
         drift: KL divergence from what it follows, on the probes.
         disagreement: Largest difference of trainer and engine on a token of the probes.
         origin: Where the posts came from, in the corpus's own words.
@@ -147,7 +147,8 @@ def _revision(row: dict[str, Any]) -> BankRevision:
     return BankRevision(
         **{name: row[name] for name in BankRevision._fields if name in row},
         train_loss=_of_epoch(losses.get("train"), epoch), validation_loss=_of_epoch(losses.get("validation"), epoch),
-        own=nll.get("own"), pooled=nll.get("pooled"), drift=probe.get("drift"), disagreement=probe.get("agreement"),
+        own=nll.get("own"), pooled=nll.get("prior", nll.get("pooled")),
+        drift=probe.get("drift"), disagreement=probe.get("agreement"),
         train_examples=_part(provenance, "examples").get("train"), learned_from=learned[0], learned_to=learned[1],
         origin=corpus.get("origin"), licence=corpus.get("licence"),
     )  # fmt: skip

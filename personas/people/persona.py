@@ -1,6 +1,7 @@
 """One person as the simulation knows them: who they are, what they did, when they are active."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from polyphony.personas.people.acts import Act
 
@@ -19,6 +20,8 @@ class Persona:
         acts_per_day: Mean over the training span, a span below one day counting as one.
         following: Handles of followees, sorted.
         community: Planted community where the population knows it; never shown to a model.
+        unshown: Ids of the acts whose targets could not have been shown to the person, with the reason, see
+            `personas.people.showable`; nothing learns from them.
     """
 
     handle: str
@@ -30,6 +33,7 @@ class Persona:
     acts_per_day: float
     following: tuple[str, ...]
     community: int | None = None
+    unshown: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def train(self) -> tuple[Act, ...]:
@@ -53,5 +57,13 @@ class Persona:
 
     @property
     def is_trainable(self) -> bool:
-        """Whether there are enough acts to train an adapter on and to hold some out."""
-        return bool(self.held_out)
+        """Whether there are enough acts to train an adapter on."""
+        return self.train_end < len(self.acts)
+
+    def learned(self, most: int) -> tuple[Act, ...]:
+        """The acts that every arm learns or draws from: the latest of the training side, at most `most` of them."""
+        return tuple(self.showable(self.train)[-most:])
+
+    def showable(self, acts: Sequence[Act]) -> list[Act]:
+        """Those of the person's acts whose target, if they have one, could have been shown."""
+        return [act for act in acts if act.id not in self.unshown]

@@ -48,14 +48,16 @@ def opened_bank(directory: Path, *, create: bool = False) -> "Iterator[Bank]":
 
 
 def revisions_of(bank: "Bank", person: str) -> "list[Revision]":
-    """A person's revisions, oldest first.
+    """A person's revisions, oldest first; of ``pooled``, where nobody has that name, those of the pooled adapter.
 
     Raises:
         InputError: There is none, or people of that name are in several populations or over several base models.
     """
-    from polyphony.adapters.bank.revision import PERSONAL
+    from polyphony.adapters.bank.revision import PERSONAL, POOLED
 
     found = bank.revisions(kind=PERSONAL, person=person)
+    if not found and person == POOLED:
+        found = bank.revisions(kind=POOLED)
     if not found:
         raise InputError(f"{bank.directory}: no adapter of {person!r}; see `simulate bank list`")
     several = sorted({revision.population for revision in found if revision.adapter_id != found[0].adapter_id})
@@ -79,7 +81,7 @@ def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision"
 @bank_app.command("list")
 def bank_list(
     bank: BankOption = Path("bank"),
-    kind: Annotated[str | None, typer.Option(help="List one kind only: personal, prior or start.")] = None,
+    kind: Annotated[str | None, typer.Option(help="List one kind only: personal, pooled, prior or start.")] = None,
     limit: Annotated[int, typer.Option(**in_range(1, MOST_NUMBER, "Number of revisions to list."))] = 1000,
     skip: Annotated[
         int, typer.Option(**in_range(0, MOST_NUMBER, "Number of revisions to leave out at the beginning."))

@@ -82,9 +82,10 @@ def bank_evaluate(
             if persona.handle in result.per_person:
                 found["nll"] = result.per_person[persona.handle]
             session.bank.set_evaluation(revision, found)
+        unshown = training.examples.unshown(session.personas)
     report = result.to_json()
     if as_json:
-        print(json.dumps({**report, "matrix": result.matrix, "candidates": result.candidates}))
+        print(json.dumps({**report, "unshown_acts": unshown, "matrix": result.matrix, "candidates": result.candidates}))
         return
     _print(report)
 

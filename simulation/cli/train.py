@@ -43,3 +43,8 @@ def train(
     with training_session(settings, machine) as session:
         revisions = session.training.personal(session.personas, continued=continued)
         session.reporter.say(f"{len(revisions)} personal adapters and their prior are in {machine.bank}")
+        unshown = session.training.examples.unshown(session.personas)
+        if unshown:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in unshown.items())
+            total = sum(len(persona.acts) for persona in session.personas)
+            session.reporter.say(f"not learned: {sum(unshown.values())} of {total} acts ({reasons})")

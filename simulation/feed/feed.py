@@ -1,10 +1,11 @@
 """The feeds of agents: what concerns them, then the posts that a recommender scores highest and followees' replies."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 
 from polyphony.errors import InputError
 from polyphony.plugins import failing_as
@@ -54,6 +55,40 @@ class FeedEntry:
         return Item(self.post_id, self.comment_id)
 
 
+@dataclass(frozen=True, slots=True)
+class PageRequest:
+    """Asks for a screen of one agent's ranking.
+
+    Attributes:
+        agent: The agent.
+        seen: Posts that are not shown, because the agent has seen them; a target is, where all of them were seen.
+        seen_comments: Comments that are not shown for the same reason.
+        targets: The screen is the first one that holds any of these; empty for the screen at `depth`.
+        depth: Screens before it; the last full one where the ranking ends before.
+    """
+
+    agent: int
+    seen: Sequence[int] = ()
+    seen_comments: Sequence[int] = ()
+    targets: Sequence[Item] = ()
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A screen of a ranking.
+
+    Attributes:
+        entries: What it shows; nothing where no target can be shown, or nothing at all can.
+        depth: Screens before it.
+        target: The target that it holds; None where none was asked for, or none can be shown.
+    """
+
+    entries: list[FeedEntry]
+    depth: int
+    target: Item | None = None
+
+
 @dataclass(frozen=True)
 class FeedSettings:
     """How feeds are made.
@@ -100,6 +135,13 @@ class _Candidates:
     place_of: np.ndarray
     shared: np.ndarray
     sharers: np.ndarray
+
+    def places(self, posts: Sequence[int]) -> np.ndarray:
+        """Places of those posts, by id, that are candidates."""
+        if not len(posts):
+            return np.empty(0, dtype=int)
+        places: np.ndarray = self.place_of[np.asarray(posts, dtype=int)]
+        return places[places >= 0]
 
     @classmethod
     def of(cls, platform: Platform, rows: np.ndarray) -> "_Candidates":
@@ -151,18 +193,31 @@ class FeedMaker:
         shared between followees and others. Followees' posts compete with their latest replies, one of each thread,
         which have the score of the thread's first post.
         """
-        rows = platform.posts.rows
-        hidden = rows["repost"] | platform.hidden(rows)
-        view = PlatformView(platform, self._vectors, self._seed)
-        candidates = _Candidates.of(platform, self._candidates(view, np.flatnonzero(~hidden)))
-        replies = RecentReplies.of(platform, candidates.place_of)
-        feeds: dict[int, list[FeedEntry]] = {}
-        for start in range(0, len(agents), AGENTS_AT_ONCE):
-            batch = agents[start : start + AGENTS_AT_ONCE]
-            feeds.update(zip(batch, self._feeds_of(platform, view, batch, candidates, replies, now), strict=True))
+        repeats = self._settings.repeats
+        requests = [
+            PageRequest(agent) if repeats else PageRequest(agent, platform.seen[agent], platform.seen_comments[agent])
+            for agent in agents
+        ]
+        pages = self.at(platform, now).pages(requests)
+        feeds = {agent: page.entries for agent, page in zip(agents, pages, strict=True)}
         if self._settings.who_to_follow != NONE:
-            self._suggest(platform, feeds, hidden, now)
+            self._suggest(platform, feeds, _hidden(platform), now)
         return feeds
+
+    def at(self, platform: Platform, now: Moment) -> "Rankings":
+        """The rankings of all agents as the platform stands; they hold until it changes."""
+        view = PlatformView(platform, self._vectors, self._seed)
+        candidates = _Candidates.of(platform, self._candidates(view, np.flatnonzero(~_hidden(platform))))
+
+        def scores(agents: np.ndarray) -> np.ndarray:
+            with failing_as(f"recommender {self._name!r}", self._recommender):
+                given = self._recommender.scores(view, agents, candidates.rows, now)
+            return checked_scores(self._name, given, len(agents), len(candidates.rows))
+
+        def draws(agent: int) -> Generator:
+            return keyed_generator(self._seed, "feed", agent, now.timestep)
+
+        return Rankings(platform, candidates, scores, draws, items=self._items, settings=self._settings)
 
     def _candidates(self, view: PlatformView, visible: np.ndarray) -> np.ndarray:
         """Rows of the posts that are scored: the recommender's own candidates, or the latest posts."""
@@ -171,97 +226,6 @@ class FeedMaker:
         with failing_as(f"recommender {self._name!r}", self._recommender):
             chosen = self._recommender.candidates(view, visible, CANDIDATES)
         return checked_candidates(self._name, chosen, visible)
-
-    def _feeds_of(
-        self,
-        platform: Platform,
-        view: PlatformView,
-        agents: Sequence[int],
-        candidates: "_Candidates",
-        replies: RecentReplies,
-        now: Moment,
-    ) -> Iterator[list[FeedEntry]]:
-        most = _rounded_up(self._items, self._settings.notification_share)
-        notices = [notifications(platform, agent, most) for agent in agents]
-        if not len(candidates.rows):
-            yield from ([_notification(item, place) for place, item in enumerate(items, 1)] for items in notices)
-            return
-        with failing_as(f"recommender {self._name!r}", self._recommender):
-            scores = self._recommender.scores(view, np.asarray(agents, dtype=int), candidates.rows, now)
-        scores = checked_scores(self._name, scores, len(agents), len(candidates.rows))
-        barred, near, answers = self._relations(platform, agents, candidates, replies)
-        ranks = _ranked(scores, len(agents))
-        for row, agent in enumerate(agents):
-            entries = [_notification(item, place) for place, item in enumerate(notices[row], 1)]
-            if len(entries) == self._items:
-                yield entries
-                continue
-            own_replies = _without(answers[row], replies, notices[row])
-            for item in notices[row]:
-                place = candidates.place_of[item.post_id]
-                if item.comment_id is None and place >= 0:
-                    barred[row, place] = True
-            random = keyed_generator(self._seed, "feed", agent, now.timestep)
-            order = ranks[row] + random.random(len(candidates.rows), dtype=np.float32)
-            from_near = np.flatnonzero(near[row] & ~barred[row])
-            if len(own_replies):  # their places are those after all posts
-                drawn = random.random(len(own_replies), dtype=np.float32)
-                from_near = np.concatenate([from_near, len(order) + np.arange(len(own_replies))])
-                order = np.concatenate([order, ranks[row][replies.roots[own_replies]] + drawn])
-            chosen = self._chosen(order, from_near, barred[row] | near[row], self._items - len(entries))
-            own = scores[row if len(scores) > 1 else 0]
-            for position, place in enumerate(chosen, len(entries) + 1):
-                reply = own_replies[place - len(candidates.rows)] if place >= len(candidates.rows) else None
-                root = place if reply is None else replies.roots[reply]
-                entries.append(
-                    FeedEntry(
-                        int(candidates.rows[root]) + 1, position,
-                        "followee" if reply is not None or near[row, place] else "recommended", float(own[root]),
-                        None if reply is None else int(replies.ids[reply]),
-                    )
-                )  # fmt: skip
-            yield entries
-
-    def _relations(
-        self, platform: Platform, agents: Sequence[int], candidates: "_Candidates", replies: RecentReplies
-    ) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        """Which candidates each agent may not see, which come from followees (reposts count), and their replies."""
-        barred = candidates.authors == np.asarray(agents)[:, None]
-        near = np.zeros_like(barred)
-        answers = []
-        followed, muted = np.zeros((2, len(platform.names)), dtype=bool)
-        for row, agent in enumerate(agents):
-            followees = list(platform.following[agent])
-            followed[followees] = True
-            near[row] = followed[candidates.authors]
-            near[row, candidates.shared[followed[candidates.sharers]]] = True
-            answers.append(replies.of_followees(platform, agent, followed, repeats=self._settings.repeats))
-            followed[followees] = False
-            if platform.muted[agent]:
-                muted[:] = False
-                muted[list(platform.muted[agent])] = True
-                barred[row] |= muted[candidates.authors]
-            if not self._settings.repeats and platform.seen[agent]:
-                seen = candidates.place_of[platform.seen[agent]]
-                barred[row, seen[seen >= 0]] = True
-        return barred, near, answers
-
-    def _chosen(self, order: np.ndarray, near: np.ndarray, not_far: np.ndarray, items: int) -> np.ndarray:
-        """Places among the candidates of what is shown, the best first.
-
-        Args:
-            order: Score of each place, without ties.
-            near: Places that come from followees and may be shown.
-            not_far: Whether a place may not be shown, or comes from a followee; replies, which follow, always do.
-            items: How many are shown.
-        """
-        best_near = near[_top(order[near], items)]
-        best_far = _top(np.where(not_far, -np.inf, order[: len(not_far)]), items)
-        wanted = _rounded_up(items, self._settings.followee_share)
-        from_near = max(min(len(best_near), wanted), min(len(best_near), items - len(best_far)))
-        chosen = np.concatenate([best_near[:from_near], best_far[: items - from_near]])
-        shown: np.ndarray = chosen[np.argsort(-order[chosen], kind="stable")]
-        return shown
 
     def _suggest(
         self, platform: Platform, feeds: dict[int, list[FeedEntry]], hidden: np.ndarray, now: Moment
@@ -278,6 +242,274 @@ class FeedMaker:
                 feed[self._items - 1 :] = [
                     FeedEntry(fitting[0][0], min(len(feed), self._items - 1) + 1, "who_to_follow", fitting[0][1])
                 ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shelf:
+    """What one agent may be shown, before it is cut into screens.
+
+    Attributes:
+        notices: What concerns the agent, in the order shown.
+        near: Places that come from followees, the best first; those after all candidates are replies.
+        far: Places of the others, the best first.
+        replies: Places in `RecentReplies` that those after all candidates stand for.
+        order: Score of each place, without ties.
+    """
+
+    notices: Sequence[Item]
+    near: np.ndarray
+    far: np.ndarray
+    replies: np.ndarray
+    order: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """One screen: from where to where it takes notices, near and far places."""
+
+    number: int
+    notices: tuple[int, int]
+    near: tuple[int, int]
+    far: tuple[int, int]
+
+    @property
+    def size(self) -> int:
+        """How many items it shows."""
+        return sum(end - start for start, end in (self.notices, self.near, self.far))
+
+
+class Rankings:
+    """The rankings of agents at one moment, screen by screen."""
+
+    def __init__(
+        self,
+        platform: Platform,
+        candidates: _Candidates,
+        scores: Callable[[np.ndarray], np.ndarray],
+        draws: Callable[[int], Generator],
+        *,
+        items: int,
+        settings: FeedSettings,
+    ) -> None:
+        """Rank candidates for agents.
+
+        Args:
+            platform: The platform as it stands; it must not change while pages are asked for.
+            candidates: The posts that are ranked.
+            scores: Scores of the candidates for some agents, as `Recommender.scores` returns them.
+            draws: Gives the draws that break an agent's ties.
+            items: Items of a screen.
+            settings: The shares of a screen's parts.
+        """
+        self._platform, self._candidates, self._scores, self._draws = platform, candidates, scores, draws
+        self._items, self._settings = items, settings
+        self._most_notices = _rounded_up(items, settings.notification_share)
+        self._replies = RecentReplies.of(platform, candidates.place_of)
+
+    def pages(self, requests: Sequence[PageRequest]) -> list[Page]:
+        """Return the screen that each request asks for, in their order; they do not depend on each other."""
+        pages: list[Page] = []
+        for start in range(0, len(requests), AGENTS_AT_ONCE):
+            pages += self._pages(requests[start : start + AGENTS_AT_ONCE])
+        return pages
+
+    def _pages(self, requests: Sequence[PageRequest]) -> Iterator[Page]:
+        candidates = self._candidates
+        if not len(candidates.rows):
+            yield from (self._page_of_notices(request) for request in requests)
+            return
+        scores = self._scores(np.array([request.agent for request in requests], dtype=int))
+        barred, near, answers = self._relations(requests)
+        ranks = _ranked(scores, len(requests))
+        for row, request in enumerate(requests):
+            own = scores[row if len(scores) > 1 else 0]
+            yield self._page(request, ranks[row], own, near[row], barred[row], answers[row])
+
+    def _page_of_notices(self, request: PageRequest) -> Page:
+        notices = self._notices(request)[: self._most_notices]
+        held = [item for item in notices if item in request.targets]
+        if request.targets and not held:
+            return Page([], 0)
+        return Page([_notification(item, place) for place, item in enumerate(notices, 1)], 0, held[0] if held else None)
+
+    def _page(
+        self, request: PageRequest, ranks: np.ndarray, scores: np.ndarray, near: np.ndarray, barred: np.ndarray,
+        answers: np.ndarray,
+    ) -> Page:  # fmt: skip
+        notices = self._notices(request)
+        answers = _without(answers, self._replies, notices)
+        barred[self._candidates.places([item.post_id for item in notices if item.comment_id is None])] = True
+        places, opened = self._target_places(request, notices, barred, near, ranks)
+        is_first = not request.targets and not request.depth
+        wanted_notices = [place for place, item in enumerate(notices) if item in request.targets]
+        if request.targets and not places and not wanted_notices:
+            return Page([], 0)
+        # What is opened from a thread stands where the thread stands; a reply of a followee in place of the newest.
+        aimed = [place - len(ranks) for place in places if place >= len(ranks)]
+        taken = self._replies.roots[aimed]
+        answers = np.concatenate([answers[~np.isin(self._replies.roots[answers], taken)], np.array(aimed, dtype=int)])
+        shelf = self._shelf(request.agent, notices, answers, ranks, near, barred, None if not is_first else self._items)
+        codes = [place if place < len(ranks) else len(ranks) + int(np.flatnonzero(answers == place - len(ranks))[0])
+                 for place in places]  # fmt: skip
+        cut = self._cut(shelf, wanted_notices, codes, request.depth)
+        entries = self._entries(shelf, cut, scores, near, opened)
+        shown = {entry.item for entry in entries}
+        held = next((item for item in request.targets if item in shown), None)
+        return Page(entries, cut.number, held)
+
+    def _notices(self, request: PageRequest) -> list[Item]:
+        """What concerns the agent and was not seen; all of it where more than the first screen is wanted."""
+        agent, is_first = request.agent, not request.targets and not request.depth
+        if is_first and not request.seen and not request.seen_comments:
+            return notifications(self._platform, agent, self._most_notices)
+        pending = notifications(self._platform, agent, len(self._platform.notices.get(agent, ())))
+        if not pending:
+            return []
+        seen, seen_comments = set(request.seen), set(request.seen_comments)
+        unseen = [
+            item for item in pending
+            if item in request.targets
+            or (item.post_id not in seen if item.comment_id is None else item.comment_id not in seen_comments)
+        ]  # fmt: skip
+        return unseen[: self._most_notices] if is_first else unseen
+
+    def _target_places(
+        self, request: PageRequest, notices: Sequence[Item], barred: np.ndarray, near: np.ndarray, ranks: np.ndarray
+    ) -> tuple[list[int], dict[int, int]]:
+        """Where targets stand that are no notices.
+
+        A post stands for itself, a followee's late reply too (its place comes after all candidates). Any other reply is
+        opened from its thread: it stands where the first post of the thread would.
+
+        Returns:
+            Places, and by the place of a thread's first post the comment that is opened from it.
+        """
+        others = [item for item in request.targets if item not in notices]
+        posts = self._candidates.places([item.post_id for item in others if item.comment_id is None])
+        if len(fresh := posts[~barred[posts]]):
+            posts = fresh
+        elif len(posts):  # all were seen before: the best of them is shown again
+            posts = posts[[int(ranks[posts].argmax())]]
+        places, opened = posts.tolist(), dict[int, int]()
+        for item in others:
+            if item.comment_id is None:
+                continue
+            place = int(self._replies.place_of[item.comment_id])
+            root = int(self._candidates.place_of[item.post_id])
+            if place >= 0 and int(self._replies.authors[place]) in self._platform.following[request.agent]:
+                places.append(len(ranks) + place)
+            elif root >= 0:
+                places.append(root)
+                opened[root] = item.comment_id
+        barred[[place for place in places if place < len(ranks)]] = False
+        return places, opened
+
+    def _shelf(
+        self, agent: int, notices: Sequence[Item], answers: np.ndarray, ranks: np.ndarray, near: np.ndarray,
+        barred: np.ndarray, most: int | None,
+    ) -> _Shelf:  # fmt: skip
+        """Rank what an agent may be shown; only the best `most` of either side, if given."""
+        random = self._draws(agent)
+        order = ranks + random.random(len(ranks), dtype=np.float32)
+        from_near = np.flatnonzero(near & ~barred)
+        if len(answers):  # their places are those after all posts
+            drawn = random.random(len(answers), dtype=np.float32)
+            from_near = np.concatenate([from_near, len(order) + np.arange(len(answers))])
+            order = np.concatenate([order, ranks[self._replies.roots[answers]] + drawn])
+        far = np.where(barred | near, -np.inf, order[: len(ranks)])
+        size = len(order) if most is None else most
+        return _Shelf(notices, from_near[_top(order[from_near], size)], _top(far, size), answers, order)
+
+    def _cut(self, shelf: _Shelf, notices: Sequence[int], places: Sequence[int], depth: int) -> _Cut:
+        """The first screen that holds one of some notices or places, without any the screen at a depth."""
+        near_ranks, far_ranks = (np.flatnonzero(np.isin(side, places)).tolist() for side in (shelf.near, shelf.far))
+        is_aimed = bool(notices or near_ranks or far_ranks)
+        cut = last = self._next(shelf, _Cut(-1, (0, 0), (0, 0), (0, 0)))
+        while True:
+            held = any(rank < end for ranks, (_, end) in ((notices, cut.notices), (near_ranks, cut.near),
+                                                          (far_ranks, cut.far)) for rank in ranks)  # fmt: skip
+            if held or not cut.size:
+                return cut
+            if not is_aimed:
+                if cut.size < self._items:
+                    return last
+                if cut.number >= depth:
+                    return cut
+            if cut.notices[1] == len(shelf.notices):
+                cut = self._skipped(shelf, cut, near_ranks, far_ranks, is_aimed, depth)
+            last, cut = cut, self._next(shelf, cut)
+
+    def _next(self, shelf: _Shelf, before: _Cut) -> _Cut:
+        """The screen after another."""
+        start, i, j = before.notices[1], before.near[1], before.far[1]
+        notices = min(self._most_notices, len(shelf.notices) - start)
+        free = self._items - notices
+        near, far = min(len(shelf.near) - i, free), min(len(shelf.far) - j, free)
+        from_near = max(min(near, _rounded_up(free, self._settings.followee_share)), min(near, free - far))
+        from_far = min(far, free - from_near)
+        return _Cut(before.number + 1, (start, start + notices), (i, i + from_near), (j, j + from_far))
+
+    def _skipped(
+        self, shelf: _Shelf, cut: _Cut, near_ranks: Sequence[int], far_ranks: Sequence[int], is_aimed: bool, depth: int
+    ) -> _Cut:
+        """Skip screens that surely come before the one that is wanted: those with the whole quota from either side."""
+        i, j = cut.near[1], cut.far[1]
+        quota = _rounded_up(self._items, self._settings.followee_share)
+        sides = ((len(shelf.near) - i, quota, [rank - i for rank in near_ranks]),
+                 (len(shelf.far) - j, self._items - quota, [rank - j for rank in far_ranks]))  # fmt: skip
+        skip = min(count // of for count, of, _ in sides if of) - 1
+        if is_aimed:
+            skip = min([skip, *(min(ranks) // of for _, of, ranks in sides if of and ranks)])
+        else:
+            skip = min(skip, depth - cut.number - 1)
+        skip = max(skip, 0)
+        i, j = i + skip * quota, j + skip * (self._items - quota)
+        return _Cut(cut.number + skip, cut.notices, (i, i), (j, j)) if skip else cut
+
+    def _entries(
+        self, shelf: _Shelf, cut: _Cut, scores: np.ndarray, near: np.ndarray, opened: Mapping[int, int]
+    ) -> list[FeedEntry]:  # fmt: skip
+        rows, replies = self._candidates.rows, self._replies
+        entries = [_notification(item, place) for place, item in enumerate(shelf.notices[slice(*cut.notices)], 1)]
+        chosen = np.concatenate([shelf.near[slice(*cut.near)], shelf.far[slice(*cut.far)]])
+        for position, place in enumerate(
+            chosen[np.argsort(-shelf.order[chosen], kind="stable")].tolist(), len(entries) + 1
+        ):
+            reply = int(shelf.replies[place - len(rows)]) if place >= len(rows) else None
+            root = place if reply is None else int(replies.roots[reply])
+            comment = opened.get(root) if reply is None else int(replies.ids[reply])
+            source = "followee" if reply is not None or near[place] else "recommended"
+            entries.append(FeedEntry(int(rows[root]) + 1, position, source, float(scores[root]), comment))
+        return entries
+
+    def _relations(self, requests: Sequence[PageRequest]) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """Which candidates each agent may not see, which come from followees (reposts count), and their replies."""
+        platform, candidates = self._platform, self._candidates
+        barred = candidates.authors == np.array([request.agent for request in requests])[:, None]
+        near = np.zeros_like(barred)
+        answers = []
+        followed, muted = np.zeros((2, len(platform.names)), dtype=bool)
+        for row, request in enumerate(requests):
+            agent = request.agent
+            followees = list(platform.following[agent])
+            followed[followees] = True
+            near[row] = followed[candidates.authors]
+            near[row, candidates.shared[followed[candidates.sharers]]] = True
+            answers.append(self._replies.of_followees(platform, agent, followed, request.seen_comments))
+            followed[followees] = False
+            if platform.muted[agent]:
+                muted[:] = False
+                muted[list(platform.muted[agent])] = True
+                barred[row] |= muted[candidates.authors]
+            barred[row, candidates.places(request.seen)] = True
+        return barred, near, answers
+
+
+def _hidden(platform: Platform) -> np.ndarray:
+    """Which rows of the post table no feed shows: reposts, which stand for their originals, and what is hidden."""
+    rows = platform.posts.rows
+    hidden: np.ndarray = rows["repost"] | platform.hidden(rows)
+    return hidden
 
 
 def _rounded_up(items: int, share: float) -> int:

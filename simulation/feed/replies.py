@@ -1,5 +1,6 @@
 """Replies that feeds show beside posts: what concerns the reader, and what followees answered lately."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,14 +82,16 @@ class RecentReplies:
         """How many there are."""
         return len(self.ids)
 
-    def of_followees(self, platform: Platform, agent: int, followed: np.ndarray, *, repeats: bool) -> np.ndarray:
+    def of_followees(
+        self, platform: Platform, agent: int, followed: np.ndarray, seen: Sequence[int]
+    ) -> np.ndarray:  # fmt: skip
         """Places of the newest reply of followees in each thread that an agent may be shown.
 
         Args:
             platform: The platform as it stands.
             agent: Who is shown them.
             followed: Which users it follows, boolean, shape [users].
-            repeats: Whether what a feed showed may come again.
+            seen: Comments that are not shown again.
         """
         fitting = followed[self.authors] & (self.authors != agent)
         if not fitting.any():
@@ -96,9 +99,9 @@ class RecentReplies:
         if platform.muted[agent]:
             muted = list(platform.muted[agent])
             fitting &= ~(np.isin(self.authors, muted) | np.isin(self.answered, muted))
-        if not repeats and platform.seen_comments[agent]:
-            seen = self.place_of[platform.seen_comments[agent]]
-            fitting[seen[seen >= 0]] = False
+        if len(seen):
+            shown = self.place_of[np.asarray(seen, dtype=int)]
+            fitting[shown[shown >= 0]] = False
         places = np.flatnonzero(fitting)
         newest: np.ndarray = places[np.sort(np.unique(self.roots[places], return_index=True)[1])]
         return newest

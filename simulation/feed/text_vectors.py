@@ -5,10 +5,17 @@ from typing import Any
 
 import numpy as np
 
+from polyphony.personas.people.persona import Persona
 from polyphony.simulation.world.platform import Platform
 
 WIDTH = 64
 FEATURES = 2**14
+TEXTS_A_PERSON = 20
+
+
+def texts_of(personas: Sequence[Persona]) -> list[str]:
+    """Texts from which content-based recommenders learn their text space: the people's latest public training texts."""
+    return [act.text for persona in personas for act in persona.public_train[-TEXTS_A_PERSON:] if act.text]
 
 
 class TextVectors:

@@ -1,6 +1,9 @@
 """The policies that come with Polyphony; torch and camel-ai are imported where one is made."""
 
+from typing import Any
+
 from polyphony.errors import InputError
+from polyphony.simulation.policies.history_frequencies import HistoryFrequencies
 from polyphony.simulation.policies.policy import Policy
 from polyphony.simulation.policies.registry import PolicyContext, PolicyModel, policy
 
@@ -15,7 +18,8 @@ def engine_policy(context: PolicyContext) -> Policy:
 
     model = _model(context)
     return EnginePolicy(
-        model.engine, model.kit, context.personas, model.arm, seed=context.seed, adapter_cache=model.cache
+        model.engine, model.kit, context.personas, model.arm, seed=context.seed, adapter_cache=model.cache,
+        frequencies=HistoryFrequencies(context.personas, **_learned(context)) if model.arm.matched_acts else None,
     )  # fmt: skip
 
 
@@ -48,7 +52,13 @@ def null_policy(context: PolicyContext) -> Policy:
     """Acts drawn from each person's own history, see `simulation.policies.null_policy`."""
     from polyphony.simulation.policies.null_policy import NullPolicy
 
-    return NullPolicy(context.personas, seed=context.seed)
+    return NullPolicy(context.personas, seed=context.seed, **_learned(context))
+
+
+def _learned(context: PolicyContext) -> dict[str, Any]:
+    """What of the histories an adapter would learn: the frequencies are those of the same acts."""
+    training = context.settings["training"]
+    return {"most": training["max_examples"], "nothing": training["history"]["nothing"]}
 
 
 def _model(context: PolicyContext) -> PolicyModel:

@@ -37,13 +37,17 @@ class EnginePolicy:
         *,
         seed: int,
         adapter_cache: AdapterCache | None = None,
+        frequencies: HistoryFrequencies | None = None,
     ) -> None:
-        """Bind agents to slots: those of `adapter_cache`; without one agent i acts with slot i."""
+        """Bind agents to slots: those of `adapter_cache`; without one agent i acts with slot i.
+
+        An arm that draws acts from histories draws them from `frequencies`.
+        """
         self._adapter_cache = adapter_cache
         self._engine, self._kit, self._personas, self._arm, self._seed = engine, kit, personas, arm, seed
         self._caps = [length_cap(persona, kit) for persona in personas]
         self._recent = [recent_texts(persona, arm) for persona in personas]
-        self._frequencies = HistoryFrequencies(personas) if arm.matched_acts else None
+        self._frequencies = frequencies if arm.matched_acts else None
         self._constants = [
             kit.builder.constant(persona.handle, self._description(persona), recent)
             for persona, recent in zip(personas, self._recent, strict=True)

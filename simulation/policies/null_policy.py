@@ -12,19 +12,25 @@ from polyphony.simulation.policies.policy import Decision, Observation
 
 
 class NullPolicy:
-    """Draws the verb from the person's training acts, the target uniformly, and the text from old posts.
+    """Draws the verb as `HistoryFrequencies` has it, the target uniformly, and the text from old posts.
 
     A person without old posts has no text: the platform refuses the act, and the run file records that.
     """
 
-    def __init__(self, personas: Sequence[Persona], *, seed: int) -> None:
+    def __init__(self, personas: Sequence[Persona], *, seed: int, most: int = 24, nothing: float = 0.0) -> None:
         """Count everybody's acts.
+
+        Args:
+            personas: The agents.
+            seed: The run's seed.
+            most: As `HistoryFrequencies` takes it.
+            nothing: As for that.
 
         Raises:
             InputError: All texts of somebody are private; this policy would have to publish them.
         """
         self._seed = seed
-        self._frequencies = HistoryFrequencies(personas)
+        self._frequencies = HistoryFrequencies(personas, most=most, nothing=nothing)
         self._texts = [[act.text for act in persona.public_train if act.text] for persona in personas]
         for persona, texts in zip(personas, self._texts, strict=True):
             if not texts and any(act.text for act in persona.train):

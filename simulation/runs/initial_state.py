@@ -12,6 +12,7 @@ from polyphony.personas.people.persona import Persona
 from polyphony.personas.readers.problems import Problem
 from polyphony.printable import printable
 from polyphony.simulation.feed.feed import FeedMaker
+from polyphony.simulation.feed.text_vectors import texts_of
 from polyphony.simulation.runs.scenario import Bot, Scenario
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.world.actions import CreateComment, CreatePost, Follow
@@ -22,7 +23,6 @@ from polyphony.simulation.world.platform import Platform
 from polyphony.simulation.world.rows import Rows
 
 BEFORE = -1
-TEXTS_A_PERSON = 20
 
 
 def run_clock(settings: RunSettings, personas: Sequence[Persona]) -> Clock:
@@ -57,7 +57,7 @@ def empty_platform(settings: RunSettings, personas: Sequence[Persona]) -> Platfo
 def feed_maker(settings: RunSettings, personas: Sequence[Persona]) -> FeedMaker:
     """What makes the feeds of a run."""
     items = settings.training.prompt.feed_items
-    return FeedMaker(settings.feed, feed_texts(personas), items=items, seed=settings.seed)
+    return FeedMaker(settings.feed, texts_of(personas), items=items, seed=settings.seed)
 
 
 def populate(
@@ -150,11 +150,6 @@ def _words(text: str, parent: Item | None) -> CreatePost | CreateComment:
     if parent is None:
         return CreatePost(content=text)
     return CreateComment(post_id=parent.post_id, content=text, parent_comment_id=parent.comment_id)
-
-
-def feed_texts(personas: Sequence[Persona]) -> list[str]:
-    """Texts from which content-based recommenders learn their text space: the agents' latest public training texts."""
-    return [act.text for persona in personas for act in persona.public_train[-TEXTS_A_PERSON:] if act.text]
 
 
 def people_rows(

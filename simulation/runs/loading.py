@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polyphony.personas.people.split import BY_DATE
 from polyphony.personas.population import Population, load_population
 from polyphony.personas.town.numbered import town_number
 
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 class Loader:
     """Loads what runs need, each time that it is asked."""
 
-    def population(self, source: str, columns: str = "", *, include_private: bool = False) -> Population:
+    def population(
+        self, source: str, columns: str = "", *, include_private: bool = False, split: str = BY_DATE
+    ) -> Population:
         """Load a population, see `personas.population.load_population`."""
-        return load_population(source, columns=columns, include_private=include_private)
+        return load_population(source, columns=columns, include_private=include_private, split=split)
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None
@@ -47,18 +50,20 @@ class SharedLoader(Loader):
 
     def __init__(self) -> None:
         """Begin with nothing loaded."""
-        self._towns: dict[int, Population] = {}
+        self._towns: dict[tuple[int, str], Population] = {}
         self._bases: dict[tuple[str, str], BaseModel] = {}
         self._kits: dict[tuple[str, str, PromptConfig], PromptKit] = {}
 
-    def population(self, source: str, columns: str = "", *, include_private: bool = False) -> Population:
+    def population(
+        self, source: str, columns: str = "", *, include_private: bool = False, split: str = BY_DATE
+    ) -> Population:
         """Load a population; a town, in which everything is public, only the first time."""
         number = town_number(source)
         if number is None:
-            return super().population(source, columns, include_private=include_private)
-        if number not in self._towns:
-            self._towns[number] = super().population(source)
-        return self._towns[number]
+            return super().population(source, columns, include_private=include_private, split=split)
+        if (number, split) not in self._towns:
+            self._towns[number, split] = super().population(source, split=split)
+        return self._towns[number, split]
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None

@@ -253,8 +253,9 @@ OPTIONS: Mapping[str, Option] = {
             help="Number of each agent's own posts that are on the platform at the start.", forkable=False,
         ),
         Option(
-            name="actions", default="default", group=PLATFORM, setting="actions",
-            help="What agents may do: default, twitter, reddit, all, or a list such as post,reply,mute.",
+            name="actions", default="population", group=PLATFORM, setting="actions",
+            help="What agents may do. population: what occurs in the people's histories, and nothing. Or default, "
+            "twitter, reddit, all, or a list such as post,reply,mute.",
         ),
         Option(
             name="recommender", default="attention", group=PLATFORM, setting="feed.recommender", by_plugin=True,
@@ -298,6 +299,31 @@ OPTIONS: Mapping[str, Option] = {
             high=1_000_000,
             help="Length limit for what a prompt recalls of the agent's own acts, replies, mentions and new followers. "
             "0 means that it recalls nothing.",
+        ),
+        Option(
+            name="split", default="date", group=TRAINING, setting="training.split", choices=("date", "person"),
+            forkable=False,
+            help="Which acts are held out. date: everybody's acts from one date on, about a fifth of all. person: the "
+            "last fifth of each person's.",
+        ),
+        Option(
+            name="history_recommender", default="attention", group=TRAINING, setting="training.history.recommender",
+            by_plugin=True,
+            choices=(
+                "attention", "chronological", "collaborative", "followee-popular", "random", "reddit-hot",
+                "similarity", "twhin",
+            ),
+            help="The recommender that chooses what people are shown in training, when their history is replayed. "
+            "Runs that compare recommenders keep one here, so that they share adapters.",
+        ),
+        Option(
+            name="history_followee_share", default=0.5, group=TRAINING, setting="training.history.followee_share",
+            low=0, high=1, help="Share of a feed in training that is reserved for posts of followees.",
+        ),
+        Option(
+            name="nothing", default=0.125, group=TRAINING, setting="training.history.nothing", low=0, high=10,
+            help="Moments in training at which a person is there and does nothing, for each of their acts. The null "
+            "policy and the act-matched arm draw them as often.",
         ),
         Option(
             name="rank", default=4, group=TRAINING, setting="training.shape.rank", low=1, high=4096,

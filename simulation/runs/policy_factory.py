@@ -9,7 +9,6 @@ from polyphony.simulation.policies.registry import PolicyContext, PolicyModel, m
 from polyphony.simulation.runs.installed_weights import InstalledWeights
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
-from polyphony.simulation.world.action_menu import offered_verbs
 
 # Expected acts of an agent from which computing its constant prompt once pays.
 WORTH_REMEMBERING = 2.0
@@ -53,5 +52,5 @@ def _remember(policy: Policy) -> None:
 
 
 def _context(run: RunSettings, resources: Resources, model: PolicyModel | None) -> PolicyContext:
-    verbs, settings = offered_verbs(run.actions), MappingProxyType(run.as_mapping())
-    return PolicyContext(resources.personas, run.seed, verbs, settings, model)
+    settings = MappingProxyType(run.as_mapping())
+    return PolicyContext(resources.personas, run.seed, resources.offered(run), settings, model)

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from polyphony.errors import InputError
+from polyphony.personas.people.split import BY_PERSON
 from polyphony.personas.town.numbered import town_number
 from polyphony.plugins import Plugin
 from polyphony.simulation.runs.settings import RunSettings
@@ -28,6 +29,9 @@ def settings_of(source: Path | str) -> RunSettings:
     named = {name: row[name] for name in ("population", "agents", "timesteps", "seed")}
     try:
         config = json.loads(row["config"])
+        training = config.get("training")
+        if isinstance(training, dict) and "split" not in training:  # before people were split at one date
+            config["training"] = training | {"split": BY_PERSON, "history": {"nothing": 0.0}}
         arm = "lora" if row["arm"] == config.get("policy") else row["arm"]
         return TypeAdapter(RunSettings).validate_python({**config, **named, "arm": arm})
     except ValueError as error:

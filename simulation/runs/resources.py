@@ -3,17 +3,22 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polyphony.adapters.prompting.moments import HistoryConfig
 from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.personas.town.numbered import needs_making
 from polyphony.printable import quoted
+from polyphony.simulation.history.replay import ReplayedHistory
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.loading import current_loader
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.stage_timer import StageTimer
 from polyphony.simulation.runs.waiting import saying_that_it_goes_on
+from polyphony.simulation.world.action_menu import offered_verbs
 
 # A run that needs no model does not wait for torch.
 if TYPE_CHECKING:
@@ -70,6 +75,15 @@ class Resources:
         self._ready_base = base
         self._base: BaseModel | None = None
         self._kits: dict[PromptConfig, PromptKit] = {}
+        self._histories: dict[tuple[HistoryConfig, int], ReplayedHistory] = {}
+
+    def plan(self, settings: RunSettings) -> TrainingConfig:
+        """The training that the settings ask for, of these people."""
+        return settings.plan(self.population.verbs)
+
+    def offered(self, settings: RunSettings) -> tuple[Verb, ...]:
+        """The verbs that the settings let these people choose among."""
+        return offered_verbs(settings.actions, self.population.verbs)
 
     def base_and_kit(self, settings: RunSettings) -> "tuple[BaseModel, PromptKit]":
         """The base model, and the calibrated prompts that the settings ask for, loaded on first use.
@@ -79,7 +93,7 @@ class Resources:
         Raises:
             InputError: The base model cannot be loaded.
         """
-        config = settings.plan.prompt
+        config = self.plan(settings).prompt
         if self._base is None or config not in self._kits:
             with self.timer.measure("base model"):
                 base = self._base = self._base or self._load_base()
@@ -113,7 +127,17 @@ class Resources:
         from polyphony.adapters.training.population_training import PopulationTraining
 
         base, kit = self.base_and_kit(settings)
-        return PopulationTraining(base, kit, self.population, bank, settings.plan, progress=self.hooks.training)
+        history = self.history(settings)
+        return PopulationTraining(
+            base, kit, self.population, bank, self.plan(settings), history, progress=self.hooks.training
+        )
+
+    def history(self, settings: RunSettings) -> ReplayedHistory:
+        """What people were shown when they acted; what is worked out once is remembered."""
+        config, items = settings.training.history, settings.training.prompt.feed_items
+        if (config, items) not in self._histories:
+            self._histories[config, items] = ReplayedHistory(self.population, config, items=items)
+        return self._histories[config, items]
 
     def check_trainable(self) -> None:
         """Refuse to train on people who did too little.
@@ -134,7 +158,9 @@ def _population(settings: RunSettings, loaded: Population | None) -> Population:
     """The people of a run; where they bring private posts, the run's settings must say so, for the run records them."""
     if loaded is None:
         name, columns = settings.population, settings.columns
-        return current_loader().population(name, columns, include_private=settings.include_private)
+        return current_loader().population(
+            name, columns, include_private=settings.include_private, split=settings.training.split
+        )
     if not settings.include_private and any(act.is_private for act in loaded.acts.values()):
         raise InputError(f"{loaded.name}: holds private posts: give include_private=True to train on them")
     return loaded

@@ -22,7 +22,6 @@ from polyphony.simulation.runs.run_file import TOGETHER, Ingredients, RunFile, T
 from polyphony.simulation.runs.scenario import check_users
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import RunStore, check_absent
-from polyphony.simulation.world.action_menu import offered_verbs
 
 # A run that needs no model does not wait for torch.
 if TYPE_CHECKING:
@@ -179,7 +178,7 @@ class Runner:
                 policy,
                 feeds,
                 ingredients.weights,
-                offered=offered_verbs(settings.actions),
+                offered=self.resources.offered(settings),
                 scenario=settings.scenario,
                 expect=None if weights.cache is None else weights.cache.expect,
             )

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.database_url import without_passwords
 from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
 from polyphony.personas.readers.columns import given_columns
 from polyphony.plugins import Plugin
 from polyphony.simulation.feed.feed import FeedSettings
@@ -19,7 +20,7 @@ from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.policies.registry import POLICIES
 from polyphony.simulation.runs.options import OPTIONS, TRAINING_OPTIONS, Option, Value, value_at
 from polyphony.simulation.runs.scenario import Scenario, load_scenario
-from polyphony.simulation.world.action_menu import named_verbs, offered_verbs
+from polyphony.simulation.world.action_menu import POPULATION, named_verbs, offered_verbs
 from polyphony.simulation.world.clock import moment
 
 # Simulated time is told as dates up to the year 9999.
@@ -76,7 +77,7 @@ class RunSettings:
     churn: float = 0.0
     late: float = 0.0
     seed_posts: int = 2
-    actions: str = "default"
+    actions: str = POPULATION
     feed: FeedSettings = field(default_factory=FeedSettings)
     scenario: Scenario = field(default_factory=Scenario)
     forked_from: str = ""
@@ -123,10 +124,13 @@ class RunSettings:
                 "has the years 1 to 9999; give fewer or shorter ones" + (", or an earlier --start" if begin else "")
             )
 
-    @property
-    def plan(self) -> TrainingConfig:
-        """The training, with prompts that name what may be chosen: adapters learn from the prompts they act with."""
-        return replace(self.training, prompt=replace(self.training.prompt, verbs=named_verbs(self.actions)))
+    def plan(self, done: Sequence[Verb]) -> TrainingConfig:
+        """The training, with prompts that name what may be chosen: adapters learn from the prompts they act with.
+
+        Args:
+            done: The verbs of the people's histories, see `personas.population.Population.verbs`.
+        """
+        return replace(self.training, prompt=replace(self.training.prompt, verbs=named_verbs(self.actions, done)))
 
     @property
     def needs_model(self) -> bool:

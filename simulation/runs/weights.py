@@ -5,8 +5,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id
-from polyphony.adapters.bank.stacking import covering_shape
+from polyphony.adapters.bank.revision import PERSONAL, POOLED, Revision, adapter_id
+from polyphony.adapters.bank.stacking import complete, covering_shape
 from polyphony.adapters.engine.adapter_cache import AdapterCache
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel
@@ -47,7 +47,7 @@ class WeightSource:
             with self._resources.timer.measure("loading adapters"):
                 cache = None
                 if arm.adapter is AdapterUse.POOLED:
-                    adapted.set_prior(bank.factors(revisions[0].object), revisions[0].scale)
+                    adapted.set_prior(complete(bank, revisions[0]))  # over the base: merged into its weights
                 else:
                     cache = AdapterCache(adapted, bank, revisions, slots=settings.slots or None)
             try:
@@ -59,7 +59,7 @@ class WeightSource:
     def _adapted_model(self, settings: RunSettings, revisions: Sequence[Revision]) -> AdaptedModel:
         base, _ = self._resources.base_and_kit(settings)
         if settings.weights == "trained":
-            return settings.plan.adapted(base)
+            return settings.training.adapted(base)
         with closing(self._resources.open_bank()) as bank:
             return AdaptedModel(base, covering_shape(bank, revisions))
 
@@ -80,9 +80,10 @@ class WeightSource:
     def _trained_revisions(self, bank: Bank, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> list[Revision]:
         training, timer = self._resources.training(settings, bank), self._resources.timer
         with timer.measure("population prior"):
-            prior = training.prior()
+            training.prior()
         if arm.adapter is AdapterUse.POOLED:
-            return [prior] * len(agents)
+            with timer.measure("pooled adapter"):
+                return [training.pooled(self._resources.personas)] * len(agents)
         owners = self._owners(arm, agents)
         # In the order of people whatever the arm, so that all arms find the same objects.
         ordered = sorted(owners)
@@ -95,27 +96,27 @@ class WeightSource:
         base, _ = self._resources.base_and_kit(settings)
         personas = self._resources.personas
         if arm.adapter is AdapterUse.POOLED:
-            return [self._serving_prior(bank, base)] * len(agents)
+            return [self._serving_pooled(bank, base)] * len(agents)
         return self._promoted(bank, base, [personas[owner] for owner in self._owners(arm, agents)])
 
     def _owners(self, arm: Arm, agents: Sequence[int]) -> list[int]:
         """Whose adapter each agent acts with."""
         return [arm.adapter.owner(agent, len(self._resources.personas)) for agent in agents]
 
-    def _serving_prior(self, bank: Bank, base: BaseModel) -> Revision:
-        """The one prior that all promoted adapters stand on.
+    def _serving_pooled(self, bank: Bank, base: BaseModel) -> Revision:
+        """The newest pooled adapter of the population, over the prior that all promoted adapters stand on.
 
         Raises:
-            InputError: Nothing is promoted for one of the people, or the promoted adapters stand on several priors.
+            InputError: Nothing is promoted for one of the people, or there is no such pooled adapter.
         """
-        promoted = self._promoted(bank, base, self._resources.personas)
-        prior = bank.prior(promoted[0])
-        if prior is None or len({revision.prior_object for revision in promoted}) > 1:
+        priors = {revision.prior_object for revision in self._promoted(bank, base, self._resources.personas)}
+        pooled = bank.newest(adapter_id(base.hash, self._resources.population.name, POOLED, ""))
+        if pooled is None or priors != {pooled.prior_object}:
             raise InputError(
-                f"--arm pooled --weights serving: what {bank.directory} serves does not stand on one prior; leave "
-                "--weights out, or serve adapters over one prior"
+                f"--arm pooled --weights serving: {bank.directory} holds no pooled adapter over the one prior of all "
+                "that it serves; leave --weights out, which trains one, or choose another arm"
             )
-        return prior
+        return pooled
 
     def _promoted(self, bank: Bank, base: BaseModel, personas: Sequence[Persona]) -> list[Revision]:
         """The promoted revision of each person.

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from polyphony.documents import read_document
 from polyphony.errors import InputError
+from polyphony.personas.people.split import BY_PERSON
 from polyphony.plugins import Plugin
 from polyphony.printable import printable_path, quoted
 from polyphony.scratch import is_scratch
@@ -229,12 +230,15 @@ def _read(path: Path) -> StudyPlan:
     """The plan of a study's directory.
 
     One of an earlier version says null for an option that had its default, and lacks options that are newer: both are
-    the default of today.
+    the default of today. Before people were split at one date, each was split alone, and no history held moments
+    without an act.
     """
     content = read_document(path, "choose another --out", "JSON", most_bytes=MOST_PLAN)
     try:
         del content["cells"]
         options = {name: value for name, value in content["options"].items() if value is not None}
+        if "split" not in options:
+            options |= {"split": BY_PERSON, "nothing": 0.0}
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a study's plan ({error}); choose another --out") from error
     return _checked({**content, "options": complete(options, str(path))}, str(path))

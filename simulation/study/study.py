@@ -180,7 +180,9 @@ class _Runners:
 
     def of(self, settings: RunSettings) -> Runner:
         """The runner for these settings: people and prompts decide what can be shared."""
-        key = repr((settings.population, settings.include_private, settings.agents, settings.plan.prompt))
+        training = settings.training
+        people = (settings.population, settings.include_private, settings.agents, training.split)
+        key = repr((people, settings.actions, training.prompt))
         if self._latest is None or self._latest[0] != key:
             self._latest = None
             runner = Runner(settings, **vars(self._place.machine), hooks=self._hooks)

@@ -23,9 +23,12 @@ ACTION_OF_VERB = {
     Verb.TREND: act.Trend.name,
 }
 """Verb -> OASIS's name of the action."""
-_ON_COMMENTS: dict[Verb, type[act.LikeComment | act.DislikeComment]] = {
+ON_COMMENTS: dict[Verb, type[act.LikeComment | act.DislikeComment]] = {
     Verb.LIKE: act.LikeComment, Verb.DISLIKE: act.DislikeComment
 }  # fmt: skip
+
+POPULATION = "population"
+"""The menu of all verbs that occur in the people's histories, and doing nothing."""
 
 # OASIS's default sets, and ours. Actions that no verb means are for scripted accounts alone.
 ACTION_SETS = {
@@ -39,19 +42,25 @@ ACTION_SETS = {
 }  # fmt: skip
 
 
-def offered_verbs(text: str) -> tuple[Verb, ...]:
+def offered_verbs(text: str, done: Sequence[Verb] = USUAL) -> tuple[Verb, ...]:
     """Return the verbs that a set's name, or a list of actions separated by commas, offers to a policy.
+
+    Args:
+        text: ``population``, the name of a set, or a list.
+        done: What ``population`` stands for: the verbs that occur in the people's histories, and doing nothing.
 
     Raises:
         InputError: An action is unknown, or policies can choose none of them.
     """
+    if text == POPULATION:
+        return tuple(done)
     names = ACTION_SETS.get(text) or tuple(name.strip() for name in text.split(",") if name.strip())
     known = {**dict.fromkeys(ACTIONS), **{verb.value: verb for verb in Verb}}
     unknown = [name for name in names if name not in known]
     if unknown or not names:
         raise InputError(
-            f"--actions {', '.join(unknown) or text!r}: not known; give {', '.join(ACTION_SETS)} or some of "
-            f"{', '.join(known)}"
+            f"--actions {', '.join(unknown) or text!r}: not known; give {', '.join((POPULATION, *ACTION_SETS))} or "
+            f"some of {', '.join(known)}"
         )
     offered = tuple(verb for verb, name in ACTION_OF_VERB.items() if name in names or verb.value in names)
     if not offered:
@@ -61,9 +70,15 @@ def offered_verbs(text: str) -> tuple[Verb, ...]:
     return offered
 
 
-def named_verbs(text: str) -> tuple[Verb, ...]:
-    """Return the verbs that prompts name where these actions are offered: the usual ones, and what goes beyond them."""
-    return (*USUAL, *(verb for verb in offered_verbs(text) if verb not in USUAL))
+def named_verbs(text: str, done: Sequence[Verb] = USUAL) -> tuple[Verb, ...]:
+    """Return the verbs that prompts name where these actions are offered: those of the histories, and what goes beyond.
+
+    Args:
+        text: As for `offered_verbs`.
+        done: As for it. A run that offers fewer has the prompts that its adapters were trained with.
+    """
+    named = {*done, *offered_verbs(text, done)}
+    return tuple(verb for verb in Verb if verb in named)
 
 
 def possible_targets(
@@ -108,8 +123,8 @@ def action_of(verb: Verb, item: Item | None, author: int | None, text: str) -> A
         ValueError: The words are not printable, or a target is missing (pydantic's ValidationError).
     """
     post_id, comment_id = item or (None, None)
-    if comment_id is not None and verb in _ON_COMMENTS:
-        return _ON_COMMENTS[verb](comment_id=comment_id)
+    if comment_id is not None and verb in ON_COMMENTS:
+        return ON_COMMENTS[verb](comment_id=comment_id)
     values = {
         Verb.POST: {"content": text},
         Verb.REPLY: {"post_id": post_id, "content": text, "parent_comment_id": comment_id},

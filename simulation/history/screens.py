@@ -1,0 +1,102 @@
+"""Which acts of a person are laid before one screen."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from polyphony.personas.people.acts import Act
+from polyphony.simulation.history.corpus_platform import CorpusPlatform
+
+# Acts that are further apart do not share a screen.
+WITHIN = timedelta(hours=48)
+
+
+State = tuple[int, datetime]
+
+
+@dataclass
+class Screen:
+    """What a person did, or did not do, before one screen.
+
+    Attributes:
+        at: When they were first before it.
+        state: What it shows the platform as of: the number of acts carried out, and the moment.
+        acts: What they did, in time order; none where they did nothing.
+        is_prelude: Whether it is before those that are asked for.
+    """
+
+    at: datetime
+    state: State
+    acts: list[Act] = field(default_factory=list)
+    is_prelude: bool = False
+
+    @property
+    def id(self) -> str:
+        """Key of the draws for this screen."""
+        return self.acts[0].id if self.acts else f"nothing {self.at.isoformat()}"
+
+    @property
+    def targets(self) -> list[str]:
+        """What the acts are about, each once: ids of acts, and handles of followees."""
+        return list(dict.fromkeys(act.target for act in self.acts if act.verb.has_target and act.target is not None))
+
+
+@dataclass(frozen=True)
+class ScreenRules:
+    """How acts are laid before screens.
+
+    Attributes:
+        together: Most acts that share a screen.
+        items: Items of a screen; at least one is no target of its acts.
+        platform: Says what stands before what.
+        about: What an act is about; None for an act without a target.
+    """
+
+    together: int
+    items: int
+    platform: CorpusPlatform
+    about: Callable[[Act], Act | None]
+
+    def at(self, moment: datetime) -> State:
+        """As of when a screen without a target shows the platform: the beginning of the timestep."""
+        start = self.platform.step_start(moment)
+        return self.platform.before(start), start
+
+    def state(self, act: Act) -> State:
+        """As of when an act's screen shows the platform: the timestep's beginning, the act for a younger target."""
+        start, about = self.at(act.at), self.about(act)
+        return start if about is None or about.at < start[1] else (self.platform.number(act), act.at)
+
+
+def screens(acts: Sequence[Act], idle: Sequence[datetime], rules: ScreenRules) -> list[Screen]:
+    """Lay a person's acts, and the moments at which they did nothing, before screens.
+
+    Neighbouring acts within two days may share a screen. It then shows the platform as it stood at the last of them.
+
+    Args:
+        acts: The acts, in time order.
+        idle: The moments without an act, sorted.
+        rules: What may share a screen.
+
+    Returns:
+        Screens in the order of what they show the platform as of.
+    """
+    made = [Screen(at, rules.at(at)) for at in idle]
+    for act in acts:
+        screen = made[-1] if made and made[-1].acts else None
+        if screen is None or not _fits(screen, act, rules):
+            made.append(Screen(act.at, rules.state(act), [act]))
+        else:
+            screen.acts.append(act)
+            screen.state = max(screen.state, rules.state(act))
+    return sorted(made, key=lambda screen: (screen.state, screen.at, not screen.acts))
+
+
+def _fits(screen: Screen, act: Act, rules: ScreenRules) -> bool:
+    targets = {*screen.targets, *([act.target] if act.verb.has_target else [])}
+    return (
+        len(screen.acts) < rules.together
+        and act.at - screen.at <= WITHIN
+        and len(targets) < max(2, rules.items)
+        and act.target not in {earlier.id for earlier in screen.acts}
+    )
