@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from run_factory import RunFactory, planted_run
 
-from polyphony.metrics.figures.responsiveness import PLANTED, act_variance
+from polyphony.metrics.figures.responsiveness import PLANTED, POOLED, act_variance
 from polyphony.metrics.figures.targets import targets
 from polyphony.metrics.measure import measure_run
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import Activation, RunData
+from polyphony.metrics.studies.compare import Difference
+from polyphony.metrics.studies.evidence import Evidence
+from polyphony.metrics.studies.findings import findings
 from polyphony.scores import reciprocal_ranks, top1_credits
 
 RNG = np.random.default_rng
@@ -157,3 +160,15 @@ def test_equal_scores_share_their_ranks() -> None:
     assert top1_credits(scores).tolist() == [0.5, 0.0, 0.5, 0.0]
     assert reciprocal_ranks(scores).tolist() == pytest.approx([0.75, 1 / 3, 0.75, 0.25])
     assert reciprocal_ranks(np.zeros(4)).tolist() == pytest.approx([np.mean(1 / np.arange(1, 5))] * 4)
+
+
+def test_findings_tell_responsiveness_where_it_was_measured_and_not_elsewhere() -> None:
+    def found(*names: str) -> str:
+        differences = tuple(
+            Difference(name, "lora", "base", 8, -0.5, (-0.7, -0.3), 1.0, 0.01, 0.02, 5, None, None) for name in names
+        )
+        return findings(Evidence("base", ("base", "lora"), (8,), (), differences, None))[0]
+
+    told = "variance of act probabilities within agents"
+    assert f"lower in comments (−0.500, 95% −0.700 to −0.300) and {told}" in found("comments", POOLED)
+    assert told not in found("comments")

@@ -550,6 +550,7 @@ _RESPONSIVENESS = (
         definition="Share of the variance of the policy's logged act probabilities that lies within agents, over the "
         "moments of the run, corrected for the number of moments: 0 where an agent's probabilities never change, 1 "
         "where agents differ in what they are shown alone.",
+        headline="0: acts ignore the feed; 1: agents differ in what they are shown alone",
     ),
     *(
         _within_agents(
