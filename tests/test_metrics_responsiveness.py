@@ -140,6 +140,20 @@ def test_replies_gain_from_what_they_answer_and_not_from_what_they_do_not(tmp_pa
     assert targets(loaded(run, tmp_path / "deaf"), RNG(0))["reply_parent_gain"].value == pytest.approx(0.0, abs=1e-9)
 
 
+def test_a_reply_in_the_feed_is_an_item_of_its_own(tmp_path: Path) -> None:
+    """Both items belong to one thread; the act is about the reply, which is about the person's subject."""
+    run = RunFactory(2, timesteps=2)
+    root = run.seed_post(1, "the engine of my motor")
+    answer = run.comment(1, root, "my bread and the flour")
+    run.history(2, "train", "my bread, my flour")
+    run.show(2, root, 1)
+    run.show(2, root, 2, comment_id=answer)
+    run.comment(2, root, "what flour", parent=answer)
+    figures = targets(loaded(run, tmp_path), RNG(0))
+    assert figures["target_top1"].value == 1.0 and figures["target_top1"].n == 1
+    assert figures["reply_parent_gain"].value is not None and figures["reply_parent_gain"].value > 0
+
+
 def test_the_most_reacted_to_is_known_before_the_act_alone(tmp_path: Path) -> None:
     run = RunFactory(3, timesteps=2)
     first, second = run.seed_post(1), run.seed_post(1)

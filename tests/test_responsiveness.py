@@ -3,13 +3,13 @@
 import gzip
 import importlib.util
 import json
+from bisect import bisect_left
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 import numpy as np
 import pytest
-from training_factory import replayed
 from transformers import AutoTokenizer
 
 from polyphony.adapters.evaluation.counterfactuals import (
@@ -32,6 +32,7 @@ from polyphony.adapters.model.base_model import EMBEDDED_INSTALL, EMBEDDED_PACKA
 from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.grammar import make_grammar
+from polyphony.adapters.prompting.moments import ShownMoment
 from polyphony.adapters.prompting.prompt import FeedItem, PromptBuilder
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
@@ -192,13 +193,40 @@ def test_recovery_orders_people_and_only_where_there_is_an_order() -> None:
     assert recovery(np.where(truth > 1, truth, np.nan), truth).n == int((truth > 1).sum())
 
 
+class LatestTexts:
+    """A history in which everybody is shown the latest texts of others, and what their act is about."""
+
+    def __init__(self, corpus):
+        self._texts = sorted((one for one in corpus.values() if one.text), key=lambda one: one.at)
+
+    def prepare(self, requests, together):
+        """Nothing is worked out beforehand."""
+
+    def moments(self, persona, acts, together):
+        return [self._moment(persona.handle, one) for one in acts]
+
+    def _moment(self, handle, done):
+        before = [one for one in self._texts[: bisect_left(self._texts, done.at, key=lambda one: one.at)]
+                  if one.author != handle]  # fmt: skip
+        target = None
+        if done.verb.has_target:
+            is_it = (lambda one: one.author == done.target) if done.verb is Verb.FOLLOW else (
+                lambda one: one.id == done.target)  # fmt: skip
+            target = next(one for one in reversed(before) if is_it(one))
+        feed = [one for one in before[-ITEMS:] if one is not target][: ITEMS - (target is not None)]
+        feed.insert(len(done.id) % ITEMS, target) if target else None
+        items = tuple(FeedItem(one.author, one.text) for one in feed)
+        position = feed.index(target) + 1 if target else None
+        return ShownMoment(handle, done.at, done, items, tuple(one.id for one in feed), position)
+
+
 @pytest.fixture(scope="module")
 def builder(town) -> ExampleBuilder:
     """Examples in the embedded model's tokens; its weights are not needed."""
     if importlib.util.find_spec(EMBEDDED_PACKAGE) is None:
         pytest.skip(f"the embedded base model is not installed: {EMBEDDED_INSTALL}")
     tokenizer = AutoTokenizer.from_pretrained(embedded_directory(), local_files_only=True)
-    return ExampleBuilder(town.acts, PromptBuilder(tokenizer, make_grammar(tokenizer)), replayed(town, items=ITEMS))
+    return ExampleBuilder(town.acts, PromptBuilder(tokenizer, make_grammar(tokenizer)), LatestTexts(town.acts))
 
 
 @pytest.fixture(scope="module")

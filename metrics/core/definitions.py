@@ -20,9 +20,9 @@ _SEEDS = "compares partitions of one graph, found from several seeds or by two m
 _TEXTS = "nothing could be permuted that leaves texts texts: compare arms"
 _BESIDE_HISTORY = "run and history stand beside each other"
 _BESIDE = "other predictors of the same acts stand beside it"
-_TARGETS_REDRAWN = "the target drawn again among the posts shown"
+_TARGETS_REDRAWN = "the target drawn again among the items shown"
 _PLANTED_VALUE = "a number of the generator, without chance"
-_SHARED_CHOICE = "an act upon one of several posts shown"
+_SHARED_CHOICE = "an act upon one of several items shown"
 _REFERENCE = "real platforms are larger than any simulated one: compare arms"
 _UNSEEN = "posts that nobody trained on are what it subtracts"
 
@@ -87,7 +87,7 @@ _within_agents = partial(
     null="the distributions dealt to the agents at random",
 )  # fmt: skip
 _target = partial(
-    Definition, subject="targets", needs=(_SHOWN, _SHARED_CHOICE), n="acts upon one of several posts shown",
+    Definition, subject="targets", needs=(_SHOWN, _SHARED_CHOICE), n="acts upon one of several items shown",
     interval="agents", null=_TARGETS_REDRAWN,
 )  # fmt: skip
 
@@ -567,23 +567,23 @@ _RESPONSIVENESS = (
     ),
     _target(
         name="target_top1", title="Targets that are nearest to the person's words (top-1)", unit="share, 0 to 1",
-        definition="Share of acts that are about the shown post most similar to the person's training texts. It tells "
-        "whether agents choose what their people write about; `simulate bank evaluate` gives the same name to how "
-        "often the adapter puts the true target of a held-out act first.", source="scikit-learn (TF-IDF of words)",
+        definition="Share of acts that are about the shown post or reply most similar to the person's training texts. "
+        "It tells whether agents choose what their people write about; `simulate bank evaluate` gives the same name to "
+        "how often the adapter puts the true target of a held-out act first.", source="scikit-learn (TF-IDF of words)",
     ),
     _target(
         name="target_mrr", title="– mean reciprocal rank", unit="0 to 1", source="Voorhees 1999",
-        definition="Mean reciprocal rank of an act's target among the posts shown, by that similarity.",
+        definition="Mean reciprocal rank of an act's target among the items shown, by that similarity.",
     ),
     _target(
         name="target_top1_popularity", title="Targets that have the most reactions (top-1)", unit="share, 0 to 1",
-        definition="Share of acts that are about the shown post with the most replies, reposts, quotes and likes in "
-        "the timesteps before.",
+        definition="Share of acts that are about the shown post or reply with the most replies, reposts, quotes and "
+        "likes in the timesteps before.",
     ),
     _target(
         name="reply_parent_gain", title="Gain of replies from what they answer", unit="nats a word", n="replies",
-        definition="How much likelier a reply's words are after the post that it answers than after another post of "
-        "the same feed, under a mixture of that post's words (weight 0.1) and the population's word frequencies. "
+        definition="How much likelier a reply's words are after what it answers than after another item of "
+        "the same feed, under a mixture of that item's words (weight 0.1) and the population's word frequencies. "
         "`simulate bank evaluate` measures held-out replies under the model itself, in nats a token.",
         source="Zhai & Lafferty 2004 (Jelinek-Mercer smoothing)",
     ),

@@ -25,43 +25,47 @@ _NULL_DRAWS = 200
 _PARENT_WEIGHT = 0.1
 
 
+Item = tuple[int, int | None]
+"""A post by its number, or a comment by its post's and its own; of a repost the post that it repeats."""
+
+
 @dataclass(frozen=True)
 class Choice:
-    """An act upon one of several shown posts.
+    """An act upon one of several shown items.
 
     Attributes:
         activation: The act.
-        shown: The posts shown, by number; of a repost the post that it repeats; each once, in the feed's order.
+        shown: The posts and comments shown, each once, in the feed's order.
         chosen: Place of the target among them.
     """
 
     activation: Activation
-    shown: tuple[int, ...]
+    shown: tuple[Item, ...]
     chosen: int
 
 
 def targets(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
-    """Whether a simple ranking of the shown posts tells which of them an act is about.
+    """Whether a simple ranking of the shown items tells which of them an act is about.
 
-    - ``target_top1``: share of acts about the shown post that is most similar to the person's training texts (cosine of
-      TF-IDF words). It is about the words of people that agents stand for, so it tells whether agents choose what
-      their people write about.
+    - ``target_top1``: share of acts about the shown post or comment that is most similar to the person's training texts
+      (cosine of TF-IDF words). It is about the words of people that agents stand for, so it tells whether agents
+      choose what their people write about.
     - ``target_mrr``: mean reciprocal rank of the target in that ranking (Voorhees 1999).
-    - ``target_top1_popularity``: as the first, for the shown post with the most replies, reposts, quotes and likes so
+    - ``target_top1_popularity``: as the first, for the shown item with the most replies, reposts, quotes and likes so
       far.
-    - ``reply_parent_gain``: how much likelier, in nats a word, a reply's words are after the post that it answers than
-      after another post of the same feed, under a mixture of that post's words (weight 0.1) and the population's word
+    - ``reply_parent_gain``: how much likelier, in nats a word, a reply's words are after what it answers than after
+      another item of the same feed, under a mixture of that item's words (weight 0.1) and the population's word
       frequencies (Jelinek-Mercer smoothing; Zhai & Lafferty 2004).
 
-    Equal scores share their ranks. Null: the target drawn again among the posts shown. Interval over agents. n = acts
-    with at least two posts to choose from.
+    Equal scores share their ranks. Null: the target drawn again among the items shown. Interval over agents. n = acts
+    with at least two items to choose from.
     """
     names = ("target_top1", "target_mrr", "target_top1_popularity", "reply_parent_gain")
     if not run.exposures:
         return dict.fromkeys(names, missing("the file records nothing that an agent was shown"))
     choices = _choices(run)
     if not choices:
-        return dict.fromkeys(names, missing("no act was about one of several posts shown"))
+        return dict.fromkeys(names, missing("no act was about one of several items shown"))
     similarity = _similarities(run, choices)
     popularity = _popularities(run, choices)
     return {
@@ -73,77 +77,83 @@ def targets(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
 
 
 def _choices(run: RunData) -> list[Choice]:
-    """The acts upon one of at least two shown posts."""
-    shown: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
+    """The acts upon one of at least two shown items."""
+    shown: defaultdict[tuple[int, int], list[tuple[int, Item]]] = defaultdict(list)
     for exposure in run.exposures:
-        shown[exposure.timestep, exposure.user_id].append((exposure.position, _repeated(run, exposure.post_id)))
+        item = _item(run, exposure.post_id, exposure.comment_id)
+        shown[exposure.timestep, exposure.user_id].append((exposure.position, item))
     choices = []
     for activation in run.activations:
         if activation.outcome != "ok" or (activation.target_post_id is None and activation.target_user_id is None):
             continue
-        feed = sorted(shown.get((activation.timestep, activation.user_id), ()))
-        posts = tuple(dict.fromkeys(post for _, post in feed))
-        target = _target(run, activation, posts)
-        if len(posts) > 1 and target in posts:
-            choices.append(Choice(activation, posts, posts.index(target)))
+        feed = sorted(shown.get((activation.timestep, activation.user_id), ()), key=lambda entry: entry[0])
+        items = tuple(dict.fromkeys(item for _, item in feed))
+        target = _target(run, activation, items)
+        if len(items) > 1 and target in items:
+            choices.append(Choice(activation, items, items.index(target)))
     return choices
 
 
-def _target(run: RunData, activation: Activation, posts: Sequence[int]) -> int | None:
-    """The shown post that an act is about: its target, or for an act upon a person their first post in the feed."""
+def _target(run: RunData, activation: Activation, items: Sequence[Item]) -> Item | None:
+    """The shown item that an act is about: its target, or for an act upon a person their first item in the feed."""
     if activation.target_post_id is not None:
-        return _repeated(run, activation.target_post_id)
-    return next((post for post in posts if run.author_of(post) == activation.target_user_id), None)
+        return _item(run, activation.target_post_id, activation.target_comment_id)
+    return next((item for item in items if run.author_of_item(*item) == activation.target_user_id), None)
 
 
-def _repeated(run: RunData, post_id: int) -> int:
-    """The post that a repost repeats; any other post itself."""
+def _item(run: RunData, post_id: int, comment_id: int | None) -> Item:
     post = run.post_by_id.get(post_id)
-    return post_id if post is None or post.original_post_id is None or post.is_quote else post.original_post_id
+    if comment_id is not None or post is None or post.original_post_id is None or post.is_quote:
+        return post_id, comment_id
+    return post.original_post_id, None
 
 
 def _similarities(run: RunData, choices: Sequence[Choice]) -> list[Floats | None]:
-    """Similarity of the shown posts to the person's training texts; None for people without any."""
+    """Similarity of the shown items to the person's training texts; None for people without any."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.preprocessing import normalize
 
     histories = history_texts(run, "train")
-    posts = sorted({post for choice in choices for post in choice.shown})
-    place = {post: row for row, post in enumerate(posts)}
+    items = list(dict.fromkeys(item for choice in choices for item in choice.shown))
+    place = {item: row for row, item in enumerate(items)}
     vectorizer = TfidfVectorizer(sublinear_tf=True)
     try:
         vectorizer.fit([text for texts in histories.values() for text in texts])
     except ValueError:  # scikit-learn's way to say that no text holds a word
         return [None] * len(choices)
-    vectors = vectorizer.transform([_words_shown(run, post) for post in posts])
+    vectors = vectorizer.transform([_words_shown(run, item) for item in items])
     people = {
         user: normalize(np.asarray(vectorizer.transform(histories[user]).sum(axis=0)))[0]
         for user in {choice.activation.user_id for choice in choices} & set(histories)
     }
     return [
-        vectors[[place[post] for post in choice.shown]] @ people[choice.activation.user_id]
+        vectors[[place[item] for item in choice.shown]] @ people[choice.activation.user_id]
         if choice.activation.user_id in people
         else None
         for choice in choices
     ]
 
 
-def _words_shown(run: RunData, post_id: int) -> str:
+def _words_shown(run: RunData, item: Item) -> str:
+    post_id, comment_id = item
+    if comment_id is not None:
+        comment = run.comment_by_id.get(comment_id)
+        return "" if comment is None else comment.content
     post = run.post_by_id.get(post_id)
     return "" if post is None else f"{post.own_text} {post.content}" if post.is_quote else post.content
 
 
 def _popularities(run: RunData, choices: Sequence[Choice]) -> list[Floats | None]:
-    """Reactions of agents to the shown posts in the timesteps before."""
-    at: defaultdict[int, list[int]] = defaultdict(list)
+    """Reactions of agents to the shown items in the timesteps before."""
+    at: defaultdict[Item, list[int]] = defaultdict(list)
     for row in run.activations:
         if row.outcome == "ok" and row.target_post_id is not None:
-            at[_repeated(run, row.target_post_id)].append(row.timestep)
-    times = {post: np.sort(steps) for post, steps in at.items()}
+            at[_item(run, row.target_post_id, row.target_comment_id)].append(row.timestep)
+    times = {item: np.sort(steps) for item, steps in at.items()}
     nothing = np.zeros(0)
     return [
-        np.array([float(np.searchsorted(times.get(post, nothing), choice.activation.timestep))
-                  for post in choice.shown])
+        np.array([float(np.searchsorted(times.get(item, nothing), choice.activation.timestep))
+                  for item in choice.shown])
         for choice in choices
     ]  # fmt: skip
 
@@ -193,11 +203,11 @@ def _parent_gain(run: RunData, choices: Sequence[Choice], rng: np.random.Generat
         comment = run.comment_by_id.get(choice.activation.comment_id or 0)
         words = [] if comment is None else words_of(comment.content)
         if words:
-            likelihoods = np.array([_log_share(words, words_of(_words_shown(run, post)), background)
-                                    for post in choice.shown])  # fmt: skip
+            likelihoods = np.array([_log_share(words, words_of(_words_shown(run, item)), background)
+                                    for item in choice.shown])  # fmt: skip
             others = (likelihoods.sum() - likelihoods) / (len(likelihoods) - 1)
             scored.append((choice, (likelihoods - others) / len(words), float(len(words))))
-    return _mean_of_targets(run, scored, "no reply with words was made to one of several posts shown", rng)
+    return _mean_of_targets(run, scored, "no reply with words was made to one of several items shown", rng)
 
 
 def _background(run: RunData) -> Callable[[str], float]:
