@@ -35,6 +35,7 @@ from polyphony.metrics.figures.inequality import inequality
 from polyphony.metrics.figures.interactions import reciprocity
 from polyphony.metrics.figures.memorisation import memorisation
 from polyphony.metrics.figures.planted import planted_agreement
+from polyphony.metrics.figures.planted_posts import planted_spread
 from polyphony.metrics.figures.plugins import is_failure, plugin_figure
 from polyphony.metrics.figures.recovery import style_recovery, topic_recovery
 from polyphony.metrics.figures.references import cascade_distance
@@ -211,6 +212,7 @@ SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] 
     "act distance": lambda run, texts, rng: {"act_distance_to_history": act_distance(run, rng)},
     "responsiveness": lambda run, texts, rng: act_variance(run, rng),
     "targets": lambda run, texts, rng: targets(run, rng),
+    "planted posts": lambda run, texts, rng: planted_spread(run, rng),
 }
 
 

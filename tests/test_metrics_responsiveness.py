@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from run_factory import RunFactory, planted_run
 
+from polyphony.metrics.figures.planted_posts import planted_spread
 from polyphony.metrics.figures.responsiveness import PLANTED, POOLED, act_variance
 from polyphony.metrics.figures.targets import targets
 from polyphony.metrics.measure import measure_run
@@ -186,3 +187,29 @@ def test_findings_tell_responsiveness_where_it_was_measured_and_not_elsewhere() 
     told = "variance of act probabilities within agents"
     assert f"lower in comments (−0.500, 95% −0.700 to −0.300) and {told}" in found("comments", POOLED)
     assert told not in found("comments")
+
+
+def test_a_planted_rumour_reaches_and_spreads_as_far_as_its_cascade(tmp_path: Path) -> None:
+    """Of four agents one repeats the bot's rumour, a second answers the repost's reply, a third only sees it."""
+    run = RunFactory(4, outsiders=1)
+    rumour = run._post(5, "the dam is leaking", timestep=0)
+    silent = run._post(5, "nobody reads this", timestep=0)
+    own = run.post(4, "my own business")
+    run.show(1, rumour)
+    repost = run.repost(1, rumour)
+    run.show(2, repost)
+    run.comment(2, repost, "is it?")
+    run.show(3, rumour)
+    run.show(4, own)
+    figures = planted_spread(loaded(run, tmp_path), RNG(0))
+    assert figures["planted_reach"].value == 0.75 and figures["planted_spread"].value == 0.5
+    assert figures["planted_cascade_size_mean"].value == (3 + 1) / 2 and silent != rumour
+    assert figures["planted_reach"].interval is not None
+
+
+def test_without_a_scenario_nothing_is_planted(tmp_path: Path) -> None:
+    run = RunFactory(2)
+    run.post(1)
+    assert {figure.reason for figure in planted_spread(loaded(run, tmp_path), RNG(0)).values()} == {
+        "only agents wrote in the run: give a scenario with news or bots"
+    }

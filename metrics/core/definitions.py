@@ -90,6 +90,9 @@ _target = partial(
     Definition, subject="targets", needs=(_SHOWN, _SHARED_CHOICE), n="acts upon one of several items shown",
     interval="agents", null=_TARGETS_REDRAWN,
 )  # fmt: skip
+_planted_post = partial(
+    Definition, subject="planted posts", needs=("posts of accounts that are no agents",), no_null=_DESCRIBED
+)
 
 _KINDS = {
     "original_posts": "original posts", "comments": "comments", "reposts": "reposts", "quotes": "quotes",
@@ -586,6 +589,21 @@ _RESPONSIVENESS = (
         "the same feed, under a mixture of that item's words (weight 0.1) and the population's word frequencies. "
         "`simulate bank evaluate` measures held-out replies under the model itself, in nats a token.",
         source="Zhai & Lafferty 2004 (Jelinek-Mercer smoothing)",
+    ),
+    _planted_post(
+        name="planted_reach", title="Reach of a scenario's posts", unit="share, 0 to 1", n="agents", interval="agents",
+        definition="Share of agents who were shown a post that a scenario's news or bots wrote, or anything in its "
+        "cascade.",
+    ),
+    _planted_post(
+        name="planted_spread", title="Spread of a scenario's posts", unit="share, 0 to 1", n="agents",
+        interval="agents", definition="Share of agents who replied to, reposted or quoted such a post or anything in "
+        "its cascade.",
+    ),
+    _planted_post(
+        name="planted_cascade_size_mean", title="Mean cascade size of a scenario's posts", unit="posts and replies",
+        n="planted posts", interval="planted posts", definition="Mean number of posts and replies in the cascade of "
+        "such a post, itself included.",
     ),
 )
 # fmt: on
