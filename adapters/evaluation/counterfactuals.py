@@ -1,6 +1,6 @@
 """Held-out moments and what might have been instead: another item answered, the feed of another community."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -62,14 +62,18 @@ class Counterfactuals:
     shown: Sequence[Shown]
 
     @property
+    def _parts(self) -> "tuple[OtherParents | Shown, ...]":
+        return (*self.parents, *self.shown)
+
+    @property
     def examples(self) -> list[Example]:
         """All examples: moments, parents, shown."""
-        return [*self.moments.examples, *(e for part in (*self.parents, *self.shown) for e in part.examples)]
+        return [*self.moments.examples, *(e for part in self._parts for e in part.examples)]
 
     @property
     def owner(self) -> np.ndarray:
         """Number of the person of each example, shape [examples]."""
-        others = [part.person for part in (*self.parents, *self.shown) for _ in part.examples]
+        others = [part.person for part in self._parts for _ in part.examples]
         return np.array([*self.moments.owner, *others], dtype=int)
 
     @property
@@ -219,7 +223,7 @@ def _probes(persona: Persona, moment: Example, other: Example, builder: ExampleB
     )  # fmt: skip
 
 
-def communities_of(personas: Sequence[Persona], corpus: dict[str, Act] | None = None) -> list[int]:
+def communities_of(personas: Sequence[Persona], corpus: Mapping[str, Act] | None = None) -> list[int]:
     """The community of each person: the planted one where it is known of all, else Louvain's of their training acts.
 
     Blondel et al. 2008, with networkx, on the undirected graph of follows and interactions.

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -78,14 +79,12 @@ def _baselines(held_out: OwnedExamples, training: OwnedExamples, facts: FeedFact
     frequency, of_other_folds = _frequencies(training)
     history = [[(act.at, VERBS.index(act.verb)) for act in person.acts] for person in held_out.personas]
     before = [_verb_before(history, part) for part in (held_out, training)]
-    features = [
-        _features(part, facts, shares, history)
-        for part, shares in ((held_out, frequency[held_out.owner]), (training, of_other_folds))
-    ]
+    asked = _features(held_out, facts, frequency[held_out.owner], history)
+    learned = _features(training, facts, of_other_folds, history)
     return {
         "frequency": frequency[held_out.owner],
         "markov": _markov(held_out, training, *before),
-        "trees": _trees(*features, _verbs(training.examples), _latest(training)),
+        "trees": _trees(asked, learned, _verbs(training.examples), _latest(training)),
     }
 
 
@@ -112,7 +111,7 @@ def _smoothed(counts: Floats, towards: Floats) -> Floats:
     return np.asarray((counts + _PRIOR_ACTS * towards) / (counts.sum(-1, keepdims=True) + _PRIOR_ACTS))
 
 
-def _verb_before(history: Sequence[Sequence[tuple[object, int]]], part: OwnedExamples) -> NDArray[np.int64]:
+def _verb_before(history: Sequence[Sequence[tuple[datetime, int]]], part: OwnedExamples) -> NDArray[np.int64]:
     """The verb of each person's act before each example, as an index; the number of verbs where there is none."""
     return np.array(
         [_previous(history[person], example, 1)[0]
@@ -120,7 +119,7 @@ def _verb_before(history: Sequence[Sequence[tuple[object, int]]], part: OwnedExa
     )  # fmt: skip
 
 
-def _previous(history: Sequence[tuple[object, int]], example: Example, count: int) -> list[int]:
+def _previous(history: Sequence[tuple[datetime, int]], example: Example, count: int) -> list[int]:
     """The verbs of the latest acts before an example, latest first."""
     end = 0 if example.at is None else bisect_left(history, example.at, key=lambda act: act[0])
     verbs = [verb for _, verb in reversed(history[max(0, end - count) : end])]
@@ -140,7 +139,7 @@ def _markov(
 
 
 def _features(
-    part: OwnedExamples, facts: FeedFacts, shares: Floats, history: Sequence[Sequence[tuple[object, int]]]
+    part: OwnedExamples, facts: FeedFacts, shares: Floats, history: Sequence[Sequence[tuple[datetime, int]]]
 ) -> Floats:
     return np.array([
         [*shares[row], *_previous(history[person], example, 2), *_time(history[person], example),
@@ -149,12 +148,12 @@ def _features(
     ])  # fmt: skip
 
 
-def _time(history: Sequence[tuple[object, int]], example: Example) -> list[float]:
+def _time(history: Sequence[tuple[datetime, int]], example: Example) -> list[float]:
     """Hour, weekday and the logarithm of the hours since the act before."""
     if example.at is None:
         return [np.nan] * 3
     end = bisect_left(history, example.at, key=lambda act: act[0])
-    since = (example.at - history[end - 1][0]).total_seconds() / 3600 if end else np.nan  # type: ignore[operator]
+    since = (example.at - history[end - 1][0]).total_seconds() / 3600 if end else np.nan
     return [example.at.hour, example.at.weekday(), float(np.log1p(since))]
 
 
