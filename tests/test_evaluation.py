@@ -1,6 +1,7 @@
 """The evaluation that says whether adapters carry their people: known answers, then the real model."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.evaluation.attribution import attributed
 from polyphony.adapters.evaluation.bootstrap import estimate_over_people
 from polyphony.adapters.evaluation.evaluation import EvaluationPlan, evaluate
+from polyphony.adapters.evaluation.feed_swap import swapped_rows
 from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
 from polyphony.adapters.evaluation.summary import Evaluation
 from polyphony.adapters.model.lora_shape import LoraShape
@@ -23,6 +25,7 @@ from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.schedule import Schedule
+from polyphony.errors import InputError
 from polyphony.personas.people.acts import USUAL, Verb
 
 PEOPLE = 4
@@ -169,6 +172,19 @@ def test_before_other_feeds_the_base_changes_and_its_changes_of_verbs_cancel(fou
     assert distance["base"].value > 0 and distance["own"].value > 0
     assert sum(estimate.value for estimate in change.values()) == pytest.approx(0, abs=1e-4)
     assert max(abs(estimate.value) for estimate in change.values()) <= distance["own"].value + 1e-6
+
+
+def test_swapped_feeds_give_rows_that_sum_to_one_before_each_feed(trained):
+    training, people, revisions = trained
+    with pytest.raises(InputError, match="communities: 2 are given for 4 people"):
+        swapped_rows(training, people, revisions, moments=1, communities=[0, 1])
+    rows = swapped_rows(training, people[:2], revisions[:2], moments=1, communities=[0, 1])
+    assert {row["feed"] for row in rows} == {"own", "near", "far"}
+    for arm in ("base", "prior", "own"):
+        sums = Counter()
+        for row in rows:
+            sums[row["handle"], row["moment"], row["feed"]] += row[arm]
+        assert all(total == pytest.approx(1, abs=1e-3) for total in sums.values())
 
 
 def test_the_json_holds_values_and_intervals(found):

@@ -1,5 +1,6 @@
 """Whether agents react to what they are shown: measurements of runs with known answers."""
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from run_factory import RunFactory, planted_run
 
+import polyphony
 from polyphony.metrics.figures.planted_posts import planted_spread
-from polyphony.metrics.figures.responsiveness import PLANTED, POOLED, act_variance
+from polyphony.metrics.figures.responsiveness import PLANTED, POOLED, TRUTH, act_variance
 from polyphony.metrics.figures.targets import targets
 from polyphony.metrics.measure import measure_run
 from polyphony.metrics.runfile.loading import load_run
@@ -213,3 +215,21 @@ def test_without_a_scenario_nothing_is_planted(tmp_path: Path) -> None:
     assert {figure.reason for figure in planted_spread(loaded(run, tmp_path), RNG(0)).values()} == {
         "only agents wrote in the run: give a scenario with news or bots"
     }
+
+
+def test_a_run_of_a_town_carries_what_its_truth_tells(tmp_path: Path) -> None:
+    handles = [f"p{number}" for number in range(4)]
+    rows = [
+        {"author": handle, "id": f"{handle}-{day}", "created_at": f"2026-03-{day:02d}T{8 + place:02d}:00:00Z",
+         "text": f"day {day} of {handle}"}
+        for place, handle in enumerate(handles) for day in range(1, 21)
+    ]  # fmt: skip
+    with gzip.open(tmp_path / "posts.jsonl.gz", "wt") as posts:
+        posts.write("\n".join(map(json.dumps, rows)))
+    truth = {"people": {handle: {"community": 0} for handle in handles}, POOLED: {"value": 0.42}}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    run = polyphony.run(
+        population=str(tmp_path / "posts.jsonl.gz"), agents=4, steps=1, policy="null", progress=False,
+        out=tmp_path / "run.db",
+    )  # fmt: skip
+    assert run.measurements.loc[TRUTH].value == 0.42
