@@ -1,8 +1,5 @@
 """Whether what agents are shown changes what they do: the variance of act probabilities within agents."""
 
-from collections.abc import Sequence
-from functools import partial
-
 import numpy as np
 
 from polyphony.metrics.core.measurement import (
@@ -51,22 +48,34 @@ def act_variance(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
         return figures | dict.fromkeys(columns, missing(alone, len(owner)))
     ids = {agent.user_id: agent.agent_id for agent in run.agents}
     known = tuple(ids[user] for user in agents.tolist())
-    dealt = [rng.permutation(len(owner)) for _ in range(_NULL_DRAWS)]
+    dealt = _dealt_at_random(owner, len(agents), shares, rng)
     return figures | {
-        name: _share(known, owner, shares[:, taken], dealt, rng) for name, taken in columns.items()
+        name: _share(known, owner, shares[:, taken], dealt[:, :, taken], rng) for name, taken in columns.items()
     }  # fmt: skip
 
 
 def _share(
-    agents: tuple[int, ...], owner: np.ndarray, shares: Floats, dealt: Sequence[np.ndarray], rng: np.random.Generator
+    agents: tuple[int, ...], owner: np.ndarray, shares: Floats, dealt: Floats, rng: np.random.Generator
 ) -> Measurement:
-    count = partial(variance_addends, owner, len(agents))
-    statistic = AgentStatistic(agents, count(shares), within_share)
+    statistic = AgentStatistic(agents, variance_addends(owner, len(agents), shares), within_share)
     value = statistic.value()
     if value is None:
         return missing("the probabilities are the same at all moments", len(owner))
-    draws = np.array([within_share(count(shares[order]).sum(0)) for order in dealt])
+    sizes, (between, within) = statistic.components[:, :3].sum(0), dealt.sum(-1)
+    rows = [[*sizes, inside, outside] for inside, outside in zip(within, between, strict=True)]
+    draws = within_share(np.column_stack([rows, np.tile(shares.sum(0), (len(rows), 1))]))
     return measured(statistic, len(owner), rng, "", null_model(value, draws))
+
+
+def _dealt_at_random(owner: np.ndarray, agents: int, shares: Floats, rng: np.random.Generator) -> Floats:
+    """Sums of squares between and within agents of distributions dealt at random, shape (2, draws, verbs)."""
+    sizes, squares = np.bincount(owner, minlength=agents), np.square(shares).sum(0)
+    between = np.empty((_NULL_DRAWS, shares.shape[1]))
+    for draw in range(_NULL_DRAWS):
+        dealt = owner[rng.permutation(len(owner))]
+        sums = np.stack([np.bincount(dealt, column, minlength=agents) for column in shares.T])
+        between[draw] = (np.square(sums) / sizes).sum(1)
+    return np.stack([between, squares - between])
 
 
 def _logged(run: RunData) -> tuple[np.ndarray, Floats]:
