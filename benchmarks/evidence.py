@@ -34,7 +34,7 @@ POSTS = (4, 8, 16)
 PLAIN = TrainingConfig()
 PLAN = EvaluationPlan(others=2)
 # In a sweep only the personal adapters differ: what they are compared with is in the cell of the defaults.
-SWEPT = replace(PLAN, controls=(), identified=32)
+SWEPT = replace(PLAN, controls=(), identified=32, moments=0)
 
 
 @dataclass(frozen=True)

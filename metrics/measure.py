@@ -35,10 +35,13 @@ from polyphony.metrics.figures.inequality import inequality
 from polyphony.metrics.figures.interactions import reciprocity
 from polyphony.metrics.figures.memorisation import memorisation
 from polyphony.metrics.figures.planted import planted_agreement
+from polyphony.metrics.figures.planted_posts import planted_spread
 from polyphony.metrics.figures.plugins import is_failure, plugin_figure
 from polyphony.metrics.figures.recovery import style_recovery, topic_recovery
 from polyphony.metrics.figures.references import cascade_distance
+from polyphony.metrics.figures.responsiveness import act_variance
 from polyphony.metrics.figures.stance import stance_spread
+from polyphony.metrics.figures.targets import targets
 from polyphony.metrics.figures.texts import EncodedTexts, encode_texts
 from polyphony.metrics.figures.timing import community_windows, response_delay, rhythm_divergence
 from polyphony.metrics.runfile.digest import run_digest
@@ -207,6 +210,9 @@ SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] 
     "rhythm": lambda run, texts, rng: {"rhythm_divergence_bits": rhythm_divergence(run, rng)},
     "conversations": lambda run, texts, rng: conversations(run, rng),
     "act distance": lambda run, texts, rng: {"act_distance_to_history": act_distance(run, rng)},
+    "responsiveness": lambda run, texts, rng: act_variance(run, rng),
+    "targets": lambda run, texts, rng: targets(run, rng),
+    "planted posts": lambda run, texts, rng: planted_spread(run, rng),
 }
 
 

@@ -24,6 +24,7 @@ from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
 from polyphony.personas.readers.formats import READERS
 from polyphony.personas.readers.posts import read_posts
 from polyphony.personas.readers.problems import Problem
+from polyphony.personas.town.facts import TownFacts
 from polyphony.personas.town.numbered import TOWN, numbered_town_path, town_name, town_number
 from polyphony.printable import printable_path, storable_name
 from polyphony.unforeseen import reading
@@ -47,6 +48,7 @@ class Population:
         about: The corpus's own notes, see `personas.readers.about`.
         split_date: Everybody's acts from this moment on are held out; None where each person is split alone.
         left_out: People with enough acts, but fewer than 8 of them before that moment: they stay in the corpus only.
+        truth: What the generator of a town tells measurements; empty for other people.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Population:
     about: Mapping[str, str] = field(default_factory=dict)
     split_date: datetime | None = None
     left_out: int = 0
+    truth: TownFacts = field(default_factory=TownFacts)
 
     @property
     def verbs(self) -> tuple[Verb, ...]:
@@ -129,7 +132,7 @@ def _loaded(
     about = ABOUT_TOWN if town_number(source) is not None else read_about(about_path(path, name))
     name = storable_name(name)
     corpus = read_posts(path, include_private=include_private, columns=columns)
-    profiles = corpus.profiles
+    profiles, (truth, communities) = corpus.profiles, _truth(path)
     digest = acts_digest(corpus.acts.values()) if corpus.acts else ""
     if profiles:
         digest = _profiles_digest(profiles.values(), digest)
@@ -143,10 +146,10 @@ def _loaded(
         if date is None or ends[handle][1] >= MIN_BEFORE
     }  # fmt: skip
     known = [_with_profile(replace(person, unshown=unshown[person.handle]), profiles.get(person.handle))
-             for person in _personas(enough, ends, corpus.acts, _communities(path), digest)]  # fmt: skip
+             for person in _personas(enough, ends, corpus.acts, communities, digest)]  # fmt: skip
     described = _described(profiles, corpus.acts, known, digest, date)
     left_out = len(histories) - len(enough)
-    return Population(name, (*known, *described), corpus.acts, corpus.problems, digest, about, date, left_out)
+    return Population(name, (*known, *described), corpus.acts, corpus.problems, digest, about, date, left_out, truth)
 
 
 def _with_profile(person: Persona, profile: Profile | None) -> Persona:
@@ -224,17 +227,17 @@ def _locate(source: str | Path) -> tuple[Path, str]:
     return path, path.name[: len(path.name) - len(extension)]
 
 
-def _communities(path: Path) -> dict[str, int]:
-    """Read planted communities from the ground truth that a generated town keeps beside its posts."""
-    truth = path.with_name(TRUTH_NAME)
-    if path.name != "posts.jsonl.gz" or not truth.is_file():
-        return {}
+def _truth(path: Path) -> tuple[TownFacts, dict[str, int]]:
+    """Read the ground truth that a generated town keeps beside its posts, and the communities in it."""
+    file = path.with_name(TRUTH_NAME)
+    if path.name != "posts.jsonl.gz" or not file.is_file():
+        return TownFacts(), {}
     try:
-        people = json.loads(truth.read_text(encoding="utf-8"))["people"]
-        return {str(handle): int(facts["community"]) for handle, facts in people.items()}
+        truth = TownFacts(json.loads(file.read_text(encoding="utf-8")), path.parent)
+        return truth, truth.communities()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
-            f"{printable_path(truth)}: not a town's ground truth: write the town again or remove it"
+            f"{printable_path(file)}: not a town's ground truth: write the town again or remove it"
         ) from error
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from polyphony.api.runs import Run
     from polyphony.api.settings import Settings
     from polyphony.api.studying import study
+    from polyphony.api.swapping import feed_swap
     from polyphony.errors import InputError, MetricsError, PolyphonyError
     from polyphony.metrics.core.measurement import Measurement, missing
     from polyphony.metrics.core.registry import measurement
@@ -44,6 +45,7 @@ _MODULES = {
     "Settings": "api.settings",
     "Verb": "personas.people.acts",
     "compare": "api.comparing",
+    "feed_swap": "api.swapping",
     "load_plugins": "plugins",
     "load_population": "personas.population",
     "measurement": "metrics.core.registry",
@@ -72,6 +74,7 @@ __all__ = [
     "Verb",
     "__version__",
     "compare",
+    "feed_swap",
     "load_plugins",
     "load_population",
     "measurement",

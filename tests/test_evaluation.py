@@ -1,6 +1,7 @@
 """The evaluation that says whether adapters carry their people: known answers, then the real model."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.evaluation.attribution import attributed
 from polyphony.adapters.evaluation.bootstrap import estimate_over_people
 from polyphony.adapters.evaluation.evaluation import EvaluationPlan, evaluate
+from polyphony.adapters.evaluation.feed_swap import swapped_rows
 from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
 from polyphony.adapters.evaluation.summary import Evaluation
 from polyphony.adapters.model.lora_shape import LoraShape
@@ -23,7 +25,8 @@ from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.schedule import Schedule
-from polyphony.personas.people.acts import Verb
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import USUAL, Verb
 
 PEOPLE = 4
 SITTING = TrainingConfig().sitting
@@ -122,7 +125,9 @@ def test_with_others_adapters_for_own_nothing_is_carried(trained):
     """Exchange neighbours' adapters: the advantage turns against them, so that the figures cannot be an artefact."""
     training, people, revisions = trained
     swapped = [revisions[1], revisions[0], revisions[3], revisions[2]]
-    found = evaluate(training, people, swapped, plan=EvaluationPlan(1, PEOPLE, 2, written_posts=0, controls=()))
+    found = evaluate(
+        training, people, swapped, plan=EvaluationPlan(1, PEOPLE, 2, written_posts=0, controls=(), moments=0)
+    )
     assert found.identification_top1.value < 0.5
     assert found.attribution == {}
 
@@ -140,6 +145,46 @@ def test_act_distances_are_total_variations(trained, found):
         shares[0] = (shares[0] + nothing * np.eye(len(Verb))[list(Verb).index(Verb.NOTHING)]) / (1 + nothing)
         by_hand.append(np.abs(shares[0] - shares[1]).sum() / 2)
     assert found.act_distance["history"].value == pytest.approx(np.mean(by_hand))
+
+
+def test_what_concerns_feeds_is_measured_beside_what_needs_no_model(found):
+    figures = found.responsiveness
+    arms = {"base", "prior", "pooled", "own"}
+    assert set(figures["act_variance_within_agents"]) == arms
+    assert set(figures["target_top1"]) == arms | {
+        "other", "chance", "popularity", "similarity", "similarity_own_words"
+    }  # fmt: skip
+    assert set(figures["reply_parent_gain"]) == arms | {"other"}
+    assert set(figures["next_act_f1"]) == arms | {"frequency", "markov", "trees"} == set(figures["next_act_log_loss"])
+    assert all(0 < figures["act_variance_within_agents"][name].value <= 1 for name in arms)
+    assert 0.2 < figures["target_top1"]["chance"].value <= 0.5
+    top1, mrr = figures["target_top1"]["own"].value, figures["target_mrr"]["own"].value
+    assert 0 <= top1 <= mrr <= 1 and mrr >= 1 / 4, "there are at most four items"
+    losses = {name: estimate.value for name, estimate in figures["next_act_log_loss"].items()}
+    assert losses["own"] < losses["base"] < np.log(len(USUAL))
+    shown = found.to_json()
+    assert shown["target_top1"]["own"] == top1 and "responsiveness" not in shown
+    assert tuple(shown["intervals"]["target_top1"]["own"]) == figures["target_top1"]["own"].interval
+
+
+def test_before_other_feeds_the_base_changes_and_its_changes_of_verbs_cancel(found):
+    distance, change = found.responsiveness["feed_swap_distance"], found.responsiveness["feed_swap_change"]
+    assert distance["base"].value > 0 and distance["own"].value > 0
+    assert sum(estimate.value for estimate in change.values()) == pytest.approx(0, abs=1e-4)
+    assert max(abs(estimate.value) for estimate in change.values()) <= distance["own"].value + 1e-6
+
+
+def test_swapped_feeds_give_rows_that_sum_to_one_before_each_feed(trained):
+    training, people, revisions = trained
+    with pytest.raises(InputError, match="communities: 2 are given for 4 people"):
+        swapped_rows(training, people, revisions, moments=1, communities=[0, 1])
+    rows = swapped_rows(training, people[:2], revisions[:2], moments=1, communities=[0, 1])
+    assert {row["feed"] for row in rows} == {"own", "near", "far"}
+    for arm in ("base", "prior", "own"):
+        sums = Counter()
+        for row in rows:
+            sums[row["handle"], row["moment"], row["feed"]] += row[arm]
+        assert all(total == pytest.approx(1, abs=1e-3) for total in sums.values())
 
 
 def test_the_json_holds_values_and_intervals(found):
@@ -173,7 +218,8 @@ def test_an_interrupted_evaluation_goes_on_after_its_last_pass(trained, tmp_path
     with pytest.raises(KeyboardInterrupt):
         run(interrupt)
     (kept,) = tmp_path.iterdir()
-    assert {path.name for path in kept.iterdir()} == {"shift0.json", "shift1.json", "candidate0.json"}
+    passes = ("shift0", "feeds-shift0", "shift1", "feeds-shift1", "candidate0")
+    assert {path.name for path in kept.iterdir()} == {f"{name}.json" for name in passes}
     touched = (kept / "shift0.json").stat().st_mtime_ns
     (kept / "shift1.json").write_text("{cut")
 
@@ -203,7 +249,8 @@ def test_an_evaluation_that_runs_out_of_memory_goes_on_with_less(trained, found,
         return hidden(self, store, rows, slots)
 
     monkeypatch.setattr(Scoring, "hidden", small)
-    alone = evaluate(training, people[:1], revisions[:1], plan=EvaluationPlan(0, 1, 1, written_posts=0, controls=()))
+    plan = EvaluationPlan(0, 1, 1, written_posts=0, controls=(), moments=0)
+    alone = evaluate(training, people[:1], revisions[:1], plan=plan)
     assert refused
     assert alone.nll["own"].value == pytest.approx(found.per_person[people[0].handle]["own"], abs=1e-4)
 

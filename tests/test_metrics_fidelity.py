@@ -14,7 +14,7 @@ from run_factory import RunFactory, planted_run
 from sklearn.metrics import f1_score
 
 from polyphony.metrics.core.registry import MEASUREMENTS
-from polyphony.metrics.figures.fidelity import act_distance, macro_f1, next_act
+from polyphony.metrics.figures.fidelity import act_distance, next_act
 from polyphony.metrics.figures.graphs import co_exposure_graph, follow_graph
 from polyphony.metrics.figures.interactions import reciprocity
 from polyphony.metrics.figures.leiden import leiden, weighted_edges
@@ -26,6 +26,7 @@ from polyphony.metrics.figures.timing import community_windows, response_delay, 
 from polyphony.metrics.measure import measure_run
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import RunData
+from polyphony.scores import macro_f1
 
 RNG = np.random.default_rng
 SENTENCE = "the baker of the old mill sold seven warm loaves to the tall captain"

@@ -9,11 +9,11 @@ from sacrebleu import sentence_bleu
 from sklearn.metrics import f1_score
 
 from polyphony.metrics.figures.diversity import distinct, self_bleu, semantic_spread, vocabulary_growth
-from polyphony.metrics.figures.fidelity import macro_f1
 from polyphony.metrics.figures.recovery import mean_correlation, style_of, style_recovery, topic_recovery
 from polyphony.metrics.figures.texts import encode_texts
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import RunData
+from polyphony.scores import macro_f1
 
 RNG = np.random.default_rng
 

@@ -1,9 +1,8 @@
 """Scores held-out acts under the base, the prior, a person's own adapter and those of other people."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,21 +10,26 @@ import torch
 from polyphony.adapters.bank.revision import Revision, digest_of, revisions_digest
 from polyphony.adapters.bank.stacking import complete, install
 from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.evaluation.act_scoring import ActScoring, Progress, install_prior
 from polyphony.adapters.evaluation.attribution import attributed, write_posts
 from polyphony.adapters.evaluation.bootstrap import Estimate, estimate_over_people
+from polyphony.adapters.evaluation.counterfactuals import Counterfactuals
+from polyphony.adapters.evaluation.feed_scoring import FeedScoring
+from polyphony.adapters.evaluation.owned_examples import ActScores, laid_out, shown_alone, sums_of
+from polyphony.adapters.evaluation.responsiveness import Figures, responsiveness
 from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
-from polyphony.adapters.evaluation.summary import ActScores, Candidates, Evaluation, HeldOut, summarise, sums_of
+from polyphony.adapters.evaluation.summary import Candidates, Evaluation, summarise
 from polyphony.adapters.model.lora import AdaptedModel
-from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, act_nll, verb_log_shares
+from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.provenance import code_version
 from polyphony.personas.people.acts import Verb
 from polyphony.personas.people.persona import Persona
 
-Progress = Callable[[int, int], None]
+# Passes that are scored before other feeds, too, and how their figures are called.
+_RESPONDING = {"base": "base", "prior": "prior", "pooled": "pooled", "shift0": "own", "shift1": "other"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class EvaluationPlan:
         written_posts: How many posts each candidate writes under each arm for the attribution; 0 leaves it out.
         controls: Which of ``base``, ``prior`` and ``pooled`` are scored; ``base`` and ``pooled`` write, too. They are
             the same for all personal adapters over one prior.
+        moments: How many held-out moments of a person are shown with other feeds; 0 leaves out all figures that concern
+            feeds.
         seed: Key of the draws of written posts.
     """
 
@@ -49,10 +55,11 @@ class EvaluationPlan:
     identified: int = 128
     written_posts: int = 4
     controls: tuple[str, ...] = ("base", "prior", "pooled")
+    moments: int = 4
     seed: int = 0
 
 
-GATE = EvaluationPlan(others=0, candidates=1, identified=1, written_posts=0, controls=("prior",))
+GATE = EvaluationPlan(others=0, candidates=1, identified=1, written_posts=0, controls=("prior",), moments=0)
 """The least that a promotion needs: text NLL under the prior and under the own adapter."""
 
 
@@ -115,24 +122,16 @@ class _Evaluating:
         passes: ResumablePasses,
         progress: Progress,
     ) -> None:
-        self._training, self._personas, self._revisions = training, personas, revisions
-        self._pooled = pooled
-        self._adapted, self._plan, self._resumable, self._progress = adapted, plan, passes, progress
-        self._scoring = Scoring(adapted, training.split(), training.kit.scorer)
+        self._training, self._personas, self._revisions, self._pooled = training, personas, revisions, pooled
+        self._adapted, self._plan, self._resumable = adapted, plan, passes
         self._others = min(plan.others, len(personas) - 1)
         self._candidates = Candidates(min(plan.candidates, len(personas)), len(personas))
-        self._passes = 1 + len(plan.controls) + self._others + self._candidates.size
-        self._done = 0
-        self._budget = budget_on(training.base.device)
-        size = training.config.sitting
-        training.examples.prepare([(person, person.held_out) for person in personas], size)
-        owned = [
-            (number, example)
-            for number, person in enumerate(personas)
-            for example in training.examples.sittings(person, training.examples.known(person.held_out), size)
-        ]
-        owner = np.array([number for number, _ in owned], dtype=int)
-        self._held_out = HeldOut(personas, owner, [example for _, example in owned], self._learned())
+        responding = 1 + len(plan.controls) + min(1, self._others) if plan.moments else 0
+        total = 1 + len(plan.controls) + self._others + self._candidates.size + responding
+        scoring = Scoring(adapted, training.split(), training.kit.scorer)
+        self._scoring = ActScoring(scoring, passes, total, progress)
+        builder, size = training.examples, training.config.sitting
+        self._held_out = laid_out(builder, personas, lambda person: person.held_out, size)
 
     def _learned(self) -> np.ndarray:
         """Share of each verb in what each person's adapter learned, shape [people, verbs]."""
@@ -148,60 +147,47 @@ class _Evaluating:
 
     def run(self) -> Evaluation:
         people, owner = range(len(self._personas)), self._held_out.owner
-        store = self._stored(self._held_out.examples)
+        store, feeds = self._scoring.stored(self._held_out.examples), self._feeds()
         scores: dict[str, ActScores] = {}
+        responses: dict[str, ActScores] = {}
         posts: dict[str, list[tuple[int, str]]] = {}
+
+        def score(name: str, slots: Sequence[int] | None) -> None:
+            scores[name] = self._scoring.score(name, store, slots, owner)
+            if feeds is not None and name in _RESPONDING:
+                responses[_RESPONDING[name]] = feeds.score(f"feeds-{name}", slots)
+
         if "prior" in self._plan.controls:
-            self._install_prior()
-            scores["prior"] = self._score("prior", store, [0] * len(people), owner)
+            install_prior(self._adapted, self._training, self._revisions)
+            score("prior", [0] * len(people))
         if self._pooled is not None:
             self._adapted.set_prior(complete(self._training.bank, self._pooled))
             posts = self._posts_of("pooled")
-            scores["pooled"] = self._score("pooled", store, [0] * len(people), owner)
+            score("pooled", [0] * len(people))
         install(self._adapted, self._training.bank, self._revisions)
         if "base" in self._plan.controls:
             posts |= self._posts_of("base")
-            scores["base"] = self._score("base", store, None, owner)
+            score("base", None)
         for shift in range(self._others + 1):
-            name, slots = f"shift{shift}", [(i + shift) % len(people) for i in people]
-            scores[name] = self._score(name, store, slots, owner)
+            score(f"shift{shift}", [(i + shift) % len(people) for i in people])
         matrix = self._matrix()
         posts |= self._posts_of("own")
-        return summarise(self._held_out, scores, matrix, self._candidates, self._attribution(posts))
+        figures = {} if feeds is None else self._responsiveness(feeds.counterfactuals, responses)
+        attribution = self._attribution(posts)
+        return summarise(
+            self._held_out, self._learned(), scores, matrix, self._candidates, attribution, figures
+        )  # fmt: skip
 
-    def _install_prior(self) -> None:
-        bank = self._training.bank
-        prior = bank.prior(self._revisions[0]) or self._training.prior()  # of complete adapters, the training's
-        self._adapted.set_prior(bank.factors(prior.object), prior.scale)
+    def _feeds(self) -> FeedScoring | None:
+        """What is scored for the figures that concern feeds; None where the plan leaves them out."""
+        if not self._plan.moments:
+            return None
+        return FeedScoring.of(self._training, self._personas, self._scoring, self._plan.moments)
 
-    def _score(self, name: str, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray) -> ActScores:
-        """Score all examples, those of person i under slot ``slot_of[i]``; None is the bare base."""
-        scored = self._resumable(
-            name, lambda: self._budget.run(lambda tokens: self._scored(store, slot_of, owner, tokens))
-        )
-        self._done += 1
-        self._progress(self._done, self._passes)
-        verbs = np.array(scored["verbs"]).reshape(-1, len(VERBS))
-        return ActScores(np.array(scored["act"]), np.array(scored["text"]), verbs)
-
-    def _stored(self, examples: Sequence[Example]) -> ExampleStore:
-        return self._budget.run(lambda tokens: ExampleStore(self._scoring.split, examples, token_budget=tokens))
-
-    def _scored(
-        self, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray, tokens: int
-    ) -> dict[str, list[Any]]:
-        count = len(store.examples)
-        act, text, verbs = np.zeros(count), np.zeros(count), np.zeros((count, len(VERBS)))
-        for batch in store.batches(range(len(store.rows)), tokens):
-            members = store.members(batch)
-            slots = None if slot_of is None else [slot_of[owner[store.rows[row].members[0]]] for row in batch]
-            hidden, places = self._scoring.hidden(store, batch, slots), store.places(batch)
-            examples = [store.examples[member] for member in members]
-            nll = act_nll(hidden, examples, self._scoring.scorer, places)
-            shares = verb_log_shares(hidden, examples, places, self._scoring.scorer).exp()
-            act[members], text[members] = (nll.verb + nll.target).cpu(), nll.text.cpu()
-            verbs[members] = shares.cpu()
-        return {"act": act.tolist(), "text": text.tolist(), "verbs": verbs.tolist()}
+    def _responsiveness(self, counterfactuals: Counterfactuals, scores: dict[str, ActScores]) -> Figures:
+        training, most = self._training, self._training.config.max_examples
+        learned = shown_alone(training.examples, self._personas, lambda person: person.learned(most))
+        return responsiveness(training.population, learned, counterfactuals, scores)
 
     def _matrix(self) -> np.ndarray:
         """NLL of each person's first held-out posts under each of their candidates, shape [identified, candidates].
@@ -218,26 +204,23 @@ class _Evaluating:
             for example in builder.sittings(person, acts, size) if example.text_start is not None
         ]  # fmt: skip
         owner = np.array([number for number, _ in owned], dtype=int)
-        store = self._stored([example for _, example in owned])
+        store = self._scoring.stored([example for _, example in owned])
         matrix = np.full((len(people), self._candidates.size), np.nan)
         for candidate in range(self._candidates.size):
             slots = [self._candidates.first(person) + candidate for person in range(len(people))]
-            text = self._score(f"candidate{candidate}", store, slots, owner).text
+            text = self._scoring.score(f"candidate{candidate}", store, slots, owner).text
             for person in np.unique(owner):
                 matrix[person, candidate] = text[owner == person].mean()
         return matrix
 
-    def _prompts(self, person: Persona) -> list[Example]:
-        return self._training.examples.examples(person, person.held_out)
-
     def _posts_of(self, arm: str) -> dict[str, list[tuple[int, str]]]:
         """Posts that the first candidates write after the prompts of their first held-out acts, in one arm."""
-        authors = self._personas[: self._candidates.size]
-        self._training.examples.prepare([(person, person.held_out) for person in authors], 1)
+        builder, people = self._training.examples, self._personas[: self._candidates.size]
+        builder.prepare([(person, person.held_out) for person in people], 1)
         prompts = [
-            (person, example)
-            for person in range(self._candidates.size)
-            for example in self._prompts(self._personas[person])[: self._plan.written_posts]
+            (number, example)
+            for number, person in enumerate(people)
+            for example in builder.examples(person, person.held_out)[: self._plan.written_posts]
         ]
         texts = self._resumable(f"posts-{arm}", lambda: self._written_by(arm, prompts))
         return {arm: [(person, text) for (person, _), text in zip(prompts, texts, strict=True)]}

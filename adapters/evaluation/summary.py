@@ -1,15 +1,15 @@
 """From the scores of single held-out acts to the estimates of an evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from polyphony.adapters.evaluation.bootstrap import Estimate, estimate_over_people
+from polyphony.adapters.evaluation.owned_examples import ActScores, OwnedExamples, sums_of
+from polyphony.adapters.evaluation.responsiveness import Figures
 from polyphony.adapters.prompting.act_scorer import VERBS
-from polyphony.adapters.prompting.examples import Example
-from polyphony.personas.people.persona import Persona
 
 NOTHING = Estimate(None, 0, None)
 CONTROLS = ("base", "prior", "pooled")
@@ -39,6 +39,7 @@ class Evaluation:
         matrix: NLL of person i's first held-out posts under candidate j's adapter, for the first candidates.
         candidates: Handles of those.
         per_person: Handle to text NLL by name.
+        responsiveness: What concerns feeds, see `responsiveness.responsiveness`; empty where it was left out.
     """
 
     people: int
@@ -54,11 +55,13 @@ class Evaluation:
     matrix: list[list[float]] = field(repr=False)
     candidates: list[str] = field(repr=False)
     per_person: dict[str, dict[str, float]] = field(repr=False)
+    responsiveness: Figures = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The contract of ``simulate bank evaluate --json``: plain values, with all intervals beside them."""
         shown = {name: value for name, value in asdict(self).items() if name not in ("matrix", "candidates")}
         del shown["per_person"]
+        shown |= shown.pop("responsiveness")
         plain: dict[str, Any] = {}
         intervals: dict[str, Any] = {}
         for name, value in shown.items():
@@ -70,43 +73,6 @@ class Evaluation:
                 plain[name] = {key: estimate["value"] for key, estimate in value.items()}
                 intervals[name] = {key: estimate["interval"] for key, estimate in value.items()}
         return {**plain, "intervals": intervals}
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The held-out acts of an evaluation.
-
-    Attributes:
-        personas: The people.
-        owner: Number of the person of each example, shape [examples].
-        examples: The acts, and moments without one.
-        learned: Share of each verb in what each person's adapter learned, shape [people, verbs].
-    """
-
-    personas: Sequence[Persona]
-    owner: np.ndarray
-    examples: Sequence[Example]
-    learned: np.ndarray
-
-    @property
-    def has_text(self) -> np.ndarray:
-        """Which examples have text, boolean, shape [examples]."""
-        return np.array([example.text_start is not None for example in self.examples], dtype=bool)
-
-
-@dataclass(frozen=True)
-class ActScores:
-    """The scores of examples under one choice of adapters.
-
-    Attributes:
-        act: NLL of verb and target in nats, shape [examples].
-        text: NLL of the text in nats per token, shape [examples].
-        verbs: Distribution of the verbs, shape [examples, verbs].
-    """
-
-    act: np.ndarray
-    text: np.ndarray
-    verbs: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -122,21 +88,25 @@ class Candidates:
 
 
 def summarise(
-    held_out: HeldOut,
+    held_out: OwnedExamples,
+    learned: np.ndarray,
     scores: Mapping[str, ActScores],
     matrix: np.ndarray,
     candidates: Candidates,
     attribution: dict[str, Estimate],
+    responsiveness: Figures,
 ) -> Evaluation:
     """Turn scores into estimates over people.
 
     Args:
         held_out: What was scored.
+        learned: Share of each verb in what each person's adapter learned, shape [people, verbs].
         scores: By the names of `CONTROLS`, as far as they were scored, and ``shift0``, ``shift1``, … where person i has
             the adapter of person i + shift.
         matrix: NLL of each person's first held-out posts under each candidate's adapter, shape [people, candidates].
         candidates: Who these are.
         attribution: Estimates of the classifier.
+        responsiveness: Figures that concern feeds.
     """
     text, owner, count = _text_nll(held_out, scores), held_out.owner[held_out.has_text], len(held_out.personas)
     advantage, beats = _against_others(scores, held_out, text)
@@ -154,7 +124,7 @@ def summarise(
         act_nll={
             name: estimate_over_people(*sums_of(scores[key].act, held_out.owner, count)) for name, key in acts.items()
         },
-        act_distance=_act_distance(held_out, {name: scores[key].verbs for name, key in acts.items()}),
+        act_distance=_act_distance(held_out, learned, {name: scores[key].verbs for name, key in acts.items()}),
         attribution=attribution,
         matrix=[[round(float(nll), 4) for nll in row] for row in matrix[: candidates.size]],
         candidates=[person.handle for person in held_out.personas[: candidates.size]],
@@ -162,10 +132,11 @@ def summarise(
             held_out.personas[person].handle: {name: float(s[person] / n[person]) for name, (s, n) in sums.items()}
             for person in np.unique(owner)
         },
+        responsiveness=responsiveness,
     )
 
 
-def _text_nll(held_out: HeldOut, scores: Mapping[str, ActScores]) -> dict[str, np.ndarray]:
+def _text_nll(held_out: OwnedExamples, scores: Mapping[str, ActScores]) -> dict[str, np.ndarray]:
     """NLL of each text by name, shape [texts]; ``other`` is the mean over the other people's adapters."""
     written = held_out.has_text
     text = {name: scores[name].text[written] for name in CONTROLS if name in scores}
@@ -175,13 +146,13 @@ def _text_nll(held_out: HeldOut, scores: Mapping[str, ActScores]) -> dict[str, n
     return text
 
 
-def _other_text_nll(held_out: HeldOut, scores: Mapping[str, ActScores]) -> list[np.ndarray]:
+def _other_text_nll(held_out: OwnedExamples, scores: Mapping[str, ActScores]) -> list[np.ndarray]:
     shifts = [name for name in scores if name.startswith("shift") and name != "shift0"]
     return [scores[name].text[held_out.has_text] for name in shifts]
 
 
 def _against_others(
-    scores: Mapping[str, ActScores], held_out: HeldOut, text: Mapping[str, np.ndarray]
+    scores: Mapping[str, ActScores], held_out: OwnedExamples, text: Mapping[str, np.ndarray]
 ) -> tuple[Estimate, Estimate]:
     """The advantage of the own adapter in nats per token, and the share of the pairs in which it is likelier."""
     others = _other_text_nll(held_out, scores)
@@ -202,7 +173,9 @@ def _identified(matrix: np.ndarray, candidates: Candidates) -> list[float]:
     ]
 
 
-def _act_distance(held_out: HeldOut, predicted: Mapping[str, np.ndarray]) -> dict[str, Estimate]:
+def _act_distance(
+    held_out: OwnedExamples, learned: np.ndarray, predicted: Mapping[str, np.ndarray]
+) -> dict[str, Estimate]:  # fmt: skip
     """Total variation between people's held-out verbs and a prediction, each person counting once."""
     distances: dict[str, list[float]] = {name: [] for name in (*predicted, "history")}
     verbs = np.array([VERBS.index(example.verb) for example in held_out.examples], dtype=int)
@@ -211,13 +184,8 @@ def _act_distance(held_out: HeldOut, predicted: Mapping[str, np.ndarray]) -> dic
         real = _frequencies(verbs[own])
         for name, shares in predicted.items():
             distances[name].append(float(np.abs(shares[own].mean(0) - real).sum() / 2))
-        distances["history"].append(float(np.abs(held_out.learned[person] - real).sum() / 2))
+        distances["history"].append(float(np.abs(learned[person] - real).sum() / 2))
     return {name: estimate_over_people(values) for name, values in distances.items()}
-
-
-def sums_of(values: np.ndarray, owner: np.ndarray, people: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sum and number of values of each person, each of shape [people]."""
-    return np.bincount(owner, values, minlength=people), np.bincount(owner, minlength=people)
 
 
 def _frequencies(verbs: np.ndarray) -> np.ndarray:

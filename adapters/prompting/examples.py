@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import groupby
 
 from polyphony.adapters.prompting.moments import FeedHistory, Request, ShownMoment
-from polyphony.adapters.prompting.prompt import PromptBuilder
+from polyphony.adapters.prompting.prompt import FeedItem, PromptBuilder
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.recollection import RECALLED, history_recollections
@@ -26,6 +26,9 @@ class Example:
         position: Feed item it is about, from 1; None where the verb has no target.
         items: Number of feed items shown.
         text_start: Index of the first text token; None where the act has no text.
+        feed: The items shown, in their order.
+        item_ids: The acts of the corpus that these items show, in the same order.
+        at: When it was; None for an act outside time.
     """
 
     act_id: str
@@ -35,6 +38,9 @@ class Example:
     position: int | None
     items: int
     text_start: int | None
+    feed: tuple[FeedItem, ...] = ()
+    item_ids: tuple[str, ...] = ()
+    at: datetime | None = None
 
 
 class ExampleBuilder:
@@ -113,7 +119,15 @@ class ExampleBuilder:
         head = self.builder.grammar.head(verb, moment.position)
         tokens = (*prompt, *self.builder.act(head, text))
         text_start = len(prompt) + len(head) if text else None
-        return Example(moment.id, tokens, len(prompt), verb, moment.position, len(moment.feed), text_start)
+        return Example(
+            moment.id, tokens, len(prompt), verb, moment.position, len(moment.feed), text_start, moment.feed,
+            moment.item_ids, moment.at,
+        )  # fmt: skip
+
+    def prompt_before(self, persona: Persona, at: datetime, feed: Sequence[FeedItem]) -> tuple[int, ...]:
+        """Return the prompt of a person at a time before a feed of one's own choice."""
+        memory = self._recalled(persona.handle, at)
+        return tuple(self.builder.prompt(persona.handle, persona.description, feed, memory))
 
     def _recalled(self, handle: str, at: datetime) -> list[str]:
         """What a person remembers at a moment, oldest first."""

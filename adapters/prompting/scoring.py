@@ -14,7 +14,6 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.act_scorer import VERBS, ActScorer
 from polyphony.adapters.prompting.examples import Example
-from polyphony.personas.people.acts import Verb
 
 # Batches have few different lengths, so that freed memory fits the next batch and kernels are not built for each.
 LENGTH_STEP = 32
@@ -246,24 +245,36 @@ def _verb_nll(
     return -shares.gather(1, done.unsqueeze(1)).squeeze(1)
 
 
+def target_log_shares(
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer
+) -> tuple[list[int], Tensor]:  # fmt: skip
+    """Log-probabilities of all items of the feed after each example's verb; arguments as in `act_nll`.
+
+    Returns:
+        Which examples have a target, and of those the shares, shape [examples with a target, items].
+    """
+    aimed = [number for number, example in enumerate(examples) if example.position is not None]
+    width, device = len(scorer.digit_ids), hidden.device
+    if not aimed:
+        return aimed, hidden.new_zeros(0, width, dtype=torch.float32)
+    chosen = [examples[number] for number in aimed]
+    rows = torch.tensor([places[number].row for number in aimed], device=device)
+    labels = torch.tensor([places[number].start for number in aimed], device=device)
+    verbs = torch.tensor([VERBS.index(example.verb) for example in chosen], device=device)
+    allowed = torch.tensor([[n < example.items for n in range(width)] for example in chosen], device=device)
+    return aimed, scorer.targets(hidden[rows, labels], verbs, allowed)
+
+
 def _target_nll(
     hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer
 ) -> Tensor:  # fmt: skip
     out = hidden.new_zeros(len(examples), dtype=torch.float32)
-    aimed = [number for number, example in enumerate(examples) if example.position is not None]
+    aimed, shares = target_log_shares(hidden, examples, places, scorer)
     if not aimed:
         return out
-    chosen = [examples[number] for number in aimed]
-    device = hidden.device
-    rows = torch.tensor([places[number].row for number in aimed], device=device)
-    labels = torch.tensor([places[number].start for number in aimed], device=device)
-    verbs = torch.tensor([VERBS.index(Verb(example.verb)) for example in chosen], device=device)
-    width = len(scorer.digit_ids)
-    allowed = torch.tensor([[n < example.items for n in range(width)] for example in chosen], device=device)
-    scores = scorer.targets(hidden[rows, labels], verbs, allowed)
-    done = torch.tensor([(example.position or 1) - 1 for example in chosen], device=device)
-    nll = -scores.gather(1, done.unsqueeze(1)).squeeze(1)
-    return out.index_put((torch.tensor(aimed, device=device),), nll)
+    done = torch.tensor([(examples[number].position or 1) - 1 for number in aimed], device=hidden.device)
+    nll = -shares.gather(1, done.unsqueeze(1)).squeeze(1)
+    return out.index_put((torch.tensor(aimed, device=hidden.device),), nll)
 
 
 def _text_nll(

@@ -19,7 +19,7 @@ from polyphony.printable import storable_name
 from polyphony.sqlite_file import FileState, file_state
 
 # What the comparison shows at once; the rest takes longer and is measured when asked for.
-QUICK = ("activity", "acts", "community sizes", "within")
+QUICK = ("activity", "acts", "responsiveness", "community sizes", "within")
 
 if TYPE_CHECKING:
     from polyphony.metrics.measure import RunMeasurements

@@ -20,6 +20,9 @@ _SEEDS = "compares partitions of one graph, found from several seeds or by two m
 _TEXTS = "nothing could be permuted that leaves texts texts: compare arms"
 _BESIDE_HISTORY = "run and history stand beside each other"
 _BESIDE = "other predictors of the same acts stand beside it"
+_TARGETS_REDRAWN = "the target drawn again among the items shown"
+_PLANTED_VALUE = "a number of the generator, without chance"
+_SHARED_CHOICE = "an act upon one of several items shown"
 _REFERENCE = "real platforms are larger than any simulated one: compare arms"
 _UNSEEN = "posts that nobody trained on are what it subtracts"
 
@@ -77,6 +80,19 @@ _next_act = partial(
 _memory = partial(
     Definition, subject="memorisation", needs=(_OWN_TEXTS, _HISTORIES), n="texts", interval="texts",
 )  # fmt: skip
+
+_within_agents = partial(
+    Definition, subject="responsiveness", unit="share, 0 to 1", needs=(_DISTRIBUTIONS,), n="logged distributions",
+    source="Searle, Casella & McCulloch 1992, section 3.6 (one minus the intraclass correlation)", interval="agents",
+    null="the distributions dealt to the agents at random",
+)  # fmt: skip
+_target = partial(
+    Definition, subject="targets", needs=(_SHOWN, _SHARED_CHOICE), n="acts upon one of several items shown",
+    interval="agents", null=_TARGETS_REDRAWN,
+)  # fmt: skip
+_planted_post = partial(
+    Definition, subject="planted posts", needs=("posts of accounts that are no agents",), no_null=_DESCRIBED
+)
 
 _KINDS = {
     "original_posts": "original posts", "comments": "comments", "reposts": "reposts", "quotes": "quotes",
@@ -531,9 +547,69 @@ _CONVERSATIONS = (
         definition="As `cascade_depth_mean`, of the replies, reposts and quotes in the histories.",
     ),
 )
+_RESPONSIVENESS = (
+    _within_agents(
+        name="act_variance_within_agents", title="Variance of act probabilities within agents",
+        definition="Share of the variance of the policy's logged act probabilities that lies within agents, over the "
+        "moments of the run, corrected for the number of moments: 0 where an agent's probabilities never change, 1 "
+        "where agents differ in what they are shown alone.",
+        headline="0: acts ignore the feed; 1: agents differ in what they are shown alone",
+    ),
+    *(
+        _within_agents(
+            name=f"act_variance_within_agents_{verb}", title=f"– of the probability of {verb}",
+            definition=f"The same for the probability of {verb} alone.",
+        )
+        for verb in ("post", "reply", "quote", "repost", "like", "follow", "nothing")
+    ),
+    Definition(
+        name="act_variance_within_agents_truth", title="– of the town's truth", subject="responsiveness",
+        unit="share, 0 to 1", definition="The same of the people of a generated town, whose act probabilities its "
+        "generator knows.", needs=("a generated town that tells it",), n="agents", no_interval=_PLANTED_VALUE,
+        no_null=_PLANTED_VALUE,
+    ),
+    _target(
+        name="target_top1", title="Targets that are nearest to the person's words (top-1)", unit="share, 0 to 1",
+        definition="Share of acts that are about the shown post or reply most similar to the person's training texts. "
+        "It tells whether agents choose what their people write about; `simulate bank evaluate` gives the same name to "
+        "how often the adapter puts the true target of a held-out act first.", source="scikit-learn (TF-IDF of words)",
+    ),
+    _target(
+        name="target_mrr", title="– mean reciprocal rank", unit="0 to 1", source="Voorhees 1999",
+        definition="Mean reciprocal rank of an act's target among the items shown, by that similarity.",
+    ),
+    _target(
+        name="target_top1_popularity", title="Targets that have the most reactions (top-1)", unit="share, 0 to 1",
+        definition="Share of acts that are about the shown post or reply with the most replies, reposts, quotes and "
+        "likes in the timesteps before.",
+    ),
+    _target(
+        name="reply_parent_gain", title="Gain of replies from what they answer", unit="nats a word", n="replies",
+        definition="How much likelier a reply's words are after what it answers than after another item of "
+        "the same feed, under a mixture of that item's words (weight 0.1) and the population's word frequencies. "
+        "`simulate bank evaluate` measures held-out replies under the model itself, in nats a token.",
+        source="Zhai & Lafferty 2004 (Jelinek-Mercer smoothing)",
+    ),
+    _planted_post(
+        name="planted_reach", title="Reach of a scenario's posts", unit="share, 0 to 1", n="agents", interval="agents",
+        definition="Share of agents who were shown a post that a scenario's news or bots wrote, or anything in its "
+        "cascade.",
+    ),
+    _planted_post(
+        name="planted_spread", title="Spread of a scenario's posts", unit="share, 0 to 1", n="agents",
+        interval="agents", definition="Share of agents who replied to, reposted or quoted such a post or anything in "
+        "its cascade.",
+    ),
+    _planted_post(
+        name="planted_cascade_size_mean", title="Mean cascade size of a scenario's posts", unit="posts and replies",
+        n="planted posts", interval="planted posts", definition="Mean number of posts and replies in the cascade of "
+        "such a post, itself included.",
+    ),
+)
 # fmt: on
 
 DEFINITIONS: tuple[Definition, ...] = (
     *_CONTRACT, *_ACTS_AND_INTERACTIONS, *_RATES, *_FURTHER_GRAPHS_AND_TEXTS, *_FIDELITY, *_FURTHER_COMMUNITIES,
     *_CONVERSATIONS,
+    *_RESPONSIVENESS,
 )  # fmt: skip

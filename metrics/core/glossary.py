@@ -10,9 +10,10 @@ from polyphony.metrics.core.registry import plugin_measurements
 # Subjects of the registry by the question that they answer.
 _GROUPS = {
     "What agents do": ("activity", "acts", "inequality", "delay", "rhythm"),
+    "Whether what agents are shown changes what they do": ("responsiveness", "targets"),
     "Who interacts with whom": ("community sizes", "communities", "windows", "reciprocity", "other graphs", "planted"),
     "Whether those who interact write alike": ("within", "within characters", "exposure", "stance"),
-    "How threads grow": ("cascades", "conversations", "references"),
+    "How threads grow": ("cascades", "conversations", "planted posts", "references"),
     "How varied texts are": ("distinct", "near duplicates", "self-BLEU", "vocabulary", "spread", "vendi"),
     "How close agents are to their people": (
         "attribution", "topics", "style", "act distance", "next act", "memorisation",

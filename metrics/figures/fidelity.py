@@ -19,6 +19,7 @@ from polyphony.metrics.core.measurement import (
 from polyphony.metrics.figures.acts import VERBS, ordered_verbs
 from polyphony.metrics.figures.texts import KEPT_HISTORIES
 from polyphony.metrics.runfile.rundata import HistoryText, RunData
+from polyphony.scores import macro_f1
 
 _NO_HISTORY = "the file holds no history; run without --no-history"
 _SEED = 0
@@ -87,18 +88,6 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
         )
         for name, guess in guesses.items()
     }  # fmt: skip
-
-
-def macro_f1(truth: np.ndarray, guess: np.ndarray, weights: Floats) -> Floats:
-    """Macro-F1 over the classes of the truth, for each row of weights over the cases, shape (draws,)."""
-    scores = []
-    for verb in np.unique(truth):
-        hits, guessed, real = (
-            weights @ cases for cases in ((truth == verb) & (guess == verb), guess == verb, truth == verb)
-        )
-        with np.errstate(invalid="ignore"):
-            scores.append(np.where(real > 0, 2 * hits / (guessed + real), np.nan))
-    return np.asarray(np.nanmean(scores, axis=0))
 
 
 @lru_cache(maxsize=KEPT_HISTORIES)

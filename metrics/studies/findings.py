@@ -7,10 +7,12 @@ from polyphony.metrics.studies.evidence import Evidence
 
 # With fewer, a percentile bootstrap over seeds is much too narrow, and no sign-flip test can be significant.
 _FEW_SEEDS = 5
+# The primary measurements, and whether what agents are shown changes what they do.
+_TOLD = (*PRIMARY, "act_variance_within_agents")
 _MORE, _LESS, _UNCLEAR = "higher", "lower", "unclear"
 
 
-def findings(evidence: Evidence, measurements: tuple[str, ...] = PRIMARY) -> list[str]:
+def findings(evidence: Evidence, measurements: tuple[str, ...] = _TOLD) -> list[str]:
     """One sentence for each arm that is compared with the reference; a sentence on why where nothing is.
 
     An arm is said to be higher or lower in a figure only where the 95% interval of the difference leaves zero out at
@@ -30,6 +32,8 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
         differences = [
             difference for size in evidence.sizes if (difference := evidence.difference(name, arm, size)) is not None
         ]
+        if not differences and name not in PRIMARY:  # measured by an earlier version, which did not know it
+            continue
         seeds |= {difference.seeds for difference in differences if difference.difference is not None}
         verdict = _verdict(differences, len(evidence.sizes))
         figures = "; ".join(_figure(difference, len(evidence.sizes) > 1) for difference in differences)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Name, among the versions of a run, of the largest number of runs whose agents decided in one batch.
 TOGETHER = "runs_deciding_together"
+# Name of a generated town's own share of the variance of act probabilities within people.
+PLANTED = "planted_act_variance_within_agents"
 
 
 class Target(NamedTuple):
@@ -190,7 +192,9 @@ class RunFile:
             "base_hash": base.hash if base else None,
             "bank_digest": revisions_digest(revisions) if revisions else None,
             "config": settings.recorded(),
-            "versions": json.dumps(_versions(base) | {TOGETHER: ingredients.together}, sort_keys=True),
+            "versions": json.dumps(
+                _versions(base) | _planted(ingredients.population) | {TOGETHER: ingredients.together}, sort_keys=True
+            ),
         }
 
 
@@ -216,6 +220,12 @@ def _versions(base: "BaseModel | None") -> dict[str, Any]:
         "device": base.device.type if base else None,
         "kernel": _kernel_built() if base else None,
     }
+
+
+def _planted(population: Population) -> dict[str, float]:
+    """What the population's generator knows and no file of posts tells, for measurements to stand beside."""
+    share = population.truth.act_variance
+    return {} if share is None else {PLANTED: share}
 
 
 def _kernel_built() -> bool:
