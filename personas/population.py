@@ -233,7 +233,10 @@ def _truth(path: Path) -> tuple[TownFacts, dict[str, int]]:
     if path.name != "posts.jsonl.gz" or not file.is_file():
         return TownFacts(), {}
     try:
-        truth = TownFacts(json.loads(file.read_text(encoding="utf-8")), path.parent)
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise TypeError("no object")
+        truth = TownFacts(content, path.parent)
         return truth, truth.communities()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(

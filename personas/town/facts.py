@@ -15,6 +15,8 @@ from polyphony.printable import printable_path
 
 ACT_VARIANCE = "act_variance_within_agents"
 MOMENTS_NAME = "moments.json.gz"
+MOST_BYTES = 64 << 20
+"""What the file of moments may unpack to."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,11 @@ class TownFacts:
         if path is None or not path.is_file():
             return {}
         try:
-            with gzip.open(path, "rt", encoding="utf-8") as packed:
-                told = json.load(packed)["texts"]
+            with gzip.open(path, "rb") as packed:
+                content = packed.read(MOST_BYTES + 1)
+            if len(content) > MOST_BYTES:
+                raise ValueError(f"over {MOST_BYTES:,} bytes")
+            told = json.loads(content)["texts"]
             columns = zip(told["row"], told["subject"], told["side"], told["tone"], strict=True)
             return {f"t{row:06d}": TextFacts(str(about), int(side), float(tone)) for row, about, side, tone in columns}
         except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
