@@ -76,7 +76,7 @@ def test_posts_are_attributed_by_manner():
 
 @pytest.fixture(scope="module")
 def trained(native_base, town, tmp_path_factory):
-    """Four people with small adapters that learned short texts, and the training that made them."""
+    """Four people who write much, with small adapters that learned short texts, and the training that made them."""
     config = replace(
         TrainingConfig(), prompt=PromptConfig(text_tokens=16, feed_items=4, item_tokens=2),
         prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=8,
@@ -87,7 +87,8 @@ def trained(native_base, town, tmp_path_factory):
     training = PopulationTraining(
         native_base, make_prompt_kit(native_base, config.prompt), town, bank, config, replayed(town)
     )
-    people = [briefly(person, SITTING) for person in town.choose(PEOPLE)]
+    writers = sorted(town.personas[:64], key=lambda one: -sum(bool(act.text) for act in one.learned(16)))[:PEOPLE]
+    people = [briefly(person, SITTING) for person in writers]
     yield training, people, training.personal(people)
     bank.close()
 

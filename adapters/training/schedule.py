@@ -10,7 +10,8 @@ class Schedule:
     Attributes:
         lr: Learning rate after warm-up.
         epochs: Most passes over the examples; the factors after the pass with the best validation loss are taken.
-        batch_size: Prompts of one learner in one step; examples that share a prompt are learned together.
+        batch_size: Prompts with acts of one learner in one step; examples that share a prompt are learned together, and
+            prompts of moments without an act join them.
         warmup_steps: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         act_weight: Weight of the act's own loss beside its text's.

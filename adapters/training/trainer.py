@@ -16,6 +16,7 @@ from polyphony.adapters.training.initialisation import population_start
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.slot_adamw import SlotAdamW
 from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
 from polyphony.randomness import keyed_generator
 
 Progress = Callable[[int, int], None]
@@ -125,7 +126,7 @@ class PopulationTrainer:
             warmup_steps=schedule.warmup_steps,
         )
         self._owner: list[int] = []
-        self._train: list[list[int]] = []
+        self._train: list[list[list[int]]] = []
         self._validation: list[list[int]] = []
 
     def train(self) -> list[Trained]:
@@ -167,7 +168,8 @@ class PopulationTrainer:
         rows_of_part: list[list[int]] = [[] for _ in parts]
         for index, row in enumerate(store.rows):
             rows_of_part[part_of[row.members[0]]].append(index)
-        self._train, self._validation = rows_of_part[::2], rows_of_part[1::2]
+        self._train = [_steps(store, rows) for rows in rows_of_part[::2]]
+        self._validation = rows_of_part[1::2]
         self._owner = [int(part_of[row.members[0]]) // 2 for row in store.rows]
         self._done = 0
         self._total = self._schedule.epochs * sum(len(row.tokens) for row in store.rows)
@@ -182,7 +184,7 @@ class PopulationTrainer:
         ]
         losses = np.zeros(len(orders))
         for start in range(0, max(map(len, orders)), size):
-            taken = [order[start : start + size] for order in orders]
+            taken = [[row for step in order[start : start + size] for row in step] for order in orders]
             losses += self._step(store, taken)
         return losses / [max(1, len(learner.train)) for learner in self._learners]
 
@@ -254,3 +256,17 @@ class PopulationTrainer:
             name: (a[slot].detach().cpu().clone(), b[slot].detach().cpu().clone())
             for name, (a, b) in self._stack.items()
         }
+
+
+def _steps(store: ExampleStore, rows: Sequence[int]) -> list[list[int]]:
+    """Prompts that are learned in one step: moments without an act join those with one, evenly and in their order.
+
+    The optimiser scales every step alike, so that steps for doing nothing alone would move the words as far as others.
+    """
+    idle = [row for row in rows if all(store.examples[member].verb is Verb.NOTHING for member in store.members([row]))]
+    steps = [[row] for row in rows if row not in set(idle)]
+    if not steps:
+        return [[row] for row in idle]
+    for number, row in enumerate(idle):
+        steps[number * len(steps) // len(idle)].append(row)
+    return steps
