@@ -95,11 +95,15 @@ class ActBatch:
 
     @property
     def columns(self) -> int:
-        """Most columns that a row may reach in the store: all cached prefixes of one batch end at the same column."""
+        """Most columns that a row may reach in the store.
+
+        All cached prefixes of one batch end at the same column, and opened items are padded to the longest one.
+        """
         longest = max(self._cached, default=0)
+        most_opened = max((request.most_opened for request in self._requests), default=0)
         return max(
             (
-                (longest if cached else 0) + request.most_tokens - cached
+                (longest if cached else 0) + request.most_tokens - request.most_opened + most_opened - cached
                 for request, cached in zip(self._requests, self._cached, strict=True)
             ),
             default=0,
@@ -119,7 +123,7 @@ class ActBatch:
 
     def _choice(self, row: _ActRow, shares: np.ndarray) -> ActChoice:
         distribution = {verb: float(share) for verb, share in zip(VERBS, shares, strict=True) if share > 0}
-        tokens = 1 + (row.position is not None) + row.spent
+        tokens = 1 + (row.position is not None) + len(self._opened(row)) + row.spent
         return ActChoice(distribution, row.verb, row.position, self._sampler.text_of(row.text), tokens)
 
     def _next_batch(self, free: int) -> list[int]:
@@ -186,7 +190,30 @@ class ActBatch:
         for row, share in zip(rows, shares, strict=True):
             row.position = draw_index(share, self._requests[row.index].uniforms[1]) + 1
             row.feed, row.head = self._grammar.digit_ids[row.position - 1], [self._grammar.colon_id]
+        self._open([row for row in rows if self._opened(row)])
         return {row.index for row in rows if not row.verb.has_text}
+
+    def _opened(self, row: _ActRow) -> Sequence[int]:
+        """The tokens that repeat the item which a row's text is about."""
+        opened = self._requests[row.index].opened
+        return opened[row.position - 1] if opened and row.position is not None and row.verb.has_text else ()
+
+    def _open(self, rows: Sequence[_ActRow]) -> None:
+        """Read the items that texts are about, with the digits before them, in as few passes as the budget allows."""
+        if not rows:
+            return
+        place_of = {row.index: place for place, row in enumerate(self._rows)}
+        rows = sorted(rows, key=lambda row: (-len(self._opened(row)), place_of[row.index]))
+        chunks = [[row.feed, *self._opened(row)] for row in rows]
+        self._runner.extend(
+            chunks,
+            [place_of[row.index] for row in rows],
+            [row.first for row in rows],
+            [row.end for row in rows],
+            [self._requests[row.index].slot for row in rows],
+        )
+        for row, chunk in zip(rows, chunks, strict=True):
+            row.end, row.feed, row.head = row.end + len(chunk), self._grammar.colon_id, []
 
     def _write(self, rows: Sequence[_ActRow], hidden: Tensor) -> set[int]:
         """Draw the next token of texts; returns the requests that end with it."""

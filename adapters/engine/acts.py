@@ -21,6 +21,8 @@ class ActRequest:
         targets: For each possible verb, the feed items (from 1) it may be said about; empty for verbs without one.
         length_cap: Most tokens of text.
         uniforms: Uniform draws in [0, 1): one for the verb, one for the target, then one per text token.
+        opened: For each feed item, tokens to read between its digit and the colon of an act with words about it, see
+            `adapters.prompting.prompt.PromptBuilder.opened`; empty where nothing is read.
         constant: How many of the first prompt tokens are the same whenever this agent acts; see
             `adapters.engine.engine.Engine.cache_prefixes`.
     """
@@ -31,11 +33,17 @@ class ActRequest:
     length_cap: int
     uniforms: np.ndarray
     constant: int = 0
+    opened: Sequence[Sequence[int]] = ()
+
+    @property
+    def most_opened(self) -> int:
+        """Most tokens read between digit and colon."""
+        return max(map(len, self.opened), default=0)
 
     @property
     def most_tokens(self) -> int:
         """Most tokens of the prompt and the act together."""
-        return len(self.prompt) + HEAD_TOKENS + self.length_cap
+        return len(self.prompt) + HEAD_TOKENS + self.most_opened + self.length_cap
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,6 @@ def make_prompt_kit(base: BaseModel, config: PromptConfig) -> PromptKit:
     grammar = make_grammar(base.tokenizer, config.grammar, config.verbs)
     builder = PromptBuilder(
         base.tokenizer, grammar, item_tokens=config.item_tokens, text_tokens=config.text_tokens,
-        memory_tokens=config.memory_tokens,
+        memory_tokens=config.memory_tokens, opened_tokens=config.opened_tokens,
     )  # fmt: skip
     return PromptKit(builder, calibrated_scorer(base, builder, Head(base), feed_items=config.feed_items), config)
