@@ -74,7 +74,7 @@ def test_a_mixed_batch_decides_as_each_agent_alone(kit, engine):
 
 
 def test_words_are_drawn_as_a_plain_forward_pass_draws_them(base, kit, adapted, engine):
-    """The engine reads the opened item into its store in one pass; the same tokens in one sequence give the same words."""
+    """The engine reads the opened item into its store in one pass; one plain sequence gives the same words."""
     checked = 0
     for number, slot in enumerate((0, 1, 2, 0)):
         asked = request(kit, slot, number, {Verb.REPLY: [1, 2]})

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from polyphony.personas.people.acts import Verb
 
@@ -23,6 +24,8 @@ class ActRequest:
         uniforms: Uniform draws in [0, 1): one for the verb, one for the target, then one per text token.
         opened: For each feed item, tokens to read between its digit and the colon of an act with words about it, see
             `adapters.prompting.prompt.PromptBuilder.opened`; empty where nothing is read.
+        items: States of the feed items, shape [items, width], see `adapters.prompting.item_states`; None to choose by
+            the digits that name them.
         constant: How many of the first prompt tokens are the same whenever this agent acts; see
             `adapters.engine.engine.Engine.cache_prefixes`.
     """
@@ -34,6 +37,7 @@ class ActRequest:
     uniforms: np.ndarray
     constant: int = 0
     opened: Sequence[Sequence[int]] = ()
+    items: Tensor | None = None
 
     @property
     def most_opened(self) -> int:

@@ -19,7 +19,7 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, act_nll, verb_log_shares
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, verb_log_shares
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.provenance import code_version
 from polyphony.personas.people.acts import Verb
@@ -118,7 +118,7 @@ class _Evaluating:
         self._training, self._personas, self._revisions = training, personas, revisions
         self._pooled = pooled
         self._adapted, self._plan, self._resumable, self._progress = adapted, plan, passes, progress
-        self._scoring = Scoring(adapted, training.split(), training.kit.scorer)
+        self._scoring = Scoring(adapted, training.split(), training.kit.scorer, training.kit.items)
         self._others = min(plan.others, len(personas) - 1)
         self._candidates = Candidates(min(plan.candidates, len(personas)), len(personas))
         self._passes = 1 + len(plan.controls) + self._others + self._candidates.size
@@ -197,7 +197,7 @@ class _Evaluating:
             slots = None if slot_of is None else [slot_of[owner[store.rows[row].members[0]]] for row in batch]
             hidden, places = self._scoring.hidden(store, batch, slots), store.places(batch)
             examples = [store.examples[member] for member in members]
-            nll = act_nll(hidden, examples, self._scoring.scorer, places)
+            nll = self._scoring.act_nll(hidden, examples, places, slots)
             shares = verb_log_shares(hidden, examples, places, self._scoring.scorer).exp()
             act[members], text[members] = (nll.verb + nll.target).cpu(), nll.text.cpu()
             verbs[members] = shares.cpu()

@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import groupby
 
 from polyphony.adapters.prompting.moments import FeedHistory, Request, ShownMoment
-from polyphony.adapters.prompting.prompt import PromptBuilder
+from polyphony.adapters.prompting.prompt import FeedItem, PromptBuilder
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.recollection import RECALLED, history_recollections
@@ -26,6 +26,7 @@ class Example:
         position: Feed item it is about, from 1; None where the verb has no target.
         items: Number of feed items shown.
         text_start: Index of the first text token; None where the act has no text.
+        feed: The items shown, in their order.
     """
 
     act_id: str
@@ -35,6 +36,7 @@ class Example:
     position: int | None
     items: int
     text_start: int | None
+    feed: tuple[FeedItem, ...] = ()
 
 
 class ExampleBuilder:
@@ -113,7 +115,8 @@ class ExampleBuilder:
         head = self.builder.head(verb, moment.position, moment.feed)
         tokens = (*prompt, *self.builder.act(head, text))
         text_start = len(prompt) + len(head) if text else None
-        return Example(moment.id, tokens, len(prompt), verb, moment.position, len(moment.feed), text_start)
+        items = len(moment.feed)
+        return Example(moment.id, tokens, len(prompt), verb, moment.position, items, text_start, tuple(moment.feed))
 
     def _recalled(self, handle: str, at: datetime) -> list[str]:
         """What a person remembers at a moment, oldest first."""

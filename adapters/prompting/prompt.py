@@ -58,7 +58,7 @@ class PromptBuilder:
         memory_tokens: int = 0,
         opened_tokens: int = 0,
     ) -> None:
-        """Set the token budgets of a feed item's text, an act's text, persona, memory, and the item that is answered."""
+        """Set the token budgets of a feed item's text, an act's text, persona, memory and the item answered."""
         self.tokenizer = tokenizer
         self.grammar = grammar
         self.item_tokens = item_tokens
