@@ -132,17 +132,19 @@ def test_marks_that_tell_the_target_get_a_weight(kit, liked):
         told.append((own, examples))
     weights = fitter.weights(told)
     assert (weights.flags[:, 1] > 1).all() and np.abs(weights.flags[:, [0, 2, 3]]).max() == 0
+    assert np.abs(weights.flags[:, 4:]).max() < 0.5  # places are drawn
     assert PointerWeights.from_json(weights.to_json()).flags == pytest.approx(weights.flags)
 
 
-def test_states_are_of_unit_length_and_do_not_depend_on_the_feed(kit, base):
+def test_states_are_of_unit_length_and_know_of_the_feed_their_place_alone(kit, base):
     feed = [FeedItem("bob", "one two three"), FeedItem("eve", "", FeedItem("bob", "one"), NOTICES[0])]
     states = kit.items.states(feed)
     hidden = (pointer_size(base)[0] - FLAGS) // 2
     assert states.shape == (2, kit.items.width) and kit.items.states([]).shape == (0, kit.items.width)
     assert states[0, :hidden].norm() == pytest.approx(1, abs=1e-5) and states[1, hidden : 2 * hidden].norm() > 0.99
-    assert states[1, :hidden].abs().max() == 0 and states[1, -FLAGS:].tolist() == [1, 0, 0, 1]
-    assert torch.equal(kit.items.states(feed[::-1])[1], states[0])
+    assert states[1, :hidden].abs().max() == 0 and states[1, -FLAGS:].tolist() == [1, 0, 0, 1, 0, 0.5]
+    assert torch.equal(kit.items.states(feed[::-1])[1, :-2], states[0, :-2])
+    assert kit.items.states(feed[::-1])[0, -2:].tolist() == [1, 1]
 
 
 # In the engine

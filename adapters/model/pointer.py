@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 POINTER = "pointer"
 """Its name among an adapter's modules. PEFT knows no such layer, see `adapters.bank.interchange`."""
-FLAGS = 4
+FLAGS = 6
 """Marks of an item beside the states of its words and its author, see `adapters.prompting.item_states`."""
 WITH_TEXT, WITHOUT_TEXT = 0, 1
 """The two outputs: one for acts with words about an item, as a reply, one for acts without, as a like."""
@@ -20,7 +20,8 @@ WITH_TEXT, WITHOUT_TEXT = 0, 1
 
 def pointer_size(base: "BaseModel") -> tuple[int, int]:
     """Width of an item's state, and number of outputs."""
-    return 2 * int(base.model.get_input_embeddings().weight.shape[1]) + FLAGS, 2
+    embeddings: Tensor = base.model.get_input_embeddings().weight
+    return 2 * embeddings.shape[1] + FLAGS, 2
 
 
 class Pointer:

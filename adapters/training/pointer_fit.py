@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ PENALTY = 1e-3
 STEPS = 40
 MEMORIES = 3
 Pair = tuple[Tensor, Tensor]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,8 @@ class Space:
         if not states:
             return torch.zeros_like(self.centre)
         total = (torch.stack(list(states)) - self.centre).sum(0) @ self.projection
-        return self.projection @ (total / (len(states) + SHRINKAGE))
+        memory: Tensor = self.projection @ (total / (len(states) + SHRINKAGE))
+        return memory
 
 
 class PointerFitter:
@@ -116,7 +119,7 @@ class PointerFitter:
                 choices = _choices(example, targets)
                 if example.act_id not in place or choices is None:
                     continue
-                states = self._encoder.states([example.feed[number] for number in choices])
+                states = self._encoder.states(example.feed)[choices]
                 rows.append(self._features(states, self.memories(acts[: place[example.act_id]])))
                 outputs.append(output_of(example.verb))
                 chosen.append(choices.index((example.position or 1) - 1))
@@ -141,9 +144,9 @@ class PointerFitter:
         return rows / scale, torch.eye(2)
 
 
-def _spread(values: Sequence) -> list:  # type: ignore[type-arg]
-    places = np.unique(np.linspace(0, len(values) - 1, min(len(values), MEASURED)).astype(int)) if values else []
-    return [values[place] for place in places]
+def _spread(values: Sequence[Value]) -> list[Value]:
+    places = np.linspace(0, max(0, len(values) - 1), min(len(values), MEASURED)).astype(int)
+    return [values[place] for place in np.unique(places)]
 
 
 def _stacked(states: Sequence[Tensor], encoder: ItemEncoder) -> Tensor:
