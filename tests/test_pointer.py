@@ -170,7 +170,7 @@ def adapted(base):
         random = torch.Generator().manual_seed(9)
         people = [
             {**random_factors(model, seed, rank=2),
-             POINTER: (torch.randn(2, width, generator=random) * 3, torch.randn(outputs, 2, generator=random))}
+             POINTER: (torch.randn(2, width, generator=random) * 0.3, torch.randn(outputs, 2, generator=random))}
             for seed in range(3)
         ]  # fmt: skip
         prior = {**random_factors(model, 7, rank=2),

@@ -20,8 +20,7 @@ WITH_TEXT, WITHOUT_TEXT = 0, 1
 
 def pointer_size(base: "BaseModel") -> tuple[int, int]:
     """Width of an item's state, and number of outputs."""
-    embeddings: Tensor = base.model.get_input_embeddings().weight
-    return 2 * embeddings.shape[1] + FLAGS, 2
+    return 2 * int(base.model.get_input_embeddings().get_parameter("weight").shape[1]) + FLAGS, 2
 
 
 class Pointer:

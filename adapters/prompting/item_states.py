@@ -29,8 +29,7 @@ class ItemEncoder:
 
     def __init__(self, base: BaseModel, builder: PromptBuilder) -> None:
         """Take the embeddings of a base model, and the prompts that show the items."""
-        embeddings: Tensor = base.model.get_input_embeddings().weight
-        self._table = embeddings.detach()
+        self._table = base.model.get_input_embeddings().get_parameter("weight").detach()
         self._centre = self._table.float().mean(0).cpu()
         self._builder = builder
         self.width, _ = pointer_size(base)

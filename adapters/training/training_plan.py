@@ -77,7 +77,6 @@ class TrainingPlanner:
             for start in range(0, len(acts), size)
         ]
         order = keyed_generator(config.seed, "prior examples").permutation(len(sittings))
-        pointed = self._pointer_requests()
         chosen: list[Request] = []
         left = config.prior_examples
         for index in order:
@@ -86,7 +85,7 @@ class TrainingPlanner:
             left -= len(chosen[-1][1])
             if left <= 0:
                 break
-        self._examples.prepare([*chosen, *pointed], size)
+        self._examples.prepare(chosen, size)
         return [example for persona, acts in chosen for example in self._examples.sittings(persona, acts, size)]
 
     def _pointer_requests(self) -> list[Request]:
@@ -101,11 +100,13 @@ class TrainingPlanner:
         ]
 
     def pointer_examples(self) -> list[tuple[Sequence[Act], list[Example]]]:
-        """Acts and examples of the people from whom the pointer's shared weights are learned; nobody without one."""
-        size = self._config.sitting
-        return [
-            (acts, self._examples.sittings(persona, acts, size)) for persona, acts in self._pointer_requests() if acts
-        ]
+        """Acts and examples of the people from whom the pointer's shared weights are learned; nobody without one.
+
+        Each act has a screen of its own, as in a simulation: where several share one, places tell other things.
+        """
+        requests = [(persona, acts) for persona, acts in self._pointer_requests() if acts]
+        self._examples.prepare(requests, 1)
+        return [(acts, self._examples.sittings(persona, acts, 1)) for persona, acts in requests]
 
     def prepare(self, personas: Sequence[Persona], *, continued: bool) -> None:
         """Work out in one go what people were shown when they did what they learn from."""
