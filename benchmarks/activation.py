@@ -41,7 +41,9 @@ def activation_results(base: BaseModel, population: Population) -> list[Result]:
         feed = examples.moments(persona, persona.learned(1), 1)[-1].feed
         prompt = kit.builder.prompt(persona.handle, persona.description, feed)
         cap = int(np.median([len(kit.builder.plain(" " + act.text)) for act in persona.train if act.text] or [24]))
-        requests.append(ActRequest(slot, prompt, writing, cap, keyed_generator(0, "bench", slot).random(2 + cap)))
+        uniforms = keyed_generator(0, "bench", slot).random(2 + cap)
+        opened = [kit.builder.opened(item) for item in feed]
+        requests.append(ActRequest(slot, prompt, writing, cap, uniforms, opened=opened))
     shape = LoraShape()
     with AdaptedModel(base, shape) as adapted:
         adapted.set_stack(random_stack(adapted, AGENTS), shape.scale)

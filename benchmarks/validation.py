@@ -58,7 +58,7 @@ def validation_nll(
             adapted.set_prior(training.bank.factors(prior.object), prior.scale)
         else:
             install(adapted, training.bank, revisions)
-        scoring = Scoring(adapted, training.split(), training.kit.scorer)
+        scoring = Scoring(adapted, training.split(), training.kit.scorer, training.kit.items)
         store = ExampleStore(scoring.split, [example for _, example in made])
         for batch in store.batches(range(len(store.rows)), training.config.schedule.token_budget):
             owners = [made[member][0] for member in store.members(batch)]

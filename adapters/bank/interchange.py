@@ -22,6 +22,7 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import decoder_blocks
 from polyphony.adapters.model.lora import Factors, adapted_modules
 from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.model.pointer import POINTER, pointer_size
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 from polyphony.printable import printable_path, quoted
@@ -29,6 +30,8 @@ from polyphony.scratch import scratch_folder
 from polyphony.unforeseen import reading
 
 CARD, ABOUT = "polyphony.json", "README.md"
+POINTING = "pointer.safetensors"
+"""The pointer of an export, in a file that PEFT does not read: it has no layer in the model."""
 MAX_HANDLE = 512
 MOST_PADDED_BYTES = 512 << 20
 
@@ -68,6 +71,8 @@ def export_directory(directory: Path, factors: Factors, *, base_name: str, card:
     """
     if directory.exists():
         raise InputError(f"{directory} exists already; choose another --out")
+    pointing = {name: pair for name, pair in factors.items() if name == POINTER}
+    factors = {name: pair for name, pair in factors.items() if name != POINTER}
     rank = next(iter(factors.values()))[0].shape[0]
     config = LoraConfig(
         r=rank, lora_alpha=rank, target_modules=sorted(factors), base_model_name_or_path=base_name,
@@ -77,6 +82,8 @@ def export_directory(directory: Path, factors: Factors, *, base_name: str, card:
     with scratch_folder(directory.parent) as part:
         config.save_pretrained(str(part))
         write_durably(part / WEIGHTS, serialised(factors))
+        if pointing:
+            write_durably(part / POINTING, serialised(pointing))
         (part / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
         (part / ABOUT).write_text(model_card(card, rank, len(factors)))
         os.replace(part, directory)
@@ -150,7 +157,17 @@ def _foreign(directory: Path, base: BaseModel, force_base: bool) -> Foreign:
             f"{directory}: was trained on {quoted(other)}, not on {shown_base(base)}; give that model with "
             "--base-model, or --force-base if they are the same"
         )
-    return Foreign(_scaled(directory, factors, config, base), config, card, other)
+    return Foreign(_scaled(directory, factors, config, base) | _pointing(directory, base), config, card, other)
+
+
+def _pointing(directory: Path, base: BaseModel) -> dict[str, tuple[Tensor, Tensor]]:
+    """The pointer that an export of ours holds beside PEFT's files; empty without one."""
+    if not (directory / POINTING).exists():
+        return {}
+    pair = read_weights(directory, {POINTER: pointer_size(base)}, POINTING)[POINTER]
+    if not all(torch.isfinite(side).all() for side in pair):
+        raise InputError(f"{directory / POINTING}: holds numbers that are not finite")
+    return {POINTER: (pair[0].float(), pair[1].float())}
 
 
 def _scaled(
@@ -205,6 +222,7 @@ def foreign_revision(base: BaseModel, population: str, person: str, foreign: For
 def shape_of(base: BaseModel, factors: Factors) -> LoraShape:
     """The smallest shape that covers the layers which factors change."""
     prefix, blocks = decoder_blocks(base.model)
+    factors = {name: pair for name, pair in factors.items() if name != POINTER}
     lowest = min(int(name.removeprefix(f"{prefix}.").split(".")[0]) for name in factors)
     rank = max(a.shape[0] for a, _ in factors.values())
     targets = sorted({name.rpartition(".")[2] for name in factors})

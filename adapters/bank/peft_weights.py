@@ -23,12 +23,15 @@ LENGTH_BYTES = 8
 NUMBER_TYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
-def read_weights(directory: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[Tensor, Tensor]]:
+def read_weights(
+    directory: Path, sizes: Mapping[str, tuple[int, int]], name: str = WEIGHTS
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Read the factors of a PEFT directory.
 
     Args:
         directory: The directory.
         sizes: Layer -> (in, out) of the layers that an adapter can change.
+        name: The file that holds them.
 
     Returns:
         Layer -> (A, B), A of shape [rank, in] and B [out, rank].
@@ -36,8 +39,8 @@ def read_weights(directory: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[
     Raises:
         InputError: They are pickled, damaged, too large, or do not fit these layers.
     """
-    path = directory / WEIGHTS
-    factors = parse_factors(_content(directory), str(path))
+    path = directory / name
+    factors = parse_factors(_content(path), str(path))
     for module, (a, b) in factors.items():
         if not module.isprintable() or len(module) > MOST_NAME:
             raise InputError(f"{path}: {quoted(module)} is no layer's name")
@@ -65,8 +68,8 @@ def _check_pair(where: str, a: Tensor, b: Tensor, width_in: int, width_out: int)
         )
 
 
-def _content(directory: Path) -> bytes:
-    path = directory / WEIGHTS
+def _content(path: Path) -> bytes:
+    directory = path.parent
     try:
         with open_regular(path) as (file, size):
             _check_length(file, size, path)
@@ -74,7 +77,7 @@ def _content(directory: Path) -> bytes:
             return file.read(size)
     except OSError as error:
         for name in PICKLED:
-            if (directory / name).exists():
+            if path.name == WEIGHTS and (directory / name).exists():
                 raise InputError(
                     f"{directory / name}: weights in a pickle can run code when they are loaded; save them with "
                     f"safe_serialization=True as {WEIGHTS}"

@@ -35,7 +35,8 @@ class Revision:
         seed: Seed of the training.
         data_digest: SHA-256 over the examples it learned from.
         training_digest: SHA-256 over all that decides the weights; the same digest is never trained twice.
-        losses: Train and validation loss by epoch, and the epoch whose factors were taken.
+        losses: Train and validation loss by epoch, and the epoch whose factors were taken; of a prior with a pointer
+            also the weights by which people's own pointers are made.
         evaluation: Held-out evaluation; None without one.
         provenance: Counts and spans of the data, its origin and consent notes, versions of the code that trained.
         status: See `adapters.bank.lifecycle.Status`.

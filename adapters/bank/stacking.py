@@ -60,7 +60,7 @@ def empty_stack(adapted: AdaptedModel, slots: int, rank: int) -> Stack:
     zero = torch.zeros((), dtype=adapted.base.model.dtype, device=adapted.base.device)
     return {
         module: (zero.new_zeros(slots, rank, width_in), zero.new_zeros(slots, rank, width_out).mT)
-        for module, (width_in, width_out) in adapted.sizes.items()
+        for module, (width_in, width_out) in adapted.stack_sizes.items()
     }
 
 
@@ -168,7 +168,7 @@ class Stacker:
             module: (torch.empty(shape_a, device="meta"), torch.empty(shape_b, device="meta"))
             for module, ((_, shape_a), (_, shape_b)) in layout.factors.items()
         }
-        check_shapes(_name(revisions[places[0]]), shapes, self._adapted.sizes, self._rank)
+        check_shapes(_name(revisions[places[0]]), shapes, self._adapted.stack_sizes, self._rank)
         rows = torch.stack([moved[place][0].numbers for place in places])
         # The sum is finite only if all numbers are. In the numbers' own type it takes no extra memory.
         if not rows.sum().isfinite() and not (finite := rows.isfinite().all(1)).all():

@@ -15,6 +15,7 @@ from polyphony.adapters.engine.prefix_cache import PrefixCache
 from polyphony.adapters.model.memory import out_of_memory
 from polyphony.adapters.model.routing import Route, route_of
 from polyphony.adapters.prompting.act_scorer import VERBS
+from polyphony.adapters.prompting.item_states import output_of
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.personas.people.acts import Verb
 
@@ -95,11 +96,15 @@ class ActBatch:
 
     @property
     def columns(self) -> int:
-        """Most columns that a row may reach in the store: all cached prefixes of one batch end at the same column."""
+        """Most columns that a row may reach in the store.
+
+        All cached prefixes of one batch end at the same column, and opened items are padded to the longest one.
+        """
         longest = max(self._cached, default=0)
+        most_opened = max((request.most_opened for request in self._requests), default=0)
         return max(
             (
-                (longest if cached else 0) + request.most_tokens - cached
+                (longest if cached else 0) + request.most_tokens - request.most_opened + most_opened - cached
                 for request, cached in zip(self._requests, self._cached, strict=True)
             ),
             default=0,
@@ -119,7 +124,7 @@ class ActBatch:
 
     def _choice(self, row: _ActRow, shares: np.ndarray) -> ActChoice:
         distribution = {verb: float(share) for verb, share in zip(VERBS, shares, strict=True) if share > 0}
-        tokens = 1 + (row.position is not None) + row.spent
+        tokens = 1 + (row.position is not None) + len(self._opened(row)) + row.spent
         return ActChoice(distribution, row.verb, row.position, self._sampler.text_of(row.text), tokens)
 
     def _next_batch(self, free: int) -> list[int]:
@@ -157,7 +162,30 @@ class ActBatch:
             end = begin + len(request.prompt) - self._cached[index]
             self._shares[index] = shares[place]
             self._rows.append(_ActRow(index, firsts[place], end, verb, self._grammar.verb_ids[verb], head))
-        self._settle({row.index for row in self._rows if not (row.verb.has_target or row.verb.has_text)})
+        pointed = [row for row in self._rows[rows.start :] if row.verb.has_target and self._is_pointed(row)]
+        self._point(pointed)
+        self._settle({row.index for row in pointed if not row.verb.has_text}
+                     | {row.index for row in self._rows if not (row.verb.has_target or row.verb.has_text)})  # fmt: skip
+        self._open([row for row in pointed if row.verb.has_text])
+
+    def _is_pointed(self, row: _ActRow) -> bool:
+        """Whether a row's target is chosen by the pointer."""
+        request, adapted = self._requests[row.index], self._runner.adapted
+        if request.items is None or request.slot is None or adapted is None:
+            return False
+        return adapted.pointer.serves(request.slot)
+
+    def _point(self, rows: Sequence[_ActRow]) -> None:
+        """Draw the feed items that acts are about by the pointer, which needs no pass of the model."""
+        adapted = self._runner.adapted
+        for row in rows:
+            request = self._requests[row.index]
+            assert adapted is not None and request.items is not None and request.slot is not None
+            scores = adapted.pointer.scores(request.items.unsqueeze(0), [request.slot], [output_of(row.verb)])[0]
+            possible = np.zeros(len(scores), dtype=bool)
+            possible[[number - 1 for number in request.targets[row.verb]]] = True
+            share = scores.masked_fill(torch.tensor(~possible), -torch.inf).softmax(-1).cpu().numpy()
+            row.position = draw_index(share, request.uniforms[1]) + 1
 
     def _step(self) -> None:
         """Feed one token to every row in work, and go on from what follows it."""
@@ -186,7 +214,39 @@ class ActBatch:
         for row, share in zip(rows, shares, strict=True):
             row.position = draw_index(share, self._requests[row.index].uniforms[1]) + 1
             row.feed, row.head = self._grammar.digit_ids[row.position - 1], [self._grammar.colon_id]
+        self._open([row for row in rows if self._opened(row)], with_label=False)
         return {row.index for row in rows if not row.verb.has_text}
+
+    def _opened(self, row: _ActRow) -> Sequence[int]:
+        """The tokens that repeat the item which a row's text is about."""
+        opened = self._requests[row.index].opened
+        return opened[row.position - 1] if opened and row.position is not None and row.verb.has_text else ()
+
+    def _open(self, rows: Sequence[_ActRow], *, with_label: bool = True) -> None:
+        """Read digits and the items that texts are about, in as few passes as the budget allows.
+
+        Args:
+            rows: Acts with a target and words, of which the words come next.
+            with_label: Whether the verb's label has not been read yet.
+        """
+        if not rows:
+            return
+        place_of = {row.index: place for place, row in enumerate(self._rows)}
+        rows = sorted(rows, key=lambda row: (-len(self._opened(row)), place_of[row.index]))
+        heads = [[self._grammar.verb_ids[row.verb]] if with_label else [] for row in rows]
+        chunks = [
+            [*head, self._grammar.digit_ids[(row.position or 1) - 1], *self._opened(row)]
+            for head, row in zip(heads, rows, strict=True)
+        ]
+        self._runner.extend(
+            chunks,
+            [place_of[row.index] for row in rows],
+            [row.first for row in rows],
+            [row.end for row in rows],
+            [self._requests[row.index].slot for row in rows],
+        )
+        for row, chunk in zip(rows, chunks, strict=True):
+            row.end, row.feed, row.head = row.end + len(chunk), self._grammar.colon_id, []
 
     def _write(self, rows: Sequence[_ActRow], hidden: Tensor) -> set[int]:
         """Draw the next token of texts; returns the requests that end with it."""

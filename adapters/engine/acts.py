@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from polyphony.personas.people.acts import Verb
 
@@ -21,6 +22,10 @@ class ActRequest:
         targets: For each possible verb, the feed items (from 1) it may be said about; empty for verbs without one.
         length_cap: Most tokens of text.
         uniforms: Uniform draws in [0, 1): one for the verb, one for the target, then one per text token.
+        opened: For each feed item, tokens to read between its digit and the colon of an act with words about it, see
+            `adapters.prompting.prompt.PromptBuilder.opened`; empty where nothing is read.
+        items: States of the feed items, shape [items, width], see `adapters.prompting.item_states`; None to choose by
+            the digits that name them.
         constant: How many of the first prompt tokens are the same whenever this agent acts; see
             `adapters.engine.engine.Engine.cache_prefixes`.
     """
@@ -31,11 +36,18 @@ class ActRequest:
     length_cap: int
     uniforms: np.ndarray
     constant: int = 0
+    opened: Sequence[Sequence[int]] = ()
+    items: Tensor | None = None
+
+    @property
+    def most_opened(self) -> int:
+        """Most tokens read between digit and colon."""
+        return max(map(len, self.opened), default=0)
 
     @property
     def most_tokens(self) -> int:
         """Most tokens of the prompt and the act together."""
-        return len(self.prompt) + HEAD_TOKENS + self.length_cap
+        return len(self.prompt) + HEAD_TOKENS + self.most_opened + self.length_cap
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class KeyValueStore(Cache):
         super().__init__(layers=[])
         self._tables: list[tuple[Tensor, Tensor]] = []
         self._capacity = (0, 0)
-        self._rows = slice(0, 0)
+        self._rows: slice | Tensor = slice(0, 0)
         self._starts: Tensor | int = 0
         self._columns = 0
 
@@ -65,11 +65,11 @@ class KeyValueStore(Cache):
             self._capacity = (max(rows, self._capacity[0]), max(columns, self._capacity[1]))
             self._tables = []
 
-    def aim(self, rows: slice, starts: Tensor | int, columns: int) -> None:
+    def aim(self, rows: slice | Tensor, starts: Tensor | int, columns: int) -> None:
         """Point the next forward pass at `rows`.
 
         Args:
-            rows: Rows of the table, one for each row of the pass.
+            rows: Rows of the table, one for each row of the pass; indices, shape [rows], where they are no neighbours.
             starts: Column of each row's first new token, shape [rows]; an int where it is the same for all.
             columns: How many columns the pass sees.
         """
@@ -86,8 +86,11 @@ class KeyValueStore(Cache):
             if isinstance(self._starts, int):
                 table[self._rows, :, self._starts : self._starts + states.shape[2]] = states
             else:
-                rows = torch.arange(self._rows.start, self._rows.stop, device=table.device)
-                table[rows, :, self._starts] = states[:, :, 0]
+                rows = self._rows
+                if isinstance(rows, slice):
+                    rows = torch.arange(rows.start, rows.stop, device=table.device)
+                taken = self._starts.unsqueeze(1) + torch.arange(states.shape[2], device=table.device)
+                table[rows.unsqueeze(1), :, taken] = states.transpose(1, 2)
         return keys[self._rows, :, : self._columns], values[self._rows, :, : self._columns]
 
     def move(self, source: int, target: int, columns: slice) -> None:

@@ -84,6 +84,34 @@ class ModelRunner:
         fed = torch.tensor(tokens, device=self.base.device).unsqueeze(1)
         return self._forward(fed, column, firsts, width, route)[:, -1]
 
+    def extend(
+        self, chunks: Sequence[Sequence[int]], rows: Sequence[int], firsts: Sequence[int], ends: Sequence[int],
+        slots: Sequence[int | None],
+    ) -> None:  # fmt: skip
+        """Append several tokens to each of some rows, as many rows at once as the budget allows.
+
+        Shorter chunks are padded: what is written behind a row's own tokens is overwritten before it is seen.
+
+        Args:
+            chunks: The tokens of each row, best in order of falling number.
+            rows: Their places in the store.
+            firsts: Each row's first column.
+            ends: The column that its first new token takes.
+            slots: Slot of each.
+        """
+        device, start = self.base.device, 0
+        while start < len(chunks):
+            length = max(map(len, chunks[start:]))
+            part = slice(start, start + max(1, self.budget.tokens // length))
+            length = max(map(len, chunks[part]))
+            tokens = torch.tensor([[*chunk, *[0] * (length - len(chunk))] for chunk in chunks[part]], device=device)
+            begin = torch.tensor(ends[part], device=device)
+            width = max(ends[part]) + length
+            self.store.aim(torch.tensor(rows[part], device=device), begin, width)
+            columns = begin.unsqueeze(1) + torch.arange(length, device=device)
+            self._forward(tokens, columns, firsts[part], width, route_of(slots[part]))
+            start = part.stop
+
     def _read_part(
         self, new: Sequence[Sequence[int]], firsts: Sequence[int], begin: int, rows: slice, route: Route | None
     ) -> Tensor:

@@ -12,7 +12,7 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, act_nll, target_log_shares, verb_log_shares
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, verb_log_shares
 from polyphony.adapters.training.population_training import PopulationTraining
 
 Progress = Callable[[int, int], None]
@@ -71,11 +71,11 @@ class ActScoring:
             slots = None if slot_of is None else [slot_of[owner[store.rows[row].members[0]]] for row in batch]
             hidden, places = self._scoring.hidden(store, batch, slots), store.places(batch)
             examples = [store.examples[member] for member in members]
-            nll = act_nll(hidden, examples, scorer, places)
+            nll = self._scoring.act_nll(hidden, examples, places, slots)
             act[members], text[members] = (nll.verb + nll.target).cpu(), nll.text.cpu()
             verbs[members] = verb_log_shares(hidden, examples, places, scorer).exp().cpu()
-            aimed, shares = target_log_shares(hidden, examples, places, scorer)
-            targets[[members[number] for number in aimed]] = shares.exp().cpu()
+            aimed, shares = self._scoring.target_log_shares(hidden, examples, places, slots)
+            targets[np.ix_([members[number] for number in aimed], range(shares.shape[1]))] = shares.exp().cpu()
         return {"act": act.tolist(), "text": text.tolist(), "verbs": verbs.tolist(), "targets": targets.tolist()}
 
 

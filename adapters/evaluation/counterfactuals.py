@@ -134,7 +134,7 @@ def other_parents(held_out: OwnedExamples, builder: ExampleBuilder) -> list[Othe
 def _answering(example: Example, position: int, builder: ExampleBuilder) -> Example:
     """The same words as a reply to another item of the feed."""
     assert example.text_start is not None
-    head = builder.builder.grammar.head(example.verb, position)
+    head = builder.builder.head(example.verb, position, example.feed)
     prompt, text = example.tokens[: example.prompt_length], example.tokens[example.text_start :]
     return replace(
         example, tokens=(*prompt, *head, *text), position=position, text_start=example.prompt_length + len(head)

@@ -128,7 +128,7 @@ class _Evaluating:
         self._candidates = Candidates(min(plan.candidates, len(personas)), len(personas))
         responding = 1 + len(plan.controls) + min(1, self._others) if plan.moments else 0
         total = 1 + len(plan.controls) + self._others + self._candidates.size + responding
-        scoring = Scoring(adapted, training.split(), training.kit.scorer)
+        scoring = Scoring(adapted, training.split(), training.kit.scorer, training.kit.items)
         self._scoring = ActScoring(scoring, passes, total, progress)
         builder, size = training.examples, training.config.sitting
         self._held_out = laid_out(builder, personas, lambda person: person.held_out, size)

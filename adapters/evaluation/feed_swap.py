@@ -41,7 +41,7 @@ def swapped_rows(
         raise InputError(f"communities: {len(communities)} are given for {len(personas)} people; give one for each")
     people, scores = range(len(personas)), {}
     with training.config.adapted(training.base) as adapted, torch.no_grad():
-        scoring = Scoring(adapted, training.split(), training.kit.scorer)
+        scoring = Scoring(adapted, training.split(), training.kit.scorer, training.kit.items)
         passes = ActScoring(scoring, ResumablePasses(None), 3, lambda done, total: None)
         feeds = FeedScoring.of(training, personas, passes, moments, communities)
         install_prior(adapted, training, revisions)

@@ -12,6 +12,7 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import decoder_blocks
 from polyphony.adapters.model.decode_kernel import add_low_rank, laid_out
 from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.model.pointer import POINTER, Pointer, pointer_size
 from polyphony.adapters.model.prepacked_linear import PrepackedLinear
 from polyphony.adapters.model.routing import Route, Routing
 from polyphony.errors import InputError
@@ -149,6 +150,7 @@ class AdaptedModel:
         for other in others:
             self._original |= adapted_modules(base, other)
         self.layers = {name: StackedLora(module, self.routing) for name, module in self._original.items()}
+        self.pointer = Pointer()
 
     def close(self) -> None:
         """Put the base's own layers back."""
@@ -168,6 +170,11 @@ class AdaptedModel:
         """Name -> (in, out) of the modules of its own shape."""
         return {name: (module.in_features, module.out_features) for name, module in self._own.items()}
 
+    @property
+    def stack_sizes(self) -> dict[str, tuple[int, int]]:
+        """`sizes` with the pointer's, which has no layer in the model."""
+        return {**self.sizes, POINTER: pointer_size(self.base)}
+
     def set_prior(self, prior: Factors | None, scale: float = 1.0) -> None:
         """Install the population prior that rows share; None removes it. Layers that it does not name have no prior.
 
@@ -176,6 +183,7 @@ class AdaptedModel:
         """
         self._check(prior)
         device = self.base.device
+        self.pointer.set_prior((prior or {}).get(POINTER), scale)
         for name, layer in self.layers.items():
             layer.set_prior(None)
             if prior is not None and name in prior:
@@ -191,6 +199,7 @@ class AdaptedModel:
             InputError: They change layers that are not wrapped.
         """
         self._check(stack)
+        self.pointer.set_stack((stack or {}).get(POINTER), scale)
         for name, layer in self.layers.items():
             pair = None if stack is None else stack.get(name)
             layer.stack = None if pair is None else (pair[0], laid_out(pair[1]))
@@ -204,7 +213,7 @@ class AdaptedModel:
         self.forget_rows()
 
     def _check(self, factors: Factors | None) -> None:
-        unknown = sorted(set(factors or {}) - set(self.layers))
+        unknown = sorted(set(factors or {}) - set(self.layers) - {POINTER})
         if unknown:
             raise InputError(
                 f"an adapter changes {unknown[0]} and {len(unknown) - 1} more layers that are not adapted here; "

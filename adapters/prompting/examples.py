@@ -116,7 +116,7 @@ class ExampleBuilder:
 
     def _example(self, prompt: Sequence[int], moment: ShownMoment) -> Example:
         verb, text = (Verb.NOTHING, "") if moment.act is None else (moment.act.verb, moment.act.text)
-        head = self.builder.grammar.head(verb, moment.position)
+        head = self.builder.head(verb, moment.position, moment.feed)
         tokens = (*prompt, *self.builder.act(head, text))
         text_start = len(prompt) + len(head) if text else None
         return Example(

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from polyphony.adapters.prompting.grammar import Grammar
+from polyphony.personas.people.acts import Verb
 from polyphony.personas.people.recollection import NOTICES as NOTICES
 
 if TYPE_CHECKING:
@@ -55,14 +56,16 @@ class PromptBuilder:
         text_tokens: int = 48,
         persona_tokens: int = 64,
         memory_tokens: int = 0,
+        opened_tokens: int = 0,
     ) -> None:
-        """Set the token budgets of one feed item's text, an act's text, the persona prompt and the memory."""
+        """Set the token budgets of a feed item's text, an act's text, persona, memory and the item answered."""
         self.tokenizer = tokenizer
         self.grammar = grammar
         self.item_tokens = item_tokens
         self.text_tokens = text_tokens
         self.persona_tokens = persona_tokens
         self.memory_tokens = memory_tokens
+        self.opened_tokens = opened_tokens
         self._encode = lru_cache(maxsize=100_000)(self._encode_plain)
         self._before, self._between, self._after = (self._encode_template(part) for part in self._template_parts())
 
@@ -155,6 +158,29 @@ class PromptBuilder:
         system = f"You are @{handle}." + (f" {description}" if description else "")
         system += str(self.tokenizer.decode(self._recent(recent)))
         return system, "\n".join([*remembered, *(shown or [EMPTY_FEED]), self._question()])
+
+    def head(self, verb: Verb, position: int | None, feed: Sequence[FeedItem]) -> list[int]:
+        """Return the tokens of an act up to where its text begins, with the item that the text is about.
+
+        Args:
+            verb: What is done.
+            position: Feed item that it is about, from 1; None exactly for verbs without a target.
+            feed: The items shown.
+        """
+        head = self.grammar.head(verb, position)
+        if position is None or not verb.has_text:
+            return head
+        return [*head[:-1], *self.opened(feed[position - 1]), head[-1]]
+
+    def opened(self, item: FeedItem) -> list[int]:
+        """Return the tokens that repeat an item right before the words about it: `` (@bob: its words)``.
+
+        A small model hardly finds the item again that a number names; what stands right before the words, it uses.
+        """
+        if not self.opened_tokens:
+            return []
+        words = self.plain(" " + _on_one_line(item.text), self.opened_tokens)
+        return [*self.plain(f" (@{_on_one_line(item.handle)}:"), *words, *self.plain(")")]
 
     def act(self, head: Sequence[int], text: str) -> list[int]:
         """Return the tokens of an act: its head, its text cut to the budget, and the end token unless it was cut."""

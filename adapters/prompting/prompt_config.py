@@ -14,6 +14,8 @@ class PromptConfig:
         feed_items: Items a feed shows.
         item_tokens: Most tokens of one item's text.
         text_tokens: Most tokens of an act's text.
+        opened_tokens: Most tokens of the item that a reply or quote is about, repeated right before the words; 0
+            repeats nothing.
         memory_tokens: Most tokens of own acts, replies, mentions and new followers in a prompt; 0 for none.
         verbs: The verbs that a prompt offers.
     """
@@ -22,5 +24,6 @@ class PromptConfig:
     feed_items: int = 4
     item_tokens: int = 24
     text_tokens: int = 96
+    opened_tokens: int = 24
     memory_tokens: int = 0
     verbs: tuple[Verb, ...] = USUAL

@@ -6,17 +6,19 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.head import Head
 from polyphony.adapters.prompting.act_scorer import ActScorer, calibrated_scorer
 from polyphony.adapters.prompting.grammar import make_grammar
+from polyphony.adapters.prompting.item_states import ItemEncoder
 from polyphony.adapters.prompting.prompt import PromptBuilder
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 
 
 @dataclass(frozen=True)
 class PromptKit:
-    """The prompt builder of one base model with the act scorer calibrated for it."""
+    """The prompt builder of one base model with the act scorer calibrated for it, and the states of feed items."""
 
     builder: PromptBuilder
     scorer: ActScorer
     config: PromptConfig
+    items: ItemEncoder
 
 
 def make_prompt_kit(base: BaseModel, config: PromptConfig) -> PromptKit:
@@ -24,6 +26,7 @@ def make_prompt_kit(base: BaseModel, config: PromptConfig) -> PromptKit:
     grammar = make_grammar(base.tokenizer, config.grammar, config.verbs)
     builder = PromptBuilder(
         base.tokenizer, grammar, item_tokens=config.item_tokens, text_tokens=config.text_tokens,
-        memory_tokens=config.memory_tokens,
+        memory_tokens=config.memory_tokens, opened_tokens=config.opened_tokens,
     )  # fmt: skip
-    return PromptKit(builder, calibrated_scorer(base, builder, Head(base), feed_items=config.feed_items), config)
+    scorer = calibrated_scorer(base, builder, Head(base), feed_items=config.feed_items)
+    return PromptKit(builder, scorer, config, ItemEncoder(base, builder))

@@ -14,6 +14,7 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.act_scorer import VERBS, ActScorer
 from polyphony.adapters.prompting.examples import Example
+from polyphony.adapters.prompting.item_states import ItemEncoder, output_of
 
 # Batches have few different lengths, so that freed memory fits the next batch and kernels are not built for each.
 LENGTH_STEP = 32
@@ -178,11 +179,16 @@ def make_layout(rows: Sequence[PromptRow], length: int, base: BaseModel) -> RowL
 
 @dataclass(frozen=True)
 class Scoring:
-    """The parts that score examples: the adapted model, its split into trunk and upper blocks, the act scorer."""
+    """The parts that score examples: the adapted model, its split into trunk and upper blocks, the act scorer.
+
+    With the states of feed items, and over a prior that has a pointer, targets are scored by the pointer; otherwise by
+    the digits that name them.
+    """
 
     adapted: AdaptedModel
     split: SplitModel
     scorer: ActScorer
+    items: ItemEncoder | None = None
 
     def nll(self, store: ExampleStore, rows: Sequence[int], slots: Sequence[int] | None) -> ActNll:
         """Score one batch of rows; the answers are in the order of `ExampleStore.members`.
@@ -193,7 +199,68 @@ class Scoring:
             slots: The slot whose factors each row uses, with the prior if one is installed; None for the bare base.
         """
         examples = [store.examples[index] for index in store.members(rows)]
-        return act_nll(self.hidden(store, rows, slots), examples, self.scorer, store.places(rows))
+        return self.act_nll(self.hidden(store, rows, slots), examples, store.places(rows), slots)
+
+    def act_nll(
+        self, hidden: Tensor, examples: Sequence[Example], places: Sequence["ExamplePlace"],
+        slots: Sequence[int] | None,
+    ) -> ActNll:  # fmt: skip
+        """Score each example's act, as the function `act_nll` and with the pointer where there is one.
+
+        Args:
+            hidden: Final hidden states of rows, right-padded, shape [rows, length, hidden].
+            examples: The acts.
+            places: The place of each in `hidden`.
+            slots: The slot of each row; None for the bare base.
+        """
+        nll = act_nll(hidden, examples, self.scorer, places)
+        shares = self._pointed(examples, places, slots)
+        if shares is None:
+            return nll
+        done = torch.tensor([(example.position or 1) - 1 for example in examples])
+        aimed = torch.tensor([example.position is not None for example in examples])
+        target = torch.where(aimed, -shares.gather(1, done.unsqueeze(1)).squeeze(1), 0.0)
+        return ActNll(nll.verb, target.to(nll.verb), nll.text)
+
+    def target_log_shares(
+        self, hidden: Tensor, examples: Sequence[Example], places: Sequence["ExamplePlace"],
+        slots: Sequence[int] | None,
+    ) -> tuple[list[int], Tensor]:  # fmt: skip
+        """The function `target_log_shares`, with the pointer where there is one; arguments as in `act_nll`."""
+        shares = self._pointed(examples, places, slots)
+        if shares is None:
+            return target_log_shares(hidden, examples, places, self.scorer)
+        aimed = [number for number, example in enumerate(examples) if example.position is not None]
+        return aimed, shares[aimed]
+
+    def _pointed(
+        self, examples: Sequence[Example], places: Sequence["ExamplePlace"], slots: Sequence[int] | None
+    ) -> Tensor | None:  # fmt: skip
+        return None if slots is None else self.pointed(examples, [slots[place.row] for place in places])
+
+    def pointed(self, examples: Sequence[Example], slots: Sequence[int]) -> Tensor | None:
+        """The pointer's log-probabilities of the items of each example's feed, given its verb.
+
+        Args:
+            examples: The acts.
+            slots: Slot of each.
+
+        Returns:
+            Shape [examples, items], in main memory; minus infinity where a feed is shorter. Zero for acts without a
+            target. None where items have no states, or one of the slots has no pointer.
+        """
+        if self.items is None or not all(map(self.adapted.pointer.serves, set(slots))):
+            return None
+        longest = max((len(example.feed) for example in examples), default=0) or 1
+        shares = torch.full((len(examples), longest), -torch.inf)
+        for number, (example, slot) in enumerate(zip(examples, slots, strict=True)):
+            if example.position is None:
+                shares[number] = 0
+                continue
+            states = self.items.states(example.feed).unsqueeze(0)
+            scores = self.adapted.pointer.scores(states, [slot], [output_of(example.verb)])
+            shares[number, : len(example.feed)] = scores[0].log_softmax(-1)
+        return shares
 
     def hidden(self, store: ExampleStore, rows: Sequence[int], slots: Sequence[int] | None) -> Tensor:
         """Final hidden states of one batch of rows, right-padded, shape [rows, length, hidden]."""

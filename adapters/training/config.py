@@ -36,6 +36,8 @@ class TrainingConfig:
         sitting: Most acts that share one prompt in training, see `ExampleBuilder.sittings`.
         storage: How personal adapters store their numbers, see `adapters.bank.precision.Precision`; empty for the
             format that loses nothing in the base's compute type.
+        pointer: Whether a pointer chooses targets, see `adapters.model.pointer`; else the digits that name them do.
+        pointer_people: From how many people's acts the pointer's shared weights are learned.
         seed: Seed of initial factors and orders.
     """
 
@@ -51,6 +53,8 @@ class TrainingConfig:
     max_examples: int = 24
     sitting: int = 4
     storage: str = ""
+    pointer: bool = True
+    pointer_people: int = 64
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.peft_layout import merge
@@ -14,12 +14,14 @@ from polyphony.adapters.model.blocks import SplitModel, decoder_blocks
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.memory import at_once
+from polyphony.adapters.model.pointer import POINTER
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.moments import FeedHistory
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.initialisation import check_fits, shared_start
+from polyphony.adapters.training.pointer_fit import PointerFitter, PointerWeights
 from polyphony.adapters.training.starts import SHIFTED, STANDARD
 from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Trained
 from polyphony.adapters.training.training_plan import TrainingPlan, TrainingPlanner
@@ -83,7 +85,28 @@ class PopulationTraining:
             return stored
         report = partial(self._progress, "population prior")
         (trained,) = self._train([Learner("prior", examples)], planned, None, report)
-        return self._store(planned, trained)
+        return self._store(*self._with_shared_pointer(planned, trained))
+
+    @cached_property
+    def _fitter(self) -> PointerFitter:
+        return PointerFitter(self.kit.items, self.population.acts)
+
+    def _with_shared_pointer(self, planned: Revision, trained: Trained) -> tuple[Revision, Trained]:
+        """A prior with the pointer that all people share, and the weights by which personal ones are made."""
+        weights = self._fitter.weights(self.planner.pointer_examples()) if self.config.pointer else None
+        if weights is None:
+            return planned, trained
+        a, b = self._fitter.shared_pair(weights)
+        factors = {**trained.factors, POINTER: (a / planned.scale, b)}
+        return replace(planned, losses={POINTER: weights.to_json()}), replace(trained, factors=factors)
+
+    def _with_own_pointer(self, plan: TrainingPlan, trained: Trained) -> Trained:
+        """What was learned, with the pointer of what is remembered, over a prior that has one."""
+        if POINTER not in plan.foundation.losses:
+            return trained
+        weights = PointerWeights.from_json(plan.foundation.losses[POINTER])
+        pair = self._fitter.personal_pair(plan.memory, weights, plan.revision.scale)
+        return replace(trained, factors={**trained.factors, POINTER: pair})
 
     def split(self, *shapes: LoraShape) -> SplitModel:
         """Split the base below the first block that shapes adapt; by default those of personal adapters and prior."""
@@ -145,7 +168,7 @@ class PopulationTraining:
             return stored
         report = partial(self._progress, "pooled adapter")
         (trained,) = self._train([plan.learner], plan.revision, plan.foundation, report)
-        return self._store(plan.revision, trained)
+        return self._store(plan.revision, self._with_own_pointer(plan, trained))
 
     def _trained(self, missing: Sequence[int], plans: Sequence[TrainingPlan]) -> Iterator[tuple[int, Revision]]:
         """Train and store the plans of some numbers, group by group."""
@@ -157,7 +180,7 @@ class PopulationTraining:
             learners = [plan.learner for plan in group]
             results = self._train(learners, group[0].revision, group[0].foundation, report)
             # All or none: trained without the others of its group, an adapter has other last bits.
-            pairs = [(_with_losses(plan.revision, result), result.factors)
+            pairs = [(_with_losses(plan.revision, result), self._with_own_pointer(plan, result).factors)
                      for plan, result in zip(group, results, strict=True)]  # fmt: skip
             yield from zip(numbers, self.bank.add_all(pairs, self.planner.precision(PERSONAL)), strict=True)
             before += sum(self.planner.tokens(learner) for learner in learners)
@@ -197,7 +220,7 @@ class PopulationTraining:
             if foundation is not None:
                 adapted.set_prior(self.bank.factors(foundation.object), foundation.scale)
             trainer = PopulationTrainer(
-                Scoring(adapted, self.split(*shapes), self.kit.scorer), learners, schedule,
+                Scoring(adapted, self.split(*shapes), self.kit.scorer, self.kit.items), learners, schedule,
                 seed=self.config.seed, start=shared, train_b=planned.init != "mica", progress=report,
             )  # fmt: skip
             return trainer.train()
@@ -208,7 +231,7 @@ class PopulationTraining:
 
 def _with_losses(planned: Revision, trained: Trained) -> Revision:
     losses = {"train": trained.train_loss, "validation": trained.validation_loss, "epoch": trained.epoch}
-    return replace(planned, losses=losses)
+    return replace(planned, losses={**planned.losses, **losses})
 
 
 def _most_common_foundation(plans: Sequence[TrainingPlan | None]) -> Revision | None:

@@ -10,6 +10,7 @@ from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import PERSONAL, POOLED, PRIOR, Revision, adapter_id, digest_of
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import Factors, adapted_modules
+from polyphony.adapters.model.pointer import POINTER
 from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.moments import Request
 from polyphony.adapters.prompting.scoring import rows_of
@@ -36,12 +37,14 @@ class TrainingPlan:
         learner: What is learned from.
         foundation: What it is learned over.
         is_current: Whether the bank holds this very revision already, with nothing new to learn.
+        memory: The acts that the pointer remembers, in time order.
     """
 
     revision: Revision
     learner: Learner
     foundation: Revision
     is_current: bool = False
+    memory: tuple[Act, ...] = ()
 
 
 class TrainingPlanner:
@@ -85,6 +88,26 @@ class TrainingPlanner:
         self._examples.prepare(chosen, size)
         return [example for persona, acts in chosen for example in self._examples.sittings(persona, acts, size)]
 
+    def _pointer_requests(self) -> list[Request]:
+        """The people, and their acts, from whom the pointer's shared weights are learned."""
+        config = self._config
+        if not config.pointer:
+            return []
+        learners = [persona for persona in self._population.personas if persona.is_trainable]
+        order = keyed_generator(config.seed, "pointer people").permutation(len(learners))
+        return [
+            (learners[index], self._latest(learners[index].train)) for index in sorted(order[: config.pointer_people])
+        ]
+
+    def pointer_examples(self) -> list[tuple[Sequence[Act], list[Example]]]:
+        """Acts and examples of the people from whom the pointer's shared weights are learned; nobody without one.
+
+        Each act has a screen of its own, as in a simulation: where several share one, places tell other things.
+        """
+        requests = [(persona, acts) for persona, acts in self._pointer_requests() if acts]
+        self._examples.prepare(requests, 1)
+        return [(acts, self._examples.sittings(persona, acts, 1)) for persona, acts in requests]
+
     def prepare(self, personas: Sequence[Persona], *, continued: bool) -> None:
         """Work out in one go what people were shown when they did what they learn from."""
         requests: list[Request] = []
@@ -122,7 +145,8 @@ class TrainingPlanner:
         learner = Learner(POOLED, train, validation)
         revision = self.revision(POOLED, "", [*train, *validation], foundation)
         facts = pooled_provenance(self._population, self._base, personas, learner)
-        return TrainingPlan(replace(revision, provenance=facts), learner, foundation)
+        memory = tuple(act for persona in personas for act in self._latest(persona.train))
+        return TrainingPlan(replace(revision, provenance=facts), learner, foundation, memory=memory)
 
     def continuation(self, persona: Persona) -> TrainingPlan | None:
         """The training that continues a person's newest revision with the acts since; None where there is no revision.
@@ -157,15 +181,17 @@ class TrainingPlanner:
         examples = [*learner.train, *learner.validation]
         revision = self.revision(PERSONAL, persona.handle, examples, foundation, parent)
         facts = personal_provenance(self._population, self._base, persona, learner)
-        return TrainingPlan(replace(revision, provenance=facts), learner, foundation)
+        memory = tuple(self._latest(persona.train))
+        return TrainingPlan(replace(revision, provenance=facts), learner, foundation, memory=memory)
 
     def _start_from(self, parent: Revision) -> Factors:
         """The factors of a revision, at the scale of the configured shape."""
         shape, factors = self._config.shape, self._bank.factors(parent.object)
-        modules = set(adapted_modules(self._base, shape))
-        if parent.rank != shape.rank or set(factors) != modules:
+        factors.pop(POINTER, None)  # made anew from all that is remembered
+        modules, rank = set(adapted_modules(self._base, shape)), max(a.shape[0] for a, _ in factors.values())
+        if rank != shape.rank or set(factors) != modules:
             raise InputError(
-                f"{parent.name} has rank {parent.rank} on {len(factors)} layers, asked for are {shape.rank} on "
+                f"{parent.name} has rank {rank} on {len(factors)} layers, asked for are {shape.rank} on "
                 f"{len(modules)}; give the --rank, --top-blocks and --targets it was trained with"
             )
         return {name: (a.float(), b.float() * (parent.scale / shape.scale)) for name, (a, b) in factors.items()}
@@ -207,6 +233,8 @@ class TrainingPlanner:
             deciding.append(self.precision(kind))
         if parent is not None:
             deciding.append({"continues": parent.object})
+        if self._config.pointer if is_prior else foundation is not None and POINTER in foundation.losses:
+            deciding.append({POINTER: [self._config.pointer_people if is_prior else None, self._population.digest]})
         prior_object = foundation.object if foundation else None
         return Revision(
             adapter_id=adapter_id(base.hash, self._population.name, kind, person),

@@ -82,6 +82,8 @@ class EnginePolicy:
             slot=slot,
             prompt=self.prompt(observation),
             constant=len(self._constants[observation.agent]),
+            items=self._kit.items.states(observation.feed),
+            opened=[self._kit.builder.opened(item) for item in observation.feed],
             targets=observation.targets if matched is None else {matched[0]: observation.targets[matched[0]]},
             length_cap=self._caps[observation.agent],
             uniforms=keyed_generator(self._seed, "act", observation.agent, observation.timestep).random(

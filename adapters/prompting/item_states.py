@@ -1,0 +1,65 @@
+"""States of feed items: what the pointer scores, from the input embeddings of the tokens that a prompt shows."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.pointer import FLAGS, WITH_TEXT, WITHOUT_TEXT, pointer_size
+from polyphony.adapters.prompting.prompt import NOTICES, FeedItem, PromptBuilder
+from polyphony.personas.people.acts import Verb
+
+assert len(NOTICES) + 3 == FLAGS
+
+
+def output_of(verb: Verb) -> int:
+    """The pointer's output for a verb."""
+    return WITH_TEXT if verb.has_text else WITHOUT_TEXT
+
+
+class ItemEncoder:
+    """Makes the states of feed items.
+
+    A state is the mean embedding of the item's words, that of its author's handle, both centred and of unit length, and
+    marks: one for each of `NOTICES`, one for a reply, one for the first place of the feed, and 1 / place. The
+    embeddings are frozen, and no pass of the model is needed. States of a middle block tell topics apart a little
+    better, but not targets (`docs/method.md`).
+    """
+
+    def __init__(self, base: BaseModel, builder: PromptBuilder) -> None:
+        """Take the embeddings of a base model, and the prompts that show the items."""
+        self._table = base.model.get_input_embeddings().get_parameter("weight").detach()
+        self._centre = self._table.float().mean(0).cpu()
+        self._builder = builder
+        self.width, _ = pointer_size(base)
+
+    def states(self, feed: Sequence[FeedItem]) -> Tensor:
+        """States of the items of one feed, in its order, float32 in main memory, shape [items, width]."""
+        rows = [
+            torch.cat([self.words(item.text), self.author(item.handle), self._flags(item, place)])
+            for place, item in enumerate(feed, 1)
+        ]
+        return torch.stack(rows) if rows else torch.zeros(0, self.width)
+
+    def words(self, text: str) -> Tensor:
+        """The state of an item's words, as many as a prompt shows, shape [hidden]."""
+        words = " ".join(text.split())
+        return self._mean(self._builder.plain(" " + words, self._builder.item_tokens) if words else ())
+
+    def author(self, handle: str) -> Tensor:
+        """The state of a handle, shape [hidden]."""
+        return self._mean(self._builder.plain(f" @{' '.join(handle.split())}"))
+
+    def _mean(self, tokens: Sequence[int]) -> Tensor:
+        if not tokens:
+            return torch.zeros_like(self._centre)
+        ids = torch.tensor(tokens, device=self._table.device)
+        state = self._table[ids].float().mean(0).cpu() - self._centre
+        unit: Tensor = state / state.norm().clamp(min=1e-9)
+        return unit
+
+    @staticmethod
+    def _flags(item: FeedItem, place: int) -> Tensor:
+        notices = [float(item.notice == name) for name in NOTICES]
+        return torch.tensor([*notices, float(item.answers is not None), float(place == 1), 1 / place])

@@ -1,0 +1,327 @@
+"""The pointer: targets chosen by item states, from what a person remembers; stored and exported with the adapter."""
+
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+import torch
+from adapter_factory import random_factors, stacked
+from conftest import briefly
+from training_factory import replayed, tiny_model
+
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.compaction import compact_bank
+from polyphony.adapters.bank.interchange import POINTING, card_of, export_directory, foreign_revision, read_directory
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.stacking import complete, install
+from polyphony.adapters.bank.verification import verify
+from polyphony.adapters.engine.acts import ActRequest
+from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.model.base_model import load_base_model
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.model.pointer import FLAGS, POINTER, Pointer, pointer_size
+from polyphony.adapters.prompting.examples import Example
+from polyphony.adapters.prompting.item_states import output_of
+from polyphony.adapters.prompting.prompt import NOTICES, FeedItem
+from polyphony.adapters.prompting.prompt_config import PromptConfig
+from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
+from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.pointer_fit import PointerFitter, PointerWeights
+from polyphony.adapters.training.population_training import PopulationTraining, split_for
+from polyphony.adapters.training.schedule import Schedule
+from polyphony.errors import InputError
+from polyphony.personas.people.acts import Act, Verb
+from polyphony.randomness import keyed_generator
+
+SHAPE = LoraShape(rank=2, alpha=4, top_blocks=1)
+CONFIG = TrainingConfig(
+    prompt=PromptConfig(text_tokens=8, item_tokens=8, feed_items=4), prior_shape=SHAPE, prior_examples=4, shape=SHAPE,
+    max_examples=12, schedule=Schedule(lr=4e-3, epochs=1, act_weight=0.2), pointer_people=6,
+)  # fmt: skip
+START = datetime(2026, 1, 1, tzinfo=UTC)
+TOPICS = {
+    "birds": "a heron and two finches on the feeder by the reeds",
+    "bikes": "the chain slipped and my gears need new cables",
+    "bread": "the sourdough starter doubled and the crust is dark",
+    "code": "the parser crashes on empty input and the tests fail",
+}
+
+
+def gardeners(people=12, acts=16):
+    """People who like texts of one topic each, among texts of four; returns the corpus and each person's acts."""
+    corpus: dict[str, Act] = {}
+    for number in range(acts):
+        for topic, words in TOPICS.items():
+            act = Act(id=f"{topic}{number}", author=f"{topic}_fan", verb=Verb.POST, at=START + timedelta(hours=number),
+                      text=f"{words} {number}")  # fmt: skip
+            corpus[act.id] = act
+    for person in range(people):
+        for number in range(acts):
+            target = f"{list(TOPICS)[person % len(TOPICS)]}{number}"
+            like = Act(id=f"p{person}.{number}", author=f"p{person}", verb=Verb.LIKE, target=target,
+                       at=START + timedelta(hours=number, minutes=1 + person))  # fmt: skip
+            corpus[like.id] = like
+    return corpus, {f"p{n}": [corpus[f"p{n}.{k}"] for k in range(acts)] for n in range(people)}
+
+
+def examples_of(acts, corpus):
+    """Each act before one text of every topic, the target's place drawn."""
+    made = []
+    for act in acts:
+        number = act.target.lstrip("abcdefghijklmnopqrstuvwxyz")
+        order = keyed_generator(3, act.id).permutation(len(TOPICS))
+        ids = [f"{list(TOPICS)[place]}{number}" for place in order]
+        feed = tuple(FeedItem("someone", corpus[item].text) for item in ids)
+        prompt = tuple(keyed_generator(4, act.id).integers(0, 1000, 5).tolist())
+        made.append(Example(act.id, (*prompt, 1, 2), 5, act.verb, ids.index(act.target) + 1, len(feed), None, feed))
+    return made
+
+
+@pytest.fixture(scope="module")
+def liked(kit):
+    corpus, acts = gardeners()
+    return PointerFitter(kit.items, corpus), corpus, acts
+
+
+def top1(fitter, kit, weights, memory, examples):
+    pointer = Pointer()
+    pointer.set_prior(fitter.shared_pair(weights), 1.0)
+    pointer.set_stack(tuple(side.unsqueeze(0) for side in fitter.personal_pair(memory, weights, 2.0)), 2.0)
+    hits = []
+    for example in examples:
+        scores = pointer.scores(kit.items.states(example.feed).unsqueeze(0), [0], [output_of(example.verb)])[0]
+        hits.append(int(scores.argmax()) + 1 == example.position)
+    return np.mean(hits)
+
+
+def test_it_learns_what_people_take_up_and_tells_later_targets(kit, liked):
+    fitter, corpus, acts = liked
+    people = [(own, examples_of(own, corpus)) for own in list(acts.values())[:8]]
+    weights = fitter.weights(people)
+    unseen = acts["p11"]
+    assert top1(fitter, kit, weights, unseen[:10], examples_of(unseen[10:], corpus)) == 1
+    # With another's memory the other's topic is chosen: it is the memory that chooses.
+    assert top1(fitter, kit, weights, acts["p8"][:10], examples_of(unseen[10:], corpus)) == 0
+
+
+def test_a_sitting_s_other_targets_are_no_choices_and_no_choice_gives_no_weights(kit, liked):
+    fitter, corpus, acts = liked
+    own = acts["p0"]
+    (example,) = examples_of(own[4:5], corpus)
+    prompt = example.tokens[: example.prompt_length]
+    everything = [replace(example, position=place, act_id=own[place].id) for place in range(1, 5)]
+    assert {one.tokens[: one.prompt_length] for one in everything} == {prompt}
+    assert fitter.weights([(own, everything)]) is None
+    assert fitter.weights([(own, [replace(example, position=None)])]) is None
+    assert fitter.weights([]) is None
+
+
+def test_marks_that_tell_the_target_get_a_weight(kit, liked):
+    fitter, corpus, acts = liked
+    told = []
+    for own in acts.values():
+        examples = []
+        for example in examples_of(own, corpus):
+            feed = [FeedItem(item.handle, "nothing of note") for item in example.feed]
+            feed[example.position - 1] = replace(feed[example.position - 1], notice=NOTICES[1])
+            examples.append(replace(example, feed=tuple(feed)))
+        told.append((own, examples))
+    weights = fitter.weights(told)
+    assert (weights.flags[:, 1] > 1).all() and np.abs(weights.flags[:, [0, 2, 3]]).max() == 0
+    assert np.abs(weights.flags[:, 4:]).max() < 0.5  # places are drawn
+    assert PointerWeights.from_json(weights.to_json()).flags == pytest.approx(weights.flags)
+
+
+def test_states_are_of_unit_length_and_know_of_the_feed_their_place_alone(kit, base):
+    feed = [FeedItem("bob", "one two three"), FeedItem("eve", "", FeedItem("bob", "one"), NOTICES[0])]
+    states = kit.items.states(feed)
+    hidden = (pointer_size(base)[0] - FLAGS) // 2
+    assert states.shape == (2, kit.items.width) and kit.items.states([]).shape == (0, kit.items.width)
+    assert states[0, :hidden].norm() == pytest.approx(1, abs=1e-5) and states[1, hidden : 2 * hidden].norm() > 0.99
+    assert states[1, :hidden].abs().max() == 0 and states[1, -FLAGS:].tolist() == [1, 0, 0, 1, 0, 0.5]
+    assert torch.equal(kit.items.states(feed[::-1])[1, :-2], states[0, :-2])
+    assert kit.items.states(feed[::-1])[0, -2:].tolist() == [1, 1]
+
+
+# In the engine
+
+
+FEED = [FeedItem("bob", "the harbour is closed again"), FeedItem("eve", "who took my bike?"), FeedItem("jo", "hm")]
+TARGETS = {verb: [1, 2, 3] if verb.has_target else [] for verb in (Verb.POST, Verb.REPLY, Verb.LIKE, Verb.REPOST)}
+
+
+def request(kit, slot, number, **changed):
+    prompt = kit.builder.prompt(f"agent{number}", "Writes." * (number % 3), FEED)
+    uniforms = keyed_generator(5, "pointer", number).random(64)
+    opened = [kit.builder.opened(item) for item in FEED]
+    asked = ActRequest(slot, prompt, TARGETS, 6, uniforms, opened=opened, items=kit.items.states(FEED))
+    return replace(asked, **changed)
+
+
+@pytest.fixture(scope="module")
+def adapted(base):
+    shape = LoraShape(rank=2, alpha=4, top_blocks=1)
+    width, outputs = pointer_size(base)
+    with AdaptedModel(base, shape) as model:
+        random = torch.Generator().manual_seed(9)
+        people = [
+            {**random_factors(model, seed, rank=2),
+             POINTER: (torch.randn(2, width, generator=random) * 0.3, torch.randn(outputs, 2, generator=random))}
+            for seed in range(3)
+        ]  # fmt: skip
+        prior = {**random_factors(model, 7, rank=2),
+                 POINTER: (torch.randn(2, width, generator=random), torch.eye(2))}  # fmt: skip
+        model.set_prior(prior, 1.0)
+        model.set_stack(stacked(people), shape.scale)
+        yield model
+
+
+def test_a_mixed_batch_decides_as_each_agent_alone(base, kit, adapted):
+    engine = Engine(base, adapted, kit)
+    requests = [request(kit, slot, number) for number, slot in enumerate((0, 1, 2, None, 1, 0, None, 2))]
+    requests[1] = replace(requests[1], items=None)
+    choices = engine.decide(requests)
+    assert {choice.verb.has_text for choice in choices} == {True, False}
+    for single, choice in zip(requests, choices, strict=True):
+        (alone,) = engine.decide([single])
+        assert (choice.verb, choice.position, choice.text) == (alone.verb, alone.position, alone.text)
+        assert choice.distribution == pytest.approx(alone.distribution, abs=1e-4)
+
+
+def test_targets_are_drawn_from_the_scores_that_training_reports(base, kit, adapted):
+    """The draw's cumulative shares fall between the uniforms that give one item and the next."""
+    engine = Engine(base, adapted, kit)
+    scoring = Scoring(adapted, split_for(base, LoraShape(rank=2, alpha=4, top_blocks=1)), kit.scorer, kit.items)
+    for slot, verb in ((0, Verb.LIKE), (1, Verb.REPLY), (2, Verb.REPOST)):
+        prompt = request(kit, slot, slot).prompt
+        examples = [
+            Example(
+                "x", (*prompt, *kit.builder.head(verb, place, FEED)), len(prompt), verb, place, 3, None, tuple(FEED)
+            )
+            for place in (1, 2, 3)
+        ]
+        with torch.no_grad():
+            store = ExampleStore(scoring.split, examples)
+            target = torch.cat([scoring.nll(store, [row], [slot]).target for row in range(len(store.rows))])
+        shares = (-target).exp().numpy()
+        assert shares.sum() == pytest.approx(1, abs=1e-5) and shares.max() < 0.999
+        bound = float(shares[0])
+        for off, place in ((-1e-4, {1}), (1e-4, {2, 3})):
+            asked = request(kit, slot, slot, targets={verb: [1, 2, 3]}, uniforms=np.full(64, bound + off), length_cap=1)
+            (choice,) = engine.decide([asked])
+            assert choice.position in place
+        (only,) = engine.decide([request(kit, slot, slot, targets={verb: [3]}, length_cap=1)])
+        assert only.position == 3
+
+
+def test_without_a_pointer_the_digits_choose(base, kit):
+    shape = LoraShape(rank=2, alpha=4, top_blocks=1)
+    with AdaptedModel(base, shape) as model:
+        model.set_prior(random_factors(model, 7, rank=2))
+        model.set_stack(stacked([random_factors(model, 1, rank=2)]), shape.scale)
+        engine = Engine(base, model, kit)
+        with_states, without = request(kit, 0, 1), request(kit, 0, 1, items=None)
+        assert engine.decide([with_states]) == engine.decide([without])
+        assert not model.pointer.serves(0)
+
+
+# In the bank
+
+
+@pytest.fixture(scope="module")
+def village(town):
+    """Some people of the town, and what they did among themselves."""
+    personas = town.personas[:48]
+    handles = {persona.handle for persona in personas}
+    acts = {name: act for name, act in town.acts.items() if act.author in handles}
+    inside = {
+        name: act for name, act in acts.items() if act.target is None or act.target in acts or act.target in handles
+    }
+    own = {handle: tuple(act for act in inside.values() if act.author == handle) for handle in handles}
+    busy = [persona for persona in personas if len(own[persona.handle]) >= 24]
+    return replace(town, personas=tuple(_split(persona, own[persona.handle]) for persona in busy), acts=inside)
+
+
+def _split(persona, acts):
+    held_out, validation = len(acts) - 6, len(acts) - 12
+    return replace(persona, acts=acts, train_end=validation, validation_end=held_out)
+
+
+@pytest.fixture(scope="module")
+def small(base, tmp_path_factory):
+    """A model that trains in seconds, with the base's tokenizer."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_model(base, folder)
+    return load_base_model(folder, device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="module")
+def trained(small, village, tmp_path_factory):
+    with closing(Bank(tmp_path_factory.mktemp("pointer") / "bank", create=True)) as bank:
+        people = village
+        training = PopulationTraining(
+            small, make_prompt_kit(small, CONFIG.prompt), people, bank, CONFIG, replayed(people)
+        )
+        learners = [briefly(person, 6) for person in people.choose(3)]
+        yield training, learners, training.personal(learners)
+
+
+def vector(bank, revision):
+    a, b = bank.factors(revision.object)[POINTER]
+    return (b.float() @ a.float()) * revision.scale
+
+
+def test_prior_and_personal_adapters_hold_pointers_and_training_alone_gives_the_same(trained, tmp_path):
+    training, people, revisions = trained
+    prior = training.prior()
+    assert POINTER in prior.losses and POINTER in training.bank.factors(prior.object)
+    own = [vector(training.bank, revision) for revision in revisions]
+    assert all(one.abs().max() > 0 for one in own) and not torch.equal(own[0], own[1])
+    with closing(Bank(tmp_path / "alone", create=True)) as bank:
+        alone = PopulationTraining(
+            training.base, training.kit, training.population, bank, CONFIG, replayed(training.population)
+        )
+        (single,) = alone.personal(people[1:2])
+        assert single.training_digest == revisions[1].training_digest
+        assert torch.equal(vector(bank, single), own[1])
+
+
+def test_it_is_verified_installed_compacted_and_exported(trained, tmp_path, small):
+    training, _, revisions = trained
+    bank = training.bank
+    assert not verify(bank).problems
+    states = training.kit.items.states([FeedItem("bob", "one two"), FeedItem("eve", "a heron")]).unsqueeze(0)
+    with CONFIG.adapted(small) as adapted:
+        install(adapted, bank, revisions)
+        served = [adapted.pointer.scores(states, [slot], [1])[0] for slot in range(len(revisions))]
+    with closing(Bank(tmp_path / "small", create=True)) as compact:
+        compact_bank(bank, compact, revisions, 2, Precision.INT8)
+        copies = [compact.newest(revision.adapter_id) for revision in revisions]
+        with CONFIG.adapted(small) as adapted:
+            install(adapted, compact, copies)
+            for slot, before in enumerate(served):
+                after = adapted.pointer.scores(states, [slot], [1])[0]
+                assert (after.softmax(0) - before.softmax(0)).abs().max() < 0.05
+    whole = complete(bank, revisions[0])
+    export_directory(tmp_path / "out", whole, base_name="x", card=card_of(revisions[0]))
+    assert (tmp_path / "out" / POINTING).is_file()
+    back = read_directory(tmp_path / "out", small, force_base=True)
+    assert back.factors.keys() == whole.keys()
+    with closing(Bank(tmp_path / "in", create=True)) as other, CONFIG.adapted(small) as adapted:
+        stored = other.add(foreign_revision(small, "town", "bob", back, "out"), back.factors)
+        install(adapted, other, [stored])
+        assert adapted.pointer.serves(0)
+        scores = adapted.pointer.scores(states, [0], [1])[0]
+        assert (scores.softmax(0) - served[0].softmax(0)).abs().max() < 0.02
+
+
+def test_a_damaged_pointer_file_is_refused_by_name(trained, tmp_path, small):
+    training, _, revisions = trained
+    export_directory(tmp_path / "out", complete(training.bank, revisions[0]), base_name="x", card=card_of(revisions[0]))
+    (tmp_path / "out" / POINTING).write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    with pytest.raises(InputError, match=r"pointer\.safetensors"):
+        read_directory(tmp_path / "out", small, force_base=True)
