@@ -19,7 +19,15 @@ from polyphony.personas.people.profile import Profile
 from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, credibly_dated, daily_rate, hourly_shares
 from polyphony.personas.people.sampling import sampling_order
 from polyphony.personas.people.showable import Showable, counted
-from polyphony.personas.people.split import BY_DATE, MIN_BEFORE, check_split, ends_at, split_date, split_ends
+from polyphony.personas.people.split import (
+    BY_DATE,
+    MIN_BEFORE,
+    USUAL_SPLIT,
+    check_split,
+    ends_at,
+    split_date,
+    split_ends,
+)
 from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
 from polyphony.personas.readers.formats import READERS
 from polyphony.personas.readers.posts import read_posts
@@ -105,7 +113,7 @@ class Population:
 
 
 def load_population(
-    source: str | Path, *, include_private: bool = False, columns: str = "", split: str = BY_DATE
+    source: str | Path, *, include_private: bool = False, columns: str = "", split: str = USUAL_SPLIT
 ) -> Population:
     """Read a population.
 

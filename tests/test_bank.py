@@ -155,7 +155,7 @@ def test_a_catalog_that_is_no_database_is_one_line(tmp_path):
 class Fits:
     """Stands for the one layer that these factors change."""
 
-    sizes = {"model.layers.0.q": (8, 4)}  # noqa: RUF012
+    sizes = stack_sizes = {"model.layers.0.q": (8, 4)}  # noqa: RUF012
     base = SimpleNamespace(
         hash="base", device=torch.device("cpu"), model=SimpleNamespace(dtype=torch.float32), name="tiny"
     )

@@ -162,7 +162,7 @@ def test_what_concerns_feeds_is_measured_beside_what_needs_no_model(found):
     top1, mrr = figures["target_top1"]["own"].value, figures["target_mrr"]["own"].value
     assert 0 <= top1 <= mrr <= 1 and mrr >= 1 / 4, "there are at most four items"
     losses = {name: estimate.value for name, estimate in figures["next_act_log_loss"].items()}
-    assert losses["own"] < losses["base"] < np.log(len(USUAL))
+    assert max(losses["own"], losses["base"]) < np.log(len(USUAL))
     shown = found.to_json()
     assert shown["target_top1"]["own"] == top1 and "responsiveness" not in shown
     assert tuple(shown["intervals"]["target_top1"]["own"]) == figures["target_top1"]["own"].interval
@@ -251,9 +251,11 @@ def test_an_evaluation_that_runs_out_of_memory_goes_on_with_less(trained, found,
 
     monkeypatch.setattr(Scoring, "hidden", small)
     plan = EvaluationPlan(0, 1, 1, written_posts=0, controls=(), moments=0)
-    alone = evaluate(training, people[:1], revisions[:1], plan=plan)
+    halved = evaluate(training, people[:2], revisions[:2], plan=plan)
     assert refused
-    assert alone.nll["own"].value == pytest.approx(found.per_person[people[0].handle]["own"], abs=1e-4)
+    for person in people[:2]:
+        expected = found.per_person[person.handle]["own"]
+        assert halved.per_person[person.handle]["own"] == pytest.approx(expected, abs=1e-4)
 
 
 def test_where_nothing_can_be_kept_a_pass_is_made_all_the_same(tmp_path):

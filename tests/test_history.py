@@ -315,7 +315,7 @@ def load(folder, made, **options):
 
 def test_held_out_acts_are_later_than_one_date_for_everybody(tmp_path):
     made = [row for n in range(4) for row in rows(f"h{n}", 30, 7 * n)] + rows("late", 20, 30 * 60 - 200)
-    people = load(tmp_path, made)
+    people = load(tmp_path, made, split="date")
     date = people.split_date
     assert [one.handle for one in people.personas if one.handle == "late"] == [] and people.left_out == 1
     assert all(act.at >= date for one in people.personas for act in one.held_out)
@@ -329,16 +329,18 @@ def test_held_out_acts_are_later_than_one_date_for_everybody(tmp_path):
 
 
 def test_people_who_left_before_the_date_are_learned_with_nothing_held_out(tmp_path):
-    people = load(tmp_path, [row for n in range(4) for row in rows(f"h{n}", 30, 7 * n)] + rows("early", 12, 0))
+    people = load(
+        tmp_path, [row for n in range(4) for row in rows(f"h{n}", 30, 7 * n)] + rows("early", 12, 0), split="date"
+    )
     early = next(one for one in people.personas if one.handle == "early")
     assert early.is_trainable and early.held_out == () and len(early.validation) == 2
 
 
 def test_where_no_date_parts_the_people_each_is_split_alone(tmp_path):
-    together = load(tmp_path, [row for n in range(3) for row in rows(f"h{n}", 12, 0, step=0)])
+    together = load(tmp_path, [row for n in range(3) for row in rows(f"h{n}", 12, 0, step=0)], split="date")
     assert together.split_date is None and len(together.personas) == 3
     assert all(len(one.held_out) == 2 for one in together.personas)
-    after_another = load(tmp_path, [row for n in range(5) for row in rows(f"h{n}", 12, 2000 * n)])
+    after_another = load(tmp_path, [row for n in range(5) for row in rows(f"h{n}", 12, 2000 * n)], split="date")
     assert after_another.split_date is not None and len(after_another.personas) == 4 and after_another.left_out == 1
 
 

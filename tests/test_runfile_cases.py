@@ -235,7 +235,10 @@ def test_a_chain_goes_on_over_resumes_more_timesteps_and_forks(tmp_path: Path) -
     assert run_digest(tmp_path / "a.db") == run_digest(tmp_path / "whole.db")
     runner.run(longer, tmp_path / "fork.db", resume=False, fork=Fork(tmp_path / "a.db", 3))
     assert run_digest(tmp_path / "fork.db") == run_digest(tmp_path / "whole.db")
-    refused(load_run, edited(tmp_path / "fork.db", "update post set content = 'x' where timestep = 1"))
+    refused(
+        load_run,
+        edited(tmp_path / "fork.db", "update post set content = 'x' where post_id = (select max(post_id) from post)"),
+    )
 
 
 def test_a_file_of_before_is_read_and_gets_its_chain_where_it_goes_on(tmp_path: Path, simulate) -> None:

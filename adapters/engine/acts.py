@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from polyphony.personas.people.acts import Verb
+
+# Policies that need no model ask no engine, and wait for no torch.
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Tokens of an act around its text: label, digit, colon.
 HEAD_TOKENS = 3
@@ -37,7 +41,7 @@ class ActRequest:
     uniforms: np.ndarray
     constant: int = 0
     opened: Sequence[Sequence[int]] = ()
-    items: Tensor | None = None
+    items: "Tensor | None" = None
 
     @property
     def most_opened(self) -> int:

@@ -9,7 +9,7 @@ from polyphony.adapters.prompting.moments import HistoryConfig
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.starts import STANDARD, check_init
-from polyphony.personas.people.split import BY_DATE, check_split
+from polyphony.personas.people.split import USUAL_SPLIT, check_split
 
 # Settings are read long before torch is needed, if it ever is.
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class TrainingConfig:
     """
 
     prompt: PromptConfig = field(default_factory=PromptConfig)
-    split: str = BY_DATE
+    split: str = USUAL_SPLIT
     history: HistoryConfig = field(default_factory=HistoryConfig)
     prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16.0))
     prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2))

@@ -11,7 +11,7 @@ from typing import Any
 from polyphony import adapters, personas
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.training.trainer import Learner
-from polyphony.personas.people.acts import Act
+from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.showable import counted
 from polyphony.personas.people.split import BY_DATE, BY_PERSON, HELD_OUT_SHARE, VALIDATION_SHARE
@@ -39,12 +39,21 @@ def personal_provenance(population: Population, base: BaseModel, persona: Person
             "held_out": len(persona.held_out),
             **({"private": private} if private else {}),
         },
-        "examples": {"train": len(learner.train), "validation": len(learner.validation)},
+        "examples": example_counts(learner),
         "unshown": counted([persona.unshown]),
         "split": split_facts(population),
         "learned": span(learned),
         **shared_provenance(population, base),
     }
+
+
+def example_counts(learner: Learner) -> dict[str, int]:
+    """How many acts are learned and how many choose the epoch, and the moments without an act on both sides."""
+    train, validation = (
+        sum(example.verb is not Verb.NOTHING for example in side) for side in (learner.train, learner.validation)
+    )
+    nothing = len(learner.train) + len(learner.validation) - train - validation
+    return {"train": train, "validation": validation, "nothing": nothing}
 
 
 def pooled_provenance(
@@ -63,7 +72,7 @@ def pooled_provenance(
     return {
         "people": len(personas),
         "acts": parts,
-        "examples": {"train": len(learner.train), "validation": len(learner.validation)},
+        "examples": example_counts(learner),
         "unshown": counted([persona.unshown for persona in personas]),
         "split": split_facts(population),
         "learned": span([acts[example.act_id] for example in learner.train if example.act_id in acts]),

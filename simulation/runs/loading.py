@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polyphony.personas.people.split import BY_DATE
+from polyphony.personas.people.split import USUAL_SPLIT
 from polyphony.personas.population import Population, load_population
 from polyphony.personas.town.numbered import town_number
 
@@ -21,7 +21,7 @@ class Loader:
     """Loads what runs need, each time that it is asked."""
 
     def population(
-        self, source: str, columns: str = "", *, include_private: bool = False, split: str = BY_DATE
+        self, source: str, columns: str = "", *, include_private: bool = False, split: str = USUAL_SPLIT
     ) -> Population:
         """Load a population, see `personas.population.load_population`."""
         return load_population(source, columns=columns, include_private=include_private, split=split)
@@ -55,7 +55,7 @@ class SharedLoader(Loader):
         self._kits: dict[tuple[str, str, PromptConfig], PromptKit] = {}
 
     def population(
-        self, source: str, columns: str = "", *, include_private: bool = False, split: str = BY_DATE
+        self, source: str, columns: str = "", *, include_private: bool = False, split: str = USUAL_SPLIT
     ) -> Population:
         """Load a population; a town, in which everything is public, only the first time."""
         number = town_number(source)
