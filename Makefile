@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 
 announce:
 	@echo "Installs where that is not done (1 to 2 minutes), trains 32 people, runs 2 arms and compares them:"
-	@echo "about 5 minutes in all on 2 cores with native bf16, up to 15 without; a second time takes seconds."
+	@echo "about 9 minutes in all on 2 cores with native bf16, three to five times as long without; a second time takes seconds."
 
 run: announce setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/demo
