@@ -1,7 +1,5 @@
 """What a generated town's ground truth tells measurements, whatever its version; no model may see it."""
 
-import gzip
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,27 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from polyphony.errors import InputError
+from polyphony.personas.town.moments_file import MOMENTS_NAME, TextFacts, read_moments, text_facts
 from polyphony.printable import printable_path
 
 ACT_VARIANCE = "act_variance_within_agents"
-MOMENTS_NAME = "moments.json.gz"
-MOST_BYTES = 64 << 20
-"""What the file of moments may unpack to."""
-
-
-@dataclass(frozen=True)
-class TextFacts:
-    """What one text of a town is about.
-
-    Attributes:
-        subject: Topic or issue.
-        side: Its side in the issue: 1 for, -1 against, 0 for neither.
-        tone: From -1, cross or sad, to 1, glad or kind.
-    """
-
-    subject: str
-    side: int
-    tone: float
 
 
 @dataclass(frozen=True)
@@ -100,13 +81,7 @@ class TownFacts:
         if path is None or not path.is_file():
             return {}
         try:
-            with gzip.open(path, "rb") as packed:
-                content = packed.read(MOST_BYTES + 1)
-            if len(content) > MOST_BYTES:
-                raise ValueError(f"over {MOST_BYTES:,} bytes")
-            told = json.loads(content)["texts"]
-            columns = zip(told["row"], told["subject"], told["side"], told["tone"], strict=True)
-            return {f"t{row:06d}": TextFacts(str(about), int(side), float(tone)) for row, about, side, tone in columns}
+            return text_facts(read_moments(path)["texts"])
         except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{printable_path(path)}: not the moments of a town: write the town again or remove it"

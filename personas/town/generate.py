@@ -13,6 +13,7 @@ from polyphony.durable import write_durably
 from polyphony.errors import InputError
 from polyphony.personas.town.happenings import draw_happenings
 from polyphony.personas.town.lexicon import load_lexicon
+from polyphony.personas.town.moments_file import MOMENTS_NAME
 from polyphony.personas.town.people import draw_communities, draw_people
 from polyphony.personas.town.timeline import Timeline, TimelineRow
 from polyphony.personas.town.truth import late_moments, packed, text_columns, town_truth
@@ -21,7 +22,6 @@ TOWN_VERSION = "2.0.0"
 PEOPLE = 512
 POSTS_NAME = "posts.jsonl.gz"
 TRUTH_NAME = "truth.json"
-MOMENTS_NAME = "moments.json.gz"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """Reading a town's ground truth back: what each person would do before any page of the town's texts."""
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,25 +13,11 @@ from numpy.typing import NDArray
 from polyphony.discrete_choice import Choice, Floats
 from polyphony.errors import InputError
 from polyphony.personas.town.choice import ACTS, FEATURES, ITEM_VERBS, Tastes, feature_row
-from polyphony.personas.town.generate import MOMENTS_NAME, TRUTH_NAME
+from polyphony.personas.town.generate import TRUTH_NAME
 from polyphony.personas.town.happenings import Happening
 from polyphony.personas.town.interests import Interests
+from polyphony.personas.town.moments_file import MOMENTS_NAME, TextFacts, read_moments, row_id, text_facts
 from polyphony.printable import printable_path
-
-
-@dataclass(frozen=True, slots=True)
-class TextFacts:
-    """What one text of the town is about.
-
-    Attributes:
-        subject: Topic or issue.
-        side: Its side in the issue: 1 for, -1 against, 0 for neither.
-        tone: From -1, cross or sad, to 1, glad or kind.
-    """
-
-    subject: str
-    side: int
-    tone: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +78,7 @@ class TownTruth:
             )
             for happening in truth["happenings"]
         ]  # fmt: skip
-        texts = late["texts"]
-        columns = zip(texts["row"], texts["subject"], texts["side"], texts["tone"], strict=True)
-        self.texts: Mapping[str, TextFacts] = {
-            _row_id(row): TextFacts(subject, side, tone) for row, subject, side, tone in columns
-        }
+        self.texts: Mapping[str, TextFacts] = text_facts(late["texts"])
 
     @classmethod
     def read(cls, posts: Path) -> "TownTruth":
@@ -109,8 +90,7 @@ class TownTruth:
         folder = posts.parent
         try:
             truth = json.loads(folder.joinpath(TRUTH_NAME).read_text(encoding="utf-8"))
-            with gzip.open(folder / MOMENTS_NAME, "rt", encoding="utf-8") as packed:
-                return cls(truth, json.load(packed))
+            return cls(truth, read_moments(folder / MOMENTS_NAME))
         except (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{printable_path(folder)}: holds no ground truth of a town of version 2; write the town again with "
@@ -172,13 +152,9 @@ class TownTruth:
             yield LateMoment(
                 person=author,
                 at=self._start + timedelta(seconds=at),
-                items=tuple(map(_row_id, items)),
+                items=tuple(map(row_id, items)),
                 features=np.array(features, dtype=float).reshape(-1, len(FEATURES)),
                 possible=bits.astype(bool),
                 act=act,
                 item=item,
             )
-
-
-def _row_id(number: int) -> str:
-    return f"t{number:06d}"
