@@ -55,7 +55,7 @@ def main() -> None:
         revisions = training.personal(people)
         with config.adapted(base) as adapted, torch.no_grad():
             install(adapted, bank, revisions)
-            figures = _figures(Scoring(adapted, training.split(), kit.scorer, kit.items), owner, moments)
+            figures = _figures(training.scoring(adapted), owner, moments)
         print(
             f"--nothing {share:g}: " + ", ".join(f"{name} {value:.4f}" for name, value in figures.items()), flush=True
         )

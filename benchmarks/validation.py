@@ -9,7 +9,7 @@ import torch
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.bank.stacking import install
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
+from polyphony.adapters.prompting.scoring import ExampleStore
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.training_plan import CHECKED_TOGETHER
 from polyphony.personas.people.persona import Persona
@@ -58,7 +58,7 @@ def validation_nll(
             adapted.set_prior(training.bank.factors(prior.object), prior.scale)
         else:
             install(adapted, training.bank, revisions)
-        scoring = Scoring(adapted, training.split(), training.kit.scorer, training.kit.items)
+        scoring = training.scoring(adapted)
         store = ExampleStore(scoring.split, [example for _, example in made])
         for batch in store.batches(range(len(store.rows)), training.config.schedule.token_budget):
             owners = [made[member][0] for member in store.members(batch)]

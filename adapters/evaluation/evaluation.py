@@ -22,7 +22,6 @@ from polyphony.adapters.evaluation.summary import Candidates, Evaluation, summar
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.provenance import code_version
 from polyphony.personas.people.acts import Verb
@@ -128,7 +127,7 @@ class _Evaluating:
         self._candidates = Candidates(min(plan.candidates, len(personas)), len(personas))
         responding = 1 + len(plan.controls) + min(1, self._others) if plan.moments else 0
         total = 1 + len(plan.controls) + self._others + self._candidates.size + responding
-        scoring = Scoring(adapted, training.split(), training.kit.scorer, training.kit.items)
+        scoring = training.scoring(adapted)
         self._scoring = ActScoring(scoring, passes, total, progress)
         builder, size = training.examples, training.config.sitting
         self._held_out = laid_out(builder, personas, lambda person: person.held_out, size)

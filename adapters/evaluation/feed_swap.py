@@ -11,7 +11,6 @@ from polyphony.adapters.evaluation.act_scoring import ActScoring, install_prior
 from polyphony.adapters.evaluation.feed_scoring import FeedScoring
 from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
 from polyphony.adapters.prompting.act_scorer import VERBS
-from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
@@ -41,7 +40,7 @@ def swapped_rows(
         raise InputError(f"communities: {len(communities)} are given for {len(personas)} people; give one for each")
     people, scores = range(len(personas)), {}
     with training.config.adapted(training.base) as adapted, torch.no_grad():
-        scoring = Scoring(adapted, training.split(), training.kit.scorer, training.kit.items)
+        scoring = training.scoring(adapted)
         passes = ActScoring(scoring, ResumablePasses(None), 3, lambda done, total: None)
         feeds = FeedScoring.of(training, personas, passes, moments, communities)
         install_prior(adapted, training, revisions)

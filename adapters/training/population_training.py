@@ -112,6 +112,10 @@ class PopulationTraining:
         """Split the base below the first block that shapes adapt; by default those of personal adapters and prior."""
         return self._split(self.base, *(shapes or (self.config.shape, self.config.prior_shape)))
 
+    def scoring(self, adapted: AdaptedModel) -> Scoring:
+        """What scores examples in the prompts of this training, targets by the pointer where there is one."""
+        return Scoring(adapted, self.split(), self.kit.scorer, self.kit.items)
+
     def foundation(self) -> Revision:
         """Return what personal adapters are learned and used over.
 
