@@ -52,7 +52,7 @@ def feed_of(platform, agent, items=4, timestep=5, **settings):
 def shown(platform, agent, **settings):
     """Have a feed shown to an agent; returns what it saw."""
     feed = feed_of(platform, agent, **settings)
-    items = feed_items(platform, agent, [entry.item for entry in feed])
+    items = feed_items(platform, agent, [entry.item for entry in feed], at(5))
     for entry in feed:
         platform.expose(agent, entry.post_id, entry.source, entry.comment_id)
     return items
@@ -62,7 +62,7 @@ def test_two_people_talk_five_turns_because_feeds_show_them_the_answers(platform
     turns = [(ADA, "the ferry is late"), (BO, "it always is")]
     for timestep, (speaker, listener) in enumerate([(ADA, BO), (BO, ADA), (ADA, BO)], 2):
         feed = feed_of(platform, speaker, timestep=timestep)
-        first = feed_items(platform, speaker, [entry.item for entry in feed])[0]
+        first = feed_items(platform, speaker, [entry.item for entry in feed], at(timestep))[0]
         assert (feed[0].source, feed[0].position) == ("notification", 1)
         assert (first.handle, first.text, first.notice) == (NAMES[listener], turns[-1][1], "replied to you")
         assert (first.answers.handle, first.answers.text) == (NAMES[speaker], turns[-2][1])
@@ -87,7 +87,8 @@ def test_what_concerns_the_reader_comes_first_newest_first_unseen_and_fills_half
     feed = feed_of(platform, ADA, items=5)
     assert [entry.source for entry in feed] == ["notification"] * 3 + ["recommended"] * 2
     assert [entry.item for entry in feed[:3]] == [Item(1, 2), Item(4), Item(3)]
-    items = feed_items(platform, ADA, [entry.item for entry in feed])
+    items = feed_items(platform, ADA, [entry.item for entry in feed], at(5))
+    assert [item.hours for item in items[:3]] == [1.0, 2.0, 3.0] and not any(item.is_followed for item in items)
     assert [item.notice for item in items] == ["replied to you", "quoted you", "mentioned you", "", ""]
     assert items[1].answers == FeedItem("ada", "the ferry is late") and items[2].answers is None
     assert len({entry.item for entry in feed}) == 5, "a post that concerns the reader is not recommended beside it"

@@ -206,9 +206,11 @@ def test_training_shows_what_a_reply_answers_unless_that_is_private():
     replayed.advance(6)
 
     def shown(name, reader):
-        return feed_items(replayed.platform, replayed.numbers[reader], [replayed.item_of[name]])[0]
+        now = replayed.moment(replayed_until)
+        return feed_items(replayed.platform, replayed.numbers[reader], [replayed.item_of[name]], now)[0]
 
-    assert shown("1", "cy") == FeedItem("bo", "words of 1", FeedItem("ada", "words of 0"))
+    replayed_until = max(one.at for one in made)
+    assert shown("1", "cy") == FeedItem("bo", "words of 1", FeedItem("ada", "words of 0"), is_followed=True)
     assert shown("2", "bo") == FeedItem("cy", "words of 2", FeedItem("bo", "words of 1"), NOTICES[0])
     for name in ("0", "4", "5", "6"):
         assert shown(name, "cy").answers is None

@@ -22,15 +22,16 @@ from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.model.base_model import load_base_model
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
-from polyphony.adapters.model.pointer import FLAGS, POINTER, Pointer, pointer_size
+from polyphony.adapters.model.pointer import LEVEL, MARKS, OUTPUTS, POINTER, PULL, Pointer, narrowed_pair, pointer_size
+from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.item_states import output_of
 from polyphony.adapters.prompting.prompt import NOTICES, FeedItem
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.config import TrainingConfig
-from polyphony.adapters.training.pointer_fit import PointerFitter, PointerWeights
+from polyphony.adapters.training.pointer_fit import PointerFitter
+from polyphony.adapters.training.pointer_weights import PointerWeights
 from polyphony.adapters.training.population_training import PopulationTraining, split_for
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.errors import InputError
@@ -42,6 +43,7 @@ CONFIG = TrainingConfig(
     prompt=PromptConfig(text_tokens=8, item_tokens=8, feed_items=4), prior_shape=SHAPE, prior_examples=4, shape=SHAPE,
     max_examples=12, schedule=Schedule(lr=4e-3, epochs=1, act_weight=0.2), pointer_people=6,
 )  # fmt: skip
+LIKE = OUTPUTS.index(Verb.LIKE)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 TOPICS = {
     "birds": "a heron and two finches on the feeder by the reeds",
@@ -77,7 +79,8 @@ def examples_of(acts, corpus):
         ids = [f"{list(TOPICS)[place]}{number}" for place in order]
         feed = tuple(FeedItem("someone", corpus[item].text) for item in ids)
         prompt = tuple(keyed_generator(4, act.id).integers(0, 1000, 5).tolist())
-        made.append(Example(act.id, (*prompt, 1, 2), 5, act.verb, ids.index(act.target) + 1, len(feed), None, feed))
+        place = ids.index(act.target) + 1
+        made.append(Example(act.id, (*prompt, 1, 2), 5, act.verb, place, len(feed), None, feed, at=act.at))
     return made
 
 
@@ -87,13 +90,18 @@ def liked(kit):
     return PointerFitter(kit.items, corpus), corpus, acts
 
 
-def top1(fitter, kit, weights, memory, examples):
+def pointer_of(fitter, weights, memory, examples=()):
     pointer = Pointer()
     pointer.set_prior(fitter.shared_pair(weights), 1.0)
-    pointer.set_stack(tuple(side.unsqueeze(0) for side in fitter.personal_pair(memory, weights, 2.0)), 2.0)
-    hits = []
+    pair = fitter.personal_pair(memory, weights, 2.0, examples)
+    pointer.set_stack(tuple(side.unsqueeze(0) for side in pair), 2.0)
+    return pointer
+
+
+def top1(fitter, kit, weights, memory, examples):
+    pointer, hits = pointer_of(fitter, weights, memory), []
     for example in examples:
-        scores = pointer.scores(kit.items.states(example.feed).unsqueeze(0), [0], [output_of(example.verb)])[0]
+        scores = pointer.scores(kit.items.states(example.feed), 0)[OUTPUTS.index(example.verb)]
         hits.append(int(scores.argmax()) + 1 == example.position)
     return np.mean(hits)
 
@@ -112,9 +120,8 @@ def test_a_sitting_s_other_targets_are_no_choices_and_no_choice_gives_no_weights
     fitter, corpus, acts = liked
     own = acts["p0"]
     (example,) = examples_of(own[4:5], corpus)
-    prompt = example.tokens[: example.prompt_length]
-    everything = [replace(example, position=place, act_id=own[place].id) for place in range(1, 5)]
-    assert {one.tokens[: one.prompt_length] for one in everything} == {prompt}
+    places = frozenset(range(1, 5))
+    everything = [replace(example, position=place, rivals=places - {place}) for place in places]
     assert fitter.weights([(own, everything)]) is None
     assert fitter.weights([(own, [replace(example, position=None)])]) is None
     assert fitter.weights([]) is None
@@ -131,20 +138,143 @@ def test_marks_that_tell_the_target_get_a_weight(kit, liked):
             examples.append(replace(example, feed=tuple(feed)))
         told.append((own, examples))
     weights = fitter.weights(told)
-    assert (weights.flags[:, 1] > 1).all() and np.abs(weights.flags[:, [0, 2, 3]]).max() == 0
-    assert np.abs(weights.flags[:, 4:]).max() < 0.5  # places are drawn
-    assert PointerWeights.from_json(weights.to_json()).flags == pytest.approx(weights.flags)
+    assert (weights.marks[:, 1] > 1).all() and np.abs(weights.marks[:, [0, 2, 3]]).max() == 0
+    assert np.abs(weights.marks[:, 4:]).max() < 0.5  # places are drawn
+    again = PointerWeights.from_json(weights.to_json())
+    assert again.marks == pytest.approx(weights.marks) and again.spreads == pytest.approx(weights.spreads)
+
+
+def test_whom_people_deal_with_counts_and_others_acts_on_them_do_too(kit):
+    """Four people answer in pairs; a person who has only been answered turns to whom answered them."""
+    corpus: dict[str, Act] = {}
+    for number in range(40):
+        for name in ("ann", "bob", "cyd", "dan"):
+            act = Act(id=f"{name}{number}", author=name, verb=Verb.POST, text="nothing of note",
+                      at=START + timedelta(hours=number))  # fmt: skip
+            corpus[act.id] = act
+    pairs, likes = {"ann": "bob", "bob": "ann", "cyd": "dan"}, {}
+    for name, other in pairs.items():
+        likes[name] = [
+            Act(id=f"{name} likes {number}", author=name, verb=Verb.LIKE, target=f"{other}{number}",
+                at=START + timedelta(hours=number, minutes=5)) for number in range(40)
+        ]  # fmt: skip
+        corpus |= {act.id: act for act in likes[name]}
+    fitter = PointerFitter(kit.items, corpus)
+
+    def examples(acts, names=("ann", "bob", "cyd", "dan")):
+        made = []
+        for act in acts:
+            author = corpus[act.target].author
+            others = [name for name in names if name != act.author]
+            feed = tuple(FeedItem(name, "nothing of note") for name in others)
+            made.append(Example(act.id, (1, 2), 1, act.verb, others.index(author) + 1, 3, None, feed, at=act.at))
+        return made
+
+    weights = fitter.weights([(acts, examples(acts)) for acts in likes.values()])
+    posts = [act for act in corpus.values() if act.author == "dan" and act.verb is Verb.POST]
+    turning = [Act(id="x", author="dan", verb=Verb.LIKE, target="cyd39", at=posts[-1].at)]
+    assert top1(fitter, kit, weights, posts, examples(turning)) == 1
+
+
+def test_a_person_s_own_weights_follow_what_they_alone_do(kit, liked):
+    """Everybody takes up their topic; one person takes what mentions them, whatever it is about."""
+    fitter, corpus, acts = liked
+    people = [(own, examples_of(own, corpus)) for own in list(acts.values())[:8]]
+    weights = fitter.weights([*people, *mentioned(acts["p9"], corpus, told=False)])
+    ((own, examples),) = mentioned(acts["p10"], corpus, told=True)
+    plain, drawn = pointer_of(fitter, weights, own), pointer_of(fitter, weights, own, examples)
+    column = OUTPUTS.index(Verb.LIKE)
+
+    def share(pointer, example):
+        scores = pointer.scores(kit.items.states(example.feed), 0)[column]
+        return float(scores.softmax(0)[example.position - 1])
+
+    gains = [share(drawn, example) - share(plain, example) for example in examples]
+    assert min(gains) > 0 and np.mean(gains) > 0.1
+
+
+def mentioned(own, corpus, *, told):
+    """Examples of a person in which one item that is drawn mentions them, and is the target or is not."""
+    examples = []
+    for example in examples_of(own, corpus):
+        place = int(keyed_generator(8, example.act_id).integers(4))
+        feed = [replace(item, notice=NOTICES[1] if n == place else "") for n, item in enumerate(example.feed)]
+        position = place + 1 if told else example.position
+        examples.append(replace(example, feed=tuple(feed), position=position))
+    return [(own, examples)]
+
+
+def test_what_is_shown_moves_the_verb_as_far_as_it_did(kit, liked):
+    """Half of the time people are shown nothing of their topic and do nothing: the pull tells both apart."""
+    fitter, corpus, acts = liked
+    people = []
+    for own in list(acts.values())[:8]:
+        examples = []
+        for example in examples_of(own, corpus):
+            dull = tuple(item for place, item in enumerate(example.feed, 1) if place != example.position)
+            idle = replace(example, act_id=f"nothing {example.act_id}", verb=Verb.NOTHING, position=None, items=3,
+                           feed=dull, at=example.at + timedelta(seconds=1))  # fmt: skip
+            examples += [example, idle]
+        people.append((own, examples))
+    weights = fitter.weights(people)
+    like = OUTPUTS.index(Verb.LIKE)
+    assert weights.pulls[like] > 0.3
+    pointer = pointer_of(fitter, weights, acts["p11"][:10])
+
+    def pull(example):
+        shares = torch.full((len(OUTPUTS), len(example.feed)), 1 / len(example.feed))
+        return float(pointer.pulls(kit.items.states(example.feed), 0, shares)[like])
+
+    for example in examples_of(acts["p11"][10:], corpus):
+        dull = replace(example, feed=tuple(i for n, i in enumerate(example.feed, 1) if n != example.position))
+        assert pull(example) > pull(dull) + 0.3
+
+
+def test_a_shared_screen_counts_as_if_it_held_the_target_alone():
+    feed = tuple(FeedItem("a", str(number)) for number in range(4))
+    example = Example("x", (1,), 1, Verb.LIKE, 2, 4, None, feed, rivals=frozenset({3}))
+    assert example.item_shares() == pytest.approx([0.375, 0.25, 0, 0.375])
+    assert replace(example, position=None, verb=Verb.POST).item_shares() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
+    assert replace(example, rivals=frozenset()).item_shares() == pytest.approx([0.25] * 4)
+    assert replace(example, rivals=frozenset({1, 3, 4})).item_shares() == [0, 1, 0, 0]
+
+
+def test_pulls_are_inclusive_values_and_none_where_a_verb_is_impossible(base):
+    width, outputs = pointer_size(base)
+    rows = torch.zeros(outputs, width)
+    rows[:, 0], rows[:, LEVEL], rows[:, PULL] = 1.0, -0.5, torch.arange(outputs) / 10
+    pointer = Pointer()
+    pointer.set_prior((rows, torch.eye(outputs)), 1.0)
+    states = torch.zeros(3, width)
+    states[:, 0], states[:, LEVEL] = torch.tensor([2.0, 0.0, 1.0]), 1.0
+    shares = torch.full((outputs, 3), 1 / 3)
+    shares[1] = 0
+    value = np.log(np.mean(np.exp([2.0, 0.0, 1.0]))) - 0.5
+    expected = [0.1 * n * value * (n != 1) for n in range(outputs)]
+    assert pointer.pulls(states, -1, shares).tolist() == pytest.approx(expected, abs=1e-6)
+    assert pointer.scores(states, -1)[0].tolist() == pytest.approx([1.5, -0.5, 0.5])
+
+
+def test_a_product_of_a_high_rank_is_the_same_at_the_number_of_outputs(base):
+    random = torch.Generator().manual_seed(3)
+    a, b = torch.randn(10, 12, generator=random), torch.randn(7, 10, generator=random)
+    small_a, small_b = narrowed_pair(a, b, 7)
+    assert len(small_a) == 7 and torch.allclose(small_b @ small_a, b @ a)
+    assert narrowed_pair(a, b, 10) == (a, b)
 
 
 def test_states_are_of_unit_length_and_know_of_the_feed_their_place_alone(kit, base):
-    feed = [FeedItem("bob", "one two three"), FeedItem("eve", "", FeedItem("bob", "one"), NOTICES[0])]
-    states = kit.items.states(feed)
-    hidden = (pointer_size(base)[0] - FLAGS) // 2
+    feed = [FeedItem("bob", "one two three", is_followed=True, hours=1.0),
+            FeedItem("eve", "", FeedItem("bob", "one"), NOTICES[0])]  # fmt: skip
+    states, hidden = kit.items.states(feed), kit.items.hidden
     assert states.shape == (2, kit.items.width) and kit.items.states([]).shape == (0, kit.items.width)
+    assert kit.items.width == 2 * hidden + MARKS + 2 == pointer_size(base)[0]
     assert states[0, :hidden].norm() == pytest.approx(1, abs=1e-5) and states[1, hidden : 2 * hidden].norm() > 0.99
-    assert states[1, :hidden].abs().max() == 0 and states[1, -FLAGS:].tolist() == [1, 0, 0, 1, 0, 0.5]
-    assert torch.equal(kit.items.states(feed[::-1])[1, :-2], states[0, :-2])
-    assert kit.items.states(feed[::-1])[0, -2:].tolist() == [1, 1]
+    assert states[1, :hidden].abs().max() == 0 and states[1, 2 * hidden :].tolist() == [1, 0, 0, 1, 0, 0.5, 0, 0, 1, 0]
+    assert states[0, 2 * hidden :].tolist() == pytest.approx([0, 0, 0, 0, 1, 1, 1, np.log(2), 1, 0])
+    turned, places = kit.items.states(feed[::-1])[1], slice(2 * hidden + 4, 2 * hidden + 6)
+    turned[places] = states[0, places]
+    assert torch.equal(turned, states[0])
 
 
 # In the engine
@@ -174,7 +304,8 @@ def adapted(base):
             for seed in range(3)
         ]  # fmt: skip
         prior = {**random_factors(model, 7, rank=2),
-                 POINTER: (torch.randn(2, width, generator=random), torch.eye(2))}  # fmt: skip
+                 POINTER: (torch.randn(2, width, generator=random) * 0.3,
+                           torch.randn(outputs, 2, generator=random))}  # fmt: skip
         model.set_prior(prior, 1.0)
         model.set_stack(stacked(people), shape.scale)
         yield model
@@ -216,6 +347,24 @@ def test_targets_are_drawn_from_the_scores_that_training_reports(base, kit, adap
             assert choice.position in place
         (only,) = engine.decide([request(kit, slot, slot, targets={verb: [3]}, length_cap=1)])
         assert only.position == 3
+
+
+def test_verbs_are_drawn_from_the_probabilities_that_training_reports(base, kit, adapted):
+    """What is shown counts alike in both, and counts: another feed gives other probabilities."""
+    engine = Engine(base, adapted, kit)
+    scoring = Scoring(adapted, split_for(base, LoraShape(rank=2, alpha=4, top_blocks=1)), kit.scorer, kit.items)
+    asked = request(kit, 1, 1, targets={verb: [1, 2, 3] if verb.has_target else [] for verb in kit.config.verbs})
+    (choice,) = engine.decide([asked])
+    example = Example("x", (*asked.prompt, *kit.builder.head(Verb.POST, None, FEED)), len(asked.prompt), Verb.POST,
+                      None, 3, None, tuple(FEED))  # fmt: skip
+    store = ExampleStore(scoring.split, [example])
+    with torch.no_grad():
+        hidden = scoring.hidden(store, [0], [1])
+        shares = scoring.verb_log_shares(hidden, [example], store.places([0]), [1])[0].exp()
+    reported = {verb: float(share) for verb, share in zip(VERBS, shares, strict=True) if share > 0}
+    assert choice.distribution == pytest.approx(reported, abs=2e-3)
+    (other,) = engine.decide([replace(asked, items=asked.items * 2)])
+    assert max(abs(other.distribution[verb] - choice.distribution[verb]) for verb in choice.distribution) > 0.01
 
 
 def test_without_a_pointer_the_digits_choose(base, kit):
@@ -294,17 +443,17 @@ def test_it_is_verified_installed_compacted_and_exported(trained, tmp_path, smal
     training, _, revisions = trained
     bank = training.bank
     assert not verify(bank).problems
-    states = training.kit.items.states([FeedItem("bob", "one two"), FeedItem("eve", "a heron")]).unsqueeze(0)
+    states = training.kit.items.states([FeedItem("bob", "one two"), FeedItem("eve", "a heron")])
     with CONFIG.adapted(small) as adapted:
         install(adapted, bank, revisions)
-        served = [adapted.pointer.scores(states, [slot], [1])[0] for slot in range(len(revisions))]
+        served = [adapted.pointer.scores(states, slot)[LIKE] for slot in range(len(revisions))]
     with closing(Bank(tmp_path / "small", create=True)) as compact:
         compact_bank(bank, compact, revisions, 2, Precision.INT8)
         copies = [compact.newest(revision.adapter_id) for revision in revisions]
         with CONFIG.adapted(small) as adapted:
             install(adapted, compact, copies)
             for slot, before in enumerate(served):
-                after = adapted.pointer.scores(states, [slot], [1])[0]
+                after = adapted.pointer.scores(states, slot)[LIKE]
                 assert (after.softmax(0) - before.softmax(0)).abs().max() < 0.05
     whole = complete(bank, revisions[0])
     export_directory(tmp_path / "out", whole, base_name="x", card=card_of(revisions[0]))
@@ -315,7 +464,7 @@ def test_it_is_verified_installed_compacted_and_exported(trained, tmp_path, smal
         stored = other.add(foreign_revision(small, "town", "bob", back, "out"), back.factors)
         install(adapted, other, [stored])
         assert adapted.pointer.serves(0)
-        scores = adapted.pointer.scores(states, [0], [1])[0]
+        scores = adapted.pointer.scores(states, 0)[LIKE]
         assert (scores.softmax(0) - served[0].softmax(0)).abs().max() < 0.02
 
 

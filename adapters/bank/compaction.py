@@ -10,6 +10,7 @@ from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import Revision, digest_of
 from polyphony.adapters.model.lora import Factors
+from polyphony.adapters.model.pointer import POINTER
 from polyphony.errors import InputError
 
 
@@ -17,14 +18,14 @@ def compacted(factors: Factors, rank: int) -> dict[str, tuple[Tensor, Tensor]]:
     """Return the factors of the nearest product of a rank, layer by layer (Eckart and Young 1936).
 
     The singular values are divided evenly between A and B, so that both round alike. A layer whose rank is not above
-    `rank` is balanced in the same way and keeps its rank.
+    `rank` is balanced in the same way and keeps its rank, and so does the pointer, which is small.
     """
     smaller = {}
     for module, (a, b) in factors.items():
         q_a, r_a = torch.linalg.qr(a.float().T)
         q_b, r_b = torch.linalg.qr(b.float())
         u, sigma, v = torch.linalg.svd(r_b @ r_a.T)
-        size = min(rank, len(sigma))
+        size = len(sigma) if module == POINTER else min(rank, len(sigma))
         root = sigma[:size].sqrt()
         smaller[module] = (root.unsqueeze(1) * (v[:size] @ q_a.T), (q_b @ u[:, :size]) * root)
     return smaller

@@ -13,6 +13,7 @@ from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.model.lora import AdaptedModel, Factors
 from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.model.pointer import POINTER, narrowed_pair
 from polyphony.errors import InputError
 
 # Adapters whose factors are copied together: it bounds the memory beside the stack.
@@ -56,11 +57,13 @@ def stack_alone(adapted: AdaptedModel, people: Sequence[Factors]) -> Stack:
 
 
 def empty_stack(adapted: AdaptedModel, slots: int, rank: int) -> Stack:
-    """A stack of zeros in the base's compute type."""
+    """A stack of zeros in the base's compute type; the pointer has room for any rank that it can need."""
     zero = torch.zeros((), dtype=adapted.base.model.dtype, device=adapted.base.device)
+    sizes = adapted.stack_sizes
+    ranks = {module: sizes[POINTER][1] if module == POINTER else rank for module in sizes}
     return {
-        module: (zero.new_zeros(slots, rank, width_in), zero.new_zeros(slots, rank, width_out).mT)
-        for module, (width_in, width_out) in adapted.stack_sizes.items()
+        module: (zero.new_zeros(slots, ranks[module], width_in), zero.new_zeros(slots, ranks[module], width_out).mT)
+        for module, (width_in, width_out) in sizes.items()
     }
 
 
@@ -182,6 +185,9 @@ def _write(stack: Stack, here: slice | Tensor, layout: ObjectLayout, rows: Tenso
     folded = torch.tensor(scales).view(-1, 1, 1)
     for module, a, b in layout.views(rows):
         stacked_a, stacked_b = stack[module]
+        if module == POINTER:
+            pairs = [narrowed_pair(*pair, stacked_a.shape[1]) for pair in zip(a, b, strict=True)]
+            a, b = (torch.stack(list(sides)) for sides in zip(*pairs, strict=True))
         rank = a.shape[1]
         stacked_a[here, :rank] = a.to(stacked_a)
         stacked_b[here, :, :rank] = (b * folded).to(stacked_b)
@@ -252,7 +258,7 @@ def check_shapes(who: str, factors: Factors, sizes: Mapping[str, tuple[int, int]
                 f"{who} changes {module}, which is not adapted here; give the --top-blocks and --targets it had"
             )
         width_in, width_out = sizes[module]
-        if len(a) > rank or a.shape != (len(a), width_in) or b.shape != (width_out, len(a)):
+        if (len(a) > rank and module != POINTER) or a.shape != (len(a), width_in) or b.shape != (width_out, len(a)):
             raise InputError(
                 f"{who}: factors of {module} have shapes {tuple(a.shape)} and {tuple(b.shape)}, "
                 f"which do not fit rank {rank} on a layer of {width_in} × {width_out}"

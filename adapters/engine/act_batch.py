@@ -13,10 +13,11 @@ from polyphony.adapters.engine.decoding import TextSampler
 from polyphony.adapters.engine.model_runner import ModelRunner
 from polyphony.adapters.engine.prefix_cache import PrefixCache
 from polyphony.adapters.model.memory import out_of_memory
+from polyphony.adapters.model.pointer import OUTPUTS
 from polyphony.adapters.model.routing import Route, route_of
 from polyphony.adapters.prompting.act_scorer import VERBS
-from polyphony.adapters.prompting.item_states import output_of
 from polyphony.adapters.prompting.prompt_kit import PromptKit
+from polyphony.adapters.prompting.scoring import PULLED
 from polyphony.personas.people.acts import Verb
 
 
@@ -155,25 +156,42 @@ class ActBatch:
             return
         scorer = self._kit.scorer
         allowed = torch.tensor([[verb in request.targets for verb in VERBS] for request in requests])
-        shares = scorer.verbs(hidden, allowed.to(hidden.device)).exp().cpu().numpy()
+        shares = scorer.verbs(hidden, allowed.to(hidden.device), self._pulls(requests)).exp().cpu().numpy()
         for place, (index, request) in enumerate(zip(batch, requests, strict=True)):
             verb = VERBS[draw_index(shares[place], request.uniforms[0])]
             head = [self._grammar.colon_id] if verb.has_text and not verb.has_target else []
             end = begin + len(request.prompt) - self._cached[index]
             self._shares[index] = shares[place]
             self._rows.append(_ActRow(index, firsts[place], end, verb, self._grammar.verb_ids[verb], head))
-        pointed = [row for row in self._rows[rows.start :] if row.verb.has_target and self._is_pointed(row)]
+        pointed = [
+            row for row in self._rows[rows.start :]
+            if row.verb.has_target and self._is_pointed(self._requests[row.index])
+        ]  # fmt: skip
         self._point(pointed)
         self._settle({row.index for row in pointed if not row.verb.has_text}
                      | {row.index for row in self._rows if not (row.verb.has_target or row.verb.has_text)})  # fmt: skip
         self._open([row for row in pointed if row.verb.has_text])
 
-    def _is_pointed(self, row: _ActRow) -> bool:
-        """Whether a row's target is chosen by the pointer."""
-        request, adapted = self._requests[row.index], self._runner.adapted
+    def _is_pointed(self, request: ActRequest) -> bool:
+        """Whether targets are chosen by the pointer."""
+        adapted = self._runner.adapted
         if request.items is None or request.slot is None or adapted is None:
             return False
         return adapted.pointer.serves(request.slot)
+
+    def _pulls(self, requests: Sequence[ActRequest]) -> Tensor | None:
+        """What is shown calls for so much of each verb, shape [requests, verbs]; None where nobody has a pointer."""
+        adapted, pulls = self._runner.adapted, torch.zeros(len(requests), len(VERBS))
+        if adapted is None or not any(map(self._is_pointed, requests)):
+            return None
+        for row, request in enumerate(requests):
+            if self._is_pointed(request) and request.items is not None and request.slot is not None:
+                shares = torch.zeros(len(OUTPUTS), len(request.items))
+                for output, verb in enumerate(OUTPUTS):
+                    places = [number - 1 for number in request.targets.get(verb, ())]
+                    shares[output, places] = 1 / max(1, len(places))
+                pulls[row, PULLED] = adapted.pointer.pulls(request.items, request.slot, shares)
+        return pulls
 
     def _point(self, rows: Sequence[_ActRow]) -> None:
         """Draw the feed items that acts are about by the pointer, which needs no pass of the model."""
@@ -181,7 +199,7 @@ class ActBatch:
         for row in rows:
             request = self._requests[row.index]
             assert adapted is not None and request.items is not None and request.slot is not None
-            scores = adapted.pointer.scores(request.items.unsqueeze(0), [request.slot], [output_of(row.verb)])[0]
+            scores = adapted.pointer.scores(request.items, request.slot)[OUTPUTS.index(row.verb)]
             possible = np.zeros(len(scores), dtype=bool)
             possible[[number - 1 for number in request.targets[row.verb]]] = True
             share = scores.masked_fill(torch.tensor(~possible), -torch.inf).softmax(-1).cpu().numpy()

@@ -12,7 +12,7 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, verb_log_shares
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.population_training import PopulationTraining
 
 Progress = Callable[[int, int], None]
@@ -63,7 +63,7 @@ class ActScoring:
     def _scored(
         self, store: ExampleStore, slot_of: Sequence[int] | None, owner: np.ndarray, tokens: int
     ) -> dict[str, list[Any]]:
-        count, scorer = len(store.examples), self._scoring.scorer
+        count = len(store.examples)
         act, text, verbs = np.zeros(count), np.zeros(count), np.zeros((count, len(VERBS)))
         targets = np.zeros((count, self._items))
         for batch in store.batches(range(len(store.rows)), tokens):
@@ -73,7 +73,7 @@ class ActScoring:
             examples = [store.examples[member] for member in members]
             nll = self._scoring.act_nll(hidden, examples, places, slots)
             act[members], text[members] = (nll.verb + nll.target).cpu(), nll.text.cpu()
-            verbs[members] = verb_log_shares(hidden, examples, places, scorer).exp().cpu()
+            verbs[members] = self._scoring.verb_log_shares(hidden, examples, places, slots).exp().cpu()
             aimed, shares = self._scoring.target_log_shares(hidden, examples, places, slots)
             targets[np.ix_([members[number] for number in aimed], range(shares.shape[1]))] = shares.exp().cpu()
         return {"act": act.tolist(), "text": text.tolist(), "verbs": verbs.tolist(), "targets": targets.tolist()}

@@ -7,6 +7,7 @@ import numpy as np
 
 from polyphony.adapters.evaluation.owned_examples import OwnedExamples
 from polyphony.adapters.prompting.examples import Example, ExampleBuilder
+from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.follow_graph import interaction_graph
 from polyphony.personas.people.persona import Persona
@@ -211,16 +212,22 @@ def _seconds(example: Example) -> float:
 def _probes(persona: Persona, moment: Example, other: Example, builder: ExampleBuilder) -> tuple[Example, ...]:
     """The heads of all acts with a target by a person at a moment before the feed of another example."""
     assert moment.at is not None
-    prompt = builder.prompt_before(persona, moment.at, other.feed)
+    feed = other.feed if other is moment else tuple(_before(persona, item) for item in other.feed)
+    prompt = builder.prompt_before(persona, moment.at, feed)
     grammar = builder.builder.grammar
     verbs = [verb for verb in grammar.verb_ids if verb.has_target]
     return tuple(
         Example(
-            moment.act_id, (*prompt, *grammar.head(verb, 1)), len(prompt), verb, 1, other.items, None, other.feed,
+            moment.act_id, (*prompt, *grammar.head(verb, 1)), len(prompt), verb, 1, other.items, None, feed,
             other.item_ids, moment.at,
         )
         for verb in verbs
     )  # fmt: skip
+
+
+def _before(persona: Persona, item: FeedItem) -> FeedItem:
+    """An item of another person's feed as this one would see it: it concerns nobody, and its author may be followed."""
+    return replace(item, notice="", is_followed=item.handle in persona.following)
 
 
 def communities_of(personas: Sequence[Persona], corpus: Mapping[str, Act] | None = None) -> list[int]:

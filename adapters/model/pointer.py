@@ -1,10 +1,11 @@
-"""The pointer: which feed item an act is about, scored by a low-rank map of item states instead of by a word."""
+"""The pointer: which feed item an act is about, and how far what is shown calls for an act, by a map of item states."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from polyphony.personas.people.acts import Verb
 
 # Importing the base model's module here would be a circle.
 if TYPE_CHECKING:
@@ -12,21 +13,30 @@ if TYPE_CHECKING:
 
 POINTER = "pointer"
 """Its name among an adapter's modules. PEFT knows no such layer, see `adapters.bank.interchange`."""
-FLAGS = 6
+MARKS = 8
 """Marks of an item beside the states of its words and its author, see `adapters.prompting.item_states`."""
-WITH_TEXT, WITHOUT_TEXT = 0, 1
-"""The two outputs: one for acts with words about an item, as a reply, one for acts without, as a like."""
+LEVEL, PULL = -2, -1
+"""Columns after the marks: a constant, 1 in each state, and the weight of the pull, which no state has."""
+OUTPUTS = tuple(verb for verb in Verb if verb.has_target)
+"""The verbs whose targets it tells, one output each."""
 
 
 def pointer_size(base: "BaseModel") -> tuple[int, int]:
     """Width of an item's state, and number of outputs."""
-    return 2 * int(base.model.get_input_embeddings().get_parameter("weight").shape[1]) + FLAGS, 2
+    return 2 * int(base.model.get_input_embeddings().get_parameter("weight").shape[1]) + MARKS + 2, len(OUTPUTS)
+
+
+def narrowed_pair(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The same product at a rank of at least the number of outputs; a smaller one stays as it is."""
+    if len(a) <= rank:
+        return a, b
+    return b.float() @ a.float(), torch.eye(len(b))
 
 
 class Pointer:
     """A linear layer from item states to scores whose own weight is zero: all it does, it does by adapters.
 
-    score[item, output] = Σ s (B A x), the sum over the prior and the person's own factors. An adapter's pair has the
+    score[item, verb] = Σ s (B A x), the sum over the prior and the person's own factors. An adapter's pair has the
     layout of any other layer's, so that it is stored, stacked and moved between priors alike.
     """
 
@@ -50,27 +60,44 @@ class Pointer:
             return True
         return self._stack is not None and slot >= 0 and bool(self._stack[0][slot].any())
 
-    def scores(self, states: Tensor, slots: Sequence[int], outputs: Sequence[int]) -> Tensor:
-        """Score feed items.
+    def scores(self, states: Tensor, slot: int) -> Tensor:
+        """Score the items of one feed.
 
         Args:
-            states: Item states, float32, shape [rows, items, width].
-            slots: Slot of each row's own factors; negative for none.
-            outputs: Which output counts for each row.
+            states: Item states, float32, shape [items, width].
+            slot: Of the person's own factors; negative for none.
 
         Returns:
-            Shape [rows, items], on the device of the states.
+            Shape [outputs, items], on the device of the states.
         """
-        chosen = torch.tensor(outputs)
-        weights = states.new_zeros(len(outputs), states.shape[2])
+        return (self._weights(states, slot) @ states.double().T).float()
+
+    def pulls(self, states: Tensor, slot: int, shares: Tensor) -> Tensor:
+        """How far what is shown calls for each verb, in nats to add to the verb's score.
+
+        The inclusive value of a nested logit (McFadden 1978), a weight times log Σ share · exp(score): a feed with an
+        item that a person would take up makes the verb likelier, a dull one makes doing nothing likelier.
+
+        Args:
+            states: Item states, float32, shape [items, width].
+            slot: As in `scores`.
+            shares: How much each item counts for each verb, summing to 1 over items, or to 0 where the verb is
+                impossible; shape [outputs, items].
+
+        Returns:
+            Shape [outputs]; 0 where a verb is impossible.
+        """
+        weights = self._weights(states, slot)
+        scores = (weights @ states.double().T) + shares.double().log()
+        values = weights[:, PULL] * scores.logsumexp(1)
+        return torch.where(shares.any(1), values, 0.0).float()
+
+    def _weights(self, like: Tensor, slot: int) -> Tensor:
+        """Weights of a slot, shape [outputs, width]. Full precision: no result depends on what else is scored."""
+        weights = like.new_zeros(len(OUTPUTS), like.shape[1], dtype=torch.double)
         if self._prior is not None:
-            weights = self._prior.to(states)[chosen]
-        if self._stack is not None:
-            a, b = self._stack
-            own = torch.tensor(slots, device=a.device)
-            present = own.clamp(min=0)
-            sides = b[present, chosen.to(b.device)].float(), a[present].float()
-            product = torch.bmm(sides[0].unsqueeze(1), sides[1]).squeeze(1) * (self._scale * (own >= 0)).unsqueeze(1)
-            weights = weights + product.to(states)
-        # Row by row in full precision: the result does not depend on which other rows are scored with it.
-        return torch.bmm(states.double(), weights.double().unsqueeze(2)).squeeze(2).float()
+            weights += self._prior.to(weights)
+        if self._stack is not None and slot >= 0:
+            a, b = (side[slot].detach().to(weights) for side in self._stack)
+            weights += self._scale * (b @ a)
+        return weights

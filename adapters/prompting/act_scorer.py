@@ -39,14 +39,17 @@ class ActScorer:
     verb_bias: Tensor
     digit_bias: Tensor
 
-    def verbs(self, hidden: Tensor, allowed: Tensor) -> Tensor:
+    def verbs(self, hidden: Tensor, allowed: Tensor, pulls: Tensor | None = None) -> Tensor:
         """Log-probabilities of the verbs after a prompt.
 
         Args:
             hidden: Final hidden state of the last prompt token, shape [rows, hidden].
             allowed: Which verbs may be chosen, boolean, shape [rows, verbs].
+            pulls: How far what is shown calls for each verb, in nats, shape [rows, verbs]; None for not at all.
         """
         scores = self.head(hidden, self.verb_ids) - self.verb_bias
+        if pulls is not None:
+            scores = scores + pulls.to(scores)
         return scores.masked_fill(~(allowed & self.offered), -torch.inf).log_softmax(-1)
 
     def targets(self, hidden: Tensor, verbs: Tensor, allowed: Tensor) -> Tensor:

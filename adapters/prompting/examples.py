@@ -29,6 +29,7 @@ class Example:
         feed: The items shown, in their order.
         item_ids: The acts of the corpus that these items show, in the same order.
         at: When it was; None for an act outside time.
+        rivals: Items that other acts before the same screen are about.
     """
 
     act_id: str
@@ -41,6 +42,20 @@ class Example:
     feed: tuple[FeedItem, ...] = ()
     item_ids: tuple[str, ...] = ()
     at: datetime | None = None
+    rivals: frozenset[int] = frozenset()
+
+    def item_shares(self) -> list[float]:
+        """How much each item counts in what the screen offers: as if the target alone had been put on it, sum 1.
+
+        A screen that several acts share is fuller of what the person took up than the one before each of them was.
+        """
+        own, others = self.position, self.items - len(self.rivals - {self.position})
+        target, rest = (1 / self.items, 1 - 1 / self.items) if own is not None and others > 1 else (1.0, 1.0)
+        neighbours = max(1, others - (own is not None))
+        return [
+            target if number == own else 0.0 if number in self.rivals else rest / neighbours
+            for number in range(1, self.items + 1)
+        ]
 
 
 class ExampleBuilder:
@@ -111,17 +126,18 @@ class ExampleBuilder:
             shown = list(group)
             memory = self._recalled(persona.handle, shown[0].at)
             prompt = self.builder.prompt(persona.handle, description, shown[0].feed, memory)
+            targets = frozenset(moment.position for moment in shown if moment.position is not None)
             for moment in shown:
-                yield self._example(prompt, moment)
+                yield self._example(prompt, moment, targets - {moment.position})
 
-    def _example(self, prompt: Sequence[int], moment: ShownMoment) -> Example:
+    def _example(self, prompt: Sequence[int], moment: ShownMoment, rivals: frozenset[int]) -> Example:
         verb, text = (Verb.NOTHING, "") if moment.act is None else (moment.act.verb, moment.act.text)
         head = self.builder.head(verb, moment.position, moment.feed)
         tokens = (*prompt, *self.builder.act(head, text))
         text_start = len(prompt) + len(head) if text else None
         return Example(
             moment.id, tokens, len(prompt), verb, moment.position, len(moment.feed), text_start, moment.feed,
-            moment.item_ids, moment.at,
+            moment.item_ids, moment.at, rivals,
         )  # fmt: skip
 
     def prompt_before(self, persona: Persona, at: datetime, feed: Sequence[FeedItem]) -> tuple[int, ...]:

@@ -1,30 +1,30 @@
 """States of feed items: what the pointer scores, from the input embeddings of the tokens that a prompt shows."""
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.pointer import FLAGS, WITH_TEXT, WITHOUT_TEXT, pointer_size
+from polyphony.adapters.model.pointer import MARKS, pointer_size
 from polyphony.adapters.prompting.prompt import NOTICES, FeedItem, PromptBuilder
-from polyphony.personas.people.acts import Verb
 
-assert len(NOTICES) + 3 == FLAGS
+assert len(NOTICES) + 5 == MARKS
 
-
-def output_of(verb: Verb) -> int:
-    """The pointer's output for a verb."""
-    return WITH_TEXT if verb.has_text else WITHOUT_TEXT
+# States that are kept: 2 KiB each at a width of 576.
+REMEMBERED = 16_384
 
 
 class ItemEncoder:
     """Makes the states of feed items.
 
     A state is the mean embedding of the item's words, that of its author's handle, both centred and of unit length, and
-    marks: one for each of `NOTICES`, one for a reply, one for the first place of the feed, and 1 / place. The
-    embeddings are frozen, and no pass of the model is needed. States of a middle block tell topics apart a little
-    better, but not targets (`docs/method.md`).
+    marks: one for each of `NOTICES`, one for a reply, one for the first place of the feed, 1 / place, one for an author
+    who is followed, and the logarithm of 1 + the hours since it was written. Last come a constant 1 and a 0, see
+    `adapters.model.pointer.LEVEL`. The embeddings are frozen, and no pass of the model is needed. States of a middle
+    block tell topics apart a little better, but not targets (`docs/method.md`).
     """
 
     def __init__(self, base: BaseModel, builder: PromptBuilder) -> None:
@@ -33,11 +33,13 @@ class ItemEncoder:
         self._centre = self._table.float().mean(0).cpu()
         self._builder = builder
         self.width, _ = pointer_size(base)
+        self.hidden = len(self._centre)
+        self._state = lru_cache(maxsize=REMEMBERED)(self._mean)
 
     def states(self, feed: Sequence[FeedItem]) -> Tensor:
         """States of the items of one feed, in its order, float32 in main memory, shape [items, width]."""
         rows = [
-            torch.cat([self.words(item.text), self.author(item.handle), self._flags(item, place)])
+            torch.cat([self.words(item.text), self.author(item.handle), self._marks(item, place)])
             for place, item in enumerate(feed, 1)
         ]
         return torch.stack(rows) if rows else torch.zeros(0, self.width)
@@ -45,11 +47,11 @@ class ItemEncoder:
     def words(self, text: str) -> Tensor:
         """The state of an item's words, as many as a prompt shows, shape [hidden]."""
         words = " ".join(text.split())
-        return self._mean(self._builder.plain(" " + words, self._builder.item_tokens) if words else ())
+        return self._state(tuple(self._builder.plain(" " + words, self._builder.item_tokens)) if words else ())
 
     def author(self, handle: str) -> Tensor:
         """The state of a handle, shape [hidden]."""
-        return self._mean(self._builder.plain(f" @{' '.join(handle.split())}"))
+        return self._state(tuple(self._builder.plain(f" @{' '.join(handle.split())}")))
 
     def _mean(self, tokens: Sequence[int]) -> Tensor:
         if not tokens:
@@ -60,6 +62,8 @@ class ItemEncoder:
         return unit
 
     @staticmethod
-    def _flags(item: FeedItem, place: int) -> Tensor:
+    def _marks(item: FeedItem, place: int) -> Tensor:
         notices = [float(item.notice == name) for name in NOTICES]
-        return torch.tensor([*notices, float(item.answers is not None), float(place == 1), 1 / place])
+        first = [float(place == 1), 1 / place]
+        known = [float(item.is_followed), math.log1p(max(0.0, item.hours))]
+        return torch.tensor([*notices, float(item.answers is not None), *first, *known, 1.0, 0.0])

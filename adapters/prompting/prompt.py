@@ -32,12 +32,16 @@ class FeedItem:
         text: Its words.
         answers: What a reply answers, or what of one's own is quoted; None where nothing of that is shown.
         notice: How it concerns who is shown it, one of `NOTICES`; empty where it does not.
+        is_followed: Whether who is shown it follows its author. Prompts do not show it.
+        hours: Hours since it was written. Prompts do not show them.
     """
 
     handle: str
     text: str
     answers: "FeedItem | None" = None
     notice: str = ""
+    is_followed: bool = False
+    hours: float = 0.0
 
 
 class PromptBuilder:

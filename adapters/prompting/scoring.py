@@ -11,10 +11,14 @@ from torch.nn.utils.rnn import pad_sequence
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import RowLayout, SplitModel
 from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.pointer import OUTPUTS
 from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.act_scorer import VERBS, ActScorer
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.item_states import ItemEncoder, output_of
+from polyphony.adapters.prompting.item_states import ItemEncoder
+
+# Places of the pointer's outputs among all verbs.
+PULLED = torch.tensor([VERBS.index(verb) for verb in OUTPUTS])
 
 # Batches have few different lengths, so that freed memory fits the next batch and kernels are not built for each.
 LENGTH_STEP = 32
@@ -181,8 +185,8 @@ def make_layout(rows: Sequence[PromptRow], length: int, base: BaseModel) -> RowL
 class Scoring:
     """The parts that score examples: the adapted model, its split into trunk and upper blocks, the act scorer.
 
-    With the states of feed items, and over a prior that has a pointer, targets are scored by the pointer; otherwise by
-    the digits that name them.
+    With the states of feed items, and over a prior that has a pointer, targets are scored by the pointer, which also
+    adds to the scores of verbs what the feed calls for; otherwise targets are scored by the digits that name them.
     """
 
     adapted: AdaptedModel
@@ -213,7 +217,7 @@ class Scoring:
             places: The place of each in `hidden`.
             slots: The slot of each row; None for the bare base.
         """
-        nll = act_nll(hidden, examples, self.scorer, places)
+        nll = act_nll(hidden, examples, self.scorer, places, self._pulls(examples, places, slots))
         shares = self._pointed(examples, places, slots)
         if shares is None:
             return nll
@@ -221,6 +225,13 @@ class Scoring:
         aimed = torch.tensor([example.position is not None for example in examples])
         target = torch.where(aimed, -shares.gather(1, done.unsqueeze(1)).squeeze(1), 0.0)
         return ActNll(nll.verb, target.to(nll.verb), nll.text)
+
+    def verb_log_shares(
+        self, hidden: Tensor, examples: Sequence[Example], places: Sequence["ExamplePlace"],
+        slots: Sequence[int] | None,
+    ) -> Tensor:  # fmt: skip
+        """The function `verb_log_shares`, with what the pointer adds where there is one; arguments as in `act_nll`."""
+        return verb_log_shares(hidden, examples, places, self.scorer, self._pulls(examples, places, slots))
 
     def target_log_shares(
         self, hidden: Tensor, examples: Sequence[Example], places: Sequence["ExamplePlace"],
@@ -249,7 +260,7 @@ class Scoring:
             Shape [examples, items], in main memory; minus infinity where a feed is shorter. Zero for acts without a
             target. None where items have no states, or one of the slots has no pointer.
         """
-        if self.items is None or not all(map(self.adapted.pointer.serves, set(slots))):
+        if self.items is None or not self._is_pointed(slots):
             return None
         longest = max((len(example.feed) for example in examples), default=0) or 1
         shares = torch.full((len(examples), longest), -torch.inf)
@@ -257,10 +268,26 @@ class Scoring:
             if example.position is None:
                 shares[number] = 0
                 continue
-            states = self.items.states(example.feed).unsqueeze(0)
-            scores = self.adapted.pointer.scores(states, [slot], [output_of(example.verb)])
-            shares[number, : len(example.feed)] = scores[0].log_softmax(-1)
+            scores = self.adapted.pointer.scores(self.items.states(example.feed), slot)
+            shares[number, : len(example.feed)] = scores[OUTPUTS.index(example.verb)].log_softmax(-1)
         return shares
+
+    def _is_pointed(self, slots: Sequence[int]) -> bool:
+        return all(map(self.adapted.pointer.serves, set(slots)))
+
+    def _pulls(
+        self, examples: Sequence[Example], places: Sequence["ExamplePlace"], slots: Sequence[int] | None
+    ) -> Tensor | None:  # fmt: skip
+        """What each example's feed calls for, shape [examples, verbs]; None where there is no pointer."""
+        if self.items is None or slots is None or not self._is_pointed(slots):
+            return None
+        pulls = torch.zeros(len(examples), len(VERBS))
+        for number, (example, place) in enumerate(zip(examples, places, strict=True)):
+            if example.feed:
+                shares = torch.tensor(example.item_shares()).expand(len(OUTPUTS), -1)
+                states = self.items.states(example.feed)
+                pulls[number, PULLED] = self.adapted.pointer.pulls(states, slots[place.row], shares)
+        return pulls
 
     def hidden(self, store: ExampleStore, rows: Sequence[int], slots: Sequence[int] | None) -> Tensor:
         """Final hidden states of one batch of rows, right-padded, shape [rows, length, hidden]."""
@@ -270,8 +297,9 @@ class Scoring:
 
 
 def act_nll(
-    hidden: Tensor, examples: Sequence[Example], scorer: ActScorer, places: Sequence[ExamplePlace] | None = None
-) -> ActNll:
+    hidden: Tensor, examples: Sequence[Example], scorer: ActScorer, places: Sequence[ExamplePlace] | None = None,
+    pulls: Tensor | None = None,
+) -> ActNll:  # fmt: skip
     """Score each example's act.
 
     Args:
@@ -279,11 +307,12 @@ def act_nll(
         examples: The acts.
         scorer: Distribution of verbs and targets.
         places: ExamplePlace of each example in `hidden`; None where example i is the whole of row i.
+        pulls: See `ActScorer.verbs`.
     """
     if places is None:
         places = [ExamplePlace(row, example.prompt_length) for row, example in enumerate(examples)]
     return ActNll(
-        _verb_nll(hidden, examples, places, scorer),
+        _verb_nll(hidden, examples, places, scorer, pulls),
         _target_nll(hidden, examples, places, scorer),
         _text_nll(hidden, examples, places, scorer),
     )
@@ -295,20 +324,22 @@ def possible_verbs(items: int) -> list[bool]:
 
 
 def verb_log_shares(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer,
+    pulls: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Log-probabilities of all verbs before each example's act, shape [examples, verbs]; arguments as in `act_nll`."""
     rows = torch.tensor([place.row for place in places], device=hidden.device)
     last = torch.tensor([example.prompt_length - 1 for example in examples], device=hidden.device)
     allowed = torch.tensor([possible_verbs(example.items) for example in examples], device=hidden.device)
-    return scorer.verbs(hidden[rows, last], allowed)
+    return scorer.verbs(hidden[rows, last], allowed, pulls)
 
 
 def _verb_nll(
-    hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer
+    hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer,
+    pulls: Tensor | None,
 ) -> Tensor:  # fmt: skip
     done = torch.tensor([VERBS.index(example.verb) for example in examples], device=hidden.device)
-    shares = verb_log_shares(hidden, examples, places, scorer)
+    shares = verb_log_shares(hidden, examples, places, scorer, pulls)
     return -shares.gather(1, done.unsqueeze(1)).squeeze(1)
 
 

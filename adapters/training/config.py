@@ -54,7 +54,7 @@ class TrainingConfig:
     sitting: int = 4
     storage: str = ""
     pointer: bool = True
-    pointer_people: int = 64
+    pointer_people: int = 128
     seed: int = 0
 
     def __post_init__(self) -> None:

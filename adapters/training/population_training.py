@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 
+from torch import Tensor
+
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.precision import Precision
@@ -21,7 +23,8 @@ from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.initialisation import check_fits, shared_start
-from polyphony.adapters.training.pointer_fit import PointerFitter, PointerWeights
+from polyphony.adapters.training.pointer_fit import PointerFitter
+from polyphony.adapters.training.pointer_weights import PointerWeights
 from polyphony.adapters.training.starts import SHIFTED, STANDARD
 from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Trained
 from polyphony.adapters.training.training_plan import TrainingPlan, TrainingPlanner
@@ -83,30 +86,28 @@ class PopulationTraining:
         stored = self._find(planned)
         if stored is not None:
             return stored
-        report = partial(self._progress, "population prior")
-        (trained,) = self._train([Learner("prior", examples)], planned, None, report)
-        return self._store(*self._with_shared_pointer(planned, trained))
+        weights = self._fitter.weights(self.planner.pointer_examples()) if self.config.pointer else None
+        pointer = None if weights is None else self._fitter.shared_pair(weights)
+        if weights is not None:
+            planned = replace(planned, losses={POINTER: weights.to_json()})
+        learner = Learner("prior", examples, pointer=_scaled_down(pointer, planned.scale))
+        (trained,) = self._train([learner], planned, None, partial(self._progress, "population prior"))
+        return self._store(planned, trained)
 
     @cached_property
     def _fitter(self) -> PointerFitter:
         return PointerFitter(self.kit.items, self.population.acts)
 
-    def _with_shared_pointer(self, planned: Revision, trained: Trained) -> tuple[Revision, Trained]:
-        """A prior with the pointer that all people share, and the weights by which personal ones are made."""
-        weights = self._fitter.weights(self.planner.pointer_examples()) if self.config.pointer else None
-        if weights is None:
-            return planned, trained
-        a, b = self._fitter.shared_pair(weights)
-        factors = {**trained.factors, POINTER: (a / planned.scale, b)}
-        return replace(planned, losses={POINTER: weights.to_json()}), replace(trained, factors=factors)
-
-    def _with_own_pointer(self, plan: TrainingPlan, trained: Trained) -> Trained:
-        """What was learned, with the pointer of what is remembered, over a prior that has one."""
-        if POINTER not in plan.foundation.losses:
-            return trained
-        weights = PointerWeights.from_json(plan.foundation.losses[POINTER])
-        pair = self._fitter.personal_pair(plan.memory, weights, plan.revision.scale)
-        return replace(trained, factors={**trained.factors, POINTER: pair})
+    def _learners(self, plans: Sequence[TrainingPlan]) -> list[Learner]:
+        """Who learns, each with the pointer of what they remember, over a prior that has one."""
+        if not plans or POINTER not in plans[0].foundation.losses:
+            return [plan.learner for plan in plans]
+        weights = PointerWeights.from_json(plans[0].foundation.losses[POINTER])
+        pairs = [
+            self._fitter.personal_pair(plan.memory, weights, plan.revision.scale, examples)
+            for plan, examples in zip(plans, self.planner.single_examples(plans), strict=True)
+        ]
+        return [replace(plan.learner, pointer=pair) for plan, pair in zip(plans, pairs, strict=True)]
 
     def split(self, *shapes: LoraShape) -> SplitModel:
         """Split the base below the first block that shapes adapt; by default those of personal adapters and prior."""
@@ -171,8 +172,8 @@ class PopulationTraining:
         if stored is not None:
             return stored
         report = partial(self._progress, "pooled adapter")
-        (trained,) = self._train([plan.learner], plan.revision, plan.foundation, report)
-        return self._store(plan.revision, self._with_own_pointer(plan, trained))
+        (trained,) = self._train(self._learners([plan]), plan.revision, plan.foundation, report)
+        return self._store(plan.revision, trained)
 
     def _trained(self, missing: Sequence[int], plans: Sequence[TrainingPlan]) -> Iterator[tuple[int, Revision]]:
         """Train and store the plans of some numbers, group by group."""
@@ -181,11 +182,13 @@ class PopulationTraining:
         for numbers in self._groups(missing, plans):
             group = [plans[number] for number in numbers]
             report = partial(self._report_personal, before, total)
-            learners = [plan.learner for plan in group]
+            learners = self._learners(group)
             results = self._train(learners, group[0].revision, group[0].foundation, report)
             # All or none: trained without the others of its group, an adapter has other last bits.
-            pairs = [(_with_losses(plan.revision, result), self._with_own_pointer(plan, result).factors)
-                     for plan, result in zip(group, results, strict=True)]  # fmt: skip
+            pairs = [
+                (_with_losses(plan.revision, result), result.factors)
+                for plan, result in zip(group, results, strict=True)
+            ]
             yield from zip(numbers, self.bank.add_all(pairs, self.planner.precision(PERSONAL)), strict=True)
             before += sum(self.planner.tokens(learner) for learner in learners)
 
@@ -236,6 +239,11 @@ class PopulationTraining:
 def _with_losses(planned: Revision, trained: Trained) -> Revision:
     losses = {"train": trained.train_loss, "validation": trained.validation_loss, "epoch": trained.epoch}
     return replace(planned, losses={**planned.losses, **losses})
+
+
+def _scaled_down(pointer: tuple[Tensor, Tensor] | None, scale: float) -> tuple[Tensor, Tensor] | None:
+    """A pointer whose product counts `scale` times."""
+    return None if pointer is None else (pointer[0] / scale, pointer[1])
 
 
 def _most_common_foundation(plans: Sequence[TrainingPlan | None]) -> Revision | None:

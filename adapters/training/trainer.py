@@ -10,6 +10,7 @@ from torch import Tensor
 
 from polyphony.adapters.model.lora import Factors
 from polyphony.adapters.model.memory import budget_on
+from polyphony.adapters.model.pointer import POINTER, pointer_size
 from polyphony.adapters.prompting.examples import Example
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.initialisation import population_start
@@ -32,12 +33,14 @@ class Learner:
         train: Examples to learn; without any the adapter changes nothing.
         validation: Examples that choose the epoch; without any the last epoch is taken.
         start: Factors that it continues, of the adapted layers and rank; None for the common initialisation.
+        pointer: Its pointer, which is not trained but scores its targets and verbs; None for none.
     """
 
     name: str
     train: Sequence[Example]
     validation: Sequence[Example] = ()
     start: Factors | None = None
+    pointer: tuple[Tensor, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ class PopulationTrainer:
         self._seed, self._progress = seed, progress
         self._budget = budget_on(scoring.split.base.device, schedule.token_budget)
         self._stack = self._initial_factors(start, train_b)
+        self._pointers = self._stacked_pointers()
         self._optimiser = SlotAdamW(
             [factor for pair in self._stack.values() for factor in pair if factor.requires_grad],
             lr=schedule.lr,
@@ -137,7 +141,7 @@ class PopulationTrainer:
         """
         store = self._make_store()
         adapted = self._scoring.adapted
-        adapted.set_stack(self._stack, adapted.shape.scale)
+        adapted.set_stack({**self._stack, **self._pointers}, adapted.shape.scale)
         history: list[np.ndarray] = []
         checks: list[np.ndarray] = []
         best = _BestFactors(self._learners)
@@ -251,11 +255,26 @@ class PopulationTrainer:
             for name, (a, b) in first.items()
         }
 
+    def _stacked_pointers(self) -> Factors:
+        """The pointers of all learners, padded to one rank; nothing where nobody has one."""
+        pairs = [learner.pointer for learner in self._learners]
+        longest = max((len(pair[0]) for pair in pairs if pair is not None), default=0)
+        if not longest:
+            return {}
+        width, outputs = pointer_size(self._scoring.split.base)
+        a, b = torch.zeros(len(pairs), longest, width), torch.zeros(len(pairs), outputs, longest)
+        for slot, pair in enumerate(pairs):
+            if pair is not None:
+                a[slot, : len(pair[0])], b[slot, :, : len(pair[0])] = pair
+        return {POINTER: (a, b)}
+
     def _factors_of(self, slot: int) -> dict[str, tuple[Tensor, Tensor]]:
-        return {
+        learned = {
             name: (a[slot].detach().cpu().clone(), b[slot].detach().cpu().clone())
             for name, (a, b) in self._stack.items()
         }
+        pointer = self._learners[slot].pointer
+        return learned if pointer is None else {**learned, POINTER: pointer}
 
 
 def _steps(store: ExampleStore, rows: Sequence[int]) -> list[list[int]]:

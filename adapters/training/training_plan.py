@@ -38,6 +38,7 @@ class TrainingPlan:
         foundation: What it is learned over.
         is_current: Whether the bank holds this very revision already, with nothing new to learn.
         memory: The acts that the pointer remembers, in time order.
+        persona: Whose adapter it is; None for one of many people.
     """
 
     revision: Revision
@@ -45,6 +46,7 @@ class TrainingPlan:
     foundation: Revision
     is_current: bool = False
     memory: tuple[Act, ...] = ()
+    persona: Persona | None = None
 
 
 class TrainingPlanner:
@@ -107,6 +109,12 @@ class TrainingPlanner:
         requests = [(persona, acts) for persona, acts in self._pointer_requests() if acts]
         self._examples.prepare(requests, 1)
         return [(acts, self._examples.sittings(persona, acts, 1)) for persona, acts in requests]
+
+    def single_examples(self, plans: Sequence[TrainingPlan]) -> list[list[Example]]:
+        """What each person's pointer remembers, each act before a screen of its own; nothing for an adapter of many."""
+        requests = [(plan.persona, plan.memory) for plan in plans if plan.persona is not None]
+        self._examples.prepare(requests, 1)
+        return [[] if plan.persona is None else self._examples.sittings(plan.persona, plan.memory, 1) for plan in plans]
 
     def prepare(self, personas: Sequence[Persona], *, continued: bool) -> None:
         """Work out in one go what people were shown when they did what they learn from."""
@@ -182,7 +190,7 @@ class TrainingPlanner:
         revision = self.revision(PERSONAL, persona.handle, examples, foundation, parent)
         facts = personal_provenance(self._population, self._base, persona, learner)
         memory = tuple(self._latest(persona.train))
-        return TrainingPlan(replace(revision, provenance=facts), learner, foundation, memory=memory)
+        return TrainingPlan(replace(revision, provenance=facts), learner, foundation, memory=memory, persona=persona)
 
     def _start_from(self, parent: Revision) -> Factors:
         """The factors of a revision, at the scale of the configured shape."""

@@ -182,8 +182,9 @@ class ReplayedHistory:
     ) -> Iterator[ShownMoment]:  # fmt: skip
         items = [entry.item for entry in entries]
         ids = tuple(platform.act_of[item] for item in items)
-        feed = tuple(feed_items(platform.platform, platform.numbers[persona.handle], items))
-        if not screen.acts:
+        now = platform.moment(screen.state[1])
+        feed = tuple(feed_items(platform.platform, platform.numbers[persona.handle], items, now))
+        if screen.is_idle:
             yield ShownMoment(persona.handle, screen.at, None, feed, ids, None)
         for act in screen.acts:
             position = None

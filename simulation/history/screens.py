@@ -1,5 +1,6 @@
 """Which acts of a person are laid before one screen."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,13 +22,15 @@ class Screen:
     Attributes:
         at: When they were first before it.
         state: What it shows the platform as of: the number of acts carried out, and the moment.
-        acts: What they did, in time order; none where they did nothing.
+        acts: What they did, in time order.
+        is_idle: Whether they did nothing at one of their moments before it.
         is_prelude: Whether it is before those that are asked for.
     """
 
     at: datetime
     state: State
     acts: list[Act] = field(default_factory=list)
+    is_idle: bool = False
     is_prelude: bool = False
 
     @property
@@ -71,7 +74,8 @@ class ScreenRules:
 def screens(acts: Sequence[Act], idle: Sequence[datetime], rules: ScreenRules) -> list[Screen]:
     """Lay a person's acts, and the moments at which they did nothing, before screens.
 
-    Neighbouring acts within two days may share a screen. It then shows the platform as it stood at the last of them.
+    Neighbouring acts within two days may share a screen, and a moment without an act the screen of the acts before it.
+    It then shows the platform as it stood at the last of them.
 
     Args:
         acts: The acts, in time order.
@@ -81,14 +85,21 @@ def screens(acts: Sequence[Act], idle: Sequence[datetime], rules: ScreenRules) -
     Returns:
         Screens in the order of what they show the platform as of.
     """
-    made = [Screen(at, rules.at(at)) for at in idle]
+    made: list[Screen] = []
     for act in acts:
-        screen = made[-1] if made and made[-1].acts else None
-        if screen is None or not _fits(screen, act, rules):
+        if not made or not _fits(made[-1], act, rules):
             made.append(Screen(act.at, rules.state(act), [act]))
         else:
-            screen.acts.append(act)
-            screen.state = max(screen.state, rules.state(act))
+            made[-1].acts.append(act)
+            made[-1].state = max(made[-1].state, rules.state(act))
+    alone = []
+    for at in idle:
+        place = bisect_right(made, at, key=lambda screen: screen.at) - 1
+        if rules.together > 1 and place >= 0 and at - made[place].at <= WITHIN and not made[place].is_idle:
+            made[place].is_idle, made[place].state = True, max(made[place].state, rules.at(at))
+        else:
+            alone.append(Screen(at, rules.at(at), is_idle=True))
+    made += alone
     return sorted(made, key=lambda screen: (screen.state, screen.at, not screen.acts))
 
 

@@ -104,7 +104,7 @@ class Simulation:
         scripted = self._stage(when)
         active = [agent for agent in self._clock.active(timestep) if agent not in self._platform.suspended]
         feeds = self._feeds.feeds(self._platform, active, when)
-        observations = [self._observe(agent, timestep, feed) for agent, feed in feeds.items()]
+        observations = [self._observe(agent, when, feed) for agent, feed in feeds.items()]
         if self._expect is not None:
             self._expect(self._clock.active(timestep + 1))
         return PendingTimestep(when, scripted, feeds, observations, began)
@@ -139,11 +139,11 @@ class Simulation:
             rows.append({"timestep": when.timestep, "user_id": users[name], "action": action.name, **outcome})
         return rows
 
-    def _observe(self, agent: int, timestep: int, feed: Sequence[FeedEntry]) -> Observation:
+    def _observe(self, agent: int, when: Moment, feed: Sequence[FeedEntry]) -> Observation:
         items = [entry.item for entry in feed]
-        shown = feed_items(self._platform, agent, items)
+        shown = feed_items(self._platform, agent, items, when)
         targets = possible_targets(self._platform, agent, items, self._offered)
-        return Observation(agent, timestep, shown, targets, tuple(self._platform.memory[agent]))
+        return Observation(agent, when.timestep, shown, targets, tuple(self._platform.memory[agent]))
 
     def _exposures(self, feeds: dict[int, list[FeedEntry]], timestep: int) -> list[dict[str, Any]]:
         rows = []

@@ -35,6 +35,7 @@ class CommentState:
         user_id: Who wrote it.
         answered: Who wrote what it answers.
         text: The words.
+        at: When, in seconds since 1970.
         parent: The comment that it answers; None where it answers the post.
         likes: How many people like it.
         dislikes: How many people dislike it.
@@ -44,6 +45,7 @@ class CommentState:
     user_id: int
     answered: int
     text: str
+    at: int
     parent: int | None = None
     likes: int = 0
     dislikes: int = 0
@@ -77,6 +79,10 @@ class Content:
         if item.comment_id is not None:
             return self.comments[item.comment_id - 1].user_id
         return int(self.posts[item.post_id]["user"])
+
+    def written_at(self, item: Item) -> int:
+        """When a post or comment was written, in seconds since 1970."""
+        return int(self.posts[item.post_id]["at"]) if item.comment_id is None else self.comments[item.comment_id - 1].at
 
     def text(self, item: Item) -> str:
         """The words of a post or comment."""
@@ -115,8 +121,8 @@ class Content:
             answered = self.author(Item(row["post_id"], row["parent_comment_id"]))
             self.comments.append(
                 CommentState(
-                    row["post_id"], row["user_id"], answered, row["content"], row["parent_comment_id"],
-                    row["num_likes"], row["num_dislikes"],
+                    row["post_id"], row["user_id"], answered, row["content"], _seconds(row["created_at"]),
+                    row["parent_comment_id"], row["num_likes"], row["num_dislikes"],
                 )
             )  # fmt: skip
             self.posts[row["post_id"]]["comments"] += 1
@@ -173,7 +179,8 @@ class Content:
             "num_likes": 0, "num_dislikes": 0, "timestep": when.timestep, "parent_comment_id": parent,
         }  # fmt: skip
         comment_id = self._buffer.insert("comment", "comment_id", row)
-        self.comments.append(CommentState(post_id, user, self.author(Item(post_id, parent)), action.content, parent))
+        answered = self.author(Item(post_id, parent))
+        self.comments.append(CommentState(post_id, user, answered, action.content, when.seconds, parent))
         self.posts[post_id]["comments"] += 1
         trace = {"post_id": post_id, "comment_id": comment_id}
         if parent is not None:  # OASIS's row where it answers a post
@@ -198,9 +205,13 @@ class Content:
         self.posts.add(
             words if words is not None else row["content"],
             user=row["user_id"], original=NONE if original is None else original, timestep=row["timestep"],
-            at=int(datetime.fromisoformat(row["created_at"]).timestamp()), likes=row["num_likes"],
+            at=_seconds(row["created_at"]), likes=row["num_likes"],
             dislikes=row["num_dislikes"], shares=row["num_shares"], reports=row["num_reports"], repost=is_repost,
             seed=row["is_seed"],
         )  # fmt: skip
         if is_repost:
             self.reposters[original].add(row["user_id"])
+
+
+def _seconds(created_at: str) -> int:
+    return int(datetime.fromisoformat(created_at).timestamp())

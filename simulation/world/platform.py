@@ -161,6 +161,10 @@ class Platform:
         """The words of a post or comment."""
         return self._content.text(item)
 
+    def written_at(self, item: Item) -> int:
+        """When a post or comment was written, in seconds since 1970."""
+        return self._content.written_at(item)
+
     def answered(self, item: Item) -> Item | None:
         """What a comment answers, or the post that a quote or repost shares; None for an original post."""
         return self._content.answered(item)
