@@ -250,6 +250,23 @@ def test_one_person_alone_and_acts_of_one_moment_have_empty_or_earlier_feeds():
     assert len(moments) == 8 and all(moment.feed == () for moment in moments)
 
 
+def test_a_moment_without_an_act_shares_the_screen_of_the_acts_before_it_unless_each_has_its_own():
+    people = people_of(
+        *(act(f"p{n}", "bob", Verb.POST, n) for n in range(8)), act("like", "ann", Verb.LIKE, 100, "p1"),
+        act("post", "ann", Verb.POST, 120), *(act(f"a{n}", "ann", Verb.POST, 6000 + 10 * n) for n in range(6)),
+    )  # fmt: skip
+    ann = person(people, "ann")
+    moments = history(people, nothing=0.5).moments(ann, ann.acts, 4)
+    idle = [moment for moment in moments if moment.act is None]
+    done = {(moment.at, moment.item_ids) for moment in moments if moment.act is not None}
+    shared = [moment for moment in idle if (moment.at, moment.item_ids) in done]
+    assert len(idle) == 4 and len(shared) >= 2, "one of each screen"
+    assert len(done) == 3, "eight acts, of which neighbours share screens of at most four"
+    alone = history(people, nothing=0.5).moments(ann, ann.acts, 1)
+    times = [moment.at for moment in alone]
+    assert len(times) == len(set(times)) == len(moments)
+
+
 def test_of_acts_of_one_moment_the_order_of_the_corpus_counts():
     made = [act(f"p{n}", f"h{n % 2}", *((Verb.REPLY, 0, f"p{n - 1}") if n % 4 else (Verb.POST, 0))) for n in range(12)]
     people = replace(people_of(*made), acts={one.id: one for one in made})
