@@ -12,8 +12,8 @@ HELD_OUT_SHARE, MIN_HELD_OUT = 0.20, 2
 VALIDATION_SHARE, MIN_VALIDATION = 0.12, 1
 BY_DATE, BY_PERSON = "date", "person"
 SPLITS = (BY_DATE, BY_PERSON)
-USUAL_SPLIT = BY_PERSON
-"""The split where none is named: the one with which the adapters that come with Polyphony were trained."""
+USUAL_SPLIT = BY_DATE
+"""The split where none is named."""
 # What a split by person leaves of the fewest acts that a person can have: too few to learn from below that.
 MIN_BEFORE = 8
 # Of whom fewer have that many acts before the date, each person is split alone: the people are not of one time.

@@ -301,7 +301,7 @@ OPTIONS: Mapping[str, Option] = {
             "0 means that it recalls nothing.",
         ),
         Option(
-            name="split", default="person", group=TRAINING, setting="training.split", choices=("date", "person"),
+            name="split", default="date", group=TRAINING, setting="training.split", choices=("date", "person"),
             forkable=False,
             help="Which acts are held out. date: everybody's acts from one date on, about a fifth of all, so that no "
             "feed of a training shows one. person: the last fifth of each person's.",
