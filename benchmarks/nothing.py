@@ -23,7 +23,7 @@ from polyphony.adapters.model.base_model import load_base_model
 from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
-from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, act_nll, verb_log_shares
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.personas.people.acts import Verb
 from polyphony.personas.population import Population, load_population
@@ -78,10 +78,11 @@ def _figures(scoring: Scoring, owner: Sequence[int], moments: Sequence[Example])
     verb, target, text, nothing = np.zeros((4, len(moments)))
     for batch in store.batches(range(len(store.rows)), 1024):
         members = store.members(batch)
-        hidden = scoring.hidden(store, batch, [owner[store.rows[row].members[0]] for row in batch])
-        examples, places = [store.examples[member] for member in members], store.places(batch)
-        nll = act_nll(hidden, examples, scoring.scorer, places)
-        shares = verb_log_shares(hidden, examples, places, scoring.scorer)
+        slots = [owner[store.rows[row].members[0]] for row in batch]
+        hidden, places = scoring.hidden(store, batch, slots), store.places(batch)
+        examples = [store.examples[member] for member in members]
+        nll = scoring.act_nll(hidden, examples, places, slots)
+        shares = scoring.verb_log_shares(hidden, examples, places, slots)
         verb[members], target[members], text[members] = (
             part.float().cpu() for part in (nll.verb, nll.target, nll.text)
         )

@@ -47,7 +47,7 @@ OTHER = {
     "notification_share": 0.75,
     "who_to_follow": "popularity", "repeats": True, "temperature": 0.5, "grammar": "letters", "memory": 40, "rank": 8,
     "examples": 3, "init": "mica", "top_blocks": 6, "skip_blocks": 2, "targets": "q_proj,v_proj", "epochs": 3,
-    "split": "date", "history_recommender": "random", "history_followee_share": 0.75, "nothing": 0.5,
+    "split": "person", "history_recommender": "random", "history_followee_share": 0.75, "nothing": 0.5,
     "learning_rate": 0.01, "weight_decay": 0.1, "warmup_steps": 1, "storage": "int8",
 }  # fmt: skip
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 # Digests of built-in towns: any file can be called by their names.
-TOWN_DIGEST = "36d6824e4df306422c7bf16f9f4c18324c9ada023aa78fe2133e0b71165ecb9e"
+TOWN_DIGEST = "72148270954ed68714548d737246a9737587c0597fcca7ca0c5ab53e9d0389a7"
 TOWN_DIGESTS = frozenset(
     {
         "36d6824e4df306422c7bf16f9f4c18324c9ada023aa78fe2133e0b71165ecb9e",  # town of version 1
-        "72148270954ed68714548d737246a9737587c0597fcca7ca0c5ab53e9d0389a7",  # town 0 of version 2
+        TOWN_DIGEST,  # town 0 of version 2
         "6597370e2ef5a25472bd4d1fb9b3e7a26ecc54274e5c6193e8d8bd9f2888a01a",  # town 1 of version 2
         "8ea654ea6ebb66ced423c5152ed70d32b5b3ad1d71e9b47dcfb1fb09379a4b74",  # town 2 of version 2
         "2301ba6d69ce1cbc7dc111e4fe1b33616c6ff9fb1ecfdee03a55fcb82a6fe2d8",  # town 3 of version 2
