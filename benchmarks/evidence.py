@@ -7,7 +7,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,10 +162,11 @@ def _study(path: Path, base: BaseModel, population: Population) -> dict[str, Any
     head = {
         "machine": results.machine(), "versions": results.versions(), "base_hash": base.hash,
         "population_digest": population.digest, "prior": prior_schedule(),
+        "history": asdict(PLAIN.history),
     }  # fmt: skip
     if path.exists():
         old: dict[str, Any] = json.loads(path.read_text())
-        if all(old.get(name) == head[name] for name in ("base_hash", "population_digest", "prior")):
+        if all(old.get(name) == head[name] for name in ("base_hash", "population_digest", "prior", "history")):
             return old
     path.parent.mkdir(parents=True, exist_ok=True)
     return {**head, "cells": []}

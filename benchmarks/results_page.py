@@ -199,7 +199,8 @@ def page(studies: Mapping[str, Mapping[str, Any]], checks: Mapping[str, Mapping[
     for name, found in studies.items():
         stored = Stored(found)
         title = STUDIES[name]
-        parts += [f"## {title[0].upper()}{title[1:]}", *_sections(name, stored, checks.get(name))]
+        earlier = [] if "nothing" in found["plan"]["options"] else [_EARLIER]
+        parts += [f"## {title[0].upper()}{title[1:]}", *earlier, *_sections(name, stored, checks.get(name))]
     return "\n\n".join([*parts, _THREATS]) + "\n"
 
 
@@ -400,6 +401,9 @@ Written by `python -m benchmarks.results_page` from `data/studies/`; every numbe
 differently from one that shares a base model? "On the Scaling of PEFT" (arXiv 2606.02437) reports more original posts,
 more comments, more effective micro-communities and less similarity inside them, from one seed a cell. And does it
 matter whose adapter it is?"""
+
+_EARLIER = """**These runs are of an earlier version: agents did not react to what they saw, replies could not be answered,
+and the built-in town was of version 1. They have not been repeated.**"""
 
 _IN_SHORT = """**In short**, for the paper's four figures and stance spread, with the population size in brackets. The
 95% intervals are over seeds and not corrected for the number of comparisons:"""
