@@ -402,8 +402,8 @@ differently from one that shares a base model? "On the Scaling of PEFT" (arXiv 2
 more comments, more effective micro-communities and less similarity inside them, from one seed a cell. And does it
 matter whose adapter it is?"""
 
-_EARLIER = """**These runs are of an earlier version: agents did not react to what they saw, replies could not be answered,
-and the built-in town was of version 1. They have not been repeated.**"""
+_EARLIER = """**These runs are of an earlier version: agents did not react to what they saw, replies could not be
+answered, and the built-in town was of version 1. They have not been repeated.**"""
 
 _IN_SHORT = """**In short**, for the paper's four figures and stance spread, with the population size in brackets. The
 95% intervals are over seeds and not corrected for the number of comparisons:"""
