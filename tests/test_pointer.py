@@ -28,7 +28,7 @@ from polyphony.adapters.prompting.examples import Example
 from polyphony.adapters.prompting.prompt import NOTICES, FeedItem
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
-from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring, possible_verbs
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.pointer_fit import PointerFitter
 from polyphony.adapters.training.pointer_weights import PointerWeights
@@ -233,10 +233,58 @@ def test_what_is_shown_moves_the_verb_as_far_as_it_did(kit, liked):
 def test_a_shared_screen_counts_as_if_it_held_the_target_alone():
     feed = tuple(FeedItem("a", str(number)) for number in range(4))
     example = Example("x", (1,), 1, Verb.LIKE, 2, 4, None, feed, rivals=frozenset({3}))
-    assert example.item_shares() == pytest.approx([0.375, 0.25, 0, 0.375])
-    assert replace(example, position=None, verb=Verb.POST).item_shares() == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
-    assert replace(example, rivals=frozenset()).item_shares() == pytest.approx([0.25] * 4)
-    assert replace(example, rivals=frozenset({1, 3, 4})).item_shares() == [0, 1, 0, 0]
+    assert example.item_shares(Verb.LIKE) == pytest.approx([0.375, 0.25, 0, 0.375])
+    post = replace(example, position=None, verb=Verb.POST)
+    assert post.item_shares(Verb.LIKE) == pytest.approx([1 / 3, 1 / 3, 0, 1 / 3])
+    assert replace(example, rivals=frozenset()).item_shares(Verb.LIKE) == pytest.approx([0.25] * 4)
+    assert replace(example, rivals=frozenset({1, 3, 4})).item_shares(Verb.LIKE) == [0, 1, 0, 0]
+    assert replace(post, rivals=frozenset({1, 2, 3, 4})).item_shares(Verb.LIKE) == [0] * 4
+
+
+def test_what_cannot_be_done_to_an_item_does_not_count_for_it():
+    words = FeedItem("b", "mine")
+    feed = (FeedItem("a", "post", is_followed=True), FeedItem("c", "reply", words),
+            FeedItem("d", "quote", words, NOTICES[2]), FeedItem("e", "answer", words, NOTICES[0]))  # fmt: skip
+    example = Example("x", (1,), 1, Verb.POST, None, 4, None, feed)
+    assert example.item_shares(Verb.REPLY) == [0.25] * 4
+    for verb in (Verb.QUOTE, Verb.REPOST):
+        assert example.item_shares(verb) == [0.5, 0, 0.5, 0] and example.choices(verb) == [1, 3]
+    assert example.item_shares(Verb.FOLLOW) == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3])
+    shares = dict(zip(VERBS, possible_verbs(replace(example, feed=feed[1:2], items=1)), strict=True))
+    assert shares[Verb.LIKE] and not shares[Verb.QUOTE] and not shares[Verb.REPOST]
+
+
+def test_screens_full_of_other_acts_targets_give_finite_weights(kit, liked):
+    fitter, corpus, acts = liked
+    people = []
+    for own in list(acts.values())[:4]:
+        examples = examples_of(own, corpus)
+        examples += [replace(example, act_id=f"nothing {example.act_id}", verb=Verb.NOTHING, position=None,
+                             rivals=frozenset({1, 2, 3, 4})) for example in examples]  # fmt: skip
+        people.append((own, examples))
+    weights = fitter.weights(people)
+    assert all(np.isfinite(value).all() for value in weights.to_json().values())
+
+
+def test_a_corpus_of_equal_texts_and_two_handles_gives_no_vast_similarities(kit):
+    corpus = {f"{name}{n}": Act(id=f"{name}{n}", author=name, verb=Verb.POST, text="the same words", at=START)
+              for name in ("ann", "bob") for n in range(20)}  # fmt: skip
+    fitter = PointerFitter(kit.items, corpus)
+    memories = fitter.memories(corpus.values())
+    state = kit.items.words("quite another thing")
+    assert memories.isfinite().all() and abs(float(memories[0, :-1] @ state + memories[0, -1])) < 50
+    stranger = kit.items.author("zoe")
+    assert abs(float(memories[2, :-1] @ stranger + memories[2, -1])) < 50
+
+
+def test_nothing_is_learned_from_what_is_held_out(kit, liked):
+    fitter, corpus, acts = liked
+    late = Act(id="late", author="zed", verb=Verb.LIKE, target="bread0", at=START)
+    told = PointerFitter(kit.items, {**corpus, "late": late})
+    untold = PointerFitter(kit.items, {**corpus, "late": late}, {"late"})
+    own = [act for act in corpus.values() if act.author == "bread_fan"]
+    assert torch.equal(untold.memories(own), fitter.memories(own))
+    assert not torch.equal(told.memories(own), fitter.memories(own))
 
 
 def test_pulls_are_inclusive_values_and_none_where_a_verb_is_impossible(base):
@@ -353,10 +401,14 @@ def test_verbs_are_drawn_from_the_probabilities_that_training_reports(base, kit,
     """What is shown counts alike in both, and counts: another feed gives other probabilities."""
     engine = Engine(base, adapted, kit)
     scoring = Scoring(adapted, split_for(base, LoraShape(rank=2, alpha=4, top_blocks=1)), kit.scorer, kit.items)
-    asked = request(kit, 1, 1, targets={verb: [1, 2, 3] if verb.has_target else [] for verb in kit.config.verbs})
+    targets = {verb: [1, 2, 3] if verb.has_target else [] for verb in kit.config.verbs}
+    targets[Verb.QUOTE] = targets[Verb.REPOST] = [1, 3]  # the second item is a reply
+    feed = (FEED[0], replace(FEED[1], answers=FEED[0]), FEED[2])
+    prompt = kit.builder.prompt("agent1", "Writes.", feed)
+    asked = request(kit, 1, 1, targets=targets, items=kit.items.states(feed), prompt=prompt)
     (choice,) = engine.decide([asked])
     example = Example("x", (*asked.prompt, *kit.builder.head(Verb.POST, None, FEED)), len(asked.prompt), Verb.POST,
-                      None, 3, None, tuple(FEED))  # fmt: skip
+                      None, 3, None, feed)  # fmt: skip
     store = ExampleStore(scoring.split, [example])
     with torch.no_grad():
         hidden = scoring.hidden(store, [0], [1])

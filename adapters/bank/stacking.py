@@ -49,7 +49,7 @@ def foundation_parts(bank: Bank, revision: Revision) -> list[tuple[Factors, floa
 def stack_alone(adapted: AdaptedModel, people: Sequence[Factors]) -> Stack:
     """A stack of complete factors of scale 1, slot i being ``people[i]``; smaller ranks are padded with zeros."""
     flats = [flattened(factors) for factors in people]
-    rank = max(a.shape[0] for factors in people for a, _ in factors.values())
+    rank = max(_rank_of(factors) for factors in people)
     stack = empty_stack(adapted, len(people), rank)
     for slot, flat in enumerate(flats):
         _write(stack, slice(slot, slot + 1), flat.layout, flat.numbers.unsqueeze(0), [1.0])
@@ -226,7 +226,7 @@ class _PriorDifference:
             common = [] if self._common is None else [self._common]
             subtracted = [(self._bank.factors(other.object), -other.scale) for other in common]
             self._parts[prior] = [*foundation_parts(self._bank, revision), *subtracted]
-            self._ranks[prior] = sum(max(a.shape[0] for a, _ in part.values()) for part, _ in self._parts[prior])
+            self._ranks[prior] = sum(_rank_of(part) for part, _ in self._parts[prior])
         return self._ranks[prior]
 
     def moved(self, revision: Revision, own: FlatFactors) -> tuple[FlatFactors, float]:
@@ -234,6 +234,11 @@ class _PriorDifference:
         if not self.rank(revision):
             return own, revision.scale
         return flattened(merge([(own.factors(), revision.scale), *self._parts[revision.prior_object]])), 1.0
+
+
+def _rank_of(factors: Factors) -> int:
+    """The largest rank of a layer; the pointer has room of its own."""
+    return max((a.shape[0] for module, (a, _) in factors.items() if module != POINTER), default=1)
 
 
 def _name(revision: Revision) -> str:

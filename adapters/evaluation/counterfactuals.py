@@ -227,7 +227,8 @@ def _probes(persona: Persona, moment: Example, other: Example, builder: ExampleB
 
 def _before(persona: Persona, item: FeedItem) -> FeedItem:
     """An item of another person's feed as this one would see it: it concerns nobody, and its author may be followed."""
-    return replace(item, notice="", is_followed=item.handle in persona.following)
+    answers = item.answers if item.is_reply else None
+    return replace(item, notice="", answers=answers, is_followed=item.handle in persona.following)
 
 
 def communities_of(personas: Sequence[Persona], corpus: Mapping[str, Act] | None = None) -> list[int]:

@@ -182,8 +182,10 @@ class AdaptedModel:
             InputError: It changes layers that are not wrapped.
         """
         self._check(prior)
-        device = self.base.device
-        self.pointer.set_prior((prior or {}).get(POINTER), scale)
+        pointer, device = (prior or {}).get(POINTER), self.base.device
+        if pointer is not None and (pointer[0].shape[1], pointer[1].shape[0]) != pointer_size(self.base):
+            raise InputError("the prior's pointer is of an earlier version; train into another --bank")
+        self.pointer.set_prior(pointer, scale)
         for name, layer in self.layers.items():
             layer.set_prior(None)
             if prior is not None and name in prior:

@@ -27,7 +27,7 @@ def pointer_size(base: "BaseModel") -> tuple[int, int]:
 
 
 def narrowed_pair(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """The same product at a rank of at least the number of outputs; a smaller one stays as it is."""
+    """A pair as it is if its rank is at most `rank`, else the same product at the rank of the number of outputs."""
     if len(a) <= rank:
         return a, b
     return b.float() @ a.float(), torch.eye(len(b))

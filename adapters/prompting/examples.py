@@ -44,17 +44,25 @@ class Example:
     at: datetime | None = None
     rivals: frozenset[int] = frozenset()
 
-    def item_shares(self) -> list[float]:
-        """How much each item counts in what the screen offers: as if the target alone had been put on it, sum 1.
+    def choices(self, verb: Verb) -> list[int]:
+        """Items from 1 that a verb can be about and that no other act of the screen is about; the own target is one."""
+        places = [place for place, item in enumerate(self.feed, 1) if item.allows(verb) and place not in self.rivals]
+        is_own = self.position is not None and verb is self.verb
+        return sorted({*places, *([self.position] if is_own and self.position is not None else [])})
 
-        A screen that several acts share is fuller of what the person took up than the one before each of them was.
+    def item_shares(self, verb: Verb) -> list[float]:
+        """How much each item counts in what the screen offers for a verb: its sum is 1, or 0 where nothing is possible.
+
+        A screen that several acts share is fuller of what the person took up than the one before each of them was. So
+        the own target counts as if it alone had been put on a full screen, and the targets of others do not count.
         """
-        own, others = self.position, self.items - len(self.rivals - {self.position})
-        target, rest = (1 / self.items, 1 - 1 / self.items) if own is not None and others > 1 else (1.0, 1.0)
-        neighbours = max(1, others - (own is not None))
+        choices, target = self.choices(verb), self.position
+        is_whole = target not in choices or len(choices) == 1 or not self.rivals
+        own = 1 / len(self.feed) if not is_whole else 1 / max(1, len(choices))
+        rest = own if is_whole else (1 - own) / (len(choices) - 1)
         return [
-            target if number == own else 0.0 if number in self.rivals else rest / neighbours
-            for number in range(1, self.items + 1)
+            own if place == target and place in choices else rest if place in choices else 0.0
+            for place in range(1, len(self.feed) + 1)
         ]
 
 

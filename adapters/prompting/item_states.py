@@ -66,4 +66,4 @@ class ItemEncoder:
         notices = [float(item.notice == name) for name in NOTICES]
         first = [float(place == 1), 1 / place]
         known = [float(item.is_followed), math.log1p(max(0.0, item.hours))]
-        return torch.tensor([*notices, float(item.answers is not None), *first, *known, 1.0, 0.0])
+        return torch.tensor([*notices, float(item.is_reply), *first, *known, 1.0, 0.0])

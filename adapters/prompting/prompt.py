@@ -13,7 +13,9 @@ from polyphony.personas.people.recollection import NOTICES as NOTICES
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_MENTIONED = NOTICES[1]
+_MENTIONED, _QUOTED = NOTICES[1], NOTICES[2]
+POSTS_ALONE = (Verb.QUOTE, Verb.REPOST)
+"""What cannot be done to a reply on the platform."""
 _SYSTEM, _USER = "\x02system\x03", "\x02user\x03"
 EMPTY_FEED = "(no posts yet)"
 LATELY = "You wrote lately:"
@@ -42,6 +44,17 @@ class FeedItem:
     notice: str = ""
     is_followed: bool = False
     hours: float = 0.0
+
+    @property
+    def is_reply(self) -> bool:
+        """Whether it answers something; a quote of one's own words shows them, too, and is a post."""
+        return self.answers is not None and self.notice != _QUOTED
+
+    def allows(self, verb: Verb) -> bool:
+        """Whether a verb with a target can be about it, as far as the item tells."""
+        if verb is Verb.FOLLOW:
+            return not self.is_followed
+        return not (self.is_reply and verb in POSTS_ALONE)
 
 
 class PromptBuilder:

@@ -268,8 +268,11 @@ class Scoring:
             if example.position is None:
                 shares[number] = 0
                 continue
-            scores = self.adapted.pointer.scores(self.items.states(example.feed), slot)
-            shares[number, : len(example.feed)] = scores[OUTPUTS.index(example.verb)].log_softmax(-1)
+            scores = self.adapted.pointer.scores(self.items.states(example.feed), slot)[OUTPUTS.index(example.verb)]
+            possible = [item.allows(example.verb) for item in example.feed]
+            possible[example.position - 1] = True
+            scores = scores.masked_fill(~torch.tensor(possible), -torch.inf)
+            shares[number, : len(example.feed)] = scores.log_softmax(-1)
         return shares
 
     def _is_pointed(self, slots: Sequence[int]) -> bool:
@@ -284,7 +287,7 @@ class Scoring:
         pulls = torch.zeros(len(examples), len(VERBS))
         for number, (example, place) in enumerate(zip(examples, places, strict=True)):
             if example.feed:
-                shares = torch.tensor(example.item_shares()).expand(len(OUTPUTS), -1)
+                shares = torch.tensor([example.item_shares(verb) for verb in OUTPUTS])
                 states = self.items.states(example.feed)
                 pulls[number, PULLED] = self.adapted.pointer.pulls(states, slots[place.row], shares)
         return pulls
@@ -318,9 +321,13 @@ def act_nll(
     )
 
 
-def possible_verbs(items: int) -> list[bool]:
-    """Which verbs are possible with that many feed items, in the order of `VERBS`."""
-    return [items > 0 or not verb.has_target for verb in VERBS]
+def possible_verbs(example: Example) -> list[bool]:
+    """Which verbs are possible before what an example shows, in the order of `VERBS`; what was done is."""
+    return [
+        verb is example.verb or not verb.has_target
+        or (any(item.allows(verb) for item in example.feed) if example.feed else example.items > 0)
+        for verb in VERBS
+    ]  # fmt: skip
 
 
 def verb_log_shares(
@@ -330,7 +337,7 @@ def verb_log_shares(
     """Log-probabilities of all verbs before each example's act, shape [examples, verbs]; arguments as in `act_nll`."""
     rows = torch.tensor([place.row for place in places], device=hidden.device)
     last = torch.tensor([example.prompt_length - 1 for example in examples], device=hidden.device)
-    allowed = torch.tensor([possible_verbs(example.items) for example in examples], device=hidden.device)
+    allowed = torch.tensor([possible_verbs(example) for example in examples], device=hidden.device)
     return scorer.verbs(hidden[rows, last], allowed, pulls)
 
 

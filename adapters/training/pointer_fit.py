@@ -2,7 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import TypeVar
@@ -28,6 +28,8 @@ from polyphony.personas.people.follow_graph import addressee
 # Directions of the spaces in which words, and handles, are compared, and the floor of their variances in units of the
 # mean one: without it, rare directions would be noise of unit size.
 WORD_DIRECTIONS, HANDLE_DIRECTIONS, FLOOR = 128, 256, 0.1
+# Least variance of a direction that counts, in units of the largest.
+LEAST = 1e-6
 # Texts and handles that the space is measured on, spread evenly over the corpus.
 MEASURED = 4096
 # A memory is shrunk as if it held so many items of no direction.
@@ -46,8 +48,11 @@ class Space:
         self.centre = states.mean(0)
         centred = (states - self.centre).double()
         variances, directions = torch.linalg.eigh(centred.T @ centred / max(1, len(centred)))
-        variances, directions = variances.flip(0)[:most].clamp(min=0), directions.flip(1)[:, :most]
-        floor = FLOOR * variances.mean().clamp(min=1e-12)
+        variances, directions = variances.flip(0)[:most], directions.flip(1)[:, :most]
+        # Where few states are measured, the other directions are of no size, and whatever has one there would be vast.
+        seen = variances > max(LEAST * float(variances[0]), 1e-12)
+        variances, directions = variances[seen], directions[:, seen]
+        floor = FLOOR * variances.mean()
         self.projection = (directions / (variances + floor).sqrt()).float()
 
     def memory(self, states: Sequence[Tensor]) -> Tensor:
@@ -65,16 +70,23 @@ class Space:
 class PointerFitter:
     """Makes pointers of one corpus over one base model."""
 
-    def __init__(self, encoder: ItemEncoder, corpus: Mapping[str, Act]) -> None:
-        """Measure the spaces of words and of handles on the corpus's public texts and their authors."""
+    def __init__(self, encoder: ItemEncoder, corpus: Mapping[str, Act], held_out: Collection[str] = ()) -> None:
+        """Measure the spaces of words and of handles on the corpus's public texts and their authors.
+
+        Args:
+            encoder: Makes item states.
+            corpus: All acts by id.
+            held_out: Ids of the acts from which nothing may be learned.
+        """
         self._encoder, self._corpus = encoder, corpus
-        texts = [act for act in corpus.values() if act.text and not act.is_private]
+        public = [act for name, act in corpus.items() if not act.is_private and name not in held_out]
+        texts = [act for act in public if act.text]
         handles = list(dict.fromkeys(act.author for act in texts))
         self._words = Space(_stacked([encoder.words(act.text) for act in _spread(texts)], encoder), WORD_DIRECTIONS)
         self._people = Space(_stacked([encoder.author(name) for name in _spread(handles)], encoder), HANDLE_DIRECTIONS)
         self._reactions: defaultdict[str, list[tuple[datetime, str]]] = defaultdict(list)
-        for act in sorted(corpus.values(), key=lambda act: act.at):
-            if not act.is_private and (other := self._other(act)) is not None:
+        for act in sorted(public, key=lambda act: act.at):
+            if (other := self._other(act)) is not None:
                 self._reactions[other].append((act.at, act.author))
 
     def memories(self, acts: Iterable[Act]) -> Tensor:
@@ -126,11 +138,12 @@ class PointerFitter:
             if not example.feed or example.at is None or not acts:
                 continue
             place = None if example.position is None else example.position - 1
+            shares = [example.item_shares(verb) for verb in OUTPUTS]
             before = self.memories(acts[: bisect_left(times, example.at)])
             yield WeighedMoment(
                 acts[0].author, self._features(self._encoder.states(example.feed), before),
-                VERBS.index(example.verb), place, torch.tensor(example.item_shares()),
-                () if place is None else [n - 1 for n in range(1, example.items + 1) if n not in example.rivals],
+                VERBS.index(example.verb), place, torch.tensor(shares),
+                () if place is None else [choice - 1 for choice in example.choices(example.verb)],
             )  # fmt: skip
 
     def _features(self, states: Tensor, memories: Tensor) -> Tensor:

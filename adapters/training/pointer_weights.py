@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from polyphony.adapters.model.pointer import OUTPUTS
 from polyphony.adapters.prompting.act_scorer import VERBS
+from polyphony.errors import InputError
 
 # The penalty on squared weights, which stand on the scale of one standard deviation, counts as so many acts; a verb's
 # own part needs ten times as much evidence as the part that all verbs share.
@@ -50,7 +51,16 @@ class PointerWeights:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Sequence[float] | Sequence[Sequence[float]]]) -> "PointerWeights":
-        """Read what `to_json` wrote."""
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: An earlier version wrote it.
+        """
+        missing = sorted({field.name for field in fields(cls)} - set(value))
+        if missing:
+            raise InputError(
+                f"the bank's prior has a pointer of an earlier version, without {missing[0]}; train into another --bank"
+            )
         return cls(**{field.name: np.array(value[field.name], dtype=float) for field in fields(cls)})
 
 
@@ -63,7 +73,7 @@ class WeighedMoment:
         features: Of each item shown: similarities to memories, then marks, shape [items, 3 + marks].
         verb: What was done, a place in `VERBS`.
         chosen: Place of the item that the act is about; None without one.
-        shares: How much each item counts in what is shown, shape [items].
+        shares: How much each item counts in what is shown for each output, shape [outputs, items].
         choices: Places of the items that the target is told from, its own included; none where it cannot be told.
     """
 
@@ -91,15 +101,17 @@ def weigh(moments: Sequence[WeighedMoment]) -> PointerWeights | None:
     outputs = torch.tensor([OUTPUTS.index(VERBS[moment.verb]) for moment in aimed])
     weights = _fitted(lambda scaled: choices.nll((scaled / spreads)[outputs]), len(spreads)) / spreads
     values = torch.stack([_inclusive_values(moment, weights) for moment in moments])
-    levels = values.mean(0)
+    possible = torch.stack([moment.shares.any(1) for moment in moments])
+    levels = torch.where(possible, values, 0.0).sum(0) / possible.sum(0).clamp(min=1)
+    pulls = _pulls(moments, torch.where(possible, values - levels, 0.0), possible)
     return PointerWeights(
-        weights[:, :MEMORIES].numpy(), weights[:, MEMORIES:].numpy(), _pulls(moments, values - levels).numpy(),
-        -levels.numpy(), spreads.numpy(),
+        weights[:, :MEMORIES].numpy(), weights[:, MEMORIES:].numpy(), pulls.numpy(), -levels.numpy(),
+        spreads.numpy(),
     )  # fmt: skip
 
 
 def deviations(moments: Sequence[WeighedMoment], weights: PointerWeights) -> np.ndarray:
-    """How far one person's weights differ from everybody's, the same for all verbs: a ridge regression.
+    """How far one person's weights differ from everybody's, the same for all verbs: a conditional logit, ridge penalty.
 
     Args:
         moments: The person's.
@@ -155,26 +167,29 @@ class _Choices:
 
 
 def _inclusive_values(moment: WeighedMoment, weights: Tensor) -> Tensor:
-    """What a moment's items offer for each output, shape [outputs]; 0 for an empty feed."""
-    if not len(moment.features):
-        return torch.zeros(len(OUTPUTS), dtype=torch.double)
-    scores = weights @ moment.features.double().T
-    return (scores + moment.shares.double().log()).logsumexp(1)
+    """What a moment's items offer for each output, shape [outputs]; minus infinity where nothing is possible."""
+    return (weights @ moment.features.double().T + moment.shares.double().log()).logsumexp(1)
 
 
-def _pulls(moments: Sequence[WeighedMoment], values: Tensor) -> Tensor:
-    """Weights of the inclusive values beside each person's own frequencies, shape [outputs]; none below zero."""
-    shown = [place for place, moment in enumerate(moments) if len(moment.features)]
-    verbs = torch.tensor([moments[place].verb for place in shown])
-    offsets = torch.tensor(_log_frequencies([moments[place] for place in shown]))
+def _pulls(moments: Sequence[WeighedMoment], values: Tensor, possible: Tensor) -> Tensor:
+    """Weights of the inclusive values beside each person's own frequencies, shape [outputs]; none below zero.
+
+    Args:
+        moments: The moments.
+        values: Inclusive values, shape [moments, outputs].
+        possible: Which verbs had an item that they could be about, of the same shape.
+    """
+    verbs = torch.tensor([moment.verb for moment in moments])
+    offsets = torch.tensor(_log_frequencies(moments))
     columns = torch.tensor([VERBS.index(verb) for verb in OUTPUTS])
-    done = torch.bincount(verbs, minlength=len(VERBS)) > 0
+    offered = (torch.bincount(verbs, minlength=len(VERBS)) > 0).repeat(len(moments), 1)
+    offered[:, columns] &= possible
+    offered[torch.arange(len(moments)), verbs] = True
     intercepts = torch.zeros(len(VERBS), dtype=torch.double, requires_grad=True)
-    values = values[shown]
 
     def loss(weights: Tensor) -> Tensor:
         scores = (offsets + intercepts).index_add(1, columns, values * weights[:, 0])
-        return functional.cross_entropy(scores.masked_fill(~done, -torch.inf), verbs, reduction="sum")
+        return functional.cross_entropy(scores.masked_fill(~offered, -torch.inf), verbs, reduction="sum")
 
     return _fitted(loss, 1, intercepts)[:, 0].clamp(min=0)
 

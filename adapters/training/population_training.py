@@ -96,7 +96,10 @@ class PopulationTraining:
 
     @cached_property
     def _fitter(self) -> PointerFitter:
-        return PointerFitter(self.kit.items, self.population.acts)
+        held_out = {act.id for person in self.population.personas for act in person.held_out}
+        if (date := self.population.split_date) is not None:
+            held_out |= {act.id for act in self.population.acts.values() if act.at >= date}
+        return PointerFitter(self.kit.items, self.population.acts, held_out)
 
     def _learners(self, plans: Sequence[TrainingPlan]) -> list[Learner]:
         """Who learns, each with the pointer of what they remember, over a prior that has one."""
@@ -178,6 +181,8 @@ class PopulationTraining:
     def _trained(self, missing: Sequence[int], plans: Sequence[TrainingPlan]) -> Iterator[tuple[int, Revision]]:
         """Train and store the plans of some numbers, group by group."""
         total = sum(self.planner.tokens(plans[number].learner) for number in missing)
+        if self.config.pointer:
+            self.planner.prepare_singles([plans[number] for number in missing])
         before = 0
         for numbers in self._groups(missing, plans):
             group = [plans[number] for number in numbers]

@@ -26,6 +26,8 @@ from polyphony.randomness import keyed_generator
 
 # Validation acts that share one prompt: more than in training, since no optimiser step is taken between them.
 CHECKED_TOGETHER = 8
+# Of how pointers are made: in digests, so that those of an earlier version are made anew.
+POINTER_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,10 @@ class TrainingPlanner:
         requests = [(persona, acts) for persona, acts in self._pointer_requests() if acts]
         self._examples.prepare(requests, 1)
         return [(acts, self._examples.sittings(persona, acts, 1)) for persona, acts in requests]
+
+    def prepare_singles(self, plans: Sequence[TrainingPlan]) -> None:
+        """Work out in one go what `single_examples` asks for."""
+        self._examples.prepare([(plan.persona, plan.memory) for plan in plans if plan.persona is not None], 1)
 
     def single_examples(self, plans: Sequence[TrainingPlan]) -> list[list[Example]]:
         """What each person's pointer remembers, each act before a screen of its own; nothing for an adapter of many."""
@@ -242,7 +248,8 @@ class TrainingPlanner:
         if parent is not None:
             deciding.append({"continues": parent.object})
         if self._config.pointer if is_prior else foundation is not None and POINTER in foundation.losses:
-            deciding.append({POINTER: [self._config.pointer_people if is_prior else None, self._population.digest]})
+            people = self._config.pointer_people if is_prior else None
+            deciding.append({POINTER: [POINTER_VERSION, people, self._config.max_examples, self._population.digest]})
         prior_object = foundation.object if foundation else None
         return Revision(
             adapter_id=adapter_id(base.hash, self._population.name, kind, person),

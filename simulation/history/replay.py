@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from polyphony.adapters.prompting.moments import HistoryConfig, Request, ShownMoment
+from polyphony.adapters.prompting.prompt import POSTS_ALONE
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.showable import Showable
@@ -22,8 +23,6 @@ from polyphony.simulation.world.item import Item
 
 # Acts with a target before those that are asked for: they say how far down the person looks.
 PRELUDE = 4
-# What cannot be done to a reply on the platform.
-POSTS_ALONE = (Verb.QUOTE, Verb.REPOST)
 
 Key = tuple[str, int, tuple[str, ...]]
 """A request as it is remembered: whose acts, most acts of a screen, ids of the acts."""
