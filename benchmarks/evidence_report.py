@@ -101,7 +101,7 @@ def _outdated(study: Mapping[str, Any]) -> str:
     if "history" not in study:
         return (
             "**Measured with an earlier version: feeds in training were random recent posts, agents did not react to "
-            "what they saw, and the town was of version 1. To be measured again.**\n\n"
+            "what they saw; a built-in town was of version 1. To be measured again.**\n\n"
         )
     then, now = study.get("prior", {"batch_size": 16}), prior_schedule()
     differs = {name: value for name, value in then.items() if now.get(name) != value}

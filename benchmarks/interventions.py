@@ -1,8 +1,9 @@
 """Do agents react to another feed in the direction in which the town's people would? Two recommenders and a rumour.
 
 `python -m benchmarks.interventions --bank DIR --out DIR` runs every seed with recommender A and with recommender B, and
-with a scenario in which 1% of the accounts spread a rumour. The town's truth says what its people would do before the
-pages of both. The table says in how many seeds the runs differ in that direction, and how the rumour spreads.
+with a scenario in which 1% of the accounts spread a rumour. The town's truth says how often its people would do nothing,
+and post where they act, before the pages of both. The table says in how many seeds the runs differ in that direction,
+and in which direction the rumour's reach differs, of which the truth says nothing.
 """
 
 import argparse
@@ -46,9 +47,9 @@ def main() -> None:
     asked = parser.parse_args()
     print(results.machine())
     population = load_population("town")
-    for name in asked.recommenders:
-        nothing, original = _true_shares(population, asked.agents, name)
-        print(f"truth, {name}: nothing_share {nothing:.4f}, original_post_share {original:.4f}", flush=True)
+    true = {name: _true_shares(population, asked.agents, name) for name in asked.recommenders}
+    for name, shares in true.items():
+        print(f"truth, {name}: " + ", ".join(f"{figure} {share:.4f}" for figure, share in shares.items()), flush=True)
     asked.out.mkdir(parents=True, exist_ok=True)
     scenario = asked.out / "rumour.yaml"
     scenario.write_text(yaml.safe_dump(_rumour(asked.agents)), encoding="utf-8")
@@ -59,10 +60,14 @@ def main() -> None:
     one, other = asked.recommenders
     for figure in FIGURES:
         table = rows[rows.measurement == figure].pivot(index="seed", columns="recommender", values="value")
-        differences = (table[one] - table[other]).to_numpy(dtype=float)
+        signs = np.sign((table[one] - table[other]).to_numpy(dtype=float))
+        told = ""
+        if figure in true[one]:
+            agreeing = int((signs == np.sign(true[one][figure] - true[other][figure])).sum())
+            told = f"; as the truth says in {agreeing}"
         print(
             f"{figure}: {one} {table[one].mean():.4f}, {other} {table[other].mean():.4f}; {one} is higher in "
-            f"{int((differences > 0).sum())} of {len(differences)} seeds, lower in {int((differences < 0).sum())}"
+            f"{int((signs > 0).sum())} of {len(signs)} seeds, lower in {int((signs < 0).sum())}{told}"
         )
 
 
@@ -80,7 +85,7 @@ def _rumour(agents: int) -> dict[str, object]:
     }
 
 
-def _true_shares(population: Population, agents: int, recommender: str) -> tuple[float, float]:
+def _true_shares(population: Population, agents: int, recommender: str) -> dict[str, float]:
     """How often people do nothing before pages of a recommender, and post where they act, by the town's choice model.
 
     The moments are those at which people did nothing: no act decides what is on their pages.
@@ -102,7 +107,8 @@ def _true_shares(population: Population, agents: int, recommender: str) -> tuple
         choice = truth.tastes(people[number].handle).choose(features, _possible(number, example, facts, population))
         shares.append(choice.outside)
     mean = dict(zip(OUTSIDE, np.mean(shares, axis=0), strict=True))
-    return float(mean["nothing"]), float(mean["post"] / (1 - mean["nothing"]))
+    original = mean["post"] / (1 - mean["nothing"])
+    return {"nothing_share": float(mean["nothing"]), "original_post_share": float(original)}
 
 
 def _example(moment: ShownMoment) -> Example:

@@ -199,7 +199,7 @@ def page(studies: Mapping[str, Mapping[str, Any]], checks: Mapping[str, Mapping[
     for name, found in studies.items():
         stored = Stored(found)
         title = STUDIES[name]
-        earlier = [] if "nothing" in found["plan"]["options"] else [_EARLIER]
+        earlier = [] if "nothing" in found["plan"]["options"] else [_EARLIER[name]]
         parts += [f"## {title[0].upper()}{title[1:]}", *earlier, *_sections(name, stored, checks.get(name))]
     return "\n\n".join([*parts, _THREATS]) + "\n"
 
@@ -402,8 +402,9 @@ differently from one that shares a base model? "On the Scaling of PEFT" (arXiv 2
 more comments, more effective micro-communities and less similarity inside them, from one seed a cell. And does it
 matter whose adapter it is?"""
 
-_EARLIER = """**These runs are of an earlier version: agents did not react to what they saw, replies could not be
-answered, and the built-in town was of version 1. They have not been repeated.**"""
+_THEN = """**These runs are of an earlier version: agents did not react to what they saw, and replies could not be
+answered. They have not been repeated.**"""
+_EARLIER = {"town": _THEN.replace("They have", "The town was of version 1. They have"), "real": _THEN}
 
 _IN_SHORT = """**In short**, for the paper's four figures and stance spread, with the population size in brackets. The
 95% intervals are over seeds and not corrected for the number of comparisons:"""

@@ -19,7 +19,7 @@ from polyphony.bundled import bundled
 from polyphony.errors import InputError
 from polyphony.simulation.cli.main import main
 
-PEOPLE, RANK, MOST_BYTES = 512, 2, 64 << 20
+PEOPLE, RANK, MOST_BYTES = 64, 2, 64 << 20
 TOLERANCE = 0.05  # nats a token of held-out text, where another machine rounds otherwise
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from polyphony.adapters.engine.acts import ActChoice, ActRequest
 from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
@@ -52,7 +53,10 @@ class EngineBackend(BaseModelBackend):  # type: ignore[misc]
     If no tool is an act, the answer is text alone.
     """
 
-    def __init__(self, engine: Engine, kit: PromptKit, *, slot: int | None, cap: int, key: Sequence[Any]) -> None:
+    def __init__(
+        self, engine: Engine, kit: PromptKit, *, slot: int | None, cap: int, key: Sequence[Any],
+        feed: Sequence[FeedItem] = (),
+    ) -> None:  # fmt: skip
         """Bind the backend to one slot.
 
         Args:
@@ -61,9 +65,11 @@ class EngineBackend(BaseModelBackend):  # type: ignore[misc]
             slot: Whose factors; None for the bare base.
             cap: Most tokens of text.
             key: Keys the random draws; each call draws afresh.
+            feed: What is shown: over a prior with a pointer, its items are the targets, and move the choice of the act.
         """
         super().__init__("polyphony-engine", {}, token_counter=EngineTokenCounter(kit))
         self._engine, self._kit, self._slot, self._cap, self._key = engine, kit, slot, cap, key
+        self._items = kit.items.states(feed) if feed else None
         self._calls = 0
         self.prompt: list[int] = []
         self.choice: ActChoice | None = None
@@ -85,7 +91,8 @@ class EngineBackend(BaseModelBackend):  # type: ignore[misc]
         offered = _targets(tools or [])
         uniforms = keyed_generator(*self._key, self._calls).random(2 + self._cap)
         self._calls += 1
-        request = ActRequest(self._slot, self.prompt, offered or {Verb.POST: []}, self._cap, uniforms)
+        items = self._items if offered else None
+        request = ActRequest(self._slot, self.prompt, offered or {Verb.POST: []}, self._cap, uniforms, items=items)
         (self.choice,) = self._engine.decide([request])
         return _completion(self.choice, len(self.prompt), as_tool=bool(offered))
 
@@ -107,7 +114,7 @@ def engine_backends(
     def make(observation: Observation) -> EngineBackend:
         slot = None if arm.adapter is AdapterUse.NONE else observation.agent
         key = (seed, "camel act", observation.agent, observation.timestep)
-        return EngineBackend(engine, kit, slot=slot, cap=caps[observation.agent], key=key)
+        return EngineBackend(engine, kit, slot=slot, cap=caps[observation.agent], key=key, feed=observation.feed)
 
     return make
 
