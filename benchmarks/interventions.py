@@ -1,9 +1,9 @@
 """Do agents react to another feed in the direction in which the town's people would? Two recommenders and a rumour.
 
 `python -m benchmarks.interventions --bank DIR --out DIR` runs every seed with recommender A and with recommender B, and
-with a scenario in which 1% of the accounts spread a rumour. The town's truth says how often its people would do nothing,
-and post where they act, before the pages of both. The table says in how many seeds the runs differ in that direction,
-and in which direction the rumour's reach differs, of which the truth says nothing.
+with a scenario in which 1% of the accounts spread a rumour. The town's truth says how often its people would do
+nothing, and post where they act, before the pages of both. The table says in how many seeds the runs differ in that
+direction, and in which direction the rumour's reach differs, of which the truth says nothing.
 """
 
 import argparse
