@@ -22,6 +22,7 @@ from polyphony.adapters.bank.removal import Collected, Forgotten, Removal
 from polyphony.adapters.bank.revision import PRIOR, START, Revision, Step
 from polyphony.adapters.bank.usage import Tier
 from polyphony.adapters.model.lora import Factors
+from polyphony.adapters.model.pointer import POINTER
 from polyphony.errors import InputError, NotPromoted
 
 CATALOG = "catalog.sqlite"
@@ -162,7 +163,7 @@ class Bank:
             object=keep(serialised(factors, precision)),
             number=catalog_rows.next_number(connection, revision.adapter_id),
             status=Status.CANDIDATE,
-            rank=max(a.shape[0] for a, _ in factors.values()),
+            rank=max((len(a) for module, (a, _) in factors.items() if module != POINTER), default=1),
             precision=precision,
             created_at=catalog_rows.now(),
         )

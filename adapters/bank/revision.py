@@ -43,7 +43,7 @@ class Revision:
         object: SHA-256 of the weights file; empty once the person is forgotten.
         prior_object: SHA-256 of the weights file of its foundation, see `Bank.foundation`; None without one.
         scale: Factor on the low-rank product.
-        rank: Largest rank of its factors.
+        rank: Largest rank of its layers' factors; the pointer has a rank of its own.
         precision: How its object stores the numbers, see `adapters.bank.precision.Precision`.
         created_at: Wall-clock, UTC.
     """
