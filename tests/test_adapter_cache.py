@@ -132,7 +132,7 @@ def test_a_run_with_few_slots_is_reproducible_and_tells_its_hits(base, bank, tow
         bank.promote(made.adapter_id, 1, force=True)
     digests = []
     for name in ("one.db", "two.db"):
-        main(["run", "--agents", "3", "--steps", "2", "--activation", "2", "--weights", "serving", "--slots", "2",
+        main(["run", "--agents", "3", "--steps", "2", "--activation", "9", "--weights", "serving", "--slots", "2",
               "--dtype", "fp32", "--bank", str(bank.directory), "--out", str(tmp_path / name)])  # fmt: skip
         capsys.readouterr()
         main(["digest", str(tmp_path / name)])

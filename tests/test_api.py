@@ -189,7 +189,7 @@ def test_ones_own_recommender_policy_and_measurement_need_no_file_of_ours(tmp_pa
     def likes(run):
         return float((run.acts.act == "like").sum())
 
-    options = {**OPTIONS, "policy": "api-likes", "recommender": "api-shortest"}
+    options = {**OPTIONS, "policy": "api-likes", "recommender": "api-shortest", "activation": 4.0}
     done = polyphony.run(**options, out=tmp_path / "own.db", progress=False)
     assert (
         set(done.acts.act) <= {"like", "nothing"}

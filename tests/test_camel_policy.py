@@ -165,7 +165,7 @@ def test_a_run_of_agents_over_a_served_model(server, tmp_path, monkeypatch):
     url, asked = server
     monkeypatch.setenv("OPENAI_COMPATIBILITY_API_KEY", "none")
     settings = RunSettings(
-        population="town", agents=6, timesteps=2, arm="base", policy="camel", activation=3.0,
+        population="town", agents=6, timesteps=2, arm="base", policy="camel", activation=9.0,
         camel_model="openai-compatible-model/small", camel_url=url,
     )  # fmt: skip
     out = tmp_path / "run.db"

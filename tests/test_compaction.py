@@ -121,7 +121,7 @@ def test_the_ready_bank_holds_the_town(ready, town, base):
         assert (made.rank, made.precision, made.status) == (RANK, Precision.INT4, "serving")
         assert made.base_hash == base.hash and made.provenance["corpus"]["digest"] == town.digest
         forced = [step.forced for step in ready.steps(made.adapter_id) if step.after == "serving"]
-        better = made.evaluation["nll"]["own"] < made.evaluation["nll"]["pooled"]
+        better = made.evaluation["nll"]["own"] < made.evaluation["nll"]["prior"]
         assert better or forced[-1] is not None
     assert not verify(ready).problems
 
@@ -168,7 +168,7 @@ def test_retraining_a_sample_gives_the_ready_bank_again(loader, ready, town, tmp
         found = evaluate(PopulationTraining(base, kit, town, small, config, replayed(town)), people, again, plan=GATE)
     for made in kept:
         there = made.evaluation["nll"]
-        assert abs(found.per_person[made.person]["pooled"] - there["pooled"]) <= 2 * TOLERANCE
+        assert abs(found.per_person[made.person]["prior"] - there["prior"]) <= 2 * TOLERANCE
     before = sum(made.evaluation["nll"]["own"] for made in kept) / len(kept)
     after = sum(found.per_person[made.person]["own"] for made in kept) / len(kept)
     assert abs(after - before) <= TOLERANCE

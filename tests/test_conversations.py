@@ -308,14 +308,14 @@ def test_long_chains_and_circles_end():
 def talking(tmp_path_factory):
     """A run of the null policy in which people answer answers."""
     out = tmp_path_factory.mktemp("runs") / "talking.db"
-    runner = null_runner(16)
-    runner.run(null_settings(agents=16, timesteps=12, actions="post,reply,like,nothing"), out, resume=False)
+    runner = null_runner(32)
+    runner.run(null_settings(agents=32, timesteps=16, actions="post,reply,like,nothing"), out, resume=False)
     return runner, out
 
 
 def test_a_run_talks_and_a_restored_platform_tells_what_the_running_one_would(talking):
     runner, out = talking
-    settings = null_settings(agents=16, timesteps=12, actions="post,reply,like,nothing")
+    settings = null_settings(agents=32, timesteps=16, actions="post,reply,like,nothing")
     store = RunStore.open(out)
     tables, numbers = store.platform_tables(), store.last_numbers()
     store.close()
@@ -325,11 +325,11 @@ def test_a_run_talks_and_a_restored_platform_tells_what_the_running_one_would(ta
     assert tables["comment_like"]
     restored, again = (empty_platform(settings, runner.personas) for _ in range(2))
     restored.restore(tables, numbers)
-    replay(again, tables, 12)
+    replay(again, tables, 16)
     for exposure in tables["exposure"]:
         again.expose(exposure["agent_id"], exposure["post_id"], exposure["source"], exposure["comment_id"])
     assert restored.comments == again.comments
     pending = [{user: list(told.items()) for user, told in side.notices.items() if told} for side in (restored, again)]
     assert pending[0] == pending[1] != {}
-    for agent in range(16):
-        assert feed_of(restored, agent, timestep=12) == feed_of(again, agent, timestep=12)
+    for agent in range(32):
+        assert feed_of(restored, agent, timestep=16) == feed_of(again, agent, timestep=16)

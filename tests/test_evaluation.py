@@ -151,7 +151,7 @@ def test_act_distances_are_total_variations(trained, found):
 def test_what_concerns_feeds_is_measured_beside_what_needs_no_model(found):
     figures = found.responsiveness
     arms = {"base", "prior", "pooled", "own"}
-    assert set(figures["act_variance_within_agents"]) == arms
+    assert set(figures["act_variance_within_agents"]) == arms | {"truth"}
     assert set(figures["target_top1"]) == arms | {
         "other", "chance", "popularity", "similarity", "similarity_own_words"
     }  # fmt: skip

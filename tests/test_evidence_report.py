@@ -31,9 +31,12 @@ def cell(users: int, init: str, loss: float) -> dict[str, object]:
 
 def test_what_was_measured_over_an_earlier_prior_says_so() -> None:
     head = {"machine": {"processor": "P", "flags": []}, "versions": {}}
-    study = {**head, "prior": {"batch_size": 16}, "cells": [cell(64, "standard", 3.0)]}
+    study = {**head, "prior": {"batch_size": 16}, "history": {}, "cells": [cell(64, "standard", 3.0)]}
     assert "earlier default of the prior: batch_size 16" in report({"town": study}, swept())
     assert "earlier default" not in report({"town": {**study, "prior": {}}}, swept())
+    assert "earlier version" not in report({"town": study}, swept())
+    del study["history"]
+    assert "earlier version: feeds in training were random" in report({"town": study}, swept())
 
 
 def test_the_acts_weight_is_compared_over_the_same_people() -> None:

@@ -294,7 +294,7 @@ def test_a_run_acts_with_what_the_bank_serves(base, town, trained, tmp_path, cap
     bank = Bank(tmp_path / "bank", create=True)
     people = town.choose(2)
     first = imported(base, bank, trained[0], people[0].handle)
-    place = ["--agents", "2", "--steps", "2", "--activation", "2", "--weights", "serving", "--dtype", "fp32",
+    place = ["--agents", "2", "--steps", "2", "--activation", "9", "--weights", "serving", "--dtype", "fp32",
              "--bank", str(bank.directory), "--out", str(tmp_path / "run.db")]  # fmt: skip
     bank.promote(first.adapter_id, 1, force=True)
     with pytest.raises(SystemExit) as caught:

@@ -129,8 +129,8 @@ def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
         connection.commit()
     assert read_study(copy, processes=1).to_json() != whole and measured[3:] == ["lora-12-0.db"]
     entry = copy / CACHE_FOLDER / "base-12-0.json"
-    entry.write_text(entry.read_text().replace('"value":', '"value":7e7,"value_":', 1))
-    assert "70000000" not in json.dumps(read_study(copy, processes=1).to_json()) and measured[4:] == ["base-12-0.db"]
+    entry.write_text(entry.read_text().replace('"value":', '"value":4.5e301,"value_":', 1))
+    assert "4.5e+301" not in json.dumps(read_study(copy, processes=1).to_json()) and measured[4:] == ["base-12-0.db"]
     measured.pop()
     shutil.rmtree(copy / CACHE_FOLDER)
     (copy / "runs/lora-12-0.db").write_bytes((done / "runs/lora-12-0.db").read_bytes())
@@ -195,7 +195,7 @@ SHARES = "SELECT act_distribution FROM activation ORDER BY timestep, agent_id"
 def in_engine(directory: Path, together: int, hooks: Hooks) -> StudyRunner:
     """A study of two seeds of the bare base, in full precision."""
     plan = make_plan(
-        {"agents": [3], "arms": ["base"], "seeds": 2, "steps": 2, "activation": 1.0, "minutes_per_step": 120}, "test"
+        {"agents": [3], "arms": ["base"], "seeds": 2, "steps": 2, "activation": 4.0, "minutes_per_step": 120}, "test"
     )
     study = StudyRunner(
         joined(plan, directory), StudyPlace(directory, Machine(directory / "bank", device="cpu", dtype="fp32")), hooks
