@@ -188,12 +188,12 @@ def test_a_sitting_shows_what_its_acts_are_about_and_nothing_that_answers_them(k
     for persona in town.personas[:30]:
         for row in rows_of(made := builder.sittings(persona, persona.train, 4)):
             acts = [town.acts[made[member].act_id] for member in row.members if made[member].act_id in town.acts]
-            assert len(acts) == len(row.members) or len(row.members) == 1
+            assert len(row.members) - len(acts) <= 1, "a screen holds one moment without an act at most"
             sizes += [len(acts)] if acts else []
             assert len({made[member].position for member in row.members} - {None}) < 4
             assert not {act.target for act in acts} & {act.id for act in acts}
-            for act, member in zip(acts, row.members, strict=False):
-                assert act.verb.has_target == (made[member].position is not None)
+            for example in (made[member] for member in row.members):
+                assert example.verb.has_target == (example.position is not None)
     assert max(sizes) == 4 and np.mean(sizes) > 2
 
 
