@@ -21,8 +21,7 @@ from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.removal import Collected, Forgotten, Removal
 from polyphony.adapters.bank.revision import PRIOR, START, Revision, Step
 from polyphony.adapters.bank.usage import Tier
-from polyphony.adapters.model.lora import Factors
-from polyphony.adapters.model.pointer import POINTER
+from polyphony.adapters.model.lora import Factors, rank_of
 from polyphony.errors import InputError, NotPromoted
 
 CATALOG = "catalog.sqlite"
@@ -163,7 +162,7 @@ class Bank:
             object=keep(serialised(factors, precision)),
             number=catalog_rows.next_number(connection, revision.adapter_id),
             status=Status.CANDIDATE,
-            rank=max((len(a) for module, (a, _) in factors.items() if module != POINTER), default=1),
+            rank=rank_of(factors),
             precision=precision,
             created_at=catalog_rows.now(),
         )

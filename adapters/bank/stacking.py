@@ -11,7 +11,7 @@ from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.object_layout import FlatFactors, ObjectLayout, flattened
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.revision import Revision
-from polyphony.adapters.model.lora import AdaptedModel, Factors
+from polyphony.adapters.model.lora import AdaptedModel, Factors, rank_of
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.pointer import POINTER, narrowed_pair
 from polyphony.errors import InputError
@@ -49,7 +49,7 @@ def foundation_parts(bank: Bank, revision: Revision) -> list[tuple[Factors, floa
 def stack_alone(adapted: AdaptedModel, people: Sequence[Factors]) -> Stack:
     """A stack of complete factors of scale 1, slot i being ``people[i]``; smaller ranks are padded with zeros."""
     flats = [flattened(factors) for factors in people]
-    rank = max(_rank_of(factors) for factors in people)
+    rank = max(rank_of(factors) for factors in people)
     stack = empty_stack(adapted, len(people), rank)
     for slot, flat in enumerate(flats):
         _write(stack, slice(slot, slot + 1), flat.layout, flat.numbers.unsqueeze(0), [1.0])
@@ -226,7 +226,7 @@ class _PriorDifference:
             common = [] if self._common is None else [self._common]
             subtracted = [(self._bank.factors(other.object), -other.scale) for other in common]
             self._parts[prior] = [*foundation_parts(self._bank, revision), *subtracted]
-            self._ranks[prior] = sum(_rank_of(part) for part, _ in self._parts[prior])
+            self._ranks[prior] = sum(rank_of(part) for part, _ in self._parts[prior])
         return self._ranks[prior]
 
     def moved(self, revision: Revision, own: FlatFactors) -> tuple[FlatFactors, float]:
@@ -234,11 +234,6 @@ class _PriorDifference:
         if not self.rank(revision):
             return own, revision.scale
         return flattened(merge([(own.factors(), revision.scale), *self._parts[revision.prior_object]])), 1.0
-
-
-def _rank_of(factors: Factors) -> int:
-    """The largest rank of a layer; the pointer has room of its own."""
-    return max((a.shape[0] for module, (a, _) in factors.items() if module != POINTER), default=1)
 
 
 def _name(revision: Revision) -> str:

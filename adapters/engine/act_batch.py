@@ -15,9 +15,8 @@ from polyphony.adapters.engine.prefix_cache import PrefixCache
 from polyphony.adapters.model.memory import out_of_memory
 from polyphony.adapters.model.pointer import OUTPUTS
 from polyphony.adapters.model.routing import Route, route_of
-from polyphony.adapters.prompting.act_scorer import VERBS
+from polyphony.adapters.prompting.act_scorer import PULLED, VERBS
 from polyphony.adapters.prompting.prompt_kit import PromptKit
-from polyphony.adapters.prompting.scoring import PULLED
 from polyphony.personas.people.acts import Verb
 
 

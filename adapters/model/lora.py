@@ -25,6 +25,11 @@ Factors = Mapping[str, tuple[Tensor, Tensor]]
 """Module name -> (A, B); A has shape [rank, in], B [out, rank]; the scale is outside, see `LoraShape.scale`."""
 
 
+def rank_of(factors: Factors) -> int:
+    """The largest rank of a layer; the pointer has a rank of its own, which does not count."""
+    return max((len(a) for module, (a, _) in factors.items() if module != POINTER), default=1)
+
+
 def adapted_modules(base: BaseModel, shape: LoraShape) -> dict[str, nn.Linear]:
     """Name the linear layers that a shape adapts, in the model's order.
 

@@ -8,11 +8,14 @@ from torch import Tensor
 
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.head import Head
+from polyphony.adapters.model.pointer import OUTPUTS
 from polyphony.adapters.prompting.grammar import Grammar
 from polyphony.adapters.prompting.prompt import CONTENT_FREE, FeedItem, PromptBuilder
 from polyphony.personas.people.acts import Verb
 
 VERBS = tuple(Verb)
+PULLED = torch.tensor([VERBS.index(verb) for verb in OUTPUTS])
+"""Places among `VERBS` of the pointer's outputs, whose verbs what is shown can pull at."""
 
 
 @dataclass(frozen=True)

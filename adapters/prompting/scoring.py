@@ -13,12 +13,9 @@ from polyphony.adapters.model.blocks import RowLayout, SplitModel
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.pointer import OUTPUTS
 from polyphony.adapters.model.routing import Route
-from polyphony.adapters.prompting.act_scorer import VERBS, ActScorer
+from polyphony.adapters.prompting.act_scorer import PULLED, VERBS, ActScorer
 from polyphony.adapters.prompting.examples import Example
 from polyphony.adapters.prompting.item_states import ItemEncoder
-
-# Places of the pointer's outputs among all verbs.
-PULLED = torch.tensor([VERBS.index(verb) for verb in OUTPUTS])
 
 # Batches have few different lengths, so that freed memory fits the next batch and kernels are not built for each.
 LENGTH_STEP = 32

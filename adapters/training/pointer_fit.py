@@ -153,12 +153,12 @@ class PointerFitter:
         similarities = torch.cat([words @ memories[:2, :-1].T, authors @ memories[2:, :-1].T], dim=1) + memories[:, -1]
         return torch.cat([similarities, marks], dim=1)
 
-    def shared_pair(self, weights: PointerWeights) -> Pair:
-        """The prior's pointer: what all people share, the marks of an item and the weight of what is shown."""
+    def shared_pair(self, weights: PointerWeights, scale: float = 1.0) -> Pair:
+        """The prior's pointer: what all people share, marks and pulls, for a product that counts `scale` times."""
         rows = torch.zeros(len(OUTPUTS), self._encoder.width)
         rows[:, 2 * self._encoder.hidden :][:, :MARKS] = torch.tensor(weights.marks)
         rows[:, LEVEL], rows[:, PULL] = torch.tensor(weights.levels), torch.tensor(weights.pulls)
-        return rows, torch.eye(len(OUTPUTS))
+        return rows / scale, torch.eye(len(OUTPUTS))
 
     def personal_pair(
         self, acts: Sequence[Act], weights: PointerWeights, scale: float, examples: Sequence[Example] = ()

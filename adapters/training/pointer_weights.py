@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from polyphony.adapters.model.pointer import OUTPUTS
-from polyphony.adapters.prompting.act_scorer import VERBS
+from polyphony.adapters.prompting.act_scorer import PULLED, VERBS
 from polyphony.errors import InputError
 
 # The penalty on squared weights, which stand on the scale of one standard deviation, counts as so many acts; a verb's
@@ -181,14 +181,13 @@ def _pulls(moments: Sequence[WeighedMoment], values: Tensor, possible: Tensor) -
     """
     verbs = torch.tensor([moment.verb for moment in moments])
     offsets = torch.tensor(_log_frequencies(moments))
-    columns = torch.tensor([VERBS.index(verb) for verb in OUTPUTS])
     offered = (torch.bincount(verbs, minlength=len(VERBS)) > 0).repeat(len(moments), 1)
-    offered[:, columns] &= possible
+    offered[:, PULLED] &= possible
     offered[torch.arange(len(moments)), verbs] = True
     intercepts = torch.zeros(len(VERBS), dtype=torch.double, requires_grad=True)
 
     def loss(weights: Tensor) -> Tensor:
-        scores = (offsets + intercepts).index_add(1, columns, values * weights[:, 0])
+        scores = (offsets + intercepts).index_add(1, PULLED, values * weights[:, 0])
         return functional.cross_entropy(scores.masked_fill(~offered, -torch.inf), verbs, reduction="sum")
 
     return _fitted(loss, 1, intercepts)[:, 0].clamp(min=0)

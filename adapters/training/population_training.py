@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 
-from torch import Tensor
-
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.precision import Precision
@@ -87,10 +85,10 @@ class PopulationTraining:
         if stored is not None:
             return stored
         weights = self._fitter.weights(self.planner.pointer_examples()) if self.config.pointer else None
-        pointer = None if weights is None else self._fitter.shared_pair(weights)
+        pointer = None if weights is None else self._fitter.shared_pair(weights, planned.scale)
         if weights is not None:
             planned = replace(planned, losses={POINTER: weights.to_json()})
-        learner = Learner("prior", examples, pointer=_scaled_down(pointer, planned.scale))
+        learner = Learner("prior", examples, pointer=pointer)
         (trained,) = self._train([learner], planned, None, partial(self._progress, "population prior"))
         return self._store(planned, trained)
 
@@ -244,11 +242,6 @@ class PopulationTraining:
 def _with_losses(planned: Revision, trained: Trained) -> Revision:
     losses = {"train": trained.train_loss, "validation": trained.validation_loss, "epoch": trained.epoch}
     return replace(planned, losses={**planned.losses, **losses})
-
-
-def _scaled_down(pointer: tuple[Tensor, Tensor] | None, scale: float) -> tuple[Tensor, Tensor] | None:
-    """A pointer whose product counts `scale` times."""
-    return None if pointer is None else (pointer[0] / scale, pointer[1])
 
 
 def _most_common_foundation(plans: Sequence[TrainingPlan | None]) -> Revision | None:

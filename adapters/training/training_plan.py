@@ -118,8 +118,6 @@ class TrainingPlanner:
 
     def single_examples(self, plans: Sequence[TrainingPlan]) -> list[list[Example]]:
         """What each person's pointer remembers, each act before a screen of its own; nothing for an adapter of many."""
-        requests = [(plan.persona, plan.memory) for plan in plans if plan.persona is not None]
-        self._examples.prepare(requests, 1)
         return [[] if plan.persona is None else self._examples.sittings(plan.persona, plan.memory, 1) for plan in plans]
 
     def prepare(self, personas: Sequence[Persona], *, continued: bool) -> None:
