@@ -45,6 +45,36 @@ class ActNll:
 
 
 @dataclass(frozen=True)
+class Habits:
+    """How often the person of each example does what: what their verbs are learned from, beside what was done.
+
+    One act says little of how likely it was: an adapter that learns from acts alone becomes far surer of them than held
+    out acts bear out. So the labels are mixed with those of a simple teacher, the person's frequencies and what is
+    shown (knowledge distillation, Hinton et al. 2015; label smoothing is the case of a flat teacher).
+
+    Attributes:
+        logs: Log-frequencies of each example's person, shape [examples, verbs].
+        share: Share of the labels that the teacher has, from 0 to 1.
+    """
+
+    logs: Tensor
+    share: float
+
+    def labels(self, done: Tensor, allowed: Tensor, pulls: Tensor | None) -> Tensor:
+        """Probabilities of the verbs to learn, shape [examples, verbs].
+
+        Args:
+            done: Index of each example's verb, shape [examples].
+            allowed: Which verbs are possible, shape [examples, verbs].
+            pulls: See `ActScorer.verbs`.
+        """
+        logs = self.logs.to(done.device)
+        scores = logs if pulls is None else logs + pulls.to(logs)
+        teacher = scores.masked_fill(~allowed, -torch.inf).softmax(-1)
+        return self.share * teacher + (1 - self.share) * functional.one_hot(done, len(VERBS))
+
+
+@dataclass(frozen=True)
 class PromptRow:
     """Examples that share one prompt, laid out as the prompt and one branch for each act.
 
@@ -191,20 +221,23 @@ class Scoring:
     scorer: ActScorer
     items: ItemEncoder | None = None
 
-    def nll(self, store: ExampleStore, rows: Sequence[int], slots: Sequence[int] | None) -> ActNll:
+    def nll(
+        self, store: ExampleStore, rows: Sequence[int], slots: Sequence[int] | None, habits: Habits | None = None
+    ) -> ActNll:  # fmt: skip
         """Score one batch of rows; the answers are in the order of `ExampleStore.members`.
 
         Args:
             store: The examples with their trunk states.
             rows: Indices of the rows.
             slots: The slot whose factors each row uses, with the prior if one is installed; None for the bare base.
+            habits: What verbs are also learned from; None to measure what was done.
         """
         examples = [store.examples[index] for index in store.members(rows)]
-        return self.act_nll(self.hidden(store, rows, slots), examples, store.places(rows), slots)
+        return self.act_nll(self.hidden(store, rows, slots), examples, store.places(rows), slots, habits)
 
     def act_nll(
         self, hidden: Tensor, examples: Sequence[Example], places: Sequence["ExamplePlace"],
-        slots: Sequence[int] | None,
+        slots: Sequence[int] | None, habits: Habits | None = None,
     ) -> ActNll:  # fmt: skip
         """Score each example's act, as the function `act_nll` and with the pointer where there is one.
 
@@ -213,8 +246,9 @@ class Scoring:
             examples: The acts.
             places: The place of each in `hidden`.
             slots: The slot of each row; None for the bare base.
+            habits: See `nll`.
         """
-        nll = act_nll(hidden, examples, self.scorer, places, self._pulls(examples, places, slots))
+        nll = act_nll(hidden, examples, self.scorer, places, self._pulls(examples, places, slots), habits)
         shares = self._pointed(examples, places, slots)
         if shares is None:
             return nll
@@ -298,7 +332,7 @@ class Scoring:
 
 def act_nll(
     hidden: Tensor, examples: Sequence[Example], scorer: ActScorer, places: Sequence[ExamplePlace] | None = None,
-    pulls: Tensor | None = None,
+    pulls: Tensor | None = None, habits: Habits | None = None,
 ) -> ActNll:  # fmt: skip
     """Score each example's act.
 
@@ -308,11 +342,12 @@ def act_nll(
         scorer: Distribution of verbs and targets.
         places: ExamplePlace of each example in `hidden`; None where example i is the whole of row i.
         pulls: See `ActScorer.verbs`.
+        habits: See `Scoring.nll`.
     """
     if places is None:
         places = [ExamplePlace(row, example.prompt_length) for row, example in enumerate(examples)]
     return ActNll(
-        _verb_nll(hidden, examples, places, scorer, pulls),
+        _verb_nll(hidden, examples, places, scorer, pulls, habits),
         _target_nll(hidden, examples, places, scorer),
         _text_nll(hidden, examples, places, scorer),
     )
@@ -340,11 +375,14 @@ def verb_log_shares(
 
 def _verb_nll(
     hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer,
-    pulls: Tensor | None,
+    pulls: Tensor | None, habits: Habits | None,
 ) -> Tensor:  # fmt: skip
     done = torch.tensor([VERBS.index(example.verb) for example in examples], device=hidden.device)
     shares = verb_log_shares(hidden, examples, places, scorer, pulls)
-    return -shares.gather(1, done.unsqueeze(1)).squeeze(1)
+    if habits is None:
+        return -shares.gather(1, done.unsqueeze(1)).squeeze(1)
+    possible = shares.isfinite()
+    return -(habits.labels(done, possible, pulls) * shares.masked_fill(~possible, 0.0)).sum(1)
 
 
 def target_log_shares(

@@ -19,6 +19,9 @@ PENALTY, OWN = 2.0, 10.0
 PERSONAL = 10.0
 # Acts of the population that a person's frequencies are smoothed with.
 SMOOTHING = 4.0
+# The same where frequencies are what verbs are learned from: people change, and their later acts bear out less of a
+# habit than the acts left out of a count do (`docs/method.md`).
+HABIT_SMOOTHING = 8.0
 STEPS = 60
 # The spread of what never varies: large enough that its weight is 0.
 _NEVER = 1e12
@@ -36,6 +39,7 @@ class PointerWeights:
         pulls: Weight of what is shown in the choice of the verb, see `Pointer.pulls`, shape [outputs].
         levels: Minus the mean of what is shown, so that a usual feed changes no verb's score, shape [outputs].
         spreads: Standard deviations of memories and marks, huge for what never varies, shape [3 + marks].
+        frequencies: Everybody's shares of the verbs, in the order of `VERBS`, shape [verbs].
     """
 
     memories: np.ndarray
@@ -43,6 +47,16 @@ class PointerWeights:
     pulls: np.ndarray
     levels: np.ndarray
     spreads: np.ndarray
+    frequencies: np.ndarray
+
+    def log_habits(self, verbs: Sequence[int]) -> Tensor:
+        """Log-frequencies of what was done at some moments, smoothed with everybody's, shape [verbs].
+
+        Args:
+            verbs: What was done, places in `VERBS`.
+        """
+        counts = np.bincount(verbs, minlength=len(VERBS)) + HABIT_SMOOTHING * self.frequencies
+        return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
 
     def to_json(self) -> dict[str, list[list[float]] | list[float]]:
         """Plain values, as a revision records them."""
@@ -106,7 +120,7 @@ def weigh(moments: Sequence[WeighedMoment]) -> PointerWeights | None:
     pulls = _pulls(moments, torch.where(possible, values - levels, 0.0), possible)
     return PointerWeights(
         weights[:, :MEMORIES].numpy(), weights[:, MEMORIES:].numpy(), pulls.numpy(), -levels.numpy(),
-        spreads.numpy(),
+        spreads.numpy(), _frequencies(np.array([moment.verb for moment in moments])),
     )  # fmt: skip
 
 
@@ -199,9 +213,14 @@ def _log_frequencies(moments: Sequence[WeighedMoment]) -> np.ndarray:
     done = np.eye(len(VERBS))[[moment.verb for moment in moments]]
     counts = np.zeros((len(people), len(VERBS)))
     np.add.at(counts, place, done)
-    everybody = (done.sum(0) + 1 / len(VERBS)) / (len(moments) + 1)
+    everybody = _frequencies(done.argmax(1))
     others = counts[place] - done + SMOOTHING * everybody
     return np.asarray(np.log(others / others.sum(1, keepdims=True)))
+
+
+def _frequencies(verbs: np.ndarray) -> np.ndarray:
+    """Shares of the verbs, none of them zero, shape [verbs]."""
+    return (np.bincount(verbs, minlength=len(VERBS)) + 1 / len(VERBS)) / (len(verbs) + 1)
 
 
 def _fitted(loss: Callable[[Tensor], Tensor], size: int, *free: Tensor) -> Tensor:

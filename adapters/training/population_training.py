@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 
+from torch import Tensor
+
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.precision import Precision
@@ -15,6 +17,7 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.memory import at_once
 from polyphony.adapters.model.pointer import POINTER
+from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.moments import FeedHistory
 from polyphony.adapters.prompting.prompt_kit import PromptKit
@@ -89,6 +92,8 @@ class PopulationTraining:
         if weights is not None:
             planned = replace(planned, losses={POINTER: weights.to_json()})
         learner = Learner("prior", examples, pointer=pointer)
+        if weights is not None:
+            learner = replace(learner, habits=_habits(learner, weights))
         (trained,) = self._train([learner], planned, None, partial(self._progress, "population prior"))
         return self._store(planned, trained)
 
@@ -108,7 +113,10 @@ class PopulationTraining:
             self._fitter.personal_pair(plan.memory, weights, plan.revision.scale, examples)
             for plan, examples in zip(plans, self.planner.single_examples(plans), strict=True)
         ]
-        return [replace(plan.learner, pointer=pair) for plan, pair in zip(plans, pairs, strict=True)]
+        return [
+            replace(plan.learner, pointer=pair, habits=_habits(plan.learner, weights))
+            for plan, pair in zip(plans, pairs, strict=True)
+        ]
 
     def split(self, *shapes: LoraShape) -> SplitModel:
         """Split the base below the first block that shapes adapt; by default those of personal adapters and prior."""
@@ -237,6 +245,10 @@ class PopulationTraining:
 
     def _store(self, planned: Revision, trained: Trained) -> Revision:
         return self.bank.add(_with_losses(planned, trained), trained.factors, self.planner.precision(planned.kind))
+
+
+def _habits(learner: Learner, weights: PointerWeights) -> Tensor:
+    return weights.log_habits([VERBS.index(example.verb) for example in learner.train])
 
 
 def _with_losses(planned: Revision, trained: Trained) -> Revision:

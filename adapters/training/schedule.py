@@ -15,6 +15,8 @@ class Schedule:
         warmup_steps: Steps of linear warm-up.
         weight_decay: Decoupled weight decay.
         act_weight: Weight of the act's own loss beside its text's.
+        habit_share: Share of the labels of verbs that the person's frequencies have beside what was done, see
+            `adapters.prompting.scoring.Habits`.
         token_budget: Most padded tokens in one forward pass on a CPU, all learners together; it bounds the memory. A
             GPU takes more, see `adapters.model.memory.budget_on`.
     """
@@ -25,4 +27,5 @@ class Schedule:
     warmup_steps: int = 4
     weight_decay: float = 0.0
     act_weight: float = 1.0
+    habit_share: float = 1.0
     token_budget: int = 1024

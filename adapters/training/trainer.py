@@ -12,7 +12,7 @@ from polyphony.adapters.model.lora import Factors
 from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.model.pointer import POINTER, pointer_size
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
+from polyphony.adapters.prompting.scoring import ExampleStore, Habits, Scoring
 from polyphony.adapters.training.initialisation import population_start
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.slot_adamw import SlotAdamW
@@ -34,6 +34,7 @@ class Learner:
         validation: Examples that choose the epoch; without any the last epoch is taken.
         start: Factors that it continues, of the adapted layers and rank; None for the common initialisation.
         pointer: Its pointer, which is not trained but scores its targets and verbs; None for none.
+        habits: Log-frequencies of its verbs, shape [verbs]; None for none to learn from.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Learner:
     validation: Sequence[Example] = ()
     start: Factors | None = None
     pointer: tuple[Tensor, Tensor] | None = None
+    habits: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,7 @@ class PopulationTrainer:
         sums, done = np.zeros(len(taken)), self._done
         share = {row: 1 / len(store.members(part)) for part in taken for row in part}
         for batch in store.batches(list(share), tokens):
-            loss = self._loss(store, batch)
+            loss = self._loss(store, batch, self._habits(store, batch))
             weights = [share[row] for row in batch for _ in store.rows[row].members]
             (loss * torch.tensor(weights, device=loss.device)).sum().backward()
             done = self._add(sums, store, batch, loss, done)
@@ -239,9 +241,16 @@ class PopulationTrainer:
         self._progress(done, self._total)
         return done
 
-    def _loss(self, store: ExampleStore, batch: Sequence[int]) -> Tensor:
+    def _loss(self, store: ExampleStore, batch: Sequence[int], habits: Habits | None = None) -> Tensor:
         slots = [self._owner[row] for row in batch]
-        return self._scoring.nll(store, batch, slots).loss(self._schedule.act_weight)
+        return self._scoring.nll(store, batch, slots, habits).loss(self._schedule.act_weight)
+
+    def _habits(self, store: ExampleStore, batch: Sequence[int]) -> Habits | None:
+        """Those of the examples of some rows; None where nobody's are learned from."""
+        share = self._schedule.habit_share
+        logs = [self._learners[self._owner[row]].habits for row in batch for _ in store.rows[row].members]
+        known = [row for row in logs if row is not None]
+        return Habits(torch.stack(known), share) if share and len(known) == len(logs) else None
 
     def _initial_factors(self, start: Factors | None, train_b: bool) -> Factors:
         adapted, device = self._scoring.adapted, self._scoring.split.base.device

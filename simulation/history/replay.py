@@ -81,14 +81,18 @@ class ReplayedHistory:
 
     def prepare(self, requests: Sequence[Request], together: int) -> None:
         """See `FeedHistory.prepare`: one pass over the corpus, whatever the number of people."""
-        viewers: dict[Key, _Viewer] = {}
+        missing = {
+            key: (persona, acts)
+            for persona, acts in requests if (key := _key(persona, acts, together)) not in self._done
+        }  # fmt: skip
+        if not missing:
+            return
         platform = CorpusPlatform(self._population, minutes=self._config.minutes)
-        for persona, acts in requests:
-            key = _key(persona, acts, together)
-            if key not in self._done:
-                viewers[key] = _Viewer(persona, self._screens(platform, persona, acts, together))
-        if viewers:
-            self._replay(platform, list(viewers.values()))
+        viewers = {
+            key: _Viewer(persona, self._screens(platform, persona, acts, together))
+            for key, (persona, acts) in missing.items()
+        }
+        self._replay(platform, list(viewers.values()))
         self._done |= {key: viewer.moments for key, viewer in viewers.items()}
 
     def moments(self, persona: Persona, acts: Sequence[Act], together: int) -> list[ShownMoment]:
