@@ -55,7 +55,7 @@ def main() -> None:
     scenario.write_text(yaml.safe_dump(_rumour(asked.agents)), encoding="utf-8")
     rows = polyphony.study(
         {"recommender": list(asked.recommenders)}, out=asked.out / "study", seeds=asked.seeds, agents=asked.agents,
-        steps=asked.steps, population="town", scenario=scenario, bank=asked.bank, weights=asked.weights,
+        steps=asked.steps, population="town", scenario=scenario, bank=asked.bank, weights=asked.weights, together=5,
     )  # fmt: skip
     one, other = asked.recommenders
     for figure in FIGURES:

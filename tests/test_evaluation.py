@@ -79,7 +79,7 @@ def trained(native_base, town, tmp_path_factory):
     """Four people who write much, with small adapters that learned short texts, and the training that made them."""
     config = replace(
         TrainingConfig(), prompt=PromptConfig(text_tokens=16, feed_items=4, item_tokens=2),
-        prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=8,
+        prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=32,
         shape=LoraShape(rank=2, alpha=4, top_blocks=4), max_examples=16,
         schedule=Schedule(lr=8e-3, epochs=2, act_weight=0.2),
     )  # fmt: skip
@@ -109,8 +109,8 @@ def test_every_held_out_text_is_scored(trained, found):
 
 def test_own_adapters_carry_their_people(found):
     nll = {name: figure.value for name, figure in found.nll.items()}
-    # A prior of eight acts may be worse than the base.
-    assert nll["own"] < min(nll["prior"], nll["base"], nll["other"])
+    assert nll["own"] < nll["prior"] < nll["base"] and nll["pooled"] < nll["base"]
+    assert nll["own"] < nll["other"]
     assert found.own_advantage.value == pytest.approx(nll["other"] - nll["own"])
     assert found.own_beats_other.value > 0.6
 
@@ -162,8 +162,7 @@ def test_what_concerns_feeds_is_measured_beside_what_needs_no_model(found):
     top1, mrr = figures["target_top1"]["own"].value, figures["target_mrr"]["own"].value
     assert 0 <= top1 <= mrr <= 1 and mrr >= 1 / 4, "there are at most four items"
     losses = {name: estimate.value for name, estimate in figures["next_act_log_loss"].items()}
-    # So short a training leaves own adapters too sure of their few verbs.
-    assert losses["base"] < np.log(len(USUAL)) and 0 < losses["own"] < 2 * np.log(len(USUAL))
+    assert max(losses["own"], losses["base"]) < np.log(len(USUAL))
     shown = found.to_json()
     assert shown["target_top1"]["own"] == top1 and "responsiveness" not in shown
     assert tuple(shown["intervals"]["target_top1"]["own"]) == figures["target_top1"]["own"].interval

@@ -33,6 +33,7 @@ def study(
     seeds: int | Sequence[int] = 5,
     agents: int | Sequence[int] = 32,
     at_once: int = 1,
+    together: int = 1,
     plugins: Sequence[str] = (),
     progress: bool = True,
     **options: Value | Path | None,
@@ -50,6 +51,7 @@ def study(
         at_once: Number of processes. With more than one, recommenders, policies and measurements of your own must stand
             in `plugins`, for processes do not see what a notebook defines; and a script must call this function below
             ``if __name__ == "__main__":``, as always with processes.
+        together: Most seeds of a combination that decide in one batch, which is faster; see docs/studies.md.
         plugins: Modules or files that every process loads.
         progress: Whether progress is shown on stderr.
         options: Options that all runs share; among them ``bank``, ``base_model``, ``device`` and ``dtype``.
@@ -62,8 +64,9 @@ def study(
         InputError: An option or a value cannot be, or `out` holds another study.
     """
     (machine, common), directory = divided(options), Path(out)
-    if at_once < 1:
-        raise InputError(f"at_once {at_once} must be at least 1")
+    for name, value in (("at_once", at_once), ("together", together)):
+        if value < 1:
+            raise InputError(f"{name} {value} must be at least 1")
     twice = sorted(set(grid) & set(common))
     if twice:
         raise InputError(f"{twice[0]!r} stands in the grid and beside it; leave one out")
@@ -77,7 +80,7 @@ def study(
     }
     plan = joined(make_plan(content, "polyphony.study", load_plugins(plugins)), directory)
     place = StudyPlace(directory, machine, tuple(plugins))
-    _run_missing(plan, place, at_once, progress)
+    _run_missing(plan, place, at_once, together, progress)
     results = read_study(directory, processes=at_once, plugins=plugins)
     write_report(results)
     return _tidy(results, labels, list(grid))
@@ -106,7 +109,7 @@ def _text(name: str, value: Value) -> str:
     return text
 
 
-def _run_missing(plan: StudyPlan, place: StudyPlace, at_once: int, progress: bool) -> None:
+def _run_missing(plan: StudyPlan, place: StudyPlace, at_once: int, together: int, progress: bool) -> None:
     with Reporter() if progress else nullcontext() as reporter:
         runner = StudyRunner(plan, place, reporter.hooks if reporter else Hooks())
 
@@ -114,7 +117,7 @@ def _run_missing(plan: StudyPlan, place: StudyPlace, at_once: int, progress: boo
             if reporter:
                 reporter.show("study", done, total, "runs")
 
-        runner.run(runner.missing(), at_once, finished)
+        runner.run(runner.missing(), at_once, finished, together=together)
 
 
 def _tidy(results: Study, labels: Mapping[str, Mapping[str, Value]], names: Sequence[str]) -> "pd.DataFrame":
