@@ -66,7 +66,7 @@ def imported(base, bank, folder, person="ada"):
     return bank.add(foreign_revision(base, "town", person, foreign, folder.name), foreign.factors)
 
 
-def ours(base, bank, person="bob"):
+def ours(base, bank, person="bob", **facts):
     """An adapter of our own over a prior of its own."""
     with AdaptedModel(base, SHAPE) as adapted:
         own, prior = random_factors(adapted, 5), random_factors(adapted, 6, rank=8)
@@ -77,7 +77,7 @@ def ours(base, bank, person="bob"):
     )  # fmt: skip
     return bank.add(
         replace(revision(person, "o"), adapter_id=adapter_id(base.hash, "town", PERSONAL, person),
-                base_hash=base.hash, config=config, prior_object=beneath.object), own,
+                base_hash=base.hash, config=config, prior_object=beneath.object, **facts), own,
     )  # fmt: skip
 
 
@@ -301,9 +301,12 @@ def test_a_run_acts_with_what_the_bank_serves(base, town, trained, tmp_path, cap
         main(["run", *place])
     assert caught.value.code == 2 and not (tmp_path / "run.db").exists()
     assert f"serves nothing for 1 of 2 people, as {people[1].handle!r}" in " ".join(capsys.readouterr().err.split())
-    second = ours(base, bank, people[1].handle)
+    second = ours(base, bank, people[1].handle, provenance={"corpus": {"digest": "of other acts"}})
     bank.promote(second.adapter_id, 1, force=True)
+    capsys.readouterr()
     main(["run", *place])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: 1 of 2 adapters were trained on another version of 'town' than the one that is simulated" in said
     with closing(sqlite3.connect(tmp_path / "run.db")) as run:
         used = run.execute("SELECT DISTINCT agent_id, adapter_id, revision FROM activation ORDER BY 1").fetchall()
     assert used == [(0, first.adapter_id, 1), (1, second.adapter_id, 1)]

@@ -140,6 +140,7 @@ class WeightSource:
         """Have the bank keep these revisions for as long as it knows of the run; a read-only bank cannot."""
         if not revisions:
             return
+        self._warn_of_other_corpora(revisions)
         with closing(self._resources.open_bank()) as bank:
             if bank.read_only:
                 self._resources.hooks.say(
@@ -147,6 +148,17 @@ class WeightSource:
                 )
                 return
             bank.note_use(_name_in_bank(out), revisions)
+
+    def _warn_of_other_corpora(self, revisions: Sequence[Revision]) -> None:
+        """Say so where adapters were trained on other acts of people who are called the same."""
+        population = self._resources.population
+        corpora = [(revision.provenance or {}).get("corpus", {}).get("digest") for revision in revisions]
+        others = sum(digest is not None and digest != population.digest for digest in corpora)
+        if others:
+            self._resources.hooks.say(
+                f"warning: {others} of {len(revisions)} adapters were trained on another version of "
+                f"{population.name!r} than the one that is simulated; leave --weights out to train anew"
+            )
 
     def record_cache(self, out: Path | str, cache: AdapterCache) -> None:
         """Have the bank record how often a run's adapters were in which tier."""
