@@ -194,8 +194,9 @@ def test_findings_tell_responsiveness_where_it_was_measured_and_not_elsewhere() 
 def test_a_planted_rumour_reaches_and_spreads_as_far_as_its_cascade(tmp_path: Path) -> None:
     """Of four agents one repeats the bot's rumour, a second answers the repost's reply, a third only sees it."""
     run = RunFactory(4, outsiders=1)
-    rumour = run._post(5, "the dam is leaking", timestep=0)
-    silent = run._post(5, "nobody reads this", timestep=0)
+    rumour = run._post(5, "the dam is leaking", timestep=0, is_seed=True)  # as the platform marks scripted posts
+    silent = run._post(5, "nobody reads this", timestep=0, is_seed=True)
+    run._post(5, "from before the run", timestep=-1, is_seed=True)
     own = run.post(4, "my own business")
     run.show(1, rumour)
     repost = run.repost(1, rumour)

@@ -26,7 +26,7 @@ def planted_spread(run: RunData, rng: np.random.Generator) -> dict[str, Measurem
     names = ("planted_reach", "planted_spread", "planted_cascade_size_mean")
     roots = [
         post.post_id for post in run.posts
-        if not post.is_seed and post.timestep >= 0 and post.user_id not in run.agent_users
+        if post.timestep >= 0 and post.user_id not in run.agent_users
     ]  # fmt: skip
     if not roots or not run.agents:
         reason = "only agents wrote in the run: give a scenario with news or bots" if run.agents else "no agents"

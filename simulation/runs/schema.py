@@ -40,7 +40,7 @@ user = Table(
 )  # fmt: skip
 
 # A repost has `original_post_id` and no `quote_content`; a quote has both; an original post has neither.
-# `is_seed` marks the posts published before the first timestep: never counted as behaviour.
+# `is_seed` marks the posts published before the first timestep and those of a scenario: never counted as behaviour.
 post = Table(
     "post", metadata,
     Column("post_id", Integer, primary_key=True),
