@@ -10,7 +10,8 @@ from training_factory import SCHEDULE, SHAPE, three_learners, train
 
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.prompting.act_scorer import VERBS
-from polyphony.adapters.prompting.scoring import ExampleStore, Habits, Scoring
+from polyphony.adapters.prompting.habits import Habits
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.pointer_weights import HABIT_SMOOTHING, PointerWeights
 from polyphony.adapters.training.population_training import split_for
 from polyphony.personas.people.acts import Verb

@@ -12,7 +12,8 @@ from polyphony.adapters.model.lora import Factors
 from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.model.pointer import POINTER, pointer_size
 from polyphony.adapters.prompting.examples import Example
-from polyphony.adapters.prompting.scoring import ExampleStore, Habits, Scoring
+from polyphony.adapters.prompting.habits import Habits
+from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.initialisation import population_start
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.slot_adamw import SlotAdamW
