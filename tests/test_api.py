@@ -10,6 +10,7 @@ import pytest
 
 import polyphony
 from polyphony.errors import InputError, MetricsError
+from polyphony.simulation.study.study import StudyRunner
 
 OPTIONS = {"population": "town", "agents": 12, "steps": 3, "policy": "null"}
 
@@ -113,6 +114,22 @@ def test_a_study_of_a_grid_is_one_tidy_frame_and_grows(tmp_path):
     assert not frame.duplicated(["recommender", "followee_share", "agents", "seed", "measurement"]).any()
     more = polyphony.study(grid, seeds=2, together=2, out=tmp_path / "study", progress=False, **OPTIONS)
     assert set(runs.digest) < set(more.digest) and sorted(more.seed.unique()) == [0, 1]
+
+
+def test_seeds_of_a_study_decide_together_where_asked(tmp_path, monkeypatch):
+    asked = []
+
+    def run(self, missing, at_once, finished, *, together):
+        asked.append((len(missing), at_once, together))
+        raise InputError("far enough")
+
+    monkeypatch.setattr(StudyRunner, "run", run)
+    for options in ({"together": 3}, {}):
+        with pytest.raises(InputError, match="far enough"):
+            polyphony.study({"arm": ["base"]}, seeds=3, out=tmp_path / "study", progress=False, **options, **OPTIONS)
+    assert asked == [(3, 1, 3), (3, 1, 1)]
+    with pytest.raises(InputError, match="^together 0 must be at least 1$"):
+        polyphony.study({"arm": ["base"]}, together=0, out=tmp_path / "study", **OPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -306,7 +306,7 @@ def test_a_run_acts_with_what_the_bank_serves(base, town, trained, tmp_path, cap
     capsys.readouterr()
     main(["run", *place])
     said = " ".join(capsys.readouterr().err.split())
-    assert "warning: 1 of 2 adapters were trained on another version of 'town' than the one that is simulated" in said
+    assert "warning: 1 of 2 served adapters were trained on another version of 'town', with other acts or fewer" in said
     with closing(sqlite3.connect(tmp_path / "run.db")) as run:
         used = run.execute("SELECT DISTINCT agent_id, adapter_id, revision FROM activation ORDER BY 1").fetchall()
     assert used == [(0, first.adapter_id, 1), (1, second.adapter_id, 1)]

@@ -197,6 +197,7 @@ def test_a_planted_rumour_reaches_and_spreads_as_far_as_its_cascade(tmp_path: Pa
     rumour = run._post(5, "the dam is leaking", timestep=0, is_seed=True)  # as the platform marks scripted posts
     silent = run._post(5, "nobody reads this", timestep=0, is_seed=True)
     run._post(5, "from before the run", timestep=-1, is_seed=True)
+    run._post(5, "", timestep=0, original_post_id=rumour)
     own = run.post(4, "my own business")
     run.show(1, rumour)
     repost = run.repost(1, rumour)
@@ -208,6 +209,13 @@ def test_a_planted_rumour_reaches_and_spreads_as_far_as_its_cascade(tmp_path: Pa
     assert figures["planted_reach"].value == 0.75 and figures["planted_spread"].value == 0.5
     assert figures["planted_cascade_size_mean"].value == (3 + 1) / 2 and silent != rumour
     assert figures["planted_reach"].interval is not None
+
+
+def test_news_that_a_scenario_has_an_agent_post_are_planted(tmp_path: Path) -> None:
+    run = RunFactory(2)
+    news = run._post(1, "the dam holds", timestep=0, is_seed=True)
+    run.show(2, news)
+    assert planted_spread(loaded(run, tmp_path), RNG(0))["planted_reach"].value == 0.5
 
 
 def test_without_a_scenario_nothing_is_planted(tmp_path: Path) -> None:

@@ -491,6 +491,33 @@ def test_prior_and_personal_adapters_hold_pointers_and_training_alone_gives_the_
         assert torch.equal(vector(bank, single), own[1])
 
 
+def test_habits_are_counted_over_all_that_is_remembered(trained):
+    """Own adapters, continued ones and the pooled one: what is learned now may be a small part of it."""
+    training, people, _ = trained
+    foundation = training.foundation()
+    weights = PointerWeights.from_json(foundation.losses[POINTER])
+    plan = training.planner.fresh(people[0], foundation)
+    (remembered,) = training.planner.single_examples([plan])
+    done = [VERBS.index(example.verb) for example in remembered]
+    assert len(done) > len(plan.memory) > 2, "moments of doing nothing count"
+    few = replace(plan, learner=replace(plan.learner, train=plan.learner.train[-1:]))
+    for learner in training._learners([plan, few]):
+        assert torch.equal(learner.habits, weights.log_habits(done))
+    pooled = training.planner.pooled(people, foundation)
+    (learner,) = training._learners([pooled])
+    assert torch.equal(
+        learner.habits, weights.log_habits([VERBS.index(example.verb) for example in pooled.learner.train])
+    )
+
+
+def test_weights_of_an_earlier_version_are_one_line(trained):
+    training, _, _ = trained
+    stored = dict(training.prior().losses[POINTER])
+    del stored["frequencies"]
+    with pytest.raises(InputError, match="without frequencies; train into another --bank$"):
+        PointerWeights.from_json(stored)
+
+
 def test_it_is_verified_installed_compacted_and_exported(trained, tmp_path, small):
     training, _, revisions = trained
     bank = training.bank

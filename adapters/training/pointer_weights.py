@@ -19,8 +19,8 @@ PENALTY, OWN = 2.0, 10.0
 PERSONAL = 10.0
 # Acts of the population that a person's frequencies are smoothed with.
 SMOOTHING = 4.0
-# The same where frequencies are what verbs are learned from: people change, and their later acts bear out less of a
-# habit than the acts left out of a count do (`docs/method.md`).
+# The same where frequencies are what verbs are learned from: people change, so that more smoothing tells later acts
+# better. Chosen between 4 and 16 with a view to macro-F1 (`docs/method.md`).
 HABIT_SMOOTHING = 8.0
 STEPS = 60
 # The spread of what never varies: large enough that its weight is 0.
@@ -39,7 +39,7 @@ class PointerWeights:
         pulls: Weight of what is shown in the choice of the verb, see `Pointer.pulls`, shape [outputs].
         levels: Minus the mean of what is shown, so that a usual feed changes no verb's score, shape [outputs].
         spreads: Standard deviations of memories and marks, huge for what never varies, shape [3 + marks].
-        frequencies: Everybody's shares of the verbs, in the order of `VERBS`, shape [verbs].
+        frequencies: Shares of the verbs over all the moments learned from, in the order of `VERBS`, shape [verbs].
     """
 
     memories: np.ndarray

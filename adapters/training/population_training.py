@@ -18,7 +18,7 @@ from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.memory import at_once
 from polyphony.adapters.model.pointer import POINTER
 from polyphony.adapters.prompting.act_scorer import VERBS
-from polyphony.adapters.prompting.examples import ExampleBuilder
+from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.moments import FeedHistory
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.adapters.prompting.scoring import Scoring
@@ -93,7 +93,7 @@ class PopulationTraining:
             planned = replace(planned, losses={POINTER: weights.to_json()})
         learner = Learner("prior", examples, pointer=pointer)
         if weights is not None:
-            learner = replace(learner, habits=_habits(learner, weights))
+            learner = replace(learner, habits=_habits(examples, weights))
         (trained,) = self._train([learner], planned, None, partial(self._progress, "population prior"))
         return self._store(planned, trained)
 
@@ -109,14 +109,13 @@ class PopulationTraining:
         if not plans or POINTER not in plans[0].foundation.losses:
             return [plan.learner for plan in plans]
         weights = PointerWeights.from_json(plans[0].foundation.losses[POINTER])
-        pairs = [
-            self._fitter.personal_pair(plan.memory, weights, plan.revision.scale, examples)
-            for plan, examples in zip(plans, self.planner.single_examples(plans), strict=True)
-        ]
-        return [
-            replace(plan.learner, pointer=pair, habits=_habits(plan.learner, weights))
-            for plan, pair in zip(plans, pairs, strict=True)
-        ]
+        learners = []
+        for plan, remembered in zip(plans, self.planner.single_examples(plans), strict=True):
+            pair = self._fitter.personal_pair(plan.memory, weights, plan.revision.scale, remembered)
+            # A continuation learns the acts since; its habits are still those of all that is remembered.
+            habits = _habits(remembered or plan.learner.train, weights)
+            learners.append(replace(plan.learner, pointer=pair, habits=habits))
+        return learners
 
     def split(self, *shapes: LoraShape) -> SplitModel:
         """Split the base below the first block that shapes adapt; by default those of personal adapters and prior."""
@@ -247,8 +246,8 @@ class PopulationTraining:
         return self.bank.add(_with_losses(planned, trained), trained.factors, self.planner.precision(planned.kind))
 
 
-def _habits(learner: Learner, weights: PointerWeights) -> Tensor:
-    return weights.log_habits([VERBS.index(example.verb) for example in learner.train])
+def _habits(examples: Sequence[Example], weights: PointerWeights) -> Tensor:
+    return weights.log_habits([VERBS.index(example.verb) for example in examples])
 
 
 def _with_losses(planned: Revision, trained: Trained) -> Revision:

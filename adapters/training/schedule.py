@@ -16,7 +16,7 @@ class Schedule:
         weight_decay: Decoupled weight decay.
         act_weight: Weight of the act's own loss beside its text's.
         habit_share: Share of the labels of verbs that the person's frequencies have beside what was done, see
-            `adapters.prompting.habits.Habits`.
+            `adapters.prompting.habits.Habits`. Without a pointer verbs are learned from what was done alone.
         token_budget: Most padded tokens in one forward pass on a CPU, all learners together; it bounds the memory. A
             GPU takes more, see `adapters.model.memory.budget_on`.
     """

@@ -35,7 +35,7 @@ class Learner:
         validation: Examples that choose the epoch; without any the last epoch is taken.
         start: Factors that it continues, of the adapted layers and rank; None for the common initialisation.
         pointer: Its pointer, which is not trained but scores its targets and verbs; None for none.
-        habits: Log-frequencies of its verbs, shape [verbs]; None for none to learn from.
+        habits: Log-frequencies of its verbs, shape [verbs]; where one learner has none, all learn from acts alone.
     """
 
     name: str
@@ -53,8 +53,8 @@ class Trained:
     Attributes:
         factors: Module name to (A, B), float32 on the CPU.
         epoch: The epoch whose factors were taken, from 1.
-        train_loss: Mean loss over each epoch, in nats.
-        validation_loss: Loss on the validation examples after each epoch, in nats; empty without any.
+        train_loss: Mean loss over each epoch, in nats; verbs count against what they are learned from, see `Habits`.
+        validation_loss: Loss on what was done in the validation examples after each epoch, in nats; empty without any.
     """
 
     factors: dict[str, tuple[Tensor, Tensor]]
@@ -247,11 +247,13 @@ class PopulationTrainer:
         return self._scoring.nll(store, batch, slots, habits).loss(self._schedule.act_weight)
 
     def _habits(self, store: ExampleStore, batch: Sequence[int]) -> Habits | None:
-        """Those of the examples of some rows; None where nobody's are learned from."""
-        share = self._schedule.habit_share
-        logs = [self._learners[self._owner[row]].habits for row in batch for _ in store.rows[row].members]
-        known = [row for row in logs if row is not None]
-        return Habits(torch.stack(known), share) if share and len(known) == len(logs) else None
+        """Those of the examples of some rows; None unless all learners have some."""
+        share, known = self._schedule.habit_share, [learner.habits for learner in self._learners]
+        logs = [row for row in known if row is not None]
+        if not share or len(logs) < len(known):
+            return None
+        owners = [self._owner[row] for row in batch for _ in store.rows[row].members]
+        return Habits(torch.stack([logs[owner] for owner in owners]), share)
 
     def _initial_factors(self, start: Factors | None, train_b: bool) -> Factors:
         adapted, device = self._scoring.adapted, self._scoring.split.base.device

@@ -26,7 +26,7 @@ from polyphony.randomness import keyed_generator
 
 # Validation acts that share one prompt: more than in training, since no optimiser step is taken between them.
 CHECKED_TOGETHER = 8
-# Of how pointers are made: in digests, so that those of an earlier version are made anew.
+# Of how pointers are made and habits are counted: in digests, so that those of an earlier version are made anew.
 POINTER_VERSION = 3
 
 

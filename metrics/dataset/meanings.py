@@ -52,7 +52,7 @@ COLUMNS = {
     "posts.text": "its author's own words; empty for a repost",
     "posts.parent": "post or reply that it answers, or post that it quotes or repeats",
     "posts.root": "first post of its thread",
-    "posts.is_seed": "whether it stood there before the first timestep, or a scenario's account wrote it",
+    "posts.is_seed": "whether it stood there before the first timestep, or a scenario posted it",
     "posts.timestep": "timestep; -1 where it stood there before",
     "posts.time": "simulated moment; of a seed post when it was written, none where real people are withheld",
     "posts.likes": "likes at the end",

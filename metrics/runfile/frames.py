@@ -30,7 +30,7 @@ def posts(run: RunData) -> "pd.DataFrame":
     parent     str     the post or reply that it repeats, quotes or answers; missing for an original post
     root       str     the first post of its thread
     timestep   int64   when it was written; -1 before the first timestep
-    is_seed    bool    whether it stood there before the first timestep, or a scenario's account wrote it
+    is_seed    bool    whether it stood there before the first timestep, or a scenario posted it
     likes      int64   likes at the end
     shares     int64   reposts and quotes of it at the end
     ========== ======= ==========================================================================

@@ -26,6 +26,7 @@ class WeightSource:
     def __init__(self, resources: Resources) -> None:
         """Take population, base model and bank from `resources`."""
         self._resources = resources
+        self._warned = False
 
     @contextmanager
     def installed(self, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> Iterator[InstalledWeights]:
@@ -74,7 +75,9 @@ class WeightSource:
             return []
         with closing(self._resources.open_bank()) as bank:
             if settings.weights == "serving":
-                return self._serving_revisions(bank, settings, arm, agents)
+                served = self._serving_revisions(bank, settings, arm, agents)
+                self._warn_of_other_corpora(served)
+                return served
             return self._trained_revisions(bank, settings, arm, agents)
 
     def _trained_revisions(self, bank: Bank, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> list[Revision]:
@@ -140,7 +143,6 @@ class WeightSource:
         """Have the bank keep these revisions for as long as it knows of the run; a read-only bank cannot."""
         if not revisions:
             return
-        self._warn_of_other_corpora(revisions)
         with closing(self._resources.open_bank()) as bank:
             if bank.read_only:
                 self._resources.hooks.say(
@@ -150,14 +152,16 @@ class WeightSource:
             bank.note_use(_name_in_bank(out), revisions)
 
     def _warn_of_other_corpora(self, revisions: Sequence[Revision]) -> None:
-        """Say so where adapters were trained on other acts of people who are called the same."""
+        """Say once where served adapters were trained on another corpus whose people are called the same."""
         population = self._resources.population
-        corpora = [(revision.provenance or {}).get("corpus", {}).get("digest") for revision in revisions]
-        others = sum(digest is not None and digest != population.digest for digest in corpora)
-        if others:
+        corpora = [(revision.provenance or {}).get("corpus") for revision in revisions]
+        digests = [corpus.get("digest") for corpus in corpora if isinstance(corpus, dict)]
+        others = sum(digest is not None and digest != population.digest for digest in digests)
+        if others and not self._warned:
+            self._warned = True
             self._resources.hooks.say(
-                f"warning: {others} of {len(revisions)} adapters were trained on another version of "
-                f"{population.name!r} than the one that is simulated; leave --weights out to train anew"
+                f"warning: {others} of {len(revisions)} served adapters were trained on another version of "
+                f"{population.name!r}, with other acts or fewer"
             )
 
     def record_cache(self, out: Path | str, cache: AdapterCache) -> None:
