@@ -49,10 +49,10 @@ def test_training_that_runs_out_of_memory_goes_on_with_less(base, kit, learners,
     """Memory for one row at a time only: the factors are those of the undisturbed training."""
     score = Scoring.nll
 
-    def small(self, store, rows, slots):
+    def small(self, store, rows, slots, habits):
         if len(rows) > 1:
             raise MemoryError
-        return score(self, store, rows, slots)
+        return score(self, store, rows, slots, habits)
 
     monkeypatch.setattr(Scoring, "nll", small)
     cramped = train(base, kit, learners)
