@@ -112,7 +112,7 @@ def test_a_study_of_a_grid_is_one_tidy_frame_and_grows(tmp_path):
         (name, share) for name in grid["recommender"] for share in grid["followee_share"]
     }
     assert not frame.duplicated(["recommender", "followee_share", "agents", "seed", "measurement"]).any()
-    more = polyphony.study(grid, seeds=2, together=2, out=tmp_path / "study", progress=False, **OPTIONS)
+    more = polyphony.study(grid, seeds=2, out=tmp_path / "study", progress=False, **OPTIONS)
     assert set(runs.digest) < set(more.digest) and sorted(more.seed.unique()) == [0, 1]
 
 

@@ -55,8 +55,8 @@ class PointerWeights:
         Args:
             verbs: What was done, places in `VERBS`.
         """
-        counts = np.bincount(verbs, minlength=len(VERBS)) + HABIT_SMOOTHING * self.frequencies
-        return torch.tensor(np.log(counts / counts.sum()), dtype=torch.float32)
+        counts = np.bincount(verbs, minlength=len(VERBS))
+        return torch.tensor(_smoothed_logs(counts, self.frequencies, HABIT_SMOOTHING), dtype=torch.float32)
 
     def to_json(self) -> dict[str, list[list[float]] | list[float]]:
         """Plain values, as a revision records them."""
@@ -210,12 +210,16 @@ def _pulls(moments: Sequence[WeighedMoment], values: Tensor, possible: Tensor) -
 def _log_frequencies(moments: Sequence[WeighedMoment]) -> np.ndarray:
     """Of all verbs among the person's other moments, smoothed with everybody's, shape [moments, verbs]."""
     people, place = np.unique([moment.person for moment in moments], return_inverse=True)
-    done = np.eye(len(VERBS))[[moment.verb for moment in moments]]
+    verbs = np.array([moment.verb for moment in moments])
     counts = np.zeros((len(people), len(VERBS)))
-    np.add.at(counts, place, done)
-    everybody = _frequencies(done.argmax(1))
-    others = counts[place] - done + SMOOTHING * everybody
-    return np.asarray(np.log(others / others.sum(1, keepdims=True)))
+    np.add.at(counts, (place, verbs), 1)
+    return _smoothed_logs(counts[place] - np.eye(len(VERBS))[verbs], _frequencies(verbs), SMOOTHING)
+
+
+def _smoothed_logs(counts: np.ndarray, everybody: np.ndarray, weight: float) -> np.ndarray:
+    """Log-shares of counts [..., verbs], smoothed as if `weight` more had everybody's shares."""
+    smoothed = counts + weight * everybody
+    return np.asarray(np.log(smoothed / smoothed.sum(-1, keepdims=True)))
 
 
 def _frequencies(verbs: np.ndarray) -> np.ndarray:

@@ -126,6 +126,8 @@ class PopulationTrainer:
         self._budget = budget_on(scoring.split.base.device, schedule.token_budget)
         self._stack = self._initial_factors(start, train_b)
         self._pointers = self._stacked_pointers()
+        habits = [learner.habits for learner in learners if learner.habits is not None]
+        self._log_habits = torch.stack(habits) if 0 < len(habits) == len(learners) else None
         self._optimiser = SlotAdamW(
             [factor for pair in self._stack.values() for factor in pair if factor.requires_grad],
             lr=schedule.lr,
@@ -236,8 +238,7 @@ class PopulationTrainer:
 
     def _add(self, sums: np.ndarray, store: ExampleStore, batch: Sequence[int], loss: Tensor, done: int) -> int:
         """Add each example's loss to its learner's sum; report and return the number of tokens done."""
-        owners = [self._owner[row] for row in batch for _ in store.rows[row].members]
-        np.add.at(sums, owners, loss.tolist())
+        np.add.at(sums, self._owners(store, batch), loss.tolist())
         done += sum(len(store.rows[row].tokens) for row in batch)
         self._progress(done, self._total)
         return done
@@ -248,12 +249,13 @@ class PopulationTrainer:
 
     def _habits(self, store: ExampleStore, batch: Sequence[int]) -> Habits | None:
         """Those of the examples of some rows; None unless all learners have some."""
-        share, known = self._schedule.habit_share, [learner.habits for learner in self._learners]
-        logs = [row for row in known if row is not None]
-        if not share or len(logs) < len(known):
+        if self._log_habits is None or not self._schedule.habit_share:
             return None
-        owners = [self._owner[row] for row in batch for _ in store.rows[row].members]
-        return Habits(torch.stack([logs[owner] for owner in owners]), share)
+        return Habits(self._log_habits[self._owners(store, batch)], self._schedule.habit_share)
+
+    def _owners(self, store: ExampleStore, batch: Sequence[int]) -> list[int]:
+        """The slot of each example in a batch of some rows."""
+        return [self._owner[row] for row in batch for _ in store.rows[row].members]
 
     def _initial_factors(self, start: Factors | None, train_b: bool) -> Factors:
         adapted, device = self._scoring.adapted, self._scoring.split.base.device

@@ -11,7 +11,7 @@ from polyphony.metrics.core.measurement import (
     ratio,
 )
 from polyphony.metrics.figures.cascades import CascadeNode, cascade_nodes
-from polyphony.metrics.runfile.rundata import Post, RunData
+from polyphony.metrics.runfile.rundata import RunData
 
 
 def planted_spread(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
@@ -26,7 +26,8 @@ def planted_spread(run: RunData, rng: np.random.Generator) -> dict[str, Measurem
     names = ("planted_reach", "planted_spread", "planted_cascade_size_mean")
     roots = [
         post.post_id for post in run.posts
-        if post.timestep >= 0 and (post.is_seed or (post.user_id not in run.agent_users and _is_new(post)))
+        if post.timestep >= 0
+        and (post.is_seed or (post.user_id not in run.agent_users and (post.is_original or post.is_quote)))
     ]  # fmt: skip
     if not roots or not run.agents:
         reason = "only agents wrote in the run: give a scenario with news or bots" if run.agents else "no agents"
@@ -48,11 +49,6 @@ def planted_spread(run: RunData, rng: np.random.Generator) -> dict[str, Measurem
         "planted_spread": _share(run, spreading, rng),
         "planted_cascade_size_mean": size,
     }
-
-
-def _is_new(post: Post) -> bool:
-    """Whether it has words of its own: a bare repost belongs to what it repeats."""
-    return post.is_original or bool(post.quote_content)
 
 
 def _share(run: RunData, users: set[int], rng: np.random.Generator) -> Measurement:
