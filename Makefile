@@ -18,7 +18,7 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 announce:
-	@echo "Installs where that is not done (1 to 2 minutes), trains 32 people, runs 2 arms and compares them:"
+	@echo "Installs where that is not done (1 to 2 minutes), runs 2 arms of 64 ready agents and compares them:"
 	@echo "about 9 minutes in all on 2 cores with native bf16, three to five times as long without; a second time takes seconds."
 
 run: announce setup

@@ -1,6 +1,6 @@
 """How the prior should be trained, by the validation part of people's training sides: ``python -m benchmarks.prior``.
 
-Each SPEC is learning rate, epochs, prompts a step and examples, as 2e-3,2,1,384.
+Each SPEC is learning rate, most epochs, prompts a step, and the examples that all epochs read, as 2e-3,2,1,768.
 """
 
 import argparse

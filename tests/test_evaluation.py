@@ -79,7 +79,7 @@ def trained(native_base, town, tmp_path_factory):
     """Four people who write much, with small adapters that learned short texts, and the training that made them."""
     config = replace(
         TrainingConfig(), prompt=PromptConfig(text_tokens=16, feed_items=4, item_tokens=2),
-        prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=32,
+        prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=64,
         shape=LoraShape(rank=2, alpha=4, top_blocks=4), max_examples=16,
         schedule=Schedule(lr=8e-3, epochs=2, act_weight=0.2),
     )  # fmt: skip

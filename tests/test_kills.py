@@ -26,7 +26,8 @@ def tiny(base, tmp_path_factory):
 def command(out, bank, *more):
     return [
         sys.executable, "-m", "polyphony", "run", "--agents", "6", "--steps", "12", "--activation", "1",
-        "--examples", "6", "--device", "cpu", "--dtype", "fp32", "--bank", str(bank), "--out", str(out), *more,
+        "--examples", "6", "--prior-examples", "768", "--device", "cpu", "--dtype", "fp32", "--bank", str(bank),
+        "--out", str(out), *more,
     ]  # fmt: skip
 
 
@@ -82,8 +83,9 @@ def test_two_processes_train_into_one_bank(tiny, tmp_path):
     bank = tmp_path / "bank"
 
     def line(users):
-        return [sys.executable, "-m", "polyphony", "train", "--users", str(users), "--examples", "6", "--device",
-                "cpu", "--dtype", "fp32", "--base-model", str(tiny), "--bank", str(bank)]  # fmt: skip
+        return [sys.executable, "-m", "polyphony", "train", "--users", str(users), "--examples", "6",
+                "--prior-examples", "768", "--device", "cpu", "--dtype", "fp32", "--base-model", str(tiny),
+                "--bank", str(bank)]  # fmt: skip
 
     killed = subprocess.Popen(line(10), stderr=subprocess.DEVNULL)
     time.sleep(6)

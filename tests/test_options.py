@@ -46,7 +46,8 @@ OTHER = {
     "late": 0.2, "seed_posts": 1, "actions": "post,reply", "recommender": "random", "followee_share": 0.25,
     "notification_share": 0.75,
     "who_to_follow": "popularity", "repeats": True, "temperature": 0.5, "grammar": "letters", "memory": 40, "rank": 8,
-    "examples": 3, "init": "mica", "top_blocks": 6, "skip_blocks": 2, "targets": "q_proj,v_proj", "epochs": 3,
+    "examples": 3, "prior_examples": 99, "init": "mica", "top_blocks": 6, "skip_blocks": 2, "targets": "q_proj,v_proj",
+    "epochs": 3,
     "split": "person", "history_recommender": "random", "history_followee_share": 0.75, "nothing": 0.5,
     "learning_rate": 0.01, "weight_decay": 0.1, "warmup_steps": 1, "storage": "int8",
 }  # fmt: skip

@@ -10,7 +10,7 @@ from training_factory import replayed
 
 from polyphony.adapters.bank.archive import read_archive, write_archive
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.bank.revision import PERSONAL, POOLED, adapter_id
+from polyphony.adapters.bank.revision import PERSONAL, POOLED, PRIOR, adapter_id
 from polyphony.adapters.bank.stacking import complete
 from polyphony.adapters.bank.verification import verify
 from polyphony.adapters.model.lora_shape import LoraShape
@@ -42,6 +42,19 @@ def made(loader, native_base, town, tmp_path_factory):
         people = [briefly(person, 2) for person in town.choose(2)]
         own = training.personal(people)
         yield training, people, own, training.pooled(people)
+
+
+def test_the_prior_reads_no_more_examples_than_asked_for():
+    config = replace(CONFIG, prior_examples=100, prior_schedule=Schedule(epochs=3))
+    assert [config.prior_schedule_of(count).epochs for count in (0, 1, 33, 34, 50, 51, 100)] == [3, 3, 3, 2, 2, 1, 1]
+
+
+def test_the_prior_records_how_often_it_read_its_examples(made):
+    training, *_ = made
+    (prior,) = training.bank.revisions(kind=PRIOR)
+    examples = training.planner.prior_examples()
+    assert len(examples) >= CONFIG.prior_examples and CONFIG.prior_schedule.epochs > 1
+    assert prior.config["schedule"]["epochs"] == 1 == len(prior.losses["train"])
 
 
 def test_it_differs_from_own_adapters_in_whose_acts_it_learned_alone(made):

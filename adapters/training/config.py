@@ -1,6 +1,6 @@
 """How a population is trained."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from polyphony.adapters.bank.precision import Precision, precision_named
@@ -28,7 +28,8 @@ class TrainingConfig:
         prior_shape: Rank and layers of the population prior.
         prior_schedule: Its epochs and batches. It has one learner, so that a batch is one step, of one prompt: with
             sixteen prompts per batch it took twelve steps in all and its loss stayed far higher (`docs/method.md`).
-        prior_examples: Most examples it learns from, sampled over all people's training acts.
+        prior_examples: Most examples it reads, all epochs together, sampled over all people's training acts. With few,
+            it lacks so much of their common language that a pooled adapter beats people's own (`docs/method.md`).
         shape: Rank and layers of a personal adapter.
         init: How its factors start, see `adapters.training.initialisation`.
         schedule: Epochs and batches of a personal adapter.
@@ -46,7 +47,7 @@ class TrainingConfig:
     history: HistoryConfig = field(default_factory=HistoryConfig)
     prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16.0))
     prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2))
-    prior_examples: int = 384
+    prior_examples: int = 3072
     shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8.0))
     init: str = STANDARD
     schedule: Schedule = field(default_factory=lambda: Schedule(lr=4e-3, epochs=2, act_weight=0.2))
@@ -62,6 +63,11 @@ class TrainingConfig:
         check_split(self.split)
         if self.storage:
             precision_named(self.storage)
+
+    def prior_schedule_of(self, examples: int) -> Schedule:
+        """The prior's schedule on so many examples: at least one epoch, and no more than read `prior_examples`."""
+        most = max(1, self.prior_examples // max(1, examples))
+        return replace(self.prior_schedule, epochs=min(self.prior_schedule.epochs, most))
 
     def adapted(self, base: "BaseModel") -> "AdaptedModel":
         """Wrap the layers of personal adapters and of their prior."""

@@ -235,7 +235,7 @@ class TrainingPlanner:
         init = STANDARD if is_prior else self._config.init
         config: dict[str, Any] = {
             "shape": asdict(shape),
-            "schedule": asdict(self._config.prior_schedule if is_prior else self._config.schedule),
+            "schedule": asdict(self._config.prior_schedule_of(len(examples)) if is_prior else self._config.schedule),
             "prompt": asdict(self._config.prompt),
             "dtype": base.dtype,
         }
