@@ -9,6 +9,7 @@ from peft import LoraConfig, get_peft_model
 from benchmarks.engine import attention_operations, linear_weights, random_stack
 from benchmarks.results import Result
 from benchmarks.timing import gemm_peak, medians
+from polyphony.adapters.bank.revision import PRIOR
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.prompting.act_scorer import ActScorer
@@ -115,7 +116,10 @@ def _operations(adapted: AdaptedModel, base: BaseModel, examples: Sequence[Examp
 def _whole_town(base: BaseModel, population: Population, fused: Mapping[str, float], peak: float) -> list[Result]:
     """Minutes of training everybody by the rates measured, and by the peak: counted, not timed."""
     training = _training(base, population)
-    learned, checked = training.planner.prior_examples(), []
+    prior = training.planner.prior_examples()
+    passes = training.planner.schedule(PRIOR, prior).epochs
+    learned: list[Example] = []
+    checked: list[Example] = []
     for person in population.choose(WHOLE):
         learner = training.planner.learner(person, person.train)
         learned += learner.train
@@ -124,7 +128,8 @@ def _whole_town(base: BaseModel, population: Population, fused: Mapping[str, flo
         upper = CONFIG.schedule.epochs * (
             _operations(adapted, base, learned) + _operations(adapted, base, checked, backward=False)
         )
-    lengths = [len(row.tokens) for examples in (learned, checked) for row in rows_of(examples)]
+        upper += passes * _operations(adapted, base, prior)
+    lengths = [len(row.tokens) for examples in (prior, learned, checked) for row in rows_of(examples)]
     below = 1 - CONFIG.shape.top_blocks / base.model.config.get_text_config().num_hidden_layers
     weights = linear_weights(base)
     trunk = below * sum((2 * weights + attention_operations(base, length)) * length for length in lengths)

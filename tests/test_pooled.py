@@ -19,6 +19,7 @@ from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
 from polyphony.simulation.cli.main import main
 from polyphony.simulation.policies.arms import arm_named
 from polyphony.simulation.runs.resources import Resources
@@ -44,7 +45,7 @@ def made(loader, native_base, town, tmp_path_factory):
         yield training, people, own, training.pooled(people)
 
 
-def test_the_prior_reads_no_more_examples_than_asked_for():
+def test_the_prior_reads_no_more_acts_than_asked_for():
     config = replace(CONFIG, prior_examples=100, prior_schedule=Schedule(epochs=3))
     assert [config.prior_schedule_of(count).epochs for count in (0, 1, 33, 34, 50, 51, 100)] == [3, 3, 3, 2, 2, 1, 1]
 
@@ -52,9 +53,12 @@ def test_the_prior_reads_no_more_examples_than_asked_for():
 def test_the_prior_records_how_often_it_read_its_examples(made):
     training, *_ = made
     (prior,) = training.bank.revisions(kind=PRIOR)
-    examples = training.planner.prior_examples()
-    assert len(examples) >= CONFIG.prior_examples and CONFIG.prior_schedule.epochs > 1
+    acts = [example for example in training.planner.prior_examples() if example.verb is not Verb.NOTHING]
+    assert len(acts) == CONFIG.prior_examples and CONFIG.prior_schedule.epochs > 1
     assert prior.config["schedule"]["epochs"] == 1 == len(prior.losses["train"])
+    idle = [replace(acts[0], verb=Verb.NOTHING)] * 3
+    assert training.planner.schedule(PRIOR, [*acts[:2], *idle]).epochs == 2
+    assert training.planner.schedule(PRIOR, [*acts[:3], *idle]).epochs == 1
 
 
 def test_it_differs_from_own_adapters_in_whose_acts_it_learned_alone(made):

@@ -230,7 +230,7 @@ class PopulationTraining:
         report: Callable[[int, int], None],
     ) -> list[Trained]:
         is_prior = planned.kind == PRIOR
-        schedule = self.config.prior_schedule_of(len(learners[0].train)) if is_prior else self.config.schedule
+        schedule = self.planner.schedule(planned.kind, learners[0].train)
         shared = None if planned.init == STANDARD else shared_start(self.base, self.config.shape, planned.init)
         shapes = [self.config.prior_shape] if is_prior else [self.config.shape, self.config.prior_shape]
         with AdaptedModel(self.base, *shapes) as adapted:

@@ -16,10 +16,11 @@ from polyphony.adapters.prompting.moments import Request
 from polyphony.adapters.prompting.scoring import rows_of
 from polyphony.adapters.training.config import TrainingConfig, plain_precision
 from polyphony.adapters.training.provenance import personal_provenance, pooled_provenance, shared_provenance
+from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.starts import STANDARD
 from polyphony.adapters.training.trainer import Learner
 from polyphony.errors import InputError
-from polyphony.personas.people.acts import Act
+from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.randomness import keyed_generator
@@ -213,6 +214,12 @@ class TrainingPlanner:
         rows = rows_of([*learner.train, *learner.validation])
         return self._config.schedule.epochs * sum(len(row.tokens) for row in rows)
 
+    def schedule(self, kind: str, examples: Sequence[Example]) -> Schedule:
+        """The schedule of a training of some kind on some examples."""
+        if kind != PRIOR:
+            return self._config.schedule
+        return self._config.prior_schedule_of(sum(example.verb is not Verb.NOTHING for example in examples))
+
     def revision(
         self,
         kind: str,
@@ -235,7 +242,7 @@ class TrainingPlanner:
         init = STANDARD if is_prior else self._config.init
         config: dict[str, Any] = {
             "shape": asdict(shape),
-            "schedule": asdict(self._config.prior_schedule_of(len(examples)) if is_prior else self._config.schedule),
+            "schedule": asdict(self.schedule(kind, examples)),
             "prompt": asdict(self._config.prompt),
             "dtype": base.dtype,
         }

@@ -336,8 +336,8 @@ OPTIONS: Mapping[str, Option] = {
         Option(
             name="prior_examples", default=3072, group=TRAINING, setting="training.prior_examples", unit="acts", low=1,
             high=1_000_000,
-            help="Largest number of acts that the prior reads, which all people share. All its passes count. With "
-            "fewer, it is trained in less time, and knows less of the language that the people share.",
+            help="Largest number of acts that the prior, which all people share, reads in all its passes. With fewer, "
+            "it is trained in less time, and knows less of the language that the people share.",
         ),
         Option(
             name="init", default="standard", group=TRAINING, setting="training.init",
