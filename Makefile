@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 
 announce:
 	@echo "Installs where that is not done (1 to 2 minutes), runs 2 arms of 64 ready agents and compares them:"
-	@echo "about 9 minutes in all on 2 cores with native bf16, three to five times as long without; a second time takes seconds."
+	@echo "about 5 minutes in all on 2 cores with native bf16, longer without; a second time takes seconds."
 
 run: announce setup
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash .ci/demo
@@ -61,7 +61,7 @@ screenshots: setup
 	$(BIN)/simulate bank ready --bank build/ready
 	$(BIN)/python -m benchmarks.screenshots build/ready
 
-# The compact adapters of the town that come with a checkout: about a quarter of an hour on 2 cores with native bf16.
+# The compact adapters of the town that come with a checkout: about 25 minutes on 2 cores with native bf16.
 PEOPLE := 64
 ready-bank: setup
 	$(BIN)/simulate train --users $(PEOPLE) --bank build/town
