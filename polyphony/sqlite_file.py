@@ -3,7 +3,9 @@
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
+from contextlib import suppress
 from errno import ENAMETOOLONG, ENOENT
 from pathlib import Path
 from urllib.parse import quote
@@ -120,11 +122,15 @@ class ReadOnlyDatabase:
             OSError: Something else is there, as a directory or a pipe that SQLite would wait for.
         """
         side = side_file(self._path, suffix)
-        if not os.path.lexists(side):
-            return False
-        if not side.is_file():
+        try:
+            facts = side.stat()  # once: whoever writes may remove it at any moment
+        except OSError:
+            if not os.path.lexists(side):
+                return False
+            facts = side.lstat()  # a link to nowhere
+        if not stat.S_ISREG(facts.st_mode):
             raise OSError(0, f"{side.name} beside it is not a file", str(side))
-        return suffix == "-shm" or side.stat().st_size > 0
+        return suffix == "-shm" or facts.st_size > 0
 
     def _own_state(self) -> FileState:
         facts = self._path.stat()
@@ -137,13 +143,20 @@ class ReadOnlyDatabase:
         for _ in range(_TRIES):
             before = file_state(self._path)
             for suffix in ("", *SIDE_FILES[:2]):
-                side = side_file(self._path, suffix)
-                side_file(copy, suffix).unlink(missing_ok=True)
-                if not suffix or self._has(suffix):
-                    shutil.copyfile(side, side_file(copy, suffix))
+                self._copy(copy, suffix)
             if file_state(self._path) == before:
                 return _reader(copy, "mode=rw")
         raise OSError(0, "it is being written without pause; try again", str(self._path))
+
+    def _copy(self, copy: Path, suffix: str) -> None:
+        """Copy the file, or one beside it unless it is gone by now."""
+        target = side_file(copy, suffix)
+        target.unlink(missing_ok=True)
+        if not suffix:
+            shutil.copyfile(self._path, target)
+        elif self._has(suffix):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(side_file(self._path, suffix), target)
 
 
 def _reader(path: Path, how: str) -> Engine:
