@@ -91,9 +91,9 @@ def main() -> None:
         acts = laid_out(builder, people, lambda person, most=most: builder.known(person.train)[-most:], 1)  # type: ignore[misc]
         features, chosen, owners = choices(population, acts)
         for penalty in PENALTIES:
-            found = recoveries(slopes(features, chosen, owners, penalty), FEATURES, truth)
-            told = ", ".join(f"{name} {_shown(estimate)}" for name, estimate in found.items())
-            print(f"at most {most:,} acts a person, {len(chosen):,} choices, penalty {penalty:g}: {told}", flush=True)
+            recovered = recoveries(slopes(features, chosen, owners, penalty), FEATURES, truth)
+            figures = ", ".join(f"{name} {_shown(estimate)}" for name, estimate in recovered.items())
+            print(f"at most {most:,} acts a person, {len(chosen):,} choices, penalty {penalty:g}: {figures}", flush=True)
 
 
 if __name__ == "__main__":
