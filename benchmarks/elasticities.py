@@ -93,7 +93,9 @@ def main() -> None:
         for penalty in PENALTIES:
             recovered = recoveries(slopes(features, chosen, owners, penalty), FEATURES, truth)
             figures = ", ".join(f"{name} {_shown(estimate)}" for name, estimate in recovered.items())
-            print(f"at most {most:,} acts a person, {len(chosen):,} choices, penalty {penalty:g}: {figures}", flush=True)
+            print(
+                f"at most {most:,} acts a person, {len(chosen):,} choices, penalty {penalty:g}: {figures}", flush=True
+            )
 
 
 if __name__ == "__main__":
