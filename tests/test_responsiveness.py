@@ -335,7 +335,7 @@ def test_examples_with_one_prompt_are_neighbours_and_find_their_places_again(bui
 
 
 def test_planted_elasticities_are_recovered_from_choices_alone(builder, held_out, town) -> None:
-    """Choices follow each person's own elasticities over the features as the truth names them."""
+    """Choices follow each person's own elasticities, whatever a verb cannot be about."""
     people = held_out.personas
     random = np.random.default_rng(5)
     elasticities = random.uniform(0.5, 4.0, (len(people), len(FEATURES)))
@@ -348,14 +348,16 @@ def test_planted_elasticities_are_recovered_from_choices_alone(builder, held_out
     targets = np.zeros((len(counterfactuals.owner), ITEMS))
     for row, (person, example) in enumerate(zip(counterfactuals.owner, counterfactuals.examples, strict=True)):
         weights = np.exp(planted_features(truth, people, person, example, known) @ elasticities[person])
-        targets[row, : example.items] = weights / weights.sum()
+        if row % 2:  # half of the acts cannot be about the first item, which then has no share
+            weights[0] = 0
+        targets[row, : example.items] = weights / max(weights.sum(), 1e-9)
     population = replace(town, truth=truth)
     scores = scores_of(len(targets), habits(counterfactuals.owner), targets=targets)
     found = responsiveness(population, held_out, counterfactuals, {"own": scores})
     recovered = found["elasticity_recovery"]
     assert set(recovered) == set(FEATURES)
     for name in ("interest", "recency"):
-        assert recovered[name].value > 0.8, name
+        assert recovered[name].value > 0.95, name
     assert recovered["stance"].value is None, "no text's side is known here"
 
 

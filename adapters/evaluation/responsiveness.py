@@ -150,8 +150,11 @@ def _slopes(
             seen = planted_features(population.truth, personas, person, shown.examples[0], facts)
             for offset, example in enumerate(shown.examples):
                 shares = scores.targets[first + offset, : example.items]
-                responses.append(np.log(np.maximum(shares, np.finfo(float).tiny)))
-                features.append(seen)
-                weights.append(float(scores.verbs[first, VERBS.index(example.verb)]))
-        slopes[person] = response_slopes(responses, features, weights)
+                # What a verb cannot be about, as a reply for a repost, has no share: it tells nothing of the person.
+                possible = shares > 0
+                if possible.sum() > 1:
+                    responses.append(np.log(shares[possible]))
+                    features.append(seen[possible])
+                    weights.append(float(scores.verbs[first, VERBS.index(example.verb)]))
+        slopes[person] = response_slopes(responses, features, weights) if responses else np.full(len(FEATURES), np.nan)
     return slopes
