@@ -13,8 +13,8 @@ from transformers import DynamicCache
 from benchmarks.results import Result
 from benchmarks.timing import finished, gemm_peak, medians
 from polyphony.adapters.engine.engine import Engine
-from polyphony.adapters.engine.kv_store import cache_argument
 from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.blocks import cache_argument
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import route_of

@@ -23,7 +23,7 @@ from polyphony.adapters.bank.interchange import check_name
 from polyphony.adapters.bank.lifecycle import Status, reason_against_probe
 from polyphony.adapters.bank.peft_layout import parse_factors
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.bank.revision import FORGOTTEN, PERSONAL, POOLED, PRIOR, START, Revision, digest_of
+from polyphony.adapters.bank.revision import FORGOTTEN, PERSONAL, POOLED, PRIOR, REINFORCED, START, Revision, digest_of
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.errors import InputError
 from polyphony.printable import printable, quoted
@@ -155,7 +155,7 @@ def _known(connection: Connection, row: Revision) -> Revision | None:
     if row.is_forgotten:
         return None
     known = catalog_rows.trained(connection, row.training_digest, row.adapter_id)
-    if known is None or row.kind in (PERSONAL, POOLED) or known.object == row.object:
+    if known is None or row.kind in (PERSONAL, POOLED, REINFORCED) or known.object == row.object:
         return known
     return catalog_rows.trained(connection, _own_digest(row), row.adapter_id)
 
@@ -209,7 +209,7 @@ def check_rows(path: Path, revisions: Sequence[Revision]) -> None:
         sound = (
             isinstance(revision.number, int) and revision.number > 0
             and isinstance(revision.scale, float) and math.isfinite(revision.scale)
-            and revision.kind in (PERSONAL, POOLED, PRIOR, START) and Precision(revision.precision)
+            and revision.kind in (PERSONAL, POOLED, PRIOR, REINFORCED, START) and Precision(revision.precision)
             and (revision.is_forgotten or NAME.fullmatch(revision.object))
             and (revision.prior_object is None or NAME.fullmatch(revision.prior_object))
             and isinstance(revision.rank, int) and isinstance(revision.training_digest, str)

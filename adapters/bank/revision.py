@@ -13,6 +13,7 @@ PRIOR = "prior"
 PERSONAL = "personal"
 POOLED = "pooled"
 START = "start"
+REINFORCED = "reinforced"
 FORGOTTEN = "(forgotten)"
 """Replaces the name of a person whose weights were removed on request."""
 
@@ -25,10 +26,11 @@ class Revision:
         adapter_id: Stable identity, derived from base, population and person.
         number: From 1 within the adapter.
         parent: The revision it continues; None for a fresh start.
-        kind: ``prior``; ``personal``; ``pooled``: one adapter of the same rank that learned from all these people; or
-            ``start``: the prior minus an initialisation's shared start.
-        person: Handle; empty for what is not personal.
-        population: Name of the population.
+        kind: ``prior``; ``personal``; ``pooled``: one adapter of the same rank that learned from all these people;
+            ``start``: the prior minus an initialisation's shared start; or ``reinforced``: learned from a task's
+            rewards.
+        person: Handle; the plan's name of a reinforced adapter; empty for what is not personal.
+        population: Name of the population, or of the task.
         base_hash: The base model it belongs to.
         config: All settings of the training.
         init: Initialisation of the factors.

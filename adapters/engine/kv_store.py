@@ -1,22 +1,13 @@
 """Keys and values: one store of many rows, allocated once and reused by every call, and copies of prompt prefixes."""
 
-import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import Cache
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
 COLUMN_STEP = 64
-
-
-def cache_argument(model: "PreTrainedModel") -> str:
-    """The name of a model's argument for its key-value cache: transformers 5 renames it family by family."""
-    return "cache" if "cache" in inspect.signature(model.base_model.forward).parameters else "past_key_values"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,9 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from polyphony.adapters.engine.kv_store import CachedPrefix, KeyValueStore, cache_argument
+from polyphony.adapters.engine.kv_store import CachedPrefix, KeyValueStore
 from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.blocks import cache_argument
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.memory import TokenBudget
 from polyphony.adapters.model.routing import Route, route_of

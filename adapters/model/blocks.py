@@ -1,9 +1,10 @@
 """The decoder blocks of any causal LM, and running only a part of them."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from polyphony.adapters.model.base_model import BaseModel
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
 
 def decoder_blocks(model: "PreTrainedModel") -> tuple[str, nn.ModuleList]:
@@ -56,34 +57,54 @@ class SplitModel:
         self.first_upper = first_upper if first_upper and self._split_is_exact(first_upper) else 0
 
     @torch.no_grad()
-    def trunk(self, tokens: Tensor, layout: RowLayout | None = None) -> Tensor:
-        """Run embeddings and lower blocks: right-padded [rows, length] token ids to [rows, length, hidden]."""
+    def trunk(self, tokens: Tensor, layout: RowLayout | None = None, cache: "Cache | None" = None) -> Tensor:
+        """Run embeddings and lower blocks: right-padded [rows, length] token ids to [rows, length, hidden].
+
+        Args:
+            tokens: The token ids.
+            layout: Positions and mask; None where each row is one sequence.
+            cache: Keys and values that come before the rows.
+        """
         if self.first_upper == 0:
             embedded: Tensor = self.base.model.get_input_embeddings()(tokens)
             return embedded
-        return self._lower(tokens, self.first_upper, layout)
+        return self._lower(tokens, self.first_upper, layout, cache)
 
-    def upper(self, hidden: Tensor, layout: RowLayout | None = None) -> Tensor:
+    def upper(self, hidden: Tensor, layout: RowLayout | None = None, cache: "Cache | None" = None) -> Tensor:
         """Run the upper blocks and the final norm: right-padded [rows, length, hidden] to the same shape.
 
         Without a layout each row is one sequence: causal attention never looks to the right, so padding there needs
         no mask.
         """
         with self._only(slice(self.first_upper, None)):
-            out = self.base.model.base_model(inputs_embeds=hidden, use_cache=False, **_placed(layout))
+            out = self.base.model.base_model(inputs_embeds=hidden, **_cached(self.base, cache), **_placed(layout))
         last: Tensor = out.last_hidden_state
         return last
 
-    def _lower(self, tokens: Tensor, end: int, layout: RowLayout | None = None) -> Tensor:
+    @contextmanager
+    def trunk_captured(self) -> Iterator[list[Tensor]]:
+        """Within the block every pass of the whole model appends what the trunk gives it to the list.
+
+        At a split before the first block nothing is appended: the trunk is the embedding then.
+        """
         outputs: list[Tensor] = []
+        if self.first_upper == 0:
+            yield outputs
+            return
+        hook = self._blocks[self.first_upper - 1].register_forward_hook(_appending(outputs))
+        try:
+            yield outputs
+        finally:
+            hook.remove()
 
-        def capture(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
-            outputs.append(output if isinstance(output, Tensor) else output[0])
-
-        hook = self._blocks[end - 1].register_forward_hook(capture)
+    def _lower(
+        self, tokens: Tensor, end: int, layout: RowLayout | None = None, cache: "Cache | None" = None
+    ) -> Tensor:  # fmt: skip
+        outputs: list[Tensor] = []
+        hook = self._blocks[end - 1].register_forward_hook(_appending(outputs))
         try:
             with self._only(slice(0, end)):
-                self.base.model.base_model(input_ids=tokens, use_cache=False, **_placed(layout))
+                self.base.model.base_model(input_ids=tokens, **_cached(self.base, cache), **_placed(layout))
         finally:
             hook.remove()
         return outputs[0]
@@ -108,6 +129,24 @@ class SplitModel:
             yield
         finally:
             setattr(parent, leaf, self._blocks)
+
+
+def _appending(outputs: list[Tensor]) -> Callable[..., None]:
+    """A hook that appends a block's hidden states to a list."""
+
+    def append(_module: nn.Module, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        outputs.append(output if isinstance(output, Tensor) else output[0])
+
+    return append
+
+
+def _cached(base: BaseModel, cache: "Cache | None") -> dict[str, Any]:
+    return {"use_cache": False} if cache is None else {"use_cache": True, cache_argument(base.model): cache}
+
+
+def cache_argument(model: "PreTrainedModel") -> str:
+    """The name of a model's argument for its key-value cache: transformers 5 renames it family by family."""
+    return "cache" if "cache" in inspect.signature(model.base_model.forward).parameters else "past_key_values"
 
 
 def _placed(layout: RowLayout | None) -> dict[str, Tensor]:

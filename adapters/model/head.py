@@ -13,6 +13,8 @@ from polyphony.adapters.model.prepacked_linear import PrepackedLinear
 TOKENS_AT_ONCE = 128
 # Probabilities are raised to this before the logarithm, which float32 cannot take of smaller ones.
 SMALLEST = 1e-38
+# Logit of a token that cannot come: its probability is zero in float32, and its product with zero is zero.
+NO_SHARE = -1e4
 
 
 class _TokenNll(torch.autograd.Function):
@@ -37,6 +39,40 @@ class _TokenNll(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return gradient * grads[0].unsqueeze(1).to(gradient.dtype), None, None, None
+
+
+class _TokenLikelihood(torch.autograd.Function):
+    """Log-likelihood of tokens and entropy of what might have come, from a softmax in float32.
+
+    The gradient of log p[y] by the logits is e_y - p, and that of the entropy H is -p (log p + H). Computed in the
+    forward pass, they make storing the logits unnecessary.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, tokens: Tensor, head: "Head", banned: Tensor, needs_entropy: bool
+    ) -> tuple[Tensor, Tensor]:
+        likelihoods, entropies, by_likelihood, by_entropy = [], [], [], []
+        weight = head.training_weight
+        for part, targets in zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True):
+            logs = head.free_logits(part, banned).log_softmax(-1)
+            shares = logs.exp()
+            entropy = -(shares * logs).sum(-1)
+            likelihoods.append(logs.gather(1, targets.unsqueeze(1)).squeeze(1))
+            entropies.append(entropy)
+            by_likelihood.append(weight[targets] - shares.to(weight.dtype) @ weight)
+            if needs_entropy:
+                by_entropy.append(-(shares * (logs + entropy.unsqueeze(1))).to(weight.dtype) @ weight)
+        ctx.save_for_backward(torch.cat(by_likelihood), torch.cat(by_entropy) if by_entropy else hidden.new_zeros(0))
+        return torch.cat(likelihoods), torch.cat(entropies)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        by_likelihood, by_entropy = ctx.saved_tensors
+        gradient = by_likelihood * grads[0].unsqueeze(1).to(by_likelihood.dtype)
+        if len(by_entropy):
+            gradient = gradient + by_entropy * grads[1].unsqueeze(1).to(by_entropy.dtype)
+        return gradient, None, None, None, None
 
 
 class Head:
@@ -94,6 +130,44 @@ class Head:
         return torch.cat(
             [functional.cross_entropy(self._logits(part), targets, reduction="none") for part, targets in parts]
         )
+
+    @property
+    def training_weight(self) -> Tensor:
+        """The weight in the base's own compute type, shape [vocabulary, hidden]."""
+        weight: Tensor = self._training_weight
+        return weight
+
+    def free_logits(self, hidden: Tensor, banned: Tensor) -> Tensor:
+        """Logits of shape [n, vocabulary] for drawing and learning alike; those of banned tokens have no share.
+
+        The product is in the base's own compute type, so that the one who draws and the one who learns agree.
+        """
+        logits: Tensor = self._logits(hidden).index_fill(1, banned, NO_SHARE)
+        return logits
+
+    def likelihood(
+        self, hidden: Tensor, tokens: Tensor, banned: Tensor, *, needs_entropy: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Log-likelihood in nats of each next token, and the entropy of the distribution it is drawn from.
+
+        Args:
+            hidden: Shape [n, hidden].
+            tokens: Token ids, shape [n].
+            banned: Tokens that cannot come.
+            needs_entropy: Whether the entropy has a gradient, too.
+
+        Returns:
+            Both of shape [n], in float32.
+        """
+        if self._cap is None and self._scale == 1 and self._training_bias is None:
+            answer: tuple[Tensor, Tensor] = _TokenLikelihood.apply(hidden, tokens, self, banned, needs_entropy)
+            return answer
+        likelihoods, entropies = [], []
+        for part, targets in zip(hidden.split(TOKENS_AT_ONCE), tokens.split(TOKENS_AT_ONCE), strict=True):
+            logs = self.free_logits(part, banned).log_softmax(-1)
+            likelihoods.append(logs.gather(1, targets.unsqueeze(1)).squeeze(1))
+            entropies.append(-(logs.exp() * logs).sum(-1))
+        return torch.cat(likelihoods), torch.cat(entropies)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return self._capped(functional.linear(hidden, self._training_weight, self._training_bias).float())

@@ -65,7 +65,7 @@ class StackedLora(nn.Module):
         self._routing = routing
         self.prior: tuple[Tensor, Tensor] | None = None
         self.stack: tuple[Tensor, Tensor] | None = None
-        self.scale = 1.0
+        self.scale: float | Tensor = 1.0
         self._merged: PrepackedLinear | None = None
         self._gathered: tuple[int, Tensor, Tensor] | None = None
 
@@ -88,7 +88,9 @@ class StackedLora(nn.Module):
         groups = len(route.slots)
         grouped = x.reshape(groups, -1, x.shape[-1])
         if grouped.shape[1] <= FEW_TOKENS and x.device.type == "cpu" and not torch.is_grad_enabled():
-            if add_low_rank(y, x, self.stack, route.slots, grouped.shape[1], self.scale):
+            if not isinstance(self.scale, Tensor) and add_low_rank(
+                y, x, self.stack, route.slots, grouped.shape[1], self.scale
+            ):
                 return y
             a, b = self._own(route, torch.float32)
             own = torch.bmm(torch.bmm(grouped.float(), a), b)
@@ -127,7 +129,8 @@ class StackedLora(nn.Module):
             raise RuntimeError("no factors are installed")
         present = slots.to(self.stack[0].device)
         a, b = (factor.index_select(0, present.clamp(min=0)) for factor in self.stack)
-        return a.to(dtype).mT, (b * (self.scale * (present >= 0)).view(-1, 1, 1)).to(dtype).mT
+        scale = self.scale[present.clamp(min=0)] if isinstance(self.scale, Tensor) else self.scale
+        return a.to(dtype).mT, (b * (scale * (present >= 0)).view(-1, 1, 1)).to(dtype).mT
 
     def forget_rows(self) -> None:
         """Drop the factors gathered for the last route."""
@@ -199,14 +202,18 @@ class AdaptedModel:
         self.generation += 1
         self.forget_rows()
 
-    def set_stack(self, stack: Factors | None, scale: float) -> None:
+    def set_stack(self, stack: Factors | None, scale: float | Tensor) -> None:
         """Install people's factors, A of shape [slots, rank, in] and B [slots, out, rank]; None removes them.
+
+        Args:
+            stack: The factors.
+            scale: Factor on all products, or one for each slot, shape [slots], where no pointer is installed.
 
         Raises:
             InputError: They change layers that are not wrapped.
         """
         self._check(stack)
-        self.pointer.set_stack((stack or {}).get(POINTER), scale)
+        self.pointer.set_stack((stack or {}).get(POINTER), 1.0 if isinstance(scale, Tensor) else scale)
         for name, layer in self.layers.items():
             pair = None if stack is None else stack.get(name)
             layer.stack = None if pair is None else (pair[0], laid_out(pair[1]))

@@ -51,6 +51,7 @@ def start_of(weight: Tensor, init: str, rank: int, scale: float) -> Pair:
     - ``pissa`` (Meng et al. 2024, section 3): B = U₊√(Σ₊/s), A = √(Σ₊/s)V₊ᵀ of the r largest singular values.
     - ``olora`` (Büyükakyüz 2024, section 3): B = Q₊, A = R₊ of the QR decomposition.
     - ``olora-tail`` ("On the Scaling of PEFT", arXiv 2606.02437): B = U₋, A = V₋ᵀ of the r smallest, without Σ.
+    - ``tail-a`` (the same paper's second draft): A = V₋ᵀ of the r smallest, and B = 0.
     - ``mica``: B = U₋, which is not trained, and A = 0.
 
     Args:
@@ -68,6 +69,8 @@ def start_of(weight: Tensor, init: str, rank: int, scale: float) -> Pair:
         root = (sigma[:rank] / scale).sqrt()
         return root.unsqueeze(1) * v[:rank], u[:, :rank] * root
     tail = u[:, -rank:].contiguous()
+    if init == "tail-a":
+        return v[-rank:].contiguous(), torch.zeros_like(tail)
     return torch.zeros_like(v[-rank:]) if init == "mica" else v[-rank:].contiguous(), tail
 
 

@@ -15,14 +15,17 @@ class SlotAdamW:
         self,
         params: list[Tensor],
         *,
-        lr: float,
+        lr: float | Tensor,
         weight_decay: float = 0.0,
         warmup_steps: int = 0,
         max_norm: float = 1.0,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        """Take parameters of shape [slots, ...]; `max_norm` bounds each slot's own gradient norm."""
+        """Take parameters of shape [slots, ...].
+
+        `max_norm` bounds each slot's own gradient norm; `lr` is one rate, or one for each slot, shape [slots].
+        """
         self.params = params
         self._lr, self._decay, self._warmup, self._max_norm = lr, weight_decay, warmup_steps, max_norm
         self._betas, self._eps = betas, eps
@@ -50,6 +53,16 @@ class SlotAdamW:
             param.mul_(1 - _column(lr * self._decay, param))
             param.sub_(_column(lr, param) * unbiased / denominator)
             param.grad = None
+
+    def state(self) -> list[Tensor]:
+        """All that it knows beside the parameters: the steps of each slot, then means and squares."""
+        return [self._steps, *self._mean, *self._square]
+
+    @torch.no_grad()
+    def restore(self, state: list[Tensor]) -> None:
+        """Take what `state` returned."""
+        for own, stored in zip(self.state(), state, strict=True):
+            own.copy_(stored)
 
     def clear(self) -> None:
         """Drop all gradients."""

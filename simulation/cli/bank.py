@@ -53,9 +53,9 @@ def revisions_of(bank: "Bank", person: str) -> "list[Revision]":
     Raises:
         InputError: There is none, or people of that name are in several populations or over several base models.
     """
-    from polyphony.adapters.bank.revision import PERSONAL, POOLED
+    from polyphony.adapters.bank.revision import PERSONAL, POOLED, REINFORCED
 
-    found = bank.revisions(kind=PERSONAL, person=person)
+    found = bank.revisions(kind=PERSONAL, person=person) or bank.revisions(kind=REINFORCED, person=person)
     if not found and person == POOLED:
         found = bank.revisions(kind=POOLED)
     if not found:
@@ -81,7 +81,9 @@ def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision"
 @bank_app.command("list")
 def bank_list(
     bank: BankOption = Path("bank"),
-    kind: Annotated[str | None, typer.Option(help="List one kind only: personal, pooled, prior or start.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="List one kind only: personal, pooled, prior, reinforced or start.")
+    ] = None,
     limit: Annotated[int, typer.Option(**in_range(1, MOST_NUMBER, "Number of revisions to list."))] = 1000,
     skip: Annotated[
         int, typer.Option(**in_range(0, MOST_NUMBER, "Number of revisions to leave out at the beginning."))

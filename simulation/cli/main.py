@@ -17,6 +17,7 @@ from polyphony.simulation.cli import reading, runs
 from polyphony.simulation.cli.evaluation import bank_app
 from polyphony.simulation.cli.export import export
 from polyphony.simulation.cli.printing import stderr
+from polyphony.simulation.cli.reinforce import reinforce
 from polyphony.simulation.cli.study import study
 from polyphony.simulation.cli.train import train
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
 for command in (
-    runs.run, study, runs.fork, runs.interview, train,
+    runs.run, study, runs.fork, runs.interview, train, reinforce,
     reading.personas, reading.metrics, reading.digest, reading.compare, export,
 ):  # fmt: skip
     app.command()(command)

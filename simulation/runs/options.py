@@ -341,7 +341,7 @@ OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             name="init", default="standard", group=TRAINING, setting="training.init",
-            choices=("standard", "pissa", "olora", "olora-tail", "mica"),
+            choices=("standard", "pissa", "olora", "olora-tail", "tail-a", "mica"),
             help="How the factors of a personal adapter are initialised.",
         ),
         Option(

@@ -1,0 +1,1 @@
+"""Reinforcement of many adapters at once: tasks with a reward, groups of samples, one optimiser for each adapter."""

@@ -1,0 +1,346 @@
+"""Group-relative policy optimisation of many adapters in one fused pass: each learns as if it were alone."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polyphony.adapters.engine.group_sampler import GroupSampler, Rollout
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.head import Head
+from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.model.memory import at_once, budget_on
+from polyphony.adapters.model.routing import route_of
+from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
+from polyphony.adapters.reinforcement.curves import Curve, Update
+from polyphony.adapters.reinforcement.factors import StackedFactors
+from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, by_group, token_losses
+from polyphony.adapters.reinforcement.tasks import Split, Task
+from polyphony.adapters.training.population_training import split_for
+from polyphony.adapters.training.slot_adamw import SlotAdamW
+from polyphony.errors import InputError
+from polyphony.randomness import keyed_generator
+
+# Most samples' tokens in one row: attention is quadratic in it.
+ROW_TOKENS = 512
+# Samples drawn together, and padded tokens learned together.
+DRAWN_TOGETHER = {"cpu": 4096, "gpu": 1 << 16}
+LEARNED_TOGETHER = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class _Experience:
+    """Answers of some rows with what they are worth.
+
+    Attributes:
+        rollout: The answers.
+        slots: Slot of each row.
+        rewards: Shape [rows, questions, samples].
+        advantage: Advantage of each drawn token.
+        is_learned: Whether the group of each drawn token has any variance.
+    """
+
+    rollout: Rollout
+    slots: list[int]
+    rewards: list[list[list[float]]]
+    advantage: Tensor
+    is_learned: Tensor
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Some items for one adapter, with the draws of its answers."""
+
+    slot: int
+    items: list[str]
+    uniforms: np.ndarray
+
+
+class Reinforcement:
+    """N adapters over one base, each with its own items, samples, optimiser and curve."""
+
+    def __init__(
+        self,
+        base: BaseModel,
+        task: Task,
+        plans: Sequence[AdapterPlan],
+        config: ReinforcementConfig,
+        *,
+        progress: Callable[[int, int, str], None] = lambda done, total, note: None,
+    ) -> None:
+        """Make the starts and read the examples before the questions.
+
+        Args:
+            base: The base model; while it learns no other adapters can be installed in it.
+            task: What is learned.
+            plans: The adapters.
+            config: What they share.
+            progress: Called after every update with the number done, the number in all and the mean reward.
+
+        Raises:
+            InputError: Two adapters have one name, a start is unknown, or a layer has no room for a rank.
+        """
+        names = [plan.name for plan in plans]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise InputError(f"two adapters are called {repeated[0]!r}; give each a name of its own")
+        self.task, self.plans, self.config, self._progress = task, list(plans), config, progress
+        shape = LoraShape(max(plan.rank for plan in plans), top_blocks=config.top_blocks, targets=config.targets)
+        self.adapted = AdaptedModel(base, shape)
+        self.split = split_for(base, shape)
+        self.items: Split = task.split(config.split_seed)
+        self.factors = StackedFactors(self.adapted, plans, config)
+        self.optimiser = SlotAdamW(
+            self.factors.parameters, lr=torch.tensor([plan.lr for plan in plans], device=base.device),
+            warmup_steps=config.warmup, max_norm=config.max_norm,
+        )  # fmt: skip
+        self.curves = [Curve() for _ in plans]
+        self.done = 0
+        self._budget = budget_on(base.device, LEARNED_TOGETHER)
+        self._encode = partial(_encoded, base)
+        stops = _stops(base)
+        banned = [token for token in base.tokenizer.all_special_ids if token not in stops]
+        self.sampler = GroupSampler(self.split, self.adapted, Head(base), self._encode(self._shots()), stops, banned)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all updates are done."""
+        return self.done == self.config.updates
+
+    def run(self, *, until: int | None = None, after: Callable[[int], None] = lambda done: None) -> list[Curve]:
+        """Learn up to an update, evaluating on the way; returns each adapter's curve.
+
+        Args:
+            until: The last update; None for all of them.
+            after: Called after every update with its number, to store what has been learned.
+
+        Raises:
+            InputError: All answers of all adapters are right at the start, or none is.
+        """
+        last = min(until or self.config.updates, self.config.updates)
+        with self._installed():
+            if not self.done and not self.curves[0].success:
+                self._evaluate()
+                self._check_start()
+            while self.done < last:
+                self._update(self.done + 1)
+                self.done += 1
+                if self.done % self.config.evaluate_every == 0 or self.done == self.config.updates:
+                    self._evaluate()
+                after(self.done)
+                reward = float(np.mean([curve.updates[-1].reward for curve in self.curves]))
+                self._progress(self.done, self.config.updates, f"reward {reward:.3f}")
+        return self.curves
+
+    @contextmanager
+    def _installed(self) -> Iterator[None]:
+        with self.adapted:
+            self.adapted.set_stack(self.factors.stack, self.factors.scales)
+            try:
+                yield
+            finally:
+                self.adapted.set_stack(None, 1.0)
+
+    @torch.no_grad()
+    def _evaluate(self) -> None:
+        """Add each adapter's mean reward over validation and test items to its curve.
+
+        The draws are the same in every evaluation, so that two evaluations differ by what was learned between them.
+        """
+        self.adapted.forget_rows()
+        for part, items in (("validation", self.items.validation), ("test", self.items.test)):
+            random = keyed_generator(self.config.split_seed, "evaluated items", self.task.name, part)
+            places = sorted(random.permutation(len(items))[: self.config.test_answers].tolist())
+            success = self._success(part, [items[place] for place in places])
+            for slot, (curve, value) in enumerate(zip(self.curves, success, strict=True)):
+                curve.success[part][self.done] = value
+                if part == "validation" and curve.chosen == self.done:
+                    self.factors.remember(slot)
+
+    def _success(self, part: str, items: Sequence[str]) -> list[float]:
+        """Each adapter's mean reward over some items."""
+        samples = max(1, self.config.test_answers // len(items))
+        shape = (len(items), samples, self.task.most_tokens)
+        rows = [
+            row
+            for slot, plan in enumerate(self.plans)
+            for row in self._rows(slot, items, keyed_generator(plan.seed, "evaluation", plan.name, part).random(shape))
+        ]
+        sums = np.zeros(len(self.plans))
+        for batch in self._batches(rows, samples):
+            for row, rewards in zip(batch, self._rewards(batch, self._sample(batch)), strict=True):
+                sums[row.slot] += np.sum(rewards)
+        return [float(total) / (len(items) * samples) for total in sums]
+
+    def _check_start(self) -> None:
+        values = [curve.success[part][0] for curve in self.curves for part in ("validation", "test")]
+        if not any(values) or all(value == 1 for value in values):
+            state = "none of the answers is right" if not any(values) else "all answers are right"
+            raise InputError(
+                f"--task {self.task.name}: at the start {state}, so no group of answers has any variance and nothing "
+                "can be learned; choose another task"
+            )
+
+    def _update(self, number: int) -> None:
+        self.adapted.forget_rows()
+        rows = [row for slot in range(len(self.plans)) for row in self._training_rows(slot, number)]
+        experiences = [self._experience(batch) for batch in self._batches(rows, self.config.samples)]
+        counts = torch.zeros(len(self.plans), device=self.split.base.device)
+        for experience in experiences:
+            slots = torch.tensor(experience.slots, device=counts.device)[experience.rollout.drawn.rows]
+            counts.index_add_(0, slots, self._weight(experience))
+        mismatches: list[tuple[Tensor, Tensor]] = []
+        befores: list[Tensor] = []
+        for step in range(self.config.passes):
+            learned = self._budget.run(partial(self._gradients, experiences, counts, befores if step else None))
+            if not step:
+                befores, mismatches = [likelihood for likelihood, _ in learned], learned
+            self._step(number)
+        self._note(number, experiences, mismatches)
+
+    def _step(self, number: int) -> None:
+        finite = self.factors.mask_gradients()
+        for slot in (~finite).nonzero().flatten().tolist():
+            if self.curves[slot].stopped is None:
+                self.curves[slot].stopped = number
+        goes_on = torch.tensor([curve.stopped is None for curve in self.curves], device=finite.device)
+        self.optimiser.step(goes_on.float())
+        self.adapted.forget_rows()
+
+    def _gradients(
+        self, experiences: Sequence[_Experience], counts: Tensor, befores: Sequence[Tensor] | None, tokens: int
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Add up the gradients of all answers; returns each experience's log-probabilities, new and when drawn."""
+        self.optimiser.clear()  # gradients of an attempt that ran out of memory
+        learned = []
+        for place, experience in enumerate(experiences):
+            drawn = experience.rollout.drawn
+            likelihoods = torch.full_like(drawn.likelihoods, torch.nan)
+            together = max(1, tokens // experience.rollout.packed.length)
+            for start in range(0, len(experience.slots), together):
+                part = slice(start, start + together)
+                is_part = (drawn.rows >= part.start) & (drawn.rows < part.stop) & (self._weight(experience) > 0)
+                if bool(is_part.any()):
+                    before = None if befores is None else befores[place][is_part]
+                    likelihoods[is_part] = self._learn(experience, part, is_part, before, counts)
+            learned.append((likelihoods, drawn.likelihoods))
+        return learned
+
+    def _learn(
+        self, experience: _Experience, part: slice, is_part: Tensor, before: Tensor | None, counts: Tensor
+    ) -> Tensor:  # fmt: skip
+        rollout, slots = experience.rollout, experience.slots[part]
+        drawn = rollout.drawn.chosen(is_part)
+        layout = rollout.packed.chosen(part).layout(self.sampler.prefix_length, self.split.base.model.dtype)
+        places = drawn.rows - part.start
+
+        def scored(needs_entropy: bool) -> tuple[Tensor, Tensor]:
+            hidden = self.split.upper(rollout.trunk[part], layout, self.sampler.cache())
+            return self.sampler.head.likelihood(
+                hidden[places, drawn.columns], drawn.tokens, self.sampler.banned, needs_entropy=needs_entropy
+            )
+
+        reference = None
+        if self.config.kl:
+            with torch.no_grad(), self.adapted.routed(None):
+                reference, _ = scored(False)
+        with self.adapted.routed(route_of(slots)):
+            likelihood, entropy = scored(bool(self.config.entropy))
+        facts = TokenFacts(
+            likelihood, likelihood.detach() if before is None else before, reference, entropy,
+            experience.advantage[is_part], experience.is_learned[is_part],
+        )  # fmt: skip
+        share = counts[torch.tensor(slots, device=counts.device)[places]].clamp(min=1)
+        (token_losses(facts, self.config) / share).sum().backward()
+        return likelihood.detach()
+
+    def _weight(self, experience: _Experience) -> Tensor:
+        """Which tokens are learned: those of groups with variance; all where divergence or entropy have a weight."""
+        if self.config.kl or self.config.entropy:
+            return torch.ones_like(experience.advantage)
+        return experience.is_learned.float()
+
+    def _experience(self, batch: Sequence[_Row]) -> _Experience:
+        rollout = self._sample(batch)
+        rewards = self._rewards(batch, rollout)
+        advantage, varies = advantages(by_group(rewards, self.split.base.device), standardised=self.config.standardised)
+        drawn = rollout.drawn
+        of_tokens = advantage[drawn.rows, drawn.questions, drawn.samples], varies[drawn.rows, drawn.questions]
+        return _Experience(rollout, [row.slot for row in batch], rewards, *of_tokens)
+
+    def _rewards(self, batch: Sequence[_Row], rollout: Rollout) -> list[list[list[float]]]:
+        return [
+            [[self.task.reward(item, text) for text in texts] for item, texts in zip(row.items, groups, strict=True)]
+            for row, groups in zip(batch, rollout.texts, strict=True)
+        ]
+
+    def _sample(self, batch: Sequence[_Row]) -> Rollout:
+        questions = [[self._encode(self.task.prompt(item)) for item in row.items] for row in batch]
+        return self.sampler.sample(questions, [row.slot for row in batch], [row.uniforms for row in batch])
+
+    def _training_rows(self, slot: int, number: int) -> Iterator[_Row]:
+        plan, items = self.plans[slot], self.items.train
+        random = keyed_generator(plan.seed, "items", plan.name, number)
+        chosen = [items[place] for place in random.choice(len(items), plan.prompts, replace=plan.prompts > len(items))]
+        shape = (len(chosen), self.config.samples, self.task.most_tokens)
+        return self._rows(slot, chosen, keyed_generator(plan.seed, "samples", plan.name, number).random(shape))
+
+    def _rows(self, slot: int, items: Sequence[str], uniforms: np.ndarray) -> Iterator[_Row]:
+        """Cut an adapter's items into rows."""
+        size = max(1, ROW_TOKENS // (uniforms.shape[1] * uniforms.shape[2]))
+        for start in range(0, len(items), size):
+            yield _Row(slot, list(items[start : start + size]), uniforms[start : start + size])
+
+    def _batches(self, rows: Sequence[_Row], samples: int) -> Iterator[Sequence[_Row]]:
+        most = at_once(self.split.base.device, **DRAWN_TOGETHER)
+        widest = max(len(row.items) for row in rows) * samples
+        together = max(1, most // widest)
+        for start in range(0, len(rows), together):
+            yield rows[start : start + together]
+
+    def _note(
+        self, number: int, experiences: Sequence[_Experience], mismatches: Sequence[tuple[Tensor, Tensor]]
+    ) -> None:  # fmt: skip
+        for slot, curve in enumerate(self.curves):
+            groups, entropy, apart, tokens = [], [], [], 0
+            for experience, (likelihoods, drawn) in zip(experiences, mismatches, strict=True):
+                rows = [row for row, owner in enumerate(experience.slots) if owner == slot]
+                if not rows:
+                    continue
+                groups += [group for row in rows for group in experience.rewards[row]]
+                is_own = torch.isin(experience.rollout.drawn.rows, torch.tensor(rows, device=drawn.device))
+                entropy += experience.rollout.drawn.entropies[is_own].tolist()
+                differences = (likelihoods - drawn)[is_own]
+                apart += differences[differences.isfinite()].abs().tolist()
+                tokens += int(is_own.sum())
+            curve.updates.append(
+                Update(
+                    number, float(np.mean(groups)), float(np.mean([min(group) == max(group) for group in groups])),
+                    float(np.mean(entropy)), float(np.mean(apart)) if apart else 0.0, max(apart, default=0.0), tokens,
+                )
+            )  # fmt: skip
+
+    def _shots(self) -> str:
+        """Solved training items, one a line."""
+        random = keyed_generator(self.config.split_seed, "shots", self.task.name)
+        items = [self.items.train[place] for place in random.choice(len(self.items.train), self.config.shots, False)]
+        return "".join(f"{self.task.prompt(item)}{self.task.answer(item)}\n" for item in items)
+
+
+def _encoded(base: BaseModel, text: str) -> list[int]:
+    """Tokens of a text; nothing in it becomes a control token."""
+    tokens: list[int] = base.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    return tokens
+
+
+def _stops(base: BaseModel) -> list[int]:
+    """Tokens that end an answer: those with a line break in them, and the end of the text."""
+    texts = base.tokenizer.batch_decode([[token] for token in range(len(base.tokenizer))])
+    broken = [token for token, text in enumerate(texts) if re.search(r"[\r\n]", text)]
+    end = base.tokenizer.eos_token_id
+    return sorted({*broken, *([] if end is None else [end])})

@@ -1,0 +1,68 @@
+"""What an interrupted reinforcement goes on from: factors, optimiser and curves in one safetensors file."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from polyphony.adapters.bank.revision import digest_of
+from polyphony.adapters.reinforcement.curves import Curve
+from polyphony.adapters.reinforcement.reinforcement import Reinforcement
+from polyphony.durable import write_durably
+from polyphony.errors import InputError
+
+
+def identity_of(reinforcement: Reinforcement) -> str:
+    """SHA-256 over all that decides what the adapters learn."""
+    base = reinforcement.split.base
+    plans = [asdict(plan) for plan in reinforcement.plans]
+    return digest_of([base.hash, base.dtype, reinforcement.task.name, plans, asdict(reinforcement.config)])
+
+
+def store(reinforcement: Reinforcement, path: Path) -> None:
+    """Write the state, as a whole or not at all."""
+    facts = {
+        "identity": identity_of(reinforcement),
+        "done": reinforcement.done,
+        "curves": [curve.to_json() for curve in reinforcement.curves],
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(reinforcement).items()}
+    write_durably(path, save(tensors, {"state": json.dumps(facts)}))
+
+
+@torch.no_grad()
+def restore(reinforcement: Reinforcement, path: Path) -> bool:
+    """Go on from a stored state; returns whether there is one.
+
+    Raises:
+        InputError: The state is of other settings, or cannot be read.
+    """
+    if not path.is_file():
+        return False
+    try:
+        with safe_open(path, framework="pt") as stored:
+            facts = json.loads((stored.metadata() or {})["state"])
+            if facts["identity"] != identity_of(reinforcement):
+                raise InputError(f"{path}: of other settings or another base model; give another --out, or remove it")
+            own = _tensors(reinforcement)
+            for name, tensor in own.items():
+                tensor.copy_(stored.get_tensor(name))
+            reinforcement.curves = [Curve.from_json(curve) for curve in facts["curves"]]
+            reinforcement.done = int(facts["done"])
+    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{path}: the stored state cannot be read; remove it, and the run begins anew") from error
+    return True
+
+
+def _tensors(reinforcement: Reinforcement) -> dict[str, Tensor]:
+    factors, state = reinforcement.factors, reinforcement.optimiser.state()
+    pairs = {"learned": factors.stack, "remembered": factors.remembered}
+    tensors = {f"optimiser.{place}": tensor for place, tensor in enumerate(state)}
+    for part, stack in pairs.items():
+        for name, (a, b) in stack.items():
+            tensors |= {f"{part}.{name}.A": a, f"{part}.{name}.B": b}
+    return tensors

@@ -1,0 +1,138 @@
+"""``simulate reinforce``."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from polyphony.durable import write_durably
+from polyphony.errors import InputError
+from polyphony.simulation.cli.options import JsonOption, in_range, path, takes_machine
+from polyphony.simulation.cli.printing import figure, print_results, say
+from polyphony.simulation.runs.machine import Machine
+
+if TYPE_CHECKING:
+    from polyphony.adapters.reinforcement.summary import Cell
+
+MOST_ADAPTERS = 4096
+
+
+@takes_machine
+def reinforce(
+    *,
+    task: Annotated[str, typer.Option(help="What is learned: products, sums or sorting.")] = "products",
+    ranks: Annotated[str, typer.Option(help="Ranks, for example 1,4,16.")] = "1",
+    inits: Annotated[
+        str, typer.Option(help="Starts, of standard, pissa, olora, olora-tail, tail-a and mica.")
+    ] = "standard",
+    rates: Annotated[str, typer.Option(help="Learning rates, for example 3e-4,1e-3.")] = "1e-3",
+    prompts: Annotated[str, typer.Option(help="Items of one update, for example 4,16.")] = "8",
+    seeds: Annotated[int, typer.Option(**in_range(1, 1000, "Number of random seeds for each combination."))] = 4,
+    samples: Annotated[int, typer.Option(**in_range(2, 1024, "Number of answers to each item."))] = 8,
+    updates: Annotated[int, typer.Option(**in_range(1, 100_000, "Number of updates of each adapter."))] = 50,
+    evaluate_every: Annotated[
+        int, typer.Option(**in_range(1, 100_000, "Number of updates between two evaluations."))
+    ] = 10,
+    scaling: Annotated[
+        str,
+        typer.Option(help="Factor on the low-rank product: constant (1), lora (1 / rank) or rslora (1 / √rank)."),
+    ] = "constant",
+    freeze_a: Annotated[bool, typer.Option("--freeze-a", help="Train the factor B alone.")] = False,
+    kl: Annotated[float, typer.Option(help="Weight of the divergence from the start.")] = 0.0,
+    entropy: Annotated[float, typer.Option(help="Weight of the entropy of answers, which raises it.")] = 0.0,
+    clip_high: Annotated[
+        float, typer.Option(help="How far the ratio of a token's probabilities may rise above 1.", min=0)
+    ] = 0.2,
+    passes: Annotated[int, typer.Option(**in_range(1, 100, "Number of optimiser steps on the same answers."))] = 1,
+    out: Annotated[
+        Path, typer.Option(help="Directory of the state and the results; the same again goes on.", parser=path)
+    ] = Path("reinforced"),
+    as_json: JsonOption = False,
+    machine: Machine,
+) -> None:
+    """Reinforce many adapters at once on a task with a verifiable reward: one for each combination and seed."""
+    from polyphony.adapters.bank.bank import Bank
+    from polyphony.adapters.reinforcement.config import ReinforcementConfig
+    from polyphony.adapters.reinforcement.grid import grid_of, reinforced
+    from polyphony.adapters.reinforcement.stored import store_adapters
+    from polyphony.adapters.reinforcement.summary import cells_of
+    from polyphony.adapters.reinforcement.tasks import task_of
+    from polyphony.adapters.training.starts import check_init
+    from polyphony.simulation.cli.console import Reporter
+    from polyphony.simulation.runs.loading import current_loader
+
+    chosen = task_of(task)
+    plans = grid_of(
+        ranks=_several("--ranks", ranks, int), inits=[check_init(name.strip()) for name in inits.split(",")],
+        rates=_several("--rates", rates, float), prompts=_several("--prompts", prompts, int), seeds=seeds,
+        train_a=not freeze_a, scaling=scaling,
+    )  # fmt: skip
+    if len(plans) > MOST_ADAPTERS:
+        raise InputError(f"{len(plans):,} adapters are more than {MOST_ADAPTERS:,}; give fewer combinations or seeds")
+    config = ReinforcementConfig(
+        updates=updates, samples=samples, passes=passes, clip_high=clip_high, kl=kl, entropy=entropy,
+        evaluate_every=evaluate_every,
+    )  # fmt: skip
+    with Reporter() as reporter:
+        base = current_loader().base_model(
+            machine.base_model, device=machine.device, dtype=machine.dtype, say=reporter.say
+        )
+        reporter.say(f"{len(plans):,} adapters on {task}, {base.name} on {base.device.type} in {base.dtype}")
+        with closing(Bank(machine.bank, create=True)) as bank:
+            curves = reinforced(
+                base, chosen, plans, config, out,
+                progress=lambda done, total, note: reporter.show("reinforcement", done, total, "updates", note),
+                finished=lambda group: store_adapters(group, bank),
+            )  # fmt: skip
+    cells = cells_of(plans, curves, config.test_answers)
+    result = {
+        "task": task, "config": asdict(config), "base_hash": base.hash, "dtype": base.dtype,
+        "cells": [asdict(cell) for cell in cells],
+        "adapters": {plan.name: {"plan": asdict(plan), **curves[plan.name].to_json()} for plan in plans},
+    }  # fmt: skip
+    write_durably(out / "results.json", json.dumps(result, indent=1).encode())
+    if as_json:
+        print(json.dumps(result))
+        return
+    _print(cells, task)
+    say(f"all curves: {out / 'results.json'}; the adapters: simulate bank list --kind reinforced --bank {machine.bank}")
+
+
+def _print(cells: "list[Cell]", task: str) -> None:
+    headers = ["start", "rank", "rate", "items", "seeds", "before", "last", "chosen", "spread", "collapsed", "stopped"]
+    rows = [
+        [
+            cell.init, str(cell.rank), f"{cell.lr:g}", str(cell.prompts), str(len(cell.last)),
+            *(figure(_mean(values)) for values in (cell.start, cell.last, cell.chosen)), figure(_spread(cell.last)),
+            str(cell.collapsed), str(cell.stopped),
+        ]
+        for cell in cells
+    ]  # fmt: skip
+    print_results(headers, rows, f"test success on {task}, means over seeds")
+
+
+def _mean(values: tuple[float, ...]) -> float:
+    return sum(values) / len(values)
+
+
+def _spread(values: tuple[float, ...]) -> float | None:
+    """Standard deviation over seeds; None for one."""
+    if len(values) < 2:
+        return None
+    mean = _mean(values)
+    return float((sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5)
+
+
+def _several(option: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
+    """Numbers above 0, separated by commas."""
+    try:
+        values = [kind(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value < float("inf") for value in values) or len(set(values)) < len(values):
+        raise InputError(f"{option} {text!r}: give different numbers above 0, separated by commas")
+    return values

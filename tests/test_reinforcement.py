@@ -1,0 +1,400 @@
+"""Reinforcement of many adapters at once, with the real base model."""
+
+import json
+import math
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.engine.group_sampler import _drawn
+from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
+from polyphony.adapters.reinforcement.curves import Curve
+from polyphony.adapters.reinforcement.grid import grid_of, groups_of, reinforced
+from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, token_losses
+from polyphony.adapters.reinforcement.reinforcement import Reinforcement
+from polyphony.adapters.reinforcement.state import restore, store
+from polyphony.adapters.reinforcement.summary import cells_of, has_collapsed
+from polyphony.adapters.reinforcement.tasks import TASKS, task_of
+from polyphony.errors import InputError
+from polyphony.simulation.cli.main import main
+
+SMALL = ReinforcementConfig(updates=3, samples=4, evaluate_every=3, test_answers=8, top_blocks=2)
+MIXED = [
+    AdapterPlan("standard", seed=1, rank=1, lr=1e-3, prompts=4),
+    AdapterPlan("tail", seed=2, rank=3, init="olora-tail", lr=3e-4, prompts=3, scaling="rslora"),
+    AdapterPlan("principal", seed=3, rank=2, init="pissa", lr=1e-4, prompts=2),
+    AdapterPlan("tail-a", seed=4, rank=2, init="tail-a", lr=1e-3, prompts=4),
+    AdapterPlan("mica", seed=5, rank=2, init="mica", lr=1e-3, prompts=4),
+    AdapterPlan("frozen", seed=6, rank=2, lr=1e-3, prompts=4, train_a=False),
+]
+
+
+def products(base, plans, config=SMALL, **more):
+    return Reinforcement(base, task_of("products"), plans, config, **more)
+
+
+@pytest.fixture(scope="module")
+def together(base):
+    """Six adapters of different ranks, starts, rates and sizes after three updates in one pass."""
+    reinforcement = products(base, MIXED)
+    before = [reinforcement.factors.of(slot) for slot in range(len(MIXED))]
+    reinforcement.run()
+    return reinforcement, before
+
+
+def logits_of(base, text):
+    tokens = torch.tensor([base.tokenizer.encode(text, add_special_tokens=False)])
+    with torch.no_grad():
+        return base.model(tokens).logits[0, -1]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_item_is_both_learned_and_measured(name):
+    task = TASKS[name]
+    split = task.split(0)
+    parts = [split.train, split.validation, split.test]
+    families = [{tuple(sorted(int(number) for number in item.replace("*", " ").replace("+", " ").split()))
+                 for item in part} for part in parts]  # fmt: skip
+
+    assert all(families) and not families[0] & families[1] and not (families[0] | families[1]) & families[2]
+    assert len({*split.train, *split.validation, *split.test}) == sum(map(len, parts))
+    assert split != task.split(1)
+    assert all(task.reward(item, task.answer(item)) == 1 for part in parts for item in part)
+
+
+def test_an_answer_is_right_or_worth_nothing():
+    task = task_of("products")
+
+    assert task.answer("7*8") == "56"
+    assert [task.reward("7*8", text) for text in ("56", " 56 ", "5", "560", "", "fifty-six")] == [1, 1, 0, 0, 0, 0]
+    assert task_of("sums").answer("12+0+19") == "31"
+    assert task_of("sorting").answer("9 0 4") == "0 4 9"
+
+
+def test_a_draw_follows_the_probabilities():
+    logits = torch.log(torch.tensor([0.5, 0.2, 0.3])).repeat(3000, 1)
+    logits = torch.nn.functional.pad(logits, (400, 300), value=-1e4)
+    uniforms = torch.tensor(np.random.default_rng(0).random(3000))
+
+    tokens, likelihoods, entropies = _drawn(logits, uniforms)
+
+    shares = torch.bincount(tokens - 400, minlength=3) / 3000
+    assert shares.tolist() == pytest.approx([0.5, 0.2, 0.3], abs=0.03)
+    assert likelihoods.exp().tolist() == pytest.approx(torch.tensor([0.5, 0.2, 0.3])[tokens - 400].tolist(), rel=1e-4)
+    assert entropies[0].item() == pytest.approx(-(0.5 * math.log(0.5) + 0.2 * math.log(0.2) + 0.3 * math.log(0.3)))
+
+
+def test_answers_are_those_that_the_whole_model_would_draw(base):
+    """Packed rows, the shared prefix and the key-value store change nothing."""
+    reinforcement = products(base, [AdapterPlan("a")])
+    with reinforcement._installed():
+        (row,) = reinforcement._training_rows(0, 1)
+        rollout = reinforcement._sample([row])
+    stops = set(reinforcement.sampler.stops.tolist())
+    drawn, prefix = rollout.drawn, reinforcement._shots()
+    assert len({text for group in rollout.texts[0] for text in group}) > 4
+    for question in (0, len(row.items) - 1):
+        for sample in (0, 3):
+            own = (drawn.questions == question) & (drawn.samples == sample)
+            text = prefix + reinforcement.task.prompt(row.items[question])
+            for token, likelihood in zip(drawn.tokens[own].tolist(), drawn.likelihoods[own].tolist(), strict=True):
+                logs = logits_of(base, text).index_fill(0, reinforcement.sampler.banned, -1e4).log_softmax(-1)
+                assert likelihood == pytest.approx(logs[token].item(), abs=2e-3)
+                text += "" if token in stops else base.tokenizer.decode([token])
+
+
+def test_every_start_leaves_the_function_of_the_base(base):
+    reinforcement = products(base, MIXED)
+    tokens = torch.tensor([base.tokenizer.encode("6*9=54\n7*8=", add_special_tokens=False)] * len(MIXED))
+    with torch.no_grad():
+        bare = base.model.base_model(tokens).last_hidden_state
+        with reinforcement._installed(), reinforcement.adapted.routed(_all_slots(len(MIXED))):
+            fresh = base.model.base_model(tokens).last_hidden_state
+
+    for slot, plan in enumerate(MIXED):
+        assert torch.allclose(fresh[slot], bare[slot], atol=2e-3), plan.init
+
+
+def _all_slots(count):
+    from polyphony.adapters.model.routing import Route
+
+    return Route(torch.arange(count))
+
+
+def test_what_learns_together_learns_as_if_alone(base, together):
+    fused, before = together
+    for slot, plan in enumerate(MIXED):
+        alone = products(base, [plan])
+        alone.run()
+        assert [update.reward for update in alone.curves[0].updates] == [
+            update.reward for update in fused.curves[slot].updates
+        ]
+        assert alone.curves[0].success == fused.curves[slot].success
+        moved = 0.0
+        for name, (a, b) in alone.factors.of(0).items():
+            for own, other, start in zip((a, b), fused.factors.of(slot)[name], before[slot][name], strict=True):
+                assert (own - other).norm() <= 1e-3 * other.norm(), (plan.name, name)
+                moved = max(moved, (own - start).abs().max().item())
+        assert moved > plan.lr / 2, plan.name
+
+
+def test_what_is_not_trained_stays(together):
+    fused, before = together
+    for slot, plan in enumerate(MIXED):
+        frozen = {"mica": (False, True), "frozen": (True, False)}.get(plan.name, (False, False))
+        for name, pair in fused.factors.of(slot).items():
+            for side, start, is_frozen in zip(pair, before[slot][name], frozen, strict=True):
+                assert not is_frozen or torch.equal(side, start)
+    slot = [plan.name for plan in MIXED].index("principal")
+    for name, (a, b) in fused.factors.of(slot).items():
+        assert torch.equal(a[2:], before[slot][name][0][2:]) and torch.equal(b[:, 2:], before[slot][name][1][:, 2:])
+
+
+def test_the_draw_and_the_learning_agree(together):
+    fused, _ = together
+    updates = [update for curve in fused.curves for update in curve.updates]
+
+    assert all(update.mismatch < 1e-3 and update.largest_mismatch < 1e-2 for update in updates)
+    assert any(update.mismatch > 0 for update in updates)
+    assert all(0 < update.entropy < math.log(49152) and update.tokens > 0 for update in updates)
+
+
+def test_learning_raises_the_reward(native_base):
+    config = ReinforcementConfig(updates=25, evaluate_every=25, test_answers=116)
+    reinforcement = products(native_base, [AdapterPlan(f"a{seed}", seed, rank=1, lr=3e-3) for seed in range(2)], config)
+
+    curves = reinforcement.run()
+
+    first = np.mean([[update.reward for update in curve.updates[:5]] for curve in curves])
+    last = np.mean([[update.reward for update in curve.updates[-5:]] for curve in curves])
+    assert last > first + 0.1
+    assert np.mean([curve.success["test"][25] - curve.success["test"][0] for curve in curves]) > 0.05
+
+
+def test_an_interrupted_run_goes_on_to_the_same_factors(base, tmp_path, together):
+    fused, _ = together
+    first = products(base, MIXED)
+    first.run(until=2)
+    store(first, tmp_path / "state.safetensors")
+
+    second = products(base, MIXED)
+    assert restore(second, tmp_path / "state.safetensors")
+    second.run()
+
+    assert [curve.to_json() for curve in second.curves] == [curve.to_json() for curve in fused.curves]
+    for slot in range(len(MIXED)):
+        for name, pair in second.factors.of(slot).items():
+            assert all(torch.equal(own, other) for own, other in zip(pair, fused.factors.of(slot)[name], strict=True))
+
+
+def test_a_state_of_other_settings_is_refused(base, tmp_path):
+    path = tmp_path / "state.safetensors"
+    one = products(base, [AdapterPlan("a")])
+    assert not restore(one, path)
+    store(one, path)
+    with pytest.raises(InputError, match="of other settings"):
+        restore(products(base, [AdapterPlan("a", lr=2e-3)]), path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cannot be read; remove it"):
+        restore(one, path)
+
+
+def test_an_adapter_whose_gradient_is_not_finite_stops_and_the_others_go_on(base):
+    reinforcement = products(base, MIXED[:2], replace(SMALL, updates=2))
+    a, _ = next(iter(reinforcement.factors.stack.values()))
+    with torch.no_grad():
+        a[0, 0, 0] = torch.nan
+
+    curves = reinforcement.run()
+
+    assert [curve.stopped for curve in curves] == [1, None]
+    assert all(side.isfinite().all() for pair in reinforcement.factors.of(1).values() for side in pair)
+    assert [len(curve.updates) for curve in curves] == [2, 2]
+
+
+def test_a_task_that_gives_no_signal_is_refused_before_anything_is_learned(base):
+    class Hopeless:
+        name, most_tokens = "hopeless", 3
+
+        def __init__(self, worth):
+            self._worth, self._task = worth, task_of("products")
+
+        def __getattr__(self, name):
+            return getattr(self._task, name)
+
+        def reward(self, item, text):
+            return self._worth
+
+    for worth, said in ((0.0, "none of the answers is right"), (1.0, "all answers are right")):
+        reinforcement = Reinforcement(base, Hopeless(worth), [AdapterPlan("a")], SMALL)
+        with pytest.raises(InputError, match=said):
+            reinforcement.run()
+        assert reinforcement.done == 0
+
+
+def test_two_adapters_of_one_name_are_refused(base):
+    with pytest.raises(InputError, match="two adapters are called 'a'"):
+        products(base, [AdapterPlan("a"), AdapterPlan("a", seed=1)])
+
+
+def test_a_rank_that_a_layer_has_no_room_for_is_refused(base):
+    with pytest.raises(InputError, match="--rank 600 is more than a layer"):
+        products(base, [AdapterPlan("a", rank=600, init="tail-a")])
+
+
+def test_advantages_are_taken_within_a_group():
+    rewards = torch.tensor([[1.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+
+    centred, varies = advantages(rewards, standardised=False)
+    standardised, _ = advantages(rewards, standardised=True)
+
+    assert centred.tolist() == [[0.75, -0.25, -0.25, -0.25], [0, 0, 0, 0]]
+    assert varies.tolist() == [True, False]
+    assert standardised[0].tolist() == pytest.approx([math.sqrt(3), *[-1 / math.sqrt(3)] * 3])
+
+
+def facts(likelihood, before, advantage, reference=None):
+    ones = torch.ones(len(likelihood))
+    start = None if reference is None else torch.tensor(reference)
+    return TokenFacts(
+        torch.tensor(likelihood), torch.tensor(before), start, 2 * ones,
+        torch.tensor(advantage), ones,
+    )  # fmt: skip
+
+
+def test_the_objective_is_clipped_on_the_side_that_would_gain():
+    old = [0.0, 0.0, 0.0, 0.0]
+    new = [math.log(1.5), math.log(1.5), math.log(0.5), math.log(0.5)]
+    config = ReinforcementConfig(clip_low=0.2, clip_high=0.3)
+
+    losses = token_losses(facts(new, old, [1.0, -1.0, 1.0, -1.0]), config)
+
+    assert losses.tolist() == pytest.approx([-1.3, 1.5, -0.5, 0.8])
+
+
+def test_divergence_and_entropy_have_their_weights():
+    config = ReinforcementConfig(kl=0.5, entropy=0.1)
+
+    (loss,) = token_losses(facts([-1.0], [-1.0], [0.0], [-2.0]), config).tolist()
+
+    assert loss == pytest.approx(0.5 * (math.exp(-1.0) + 1.0 - 1.0) - 0.1 * 2, rel=1e-4)
+
+
+def test_the_gradient_of_likelihood_and_entropy_is_that_of_the_logits(base):
+    from polyphony.adapters.model.head import Head
+
+    head, random = Head(base), torch.Generator().manual_seed(0)
+    hidden = torch.randn(3, base.model.config.hidden_size, generator=random).requires_grad_()
+    tokens, banned = torch.tensor([5, 77, 1234]), torch.tensor([1, 2])
+    weights = torch.tensor([0.3, -1.0, 2.0])
+
+    likelihood, entropy = head.likelihood(hidden, tokens, banned, needs_entropy=True)
+    (weights * likelihood + 0.7 * entropy).sum().backward()
+    ours, hidden.grad = hidden.grad, None
+    logs = head.free_logits(hidden, banned).log_softmax(-1)
+    (weights * logs.gather(1, tokens.unsqueeze(1)).squeeze(1) - 0.7 * (logs.exp() * logs).sum(-1)).sum().backward()
+
+    assert torch.allclose(ours, hidden.grad, rtol=1e-3, atol=1e-4)
+    assert torch.allclose(entropy, -(logs.exp() * logs).sum(-1), rtol=1e-4)
+
+
+def test_a_grid_is_cut_into_groups_of_like_ranks_within_the_memory():
+    plans = grid_of(ranks=[1, 4, 16], inits=["standard", "olora-tail"], rates=[1e-3], prompts=[4], seeds=3)
+
+    groups = groups_of(plans, numbers_a_rank=1000, most_bytes=20 * 1000 * 40)
+
+    assert sorted(plan.name for group in groups for plan in group) == sorted(plan.name for plan in plans)
+    assert all(max(plan.rank for plan in group) <= 4 * min(plan.rank for plan in group) for group in groups)
+    assert max(len(group) for group in groups) > 1
+    assert all(sum(plan.rank for plan in group) <= 40 or len(group) == 1 for group in groups)
+
+
+def test_collapse_is_ten_low_evaluations_in_a_row():
+    low = {0: 0.5, **dict.fromkeys(range(1, 11), 0.2)}
+
+    assert has_collapsed(low, 128)
+    assert not has_collapsed({**low, 5: 0.5}, 128)
+    assert not has_collapsed(low, 4)
+    assert not has_collapsed(dict.fromkeys(range(20), 0.5), 128)
+
+
+def test_a_cell_reports_the_last_update_and_the_one_that_validation_chose():
+    plans = grid_of(ranks=[1], inits=["standard"], rates=[1e-3], prompts=[4], seeds=2)
+    curves = {}
+    for plan, success in zip(plans, ((0.2, 0.8, 0.4), (0.3, 0.3, 0.9)), strict=True):
+        curve = curves[plan.name] = Curve(stopped=3 if plan.seed else None)
+        curve.success["test"] |= dict(enumerate(success))
+        curve.success["validation"] |= dict(enumerate((0.1, 0.9, 0.9)))
+
+    (cell,) = cells_of(plans, curves, 128)
+
+    assert (cell.start, cell.last, cell.chosen, cell.stopped) == ((0.2, 0.3), (0.4, 0.9), (0.8, 0.3), 1)
+
+
+def test_the_command_writes_results_and_does_not_learn_again(tmp_path, capsys, monkeypatch):
+    words = ["reinforce", "--updates", "1", "--seeds", "2", "--prompts", "2", "--samples", "2", "--out",
+             str(tmp_path / "r"), "--bank", str(tmp_path / "bank"), "--dtype", "fp32", "--device", "cpu"]  # fmt: skip
+    main([*words, "--json"])
+    result = json.loads(capsys.readouterr().out)
+    assert result == json.loads((tmp_path / "r" / "results.json").read_text())
+    assert [len(adapter["updates"]) for adapter in result["adapters"].values()] == [1, 1]
+    monkeypatch.setattr(Reinforcement, "_update", None)
+
+    main(words)
+
+    assert "test success on products" in capsys.readouterr().out
+    with closing(Bank(tmp_path / "bank")) as bank:
+        revisions = bank.revisions(kind="reinforced")
+        assert {revision.person for revision in revisions} == set(result["adapters"])
+        for revision in revisions:
+            assert revision.provenance["curve"] == {
+                name: result["adapters"][revision.person][name] for name in ("updates", "success", "stopped")
+            }
+        last = [revision for revision in revisions if revision.provenance["checkpoint"] == "last"]
+        assert len(last) == 2
+    main(["bank", "export", last[0].person, "--out", str(tmp_path / "peft"), "--bank", str(tmp_path / "bank")])
+    peft = json.loads((tmp_path / "peft" / "adapter_config.json").read_text())
+    assert (peft["r"], peft["lora_alpha"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--task", "chess"], "--task 'chess' is not one of products, sums, sorting"),
+        (["--inits", "xavier"], "--init 'xavier' is not one of"),
+        (["--ranks", "0"], "--ranks '0': give different numbers above 0"),
+        (["--rates", "1e-3,nan"], "--rates '1e-3,nan': give different numbers above 0"),
+        (["--prompts", "4,4"], "--prompts '4,4': give different numbers"),
+        (["--samples", "1"], "--samples 1 must be"),
+        (["--kl", "nan"], "--kl nan must be a number from 0 on"),
+        (["--clip-high", "inf"], "--clip-high inf must be a number"),
+        (["--scaling", "huge"], "--scaling 'huge' is not one of"),
+        (["--seeds", "1000", "--ranks", "1,2,3,4,5"], "5,000 adapters are more than"),
+    ],
+)
+def test_bad_options_are_refused_in_one_line(words, said, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["reinforce", *words, "--out", str(tmp_path / "out")])
+
+    assert stopped.value.code == 2
+    captured = capsys.readouterr()
+    assert said in captured.err and len(captured.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_grid_goes_on_group_by_group(native_base, tmp_path):
+    plans = grid_of(ranks=[1, 8], inits=["standard"], rates=[1e-3], prompts=[2], seeds=1)
+    config = replace(SMALL, updates=2, evaluate_every=1)
+    seen = []
+
+    curves = reinforced(native_base, task_of("products"), plans, config, tmp_path,
+                        progress=lambda done, total, note: seen.append((done, total)))  # fmt: skip
+
+    assert list(curves) == [plan.name for plan in plans]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert reinforced(native_base, task_of("products"), plans, config, tmp_path).keys() == curves.keys()
