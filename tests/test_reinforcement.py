@@ -14,8 +14,8 @@ from polyphony.adapters.engine.group_sampler import _drawn
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.grid import grid_of, groups_of, reinforced
-from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, token_losses
-from polyphony.adapters.reinforcement.reinforcement import Reinforcement
+from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, other_losses, policy_losses
+from polyphony.adapters.reinforcement.reinforcement import Reinforcement, _solved
 from polyphony.adapters.reinforcement.state import restore, store
 from polyphony.adapters.reinforcement.summary import cells_of, has_collapsed
 from polyphony.adapters.reinforcement.tasks import TASKS, task_of
@@ -27,6 +27,7 @@ MIXED = [
     AdapterPlan("standard", seed=1, rank=1, lr=1e-3, prompts=4),
     AdapterPlan("tail", seed=2, rank=3, init="olora-tail", lr=3e-4, prompts=3, scaling="rslora"),
     AdapterPlan("principal", seed=3, rank=2, init="pissa", lr=1e-4, prompts=2),
+    AdapterPlan("orthogonal", seed=7, rank=2, init="olora", lr=1e-4, prompts=2),
     AdapterPlan("tail-a", seed=4, rank=2, init="tail-a", lr=1e-3, prompts=4),
     AdapterPlan("mica", seed=5, rank=2, init="mica", lr=1e-3, prompts=4),
     AdapterPlan("frozen", seed=6, rank=2, lr=1e-3, prompts=4, train_a=False),
@@ -39,7 +40,7 @@ def products(base, plans, config=SMALL, **more):
 
 @pytest.fixture(scope="module")
 def together(base):
-    """Six adapters of different ranks, starts, rates and sizes after three updates in one pass."""
+    """Adapters of all six starts, of different ranks, rates and sizes, after three updates in one pass."""
     reinforcement = products(base, MIXED)
     before = [reinforcement.factors.of(slot) for slot in range(len(MIXED))]
     reinforcement.run()
@@ -95,7 +96,9 @@ def test_answers_are_those_that_the_whole_model_would_draw(base):
         (row,) = reinforcement._training_rows(0, 1)
         rollout = reinforcement._sample([row])
     stops = set(reinforcement.sampler.stops.tolist())
-    drawn, prefix = rollout.drawn, reinforcement._shots()
+    drawn, shots = rollout.drawn, _solved(reinforcement.task, reinforcement.task.split(0), SMALL)
+    prefix = "".join(f"{item}={reinforcement.task.answer(item)}\n" for item in shots)
+    assert len(shots) == 4 and not set(shots) & {*reinforcement.items.train, *reinforcement.items.test}
     assert len({text for group in rollout.texts[0] for text in group}) > 4
     for question in (0, len(row.items) - 1):
         for sample in (0, 3):
@@ -140,6 +143,35 @@ def test_what_learns_together_learns_as_if_alone(base, together):
                 assert (own - other).norm() <= 1e-3 * other.norm(), (plan.name, name)
                 moved = max(moved, (own - start).abs().max().item())
         assert moved > plan.lr / 2, plan.name
+
+
+def test_several_passes_with_divergence_and_entropy_are_those_of_each_alone(base):
+    config = replace(SMALL, updates=2, passes=2, kl=0.1, entropy=0.01)
+    fused = products(base, MIXED[:2], config)
+    fused.run()
+    plain = products(base, MIXED[:2], replace(SMALL, updates=2))
+    plain.run()
+
+    for slot, plan in enumerate(MIXED[:2]):
+        alone = products(base, [plan], config)
+        alone.run()
+        apart = 0.0
+        for name, pair in alone.factors.of(0).items():
+            others = zip(pair, fused.factors.of(slot)[name], plain.factors.of(slot)[name], strict=True)
+            for own, other, without in others:
+                assert (own - other).norm() <= 1e-3 * other.norm(), (plan.name, name)
+                apart += (own - without).norm().item()
+        assert apart > 0.01, "the passes and the weights change something"
+
+
+def test_adapters_of_one_seed_read_the_same_items_and_differ_in_what_they_are_compared_by(base):
+    reinforcement = products(base, [AdapterPlan("a", 5, prompts=2), AdapterPlan("b", 5, lr=1e-2, prompts=4)])
+
+    (small,), (large,) = reinforcement._training_rows(0, 1), reinforcement._training_rows(1, 1)
+
+    assert small.items == large.items[:2]
+    (later,) = reinforcement._training_rows(0, 2)
+    assert later.items != small.items
 
 
 def test_what_is_not_trained_stays(together):
@@ -271,7 +303,7 @@ def test_the_objective_is_clipped_on_the_side_that_would_gain():
     new = [math.log(1.5), math.log(1.5), math.log(0.5), math.log(0.5)]
     config = ReinforcementConfig(clip_low=0.2, clip_high=0.3)
 
-    losses = token_losses(facts(new, old, [1.0, -1.0, 1.0, -1.0]), config)
+    losses = policy_losses(facts(new, old, [1.0, -1.0, 1.0, -1.0]), config)
 
     assert losses.tolist() == pytest.approx([-1.3, 1.5, -0.5, 0.8])
 
@@ -279,7 +311,7 @@ def test_the_objective_is_clipped_on_the_side_that_would_gain():
 def test_divergence_and_entropy_have_their_weights():
     config = ReinforcementConfig(kl=0.5, entropy=0.1)
 
-    (loss,) = token_losses(facts([-1.0], [-1.0], [0.0], [-2.0]), config).tolist()
+    (loss,) = other_losses(facts([-1.0], [-1.0], [0.0], [-2.0]), config).tolist()
 
     assert loss == pytest.approx(0.5 * (math.exp(-1.0) + 1.0 - 1.0) - 0.1 * 2, rel=1e-4)
 
@@ -303,7 +335,9 @@ def test_the_gradient_of_likelihood_and_entropy_is_that_of_the_logits(base):
 
 
 def test_a_grid_is_cut_into_groups_of_like_ranks_within_the_memory():
-    plans = grid_of(ranks=[1, 4, 16], inits=["standard", "olora-tail"], rates=[1e-3], prompts=[4], seeds=3)
+    plans = grid_of(
+        task="products", ranks=[1, 4, 16], inits=["standard", "olora-tail"], rates=[1e-3], prompts=[4], seeds=3
+    )
 
     groups = groups_of(plans, numbers_a_rank=1000, most_bytes=20 * 1000 * 40)
 
@@ -323,7 +357,7 @@ def test_collapse_is_ten_low_evaluations_in_a_row():
 
 
 def test_a_cell_reports_the_last_update_and_the_one_that_validation_chose():
-    plans = grid_of(ranks=[1], inits=["standard"], rates=[1e-3], prompts=[4], seeds=2)
+    plans = grid_of(task="products", ranks=[1], inits=["standard"], rates=[1e-3], prompts=[4], seeds=2)
     curves = {}
     for plan, success in zip(plans, ((0.2, 0.8, 0.4), (0.3, 0.3, 0.9)), strict=True):
         curve = curves[plan.name] = Curve(stopped=3 if plan.seed else None)
@@ -332,7 +366,22 @@ def test_a_cell_reports_the_last_update_and_the_one_that_validation_chose():
 
     (cell,) = cells_of(plans, curves, 128)
 
+    assert cell.collapsed is None, "three evaluations cannot tell a collapse"
     assert (cell.start, cell.last, cell.chosen, cell.stopped) == ((0.2, 0.3), (0.4, 0.9), (0.8, 0.3), 1)
+
+
+def test_a_grid_with_a_rank_that_does_not_fit_stops_before_anything_is_learned(base, tmp_path):
+    plans = grid_of(task="products", ranks=[1, 256], inits=["tail-a"], rates=[1e-3], prompts=[2], seeds=1)
+    with pytest.raises(InputError, match="--rank 256 is more than a layer"):
+        reinforced(base, task_of("products"), plans, SMALL, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_place_that_is_a_file_stops_before_anything_is_learned(base, tmp_path):
+    (tmp_path / "out").write_text("")
+    plans = grid_of(task="products", ranks=[1], inits=["standard"], rates=[1e-3], prompts=[2], seeds=1)
+    with pytest.raises(FileExistsError):
+        reinforced(base, task_of("products"), plans, SMALL, tmp_path / "out")
 
 
 def test_the_command_writes_results_and_does_not_learn_again(tmp_path, capsys, monkeypatch):
@@ -369,6 +418,8 @@ def test_the_command_writes_results_and_does_not_learn_again(tmp_path, capsys, m
         (["--ranks", "0"], "--ranks '0': give different numbers above 0"),
         (["--rates", "1e-3,nan"], "--rates '1e-3,nan': give different numbers above 0"),
         (["--prompts", "4,4"], "--prompts '4,4': give different numbers"),
+        (["--ranks", "1" + "0" * 20], "give different numbers above 0 and up to 4,096"),
+        (["--inits", "mica", "--freeze-a"], "--freeze-a with --inits mica leaves nothing to train"),
         (["--samples", "1"], "--samples 1 must be"),
         (["--kl", "nan"], "--kl nan must be a number from 0 on"),
         (["--clip-high", "inf"], "--clip-high inf must be a number"),
@@ -388,7 +439,7 @@ def test_bad_options_are_refused_in_one_line(words, said, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_grid_goes_on_group_by_group(native_base, tmp_path):
-    plans = grid_of(ranks=[1, 8], inits=["standard"], rates=[1e-3], prompts=[2], seeds=1)
+    plans = grid_of(task="products", ranks=[1, 8], inits=["standard"], rates=[1e-3], prompts=[2], seeds=1)
     config = replace(SMALL, updates=2, evaluate_every=1)
     seen = []
 

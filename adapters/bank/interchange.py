@@ -17,7 +17,7 @@ from torch.nn import functional
 from polyphony.adapters.bank.peft_config import CONFIG, layers_of, other_base, read_config, read_object, shown_base
 from polyphony.adapters.bank.peft_layout import serialised
 from polyphony.adapters.bank.peft_weights import WEIGHTS, read_weights
-from polyphony.adapters.bank.revision import PERSONAL, Revision, adapter_id, digest_of
+from polyphony.adapters.bank.revision import PERSONAL, REINFORCED, Revision, adapter_id, digest_of
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import decoder_blocks
 from polyphony.adapters.model.lora import Factors, adapted_modules
@@ -91,9 +91,17 @@ def export_directory(directory: Path, factors: Factors, *, base_name: str, card:
 
 def card_of(revision: Revision) -> dict[str, object]:
     """What an export records of a revision."""
-    fields = ("adapter_id", "person", "population", "parent", "base_hash", "config", "init", "seed", "data_digest",
-            "losses", "evaluation", "provenance", "created_at")  # fmt: skip
+    fields = ("adapter_id", "kind", "person", "population", "parent", "base_hash", "config", "init", "seed",
+            "data_digest", "losses", "evaluation", "provenance", "created_at")  # fmt: skip
     return {"revision": revision.number, **{name: getattr(revision, name) for name in fields}}
+
+
+_MEANING = {
+    False: "It imitates how one person writes and acts. It is no statement by that person, and it may repeat what it "
+    "was trained on.",
+    True: "It learned a task from rewards; no person's words were read. In training it did not act on the solved "
+    "examples before the question; loaded like this it does.",
+}
 
 
 def model_card(card: Mapping[str, object], rank: int, layers: int) -> str:
@@ -117,7 +125,7 @@ from peft import PeftModel
 model = PeftModel.from_pretrained(base_model, "this directory")
 ```
 
-It imitates how one person writes and acts. It is no statement by that person, and it may repeat what it was trained on.
+{_MEANING[card.get("kind") == REINFORCED]}
 The corpus's own notes on origin, licence and consent, the counts of what was learned (never the posts), the training
 settings and the held-out evaluation:
 

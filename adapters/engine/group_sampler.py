@@ -111,7 +111,9 @@ class GroupSampler:
             uniforms: For each row draws in [0, 1), shape [questions, samples, most tokens of an answer].
         """
         base, device = self.split.base, self.split.base.device
-        base.check_context(self.prefix_length + max(len(q) for row in rows for q in row) + uniforms[0].shape[2])
+        longest = self.prefix_length + max(len(question) for row in rows for question in row) + uniforms[0].shape[2]
+        if base.context is not None and longest > base.context:
+            raise InputError(f"a question with its answer takes {longest} tokens, {base.name} reads {base.context}")
         packed = packed_questions(rows, self.prefix_length, device)
         samples, most = uniforms[0].shape[1:]
         store = KeyValueStore()

@@ -36,7 +36,8 @@ class RowLayout:
 
     Attributes:
         positions: Position of each token in its own sequence, shape [rows, length].
-        mask: Additive attention mask, shape [rows, 1, length, length].
+        mask: Additive attention mask, shape [rows, 1, length, columns]: the columns of what comes before the rows, if
+            anything does, then those of the rows themselves.
     """
 
     positions: Tensor

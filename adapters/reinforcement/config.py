@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from polyphony.adapters.training.starts import STANDARD
+from polyphony.adapters.training.starts import FROZEN_B, STANDARD
 from polyphony.errors import InputError
 
 SCALINGS = ("constant", "lora", "rslora")
@@ -39,6 +39,8 @@ class AdapterPlan:
     def __post_init__(self) -> None:
         if self.scaling not in SCALINGS:
             raise InputError(f"--scaling {self.scaling!r} is not one of {', '.join(SCALINGS)}")
+        if not self.train_a and self.init in FROZEN_B:
+            raise InputError(f"--freeze-a with --inits {self.init} leaves nothing to train; leave one of them out")
         if self.rank < 1 or self.prompts < 1 or not self.lr > 0:
             raise InputError(f"{self.name}: rank, prompts and learning rate must be above 0")
 
@@ -65,7 +67,7 @@ class ReinforcementConfig:
         standardised: Whether advantages are divided by their group's standard deviation (Shao et al. 2024, section
             4.1.2); otherwise they are centred alone (Liu et al. 2025, section 3.2).
         max_norm: Largest norm of one adapter's gradient.
-        warmup: Updates over which the learning rate rises.
+        warmup: Optimiser steps over which the learning rate rises.
         evaluate_every: Updates between two evaluations.
         test_answers: About how many answers an evaluation draws, spread over as many items as there are.
         top_blocks: How many of the last decoder blocks carry factors.

@@ -14,7 +14,7 @@ class Update:
         number: From 1.
         reward: Mean reward of its answers.
         dropped: Share of groups without variance, which teach nothing.
-        entropy: Mean entropy of a token's distribution, in nats.
+        entropy: Mean entropy of a token's distribution, in nats; None once it is not finite.
         mismatch: Mean difference of a token's log-probability between the draw and the learning, in nats.
         largest_mismatch: The largest one.
         tokens: Tokens drawn.
@@ -23,7 +23,7 @@ class Update:
     number: int
     reward: float
     dropped: float
-    entropy: float
+    entropy: float | None
     mismatch: float
     largest_mismatch: float
     tokens: int

@@ -69,6 +69,11 @@ class StackedFactors:
                     factor.grad.nan_to_num_(0.0, 0.0, 0.0).mul_(mask * finite.view(-1, 1, 1))
         return finite
 
+    def finite(self) -> Tensor:
+        """Whether all factors of each adapter are finite, boolean, shape [slots]."""
+        flags = [factor.detach().flatten(1).isfinite().all(1) for factor in self.parameters]
+        return torch.stack(flags).all(0)
+
     @torch.no_grad()
     def remember(self, slot: int) -> None:
         """Keep a copy of one adapter's factors as they are."""
@@ -111,5 +116,5 @@ def _start(
     check_fits(base, shape, check_init(plan.init))
     if plan.init != STANDARD:
         return shared_start(base, shape, plan.init)
-    random = keyed_generator(plan.seed, "reinforced start", plan.name)
+    random = keyed_generator(plan.seed, "reinforced start")
     return {name: random_start(size, plan.rank, random) for name, size in sizes.items()}

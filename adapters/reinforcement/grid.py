@@ -13,6 +13,7 @@ from polyphony.adapters.reinforcement.factors import stacked_rank
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.state import restore, store
 from polyphony.adapters.reinforcement.tasks import Task
+from polyphony.adapters.training.initialisation import check_fits
 
 # Bytes of factors, gradients, two moments and the copy of the best, for one number of a factor in float32.
 BYTES = 4 * 5
@@ -23,12 +24,13 @@ Progress = Callable[[int, int, str], None]
 
 
 def grid_of(
-    *, ranks: Iterable[int], inits: Iterable[str], rates: Iterable[float], prompts: Iterable[int], seeds: int,
-    train_a: bool = True, alpha: float = 1.0, scaling: str = "constant",
+    *, task: str, ranks: Iterable[int], inits: Iterable[str], rates: Iterable[float], prompts: Iterable[int],
+    seeds: int, train_a: bool = True, alpha: float = 1.0, scaling: str = "constant",
 ) -> list[AdapterPlan]:  # fmt: skip
     """One adapter for each combination and seed; the draws of one seed are the same in all combinations.
 
     Args:
+        task: What is learned; it begins the names.
         ranks: Ranks.
         inits: Starts.
         rates: Learning rates.
@@ -38,9 +40,18 @@ def grid_of(
         alpha: See `AdapterPlan.alpha`.
         scaling: See `AdapterPlan.scaling`.
     """
+    more = ("" if scaling == "constant" else f"-{scaling}") + ("" if train_a else "-b-only")
     return [
         AdapterPlan(
-            f"{init}-r{rank}-lr{rate:g}-p{items}-s{seed}", seed, rank, init, rate, items, train_a, alpha, scaling
+            f"{task}-{init}-r{rank}-lr{rate!r}-p{items}{more}-s{seed}",
+            seed,
+            rank,
+            init,
+            rate,
+            items,
+            train_a,
+            alpha,
+            scaling,
         )
         for init, rank, rate, items, seed in product(inits, ranks, rates, prompts, range(seeds))
     ]
@@ -85,7 +96,14 @@ def reinforced(
 
     Returns:
         The curve of each adapter by its name.
+
+    Raises:
+        InputError: A layer has no room for a rank; the task gives no signal; a stored state is of other settings.
+        OSError: The directory cannot be written.
     """
+    directory.mkdir(parents=True, exist_ok=True)
+    for plan in {(plan.rank, plan.init): plan for plan in plans}.values():
+        check_fits(base, LoraShape(plan.rank, top_blocks=config.top_blocks, targets=config.targets), plan.init)
     shape = LoraShape(top_blocks=config.top_blocks, targets=config.targets)
     widths = [(layer.in_features, layer.out_features) for layer in adapted_modules(base, shape).values()]
     groups = groups_of(plans, sum(map(sum, widths)))

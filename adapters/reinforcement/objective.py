@@ -52,15 +52,20 @@ class TokenFacts:
     is_learned: Tensor
 
 
-def token_losses(facts: TokenFacts, config: ReinforcementConfig) -> Tensor:
-    """Loss of each token (Schulman et al. 2017, "Proximal policy optimization", equation 7), shape [tokens].
+def policy_losses(facts: TokenFacts, config: ReinforcementConfig) -> Tensor:
+    """Clipped loss of each token (Schulman et al. 2017, "Proximal policy optimization", equation 7), shape [tokens]."""
+    ratio = (facts.likelihood - facts.before).exp()
+    clipped = ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
+    return -torch.minimum(ratio * facts.advantage, clipped * facts.advantage) * facts.is_learned
+
+
+def other_losses(facts: TokenFacts, config: ReinforcementConfig) -> Tensor:
+    """Divergence from the start and negative entropy of each token with their weights, shape [tokens].
 
     The divergence is estimated by exp(d) - d - 1 with d = log p₀ - log p (Schulman 2020, "Approximating KL
     divergence").
     """
-    ratio = (facts.likelihood - facts.before).exp()
-    clipped = ratio.clamp(1 - config.clip_low, 1 + config.clip_high)
-    loss = -torch.minimum(ratio * facts.advantage, clipped * facts.advantage) * facts.is_learned
+    loss = torch.zeros_like(facts.likelihood)
     if facts.reference is not None:
         distance = facts.reference - facts.likelihood
         loss = loss + config.kl * (distance.exp() - distance - 1)

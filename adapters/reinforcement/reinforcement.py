@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -15,12 +15,12 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.head import Head
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
-from polyphony.adapters.model.memory import at_once, budget_on
+from polyphony.adapters.model.memory import TokenBudget, at_once, budget_on
 from polyphony.adapters.model.routing import route_of
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve, Update
 from polyphony.adapters.reinforcement.factors import StackedFactors
-from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, by_group, token_losses
+from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, by_group, other_losses, policy_losses
 from polyphony.adapters.reinforcement.tasks import Split, Task
 from polyphony.adapters.training.population_training import split_for
 from polyphony.adapters.training.slot_adamw import SlotAdamW
@@ -102,10 +102,13 @@ class Reinforcement:
         self.curves = [Curve() for _ in plans]
         self.done = 0
         self._budget = budget_on(base.device, LEARNED_TOGETHER)
+        self._drawing = TokenBudget(at_once(base.device, **DRAWN_TOGETHER))
         self._encode = partial(_encoded, base)
         stops = _stops(base)
-        banned = [token for token in base.tokenizer.all_special_ids if token not in stops]
-        self.sampler = GroupSampler(self.split, self.adapted, Head(base), self._encode(self._shots()), stops, banned)
+        shots = _solved(task, self.items, config)
+        prefix = [*_beginning(base), *self._encode("".join(f"{task.prompt(i)}{task.answer(i)}\n" for i in shots))]
+        self.items = replace(self.items, train=[item for item in self.items.train if item not in shots])
+        self.sampler = GroupSampler(self.split, self.adapted, Head(base), prefix, stops, _banned(base))
 
     @property
     def is_finished(self) -> bool:
@@ -122,7 +125,7 @@ class Reinforcement:
         Raises:
             InputError: All answers of all adapters are right at the start, or none is.
         """
-        last = min(until or self.config.updates, self.config.updates)
+        last = self.config.updates if until is None else min(until, self.config.updates)
         with self._installed():
             if not self.done and not self.curves[0].success:
                 self._evaluate()
@@ -153,28 +156,38 @@ class Reinforcement:
         The draws are the same in every evaluation, so that two evaluations differ by what was learned between them.
         """
         self.adapted.forget_rows()
-        for part, items in (("validation", self.items.validation), ("test", self.items.test)):
-            random = keyed_generator(self.config.split_seed, "evaluated items", self.task.name, part)
-            places = sorted(random.permutation(len(items))[: self.config.test_answers].tolist())
-            success = self._success(part, [items[place] for place in places])
+        for part in ("validation", "test"):
+            items = self._evaluated(part)
+            success = self._success(part, items)
             for slot, (curve, value) in enumerate(zip(self.curves, success, strict=True)):
                 curve.success[part][self.done] = value
                 if part == "validation" and curve.chosen == self.done:
                     self.factors.remember(slot)
 
+    def _evaluated(self, part: str) -> list[str]:
+        items = list(getattr(self.items, part))
+        random = keyed_generator(self.config.split_seed, "evaluated items", self.task.name, part)
+        return [items[place] for place in sorted(random.permutation(len(items))[: self.config.test_answers].tolist())]
+
     def _success(self, part: str, items: Sequence[str]) -> list[float]:
         """Each adapter's mean reward over some items."""
-        samples = max(1, self.config.test_answers // len(items))
+        samples = _samples_of(items, self.config)
         shape = (len(items), samples, self.task.most_tokens)
         rows = [
             row
             for slot, plan in enumerate(self.plans)
-            for row in self._rows(slot, items, keyed_generator(plan.seed, "evaluation", plan.name, part).random(shape))
+            for row in self._rows(slot, items, keyed_generator(plan.seed, "evaluation", part).random(shape))
         ]
+        worth = self._drawing.run(
+            lambda most: [
+                (row.slot, np.sum(rewards))
+                for batch in self._batches(rows, samples, most)
+                for row, rewards in zip(batch, self._rewards(batch, self._sample(batch)), strict=True)
+            ]
+        )
         sums = np.zeros(len(self.plans))
-        for batch in self._batches(rows, samples):
-            for row, rewards in zip(batch, self._rewards(batch, self._sample(batch)), strict=True):
-                sums[row.slot] += np.sum(rewards)
+        for slot, total in worth:
+            sums[slot] += total
         return [float(total) / (len(items) * samples) for total in sums]
 
     def _check_start(self) -> None:
@@ -189,11 +202,14 @@ class Reinforcement:
     def _update(self, number: int) -> None:
         self.adapted.forget_rows()
         rows = [row for slot in range(len(self.plans)) for row in self._training_rows(slot, number)]
-        experiences = [self._experience(batch) for batch in self._batches(rows, self.config.samples)]
-        counts = torch.zeros(len(self.plans), device=self.split.base.device)
+        experiences = self._drawing.run(
+            lambda most: [self._experience(batch) for batch in self._batches(rows, self.config.samples, most)]
+        )
+        counts = torch.zeros(2, len(self.plans), device=self.split.base.device)
         for experience in experiences:
             slots = torch.tensor(experience.slots, device=counts.device)[experience.rollout.drawn.rows]
-            counts.index_add_(0, slots, self._weight(experience))
+            counts[0].index_add_(0, slots, experience.is_learned.float())
+            counts[1].index_add_(0, slots, torch.ones_like(experience.advantage))
         mismatches: list[tuple[Tensor, Tensor]] = []
         befores: list[Tensor] = []
         for step in range(self.config.passes):
@@ -210,6 +226,8 @@ class Reinforcement:
                 self.curves[slot].stopped = number
         goes_on = torch.tensor([curve.stopped is None for curve in self.curves], device=finite.device)
         self.optimiser.step(goes_on.float())
+        for slot in (~self.factors.finite()).nonzero().flatten().tolist():
+            self.curves[slot].stopped = self.curves[slot].stopped or number
         self.adapted.forget_rows()
 
     def _gradients(
@@ -255,8 +273,8 @@ class Reinforcement:
             likelihood, likelihood.detach() if before is None else before, reference, entropy,
             experience.advantage[is_part], experience.is_learned[is_part],
         )  # fmt: skip
-        share = counts[torch.tensor(slots, device=counts.device)[places]].clamp(min=1)
-        (token_losses(facts, self.config) / share).sum().backward()
+        of_learned, of_all = counts[:, torch.tensor(slots, device=counts.device)[places]].clamp(min=1)
+        (policy_losses(facts, self.config) / of_learned + other_losses(facts, self.config) / of_all).sum().backward()
         return likelihood.detach()
 
     def _weight(self, experience: _Experience) -> Tensor:
@@ -285,10 +303,10 @@ class Reinforcement:
 
     def _training_rows(self, slot: int, number: int) -> Iterator[_Row]:
         plan, items = self.plans[slot], self.items.train
-        random = keyed_generator(plan.seed, "items", plan.name, number)
-        chosen = [items[place] for place in random.choice(len(items), plan.prompts, replace=plan.prompts > len(items))]
+        order = keyed_generator(plan.seed, "items", number).permutation(len(items)).tolist()
+        chosen = [items[order[place % len(order)]] for place in range(plan.prompts)]
         shape = (len(chosen), self.config.samples, self.task.most_tokens)
-        return self._rows(slot, chosen, keyed_generator(plan.seed, "samples", plan.name, number).random(shape))
+        return self._rows(slot, chosen, keyed_generator(plan.seed, "samples", number).random(shape))
 
     def _rows(self, slot: int, items: Sequence[str], uniforms: np.ndarray) -> Iterator[_Row]:
         """Cut an adapter's items into rows."""
@@ -296,8 +314,7 @@ class Reinforcement:
         for start in range(0, len(items), size):
             yield _Row(slot, list(items[start : start + size]), uniforms[start : start + size])
 
-    def _batches(self, rows: Sequence[_Row], samples: int) -> Iterator[Sequence[_Row]]:
-        most = at_once(self.split.base.device, **DRAWN_TOGETHER)
+    def _batches(self, rows: Sequence[_Row], samples: int, most: int) -> Iterator[Sequence[_Row]]:
         widest = max(len(row.items) for row in rows) * samples
         together = max(1, most // widest)
         for start in range(0, len(rows), together):
@@ -321,15 +338,43 @@ class Reinforcement:
             curve.updates.append(
                 Update(
                     number, float(np.mean(groups)), float(np.mean([min(group) == max(group) for group in groups])),
-                    float(np.mean(entropy)), float(np.mean(apart)) if apart else 0.0, max(apart, default=0.0), tokens,
+                    _finite(np.mean(entropy)), float(np.mean(apart)) if apart else 0.0, max(apart, default=0.0), tokens,
                 )
             )  # fmt: skip
 
-    def _shots(self) -> str:
-        """Solved training items, one a line."""
-        random = keyed_generator(self.config.split_seed, "shots", self.task.name)
-        items = [self.items.train[place] for place in random.choice(len(self.items.train), self.config.shots, False)]
-        return "".join(f"{self.task.prompt(item)}{self.task.answer(item)}\n" for item in items)
+
+def answers_of(task: Task, config: ReinforcementConfig) -> int:
+    """How many answers one evaluation on the test items draws."""
+    items = task.split(config.split_seed).test[: config.test_answers]
+    return len(items) * _samples_of(items, config)
+
+
+def _samples_of(items: Sequence[str], config: ReinforcementConfig) -> int:
+    """Answers to each item of an evaluation."""
+    return max(1, config.test_answers // len(items))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _solved(task: Task, items: Split, config: ReinforcementConfig) -> list[str]:
+    """Training items whose answers stand before every question; they are not learned."""
+    random = keyed_generator(config.split_seed, "shots", task.name)
+    return [items.train[place] for place in random.choice(len(items.train), config.shots, replace=False).tolist()]
+
+
+def _beginning(base: BaseModel) -> list[int]:
+    """The token that begins a text, in families that have one and no chat template."""
+    begin = base.tokenizer.bos_token_id
+    return [] if begin is None or base.tokenizer.chat_template else [begin]
+
+
+def _banned(base: BaseModel) -> list[int]:
+    """Control tokens, and rows of the head that stand for no token."""
+    rows = base.model.get_output_embeddings().weight.shape[0]
+    special = {*base.tokenizer.all_special_ids, *base.tokenizer.get_added_vocab().values()}
+    return sorted({token for token in special if token < rows} | set(range(len(base.tokenizer), rows)))
 
 
 def _encoded(base: BaseModel, text: str) -> list[int]:

@@ -15,6 +15,8 @@ from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 
+FACTS = "facts"
+
 
 def identity_of(reinforcement: Reinforcement) -> str:
     """SHA-256 over all that decides what the adapters learn."""
@@ -31,7 +33,9 @@ def store(reinforcement: Reinforcement, path: Path) -> None:
         "curves": [curve.to_json() for curve in reinforcement.curves],
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(reinforcement).items()}
-    write_durably(path, save(tensors, {"state": json.dumps(facts)}))
+    # The header of such a file has a bound, which long curves would pass.
+    tensors[FACTS] = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
+    write_durably(path, save(tensors))
 
 
 @torch.no_grad()
@@ -45,7 +49,7 @@ def restore(reinforcement: Reinforcement, path: Path) -> bool:
         return False
     try:
         with safe_open(path, framework="pt") as stored:
-            facts = json.loads((stored.metadata() or {})["state"])
+            facts = json.loads(stored.get_tensor(FACTS).numpy().tobytes())
             if facts["identity"] != identity_of(reinforcement):
                 raise InputError(f"{path}: of other settings or another base model; give another --out, or remove it")
             own = _tensors(reinforcement)

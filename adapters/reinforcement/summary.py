@@ -24,7 +24,7 @@ class Cell:
         start: Test success before the first update, of each seed.
         last: The same after the last one.
         chosen: The same at the update with the best validation success.
-        collapsed: How many collapsed.
+        collapsed: How many collapsed; None with fewer evaluations than a collapse takes.
         stopped: How many stopped at a gradient that was not finite.
     """
 
@@ -35,7 +35,7 @@ class Cell:
     start: tuple[float, ...]
     last: tuple[float, ...]
     chosen: tuple[float, ...]
-    collapsed: int
+    collapsed: int | None
     stopped: int
 
 
@@ -79,6 +79,6 @@ def _cell(key: tuple[str, int, float, int], group: Sequence[Curve], answers: int
         chosen=tuple(
             test[number if number is not None else max(test)] for test, number in zip(tests, chosen, strict=True)
         ),
-        collapsed=sum(has_collapsed(test, answers) for test in tests),
+        collapsed=sum(has_collapsed(test, answers) for test in tests) if len(tests[0]) > IN_A_ROW else None,
         stopped=sum(curve.stopped is not None for curve in group),
     )

@@ -58,12 +58,6 @@ class SlotAdamW:
         """All that it knows beside the parameters: the steps of each slot, then means and squares."""
         return [self._steps, *self._mean, *self._square]
 
-    @torch.no_grad()
-    def restore(self, state: list[Tensor]) -> None:
-        """Take what `state` returned."""
-        for own, stored in zip(self.state(), state, strict=True):
-            own.copy_(stored)
-
     def clear(self) -> None:
         """Drop all gradients."""
         for param in self.params:

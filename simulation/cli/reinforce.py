@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +17,13 @@ from polyphony.simulation.cli.printing import figure, print_results, say
 from polyphony.simulation.runs.machine import Machine
 
 if TYPE_CHECKING:
+    from polyphony.adapters.bank.bank import Bank
+    from polyphony.adapters.reinforcement.reinforcement import Reinforcement
     from polyphony.adapters.reinforcement.summary import Cell
+    from polyphony.simulation.cli.console import Reporter
 
 MOST_ADAPTERS = 4096
+MOST = 4096
 
 
 @takes_machine
@@ -54,11 +59,11 @@ def reinforce(
     as_json: JsonOption = False,
     machine: Machine,
 ) -> None:
-    """Reinforce many adapters at once on a task with a verifiable reward: one for each combination and seed."""
+    """Reinforce many adapters on a task with a verifiable reward: one for each combination and seed."""
     from polyphony.adapters.bank.bank import Bank
     from polyphony.adapters.reinforcement.config import ReinforcementConfig
     from polyphony.adapters.reinforcement.grid import grid_of, reinforced
-    from polyphony.adapters.reinforcement.stored import store_adapters
+    from polyphony.adapters.reinforcement.reinforcement import answers_of
     from polyphony.adapters.reinforcement.summary import cells_of
     from polyphony.adapters.reinforcement.tasks import task_of
     from polyphony.adapters.training.starts import check_init
@@ -67,7 +72,7 @@ def reinforce(
 
     chosen = task_of(task)
     plans = grid_of(
-        ranks=_several("--ranks", ranks, int), inits=[check_init(name.strip()) for name in inits.split(",")],
+        task=task, ranks=_several("--ranks", ranks, int), inits=[check_init(name.strip()) for name in inits.split(",")],
         rates=_several("--rates", rates, float), prompts=_several("--prompts", prompts, int), seeds=seeds,
         train_a=not freeze_a, scaling=scaling,
     )  # fmt: skip
@@ -83,12 +88,14 @@ def reinforce(
         )
         reporter.say(f"{len(plans):,} adapters on {task}, {base.name} on {base.device.type} in {base.dtype}")
         with closing(Bank(machine.bank, create=True)) as bank:
+            if bank.read_only:
+                raise InputError(f"{machine.bank}: the bank can only be read; give another --bank")
             curves = reinforced(
                 base, chosen, plans, config, out,
                 progress=lambda done, total, note: reporter.show("reinforcement", done, total, "updates", note),
-                finished=lambda group: store_adapters(group, bank),
+                finished=partial(_store, bank, reporter),
             )  # fmt: skip
-    cells = cells_of(plans, curves, config.test_answers)
+    cells = cells_of(plans, curves, answers_of(chosen, config))
     result = {
         "task": task, "config": asdict(config), "base_hash": base.hash, "dtype": base.dtype,
         "cells": [asdict(cell) for cell in cells],
@@ -102,13 +109,22 @@ def reinforce(
     say(f"all curves: {out / 'results.json'}; the adapters: simulate bank list --kind reinforced --bank {machine.bank}")
 
 
+def _store(bank: "Bank", reporter: "Reporter", group: "Reinforcement") -> None:
+    """Put a group's adapters into the bank, and say which of them are not finite and stay out."""
+    from polyphony.adapters.reinforcement.stored import store_adapters
+
+    kept_out = {plan.name for plan in group.plans} - {revision.person for revision in store_adapters(group, bank)}
+    if kept_out:
+        reporter.say(f"not in the bank, since their factors are not finite: {', '.join(sorted(kept_out))}")
+
+
 def _print(cells: "list[Cell]", task: str) -> None:
     headers = ["start", "rank", "rate", "items", "seeds", "before", "last", "chosen", "spread", "collapsed", "stopped"]
     rows = [
         [
             cell.init, str(cell.rank), f"{cell.lr:g}", str(cell.prompts), str(len(cell.last)),
             *(figure(_mean(values)) for values in (cell.start, cell.last, cell.chosen)), figure(_spread(cell.last)),
-            str(cell.collapsed), str(cell.stopped),
+            figure(cell.collapsed), str(cell.stopped),
         ]
         for cell in cells
     ]  # fmt: skip
@@ -133,6 +149,6 @@ def _several(option: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
         values = [kind(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if not values or not all(0 < value < float("inf") for value in values) or len(set(values)) < len(values):
-        raise InputError(f"{option} {text!r}: give different numbers above 0, separated by commas")
+    if not values or not all(0 < value <= MOST for value in values) or len(set(values)) < len(values):
+        raise InputError(f"{option} {text!r}: give different numbers above 0 and up to {MOST:,}, separated by commas")
     return values
