@@ -17,6 +17,7 @@ from benchmarks.measurements import measurement_results
 from benchmarks.platform import platform_results
 from benchmarks.precision import precision_results
 from benchmarks.readers import reader_results
+from benchmarks.reinforcement import reinforcement_results
 from benchmarks.results import Result
 from benchmarks.training import training_results
 from polyphony.adapters.model.base_model import BaseModel, load_base_model
@@ -33,6 +34,7 @@ PARTS = (
     "bank",
     "measurements",
     "dashboard",
+    "reinforcement",
 )
 
 
@@ -70,6 +72,8 @@ def _run(part: str, base: BaseModel, town: Population) -> list[Result]:
         return measurement_results()
     if part == "dashboard":
         return dashboard_results()
+    if part == "reinforcement":
+        return reinforcement_results(base)
     if part == "grammars":
         return grammar_results(base, town)
     raise SystemExit(f"benchmarks: {part!r} is not one of {', '.join(PARTS)}")

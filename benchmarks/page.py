@@ -19,6 +19,7 @@ TITLES = {
     "bank": "Bank",
     "measurements": "Measurements",
     "dashboard": "Dashboard and graph data sets",
+    "reinforcement": "Reinforcement: many adapters in one pass",
 }
 # Why a goal is missed where it is, by the beginning of the figure's name.
 REASONS = {

@@ -100,14 +100,14 @@ class GroupSampler:
     def sample(
         self,
         rows: Sequence[Sequence[Sequence[int]]],
-        slots: Sequence[int],
+        slots: Sequence[int | None],
         uniforms: Sequence[np.ndarray],
     ) -> Rollout:
         """Draw answers at temperature 1.
 
         Args:
             rows: For each row the tokens of its questions.
-            slots: Slot of each row's factors.
+            slots: Slot of each row's factors; None for the bare base.
             uniforms: For each row draws in [0, 1), shape [questions, samples, most tokens of an answer].
         """
         base, device = self.split.base, self.split.base.device
