@@ -11,11 +11,13 @@ import torch
 from benchmarks.results import Result
 from benchmarks.timing import medians
 from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.lora import adapted_modules
+from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.tasks import task_of
 
-ADAPTERS, UPDATES, REPEATS = 64, 2, 3
+ADAPTERS, UPDATES, REPEATS = 64, 1, 3
 CONFIG = ReinforcementConfig(updates=1_000_000, evaluate_every=1_000_000)
 TASK = "products"
 # The Python of an environment that holds TRL and PEFT, which pin other versions than ours.
@@ -42,6 +44,8 @@ def reinforcement_results(base: BaseModel) -> list[Result]:
             REPEATS,
         ),
     ]  # fmt: skip
+    for result in found:
+        print(result, flush=True)
     return found + _peer(base, seconds["fused"] / UPDATES)
 
 
@@ -81,10 +85,11 @@ def _peer(base: BaseModel, fused: float) -> list[Result]:
         "model": base.model.name_or_path, "dtype": base.dtype, "threads": torch.get_num_threads(),
         "prompts": [shots + task.prompt(item) for item in split.train], "answers": list(map(task.answer, split.train)),
         "samples": CONFIG.samples, "items": 8, "most_tokens": task.most_tokens, "updates": 3,
+        "targets": sorted({name.rpartition(".")[2] for name in adapted_modules(base, LoraShape())}),
         "blocks": [len(base.model.model.layers) - CONFIG.top_blocks, len(base.model.model.layers)],
     }  # fmt: skip
     done = subprocess.run(
-        [python, str(SIDE)], input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=1800
+        [python, "-P", str(SIDE)], input=json.dumps(asked), capture_output=True, text=True, check=False, timeout=1800
     )
     if done.returncode:
         raise SystemExit(f"benchmarks: {SIDE.name} failed: {done.stderr.strip()[-2000:]}")

@@ -41,7 +41,7 @@ def _main() -> None:
             model=model, processing_class=tokenizer, reward_funcs=reward, callbacks=[Timed()],
             train_dataset=Dataset.from_dict({"prompt": asked["prompts"]}),
             peft_config=LoraConfig(
-                r=1, lora_alpha=1, target_modules="all-linear", layers_to_transform=list(range(*asked["blocks"]))
+                r=1, lora_alpha=1, target_modules=asked["targets"], layers_to_transform=list(range(*asked["blocks"]))
             ),
             args=GRPOConfig(
                 output_dir=folder, max_steps=asked["updates"] + 1, per_device_train_batch_size=batch,
