@@ -38,8 +38,8 @@ def help_of(option: Option) -> str:
     return " ".join(sentences)
 
 
-def in_range(low: int, high: int, help: str) -> dict[str, Any]:
-    """How a whole number that is no option of a run is checked, and what help says of it.
+def in_range(low: float, high: float, help: str) -> dict[str, Any]:
+    """How a number that is no option of a run is checked, and what help says of it.
 
     Args:
         low: Smallest number.
@@ -51,7 +51,7 @@ def in_range(low: int, high: int, help: str) -> dict[str, Any]:
     """
     option = Option(name="", default=low, help=help, group="", setting="", low=low, high=high)
 
-    def check(parameter: typer.CallbackParam, value: int | None) -> int | None:
+    def check(parameter: typer.CallbackParam, value: float | None) -> float | None:
         if value is not None and not option.holds(value):
             raise InputError(f"{max(parameter.opts, key=len)} {value} must be {option.range}")
         return value

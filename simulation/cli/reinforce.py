@@ -47,10 +47,13 @@ def reinforce(
         typer.Option(help="Factor on the low-rank product: constant (1), lora (1 / rank) or rslora (1 / √rank)."),
     ] = "constant",
     freeze_a: Annotated[bool, typer.Option("--freeze-a", help="Train the factor B alone.")] = False,
-    kl: Annotated[float, typer.Option(help="Weight of the divergence from the start.")] = 0.0,
-    entropy: Annotated[float, typer.Option(help="Weight of the entropy of answers, which raises it.")] = 0.0,
+    kl: Annotated[float, typer.Option(**in_range(0.0, 1000.0, "Weight of the divergence from the start."))] = 0.0,
+    entropy: Annotated[
+        float, typer.Option(**in_range(0.0, 1000.0, "Weight of the entropy of answers, which raises it."))
+    ] = 0.0,
     clip_high: Annotated[
-        float, typer.Option(help="How far the ratio of a token's probabilities may rise above 1.", min=0)
+        float,
+        typer.Option(**in_range(0.0, 1000.0, "How far the ratio of a token's probabilities may rise above 1.")),
     ] = 0.2,
     passes: Annotated[int, typer.Option(**in_range(1, 100, "Number of optimiser steps on the same answers."))] = 1,
     out: Annotated[
