@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from polyphony.adapters.engine.decoding_config import DecodingConfig
+from polyphony.adapters.prompting.control_tokens import control_tokens
 from polyphony.adapters.prompting.grammar import Grammar
 from polyphony.printable import printable
 
@@ -23,8 +24,7 @@ class TextSampler:
         from transformers import RepetitionPenaltyLogitsProcessor
 
         self._tokenizer, self._config = tokenizer, config
-        special = set(tokenizer.all_special_ids) | set(tokenizer.get_added_vocab().values())
-        self._banned = torch.tensor(sorted(special - {grammar.end_id}), dtype=torch.long)
+        self._banned = torch.tensor(sorted(control_tokens(tokenizer) - {grammar.end_id}), dtype=torch.long)
         self._end_id = grammar.end_id
         self._penalise = RepetitionPenaltyLogitsProcessor(float(config.repetition_penalty))
 

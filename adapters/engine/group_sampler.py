@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from polyphony.adapters.engine.kv_store import KeyValueStore
+from polyphony.adapters.engine.model_runner import ModelRunner
 from polyphony.adapters.model.blocks import SplitModel, cache_argument
 from polyphony.adapters.model.head import TOKENS_AT_ONCE, Head
 from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.model.packed_rows import PADDING, PackedRows, SharedPrefix, packed_questions
 from polyphony.adapters.model.routing import route_of
 from polyphony.errors import InputError
@@ -178,18 +180,10 @@ class GroupSampler:
     def _read_prefix(self, prefix: Sequence[int]) -> list[Tensor]:
         if not prefix:
             raise InputError("a prefix of at least one token must come before the questions")
-        base, store = self.split.base, KeyValueStore()
-        store.reserve(1, len(prefix))
-        store.aim(slice(0, 1), 0, len(prefix))
-        positions = torch.arange(len(prefix), device=base.device)
-        low = torch.finfo(base.model.dtype).min
-        mask = torch.full((len(prefix), len(prefix)), low, dtype=base.model.dtype, device=base.device).triu(1)
-        with self.adapted.routed(None):
-            base.model.base_model(
-                input_ids=torch.tensor([list(prefix)], device=base.device), position_ids=positions.unsqueeze(0),
-                attention_mask=mask[None, None], use_cache=True, **{cache_argument(base.model): store},
-            )  # fmt: skip
-        return store.read(0, slice(0, len(prefix)))
+        runner = ModelRunner(self.split.base, self.adapted, budget_on(self.split.base.device))
+        runner.store.reserve(1, len(prefix))
+        runner.read([prefix], [None], slice(0, 1))
+        return runner.store.read(0, slice(0, len(prefix)))
 
     def cache(self) -> SharedPrefix:
         """The prefix as it comes before rows that are learned."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from polyphony.adapters.prompting.control_tokens import plain_tokens
 from polyphony.adapters.prompting.grammar import Grammar
 from polyphony.personas.people.acts import Verb
 from polyphony.personas.people.recollection import NOTICES as NOTICES
@@ -215,7 +216,7 @@ class PromptBuilder:
         return self._encode(text)[:limit]
 
     def _encode_plain(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True))
+        return tuple(plain_tokens(self.tokenizer, text))
 
     def _encode_template(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))

@@ -17,6 +17,7 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.memory import TokenBudget, at_once, budget_on
 from polyphony.adapters.model.routing import route_of
+from polyphony.adapters.prompting.control_tokens import control_tokens, plain_tokens
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve, Update
 from polyphony.adapters.reinforcement.factors import StackedFactors
@@ -103,7 +104,7 @@ class Reinforcement:
         self.done = 0
         self._budget = budget_on(base.device, LEARNED_TOGETHER)
         self._drawing = TokenBudget(at_once(base.device, **DRAWN_TOGETHER))
-        self._encode = partial(_encoded, base)
+        self._encode = partial(plain_tokens, base.tokenizer)
         stops = _stops(base)
         shots = _solved(task, self.items, config)
         prefix = [*_beginning(base), *self._encode("".join(f"{task.prompt(i)}{task.answer(i)}\n" for i in shots))]
@@ -220,15 +221,17 @@ class Reinforcement:
         self._note(number, experiences, mismatches)
 
     def _step(self, number: int) -> None:
-        finite = self.factors.mask_gradients()
-        for slot in (~finite).nonzero().flatten().tolist():
-            if self.curves[slot].stopped is None:
-                self.curves[slot].stopped = number
-        goes_on = torch.tensor([curve.stopped is None for curve in self.curves], device=finite.device)
-        self.optimiser.step(goes_on.float())
-        for slot in (~self.factors.finite()).nonzero().flatten().tolist():
-            self.curves[slot].stopped = self.curves[slot].stopped or number
+        self._stop(self.factors.mask_gradients(), number)
+        goes_on = torch.tensor([float(curve.stopped is None) for curve in self.curves])
+        self.optimiser.step(goes_on.to(self.split.base.device))
+        self._stop(self.factors.finite(), number)
         self.adapted.forget_rows()
+
+    def _stop(self, finite: Tensor, number: int) -> None:
+        """Note at which update adapters stopped that are not finite."""
+        for curve, is_finite in zip(self.curves, finite.tolist(), strict=True):
+            if not is_finite and curve.stopped is None:
+                curve.stopped = number
 
     def _gradients(
         self, experiences: Sequence[_Experience], counts: Tensor, befores: Sequence[Tensor] | None, tokens: int
@@ -239,10 +242,11 @@ class Reinforcement:
         for place, experience in enumerate(experiences):
             drawn = experience.rollout.drawn
             likelihoods = torch.full_like(drawn.likelihoods, torch.nan)
+            is_scored = self._is_scored(experience)
             together = max(1, tokens // experience.rollout.packed.length)
             for start in range(0, len(experience.slots), together):
                 part = slice(start, start + together)
-                is_part = (drawn.rows >= part.start) & (drawn.rows < part.stop) & (self._weight(experience) > 0)
+                is_part = (drawn.rows >= part.start) & (drawn.rows < part.stop) & is_scored
                 if bool(is_part.any()):
                     before = None if befores is None else befores[place][is_part]
                     likelihoods[is_part] = self._learn(experience, part, is_part, before, counts)
@@ -277,11 +281,11 @@ class Reinforcement:
         (policy_losses(facts, self.config) / of_learned + other_losses(facts, self.config) / of_all).sum().backward()
         return likelihood.detach()
 
-    def _weight(self, experience: _Experience) -> Tensor:
-        """Which tokens are learned: those of groups with variance; all where divergence or entropy have a weight."""
+    def _is_scored(self, experience: _Experience) -> Tensor:
+        """Which tokens have a loss: those of groups with variance; all where divergence or entropy have a weight."""
         if self.config.kl or self.config.entropy:
-            return torch.ones_like(experience.advantage)
-        return experience.is_learned.float()
+            return torch.ones_like(experience.is_learned)
+        return experience.is_learned
 
     def _experience(self, batch: Sequence[_Row]) -> _Experience:
         rollout = self._sample(batch)
@@ -373,14 +377,8 @@ def _beginning(base: BaseModel) -> list[int]:
 def _banned(base: BaseModel) -> list[int]:
     """Control tokens, and rows of the head that stand for no token."""
     rows = base.model.get_output_embeddings().weight.shape[0]
-    special = {*base.tokenizer.all_special_ids, *base.tokenizer.get_added_vocab().values()}
+    special = control_tokens(base.tokenizer)
     return sorted({token for token in special if token < rows} | set(range(len(base.tokenizer), rows)))
-
-
-def _encoded(base: BaseModel, text: str) -> list[int]:
-    """Tokens of a text; nothing in it becomes a control token."""
-    tokens: list[int] = base.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-    return tokens
 
 
 def _stops(base: BaseModel) -> list[int]:

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -123,27 +124,16 @@ def _store(bank: "Bank", reporter: "Reporter", group: "Reinforcement") -> None:
 
 def _print(cells: "list[Cell]", task: str) -> None:
     headers = ["start", "rank", "rate", "items", "seeds", "before", "last", "chosen", "spread", "collapsed", "stopped"]
+    spread = [stdev(cell.last) if len(cell.last) > 1 else None for cell in cells]
     rows = [
         [
             cell.init, str(cell.rank), f"{cell.lr:g}", str(cell.prompts), str(len(cell.last)),
-            *(figure(_mean(values)) for values in (cell.start, cell.last, cell.chosen)), figure(_spread(cell.last)),
+            *(figure(fmean(values)) for values in (cell.start, cell.last, cell.chosen)), figure(over_seeds),
             figure(cell.collapsed), str(cell.stopped),
         ]
-        for cell in cells
+        for cell, over_seeds in zip(cells, spread, strict=True)
     ]  # fmt: skip
     print_results(headers, rows, f"test success on {task}, means over seeds")
-
-
-def _mean(values: tuple[float, ...]) -> float:
-    return sum(values) / len(values)
-
-
-def _spread(values: tuple[float, ...]) -> float | None:
-    """Standard deviation over seeds; None for one."""
-    if len(values) < 2:
-        return None
-    mean = _mean(values)
-    return float((sum((value - mean) ** 2 for value in values) / (len(values) - 1)) ** 0.5)
 
 
 def _several(option: str, text: str, kind: Callable[[str], Any]) -> list[Any]:
