@@ -52,15 +52,18 @@ class Trained:
 
     Attributes:
         factors: Module name to (A, B), float32 on the CPU.
-        epoch: The epoch whose factors were taken, from 1.
+        epoch: The epoch whose factors were taken, from 1; 0 where every pass made the validation loss worse, so that
+            the factors are those it started from.
         train_loss: Mean loss over each epoch, in nats; verbs count against what they are learned from, see `Habits`.
         validation_loss: Loss on what was done in the validation examples after each epoch, in nats; empty without any.
+        start_loss: The same before the first epoch; None without validation examples.
     """
 
     factors: dict[str, tuple[Tensor, Tensor]]
     epoch: int
     train_loss: tuple[float, ...]
     validation_loss: tuple[float, ...]
+    start_loss: float | None = None
 
 
 class _BestFactors:
@@ -77,6 +80,8 @@ class _BestFactors:
     ) -> None:
         """Take the factors of a slot if they are better than those before; a diverged learner takes none any more."""
         has_validation = bool(self._learners[slot].validation)
+        if not has_validation and not epoch:
+            return
         if has_validation and not np.isfinite(loss):
             self._losses[slot] = -np.inf
         elif not has_validation or loss < self._losses[slot]:
@@ -151,8 +156,9 @@ class PopulationTrainer:
         checks: list[np.ndarray] = []
         best = _BestFactors(self._learners)
         try:
-            for epoch in range(1, self._schedule.epochs + 1):
-                history.append(self._epoch(store, epoch))
+            for epoch in range(self._schedule.epochs + 1):
+                if epoch:
+                    history.append(self._epoch(store, epoch))
                 checks.append(self._validate(store))
                 for slot, loss in enumerate(checks[-1]):
                     best.update(slot, epoch, loss, partial(self._factors_of, slot))
@@ -164,7 +170,8 @@ class PopulationTrainer:
                 best.factors[slot],
                 best.epochs[slot],
                 tuple(float(losses[slot]) for losses in history),
-                tuple(float(losses[slot]) for losses in checks if np.isfinite(losses[slot])),
+                tuple(float(losses[slot]) for losses in checks[1:] if np.isfinite(losses[slot])),
+                float(checks[0][slot]) if np.isfinite(checks[0][slot]) else None,
             )
             for slot in range(len(self._learners))
         ]

@@ -19,6 +19,7 @@ from polyphony.simulation.cli.export import export
 from polyphony.simulation.cli.printing import stderr
 from polyphony.simulation.cli.reinforce import reinforce
 from polyphony.simulation.cli.study import study
+from polyphony.simulation.cli.sweep import sweep
 from polyphony.simulation.cli.train import train
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
 for command in (
-    runs.run, study, runs.fork, runs.interview, train, reinforce,
+    runs.run, study, runs.fork, runs.interview, train, reinforce, sweep,
     reading.personas, reading.metrics, reading.digest, reading.compare, export,
 ):  # fmt: skip
     app.command()(command)

@@ -1,0 +1,146 @@
+"""Running a sweep part by part: rates are chosen on seeds of their own, then the cells are run."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from polyphony.adapters.bank.revision import digest_of
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.reinforcement.config import AdapterPlan
+from polyphony.adapters.reinforcement.curves import Curve
+from polyphony.adapters.reinforcement.grid import reinforced
+from polyphony.adapters.reinforcement.reinforcement import answers_of
+from polyphony.adapters.reinforcement.summary import has_collapsed
+from polyphony.adapters.reinforcement.sweep.plan import CHOICE, FINAL, Part, SweepCell, SweepPlan
+from polyphony.adapters.reinforcement.tasks import task_of
+from polyphony.documents import read_document
+from polyphony.durable import write_durably
+from polyphony.errors import InputError
+
+PLAN = "plan.json"
+MOST_PART = 256 << 20  # bytes of a part's results
+
+Progress = Callable[[str, int, int, str], None]
+"""Called with the part, the updates done, those of the part, and a note."""
+
+
+def run_sweep(
+    base: BaseModel, plan: SweepPlan, directory: Path, *, progress: Progress = lambda part, done, total, note: None
+) -> None:
+    """Run what a directory does not hold yet; each part's results are written as soon as it is done.
+
+    An interrupted sweep goes on within the part that it was in.
+
+    Raises:
+        InputError: The directory holds another sweep, a layer has no room for a rank, or a task gives no signal.
+        OSError: The directory cannot be written.
+    """
+    _check_directory(plan, base, directory)
+    parts = list(plan.parts())
+    rates: dict[tuple[str, str, int], float] = {}
+    for number, part in enumerate(parts, 1):
+        path = directory / f"{part.name}.json"
+        adapters = plan.choosing(part) if part.stage == CHOICE else _final(plan, part, rates)
+        if not path.exists():
+
+            def report(done: int, total: int, note: str, part: Part = part, number: int = number) -> None:
+                progress(f"part {number} of {len(parts)} ({part.name})", done, total, note)
+
+            task, state = task_of(part.task), directory / "state" / part.name
+            curves = reinforced(base, task, adapters, plan.config, state, progress=report)
+            _write(path, part, rates, adapters, curves, answers_of(task, plan.config))
+        if part.stage == CHOICE:
+            rates |= _chosen(plan, part, _read(path))
+
+
+def _read(path: Path) -> dict[str, tuple[AdapterPlan, Curve]]:
+    """The adapters of a part that has run, by name.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    content = read_document(path, "remove it, and the sweep runs this part again", "JSON", most_bytes=MOST_PART)
+    try:
+        return {
+            name: (AdapterPlan(**value["plan"]), Curve.from_json(value["curve"]))
+            for name, value in content["adapters"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path}: not the results of a part; remove it, and the sweep runs this part again") from error
+
+
+def _check_directory(plan: SweepPlan, base: BaseModel, directory: Path) -> None:
+    identity = digest_of([plan.model_dump(mode="json"), base.hash, base.dtype])
+    path = directory / PLAN
+    if path.exists():
+        before = read_document(path, "give another --out", "JSON")
+        if not isinstance(before, dict) or before.get("identity") != identity:
+            raise InputError(f"{directory}: holds a sweep of other settings or another base model; give another --out")
+        return
+    if directory.is_dir() and any(directory.iterdir()):
+        raise InputError(f"{directory}: holds files but no sweep; choose a new or empty --out")
+    directory.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "identity": identity, "base_model": base.name, "base_hash": base.hash, "dtype": base.dtype,
+        "parts": [(part.task, part.prompts) for part in plan.parts() if part.stage == FINAL],
+    }  # fmt: skip
+    write_durably(path, json.dumps({**facts, "plan": plan.model_dump(mode="json")}, indent=1).encode())
+
+
+def _final(plan: SweepPlan, part: Part, rates: Mapping[tuple[str, str, int], float]) -> list[AdapterPlan]:
+    return [
+        adapter
+        for cell in part.cells
+        for adapter in plan.final(cell, rates[cell.task, cell.init, cell.rank])
+    ]
+
+
+def _chosen(
+    plan: SweepPlan, part: Part, results: Mapping[str, tuple[AdapterPlan, Curve]]
+) -> dict[tuple[str, str, int], float]:
+    """For each cell the rate with the best mean success on validation items after the last update; never on test."""
+    chosen = {}
+    for cell in part.cells:
+        own = [(adapter, curve) for adapter, curve in results.values() if _is_of(adapter, cell)]
+        means = {
+            rate: float(np.mean([_last(curve) for adapter, curve in own if adapter.lr == rate])) for rate in plan.rates
+        }
+        chosen[cell.task, cell.init, cell.rank] = max(means, key=lambda rate: (means[rate], -rate))
+    return chosen
+
+
+def _is_of(adapter: AdapterPlan, cell: SweepCell) -> bool:
+    return (adapter.init, adapter.rank, adapter.prompts) == (cell.init, cell.rank, cell.prompts)
+
+
+def _last(curve: Curve) -> float:
+    values = curve.success["validation"]
+    return values[max(values)]
+
+
+def _write(
+    path: Path, part: Part, rates: Mapping[tuple[str, str, int], float], adapters: Sequence[AdapterPlan],
+    curves: Mapping[str, Curve], answers: int,
+) -> None:  # fmt: skip
+    content: dict[str, Any] = {
+        adapter.name: {
+            "plan": asdict(adapter), **_outcome(curves[adapter.name], answers), "curve": curves[adapter.name].to_json()
+        }
+        for adapter in adapters
+    }  # fmt: skip
+    chosen = [(init, rank, rate) for (task, init, rank), rate in rates.items() if task == part.task]
+    write_durably(path, json.dumps({"rates": chosen, "adapters": content}).encode())
+
+
+def _outcome(curve: Curve, answers: int) -> dict[str, Any]:
+    """What a report says of an adapter: test success at the start, after the last update, and as validation chose."""
+    test = curve.success["test"]
+    return {
+        "start": test[min(test)], "last": test[max(test)],
+        "chosen": test[max(test) if curve.chosen is None else curve.chosen],
+        "collapsed": has_collapsed(test, answers), "stopped": curve.stopped is not None,
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Reports of reinforcement sweeps, from the results that a sweep wrote."""
