@@ -151,9 +151,7 @@ class SweepPlan(BaseModel):
     def choosing(self, part: Part) -> list[AdapterPlan]:
         """The adapters that choose the rates of a part's cells."""
         plans = [plan for cell in part.cells for plan in self._grid(cell, self.rates, self.choosing_seeds)]
-        return [
-            replace(plan, name=f"{plan.name}-choosing", seed=plan.seed + CHOOSING_SEEDS_FROM) for plan in plans
-        ]
+        return [replace(plan, name=f"{plan.name}-choosing", seed=plan.seed + CHOOSING_SEEDS_FROM) for plan in plans]
 
     def final(self, cell: SweepCell, chosen: float) -> list[AdapterPlan]:
         """The adapters of a cell that are reported: at the rate that was chosen, and at the equal one."""

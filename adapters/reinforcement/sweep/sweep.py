@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +51,9 @@ def run_sweep(
                 progress(f"part {number} of {len(parts)} ({part.name})", done, total, note)
 
             task, state = task_of(part.task), directory / "state" / part.name
-            curves = reinforced(base, task, adapters, plan.config, state, progress=report)
-            _write(path, part, rates, adapters, curves, answers_of(task, plan.config))
+            config = plan.config if part.stage == FINAL else replace(plan.config, evaluate_every=plan.updates)
+            curves = reinforced(base, task, adapters, config, state, progress=report)
+            _write(path, part, rates, adapters, curves, answers_of(task, config))
         if part.stage == CHOICE:
             rates |= _chosen(plan, part, _read(path))
 
@@ -92,11 +93,7 @@ def _check_directory(plan: SweepPlan, base: BaseModel, directory: Path) -> None:
 
 
 def _final(plan: SweepPlan, part: Part, rates: Mapping[tuple[str, str, int], float]) -> list[AdapterPlan]:
-    return [
-        adapter
-        for cell in part.cells
-        for adapter in plan.final(cell, rates[cell.task, cell.init, cell.rank])
-    ]
+    return [adapter for cell in part.cells for adapter in plan.final(cell, rates[cell.task, cell.init, cell.rank])]
 
 
 def _chosen(
