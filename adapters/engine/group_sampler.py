@@ -104,13 +104,16 @@ class GroupSampler:
         rows: Sequence[Sequence[Sequence[int]]],
         slots: Sequence[int | None],
         uniforms: Sequence[np.ndarray],
+        *,
+        temperature: float = 1.0,
     ) -> Rollout:
-        """Draw answers at temperature 1.
+        """Draw answers.
 
         Args:
             rows: For each row the tokens of its questions.
             slots: Slot of each row's factors; None for the bare base.
             uniforms: For each row draws in [0, 1), shape [questions, samples, most tokens of an answer].
+            temperature: Divides the logits, above 0; likelihoods and entropies are those of the divided ones.
         """
         base, device = self.split.base, self.split.base.device
         longest = self.prefix_length + max(len(question) for row in rows for question in row) + uniforms[0].shape[2]
@@ -126,7 +129,7 @@ class GroupSampler:
         draws = torch.zeros(len(rows), max(map(len, rows)), samples, most, dtype=torch.float64)
         for row, draw in enumerate(uniforms):
             draws[row, : len(draw)] = torch.tensor(draw)
-        work = _Work(packed, rows, samples, draws.to(device))
+        work = _Work(packed, rows, samples, draws.to(device), temperature)
         with self.split.trunk_captured() as captured, self.adapted.routed(route_of(list(slots))):
             hidden, begin = self._pass(packed, 0, store), 0
             for step in range(most):
@@ -156,7 +159,7 @@ class GroupSampler:
         rows, columns = work.rows, work.columns
         uniforms = work.uniforms[rows, work.questions, work.samples, step]
         parts = [
-            _drawn(self.head.free_logits(hidden[r, c - begin], self.banned), u)
+            _drawn(self.head.free_logits(hidden[r, c - begin], self.banned) / work.temperature, u)
             for r, c, u in zip(*(part.split(TOKENS_AT_ONCE) for part in (rows, columns, uniforms)), strict=True)
         ]
         tokens, likelihoods, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -194,8 +197,9 @@ class _Work:
     """Samples that are not finished: from which column each one's next token is predicted."""
 
     def __init__(
-        self, packed: PackedRows, rows: Sequence[Sequence[Sequence[int]]], samples: int, uniforms: Tensor
-    ) -> None:
+        self, packed: PackedRows, rows: Sequence[Sequence[Sequence[int]]], samples: int, uniforms: Tensor,
+        temperature: float,
+    ) -> None:  # fmt: skip
         device = packed.tokens.device
         places, end = [], 0
         for row, questions in enumerate(rows):
@@ -204,7 +208,7 @@ class _Work:
                 end += len(question)
                 places += [(row, end - 1, number, sample) for sample in range(samples)]
         self.rows, self.columns, self.questions, self.samples = torch.tensor(places, device=device).unbind(1)
-        self.packed, self.uniforms = packed, uniforms
+        self.packed, self.uniforms, self.temperature = packed, uniforms, temperature
         self.parts: list[Drawn] = []
 
     def all_drawn(self) -> Drawn:

@@ -16,6 +16,8 @@ class AdapterPlan:
     Attributes:
         name: Its name; the key of its random draws.
         seed: Random seed of its start, its items and its samples.
+        start_seed: Random seed of its start alone, for adapters that differ in their data only; None for `seed`.
+        masked: Share of the training items that it never reads, drawn by `seed`.
         rank: Rank of its factors, at least 1.
         init: Its start, see `adapters.training.starts`.
         lr: Learning rate.
@@ -35,6 +37,8 @@ class AdapterPlan:
     train_a: bool = True
     alpha: float = 1.0
     scaling: str = "constant"
+    start_seed: int | None = None
+    masked: float = 0.0
 
     def __post_init__(self) -> None:
         if self.scaling not in SCALINGS:
@@ -43,6 +47,8 @@ class AdapterPlan:
             raise InputError(f"--freeze-a with --inits {self.init} leaves nothing to train; leave one of them out")
         if self.rank < 1 or self.prompts < 1 or not self.lr > 0:
             raise InputError(f"{self.name}: rank, prompts and learning rate must be above 0")
+        if not 0 <= self.masked < 1:
+            raise InputError(f"--masked {self.masked:g} must be from 0 to below 1")
 
     @property
     def scale(self) -> float:

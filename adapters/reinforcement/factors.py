@@ -116,5 +116,5 @@ def _start(
     check_fits(base, shape, check_init(plan.init))
     if plan.init != STANDARD:
         return shared_start(base, shape, plan.init)
-    random = keyed_generator(plan.seed, "reinforced start")
+    random = keyed_generator(plan.seed if plan.start_seed is None else plan.start_seed, "reinforced start")
     return {name: random_start(size, plan.rank, random) for name, size in sizes.items()}

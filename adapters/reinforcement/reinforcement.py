@@ -58,7 +58,7 @@ class _Experience:
 class _Row:
     """Some items for one adapter, with the draws of its answers."""
 
-    slot: int
+    slot: int | None
     items: list[str]
     uniforms: np.ndarray
 
@@ -173,23 +173,58 @@ class Reinforcement:
     def _success(self, part: str, items: Sequence[str]) -> list[float]:
         """Each adapter's mean reward over some items."""
         samples = _samples_of(items, self.config)
+        randoms = [keyed_generator(plan.seed, "evaluation", part) for plan in self.plans]
+        return [
+            float(
+                np.mean(
+                    [[self.task.reward(item, text) for text in texts] for item, texts in zip(items, own, strict=True)]
+                )
+            )
+            for own in self._answers(items, samples, list(enumerate(randoms)))
+        ]
+
+    @torch.no_grad()
+    def answers(
+        self, items: Sequence[str], samples: int, slots: Sequence[int | None], *, key: str, temperature: float = 1.0
+    ) -> list[list[list[str]]]:
+        """What adapters answer as they are now, or the bare base.
+
+        Args:
+            items: The items.
+            samples: Answers to each.
+            slots: The adapters; None for the bare base.
+            key: Key of the draws, beside the adapter's name.
+            temperature: Divides the logits.
+
+        Returns:
+            For each slot and item the texts of its answers.
+        """
+        names = ["base" if slot is None else self.plans[slot].name for slot in slots]
+        randoms = [keyed_generator(self.config.split_seed, "answers", key, name) for name in names]
+        with self._installed():
+            self.adapted.forget_rows()
+            return self._answers(items, samples, list(zip(slots, randoms, strict=True)), temperature)
+
+    def _answers(
+        self, items: Sequence[str], samples: int, voters: Sequence[tuple[int | None, np.random.Generator]],
+        temperature: float = 1.0,
+    ) -> list[list[list[str]]]:  # fmt: skip
         shape = (len(items), samples, self.task.most_tokens)
         rows = [
-            row
-            for slot, plan in enumerate(self.plans)
-            for row in self._rows(slot, items, keyed_generator(plan.seed, "evaluation", part).random(shape))
+            (number, row)
+            for number, (slot, random) in enumerate(voters)
+            for row in self._rows(slot, items, random.random(shape))
         ]
-        worth = self._drawing.run(
-            lambda most: [
-                (row.slot, np.sum(rewards))
-                for batch in self._batches(rows, samples, most)
-                for row, rewards in zip(batch, self._rewards(batch, self._sample(batch)), strict=True)
-            ]
-        )
-        sums = np.zeros(len(self.plans))
-        for slot, total in worth:
-            sums[slot] += total
-        return [float(total) / (len(items) * samples) for total in sums]
+
+        def drawn(most: int) -> list[list[list[str]]]:
+            texts: list[list[list[str]]] = [[] for _ in voters]
+            for batch in self._batches(rows, samples, most):
+                rollout = self._sample([row for _, row in batch], temperature)
+                for (number, _), groups in zip(batch, rollout.texts, strict=True):
+                    texts[number] += groups
+            return texts
+
+        return self._drawing.run(drawn)
 
     def _check_start(self) -> None:
         values = [curve.success[part][0] for curve in self.curves for part in ("validation", "test")]
@@ -204,7 +239,10 @@ class Reinforcement:
         self.adapted.forget_rows()
         rows = [row for slot in range(len(self.plans)) for row in self._training_rows(slot, number)]
         experiences = self._drawing.run(
-            lambda most: [self._experience(batch) for batch in self._batches(rows, self.config.samples, most)]
+            lambda most: [
+                self._experience([row for _, row in batch])
+                for batch in self._batches(list(enumerate(rows)), self.config.samples, most)
+            ]
         )
         counts = torch.zeros(2, len(self.plans), device=self.split.base.device)
         for experience in experiences:
@@ -293,7 +331,7 @@ class Reinforcement:
         advantage, varies = advantages(by_group(rewards, self.split.base.device), standardised=self.config.standardised)
         drawn = rollout.drawn
         of_tokens = advantage[drawn.rows, drawn.questions, drawn.samples], varies[drawn.rows, drawn.questions]
-        return _Experience(rollout, [row.slot for row in batch], rewards, *of_tokens)
+        return _Experience(rollout, [row.slot for row in batch if row.slot is not None], rewards, *of_tokens)
 
     def _rewards(self, batch: Sequence[_Row], rollout: Rollout) -> list[list[list[float]]]:
         return [
@@ -301,25 +339,37 @@ class Reinforcement:
             for row, groups in zip(batch, rollout.texts, strict=True)
         ]
 
-    def _sample(self, batch: Sequence[_Row]) -> Rollout:
+    def _sample(self, batch: Sequence[_Row], temperature: float = 1.0) -> Rollout:
         questions = [[self._encode(self.task.prompt(item)) for item in row.items] for row in batch]
-        return self.sampler.sample(questions, [row.slot for row in batch], [row.uniforms for row in batch])
+        slots, uniforms = [row.slot for row in batch], [row.uniforms for row in batch]
+        return self.sampler.sample(questions, slots, uniforms, temperature=temperature)
 
     def _training_rows(self, slot: int, number: int) -> Iterator[_Row]:
-        plan, items = self.plans[slot], self.items.train
+        plan, items = self.plans[slot], self._read_items(slot)
         order = keyed_generator(plan.seed, "items", number).permutation(len(items)).tolist()
         chosen = [items[order[place % len(order)]] for place in range(plan.prompts)]
         shape = (len(chosen), self.config.samples, self.task.most_tokens)
         return self._rows(slot, chosen, keyed_generator(plan.seed, "samples", number).random(shape))
 
-    def _rows(self, slot: int, items: Sequence[str], uniforms: np.ndarray) -> Iterator[_Row]:
+    def _read_items(self, slot: int) -> Sequence[str]:
+        """The training items that an adapter reads: all but those that are masked."""
+        plan, items = self.plans[slot], self.items.train
+        if not plan.masked:
+            return items
+        order = keyed_generator(plan.seed, "masked items").permutation(len(items))
+        return [items[place] for place in sorted(order[: max(1, round((1 - plan.masked) * len(items)))].tolist())]
+
+    def _rows(self, slot: int | None, items: Sequence[str], uniforms: np.ndarray) -> Iterator[_Row]:
         """Cut an adapter's items into rows."""
         size = max(1, ROW_TOKENS // (uniforms.shape[1] * uniforms.shape[2]))
         for start in range(0, len(items), size):
             yield _Row(slot, list(items[start : start + size]), uniforms[start : start + size])
 
-    def _batches(self, rows: Sequence[_Row], samples: int, most: int) -> Iterator[Sequence[_Row]]:
-        widest = max(len(row.items) for row in rows) * samples
+    def _batches(
+        self, rows: Sequence[tuple[int, _Row]], samples: int, most: int
+    ) -> Iterator[Sequence[tuple[int, _Row]]]:
+        """Cut numbered rows into batches of at most so many samples."""
+        widest = max(len(row.items) for _, row in rows) * samples
         together = max(1, most // widest)
         for start in range(0, len(rows), together):
             yield rows[start : start + together]

@@ -38,12 +38,13 @@ class SweepResults:
     @property
     def equal(self) -> pd.DataFrame:
         """The adapters at the one equal rate."""
-        return self.adapters[self.adapters["rate"] == self.plan["equal_rate"]]
+        is_equal = self.adapters["rate"] == float(self.plan["equal_rate"])
+        return self.adapters.loc[is_equal]
 
     @property
     def best(self) -> pd.DataFrame:
         """The adapters at the rate that their start and rank chose."""
-        return self.adapters[self.adapters["is_best"]]
+        return self.adapters.loc[self.adapters["is_best"]]
 
 
 def read_sweep(directory: Path) -> SweepResults:

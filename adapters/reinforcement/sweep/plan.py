@@ -1,4 +1,4 @@
-"""What a sweep runs, from one TOML file: starts × ranks × items an update, the rates among which each chooses, seeds."""
+"""What a sweep runs, from one TOML file: starts × ranks × items an update × seeds, and the rates they choose from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
