@@ -21,13 +21,14 @@ from polyphony.simulation.cli.reinforce import reinforce
 from polyphony.simulation.cli.study import study
 from polyphony.simulation.cli.sweep import sweep
 from polyphony.simulation.cli.train import train
+from polyphony.simulation.cli.vote import vote
 
 app = typer.Typer(
     help="Agent-based social simulation in which every agent owns its own trained weights.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
 )  # fmt: skip
 for command in (
-    runs.run, study, runs.fork, runs.interview, train, reinforce, sweep,
+    runs.run, study, runs.fork, runs.interview, train, reinforce, sweep, vote,
     reading.personas, reading.metrics, reading.digest, reading.compare, export,
 ):  # fmt: skip
     app.command()(command)

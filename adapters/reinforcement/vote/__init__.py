@@ -1,0 +1,1 @@
+"""A population of adapters that votes, and the same number of answers by other means."""

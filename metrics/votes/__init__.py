@@ -1,0 +1,1 @@
+"""Curves and reports of votes, from the answers that a vote stored."""

@@ -1,0 +1,261 @@
+"""A vote's report: does a population vote better than one adapter that is asked as often?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from polyphony.documents import read_document
+from polyphony.durable import write_durably
+from polyphony.errors import InputError
+from polyphony.metrics.core.labels import number, span
+from polyphony.metrics.votes.curves import (
+    Ballots,
+    Fit,
+    Point,
+    ballots_of,
+    best_of,
+    curves,
+    difference,
+    error_correlation,
+    fitted,
+    weighted,
+)
+
+FACTS, REPORT, FIGURE = "vote.json", "report.md", "report.svg"
+POOL = "adapters"
+MEANINGS = {
+    POOL: "k adapters, one answer each; they differ in the order and the masking of their data alone",
+    "same-data": "k adapters, one answer each; they differ in their start alone",
+    "checkpoints": "k checkpoints of one run, one answer each; a mean over runs",
+    "one-adapter": "one adapter, k answers; a mean over adapters",
+    "one-adapter-tempered": "the same at the temperature at which it is right as often as the population is",
+    "base": "the bare base model, k answers",
+}
+# Sources whose voters are drawn from; in the others one voter answers repeatedly.
+POOLS = (POOL, "same-data")
+# Okabe & Ito's colours, told apart by people with any colour vision.
+_COLOURS = dict(zip(MEANINGS, ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7", "#000000"), strict=True))
+
+
+@dataclass(frozen=True)
+class VoteResults:
+    """What a vote stored.
+
+    Attributes:
+        facts: The plan, the base model, temperatures and validation success.
+        sources: The answers of each source.
+    """
+
+    facts: Mapping[str, Any]
+    sources: Mapping[str, Ballots]
+
+
+def read_vote(directory: Path) -> VoteResults:
+    """Read what a vote's directory holds.
+
+    Raises:
+        InputError: It holds no vote, none of the adapters was asked yet, or a file cannot be read.
+    """
+    remedy = "give the --out of a vote that has run"
+    if not (directory / FACTS).is_file():
+        raise InputError(f"{directory}: holds no vote; {remedy}")
+    facts = read_document(directory / FACTS, remedy, "JSON")
+    sources: dict[str, Ballots] = {}
+    for name in MEANINGS:
+        path = directory / f"{name}.parquet"
+        if path.exists():
+            try:
+                weights = _log_odds(facts["validation"]) if name == POOL else None
+                sources[name] = ballots_of(pd.read_parquet(path), is_pool=name in POOLS, weights=weights)
+            except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+                raise InputError(f"{path}: not the answers of a vote; remove it, and run the vote again") from error
+    if POOL not in sources:
+        raise InputError(f"{directory}: the adapters have not been asked yet; run the vote again")
+    return VoteResults(facts, sources)
+
+
+def write_report(directory: Path) -> Path:
+    """Write ``report.md`` and its figure into a vote's directory; returns the report.
+
+    Raises:
+        InputError: As `read_vote`.
+    """
+    results = read_vote(directory)
+    points = curves(results.sources, _random())
+    _draw(points, directory / FIGURE)
+    write_durably(directory / REPORT, report_text(results, points, FIGURE).encode())
+    return directory / REPORT
+
+
+def report_text(results: VoteResults, points: Mapping[str, Sequence[Point]], figure: str) -> str:
+    """The report as Markdown.
+
+    Args:
+        results: What the vote stored.
+        points: The curve of each source.
+        figure: Path of the figure, as the report should name it.
+    """
+    absent = [name for name in MEANINGS if name not in results.sources]
+    parts = [
+        "# Does a population of adapters vote better than one adapter that is asked as often?",
+        _answer(results, points),
+        f"![Accuracy of the majority vote by the number of answers]({figure})",
+        "## Every curve", _curves_table(points),
+        "\n".join(f"- `{name}`: {MEANINGS[name]}" for name in points),
+        *([f"**Not asked yet: {', '.join(absent)}.** The same `simulate vote` asks them."] if absent else []),
+        "## The population against the others, at equal numbers of answers", _differences(results),
+        "## Why: errors that agree", _correlations(results),
+        "## Which curve", _fits(points),
+        "## Other ways to count", _other_counts(results),
+        "## How it was measured", _methods(results),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _answer(results: VoteResults, points: Mapping[str, Sequence[Point]]) -> str:
+    pool = points[POOL]
+    lines = [
+        f"{results.facts['plan']['adapters']} adapters on {results.facts['items']} held-out items of "
+        f"`{results.facts['plan']['task']}`: one adapter alone is right in {number(pool[0].value)} of the cases "
+        f"[{span(pool[0].interval)}], a vote of {pool[-1].k} in {number(pool[-1].value)} [{span(pool[-1].interval)}]."
+    ]
+    for name in ("one-adapter", "one-adapter-tempered", "same-data", "checkpoints", "base"):
+        if name in results.sources:
+            point = _against(results, name)
+            value = f"{number(point.value)} [{span(point.interval)}]"
+            lines.append(f"- {point.k} answers, {POOL} less {name}: {value}, {_verdict(point)}.")
+    return lines[0] + "\n\n" + "\n".join(lines[1:])
+
+
+def _verdict(point: Point) -> str:
+    low, high = point.interval
+    return "the population is better" if low > 0 else "the population is worse" if high < 0 else "not told apart"
+
+
+def _against(results: VoteResults, name: str) -> Point:
+    """The population less another source, at the largest vote that both allow."""
+    one, other = results.sources[POOL], results.sources[name]
+    return difference(one, other, min(one.most, other.most), _random())
+
+
+def _curves_table(points: Mapping[str, Sequence[Point]]) -> str:
+    by_k = {name: {point.k: point for point in own} for name, own in points.items()}
+    rows = [
+        [str(k), *(f"{number(p.value)} [{span(p.interval)}]" if (p := own.get(k)) else "–" for own in by_k.values())]
+        for k in sorted({k for own in by_k.values() for k in own})
+    ]
+    return _table(["k", *points], rows)
+
+
+def _differences(results: VoteResults) -> str:
+    rows = []
+    for name, other in results.sources.items():
+        for k in (4, min(results.sources[POOL].most, other.most)):
+            if name != POOL and k <= other.most:
+                point = difference(results.sources[POOL], other, k, _random())
+                rows.append([name, str(k), f"{number(point.value)} [{span(point.interval)}]", _verdict(point)])
+    return _table([f"{POOL} less", "k", "difference", "verdict"], rows)
+
+
+def _correlations(results: VoteResults) -> str:
+    rows = []
+    for name, ballots in results.sources.items():
+        value = error_correlation(ballots)
+        rows.append([name, number(ballots.single), number(value)])
+    explained = (
+        "A vote gains where errors differ. Correlation over items of the errors of two voters, or of two answers of "
+        "one voter; the mean over pairs."
+    )
+    return explained + "\n\n" + _table(["source", "right, single answer", "correlation of errors"], rows)
+
+
+def _fits(points: Mapping[str, Sequence[Point]]) -> str:
+    rows = [_fit_row(name, fit) for name, own in points.items() if (fit := fitted(own)) is not None]
+    explained = (
+        "Both curves are fitted to every second size, and compared on the sizes between. The points of one curve share "
+        "their answers, so that a smaller error is no test."
+    )
+    headers = ["source", "a + b ln k", "a − b k^(−c)", "error of the logarithm", "error of the power", "smaller"]
+    return explained + "\n\n" + _table(headers, rows)
+
+
+def _fit_row(name: str, fit: Fit) -> list[str]:
+    a, b = fit.logarithm
+    power = "did not converge" if fit.power is None else "{} − {} k^(−{})".format(*map(number, fit.power))
+    return [
+        name, f"{number(a)} + {number(b)} ln k", power, f"{fit.errors[0]:.4f}",
+        "–" if fit.power is None else f"{fit.errors[1]:.4f}",
+        "the logarithm" if fit.errors[0] < fit.errors[1] else "the power",
+    ]  # fmt: skip
+
+
+def _other_counts(results: VoteResults) -> str:
+    pool = results.sources[POOL]
+    majority = {point.k: point.value for point in curves({POOL: pool}, _random())[POOL]}
+    rows = [
+        [str(k), number(value), number(weighted(pool, k, _random())), number(best_of(pool, k, _random()))]
+        for k, value in majority.items()
+    ]
+    explained = (
+        "`weighted`: voters count by the log-odds of their validation success. `best of`: any of the k answers is "
+        "right, which a perfect judge would find."
+    )
+    return explained + "\n\n" + _table(["k", "majority", "weighted", "best of"], rows)
+
+
+def _methods(results: VoteResults) -> str:
+    plan, facts = results.facts["plan"], results.facts
+    temperatures = ", ".join(f"{value:g}" for value in facts.get("temperatures", []))
+    return (
+        f"Written by `simulate vote`. Base model {facts['base_model']} in {facts['dtype']}. Adapters of rank "
+        f"{plan['rank']}, {plan['updates']} updates of GRPO with {plan['prompts']} items each, rate {plan['rate']:g}; "
+        f"before learning {number(facts.get('start'))} of the test answers were right. Each adapter never read "
+        f"{plan['masked']:.0%} of the training items. Answers are drawn at temperature 1; {plan['asked']} adapters "
+        f"answer repeatedly, and at the temperatures {temperatures}, which validation items chose.\n\n"
+        "The answer that most of k answers give wins; a tie is broken by lot; an empty answer does not vote. A curve "
+        "ends at a third of the pool, so that two votes differ. Brackets hold 95% intervals of a crossed bootstrap: items "
+        "are drawn again, and with them half of the voters. All adapters are of one base and one recipe: the intervals "
+        "say nothing of others."
+    )
+
+
+def _log_odds(success: Sequence[float]) -> list[float]:
+    clipped = np.clip(success, 0.01, 0.99)
+    return [float(value) for value in np.maximum(0.0, np.log(clipped / (1 - clipped)) - np.log(0.01 / 0.99))]
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) if rows else "None."
+
+
+def _random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def _draw(points: Mapping[str, Sequence[Point]], path: Path) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "polyphony", "font.size": 9, "svg.fonttype": "none"}):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure((7.0, 4.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        for name, own in points.items():
+            ks, values = [point.k for point in own], [point.value for point in own]
+            axes.plot(ks, values, marker="o", markersize=3, color=_COLOURS[name], label=name)
+            low, high = zip(*(point.interval for point in own), strict=True)
+            axes.fill_between(ks, low, high, color=_COLOURS[name], alpha=0.12, linewidth=0)
+        axes.set_xscale("log", base=2)
+        axes.set_xlabel("answers in a vote (k)")
+        axes.set_ylabel("share of items answered right")
+        axes.set_ylim(0, 1)
+        axes.grid(alpha=0.3)
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        figure.savefig(path, metadata={"Date": None})

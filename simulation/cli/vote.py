@@ -1,0 +1,64 @@
+"""``simulate vote``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyphony.errors import InputError
+from polyphony.simulation.cli.options import in_range, path, takes_machine
+from polyphony.simulation.cli.printing import say
+from polyphony.simulation.runs.machine import Machine
+
+
+@takes_machine
+def vote(
+    *,
+    task: Annotated[str, typer.Option(help="What is learned and asked: products, sums or sorting.")] = "sums",
+    adapters: Annotated[
+        int, typer.Option(**in_range(3, 4096, "Number of adapters that differ in their data alone."))
+    ] = 198,
+    same_data: Annotated[
+        int, typer.Option(**in_range(3, 4096, "Number of adapters that differ in their start alone."))
+    ] = 66,
+    asked: Annotated[int, typer.Option(**in_range(1, 4096, "Number of adapters that are asked repeatedly."))] = 8,
+    draws: Annotated[
+        int, typer.Option(**in_range(3, 4096, "How often each of them, and the base model, is asked."))
+    ] = 48,
+    runs: Annotated[int, typer.Option(**in_range(1, 256, "Number of runs whose checkpoints vote."))] = 4,
+    items: Annotated[int, typer.Option(**in_range(1, 100_000, "Most held-out items."))] = 500,
+    updates: Annotated[int, typer.Option(**in_range(6, 100_000, "Number of updates of each adapter."))] = 40,
+    prompts: Annotated[int, typer.Option(**in_range(1, 4096, "Number of items of one update."))] = 4,
+    rate: Annotated[float, typer.Option(**in_range(1e-7, 1.0, "Learning rate."))] = 1e-3,
+    masked: Annotated[
+        float, typer.Option(**in_range(0.0, 0.9, "Share of the training items that each adapter never reads."))
+    ] = 0.2,
+    out: Annotated[
+        Path, typer.Option(help="Directory of the vote. The same command continues an interrupted one.", parser=path)
+    ] = Path("vote"),
+    report: Annotated[
+        bool, typer.Option("--report", help="Run nothing: write the report of the answers that are there.")
+    ] = False,
+    machine: Machine,
+) -> None:
+    """Let a population of adapters vote, and compare it with as many answers of one adapter and of the base model."""
+    from polyphony.metrics.votes.report import write_report
+
+    if not report:
+        from polyphony.adapters.reinforcement.vote.answers import Vote
+        from polyphony.adapters.reinforcement.vote.plan import VotePlan
+        from polyphony.simulation.cli.console import Reporter
+        from polyphony.simulation.runs.loading import current_loader
+
+        plan = VotePlan(task, adapters, same_data, asked, draws, runs, items, updates, prompts, rate, 1, masked)
+        with Reporter() as reporter:
+            base = current_loader().base_model(
+                machine.base_model, device=machine.device, dtype=machine.dtype, say=reporter.say
+            )
+            Vote(
+                base, plan, out,
+                progress=lambda stage, done, total, note: reporter.show(stage, done, total, "steps", note),
+            ).run()  # fmt: skip
+    elif not out.is_dir():
+        raise InputError(f"{out}: no such directory; give the --out of a vote that has run")
+    say(f"report: {write_report(out)}")
