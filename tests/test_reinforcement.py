@@ -14,8 +14,9 @@ from polyphony.adapters.engine.group_sampler import _drawn
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.grid import grid_of, groups_of, reinforced
+from polyphony.adapters.reinforcement.items import solved
 from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, other_losses, policy_losses
-from polyphony.adapters.reinforcement.reinforcement import Reinforcement, _solved
+from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.state import restore, store
 from polyphony.adapters.reinforcement.summary import cells_of, has_collapsed
 from polyphony.adapters.reinforcement.tasks import TASKS, task_of
@@ -96,9 +97,9 @@ def test_answers_are_those_that_the_whole_model_would_draw(base):
         (row,) = reinforcement._training_rows(0, 1)
         rollout = reinforcement._sample([row])
     stops = set(reinforcement.sampler.stops.tolist())
-    drawn, shots = rollout.drawn, _solved(reinforcement.task, reinforcement.task.split(0), SMALL)
+    drawn, shots = rollout.drawn, solved(reinforcement.task, reinforcement.task.split(0), SMALL)
     prefix = "".join(f"{item}={reinforcement.task.answer(item)}\n" for item in shots)
-    assert len(shots) == 4 and not set(shots) & {*reinforcement.items.train, *reinforcement.items.test}
+    assert len(shots) == 4 and not set(shots) & {*reinforcement.splits[0].train, *reinforcement.splits[0].test}
     assert len({text for group in rollout.texts[0] for text in group}) > 4
     for question in (0, len(row.items) - 1):
         for sample in (0, 3):

@@ -106,14 +106,17 @@ class GroupSampler:
         uniforms: Sequence[np.ndarray],
         *,
         temperature: float = 1.0,
+        given: Sequence[Sequence[Sequence[int]]] | None = None,
     ) -> Rollout:
-        """Draw answers.
+        """Draw answers, or read given ones as if they had been drawn.
 
         Args:
             rows: For each row the tokens of its questions.
             slots: Slot of each row's factors; None for the bare base.
             uniforms: For each row draws in [0, 1), shape [questions, samples, most tokens of an answer].
             temperature: Divides the logits, above 0; likelihoods and entropies are those of the divided ones.
+            given: For each row and question the tokens of its answer, which all its samples take; None to draw. What
+                goes beyond the most tokens is left out; what ends before needs a stop at its end.
         """
         base, device = self.split.base, self.split.base.device
         longest = self.prefix_length + max(len(question) for row in rows for question in row) + uniforms[0].shape[2]
@@ -129,7 +132,8 @@ class GroupSampler:
         draws = torch.zeros(len(rows), max(map(len, rows)), samples, most, dtype=torch.float64)
         for row, draw in enumerate(uniforms):
             draws[row, : len(draw)] = torch.tensor(draw)
-        work = _Work(packed, rows, samples, draws.to(device), temperature)
+        table = None if given is None else _table(given, draws.shape[1], most, int(self.stops[0])).to(device)
+        work = _Work(packed, rows, samples, draws.to(device), temperature, table)
         with self.split.trunk_captured() as captured, self.adapted.routed(route_of(list(slots))):
             hidden, begin = self._pass(packed, 0, store), 0
             for step in range(most):
@@ -157,10 +161,13 @@ class GroupSampler:
 
     def _draw(self, hidden: Tensor, work: "_Work", begin: int, step: int) -> Drawn:
         rows, columns = work.rows, work.columns
-        uniforms = work.uniforms[rows, work.questions, work.samples, step]
+        if work.given is None:
+            choose, choices = _drawn, work.uniforms[rows, work.questions, work.samples, step]
+        else:
+            choose, choices = _scored, work.given[rows, work.questions, step]
         parts = [
-            _drawn(self.head.free_logits(hidden[r, c - begin], self.banned) / work.temperature, u)
-            for r, c, u in zip(*(part.split(TOKENS_AT_ONCE) for part in (rows, columns, uniforms)), strict=True)
+            choose(self.head.free_logits(hidden[r, c - begin], self.banned) / work.temperature, choice)
+            for r, c, choice in zip(*(part.split(TOKENS_AT_ONCE) for part in (rows, columns, choices)), strict=True)
         ]
         tokens, likelihoods, entropies = (torch.cat(part) for part in zip(*parts, strict=True))
         return Drawn(rows, columns, tokens, work.questions, work.samples, likelihoods, entropies)
@@ -198,7 +205,7 @@ class _Work:
 
     def __init__(
         self, packed: PackedRows, rows: Sequence[Sequence[Sequence[int]]], samples: int, uniforms: Tensor,
-        temperature: float,
+        temperature: float, given: Tensor | None,
     ) -> None:  # fmt: skip
         device = packed.tokens.device
         places, end = [], 0
@@ -208,7 +215,7 @@ class _Work:
                 end += len(question)
                 places += [(row, end - 1, number, sample) for sample in range(samples)]
         self.rows, self.columns, self.questions, self.samples = torch.tensor(places, device=device).unbind(1)
-        self.packed, self.uniforms, self.temperature = packed, uniforms, temperature
+        self.packed, self.uniforms, self.temperature, self.given = packed, uniforms, temperature, given
         self.parts: list[Drawn] = []
 
     def all_drawn(self) -> Drawn:
@@ -240,6 +247,21 @@ class _Work:
             drawn.rows, drawn.questions, drawn.samples, begin + place,
         )  # fmt: skip
         return True
+
+
+def _table(given: Sequence[Sequence[Sequence[int]]], questions: int, most: int, stop: int) -> Tensor:
+    """Given tokens, padded with a stop, shape [rows, questions, most]."""
+    table = torch.full((len(given), questions, most), stop)
+    for row, answers in enumerate(given):
+        for question, tokens in enumerate(answers):
+            table[row, question, : min(most, len(tokens))] = torch.tensor(tokens[:most])
+    return table
+
+
+def _scored(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Given tokens, with their log-probability and the entropy, as `_drawn` returns them."""
+    logs = logits.log_softmax(-1)
+    return tokens, logs.gather(1, tokens.unsqueeze(1)).squeeze(1), -(logs.exp() * logs).sum(-1)
 
 
 def _drawn(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:

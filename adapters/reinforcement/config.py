@@ -18,6 +18,7 @@ class AdapterPlan:
         seed: Random seed of its start, its items and its samples.
         start_seed: Random seed of its start alone, for adapters that differ in their data only; None for `seed`.
         masked: Share of the training items that it never reads, drawn by `seed`.
+        owner: Whose items it learns, in tasks of people; empty for all items.
         rank: Rank of its factors, at least 1.
         init: Its start, see `adapters.training.starts`.
         lr: Learning rate.
@@ -39,6 +40,7 @@ class AdapterPlan:
     scaling: str = "constant"
     start_seed: int | None = None
     masked: float = 0.0
+    owner: str = ""
 
     def __post_init__(self) -> None:
         if self.scaling not in SCALINGS:
@@ -62,7 +64,8 @@ class ReinforcementConfig:
     """What all adapters of a run share.
 
     Attributes:
-        updates: Optimiser steps of each adapter.
+        updates: Updates of each adapter.
+        warm: How many of these, the first ones, are supervised: on the right answers to as many training items.
         samples: Answers to each item, the group within which advantages are taken.
         shots: Solved training items before every question; the bare base reads them once for all.
         passes: Optimiser steps on the same answers.
@@ -82,6 +85,7 @@ class ReinforcementConfig:
     """
 
     updates: int = 50
+    warm: int = 0
     samples: int = 8
     shots: int = 4
     passes: int = 1
@@ -104,6 +108,8 @@ class ReinforcementConfig:
         for name in ("kl", "entropy", "clip_low", "clip_high"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)} must be a number from 0 on")
+        if not 0 <= self.warm < self.updates:
+            raise InputError(f"--warm-start {self.warm} must be from 0 to below --updates {self.updates}")
         for name in ("updates", "shots", "passes", "evaluate_every", "test_answers", "top_blocks"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1")

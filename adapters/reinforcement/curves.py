@@ -17,7 +17,8 @@ class Update:
         entropy: Mean entropy of a token's distribution, in nats; None once it is not finite.
         mismatch: Mean difference of a token's log-probability between the draw and the learning, in nats.
         largest_mismatch: The largest one.
-        tokens: Tokens drawn.
+        tokens: Tokens drawn, or given by a supervised update.
+        is_supervised: Whether right answers were given instead of drawn, so that the reward says nothing.
     """
 
     number: int
@@ -27,6 +28,7 @@ class Update:
     mismatch: float
     largest_mismatch: float
     tokens: int
+    is_supervised: bool = False
 
 
 @dataclass

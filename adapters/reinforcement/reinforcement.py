@@ -1,9 +1,8 @@
 """Group-relative policy optimisation of many adapters in one fused pass: each learns as if it were alone."""
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -17,12 +16,14 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.memory import TokenBudget, at_once, budget_on
 from polyphony.adapters.model.routing import route_of
-from polyphony.adapters.prompting.control_tokens import control_tokens, plain_tokens
+from polyphony.adapters.prompting.control_tokens import plain_tokens
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve, Update
 from polyphony.adapters.reinforcement.factors import StackedFactors
+from polyphony.adapters.reinforcement.items import evaluated, samples_of, solved, splits_of
 from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, by_group, other_losses, policy_losses
-from polyphony.adapters.reinforcement.tasks import Split, Task
+from polyphony.adapters.reinforcement.tasks import Task
+from polyphony.adapters.reinforcement.vocabulary import banned_tokens, beginning, stop_tokens
 from polyphony.adapters.training.population_training import split_for
 from polyphony.adapters.training.slot_adamw import SlotAdamW
 from polyphony.errors import InputError
@@ -55,12 +56,27 @@ class _Experience:
 
 
 @dataclass(frozen=True)
+class _Asked:
+    """Who is asked what, and how often."""
+
+    slot: int | None
+    items: Sequence[str]
+    samples: int
+    random: np.random.Generator
+
+    def draws(self, tokens: int) -> np.ndarray:
+        """Uniform draws, shape [items, samples, tokens]."""
+        return self.random.random((len(self.items), self.samples, tokens))
+
+
+@dataclass(frozen=True)
 class _Row:
     """Some items for one adapter, with the draws of its answers."""
 
     slot: int | None
     items: list[str]
     uniforms: np.ndarray
+    is_supervised: bool = False
 
 
 class Reinforcement:
@@ -94,7 +110,6 @@ class Reinforcement:
         shape = LoraShape(max(plan.rank for plan in plans), top_blocks=config.top_blocks, targets=config.targets)
         self.adapted = AdaptedModel(base, shape)
         self.split = split_for(base, shape)
-        self.items: Split = task.split(config.split_seed)
         self.factors = StackedFactors(self.adapted, plans, config)
         self.optimiser = SlotAdamW(
             self.factors.parameters, lr=torch.tensor([plan.lr for plan in plans], device=base.device),
@@ -105,11 +120,12 @@ class Reinforcement:
         self._budget = budget_on(base.device, LEARNED_TOGETHER)
         self._drawing = TokenBudget(at_once(base.device, **DRAWN_TOGETHER))
         self._encode = partial(plain_tokens, base.tokenizer)
-        stops = _stops(base)
-        shots = _solved(task, self.items, config)
-        prefix = [*_beginning(base), *self._encode("".join(f"{task.prompt(i)}{task.answer(i)}\n" for i in shots))]
-        self.items = replace(self.items, train=[item for item in self.items.train if item not in shots])
-        self.sampler = GroupSampler(self.split, self.adapted, Head(base), prefix, stops, _banned(base))
+        stops = stop_tokens(base)
+        self._end = next((token for token in self._encode("\n") if token in stops), stops[0])
+        shots = solved(task, task.split(config.split_seed), config)
+        self.splits = splits_of(task, plans, shots, config.split_seed)
+        prefix = [*beginning(base), *self._encode("".join(f"{task.prompt(i)}{task.answer(i)}\n" for i in shots))]
+        self.sampler = GroupSampler(self.split, self.adapted, Head(base), prefix, stops, banned_tokens(base))
 
     @property
     def is_finished(self) -> bool:
@@ -158,29 +174,22 @@ class Reinforcement:
         """
         self.adapted.forget_rows()
         for part in ("validation", "test"):
-            items = self._evaluated(part)
-            success = self._success(part, items)
-            for slot, (curve, value) in enumerate(zip(self.curves, success, strict=True)):
+            for slot, (curve, value) in enumerate(zip(self.curves, self._success(part), strict=True)):
                 curve.success[part][self.done] = value
                 if part == "validation" and curve.chosen == self.done:
                     self.factors.remember(slot)
 
-    def _evaluated(self, part: str) -> list[str]:
-        items = list(getattr(self.items, part))
-        random = keyed_generator(self.config.split_seed, "evaluated items", self.task.name, part)
-        return [items[place] for place in sorted(random.permutation(len(items))[: self.config.test_answers].tolist())]
-
-    def _success(self, part: str, items: Sequence[str]) -> list[float]:
-        """Each adapter's mean reward over some items."""
-        samples = _samples_of(items, self.config)
-        randoms = [keyed_generator(plan.seed, "evaluation", part) for plan in self.plans]
+    def _success(self, part: str) -> list[float]:
+        """Each adapter's mean reward over its items of a part."""
+        items = [evaluated(self.task, split, part, self.config) for split in self.splits]
+        samples = samples_of(items, self.config)
+        voters = [
+            _Asked(slot, own, samples, keyed_generator(self.plans[slot].seed, "evaluation", part))
+            for slot, own in enumerate(items)
+        ]
         return [
-            float(
-                np.mean(
-                    [[self.task.reward(item, text) for text in texts] for item, texts in zip(items, own, strict=True)]
-                )
-            )
-            for own in self._answers(items, samples, list(enumerate(randoms)))
+            float(np.mean([[self.task.reward(i, text) for text in texts] for i, texts in zip(own, asked, strict=True)]))
+            for own, asked in zip(items, self._answers(voters), strict=True)
         ]
 
     @torch.no_grad()
@@ -200,25 +209,24 @@ class Reinforcement:
             For each slot and item the texts of its answers.
         """
         names = ["base" if slot is None else self.plans[slot].name for slot in slots]
-        randoms = [keyed_generator(self.config.split_seed, "answers", key, name) for name in names]
+        voters = [
+            _Asked(slot, items, samples, keyed_generator(self.config.split_seed, "answers", key, name))
+            for slot, name in zip(slots, names, strict=True)
+        ]
         with self._installed():
             self.adapted.forget_rows()
-            return self._answers(items, samples, list(zip(slots, randoms, strict=True)), temperature)
+            return self._answers(voters, temperature)
 
-    def _answers(
-        self, items: Sequence[str], samples: int, voters: Sequence[tuple[int | None, np.random.Generator]],
-        temperature: float = 1.0,
-    ) -> list[list[list[str]]]:  # fmt: skip
-        shape = (len(items), samples, self.task.most_tokens)
+    def _answers(self, voters: Sequence[_Asked], temperature: float = 1.0) -> list[list[list[str]]]:
         rows = [
             (number, row)
-            for number, (slot, random) in enumerate(voters)
-            for row in self._rows(slot, items, random.random(shape))
+            for number, asked in enumerate(voters)
+            for row in self._rows(asked.slot, asked.items, asked.draws(self.task.most_tokens))
         ]
 
         def drawn(most: int) -> list[list[list[str]]]:
             texts: list[list[list[str]]] = [[] for _ in voters]
-            for batch in self._batches(rows, samples, most):
+            for batch in self._batches(rows, voters[0].samples, most):
                 rollout = self._sample([row for _, row in batch], temperature)
                 for (number, _), groups in zip(batch, rollout.texts, strict=True):
                     texts[number] += groups
@@ -228,11 +236,13 @@ class Reinforcement:
 
     def _check_start(self) -> None:
         values = [curve.success[part][0] for curve in self.curves for part in ("validation", "test")]
+        if self.config.warm and not any(values):
+            return  # the supervised updates come first
         if not any(values) or all(value == 1 for value in values):
             state = "none of the answers is right" if not any(values) else "all answers are right"
             raise InputError(
                 f"--task {self.task.name}: at the start {state}, so no group of answers has any variance and nothing "
-                "can be learned; choose another task"
+                "can be learned; choose another task" + ("" if any(values) else ", or give --warm-start")
             )
 
     def _update(self, number: int) -> None:
@@ -241,7 +251,7 @@ class Reinforcement:
         experiences = self._drawing.run(
             lambda most: [
                 self._experience([row for _, row in batch])
-                for batch in self._batches(list(enumerate(rows)), self.config.samples, most)
+                for batch in self._batches(list(enumerate(rows)), rows[0].uniforms.shape[1], most)
             ]
         )
         counts = torch.zeros(2, len(self.plans), device=self.split.base.device)
@@ -326,6 +336,8 @@ class Reinforcement:
         return experience.is_learned
 
     def _experience(self, batch: Sequence[_Row]) -> _Experience:
+        if batch[0].is_supervised:
+            return self._supervised(batch)
         rollout = self._sample(batch)
         rewards = self._rewards(batch, rollout)
         advantage, varies = advantages(by_group(rewards, self.split.base.device), standardised=self.config.standardised)
@@ -333,37 +345,52 @@ class Reinforcement:
         of_tokens = advantage[drawn.rows, drawn.questions, drawn.samples], varies[drawn.rows, drawn.questions]
         return _Experience(rollout, [row.slot for row in batch if row.slot is not None], rewards, *of_tokens)
 
+    def _supervised(self, batch: Sequence[_Row]) -> _Experience:
+        """Right answers as if they had been drawn: with an advantage of 1 the gradient is that of their NLL."""
+        given = [[[*self._encode(self.task.answer(item)), self._end] for item in row.items] for row in batch]
+        rollout = self._sample(batch, given=given)
+        likelihoods = rollout.drawn.likelihoods
+        slots = [row.slot for row in batch if row.slot is not None]
+        is_learned = torch.ones_like(likelihoods, dtype=torch.bool)
+        return _Experience(rollout, slots, self._rewards(batch, rollout), torch.ones_like(likelihoods), is_learned)
+
     def _rewards(self, batch: Sequence[_Row], rollout: Rollout) -> list[list[list[float]]]:
         return [
             [[self.task.reward(item, text) for text in texts] for item, texts in zip(row.items, groups, strict=True)]
             for row, groups in zip(batch, rollout.texts, strict=True)
         ]
 
-    def _sample(self, batch: Sequence[_Row], temperature: float = 1.0) -> Rollout:
+    def _sample(
+        self, batch: Sequence[_Row], temperature: float = 1.0, given: list[list[list[int]]] | None = None
+    ) -> Rollout:
         questions = [[self._encode(self.task.prompt(item)) for item in row.items] for row in batch]
         slots, uniforms = [row.slot for row in batch], [row.uniforms for row in batch]
-        return self.sampler.sample(questions, slots, uniforms, temperature=temperature)
+        return self.sampler.sample(questions, slots, uniforms, temperature=temperature, given=given)
 
     def _training_rows(self, slot: int, number: int) -> Iterator[_Row]:
         plan, items = self.plans[slot], self._read_items(slot)
         order = keyed_generator(plan.seed, "items", number).permutation(len(items)).tolist()
         chosen = [items[order[place % len(order)]] for place in range(plan.prompts)]
-        shape = (len(chosen), self.config.samples, self.task.most_tokens)
-        return self._rows(slot, chosen, keyed_generator(plan.seed, "samples", number).random(shape))
+        is_supervised = number <= self.config.warm
+        shape = (len(chosen), 1 if is_supervised else self.config.samples, self.task.most_tokens)
+        draws = keyed_generator(plan.seed, "samples", number).random(shape)
+        return self._rows(slot, chosen, draws, is_supervised=is_supervised)
 
     def _read_items(self, slot: int) -> Sequence[str]:
         """The training items that an adapter reads: all but those that are masked."""
-        plan, items = self.plans[slot], self.items.train
+        plan, items = self.plans[slot], self.splits[slot].train
         if not plan.masked:
             return items
         order = keyed_generator(plan.seed, "masked items").permutation(len(items))
         return [items[place] for place in sorted(order[: max(1, round((1 - plan.masked) * len(items)))].tolist())]
 
-    def _rows(self, slot: int | None, items: Sequence[str], uniforms: np.ndarray) -> Iterator[_Row]:
+    def _rows(
+        self, slot: int | None, items: Sequence[str], uniforms: np.ndarray, *, is_supervised: bool = False
+    ) -> Iterator[_Row]:
         """Cut an adapter's items into rows."""
         size = max(1, ROW_TOKENS // (uniforms.shape[1] * uniforms.shape[2]))
         for start in range(0, len(items), size):
-            yield _Row(slot, list(items[start : start + size]), uniforms[start : start + size])
+            yield _Row(slot, list(items[start : start + size]), uniforms[start : start + size], is_supervised)
 
     def _batches(
         self, rows: Sequence[tuple[int, _Row]], samples: int, most: int
@@ -393,47 +420,10 @@ class Reinforcement:
                 Update(
                     number, float(np.mean(groups)), float(np.mean([min(group) == max(group) for group in groups])),
                     _finite(np.mean(entropy)), float(np.mean(apart)) if apart else 0.0, max(apart, default=0.0), tokens,
+                    number <= self.config.warm,
                 )
             )  # fmt: skip
 
 
-def answers_of(task: Task, config: ReinforcementConfig) -> int:
-    """How many answers one evaluation on the test items draws."""
-    items = task.split(config.split_seed).test[: config.test_answers]
-    return len(items) * _samples_of(items, config)
-
-
-def _samples_of(items: Sequence[str], config: ReinforcementConfig) -> int:
-    """Answers to each item of an evaluation."""
-    return max(1, config.test_answers // len(items))
-
-
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def _solved(task: Task, items: Split, config: ReinforcementConfig) -> list[str]:
-    """Training items whose answers stand before every question; they are not learned."""
-    random = keyed_generator(config.split_seed, "shots", task.name)
-    return [items.train[place] for place in random.choice(len(items.train), config.shots, replace=False).tolist()]
-
-
-def _beginning(base: BaseModel) -> list[int]:
-    """The token that begins a text, in families that have one and no chat template."""
-    begin = base.tokenizer.bos_token_id
-    return [] if begin is None or base.tokenizer.chat_template else [begin]
-
-
-def _banned(base: BaseModel) -> list[int]:
-    """Control tokens, and rows of the head that stand for no token."""
-    rows = base.model.get_output_embeddings().weight.shape[0]
-    special = control_tokens(base.tokenizer)
-    return sorted({token for token in special if token < rows} | set(range(len(base.tokenizer), rows)))
-
-
-def _stops(base: BaseModel) -> list[int]:
-    """Tokens that end an answer: those with a line break in them, and the end of the text."""
-    texts = base.tokenizer.batch_decode([[token] for token in range(len(base.tokenizer))])
-    broken = [token for token, text in enumerate(texts) if re.search(r"[\r\n]", text)]
-    end = base.tokenizer.eos_token_id
-    return sorted({*broken, *([] if end is None else [end])})

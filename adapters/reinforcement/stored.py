@@ -47,7 +47,7 @@ def _revision(reinforcement: Reinforcement, slot: int, checkpoint: str, update: 
         config={"shape": asdict(shape), "plan": asdict(plan), "reinforcement": asdict(config), "dtype": base.dtype},
         init=plan.init,
         seed=plan.seed,
-        data_digest=digest_of(list(reinforcement.items.train)),
+        data_digest=digest_of(list(reinforcement.splits[slot].train)),
         training_digest=digest_of(deciding),
         losses={},
         scale=plan.scale,

@@ -38,8 +38,13 @@ class Task(Protocol):
     def most_tokens(self) -> int:
         """Most tokens of an answer, its end included."""
 
-    def split(self, seed: int) -> Split:
-        """The items, split by what they have in common, so that no test item is a training item in other words."""
+    def split(self, seed: int, owner: str = "") -> Split:
+        """The items, split by what they have in common, so that no test item is a training item in other words.
+
+        Args:
+            seed: Random seed of the split.
+            owner: Whose items, in tasks of people; empty for everybody's.
+        """
 
     def prompt(self, item: str) -> str:
         """The question, without examples."""
@@ -69,7 +74,7 @@ class _Puzzle:
     sign: str
     solve: Callable[[Sequence[int]], str]
 
-    def split(self, seed: int) -> Split:
+    def split(self, seed: int, owner: str = "") -> Split:
         families = self.families()
         order = keyed_generator(seed, "task split", self.name).permutation(len(families)).tolist()
         held_out, chosen = round(TEST_SHARE * len(order)), round(VALIDATION_SHARE * len(order))

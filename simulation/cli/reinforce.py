@@ -67,7 +67,7 @@ def reinforce(
     from polyphony.adapters.bank.bank import Bank
     from polyphony.adapters.reinforcement.config import ReinforcementConfig
     from polyphony.adapters.reinforcement.grid import grid_of, reinforced
-    from polyphony.adapters.reinforcement.reinforcement import answers_of
+    from polyphony.adapters.reinforcement.items import answers_of
     from polyphony.adapters.reinforcement.summary import cells_of
     from polyphony.adapters.reinforcement.tasks import task_of
     from polyphony.adapters.training.starts import check_init
@@ -99,7 +99,7 @@ def reinforce(
                 progress=lambda done, total, note: reporter.show("reinforcement", done, total, "updates", note),
                 finished=partial(_store, bank, reporter),
             )  # fmt: skip
-    cells = cells_of(plans, curves, answers_of(chosen, config))
+    cells = cells_of(plans, curves, answers_of(chosen, config, plans))
     result = {
         "task": task, "config": asdict(config), "base_hash": base.hash, "dtype": base.dtype,
         "cells": [asdict(cell) for cell in cells],

@@ -13,7 +13,7 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.reinforcement.config import AdapterPlan
 from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.grid import reinforced
-from polyphony.adapters.reinforcement.reinforcement import answers_of
+from polyphony.adapters.reinforcement.items import answers_of
 from polyphony.adapters.reinforcement.summary import has_collapsed
 from polyphony.adapters.reinforcement.sweep.plan import CHOICE, FINAL, Part, SweepCell, SweepPlan
 from polyphony.adapters.reinforcement.tasks import task_of
@@ -53,7 +53,7 @@ def run_sweep(
             task, state = task_of(part.task), directory / "state" / part.name
             config = plan.config if part.stage == FINAL else replace(plan.config, evaluate_every=plan.updates)
             curves = reinforced(base, task, adapters, config, state, progress=report)
-            _write(path, part, rates, adapters, curves, answers_of(task, config))
+            _write(path, part, rates, adapters, curves, answers_of(task, config, adapters))
         if part.stage == CHOICE:
             rates |= _chosen(plan, part, _read(path))
 
