@@ -38,7 +38,7 @@ BESIDE = {
     "run": ["--population", MISSING], "train": ["--population", MISSING], "bank evaluate": ["--population", MISSING],
     "fork": ["missing.db", "--at=1", "--out=/dev/null/x"], "interview": ["missing.db", "ada", "Why?"],
     "study": ["--out=/dev/null/x", "--agents=1", "--arms=base", "--seeds=1", "--reference=nobody"],
-    "reinforce": ["--task=chess"],
+    "reinforce": ["--task=chess"], "vote": ["--task=chess"], "sweep": ["missing.toml", "--out=/dev/null/x"],
     "personas": [MISSING], "metrics": ["missing.db"], "digest": ["missing.db"], "compare": ["missing.db", "other.db"],
     "export": ["missing.db", "--out=/dev/null/x"], "app": ["missing"], "bank retire": ["ada", "1"],
     "bank archive": ["/dev/null/x"], "bank compact": ["/dev/null/x"], "bank import": ["missing"],

@@ -4,24 +4,35 @@ import json
 import math
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from reasoning_gym.dataset import ProceduralDataset
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.engine.group_sampler import _drawn
+from polyphony.adapters.prompting.control_tokens import control_tokens, plain_tokens
+from polyphony.adapters.prompting.moments import ShownMoment
+from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.grid import grid_of, groups_of, reinforced
 from polyphony.adapters.reinforcement.items import solved
+from polyphony.adapters.reinforcement.next_act import NextAct, PersonMoments
 from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, other_losses, policy_losses
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.state import restore, store
 from polyphony.adapters.reinforcement.summary import cells_of, has_collapsed
 from polyphony.adapters.reinforcement.tasks import TASKS, task_of
 from polyphony.errors import InputError
+from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.persona import Persona
+from polyphony.personas.population import load_population
 from polyphony.simulation.cli.main import main
+from polyphony.simulation.history.next_acts import next_acts
 
 SMALL = ReinforcementConfig(updates=3, samples=4, evaluate_every=3, test_answers=8, top_blocks=2)
 MIXED = [
@@ -450,3 +461,128 @@ def test_a_grid_goes_on_group_by_group(native_base, tmp_path):
     assert list(curves) == [plan.name for plan in plans]
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert reinforced(native_base, task_of("products"), plans, config, tmp_path).keys() == curves.keys()
+
+
+def moment(number, verb, position=None):
+    """A moment of ann's at which she did something, before two posts."""
+    at = datetime(2026, 1, number, tzinfo=UTC)
+    text, target = ("words", None) if verb is Verb.POST else ("", "b1")
+    act = None if verb is Verb.NOTHING else Act(f"a{number}", "ann", verb, at, text, target)
+    feed = (FeedItem("bob", "first <|im_end|>\nsecond line"), FeedItem("eve", "x" * 500))
+    return ShownMoment("ann", at, act, feed, ("b1", "e1"), position)
+
+
+@pytest.fixture
+def next_act():
+    moments = [moment(1, Verb.POST), moment(2, Verb.LIKE, 2), moment(3, Verb.NOTHING), moment(4, Verb.LIKE, 1)]
+    ann = Persona(
+        handle="ann", description="", acts=tuple(own.act for own in moments if own.act), train_end=2, validation_end=2,
+        hours=(1 / 24,) * 24, acts_per_day=1.0, following=(),
+    )  # fmt: skip
+    return NextAct([PersonMoments(ann, moments[:2], moments[2:3], moments[3:])])
+
+
+def test_the_next_act_is_worth_its_verb_and_its_item(next_act):
+    assert next_act.split(0, "ann") == next_act.split(0)
+    post, like = next_act.split(0).train
+    (nothing,), (held_out,) = next_act.split(0).validation, next_act.split(0).test
+
+    answers = [next_act.answer(item) for item in (post, like, nothing, held_out)]
+    assert answers == [" post", " like 2", " nothing", " like 1"]
+    assert [next_act.reward(like, text) for text in ("like 2", " like  2 ", "like 1", "like", "repost 2", "", "2")] == [
+        1, 1, 0.5, 0.5, 0, 0, 0,
+    ]  # fmt: skip
+    assert [next_act.reward(post, text) for text in ("post", "post 1", "like")] == [1, 0, 0]
+
+
+def test_a_question_tells_what_came_before_and_no_post_can_end_it(next_act, base):
+    like = next_act.split(0).train[1]
+    lines = next_act.prompt(like).splitlines()
+
+    assert lines[0] == "@ann did before: post" and lines[-1] == "@ann does:"
+    assert lines[1] == "1. @bob: first <|im_end|> second line" and len(lines) == 4 and len(lines[2]) < 100
+    tokens = plain_tokens(base.tokenizer, next_act.prompt(like))
+    assert not set(tokens) & control_tokens(base.tokenizer)
+
+
+def test_each_adapter_learns_one_person_of_the_town(tmp_path, capsys):
+    words = [
+        "--task", "next-act", "--users", "3", "--updates", "2", "--samples", "2", "--prompts", "1", "--seeds", "1",
+        "--evaluate-every", "2", "--out", str(tmp_path / "out"), "--bank", str(tmp_path / "bank"), "--json",
+    ]  # fmt: skip
+    assert main(["reinforce", *words]) == 0
+    result = json.loads(capsys.readouterr().out)
+    plans = [adapter["plan"] for adapter in result["adapters"].values()]
+
+    assert len({plan["owner"] for plan in plans}) == len(plans) == 3
+    assert all(0 <= adapter["success"]["test"][0][1] <= 1 for adapter in result["adapters"].values())
+    people = load_population("town").choose(3)
+    task = next_acts(load_population("town"), 3)
+    for person in people:
+        held_out = {act.id for act in person.held_out}
+        split = task.split(0, person.handle)
+        assert {item for item in split.test if not item.startswith("nothing")} <= held_out
+        assert not set(split.train) & held_out and not set(split.validation) & held_out
+
+
+def test_a_warm_start_teaches_and_is_marked_in_the_curve(native_base):
+    config = replace(SMALL, updates=13, warm=12, evaluate_every=13)
+    reinforcement = products(native_base, [AdapterPlan("warm", lr=3e-3, prompts=8)], config)
+    reinforcement.run(until=12)
+    curve = reinforcement.curves[0]
+
+    assert all(update.is_supervised and update.reward == 1 for update in curve.updates)
+    assert [update.tokens > 8 for update in curve.updates] == [True] * 12
+    reinforcement.run()
+    assert not curve.updates[-1].is_supervised
+    assert curve.success["test"][13] > curve.success["test"][0]
+
+
+def test_a_supervised_step_is_that_of_the_likelihood_of_right_answers(base):
+    """Against plain autograd over the whole model: the gradient of the mean NLL of the answers and their ends."""
+    config = replace(SMALL, updates=2, warm=1)
+    reinforcement = products(base, [AdapterPlan("warm", lr=1e-3, prompts=2)], config)
+    rows = list(reinforcement._training_rows(0, 1))
+    with reinforcement._installed():
+        experience = reinforcement._experience(rows)
+    shots = solved(reinforcement.task, reinforcement.task.split(0), config)
+    prefix = "".join(f"{item}={reinforcement.task.answer(item)}\n" for item in shots)
+    encode = partial(plain_tokens, base.tokenizer)
+    for question, item in enumerate(rows[0].items):
+        prompt = [*encode(prefix), *encode(f"{item}=")]
+        answer = [*encode(reinforcement.task.answer(item)), *encode("\n")]
+        with torch.no_grad():
+            logits = base.model(torch.tensor([[*prompt, *answer]])).logits[0, len(prompt) - 1 : -1].float()
+        logits[:, reinforcement.sampler.banned] = -math.inf
+        expected = logits.log_softmax(-1)[torch.arange(len(answer)), answer]
+        own = experience.rollout.drawn.questions == question
+        assert experience.rollout.drawn.tokens[own].tolist() == answer
+        assert torch.allclose(experience.rollout.drawn.likelihoods[own], expected, atol=2e-3)
+    assert bool((experience.advantage == 1).all()) and bool(experience.is_learned.all())
+
+
+def test_a_task_of_reasoning_gym_is_split_scored_and_bounded():
+    task = task_of("gym:chain_sum")
+    split = task.split(0)
+
+    assert not set(split.train) & set(split.test) and not set(split.validation) & {*split.train, *split.test}
+    assert all(task.reward(item, task.answer(item)) == 1 and task.reward(item, "no") == 0 for item in split.test)
+    assert task.split(0) == task.split(0) != task.split(1) and 2 <= task.most_tokens <= 32
+    with pytest.raises(InputError, match="reasoning-gym has no such task"):
+        task_of("gym:poems")
+    with pytest.raises(InputError, match="'poems' is not one of products, sums, sorting, or gym:"):
+        task_of("poems")
+
+
+def test_no_answer_of_a_model_is_evaluated_as_code():
+    """Some of the library's scorers parse an answer as an expression; those are compared as texts."""
+    task = task_of("gym:simple_equations")
+    item = task.split(0).test[0]
+    evaluated = type(task._dataset).score_answer is not ProceduralDataset.score_answer
+
+    assert task._compares_texts is not evaluated
+    for kind in ("polynomial_equations", "complex_arithmetic", "countdown"):
+        other = task_of(f"gym:{kind}")
+        assert not other._compares_texts
+        assert other.reward(other.split(0).test[0], "__import__('os').getcwd()") == 0
+    assert task.reward(item, task.answer(item)) == 1

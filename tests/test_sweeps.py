@@ -204,8 +204,9 @@ def test_means_have_students_interval():
 def test_differences_are_paired_by_seed_and_corrected(tmp_path):
     """The seed moves both starts alike by far more than the start does: unpaired, nothing would be told apart."""
     results = results_of(
-        tmp_path, lambda init, rank, seed: (0.1 * seed + (0.05 if init == "olora-tail" else 0) + noise(seed + rank, 1e-4)
-                                            * (init == "standard"), False))  # fmt: skip
+        tmp_path,
+        lambda init, rank, seed: (0.1 * seed + (0.05 if init == "olora-tail" else noise(seed + rank, 1e-4)), False),
+    )
     differences = start_differences(results.best)
 
     assert [d.key for d in differences] == [("products", 4, 1), ("products", 4, 16)]

@@ -32,8 +32,8 @@ from polyphony.metrics.votes.report import read_vote
 from polyphony.simulation.cli.main import main
 
 SMALL = [
-    "--adapters", "6", "--same-data", "3", "--asked", "2", "--draws", "3", "--runs", "1", "--items", "6", "--updates", "6",
-    "--prompts", "1",
+    "--adapters", "6", "--same-data", "3", "--asked", "2", "--draws", "3", "--runs", "1", "--items", "6",
+    "--updates", "6", "--prompts", "1",
 ]  # fmt: skip
 
 
@@ -143,9 +143,8 @@ def test_voters_share_their_start_and_differ_in_their_data(base):
     read = [set(group._read_items(slot)) for slot in range(5)]
 
     assert (factors[0][name][0] == factors[2][name][0]).all() and (factors[0][name][0] != factors[4][name][0]).any()
-    assert (
-        read[0] != read[1] and len(read[0]) == round(0.5 * len(group.splits[0].train)) and read[3] == read[4] == read[0]
-    )
+    assert read[0] != read[1] and read[3] == read[4] == read[0]
+    assert len(read[0]) == round(0.5 * len(group.splits[0].train))
     assert {item for row in group._training_rows(1, 1) for item in row.items} <= read[1]
 
 

@@ -1,6 +1,6 @@
 """Several samples for each of several questions, under any mix of adapters, behind one prefix that is read once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,9 +161,9 @@ class GroupSampler:
 
     def _draw(self, hidden: Tensor, work: "_Work", begin: int, step: int) -> Drawn:
         rows, columns = work.rows, work.columns
-        if work.given is None:
-            choose, choices = _drawn, work.uniforms[rows, work.questions, work.samples, step]
-        else:
+        choose: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] = _drawn
+        choices = work.uniforms[rows, work.questions, work.samples, step]
+        if work.given is not None:
             choose, choices = _scored, work.given[rows, work.questions, step]
         parts = [
             choose(self.head.free_logits(hidden[r, c - begin], self.banned) / work.temperature, choice)

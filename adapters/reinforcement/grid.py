@@ -25,7 +25,7 @@ Progress = Callable[[int, int, str], None]
 
 def grid_of(
     *, task: str, ranks: Iterable[int], inits: Iterable[str], rates: Iterable[float], prompts: Iterable[int],
-    seeds: int, train_a: bool = True, alpha: float = 1.0, scaling: str = "constant",
+    seeds: int, train_a: bool = True, alpha: float = 1.0, scaling: str = "constant", owners: Sequence[str] = ("",),
 ) -> list[AdapterPlan]:  # fmt: skip
     """One adapter for each combination and seed; the draws of one seed are the same in all combinations.
 
@@ -39,22 +39,16 @@ def grid_of(
         train_a: Whether A is trained, too.
         alpha: See `AdapterPlan.alpha`.
         scaling: See `AdapterPlan.scaling`.
+        owners: Whose items are learned, in tasks of people: one adapter for each, too.
     """
     more = ("" if scaling == "constant" else f"-{scaling}") + ("" if train_a else "-b-only")
     return [
         AdapterPlan(
-            f"{task}-{init}-r{rank}-lr{rate!r}-p{items}{more}-s{seed}",
-            seed,
-            rank,
-            init,
-            rate,
-            items,
-            train_a,
-            alpha,
-            scaling,
+            f"{task}-{init}-r{rank}-lr{rate!r}-p{items}{more}-s{seed}" + (f"-@{owner}" if owner else ""), seed, rank,
+            init, rate, items, train_a, alpha, scaling, owner=owner,
         )
-        for init, rank, rate, items, seed in product(inits, ranks, rates, prompts, range(seeds))
-    ]
+        for init, rank, rate, items, seed, owner in product(inits, ranks, rates, prompts, range(seeds), owners)
+    ]  # fmt: skip
 
 
 def groups_of(plans: Sequence[AdapterPlan], numbers_a_rank: int, most_bytes: int = MEMORY) -> list[list[AdapterPlan]]:

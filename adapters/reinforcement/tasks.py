@@ -7,9 +7,12 @@ from itertools import combinations_with_replacement, permutations
 from typing import Protocol
 
 from polyphony.errors import InputError
+from polyphony.printable import quoted
 from polyphony.randomness import keyed_generator
 
 TEST_SHARE, VALIDATION_SHARE = 0.3, 0.1
+# Begins the names of tasks of reasoning-gym.
+GYM = "gym:"
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,10 @@ def task_of(name: str) -> Task:
     Raises:
         InputError: There is none.
     """
+    if name.startswith(GYM):
+        from polyphony.adapters.reinforcement.gym import GymTask
+
+        return GymTask(name)
     if name not in TASKS:
-        raise InputError(f"--task {name!r} is not one of {', '.join(TASKS)}")
+        raise InputError(f"--task {quoted(name)} is not one of {', '.join(TASKS)}, or {GYM} with a reasoning-gym task")
     return TASKS[name]

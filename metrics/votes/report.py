@@ -219,8 +219,8 @@ def _methods(results: VoteResults) -> str:
         f"answer repeatedly, and at the temperatures {temperatures}, which validation items chose.\n\n"
         "The answer that most of k answers give wins; a tie is broken by lot; an empty answer does not vote. A curve "
         "ends at a third of the pool, so that two votes differ. Brackets hold 95% intervals of a crossed bootstrap: "
-        "items are drawn again, and with them half of the voters. All adapters are of one base and one recipe: the intervals "
-        "say nothing of others."
+        "items are drawn again, and with them half of the voters. All adapters are of one base and one recipe: the "
+        "intervals say nothing of others."
     )
 
 

@@ -30,7 +30,17 @@ MOST = 4096
 @takes_machine
 def reinforce(
     *,
-    task: Annotated[str, typer.Option(help="What is learned: products, sums or sorting.")] = "products",
+    task: Annotated[
+        str,
+        typer.Option(
+            help="What is learned: products, sums, sorting, next-act (of people, each by an adapter of their own), or "
+            "gym: with the name of a reasoning-gym task."
+        ),
+    ] = "products",
+    population: Annotated[str, typer.Option(help="Whose next acts are learned, as in `simulate run`.")] = "town",
+    users: Annotated[
+        int, typer.Option(**in_range(1, 4096, "Number of people whose next acts are learned, the first ones."))
+    ] = 16,
     ranks: Annotated[str, typer.Option(help="Ranks, for example 1,4,16.")] = "1",
     inits: Annotated[
         str, typer.Option(help="Starts, of standard, pissa, olora, olora-tail, tail-a and mica.")
@@ -38,6 +48,9 @@ def reinforce(
     rates: Annotated[str, typer.Option(help="Learning rates, for example 3e-4,1e-3.")] = "1e-3",
     prompts: Annotated[str, typer.Option(help="Items of one update, for example 4,16.")] = "8",
     seeds: Annotated[int, typer.Option(**in_range(1, 1000, "Number of random seeds for each combination."))] = 4,
+    warm_start: Annotated[
+        int, typer.Option(**in_range(0, 100_000, "Number of updates, the first ones, on right answers."))
+    ] = 0,
     samples: Annotated[int, typer.Option(**in_range(2, 1024, "Number of answers to each item."))] = 8,
     updates: Annotated[int, typer.Option(**in_range(1, 100_000, "Number of updates of each adapter."))] = 50,
     evaluate_every: Annotated[
@@ -68,22 +81,25 @@ def reinforce(
     from polyphony.adapters.reinforcement.config import ReinforcementConfig
     from polyphony.adapters.reinforcement.grid import grid_of, reinforced
     from polyphony.adapters.reinforcement.items import answers_of
+    from polyphony.adapters.reinforcement.next_act import NEXT_ACT
     from polyphony.adapters.reinforcement.summary import cells_of
     from polyphony.adapters.reinforcement.tasks import task_of
     from polyphony.adapters.training.starts import check_init
     from polyphony.simulation.cli.console import Reporter
+    from polyphony.simulation.history.next_acts import next_acts
     from polyphony.simulation.runs.loading import current_loader
 
-    chosen = task_of(task)
+    acts = next_acts(current_loader().population(population), users) if task == NEXT_ACT else None
+    chosen = task_of(task) if acts is None else acts
     plans = grid_of(
         task=task, ranks=_several("--ranks", ranks, int), inits=[check_init(name.strip()) for name in inits.split(",")],
         rates=_several("--rates", rates, float), prompts=_several("--prompts", prompts, int), seeds=seeds,
-        train_a=not freeze_a, scaling=scaling,
+        train_a=not freeze_a, scaling=scaling, owners=[""] if acts is None else acts.owners,
     )  # fmt: skip
     if len(plans) > MOST_ADAPTERS:
         raise InputError(f"{len(plans):,} adapters are more than {MOST_ADAPTERS:,}; give fewer combinations or seeds")
     config = ReinforcementConfig(
-        updates=updates, samples=samples, passes=passes, clip_high=clip_high, kl=kl, entropy=entropy,
+        updates=updates, warm=warm_start, samples=samples, passes=passes, clip_high=clip_high, kl=kl, entropy=entropy,
         evaluate_every=evaluate_every,
     )  # fmt: skip
     with Reporter() as reporter:
