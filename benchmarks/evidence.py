@@ -104,7 +104,7 @@ def run_cell(
     trained = time.perf_counter() - began
     plan = PLAN if cell == Cell(users=cell.users) else SWEPT
     found = evaluate(training, personas, revisions, plan=plan, keep=bank.evaluations)
-    best = [r.losses["validation"][r.losses["epoch"] - 1] for r in revisions if r.losses["validation"]]
+    best = [loss for revision in revisions if (loss := revision.validation_loss) is not None]
     return {
         "rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users, "dtype": base.dtype,
         "validation_loss": sum(best) / len(best), "training_seconds": trained,

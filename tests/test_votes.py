@@ -33,7 +33,7 @@ from polyphony.simulation.cli.main import main
 
 SMALL = [
     "--adapters", "6", "--same-data", "3", "--asked", "2", "--draws", "3", "--runs", "1", "--items", "6",
-    "--updates", "6", "--prompts", "1",
+    "--updates", "8", "--warm-start", "2", "--prompts", "1",
 ]  # fmt: skip
 
 
@@ -166,6 +166,8 @@ def test_a_low_temperature_gives_one_answer_and_the_base_answers_without_an_adap
 def test_plans_that_cannot_be_are_refused():
     with pytest.raises(InputError, match="--asked 4 is more than --adapters 3"):
         VotePlan(adapters=3, asked=4)
+    with pytest.raises(InputError, match="leave fewer than 6 after --warm-start 38"):
+        VotePlan(warm=38)
     with pytest.raises(InputError, match="--masked 1 must be from 0 to below 1"):
         AdapterPlan("x", masked=1.0)
     assert len({plan.seed for plan in VotePlan().population()}) == 198
@@ -179,7 +181,7 @@ def test_a_vote_runs_is_reported_and_asks_nobody_again(tmp_path, capsys, monkeyp
 
     assert results.sources["adapters"].codes.shape == (6, 1, 6)
     assert results.sources["one-adapter"].codes.shape == (2, 3, 6)
-    assert results.sources["checkpoints"].codes.shape == (1, 3, 6)
+    assert results.sources["checkpoints"].codes.shape == (1, 4, 6)
     assert results.sources["base"].codes.shape == (1, 3, 6)
     assert "Not asked yet" not in text and "- 1 answers, adapters less one-adapter:" in text
     assert len(results.facts["temperatures"]) == 2 and len(results.facts["validation"]) == 6

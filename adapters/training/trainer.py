@@ -67,11 +67,16 @@ class Trained:
 
 
 class _BestFactors:
-    """The best finite factors of each learner so far: by validation loss, without validation examples the latest."""
+    """The best finite factors of each learner so far: by validation loss, without validation examples the latest.
+
+    Among the candidates are the factors that a learner starts from: where every pass made its validation loss worse, it
+    has learned nothing that holds for later acts.
+    """
 
     def __init__(self, learners: Sequence[Learner]) -> None:
         self._learners = learners
         self._losses = np.full(len(learners), np.inf)
+        self._finite_passes = [0] * len(learners)
         self.epochs = [0] * len(learners)
         self.factors: list[dict[str, tuple[Tensor, Tensor]]] = [{} for _ in learners]
 
@@ -85,14 +90,21 @@ class _BestFactors:
         if has_validation and not np.isfinite(loss):
             self._losses[slot] = -np.inf
         elif not has_validation or loss < self._losses[slot]:
-            factors = factors_of()
-            if all(side.isfinite().all() for pair in factors.values() for side in pair):
-                self._losses[slot], self.epochs[slot], self.factors[slot] = loss, epoch, factors
+            self._take(slot, epoch, loss, factors_of())
+        elif epoch:
+            self._finite_passes[slot] += 1
+
+    def _take(self, slot: int, epoch: int, loss: float, factors: dict[str, tuple[Tensor, Tensor]]) -> None:
+        if all(side.isfinite().all() for pair in factors.values() for side in pair):
+            self._losses[slot], self.epochs[slot], self.factors[slot] = loss, epoch, factors
+            self._finite_passes[slot] += epoch > 0
 
     def check(self) -> None:
-        """Refuse learners that have no finite factors."""
+        """Refuse learners of whom no pass ended with finite factors."""
         diverged = [
-            f"@{learner.name}" for learner, factors in zip(self._learners, self.factors, strict=True) if not factors
+            f"@{learner.name}"
+            for learner, passes in zip(self._learners, self._finite_passes, strict=True)
+            if not passes
         ]
         if diverged:
             raise InputError(
@@ -189,6 +201,7 @@ class PopulationTrainer:
         self._owner = [int(part_of[row.members[0]]) // 2 for row in store.rows]
         self._done = 0
         self._total = self._schedule.epochs * sum(len(row.tokens) for row in store.rows)
+        self._total += sum(len(store.rows[row].tokens) for part in self._validation for row in part)
         return store
 
     def _epoch(self, store: ExampleStore, epoch: int) -> np.ndarray:

@@ -213,7 +213,8 @@ def _methods(results: VoteResults) -> str:
     temperatures = ", ".join(f"{value:g}" for value in facts.get("temperatures", []))
     return (
         f"Written by `simulate vote`. Base model {facts['base_model']} in {facts['dtype']}. Adapters of rank "
-        f"{plan['rank']}, {plan['updates']} updates of GRPO with {plan['prompts']} items each, rate {plan['rate']:g}; "
+        f"{plan['rank']}, {plan['updates']} updates with {plan['prompts']} items each, the first {plan['warm']} "
+        f"supervised, the others GRPO; rate {plan['rate']:g}; "
         f"before learning {number(facts.get('start'))} of the test answers were right. Each adapter never read "
         f"{plan['masked']:.0%} of the training items. Answers are drawn at temperature 1; {plan['asked']} adapters "
         f"answer repeatedly, and at the temperatures {temperatures}, which validation items chose.\n\n"

@@ -99,18 +99,13 @@ def bank_list(
     rows = [
         [
             revision.adapter_id, revision.person or f"({revision.kind})", str(revision.number), revision.status,
-            str(revision.rank), revision.precision, figure(_best_loss(revision)),
+            str(revision.rank), revision.precision, figure(revision.validation_loss),
         ]
         for revision in revisions
     ]  # fmt: skip
     print_results(["adapter", "person", "revision", "status", "rank", "stored as", "loss"], rows, f"adapters in {bank}")
     if len(revisions) == limit:
         say(f"there may be more: simulate bank list --skip {skip + limit}")
-
-
-def _best_loss(revision: "Revision") -> float | None:
-    losses = revision.losses
-    return losses["validation"][losses["epoch"] - 1] if losses.get("validation") else None
 
 
 @bank_app.command("show")

@@ -28,6 +28,9 @@ def vote(
     runs: Annotated[int, typer.Option(**in_range(1, 256, "Number of runs whose checkpoints vote."))] = 4,
     items: Annotated[int, typer.Option(**in_range(1, 100_000, "Most held-out items."))] = 500,
     updates: Annotated[int, typer.Option(**in_range(6, 100_000, "Number of updates of each adapter."))] = 40,
+    warm_start: Annotated[
+        int, typer.Option(**in_range(0, 100_000, "Number of updates, the first ones, on right answers."))
+    ] = 20,
     prompts: Annotated[int, typer.Option(**in_range(1, 4096, "Number of items of one update."))] = 4,
     rate: Annotated[float, typer.Option(**in_range(1e-7, 1.0, "Learning rate."))] = 1e-3,
     masked: Annotated[
@@ -50,7 +53,9 @@ def vote(
         from polyphony.simulation.cli.console import Reporter
         from polyphony.simulation.runs.loading import current_loader
 
-        plan = VotePlan(task, adapters, same_data, asked, draws, runs, items, updates, prompts, rate, 1, masked)
+        plan = VotePlan(
+            task, adapters, same_data, asked, draws, runs, items, updates, warm_start, prompts, rate, masked=masked
+        )
         with Reporter() as reporter:
             base = current_loader().base_model(
                 machine.base_model, device=machine.device, dtype=machine.dtype, say=reporter.say

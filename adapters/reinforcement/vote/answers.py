@@ -133,7 +133,7 @@ class Vote:
         self._store(SAME_DATA, self._asked(group, SAME_DATA, list(range(self.plan.same_data)), 1))
 
     def _ask_checkpoints(self) -> None:
-        """Ask each run after every update of its second half; a run counts as one voter with one draw a checkpoint."""
+        """Ask each run after every update of its last half; a run counts as one voter with one draw a checkpoint."""
         group = Reinforcement(self.base, self.task, self.plan.of_checkpoints(), self.plan.config)
         texts: list[list[list[str]]] = [[[] for _ in self.items] for _ in group.plans]
         for update in range(1, self.plan.updates + 1):

@@ -25,6 +25,7 @@ class VotePlan:
         runs: Runs whose checkpoints vote.
         items: Most held-out items.
         updates: Updates of each adapter.
+        warm: How many of these, the first ones, are supervised.
         prompts: Items of one update.
         rate: Learning rate.
         rank: Rank.
@@ -39,6 +40,7 @@ class VotePlan:
     runs: int = 4
     items: int = 500
     updates: int = 40
+    warm: int = 20
     prompts: int = 4
     rate: float = 1e-3
     rank: int = 1
@@ -47,13 +49,17 @@ class VotePlan:
     def __post_init__(self) -> None:
         if self.asked > self.adapters:
             raise InputError(f"--asked {self.asked} is more than --adapters {self.adapters}; give at most that many")
+        if self.updates - self.warm < 6:
+            raise InputError(
+                f"--updates {self.updates} leave fewer than 6 after --warm-start {self.warm}; give more updates"
+            )
         if self.adapters < 3:
             raise InputError(f"--adapters {self.adapters}: votes are drawn from three times as many; give at least 3")
 
     @property
     def config(self) -> ReinforcementConfig:
         """What all adapters share; they are evaluated at the start and the end."""
-        return ReinforcementConfig(updates=self.updates, evaluate_every=self.updates)
+        return ReinforcementConfig(updates=self.updates, warm=self.warm, evaluate_every=self.updates)
 
     def population(self) -> list[AdapterPlan]:
         """Adapters of one start whose data differ."""
