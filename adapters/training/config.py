@@ -51,7 +51,7 @@ class TrainingConfig:
     prior_examples: int = 3072
     shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8.0))
     init: str = STANDARD
-    schedule: Schedule = field(default_factory=lambda: Schedule(lr=4e-3, epochs=2, act_weight=0.2))
+    schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2, act_weight=0.2))
     max_examples: int = 24
     sitting: int = 4
     storage: str = ""

@@ -38,7 +38,7 @@ def write_report(directory: Path) -> Path:
         InputError: It holds no sweep, or no part of it has run.
     """
     results = read_sweep(directory)
-    _draw(results, directory / FIGURE)
+    draw(results, directory / FIGURE)
     write_durably(directory / REPORT, report_text(results, FIGURE).encode())
     return directory / REPORT
 
@@ -195,8 +195,8 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True) if rows else "None."
 
 
-def _draw(results: SweepResults, path: Path) -> None:
-    """One panel for each task and number of items: every seed's test success by rank and start."""
+def draw(results: SweepResults, path: Path) -> None:
+    """One panel, as SVG, for each task and number of items: every seed's test success by rank and start."""
     import matplotlib
 
     best = results.best

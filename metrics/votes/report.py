@@ -87,7 +87,7 @@ def write_report(directory: Path) -> Path:
     """
     results = read_vote(directory)
     points = curves(results.sources, _random())
-    _draw(points, directory / FIGURE)
+    draw(points, directory / FIGURE)
     write_durably(directory / REPORT, report_text(results, points, FIGURE).encode())
     return directory / REPORT
 
@@ -238,7 +238,8 @@ def _random() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def _draw(points: Mapping[str, Sequence[Point]], path: Path) -> None:
+def draw(points: Mapping[str, Sequence[Point]], path: Path) -> None:
+    """Every curve with its interval, as SVG."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "polyphony", "font.size": 9, "svg.fonttype": "none"}):

@@ -360,10 +360,11 @@ OPTIONS: Mapping[str, Option] = {
         Option(
             name="epochs", default=2, group=TRAINING, setting="training.schedule.epochs", unit="passes", low=1,
             high=10_000,
-            help="Largest number of passes over a person's acts. The pass with the lowest validation loss is kept.",
+            help="Largest number of passes over a person's acts. What has the lowest validation loss is kept: a pass or "
+            "the start.",
         ),
         Option(
-            name="learning_rate", default=4e-3, group=TRAINING, setting="training.schedule.lr", low=0, high=1,
+            name="learning_rate", default=2e-3, group=TRAINING, setting="training.schedule.lr", low=0, high=1,
             open_low=True, open_high=True, help="Learning rate of the personal adapters.",
         ),
         Option(
