@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import f as f_distribution
 from scipy.stats import t
 
+from benchmarks import reinforcement_pages as pages
 from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.sweep.plan import CHOICE, FINAL, SweepCell, load_sweep_plan
@@ -272,3 +273,22 @@ def test_a_report_names_what_has_not_run_and_shows_every_cell(tmp_path):
     assert lines[0].startswith("# ") and lines[2].startswith("24 adapters at the rates that they chose: 0 collapsed")
     assert sum(line.startswith("| products") for line in lines) >= 8
     assert all(math.isfinite(cell.last.value) for cell in cells_of(read_sweep(tmp_path).best))
+
+
+def test_the_committed_pages_are_those_of_the_committed_results():
+    """Nobody writes a figure of these pages by hand."""
+    for name, page in ((pages.SWEEP, pages.sweep_page), (pages.VOTE, pages.vote_page)):
+        if (pages.STUDIES / name).is_dir():
+            assert (pages.DOCS / f"{name}.md").read_text() == page()
+
+
+def test_results_are_taken_over_without_curves(tmp_path):
+    results_of(tmp_path / "run", lambda *_: (0.5, False))
+    content = json.loads((tmp_path / "run" / "products-4-final.json").read_text())
+    for adapter in content["adapters"].values():
+        adapter["curve"] = {"updates": [1] * 50}
+    (tmp_path / "run" / "products-4-final.json").write_text(json.dumps(content))
+    pages.take_sweep(tmp_path / "run", tmp_path / "taken")
+
+    assert "curve" not in (tmp_path / "taken" / "products-4-final.json").read_text()
+    assert read_sweep(tmp_path / "taken").adapters.equals(read_sweep(tmp_path / "run").adapters)

@@ -37,8 +37,8 @@ class Revision:
         seed: Seed of the training.
         data_digest: SHA-256 over the examples it learned from.
         training_digest: SHA-256 over all that decides the weights; the same digest is never trained twice.
-        losses: Train and validation loss by epoch, the validation loss at the start, and the epoch whose factors were
-            taken, 0 for the start; of a prior with a pointer also the weights by which people's own pointers are made.
+        losses: Train and validation loss by epoch, and the epoch whose factors were taken; of a prior with a pointer
+            also the weights by which people's own pointers are made.
         evaluation: Held-out evaluation; None without one.
         provenance: Counts and spans of the data, its origin and consent notes, versions of the code that trained.
         status: See `adapters.bank.lifecycle.Status`.
@@ -81,11 +81,8 @@ class Revision:
     @property
     def validation_loss(self) -> float | None:
         """Validation loss of the factors that were taken, in nats; None without validation examples."""
-        epoch, losses = self.losses.get("epoch"), self.losses.get("validation")
-        if epoch == 0:
-            start: float | None = self.losses.get("start")
-            return start
-        return float(losses[epoch - 1]) if epoch and losses else None
+        losses = self.losses.get("validation")
+        return float(losses[self.losses["epoch"] - 1]) if losses else None
 
     @property
     def is_forgotten(self) -> bool:

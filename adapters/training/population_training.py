@@ -251,10 +251,7 @@ def _habits(examples: Sequence[Example], weights: PointerWeights) -> Tensor:
 
 
 def _with_losses(planned: Revision, trained: Trained) -> Revision:
-    losses = {
-        "train": trained.train_loss, "validation": trained.validation_loss, "start": trained.start_loss,
-        "epoch": trained.epoch,
-    }  # fmt: skip
+    losses = {"train": trained.train_loss, "validation": trained.validation_loss, "epoch": trained.epoch}
     return replace(planned, losses={**planned.losses, **losses})
 
 

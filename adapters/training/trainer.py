@@ -52,31 +52,23 @@ class Trained:
 
     Attributes:
         factors: Module name to (A, B), float32 on the CPU.
-        epoch: The epoch whose factors were taken, from 1; 0 where every pass made the validation loss worse, so that
-            the factors are those it started from.
+        epoch: The epoch whose factors were taken, from 1.
         train_loss: Mean loss over each epoch, in nats; verbs count against what they are learned from, see `Habits`.
         validation_loss: Loss on what was done in the validation examples after each epoch, in nats; empty without any.
-        start_loss: The same before the first epoch; None without validation examples.
     """
 
     factors: dict[str, tuple[Tensor, Tensor]]
     epoch: int
     train_loss: tuple[float, ...]
     validation_loss: tuple[float, ...]
-    start_loss: float | None = None
 
 
 class _BestFactors:
-    """The best finite factors of each learner so far: by validation loss, without validation examples the latest.
-
-    Among the candidates are the factors that a learner starts from: where every pass made its validation loss worse, it
-    has learned nothing that holds for later acts.
-    """
+    """The best finite factors of each learner so far: by validation loss, without validation examples the latest."""
 
     def __init__(self, learners: Sequence[Learner]) -> None:
         self._learners = learners
         self._losses = np.full(len(learners), np.inf)
-        self._finite_passes = [0] * len(learners)
         self.epochs = [0] * len(learners)
         self.factors: list[dict[str, tuple[Tensor, Tensor]]] = [{} for _ in learners]
 
@@ -85,26 +77,17 @@ class _BestFactors:
     ) -> None:
         """Take the factors of a slot if they are better than those before; a diverged learner takes none any more."""
         has_validation = bool(self._learners[slot].validation)
-        if not has_validation and not epoch:
-            return
         if has_validation and not np.isfinite(loss):
             self._losses[slot] = -np.inf
         elif not has_validation or loss < self._losses[slot]:
-            self._take(slot, epoch, loss, factors_of())
-        elif epoch:
-            self._finite_passes[slot] += 1
-
-    def _take(self, slot: int, epoch: int, loss: float, factors: dict[str, tuple[Tensor, Tensor]]) -> None:
-        if all(side.isfinite().all() for pair in factors.values() for side in pair):
-            self._losses[slot], self.epochs[slot], self.factors[slot] = loss, epoch, factors
-            self._finite_passes[slot] += epoch > 0
+            factors = factors_of()
+            if all(side.isfinite().all() for pair in factors.values() for side in pair):
+                self._losses[slot], self.epochs[slot], self.factors[slot] = loss, epoch, factors
 
     def check(self) -> None:
-        """Refuse learners of whom no pass ended with finite factors."""
+        """Refuse learners that have no finite factors."""
         diverged = [
-            f"@{learner.name}"
-            for learner, passes in zip(self._learners, self._finite_passes, strict=True)
-            if not passes
+            f"@{learner.name}" for learner, factors in zip(self._learners, self.factors, strict=True) if not factors
         ]
         if diverged:
             raise InputError(
@@ -168,9 +151,8 @@ class PopulationTrainer:
         checks: list[np.ndarray] = []
         best = _BestFactors(self._learners)
         try:
-            for epoch in range(self._schedule.epochs + 1):
-                if epoch:
-                    history.append(self._epoch(store, epoch))
+            for epoch in range(1, self._schedule.epochs + 1):
+                history.append(self._epoch(store, epoch))
                 checks.append(self._validate(store))
                 for slot, loss in enumerate(checks[-1]):
                     best.update(slot, epoch, loss, partial(self._factors_of, slot))
@@ -182,8 +164,7 @@ class PopulationTrainer:
                 best.factors[slot],
                 best.epochs[slot],
                 tuple(float(losses[slot]) for losses in history),
-                tuple(float(losses[slot]) for losses in checks[1:] if np.isfinite(losses[slot])),
-                float(checks[0][slot]) if np.isfinite(checks[0][slot]) else None,
+                tuple(float(losses[slot]) for losses in checks if np.isfinite(losses[slot])),
             )
             for slot in range(len(self._learners))
         ]
@@ -201,7 +182,6 @@ class PopulationTrainer:
         self._owner = [int(part_of[row.members[0]]) // 2 for row in store.rows]
         self._done = 0
         self._total = self._schedule.epochs * sum(len(row.tokens) for row in store.rows)
-        self._total += sum(len(store.rows[row].tokens) for part in self._validation for row in part)
         return store
 
     def _epoch(self, store: ExampleStore, epoch: int) -> np.ndarray:

@@ -210,12 +210,9 @@ class TrainingPlanner:
         return {name: (a.float(), b.float() * (parent.scale / shape.scale)) for name, (a, b) in factors.items()}
 
     def tokens(self, learner: Learner) -> int:
-        """How many tokens a training goes over, all epochs together, and the validation before them."""
-        learned, validation = (
-            sum(len(row.tokens) for row in rows_of(examples)) for examples in (learner.train, learner.validation)
-        )
-        epochs = self._config.schedule.epochs
-        return epochs * learned + (epochs + 1) * validation
+        """How many tokens a training goes over, all epochs together."""
+        rows = rows_of([*learner.train, *learner.validation])
+        return self._config.schedule.epochs * sum(len(row.tokens) for row in rows)
 
     def schedule(self, kind: str, examples: Sequence[Example]) -> Schedule:
         """The schedule of a training of some kind on some examples."""

@@ -146,8 +146,7 @@ def _revision(row: dict[str, Any]) -> BankRevision:
     epoch = losses.get("epoch") or 0
     return BankRevision(
         **{name: row[name] for name in BankRevision._fields if name in row},
-        train_loss=_of_epoch(losses.get("train"), epoch),
-        validation_loss=_of_epoch(losses.get("validation"), epoch) if epoch else losses.get("start"),
+        train_loss=_of_epoch(losses.get("train"), epoch), validation_loss=_of_epoch(losses.get("validation"), epoch),
         own=nll.get("own"), pooled=nll.get("prior", nll.get("pooled")),
         drift=probe.get("drift"), disagreement=probe.get("agreement"),
         train_examples=_part(provenance, "examples").get("train"), learned_from=learned[0], learned_to=learned[1],

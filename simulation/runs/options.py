@@ -360,8 +360,7 @@ OPTIONS: Mapping[str, Option] = {
         Option(
             name="epochs", default=2, group=TRAINING, setting="training.schedule.epochs", unit="passes", low=1,
             high=10_000,
-            help="Largest number of passes over a person's acts. What has the lowest validation loss is kept: a pass or "
-            "the start.",
+            help="Largest number of passes over a person's acts. The pass with the lowest validation loss is kept.",
         ),
         Option(
             name="learning_rate", default=2e-3, group=TRAINING, setting="training.schedule.lr", low=0, high=1,
