@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from reasoning_gym.dataset import ProceduralDataset
+from reasoning_gym.factory import DATASETS
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.engine.group_sampler import _drawn
+from polyphony.adapters.model.routing import route_of
 from polyphony.adapters.prompting.control_tokens import control_tokens, plain_tokens
 from polyphony.adapters.prompting.moments import ShownMoment
 from polyphony.adapters.prompting.prompt import FeedItem
@@ -510,7 +512,7 @@ def test_each_adapter_learns_one_person_of_the_town(tmp_path, capsys):
         "--task", "next-act", "--users", "3", "--updates", "2", "--samples", "2", "--prompts", "1", "--seeds", "1",
         "--evaluate-every", "2", "--out", str(tmp_path / "out"), "--bank", str(tmp_path / "bank"), "--json",
     ]  # fmt: skip
-    assert main(["reinforce", *words]) == 0
+    main(["reinforce", *words])
     result = json.loads(capsys.readouterr().out)
     plans = [adapter["plan"] for adapter in result["adapters"].values()]
 
@@ -538,8 +540,7 @@ def test_a_warm_start_teaches_and_is_marked_in_the_curve(native_base):
     assert curve.success["test"][13] > curve.success["test"][0]
 
 
-def test_a_supervised_step_is_that_of_the_likelihood_of_right_answers(base):
-    """Against plain autograd over the whole model: the gradient of the mean NLL of the answers and their ends."""
+def test_a_supervised_update_reads_the_right_answers_as_the_whole_model_does(base):
     config = replace(SMALL, updates=2, warm=1)
     reinforcement = products(base, [AdapterPlan("warm", lr=1e-3, prompts=2)], config)
     rows = list(reinforcement._training_rows(0, 1))
@@ -574,15 +575,57 @@ def test_a_task_of_reasoning_gym_is_split_scored_and_bounded():
         task_of("poems")
 
 
-def test_no_answer_of_a_model_is_evaluated_as_code():
-    """Some of the library's scorers parse an answer as an expression; those are compared as texts."""
-    task = task_of("gym:simple_equations")
+def test_no_answer_of_a_model_reaches_the_scorers_of_the_library(monkeypatch):
+    """Some of them evaluate an answer as an expression."""
+    task = task_of("gym:complex_arithmetic")
     item = task.split(0).test[0]
-    evaluated = type(task._dataset).score_answer is not ProceduralDataset.score_answer
 
-    assert task._compares_texts is not evaluated
-    for kind in ("polynomial_equations", "complex_arithmetic", "countdown"):
-        other = task_of(f"gym:{kind}")
-        assert not other._compares_texts
-        assert other.reward(other.split(0).test[0], "__import__('os').getcwd()") == 0
+    def fails(*args, **more):
+        raise AssertionError("no scorer must be called")
+
+    monkeypatch.setattr(ProceduralDataset, "score_answer", fails)
+    monkeypatch.setattr(DATASETS["complex_arithmetic"][0], "score_answer", fails)
+    assert task.reward(item, "__import__('os').getcwd()") == 0
     assert task.reward(item, task.answer(item)) == 1
+
+
+def test_a_generator_that_cannot_make_items_is_refused_in_one_line():
+    with pytest.raises(InputError, match="--task gym:composite: reasoning-gym cannot make its items"):
+        task_of("gym:composite")
+
+
+def test_a_supervised_gradient_is_that_of_the_likelihood_of_right_answers(base):
+    """The factors of one update, against autograd of the mean NLL through the same layers."""
+    config = replace(SMALL, updates=2, warm=1)
+    reinforcement = products(base, [AdapterPlan("warm", lr=1e-3, prompts=2, init="tail-a")], config)
+    rows = list(reinforcement._training_rows(0, 1))
+    with reinforcement._installed():
+        experience = reinforcement._experience(rows)
+        counts = torch.full((2, 1), float(len(experience.advantage)))
+        reinforcement._gradients([experience], counts, None, 4096)
+        own = [factor.grad.clone() for factor in reinforcement.factors.parameters]
+        reinforcement.optimiser.clear()
+        drawn, packed = experience.rollout.drawn, experience.rollout.packed
+        layout = packed.layout(reinforcement.sampler.prefix_length, base.model.dtype)
+        with reinforcement.adapted.routed(route_of([0])):
+            hidden = reinforcement.split.upper(experience.rollout.trunk, layout, reinforcement.sampler.cache())
+            logits = base.model.get_output_embeddings()(hidden[drawn.rows, drawn.columns]).float()
+            logits[:, reinforcement.sampler.banned] = -math.inf
+            (-logits.log_softmax(-1).gather(1, drawn.tokens[:, None]).mean()).backward()
+    for gradient, factor in zip(own, reinforcement.factors.parameters, strict=True):
+        assert float((gradient - factor.grad).norm()) <= 1e-3 * float(factor.grad.norm()) + 1e-8
+    assert any(float(factor.grad.norm()) > 0 for factor in reinforcement.factors.parameters)
+
+
+def test_other_data_of_one_name_are_another_run(base, tmp_path, next_act):
+    """The same people with other acts: a stored state is not taken for theirs."""
+    plans = [AdapterPlan("ann", owner="ann")]
+    config = replace(SMALL, shots=1, updates=1, evaluate_every=1)
+    store(Reinforcement(base, next_act, plans, config), tmp_path / "state")
+    persona, moments = next(iter(next_act._people.values())).persona, list(next_act._moments.values())
+    changed = [replace(own, position=1 if own.position else None) for _, own in moments]
+    other = NextAct([PersonMoments(persona, changed[:2], changed[2:3], changed[3:])])
+    with pytest.raises(InputError, match="of other settings or another base model"):
+        restore(Reinforcement(base, other, plans, config), tmp_path / "state")
+    with pytest.raises(InputError, match="items to learn, 4 of which are solved before every question"):
+        Reinforcement(base, next_act, plans, SMALL)

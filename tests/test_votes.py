@@ -175,7 +175,7 @@ def test_plans_that_cannot_be_are_refused():
 
 def test_a_vote_runs_is_reported_and_asks_nobody_again(tmp_path, capsys, monkeypatch):
     out = tmp_path / "vote"
-    assert main(["vote", *SMALL, "--out", str(out)]) == 0
+    main(["vote", *SMALL, "--out", str(out)])
     results = read_vote(out)
     text = (out / "report.md").read_text()
 
@@ -191,13 +191,15 @@ def test_a_vote_runs_is_reported_and_asks_nobody_again(tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(Reinforcement, "answers", fails)
     monkeypatch.setattr(Reinforcement, "run", fails)
-    assert main(["vote", *SMALL, "--out", str(out)]) == 0
+    main(["vote", *SMALL, "--out", str(out)])
     assert (out / "report.md").read_text() == text
     capsys.readouterr()
-    assert main(["vote", *SMALL[:-1], "2", "--out", str(out)]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["vote", *SMALL[:-1], "2", "--out", str(out)])
     assert "holds a vote of other settings" in " ".join(capsys.readouterr().err.split())
     (out / "base.parquet").write_text("not a table")
-    assert main(["vote", *SMALL, "--out", str(out), "--report"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["vote", *SMALL, "--out", str(out), "--report"])
     assert "not the answers of a vote" in " ".join(capsys.readouterr().err.split())
 
 
@@ -209,11 +211,13 @@ def test_a_directory_without_a_vote_is_refused(tmp_path, capsys):
         (["--out", str(tmp_path / "absent"), "--report"], "no such directory"),
         (["--out", str(tmp_path / "other"), "--report"], "holds no vote"),
     ):
-        assert main(["vote", *words]) == 2
+        with pytest.raises(SystemExit, match="2"):
+            main(["vote", *words])
         assert said in " ".join(capsys.readouterr().err.split())
     facts = tmp_path / "begun"
     facts.mkdir()
     (facts / "vote.json").write_text(json.dumps({"plan": {}}))
-    assert main(["vote", "--out", str(facts), "--report"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["vote", "--out", str(facts), "--report"])
     assert "have not been asked yet" in " ".join(capsys.readouterr().err.split())
     assert replace(VotePlan(), asked=1).asked == 1

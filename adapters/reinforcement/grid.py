@@ -71,6 +71,13 @@ def groups_of(plans: Sequence[AdapterPlan], numbers_a_rank: int, most_bytes: int
     return groups
 
 
+def groups_for(base: BaseModel, plans: Sequence[AdapterPlan], config: ReinforcementConfig) -> list[list[AdapterPlan]]:
+    """`groups_of` for the layers of a base that carry factors."""
+    shape = LoraShape(top_blocks=config.top_blocks, targets=config.targets)
+    widths = [(layer.in_features, layer.out_features) for layer in adapted_modules(base, shape).values()]
+    return groups_of(plans, sum(map(sum, widths)))
+
+
 def reinforced(
     base: BaseModel, task: Task, plans: Sequence[AdapterPlan], config: ReinforcementConfig, directory: Path,
     *, save_every: int = 5, progress: Progress = lambda done, total, note: None,
@@ -98,9 +105,7 @@ def reinforced(
     directory.mkdir(parents=True, exist_ok=True)
     for plan in {(plan.rank, plan.init): plan for plan in plans}.values():
         check_fits(base, LoraShape(plan.rank, top_blocks=config.top_blocks, targets=config.targets), plan.init)
-    shape = LoraShape(top_blocks=config.top_blocks, targets=config.targets)
-    widths = [(layer.in_features, layer.out_features) for layer in adapted_modules(base, shape).values()]
-    groups = groups_of(plans, sum(map(sum, widths)))
+    groups = groups_for(base, plans, config)
     curves: dict[str, Curve] = {}
     for number, group in enumerate(groups):
         before, total = number * config.updates, len(groups) * config.updates

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from polyphony.adapters.bank.revision import digest_of
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.tasks import Split, Task
 from polyphony.errors import InputError
@@ -14,6 +15,12 @@ def answers_of(task: Task, config: ReinforcementConfig, plans: Sequence[AdapterP
     splits = [task.split(config.split_seed, owner) for owner in sorted({plan.owner for plan in plans})]
     items = [evaluated(task, split, "test", config) for split in splits]
     return min(map(len, items)) * samples_of(items, config)
+
+
+def items_digest(task: Task, split: Split, shots: Sequence[str] = ()) -> str:
+    """SHA-256 over the items of a split, what they ask and what is right, so that other data are another run."""
+    parts = [shots, split.train, split.validation, split.test]
+    return digest_of([[(item, task.prompt(item), task.answer(item)) for item in part] for part in parts])
 
 
 def evaluated(task: Task, split: Split, part: str, config: ReinforcementConfig) -> list[str]:
@@ -44,4 +51,9 @@ def splits_of(task: Task, plans: Sequence[AdapterPlan], shots: Sequence[str], se
 def solved(task: Task, items: Split, config: ReinforcementConfig) -> list[str]:
     """Training items whose answers stand before every question; they are not learned."""
     random = keyed_generator(config.split_seed, "shots", task.name)
+    if len(items.train) <= config.shots:
+        raise InputError(
+            f"--task {task.name}: {len(items.train)} items to learn, {config.shots} of which are solved before every "
+            "question; give more posts a person, or more --users"
+        )
     return [items.train[place] for place in random.choice(len(items.train), config.shots, replace=False).tolist()]

@@ -20,7 +20,7 @@ from polyphony.adapters.prompting.control_tokens import plain_tokens
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve, Update
 from polyphony.adapters.reinforcement.factors import StackedFactors
-from polyphony.adapters.reinforcement.items import evaluated, samples_of, solved, splits_of
+from polyphony.adapters.reinforcement.items import evaluated, items_digest, samples_of, solved, splits_of
 from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, by_group, other_losses, policy_losses
 from polyphony.adapters.reinforcement.tasks import Task
 from polyphony.adapters.reinforcement.vocabulary import banned_tokens, beginning, stop_tokens
@@ -29,7 +29,7 @@ from polyphony.adapters.training.slot_adamw import SlotAdamW
 from polyphony.errors import InputError
 from polyphony.randomness import keyed_generator
 
-# Most samples' tokens in one row: attention is quadratic in it.
+# Most tokens of questions and answers in one row: attention is quadratic in it.
 ROW_TOKENS = 512
 # Samples drawn together, and padded tokens learned together.
 DRAWN_TOGETHER = {"cpu": 4096, "gpu": 1 << 16}
@@ -124,6 +124,8 @@ class Reinforcement:
         self._end = next((token for token in self._encode("\n") if token in stops), stops[0])
         shots = solved(task, task.split(config.split_seed), config)
         self.splits = splits_of(task, plans, shots, config.split_seed)
+        digests = {plan.owner: items_digest(task, split, shots) for plan, split in zip(plans, self.splits, strict=True)}
+        self.digests = [digests[plan.owner] for plan in plans]
         prefix = [*beginning(base), *self._encode("".join(f"{task.prompt(i)}{task.answer(i)}\n" for i in shots))]
         self.sampler = GroupSampler(self.split, self.adapted, Head(base), prefix, stops, banned_tokens(base))
 
@@ -387,10 +389,16 @@ class Reinforcement:
     def _rows(
         self, slot: int | None, items: Sequence[str], uniforms: np.ndarray, *, is_supervised: bool = False
     ) -> Iterator[_Row]:
-        """Cut an adapter's items into rows."""
-        size = max(1, ROW_TOKENS // (uniforms.shape[1] * uniforms.shape[2]))
-        for start in range(0, len(items), size):
-            yield _Row(slot, list(items[start : start + size]), uniforms[start : start + size], is_supervised)
+        """Cut an adapter's items into rows of at most `ROW_TOKENS`, or of one item."""
+        answers = uniforms.shape[1] * uniforms.shape[2]
+        start, tokens = 0, 0
+        for end, item in enumerate(items):
+            size = answers + len(self._encode(self.task.prompt(item)))
+            if end > start and tokens + size > ROW_TOKENS:
+                yield _Row(slot, list(items[start:end]), uniforms[start:end], is_supervised)
+                start, tokens = end, 0
+            tokens += size
+        yield _Row(slot, list(items[start:]), uniforms[start:], is_supervised)
 
     def _batches(
         self, rows: Sequence[tuple[int, _Row]], samples: int, most: int

@@ -22,7 +22,8 @@ def identity_of(reinforcement: Reinforcement) -> str:
     """SHA-256 over all that decides what the adapters learn."""
     base = reinforcement.split.base
     plans = [asdict(plan) for plan in reinforcement.plans]
-    return digest_of([base.hash, base.dtype, reinforcement.task.name, plans, asdict(reinforcement.config)])
+    deciding = [base.hash, base.dtype, reinforcement.task.name, plans, asdict(reinforcement.config)]
+    return digest_of([*deciding, reinforcement.digests])
 
 
 def store(reinforcement: Reinforcement, path: Path) -> None:

@@ -37,9 +37,10 @@ def _revision(reinforcement: Reinforcement, slot: int, checkpoint: str, update: 
     config, rank = reinforcement.config, stacked_rank(plan)
     shape = LoraShape(rank, plan.scale * rank, config.top_blocks, targets=config.targets)
     population = f"task {task.name}"
-    deciding = [base.hash, base.dtype, task.name, asdict(plan), asdict(config), update]
+    items = reinforcement.digests[slot]
+    deciding = [base.hash, base.dtype, task.name, asdict(plan), asdict(config), update, items]
     return Revision(
-        adapter_id=adapter_id(base.hash, population, REINFORCED, plan.name),
+        adapter_id=adapter_id(base.hash, f"{population} {items}", REINFORCED, plan.name),
         kind=REINFORCED,
         person=plan.name,
         population=population,
@@ -47,7 +48,7 @@ def _revision(reinforcement: Reinforcement, slot: int, checkpoint: str, update: 
         config={"shape": asdict(shape), "plan": asdict(plan), "reinforcement": asdict(config), "dtype": base.dtype},
         init=plan.init,
         seed=plan.seed,
-        data_digest=digest_of(list(reinforcement.splits[slot].train)),
+        data_digest=items,
         training_digest=digest_of(deciding),
         losses={},
         scale=plan.scale,

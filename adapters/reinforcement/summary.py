@@ -24,7 +24,7 @@ class Cell:
         start: Test success before the first update, of each seed.
         last: The same after the last one.
         chosen: The same at the update with the best validation success.
-        collapsed: How many collapsed; None with fewer evaluations than a collapse takes.
+        collapsed: How many collapsed; None where that cannot be told of all of them, see `has_collapsed`.
         stopped: How many stopped at a gradient that was not finite.
     """
 
@@ -53,13 +53,17 @@ def cells_of(plans: Sequence[AdapterPlan], curves: Mapping[str, Curve], answers:
     return [_cell(key, group, answers) for key, group in groups.items()]
 
 
-def has_collapsed(success: Mapping[int, float], answers: int) -> bool:
+def has_collapsed(success: Mapping[int, float], answers: int) -> bool | None:
     """Whether ten evaluations in a row lie more than two standard errors below the first.
+
+    None where that cannot be told: with fewer evaluations, or where no answer right would be no further below.
 
     The standard error is that of the difference of two shares of `answers` independent answers; answers to one item
     depend on each other, so that it is too small, and collapse is called rather too early.
     """
     values = [success[number] for number in sorted(success)]
+    if len(values) <= IN_A_ROW or values[0] <= ERRORS * np.sqrt(values[0] * (1 - values[0]) / answers):
+        return None
     run = 0
     for value in values[1:]:
         error = np.sqrt((values[0] * (1 - values[0]) + value * (1 - value)) / answers)
@@ -72,6 +76,7 @@ def has_collapsed(success: Mapping[int, float], answers: int) -> bool:
 def _cell(key: tuple[str, int, float, int], group: Sequence[Curve], answers: int) -> Cell:
     tests = [curve.success["test"] for curve in group]
     chosen = [curve.chosen for curve in group]
+    collapsed = [has_collapsed(test, answers) for test in tests]
     return Cell(
         *key,
         start=tuple(test[min(test)] for test in tests),
@@ -79,6 +84,6 @@ def _cell(key: tuple[str, int, float, int], group: Sequence[Curve], answers: int
         chosen=tuple(
             test[number if number is not None else max(test)] for test, number in zip(tests, chosen, strict=True)
         ),
-        collapsed=sum(has_collapsed(test, answers) for test in tests) if len(tests[0]) > IN_A_ROW else None,
+        collapsed=None if None in collapsed else sum(filter(None, collapsed)),
         stopped=sum(curve.stopped is not None for curve in group),
     )

@@ -1,10 +1,11 @@
 """The published claims about ranks and starts, each with what would refute it and what came out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from polyphony.metrics.core.labels import number, span
 from polyphony.metrics.sweeps.comparisons import (
+    LEVEL,
     REFERENCE,
     Difference,
     rank_differences,
@@ -16,6 +17,7 @@ from polyphony.metrics.sweeps.results import SweepResults
 
 SOURCE = "arXiv 2606.02437"
 CAME_OUT, CONTRARY, OPEN = "came out", "the contrary came out", "not told apart"
+MIXED, ABSENT, UNKNOWN = "in some cells only", "not run", "cannot be told with so few evaluations"
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,10 @@ class Claim:
 
 def claims_of(results: SweepResults) -> list[Claim]:
     """All claims, at the rate that each start and rank chose."""
-    return [
-        _tail(results), _standard_collapses(results), _principal(results), _ceiling(results), _reliability(results),
-    ]  # fmt: skip
+    claims = (_tail, _standard_collapses, _principal, _ceiling, _reliability)
+    tested = [claim(results) for claim in claims]
+    so_far = " in what has run" if results.absent else ""
+    return [claim if claim.verdict == ABSENT else replace(claim, verdict=claim.verdict + so_far) for claim in tested]
 
 
 def _tail(results: SweepResults) -> Claim:
@@ -47,7 +50,7 @@ def _tail(results: SweepResults) -> Claim:
     return Claim(
         f"At rank 1 OLoRA-tail is above the {REFERENCE} start at every number of items an update",
         "every difference above 0 after Holm's correction",
-        _of_all(differences, 1),
+        _of_all(differences),
         "; ".join(map(_told, differences)),
     )
 
@@ -63,13 +66,16 @@ def _principal(results: SweepResults) -> Claim:
     return _collapse_claim("Starts from the principal parts (PiSSA, OLoRA) collapse", own["collapsed"].tolist())
 
 
-def _collapse_claim(text: str, collapsed: Sequence[bool]) -> Claim:
+def _collapse_claim(text: str, collapsed: Sequence[bool | None]) -> Claim:
     test = "the 95% interval of the share that collapses lies above a half"
     if not collapsed:
-        return Claim(text, test, "not run", "")
-    low, high = share_interval(sum(collapsed), len(collapsed))
+        return Claim(text, test, ABSENT, "")
+    told = [value for value in collapsed if value is not None]
+    if not told:
+        return Claim(text, test, UNKNOWN, "")
+    low, high = share_interval(sum(told), len(told))
     verdict = CAME_OUT if low > 0.5 else CONTRARY if high < 0.5 else OPEN
-    return Claim(text, test, verdict, f"{sum(collapsed)} of {len(collapsed)} collapsed [{number(low)}, {number(high)}]")
+    return Claim(text, test, verdict, f"{sum(told)} of {len(told)} collapsed [{number(low)}, {number(high)}]")
 
 
 def _ceiling(results: SweepResults) -> Claim:
@@ -80,43 +86,46 @@ def _ceiling(results: SweepResults) -> Claim:
         "the best seed of rank 1 is not below that of rank 16 by over 0.05",
     )
     if not {1, 16} <= set(best.columns):
-        return Claim(text, test, "not run", "")
-    less = (best[1] - best[16]).dropna()
-    reached = int((less >= -0.05).sum())
-    verdict = CAME_OUT if reached == len(less) else CONTRARY if not reached else "mixed"
+        return Claim(text, test, ABSENT, "")
+    rows = best.dropna(subset=[1, 16]).reset_index().to_dict("records")
+    less = [row[1] - row[16] for row in rows]
+    reached = sum(value >= -0.05 for value in less)
     figures = f"in {reached} of {len(less)} cells; best seed of rank 1 less that of rank 16: " + ", ".join(
-        f"{number(row[1] - row[16])} ({row['task']}, {row['prompts']} items, {row['init']})"
-        for row in best.dropna(subset=[1, 16]).reset_index().to_dict("records")
+        f"{number(value)} ({row['task']}, {row['prompts']} items, {row['init']})"
+        for row, value in zip(rows, less, strict=True)
     )
-    return Claim(text, test, verdict, figures)
+    return Claim(text, test, _of_cells(reached, len(less), len(less) - reached), figures if less else "")
 
 
 def _reliability(results: SweepResults) -> Claim:
     tests = [test for test in spread_tests(results.best) if "by rank" in test.what]
-    wider = [
-        test for test in tests if test.p_holm is not None and test.p_holm < 0.05 and test.spreads[0] > test.spreads[1]
-    ]
+    told = [test for test in tests if test.p_holm is not None and test.p_holm < LEVEL]
+    wider = sum(test.spreads[0] > test.spreads[1] for test in told)
     lower = [difference for difference in rank_differences(results.best) if difference.verdict]
-    verdict = OPEN if not wider else CAME_OUT if len(wider) == len(tests) else "mixed"
-    figures = f"wider in {len(wider)} of {len(tests)} cells; the mean is told apart in {len(lower)}: " + (
-        "; ".join(map(_told, lower)) or "none"
-    )
+    verdict = _of_cells(wider, len(tests), len(told) - wider)
+    figures = f"wider in {wider}, narrower in {len(told) - wider} of {len(tests)} cells; the mean is told apart in "
+    figures += f"{len(lower)}: " + ("; ".join(map(_told, lower)) or "none")
     return Claim(
         "Rank 1 is less reliable than rank 16",
         "seeds are spread more widely at rank 1 (Brown–Forsythe after Holm's correction)",
-        verdict if tests else "not run", figures if tests else "",
+        verdict, figures if tests else "",
     )  # fmt: skip
 
 
-def _of_all(differences: Sequence[Difference], sign: int) -> str:
-    verdicts = {difference.verdict for difference in differences}
-    if not verdicts:
-        return "not run"
-    if verdicts == {sign}:
+def _of_cells(came_out: int, cells: int, contrary: int) -> str:
+    """The verdict on a claim about every cell: one cell that says the contrary refutes it."""
+    if not cells:
+        return ABSENT
+    if came_out == cells:
         return CAME_OUT
-    if sign not in verdicts:
-        return CONTRARY if verdicts == {-sign} else OPEN
-    return "mixed"
+    if contrary:
+        return MIXED if came_out else CONTRARY
+    return MIXED if came_out else OPEN
+
+
+def _of_all(differences: Sequence[Difference]) -> str:
+    verdicts = [difference.verdict for difference in differences]
+    return _of_cells(verdicts.count(1), len(verdicts), verdicts.count(-1))
 
 
 def _told(difference: Difference) -> str:

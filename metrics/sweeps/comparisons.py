@@ -1,6 +1,7 @@
 """What a sweep's adapters came to, with intervals: means over seeds, paired differences, spread and collapse."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,7 +47,7 @@ class Cell:
         gain: ``last`` less ``start``.
         spread: Standard deviation of ``last`` over seeds.
         best: The best seed's ``last``.
-        collapsed: How many collapsed.
+        collapsed: How many collapsed; None where that could not be told of one of them.
         stopped: How many stopped at numbers that are not finite.
     """
 
@@ -58,7 +59,7 @@ class Cell:
     gain: Mean
     spread: float
     best: float
-    collapsed: int
+    collapsed: int | None
     stopped: int
 
 
@@ -173,7 +174,8 @@ def collapse_odds(adapters: pd.DataFrame) -> dict[str, tuple[float, float, float
     """Odds ratios of collapse, of a mixed logistic model with the seed as a random effect.
 
     Log-odds are linear in the start, log2 of the rank, log2 of the items of an update and log10 of the rate; fitted by
-    variational Bayes (statsmodels' BinomialBayesMixedGLM). None where there are too few collapses, or too few others.
+    variational Bayes (statsmodels' BinomialBayesMixedGLM). None where there are too few collapses, or too few others,
+    or the fit does not converge.
 
     Returns:
         Term -> odds ratio and its 95% posterior interval.
@@ -181,6 +183,7 @@ def collapse_odds(adapters: pd.DataFrame) -> dict[str, tuple[float, float, float
     Raises:
         ModuleNotFoundError: statsmodels is not installed.
     """
+    adapters = adapters[adapters["collapsed"].notna()]
     collapsed = int(adapters["collapsed"].sum())
     if min(collapsed, len(adapters) - collapsed) < MODELLED_FROM:
         return None
@@ -191,8 +194,15 @@ def collapse_odds(adapters: pd.DataFrame) -> dict[str, tuple[float, float, float
         log_items=np.log2(adapters["prompts"]), log_rate=np.log10(adapters["rate"]), key=adapters["seed"].astype(str),
     )  # fmt: skip
     varied = [name for name in ("log_rank", "log_items", "log_rate") if data[name].nunique() > 1]
-    formula = " + ".join([f"C(init, Treatment('{REFERENCE}'))", *varied])
-    fit = BinomialBayesMixedGLM.from_formula(f"collapsed ~ {formula}", {"seed": "0 + C(key)"}, data).fit_vb()
+    starts = [start for start in (REFERENCE, *STARTS) if start in set(data["init"])]
+    formula = " + ".join([*([f"C(init, Treatment('{starts[0]}'))"] if len(starts) > 1 else []), *varied]) or "1"
+    model = BinomialBayesMixedGLM.from_formula(f"collapsed ~ {formula}", {"seed": "0 + C(key)"}, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a fit that does not converge is left out below
+        # A first spread of one's own, since the default one is drawn anew in each call.
+        fit = model.fit_vb(sd=np.full(model.k_fep + model.k_vcp + model.k_vc, math.exp(-0.5)))
+    if not fit.optim_retvals.success:
+        return None
     return {
         name: (math.exp(mean), math.exp(mean - 1.96 * sd), math.exp(mean + 1.96 * sd))
         for name, mean, sd in zip(fit.model.exog_names, fit.fe_mean, fit.fe_sd, strict=True)
@@ -204,7 +214,7 @@ def _cell(key: tuple[str, int, int, str], group: pd.DataFrame) -> Cell:
     return Cell(
         key, float(group["rate"].iloc[0]), mean_of(group["start"]), mean_of(group["last"]), mean_of(group["chosen"]),
         mean_of(group["last"] - group["start"]), float(group["last"].std(ddof=1)), float(group["last"].max()),
-        int(group["collapsed"].sum()), int(group["stopped"].sum()),
+        None if group["collapsed"].isna().any() else int(group["collapsed"].sum()), int(group["stopped"].sum()),
     )  # fmt: skip
 
 
@@ -231,7 +241,8 @@ def _spread_test(
 
     values = [by_seed[name].dropna().to_numpy() for name in (one, other)]
     spreads = float(values[0].std(ddof=1)), float(values[1].std(ddof=1))
-    p = float(levene(*values, center="median").pvalue) if any(spreads) else None
+    varies = any(float(np.ptp(np.abs(part - np.median(part)))) > 0 for part in values)
+    p = float(levene(*values, center="median").pvalue) if varies else None
     return SpreadTest(key, f"{within}: {one} and {other}", spreads, p)
 
 

@@ -103,7 +103,8 @@ def _methods(results: SweepResults) -> str:
         f"Each start and rank chose its rate among {rates}, by mean validation success after the last update, on "
         f"{plan['choosing_seeds']} seeds that are not reported, at its fewest items an update. The equal rate is "
         f"{plan['equal_rate']:g}. An adapter has collapsed if its test success lies more than 2 standard errors below "
-        "its start in 10 evaluations in a row. Brackets hold 95% intervals over seeds (Student's t). Seeds share the "
+        "its start in 10 evaluations in a row; where fewer were made, or the start is too low to fall that far, it is "
+        "not told. Brackets hold 95% intervals over seeds (Student's t). Seeds share the "
         "split of items, so the intervals say nothing of other splits."
     )
 
@@ -117,7 +118,7 @@ def _cells_table(cells: Sequence[Cell]) -> str:
         [
             task, str(prompts), str(rank), init, f"{cell.rate:g}", number(cell.start.value), _mean(cell.last),
             _mean(cell.gain), number(cell.chosen.value), number(cell.spread), number(cell.best),
-            f"{cell.collapsed} of {cell.last.n}", str(cell.stopped),
+            "–" if cell.collapsed is None else f"{cell.collapsed} of {cell.last.n}", str(cell.stopped),
         ]
         for cell in cells for task, prompts, rank, init in [cell.key]
     ]  # fmt: skip
@@ -152,9 +153,17 @@ def _spread_table(tests: Sequence[SpreadTest]) -> str:
 
 def _collapse_text(results: SweepResults) -> str:
     adapters = results.adapters
+    unknown = int(adapters["collapsed"].isna().sum())
+    adapters = adapters[adapters["collapsed"].notna()]
     count, of = int(adapters["collapsed"].sum()), len(adapters)
+    if not of:
+        return f"Of none of {unknown} adapters could be told whether it collapsed."
     low, high = share_interval(count, of)
-    lines = [f"{count} of {of} reported adapters collapsed, at either rate [{number(low)}, {number(high)}]."]
+    lines = [
+        f"{count} of {of} reported adapters collapsed, at either rate [{number(low)}, {number(high)}]; of {unknown} "
+        "others it could not be told. The interval takes adapters for independent, but those of one seed read the same "
+        "items."
+    ]
     rows = []
     for (init, rank, rate), group in adapters.groupby(["init", "rank", "rate"]):
         own = int(group["collapsed"].sum())
@@ -175,7 +184,7 @@ def _odds_text(results: SweepResults) -> str:
     if odds is None:
         return (
             f"A mixed logistic model of collapse needs {MODELLED_FROM} adapters that collapsed and {MODELLED_FROM} "
-            "that did not; it was not fitted."
+            "that did not, and a fit that converges; there is none."
         )
     rows = [[name, number(ratio), f"{number(low)} to {number(high)}"] for name, (ratio, low, high) in odds.items()]
     return "Odds ratios of a mixed logistic model with the seed as a random effect:\n\n" + _table(

@@ -1,5 +1,6 @@
 """Accuracy of a vote by the number of answers, and which curve describes it."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 EMPTY, RIGHT = -1, 0
 REPLICATES = 500
-# Subsets of answers behind every value of a replicate.
-SUBSETS = 8
+# Fewest votes behind every value of a replicate.
+VOTES = 8
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,13 @@ class Ballots:
             return np.asarray(self.codes[chosen, random.integers(self.codes.shape[1], size=k)])
         draws = random.choice(self.codes.shape[1], k, replace=False)
         return np.asarray(self.codes[random.integers(len(self.codes)), draws])
+
+    def votes(self, k: int, random: np.random.Generator) -> Floats:
+        """Accuracy by item of votes of k that together use every answer about once, at least `VOTES`, shape [items]."""
+        count = max(VOTES, (self.codes.shape[0] if self.is_pool else self.codes.shape[0] * self.codes.shape[1]) // k)
+        if k == 1:
+            return np.asarray((self.codes == RIGHT).mean((0, 1)), dtype=np.float64)
+        return np.asarray(np.mean([majority(self.drawn(k, random)) for _ in range(count)], axis=0))
 
     def replicate(self, random: np.random.Generator) -> "Ballots":
         """Half of a pool's voters; where voters answer repeatedly, voters drawn again and half of their answers.
@@ -169,20 +177,22 @@ def best_of(ballots: Ballots, k: int, random: np.random.Generator) -> float:
 
 
 def fitted(points: Sequence[Point]) -> Fit | None:
-    """Fit both curves to every second size, and compare them on those between; None with fewer than six sizes."""
-    from scipy.optimize import curve_fit
+    """Fit both curves to every second size, and compare them on those between; None with fewer than eight sizes."""
+    from scipy.optimize import OptimizeWarning, curve_fit
 
-    if len(points) < 6:
+    if len(points) < 8:
         return None
     ks, values = np.array([point.k for point in points], dtype=np.float64), np.array([point.value for point in points])
     learned, left_out = slice(None, None, 2), slice(1, None, 2)
     b, a = np.polyfit(np.log(ks[learned]), values[learned], 1)
+    guess = (min(1.0, values[-1] + 0.01), max(0.01, values[-1] - values[0]), 0.5)
     try:
-        power, _ = curve_fit(
-            _power, ks[learned], values[learned], p0=(values[-1] + 0.01, max(0.01, values[-1] - values[0]), 0.5),
-            bounds=([0, 0, 0.01], [1, 1, 5]), maxfev=10_000,
-        )  # fmt: skip
-    except RuntimeError:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", OptimizeWarning)  # of the covariance, which is not used
+            power, _ = curve_fit(
+                _power, ks[learned], values[learned], p0=guess, bounds=([0, 0, 0.01], [1, 1, 5]), maxfev=10_000
+            )
+    except (RuntimeError, ValueError):
         power = None
     errors = (
         _rms(a + b * np.log(ks[left_out]) - values[left_out]),
@@ -203,13 +213,14 @@ def _point(ballots: Ballots, k: int, random: np.random.Generator) -> Point:
 
 def _means(ballots: Ballots, k: int, random: np.random.Generator) -> Floats:
     """Accuracy by item over many subsets of all voters, shape [items]."""
+    if k == 1:
+        return ballots.votes(1, random)
     return np.asarray(np.mean([majority(ballots.drawn(k, random)) for _ in range(REPLICATES)], axis=0))
 
 
 def _again(ballots: Ballots, k: int, random: np.random.Generator) -> Floats:
-    """Accuracy by item over `SUBSETS` votes of a replicate, shape [items]."""
-    replicate = ballots.replicate(random)
-    return np.asarray(np.mean([majority(replicate.drawn(k, random)) for _ in range(SUBSETS)], axis=0))
+    """Accuracy by item of a replicate, shape [items]."""
+    return ballots.replicate(random).votes(k, random)
 
 
 def _counts(codes: NDArray[np.int64], weights: Floats) -> Floats:

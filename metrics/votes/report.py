@@ -29,7 +29,7 @@ from polyphony.metrics.votes.curves import (
 FACTS, REPORT, FIGURE = "vote.json", "report.md", "report.svg"
 POOL = "adapters"
 MEANINGS = {
-    POOL: "k adapters, one answer each; they differ in the order and the masking of their data alone",
+    POOL: "k adapters, one answer each; they differ in the order and the masking of their data, and in their draws",
     "same-data": "k adapters, one answer each; they differ in their start alone",
     "checkpoints": "k checkpoints of one run, one answer each; a mean over runs",
     "one-adapter": "one adapter, k answers; a mean over adapters",
@@ -70,7 +70,7 @@ def read_vote(directory: Path) -> VoteResults:
         path = directory / f"{name}.parquet"
         if path.exists():
             try:
-                weights = _log_odds(facts["validation"]) if name == POOL else None
+                weights = facts.get("validation") if name == POOL else None
                 sources[name] = ballots_of(pd.read_parquet(path), is_pool=name in POOLS, weights=weights)
             except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
                 raise InputError(f"{path}: not the answers of a vote; remove it, and run the vote again") from error
@@ -155,10 +155,10 @@ def _curves_table(points: Mapping[str, Sequence[Point]]) -> str:
 def _differences(results: VoteResults) -> str:
     rows = []
     for name, other in results.sources.items():
-        for k in (4, min(results.sources[POOL].most, other.most)):
-            if name != POOL and k <= other.most:
-                point = difference(results.sources[POOL], other, k, _random())
-                rows.append([name, str(k), f"{number(point.value)} [{span(point.interval)}]", _verdict(point)])
+        most = min(results.sources[POOL].most, other.most)
+        for k in sorted({min(4, most), most}) if name != POOL else ():
+            point = difference(results.sources[POOL], other, k, _random())
+            rows.append([name, str(k), f"{number(point.value)} [{span(point.interval)}]", _verdict(point)])
     return _table([f"{POOL} less", "k", "difference", "verdict"], rows)
 
 
@@ -202,7 +202,7 @@ def _other_counts(results: VoteResults) -> str:
         for k, value in majority.items()
     ]
     explained = (
-        "`weighted`: voters count by the log-odds of their validation success. `best of`: any of the k answers is "
+        "`weighted`: voters count by their validation success. `best of`: any of the k answers is "
         "right, which a perfect judge would find."
     )
     return explained + "\n\n" + _table(["k", "majority", "weighted", "best of"], rows)
@@ -220,14 +220,10 @@ def _methods(results: VoteResults) -> str:
         f"answer repeatedly, and at the temperatures {temperatures}, which validation items chose.\n\n"
         "The answer that most of k answers give wins; a tie is broken by lot; an empty answer does not vote. A curve "
         "ends at a third of the pool, so that two votes differ. Brackets hold 95% intervals of a crossed bootstrap: "
-        "items are drawn again, and with them half of the voters. All adapters are of one base and one recipe: the "
-        "intervals say nothing of others."
+        "items are drawn again, and with them half of a pool's voters, or the voters that answer repeatedly and half "
+        "of their answers; of one voter, as of the base, the intervals hold no differences between voters. All adapters "
+        "are of one base and one recipe: the intervals say nothing of others."
     )
-
-
-def _log_odds(success: Sequence[float]) -> list[float]:
-    clipped = np.clip(success, 0.01, 0.99)
-    return [float(value) for value in np.maximum(0.0, np.log(clipped / (1 - clipped)) - np.log(0.01 / 0.99))]
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -126,13 +126,18 @@ def reinforce(
         print(json.dumps(result))
         return
     _print(cells, task)
-    say(f"all curves: {out / 'results.json'}; the adapters: simulate bank list --kind reinforced --bank {machine.bank}")
+    say(
+        f"all curves: {out / 'results.json'}; the adapters: "
+        + ("only in its state" if acts else f"simulate bank list --kind reinforced --bank {machine.bank}")
+    )
 
 
 def _store(bank: "Bank", reporter: "Reporter", group: "Reinforcement") -> None:
     """Put a group's adapters into the bank, and say which of them are not finite and stay out."""
     from polyphony.adapters.reinforcement.stored import store_adapters
 
+    if any(plan.owner for plan in group.plans):
+        return  # what was learned from a person's acts would outlive `bank forget` there
     kept_out = {plan.name for plan in group.plans} - {revision.person for revision in store_adapters(group, bank)}
     if kept_out:
         reporter.say(f"not in the bank, since their factors are not finite: {', '.join(sorted(kept_out))}")

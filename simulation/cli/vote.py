@@ -14,7 +14,9 @@ from polyphony.simulation.runs.machine import Machine
 @takes_machine
 def vote(
     *,
-    task: Annotated[str, typer.Option(help="What is learned and asked: products, sums or sorting.")] = "sums",
+    task: Annotated[
+        str, typer.Option(help="What is learned and asked: products, sums, sorting, or gym: with a task.")
+    ] = "sums",
     adapters: Annotated[
         int, typer.Option(**in_range(3, 4096, "Number of adapters that differ in their data alone."))
     ] = 198,

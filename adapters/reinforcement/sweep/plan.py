@@ -1,6 +1,6 @@
 """What a sweep runs, from one TOML file: starts × ranks × items an update × seeds, and the rates they choose from."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -117,8 +117,21 @@ class SweepPlan(BaseModel):
     rates: tuple[Rate, ...] = Field(min_length=1)
     equal_rate: Rate
     choosing_seeds: Annotated[int, Field(ge=1, le=1000)]
-    seeds: Annotated[int, Field(ge=2, le=1000)]
+    seeds: Annotated[int, Field(ge=3, le=1000)]
     blocks: tuple[Block, ...] = Field(min_length=1)
+
+    @field_validator("rates")
+    @classmethod
+    def _rates(cls, rates: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(rates)) < len(rates):
+            raise ValueError("a rate stands there twice")
+        return rates
+
+    @field_validator("scaling")
+    @classmethod
+    def _scaling(cls, name: str) -> str:
+        _named(lambda scaling: AdapterPlan("plan", scaling=scaling), name)
+        return name
 
     @property
     def config(self) -> ReinforcementConfig:
@@ -178,13 +191,12 @@ def load_sweep_plan(path: Path) -> SweepPlan:
     adapters = len(plan.cells()) * (len(plan.rates) * plan.choosing_seeds + 2 * plan.seeds)
     if adapters > MOST_ADAPTERS:
         raise InputError(f"{where}: about {adapters:,} adapters; give at most {MOST_ADAPTERS:,}")
-    AdapterPlan("plan", scaling=plan.scaling)
     return plan
 
 
-def _named(check: object, name: str) -> None:
+def _named(check: Callable[[str], object], name: str) -> None:
     """Turn what a check of a name says into what pydantic reports."""
     try:
-        check(name)  # type: ignore[operator]
+        check(name)
     except InputError as error:
         raise ValueError(str(error)) from error

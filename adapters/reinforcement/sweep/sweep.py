@@ -13,13 +13,15 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.reinforcement.config import AdapterPlan
 from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.grid import reinforced
-from polyphony.adapters.reinforcement.items import answers_of
+from polyphony.adapters.reinforcement.items import answers_of, items_digest
 from polyphony.adapters.reinforcement.summary import has_collapsed
 from polyphony.adapters.reinforcement.sweep.plan import CHOICE, FINAL, Part, SweepCell, SweepPlan
 from polyphony.adapters.reinforcement.tasks import task_of
+from polyphony.adapters.training.provenance import code_version
 from polyphony.documents import read_document
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
+from polyphony.scratch import is_scratch
 
 PLAN = "plan.json"
 MOST_PART = 256 << 20  # bytes of a part's results
@@ -75,18 +77,21 @@ def _read(path: Path) -> dict[str, tuple[AdapterPlan, Curve]]:
 
 
 def _check_directory(plan: SweepPlan, base: BaseModel, directory: Path) -> None:
-    identity = digest_of([plan.model_dump(mode="json"), base.hash, base.dtype])
+    tasks = sorted({cell.task for cell in plan.cells()})
+    items = [items_digest(task_of(task), task_of(task).split(plan.config.split_seed)) for task in tasks]
+    identity = digest_of([plan.model_dump(mode="json"), base.hash, base.dtype, items])
     path = directory / PLAN
     if path.exists():
         before = read_document(path, "give another --out", "JSON")
         if not isinstance(before, dict) or before.get("identity") != identity:
             raise InputError(f"{directory}: holds a sweep of other settings or another base model; give another --out")
         return
-    if directory.is_dir() and any(directory.iterdir()):
+    if directory.is_dir() and not all(is_scratch(entry.name) for entry in directory.iterdir()):
         raise InputError(f"{directory}: holds files but no sweep; choose a new or empty --out")
     directory.mkdir(parents=True, exist_ok=True)
     facts = {
         "identity": identity, "base_model": base.name, "base_hash": base.hash, "dtype": base.dtype,
+        "code": dict(code_version()),
         "parts": [(part.task, part.prompts) for part in plan.parts() if part.stage == FINAL],
     }  # fmt: skip
     write_durably(path, json.dumps({**facts, "plan": plan.model_dump(mode="json")}, indent=1).encode())

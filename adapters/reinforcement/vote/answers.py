@@ -13,7 +13,8 @@ import pandas as pd
 from polyphony.adapters.bank.revision import digest_of
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.reinforcement.config import AdapterPlan
-from polyphony.adapters.reinforcement.grid import reinforced
+from polyphony.adapters.reinforcement.grid import groups_for, reinforced
+from polyphony.adapters.reinforcement.items import items_digest
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.tasks import Task, task_of
 from polyphony.adapters.reinforcement.vote.plan import (
@@ -25,10 +26,12 @@ from polyphony.adapters.reinforcement.vote.plan import (
     TEMPERED,
     VotePlan,
 )
+from polyphony.adapters.training.provenance import code_version
 from polyphony.documents import read_document
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 from polyphony.randomness import keyed_generator
+from polyphony.scratch import is_scratch
 
 FACTS = "vote.json"
 TEMPERATURES = (0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
@@ -62,6 +65,9 @@ class Vote:
         self.base, self.plan, self.directory, self._progress = base, plan, directory, progress
         self.task: Task = task_of(plan.task)
         self.items = _chosen(self.task, "test", plan.items, plan.config.split_seed)
+        for plans in (plan.population(), plan.of_same_data()):
+            if len(groups_for(base, plans, plan.config)) > 1:
+                raise InputError(f"{len(plans):,} adapters do not fit into one pass; give fewer")
         self._check_directory()
 
     def run(self) -> None:
@@ -84,26 +90,31 @@ class Vote:
             self.base, self.task, plans, self.plan.config, self.directory / stage.replace(" ", "-"),
             progress=lambda done, total, note: self._progress(stage, done, total, note), finished=groups.append,
         )  # fmt: skip
-        if len(groups) > 1:
-            raise InputError(f"{len(plans)} adapters of rank {self.plan.rank} do not fit into one pass; give fewer")
         ask(groups[0])
 
     def _ask_population(self, group: Reinforcement) -> None:
         slots = list(range(self.plan.adapters))
-        answers = self._asked(group, ADAPTERS, slots, 1)
-        self._store(ADAPTERS, answers)
+        weights = [curve.success["validation"][group.done] for curve in group.curves]
+        self._note(validation=weights, start=group.curves[0].success["test"][0])
         asked = slots[: self.plan.asked]
-        self._store(ONE, self._asked(group, ONE, asked, self.plan.draws))
-        temperatures = self._temperatures(group, asked)
-        tempered = [
+        if not self._is_asked(ADAPTERS):
+            self._store(ADAPTERS, self._asked(group, ADAPTERS, slots, 1))
+        if not self._is_asked(ONE):
+            self._store(ONE, self._asked(group, ONE, asked, self.plan.draws))
+        if not self._is_asked(BASE):
+            self._store(BASE, self._asked(group, BASE, [None], self.plan.draws))
+        if not self._is_asked(TEMPERED):
+            self._ask_tempered(group, asked)
+
+    def _ask_tempered(self, group: Reinforcement, slots: Sequence[int]) -> None:
+        temperatures = self._temperatures(group, slots)
+        self._note(temperatures=temperatures)
+        answers = [
             voter
-            for slot, temperature in zip(asked, temperatures, strict=True)
+            for slot, temperature in zip(slots, temperatures, strict=True)
             for voter in self._asked(group, TEMPERED, [slot], self.plan.draws, temperature)
         ]
-        self._store(TEMPERED, tempered)
-        self._store(BASE, self._asked(group, BASE, [None], self.plan.draws))
-        weights = [curve.success["validation"][group.done] for curve in group.curves]
-        self._note(temperatures=temperatures, validation=weights, start=group.curves[0].success["test"][0])
+        self._store(TEMPERED, answers)
 
     def _temperatures(self, group: Reinforcement, slots: Sequence[int]) -> list[float]:
         """At which temperature each adapter answers as many validation items as the population does at 1."""
@@ -133,7 +144,10 @@ class Vote:
         self._store(SAME_DATA, self._asked(group, SAME_DATA, list(range(self.plan.same_data)), 1))
 
     def _ask_checkpoints(self) -> None:
-        """Ask each run after every update of its last half; a run counts as one voter with one draw a checkpoint."""
+        """Ask each run after every update of its last half; a run counts as one voter with one draw a checkpoint.
+
+        These few runs are short, and begin anew after an interrupt.
+        """
         group = Reinforcement(self.base, self.task, self.plan.of_checkpoints(), self.plan.config)
         texts: list[list[list[str]]] = [[[] for _ in self.items] for _ in group.plans]
         for update in range(1, self.plan.updates + 1):
@@ -187,7 +201,8 @@ class Vote:
         return self.directory / f"{source}.parquet"
 
     def _check_directory(self) -> None:
-        identity = digest_of([asdict(self.plan), self.base.hash, self.base.dtype])
+        items = items_digest(self.task, self.task.split(self.plan.config.split_seed))
+        identity = digest_of([asdict(self.plan), self.base.hash, self.base.dtype, items])
         path = self.directory / FACTS
         if path.exists():
             before = read_document(path, "give another --out", "JSON")
@@ -196,12 +211,12 @@ class Vote:
                     f"{self.directory}: holds a vote of other settings or another base; give another --out"
                 )
             return
-        if self.directory.is_dir() and any(self.directory.iterdir()):
+        if self.directory.is_dir() and not all(is_scratch(entry.name) for entry in self.directory.iterdir()):
             raise InputError(f"{self.directory}: holds files but no vote; choose a new or empty --out")
         self.directory.mkdir(parents=True, exist_ok=True)
         self._note(
             identity=identity, plan=asdict(self.plan), base_model=self.base.name, dtype=self.base.dtype,
-            items=len(self.items),
+            items=len(self.items), code=dict(code_version()),
         )  # fmt: skip
 
     def _note(self, **facts: object) -> None:
