@@ -221,8 +221,8 @@ def _methods(results: VoteResults) -> str:
         "The answer that most of k answers give wins; a tie is broken by lot; an empty answer does not vote. A curve "
         "ends at a third of the pool, so that two votes differ. Brackets hold 95% intervals of a crossed bootstrap: "
         "items are drawn again, and with them half of a pool's voters, or the voters that answer repeatedly and half "
-        "of their answers; of one voter, as of the base, the intervals hold no differences between voters. All adapters "
-        "are of one base and one recipe: the intervals say nothing of others."
+        "of their answers. Of one voter, as of the base, the intervals hold no differences between voters. All "
+        "adapters are of one base and one recipe: the intervals say nothing of others."
     )
 
 
