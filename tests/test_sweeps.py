@@ -256,6 +256,7 @@ def test_the_claim_about_the_tail_follows_the_sign_of_what_came_out(tmp_path, sh
     results = results_of(
         tmp_path,
         lambda init, rank, seed: (0.5 + noise((seed, init == "standard")) + shift * (init != "standard"), False),
+        parts=2,
     )
     assert claims_of(results)[0].verdict == verdict
 
@@ -263,9 +264,11 @@ def test_the_claim_about_the_tail_follows_the_sign_of_what_came_out(tmp_path, sh
 def test_claims_about_collapse_need_an_interval_on_one_side_of_a_half(tmp_path):
     for share, verdict in ((1.0, CAME_OUT), (0.0, CONTRARY), (0.5, OPEN)):
         directory = tmp_path / str(share)
-        results = results_of(directory, lambda init, rank, seed, share=share: (0.5, seed < share * 6))
+        results = results_of(directory, lambda init, rank, seed, share=share: (0.5, seed < share * 6), parts=2)
         assert claims_of(results)[1].verdict == verdict
         assert claims_of(results)[2].verdict == "not run"
+    untold = results_of(tmp_path / "untold", lambda init, rank, seed: (0.5, None))
+    assert claims_of(untold)[1].verdict.startswith("cannot be told")
 
 
 def test_a_report_names_what_has_not_run_and_shows_every_cell(tmp_path):

@@ -13,6 +13,7 @@ from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.tasks import task_of
 from polyphony.adapters.reinforcement.vote.plan import VotePlan
 from polyphony.errors import InputError
+from polyphony.metrics.votes import curves as counting
 from polyphony.metrics.votes.curves import (
     EMPTY,
     RIGHT,
@@ -61,8 +62,9 @@ def test_a_vote_is_won_by_most_answers_ties_by_lot_and_empty_answers_do_not_vote
     assert majority(codes).tolist() == pytest.approx([1, 1 / 3, 0, 1 / 2, 0, 0])
 
 
-def test_independent_voters_follow_condorcet():
+def test_independent_voters_follow_condorcet(monkeypatch):
     """With one wrong answer, a vote of k is right as often as most of k coins are."""
+    monkeypatch.setattr(counting, "REPLICATES", 20)
     points = {point.k: point for point in curves({"pool": independent(120, 4000, 0.6)}, random())["pool"]}
     for k in (1, 3):
         exact = sum(comb(k, n) * 0.6**n * 0.4 ** (k - n) for n in range(k // 2 + 1, k + 1))
@@ -86,7 +88,7 @@ def test_one_voter_that_answers_repeatedly_is_drawn_from_itself():
     assert [point.value for point in curves({"one": ballots}, random())["one"]] == pytest.approx([0.5] * 6, abs=0.08)
 
 
-def test_intervals_are_as_wide_as_other_voters_and_items_would_differ():
+def test_intervals_are_as_wide_as_other_voters_and_items_would_differ(monkeypatch):
     """The standard deviation over fresh pools and items, against the one that an interval of one pool implies."""
 
     def pool_of(seed):
@@ -94,10 +96,11 @@ def test_intervals_are_as_wide_as_other_voters_and_items_would_differ():
         skill = draw.normal(scale=0.6, size=(60, 1)) + draw.normal(size=(1, 80))
         return pool((draw.random((60, 80)) >= 1 / (1 + np.exp(-skill))).astype(np.int64))
 
-    fresh = [curves({"p": pool_of(seed)}, random())["p"] for seed in range(12)]
-    for place in (0, len(fresh[0]) - 1):
-        actual = np.std([points[place].value for points in fresh], ddof=1)
-        implied = np.mean([np.subtract(*points[place].interval[::-1]) / 3.92 for points in fresh])
+    monkeypatch.setattr(counting, "REPLICATES", 100)
+    for k in (1, 16):
+        points = [counting._point(pool_of(seed), k, random()) for seed in range(16)]
+        actual = np.std([point.value for point in points], ddof=1)
+        implied = np.mean([np.subtract(*point.interval[::-1]) / 3.92 for point in points])
         assert 0.6 < implied / actual < 1.7
 
 

@@ -13,7 +13,7 @@ from polyphony.simulation.runs.machine import Machine
 
 @takes_machine
 def sweep(
-    plan_file: Annotated[Path, typer.Argument(help="TOML file with the plan, see docs/stability.md.", parser=path)],
+    plan_file: Annotated[Path, typer.Argument(help="TOML file with the plan, see docs/reinforcement.md.", parser=path)],
     *,
     out: Annotated[
         Path, typer.Option(help="Directory of the sweep. The same command continues an interrupted one.", parser=path)

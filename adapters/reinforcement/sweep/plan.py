@@ -184,7 +184,7 @@ def load_sweep_plan(path: Path) -> SweepPlan:
         InputError: It cannot be read, or something in it cannot be; the line names the file and the key.
     """
     where = printable_path(path)
-    content = read_document(path, "see docs/stability.md", "TOML")
+    content = read_document(path, "see docs/reinforcement.md", "TOML")
     plan = checked(SweepPlan, content, where, "the plan", f"a plan has {', '.join(SweepPlan.model_fields)}")
     if plan.equal_rate not in plan.rates:
         raise InputError(f"{where}: equal_rate {plan.equal_rate:g} is not among rates; add it there")
