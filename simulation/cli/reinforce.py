@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,12 @@ from polyphony.simulation.runs.machine import Machine
 
 if TYPE_CHECKING:
     from polyphony.adapters.bank.bank import Bank
+    from polyphony.adapters.model.base_model import BaseModel
+    from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
+    from polyphony.adapters.reinforcement.curves import Curve
     from polyphony.adapters.reinforcement.reinforcement import Reinforcement
     from polyphony.adapters.reinforcement.summary import Cell
+    from polyphony.adapters.reinforcement.tasks import Task
     from polyphony.simulation.cli.console import Reporter
 
 MOST_ADAPTERS = 4096
@@ -77,15 +81,13 @@ def reinforce(
     machine: Machine,
 ) -> None:
     """Reinforce many adapters on a task with a verifiable reward: one for each combination and seed."""
-    from polyphony.adapters.bank.bank import Bank
     from polyphony.adapters.reinforcement.config import ReinforcementConfig
-    from polyphony.adapters.reinforcement.grid import grid_of, reinforced
+    from polyphony.adapters.reinforcement.grid import grid_of
     from polyphony.adapters.reinforcement.items import answers_of
     from polyphony.adapters.reinforcement.next_act import NEXT_ACT
     from polyphony.adapters.reinforcement.summary import cells_of
     from polyphony.adapters.reinforcement.tasks import task_of
     from polyphony.adapters.training.starts import check_init
-    from polyphony.simulation.cli.console import Reporter
     from polyphony.simulation.history.next_acts import next_acts
     from polyphony.simulation.runs.loading import current_loader
 
@@ -102,19 +104,7 @@ def reinforce(
         updates=updates, warm=warm_start, samples=samples, passes=passes, clip_high=clip_high, kl=kl, entropy=entropy,
         evaluate_every=evaluate_every,
     )  # fmt: skip
-    with Reporter() as reporter:
-        base = current_loader().base_model(
-            machine.base_model, device=machine.device, dtype=machine.dtype, say=reporter.say
-        )
-        reporter.say(f"{len(plans):,} adapters on {task}, {base.name} on {base.device.type} in {base.dtype}")
-        with closing(Bank(machine.bank, create=True)) as bank:
-            if bank.read_only:
-                raise InputError(f"{machine.bank}: the bank can only be read; give another --bank")
-            curves = reinforced(
-                base, chosen, plans, config, out,
-                progress=lambda done, total, note: reporter.show("reinforcement", done, total, "updates", note),
-                finished=partial(_store, bank, reporter),
-            )  # fmt: skip
+    base, curves = _reinforced(chosen, plans, config, out, machine)
     cells = cells_of(plans, curves, answers_of(chosen, config, plans))
     result = {
         "task": task, "config": asdict(config), "base_hash": base.hash, "dtype": base.dtype,
@@ -132,12 +122,36 @@ def reinforce(
     )
 
 
+def _reinforced(
+    task: "Task", plans: "list[AdapterPlan]", config: "ReinforcementConfig", out: Path, machine: Machine
+) -> "tuple[BaseModel, dict[str, Curve]]":
+    """Learn, and put the adapters into the bank; what was learned from a person's acts would outlive `bank forget`."""
+    from polyphony.adapters.bank.bank import Bank
+    from polyphony.adapters.reinforcement.grid import reinforced
+    from polyphony.simulation.cli.console import Reporter
+    from polyphony.simulation.runs.loading import current_loader
+
+    with Reporter() as reporter, ExitStack() as stack:
+        base = current_loader().base_model(
+            machine.base_model, device=machine.device, dtype=machine.dtype, say=reporter.say
+        )
+        reporter.say(f"{len(plans):,} adapters on {task.name}, {base.name} on {base.device.type} in {base.dtype}")
+        store: Callable[[Reinforcement], object] = lambda group: None
+        if not any(plan.owner for plan in plans):
+            bank = stack.enter_context(closing(Bank(machine.bank, create=True)))
+            if bank.read_only:
+                raise InputError(f"{machine.bank}: the bank can only be read; give another --bank")
+            store = partial(_store, bank, reporter)
+        return base, reinforced(
+            base, task, plans, config, out, finished=store,
+            progress=lambda done, total, note: reporter.show("reinforcement", done, total, "updates", note),
+        )  # fmt: skip
+
+
 def _store(bank: "Bank", reporter: "Reporter", group: "Reinforcement") -> None:
     """Put a group's adapters into the bank, and say which of them are not finite and stay out."""
     from polyphony.adapters.reinforcement.stored import store_adapters
 
-    if any(plan.owner for plan in group.plans):
-        return  # what was learned from a person's acts would outlive `bank forget` there
     kept_out = {plan.name for plan in group.plans} - {revision.person for revision in store_adapters(group, bank)}
     if kept_out:
         reporter.say(f"not in the bank, since their factors are not finite: {', '.join(sorted(kept_out))}")
