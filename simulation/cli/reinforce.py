@@ -136,22 +136,23 @@ def _reinforced(
             machine.base_model, device=machine.device, dtype=machine.dtype, say=reporter.say
         )
         reporter.say(f"{len(plans):,} adapters on {task.name}, {base.name} on {base.device.type} in {base.dtype}")
-        store: Callable[[Reinforcement], object] = lambda group: None
+        bank = None
         if not any(plan.owner for plan in plans):
             bank = stack.enter_context(closing(Bank(machine.bank, create=True)))
             if bank.read_only:
                 raise InputError(f"{machine.bank}: the bank can only be read; give another --bank")
-            store = partial(_store, bank, reporter)
         return base, reinforced(
-            base, task, plans, config, out, finished=store,
+            base, task, plans, config, out, finished=partial(_store, bank, reporter),
             progress=lambda done, total, note: reporter.show("reinforcement", done, total, "updates", note),
         )  # fmt: skip
 
 
-def _store(bank: "Bank", reporter: "Reporter", group: "Reinforcement") -> None:
+def _store(bank: "Bank | None", reporter: "Reporter", group: "Reinforcement") -> None:
     """Put a group's adapters into the bank, and say which of them are not finite and stay out."""
     from polyphony.adapters.reinforcement.stored import store_adapters
 
+    if bank is None:
+        return
     kept_out = {plan.name for plan in group.plans} - {revision.person for revision in store_adapters(group, bank)}
     if kept_out:
         reporter.say(f"not in the bank, since their factors are not finite: {', '.join(sorted(kept_out))}")
