@@ -11,6 +11,7 @@ import pytest
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.tasks import task_of
+from polyphony.adapters.reinforcement.vote import answers as asking
 from polyphony.adapters.reinforcement.vote.plan import VotePlan
 from polyphony.errors import InputError
 from polyphony.metrics.votes import curves as counting
@@ -177,7 +178,13 @@ def test_plans_that_cannot_be_are_refused():
 
 
 def test_a_vote_runs_is_reported_and_asks_nobody_again(tmp_path, capsys, monkeypatch):
+    """With fewer answers that choose temperatures, fewer evaluated ones, and fewer replicates, to save time."""
     out = tmp_path / "vote"
+    few = ReinforcementConfig(updates=8, warm=2, evaluate_every=8, test_answers=8)
+    monkeypatch.setattr(VotePlan, "config", property(lambda plan: few))
+    monkeypatch.setattr(asking, "VALIDATION_ANSWERS", 8)
+    monkeypatch.setattr(asking, "TEMPERATURES", (0.7, 1.0))
+    monkeypatch.setattr(counting, "REPLICATES", 20)
     main(["vote", *SMALL, "--out", str(out)])
     results = read_vote(out)
     text = (out / "report.md").read_text()

@@ -36,11 +36,12 @@ def _revision(reinforcement: Reinforcement, slot: int, checkpoint: str, update: 
     base, task, plan = reinforcement.split.base, reinforcement.task, reinforcement.plans[slot]
     config, rank = reinforcement.config, stacked_rank(plan)
     shape = LoraShape(rank, plan.scale * rank, config.top_blocks, targets=config.targets)
-    population = f"task {task.name}"
     items = reinforcement.digests[slot]
+    # Other items of one name are another population, as two files of one name are.
+    population = f"task {task.name} {items[:12]}"
     deciding = [base.hash, base.dtype, task.name, asdict(plan), asdict(config), update, items]
     return Revision(
-        adapter_id=adapter_id(base.hash, f"{population} {items}", REINFORCED, plan.name),
+        adapter_id=adapter_id(base.hash, population, REINFORCED, plan.name),
         kind=REINFORCED,
         person=plan.name,
         population=population,
