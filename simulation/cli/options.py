@@ -127,11 +127,20 @@ def takes_options(
 
 def takes_machine(command: Command) -> Command:
     """Give a command the options of the machine and the bank; it gets them as its argument `machine`."""
-    parameters = [
-        _keyword("bank", BankOption, Path("bank")), _keyword("base_model", BaseOption, None),
-        _keyword("device", DeviceOption, "auto"), _keyword("dtype", DtypeOption, "auto"),
-    ]  # fmt: skip
+    parameters = [_keyword("bank", BankOption, Path("bank")), *_base_model()]
     return _expanded(command, "machine", parameters, lambda given: Machine(**given))
+
+
+def takes_base_model(command: Command) -> Command:
+    """Give a command without a bank the options of the base model and where it computes, as its argument `machine`."""
+    return _expanded(command, "machine", _base_model(), lambda given: Machine(bank=Path("bank"), **given))
+
+
+def _base_model() -> list[inspect.Parameter]:
+    return [
+        _keyword("base_model", BaseOption, None), _keyword("device", DeviceOption, "auto"),
+        _keyword("dtype", DtypeOption, "auto"),
+    ]  # fmt: skip
 
 
 def _flag(option: Option, absent: str | None) -> inspect.Parameter:

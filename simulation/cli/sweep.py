@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from polyphony.errors import InputError
-from polyphony.simulation.cli.options import path, takes_machine
+from polyphony.simulation.cli.options import path, takes_base_model
 from polyphony.simulation.cli.printing import say
 from polyphony.simulation.runs.machine import Machine
 
 
-@takes_machine
+@takes_base_model
 def sweep(
     plan_file: Annotated[Path, typer.Argument(help="TOML file with the plan, see docs/reinforcement.md.", parser=path)],
     *,
