@@ -10,8 +10,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from reasoning_gym.dataset import ProceduralDataset
-from reasoning_gym.factory import DATASETS
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.engine.group_sampler import _drawn
@@ -590,6 +588,8 @@ def test_no_answer_of_a_model_reaches_the_scorers_of_the_library(monkeypatch):
     """Some of them evaluate an answer as an expression."""
     task = task_of("gym:complex_arithmetic")
     item = task.split(0).test[0]
+    from reasoning_gym.dataset import ProceduralDataset
+    from reasoning_gym.factory import DATASETS
 
     def fails(*args, **more):
         raise AssertionError("no scorer must be called")

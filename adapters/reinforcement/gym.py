@@ -1,5 +1,7 @@
 """Tasks of reasoning-gym by their names, an optional extra."""
 
+import warnings
+
 from polyphony.adapters.reinforcement.tasks import GYM, TEST_SHARE, VALIDATION_SHARE, Split
 from polyphony.errors import InputError
 from polyphony.printable import first_line, quoted
@@ -68,8 +70,10 @@ class GymTask:
 def _generated(name: str) -> list[tuple[object, object]]:
     """Questions and answers of a generator."""
     try:
-        import reasoning_gym
-        from reasoning_gym.factory import DATASETS
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # of a package that it imports, when that is compiled
+            import reasoning_gym
+            from reasoning_gym.factory import DATASETS
     except ModuleNotFoundError as error:
         raise InputError(f"--task {name}: reasoning-gym is not installed; install the extra `gym`") from error
     kind = name.removeprefix(GYM)
