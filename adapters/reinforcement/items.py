@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from polyphony.adapters.bank.revision import digest_of
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.tasks import Split, Task
@@ -25,9 +27,13 @@ def items_digest(task: Task, split: Split, shots: Sequence[str] = ()) -> str:
 
 def evaluated(task: Task, split: Split, part: str, config: ReinforcementConfig) -> list[str]:
     """The items of a part on which an evaluation draws answers."""
-    items = list(getattr(split, part))
     random = keyed_generator(config.split_seed, "evaluated items", task.name, part)
-    return [items[place] for place in sorted(random.permutation(len(items))[: config.test_answers].tolist())]
+    return some_items(getattr(split, part), config.test_answers, random)
+
+
+def some_items(items: Sequence[str], most: int, random: np.random.Generator) -> list[str]:
+    """At most so many items, drawn, in their order."""
+    return [items[place] for place in sorted(random.permutation(len(items))[:most].tolist())]
 
 
 def samples_of(items: Sequence[Sequence[str]], config: ReinforcementConfig) -> int:

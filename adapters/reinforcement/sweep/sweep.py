@@ -10,18 +10,18 @@ import numpy as np
 
 from polyphony.adapters.bank.revision import digest_of
 from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.reinforcement.claimed_directory import claim
 from polyphony.adapters.reinforcement.config import AdapterPlan
 from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.grid import reinforced
 from polyphony.adapters.reinforcement.items import answers_of, items_digest
 from polyphony.adapters.reinforcement.summary import has_collapsed
 from polyphony.adapters.reinforcement.sweep.plan import CHOICE, FINAL, Part, SweepCell, SweepPlan
-from polyphony.adapters.reinforcement.tasks import task_of
+from polyphony.adapters.reinforcement.tasks import Task, task_of
 from polyphony.adapters.training.provenance import code_version
 from polyphony.documents import read_document
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
-from polyphony.scratch import is_scratch
 
 PLAN = "plan.json"
 MOST_PART = 256 << 20  # bytes of a part's results
@@ -41,7 +41,8 @@ def run_sweep(
         InputError: The directory holds another sweep, a layer has no room for a rank, or a task gives no signal.
         OSError: The directory cannot be written.
     """
-    _check_directory(plan, base, directory)
+    tasks = {name: task_of(name) for name in {cell.task for cell in plan.cells()}}
+    _claim(plan, base, tasks, directory)
     parts = list(plan.parts())
     rates: dict[tuple[str, str, int], float] = {}
     for number, part in enumerate(parts, 1):
@@ -52,7 +53,7 @@ def run_sweep(
             def report(done: int, total: int, note: str, part: Part = part, number: int = number) -> None:
                 progress(f"part {number} of {len(parts)} ({part.name})", done, total, note)
 
-            task, state = task_of(part.task), directory / "state" / part.name
+            task, state = tasks[part.task], directory / "state" / part.name
             config = plan.config if part.stage == FINAL else replace(plan.config, evaluate_every=plan.updates)
             curves = reinforced(base, task, adapters, config, state, progress=report)
             _write(path, part, rates, adapters, curves, answers_of(task, config, adapters))
@@ -76,25 +77,14 @@ def _read(path: Path) -> dict[str, tuple[AdapterPlan, Curve]]:
         raise InputError(f"{path}: not the results of a part; remove it, and the sweep runs this part again") from error
 
 
-def _check_directory(plan: SweepPlan, base: BaseModel, directory: Path) -> None:
-    tasks = sorted({cell.task for cell in plan.cells()})
-    items = [items_digest(task_of(task), task_of(task).split(plan.config.split_seed)) for task in tasks]
-    identity = digest_of([plan.model_dump(mode="json"), base.hash, base.dtype, items])
-    path = directory / PLAN
-    if path.exists():
-        before = read_document(path, "give another --out", "JSON")
-        if not isinstance(before, dict) or before.get("identity") != identity:
-            raise InputError(f"{directory}: holds a sweep of other settings or another base model; give another --out")
-        return
-    if directory.is_dir() and not all(is_scratch(entry.name) for entry in directory.iterdir()):
-        raise InputError(f"{directory}: holds files but no sweep; choose a new or empty --out")
-    directory.mkdir(parents=True, exist_ok=True)
+def _claim(plan: SweepPlan, base: BaseModel, tasks: Mapping[str, Task], directory: Path) -> None:
+    recorded = plan.model_dump(mode="json")
+    items = [items_digest(tasks[name], tasks[name].split(plan.config.split_seed)) for name in sorted(tasks)]
     facts = {
-        "identity": identity, "base_model": base.name, "base_hash": base.hash, "dtype": base.dtype,
-        "code": dict(code_version()),
-        "parts": [(part.task, part.prompts) for part in plan.parts() if part.stage == FINAL],
+        "base_model": base.name, "base_hash": base.hash, "dtype": base.dtype, "code": dict(code_version()),
+        "parts": [(part.task, part.prompts) for part in plan.parts() if part.stage == FINAL], "plan": recorded,
     }  # fmt: skip
-    write_durably(path, json.dumps({**facts, "plan": plan.model_dump(mode="json")}, indent=1).encode())
+    claim(directory, PLAN, "sweep", digest_of([recorded, base.hash, base.dtype, items]), facts)
 
 
 def _final(plan: SweepPlan, part: Part, rates: Mapping[tuple[str, str, int], float]) -> list[AdapterPlan]:

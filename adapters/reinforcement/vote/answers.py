@@ -12,9 +12,10 @@ import pandas as pd
 
 from polyphony.adapters.bank.revision import digest_of
 from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.reinforcement.claimed_directory import claim
 from polyphony.adapters.reinforcement.config import AdapterPlan
 from polyphony.adapters.reinforcement.grid import groups_for, reinforced
-from polyphony.adapters.reinforcement.items import items_digest
+from polyphony.adapters.reinforcement.items import items_digest, some_items
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.tasks import Task, task_of
 from polyphony.adapters.reinforcement.vote.plan import (
@@ -31,7 +32,6 @@ from polyphony.documents import read_document
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 from polyphony.randomness import keyed_generator
-from polyphony.scratch import is_scratch
 
 FACTS = "vote.json"
 TEMPERATURES = (0.3, 0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0, 3.0)
@@ -68,7 +68,7 @@ class Vote:
         for plans in (plan.population(), plan.of_same_data()):
             if len(groups_for(base, plans, plan.config)) > 1:
                 raise InputError(f"{len(plans):,} adapters do not fit into one pass; give fewer")
-        self._check_directory()
+        self._claim()
 
     def run(self) -> None:
         """Train and ask.
@@ -200,33 +200,21 @@ class Vote:
     def _path(self, source: str) -> Path:
         return self.directory / f"{source}.parquet"
 
-    def _check_directory(self) -> None:
+    def _claim(self) -> None:
         items = items_digest(self.task, self.task.split(self.plan.config.split_seed))
+        facts = {
+            "plan": asdict(self.plan), "base_model": self.base.name, "dtype": self.base.dtype,
+            "items": len(self.items), "code": dict(code_version()),
+        }  # fmt: skip
         identity = digest_of([asdict(self.plan), self.base.hash, self.base.dtype, items])
-        path = self.directory / FACTS
-        if path.exists():
-            before = read_document(path, "give another --out", "JSON")
-            if not isinstance(before, dict) or before.get("identity") != identity:
-                raise InputError(
-                    f"{self.directory}: holds a vote of other settings or another base; give another --out"
-                )
-            return
-        if self.directory.is_dir() and not all(is_scratch(entry.name) for entry in self.directory.iterdir()):
-            raise InputError(f"{self.directory}: holds files but no vote; choose a new or empty --out")
-        self.directory.mkdir(parents=True, exist_ok=True)
-        self._note(
-            identity=identity, plan=asdict(self.plan), base_model=self.base.name, dtype=self.base.dtype,
-            items=len(self.items), code=dict(code_version()),
-        )  # fmt: skip
+        claim(self.directory, FACTS, "vote", identity, facts)
 
     def _note(self, **facts: object) -> None:
         path = self.directory / FACTS
-        before = read_document(path, "give another --out", "JSON") if path.exists() else {}
+        before = read_document(path, "give another --out", "JSON")
         write_durably(path, json.dumps({**before, **facts}, indent=1).encode())
 
 
 def _chosen(task: Task, part: str, most: int, seed: int) -> list[str]:
     """Some items of a part, in their order."""
-    items = list(getattr(task.split(seed), part))
-    order = keyed_generator(seed, "vote items", task.name, part).permutation(len(items))[:most]
-    return [items[place] for place in sorted(order.tolist())]
+    return some_items(getattr(task.split(seed), part), most, keyed_generator(seed, "vote items", task.name, part))
