@@ -2,10 +2,9 @@
 
 import warnings
 
-from polyphony.adapters.reinforcement.tasks import GYM, TEST_SHARE, VALIDATION_SHARE, Split
+from polyphony.adapters.reinforcement.tasks import GYM, Split, random_parts
 from polyphony.errors import InputError
 from polyphony.printable import first_line, quoted
-from polyphony.randomness import keyed_generator
 
 ITEMS = 600
 # Seed of the items themselves; how they are split has one of its own.
@@ -49,10 +48,7 @@ class GymTask:
     def split(self, seed: int, owner: str = "") -> Split:
         """The items in random parts: the library does not tell which belong together."""
         items = list(self._answers)
-        order = keyed_generator(seed, "task split", self.name).permutation(len(items)).tolist()
-        held_out, chosen = round(TEST_SHARE * len(order)), max(1, round(VALIDATION_SHARE * len(order)))
-        parts = order[held_out + chosen :], order[held_out : held_out + chosen], order[:held_out]
-        return Split(*([items[place] for place in sorted(part)] for part in parts))
+        return Split(*([items[place] for place in part] for part in random_parts(len(items), seed, self.name)))
 
     def prompt(self, item: str) -> str:
         """The question as the library words it."""

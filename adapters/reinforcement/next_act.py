@@ -11,6 +11,8 @@ from polyphony.personas.people.persona import Persona
 from polyphony.printable import printable
 
 NEXT_ACT = "next-act"
+# What is learned, what chooses the checkpoint, what is measured on.
+PARTS = ("train", "validation", "held_out")
 # What an answer with the right verb about another item is worth.
 VERB_ALONE = 0.5
 # Most characters of one post, and how many own acts a question tells.
@@ -60,7 +62,7 @@ class NextAct:
     def split(self, seed: int, owner: str = "") -> Split:
         """The moments of one person, or of everybody, as their histories are split; the seed changes nothing."""
         chosen = [self._people[owner]] if owner else list(self._people.values())
-        parts = ([moment.id for own in chosen for moment in getattr(own, part)] for part in _PARTS)
+        parts = ([moment.id for own in chosen for moment in getattr(own, part)] for part in PARTS)
         return Split(*parts)
 
     def prompt(self, item: str) -> str:
@@ -83,9 +85,6 @@ class NextAct:
         if words == right:
             return 1.0
         return VERB_ALONE if len(right) > 1 and words[:1] == right[:1] else 0.0
-
-
-_PARTS = ("train", "validation", "held_out")
 
 
 def acts_of(persona: Persona, part: str, most: int) -> Sequence[Act]:

@@ -30,6 +30,13 @@ class Split:
     test: Sequence[str]
 
 
+def random_parts(count: int, seed: int, name: str) -> tuple[list[int], list[int], list[int]]:
+    """Places from 0 to below a count in three random parts, each in order: learned, for validation, for tests."""
+    order = keyed_generator(seed, "task split", name).permutation(count).tolist()
+    held_out, chosen = round(TEST_SHARE * count), round(VALIDATION_SHARE * count)
+    return sorted(order[held_out + chosen :]), sorted(order[held_out : held_out + chosen]), sorted(order[:held_out])
+
+
 class Task(Protocol):
     """What a population is reinforced on. An item is its own text, so that it can be stored and compared."""
 
@@ -79,10 +86,8 @@ class _Puzzle:
 
     def split(self, seed: int, owner: str = "") -> Split:
         families = self.families()
-        order = keyed_generator(seed, "task split", self.name).permutation(len(families)).tolist()
-        held_out, chosen = round(TEST_SHARE * len(order)), round(VALIDATION_SHARE * len(order))
-        parts = order[held_out + chosen :], order[held_out : held_out + chosen], order[:held_out]
-        return Split(*(self._items([families[place] for place in sorted(part)]) for part in parts))
+        parts = random_parts(len(families), seed, self.name)
+        return Split(*(self._items([families[place] for place in part]) for part in parts))
 
     def prompt(self, item: str) -> str:
         return f"{item}="

@@ -1,13 +1,11 @@
 """The next acts of people as a task: what the replayed platform showed them, and what they did."""
 
 from polyphony.adapters.prompting.moments import HistoryConfig
-from polyphony.adapters.reinforcement.next_act import NextAct, PersonMoments, acts_of
+from polyphony.adapters.reinforcement.next_act import PARTS, NextAct, PersonMoments, acts_of
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.errors import InputError
 from polyphony.personas.population import Population
 from polyphony.simulation.history.replay import ReplayedHistory
-
-PARTS = ("train", "validation", "held_out")
 
 
 def next_acts(population: Population, users: int) -> NextAct:
