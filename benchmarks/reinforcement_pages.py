@@ -31,8 +31,10 @@ def main() -> None:
         (DOCS / f"{SWEEP}.md").write_text(sweep_page())
         sweeps.draw(read_sweep(STUDIES / SWEEP), DOCS / f"{SWEEP}.svg")
     if (STUDIES / VOTE).is_dir():
-        (DOCS / f"{VOTE}.md").write_text(vote_page())
-        votes.draw(_curves(votes.read_vote(STUDIES / VOTE)), DOCS / f"{VOTE}.svg")
+        results = votes.read_vote(STUDIES / VOTE)
+        points = _curves(results)
+        (DOCS / f"{VOTE}.md").write_text(votes.report_text(results, points, f"{VOTE}.svg"))
+        votes.draw(points, DOCS / f"{VOTE}.svg")
 
 
 def sweep_page() -> str:

@@ -10,7 +10,7 @@ from polyphony.documents import read_document
 from polyphony.errors import InputError
 
 PLAN = "plan.json"
-CHOICE, FINAL = "choice", "final"
+FINAL = "final"
 STARTS = ("standard", "tail-a", "olora-tail", "pissa", "olora", "mica")
 MOST_PART = 256 << 20  # bytes of a part's results
 CELL = ["task", "prompts", "rank", "init"]

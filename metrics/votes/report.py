@@ -101,23 +101,26 @@ def report_text(results: VoteResults, points: Mapping[str, Sequence[Point]], fig
         figure: Path of the figure, as the report should name it.
     """
     absent = [name for name in MEANINGS if name not in results.sources]
+    compared = _compared(results)
     parts = [
         "# Does a population of adapters vote better than one adapter that is asked as often?",
-        _answer(results, points),
+        _answer(results, points, compared),
         f"![Accuracy of the majority vote by the number of answers]({figure})",
         "## Every curve", _curves_table(points),
         "\n".join(f"- `{name}`: {MEANINGS[name]}" for name in points),
         *([f"**Not asked yet: {', '.join(absent)}.** The same `simulate vote` asks them."] if absent else []),
-        "## The population against the others, at equal numbers of answers", _differences(results),
+        "## The population against the others, at equal numbers of answers", _differences(compared),
         "## Why: errors that agree", _correlations(results),
         "## Which curve", _fits(points),
-        "## Other ways to count", _other_counts(results),
+        "## Other ways to count", _other_counts(results.sources[POOL], points[POOL]),
         "## How it was measured", _methods(results),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
 
-def _answer(results: VoteResults, points: Mapping[str, Sequence[Point]]) -> str:
+def _answer(
+    results: VoteResults, points: Mapping[str, Sequence[Point]], compared: Mapping[str, Sequence[Point]]
+) -> str:
     pool = points[POOL]
     lines = [
         f"{results.facts['plan']['adapters']} adapters on {results.facts['items']} held-out items of "
@@ -125,8 +128,8 @@ def _answer(results: VoteResults, points: Mapping[str, Sequence[Point]]) -> str:
         f"[{span(pool[0].interval)}], a vote of {pool[-1].k} in {number(pool[-1].value)} [{span(pool[-1].interval)}]."
     ]
     for name in ("one-adapter", "one-adapter-tempered", "same-data", "checkpoints", "base"):
-        if name in results.sources:
-            point = _against(results, name)
+        if name in compared:
+            point = compared[name][-1]
             value = f"{number(point.value)} [{span(point.interval)}]"
             lines.append(f"- {point.k} answers, {POOL} less {name}: {value}, {_verdict(point)}.")
     return lines[0] + "\n\n" + "\n".join(lines[1:])
@@ -137,10 +140,15 @@ def _verdict(point: Point) -> str:
     return "the population is better" if low > 0 else "the population is worse" if high < 0 else "not told apart"
 
 
-def _against(results: VoteResults, name: str) -> Point:
-    """The population less another source, at the largest vote that both allow."""
-    one, other = results.sources[POOL], results.sources[name]
-    return difference(one, other, min(one.most, other.most), _random())
+def _compared(results: VoteResults) -> dict[str, list[Point]]:
+    """The population less each other source, at four answers and at the largest vote that both allow."""
+    pool = results.sources[POOL]
+    compared = {}
+    for name, other in results.sources.items():
+        if name != POOL:
+            most = min(pool.most, other.most)
+            compared[name] = [difference(pool, other, k, _random()) for k in sorted({min(4, most), most})]
+    return compared
 
 
 def _curves_table(points: Mapping[str, Sequence[Point]]) -> str:
@@ -152,13 +160,12 @@ def _curves_table(points: Mapping[str, Sequence[Point]]) -> str:
     return _table(["k", *points], rows)
 
 
-def _differences(results: VoteResults) -> str:
-    rows = []
-    for name, other in results.sources.items():
-        most = min(results.sources[POOL].most, other.most)
-        for k in sorted({min(4, most), most}) if name != POOL else ():
-            point = difference(results.sources[POOL], other, k, _random())
-            rows.append([name, str(k), f"{number(point.value)} [{span(point.interval)}]", _verdict(point)])
+def _differences(compared: Mapping[str, Sequence[Point]]) -> str:
+    rows = [
+        [name, str(point.k), f"{number(point.value)} [{span(point.interval)}]", _verdict(point)]
+        for name, points in compared.items()
+        for point in points
+    ]
     return _table([f"{POOL} less", "k", "difference", "verdict"], rows)
 
 
@@ -194,13 +201,14 @@ def _fit_row(name: str, fit: Fit) -> list[str]:
     ]  # fmt: skip
 
 
-def _other_counts(results: VoteResults) -> str:
-    pool = results.sources[POOL]
-    majority = {point.k: point.value for point in curves({POOL: pool}, _random())[POOL]}
+def _other_counts(pool: Ballots, points: Sequence[Point]) -> str:
     rows = [
-        [str(k), number(value), number(weighted(pool, k, _random())), number(best_of(pool, k, _random()))]
-        for k, value in majority.items()
-    ]
+        [
+            str(point.k), number(point.value), number(weighted(pool, point.k, _random())),
+            number(best_of(pool, point.k, _random())),
+        ]
+        for point in points
+    ]  # fmt: skip
     explained = (
         "`weighted`: voters count by their validation success. `best of`: any of the k answers is "
         "right, which a perfect judge would find."
