@@ -121,7 +121,7 @@ def remembering_split(trunks: dict[bytes, Tensor], base: BaseModel, *shapes: Lor
 def main() -> None:
     """Run the cells of one population, or write the report from what is there."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--population", default="town", help="'town', or a file of posts, reported as 'real'")
+    parser.add_argument("--population", default="town", help="'town', 'town:2', or a file of posts, reported as 'real'")
     parser.add_argument("--users", type=int, default=64)
     parser.add_argument("--inits", default=",".join(INITS))
     parser.add_argument("--only-defaults", action="store_true", help="the default setting alone")
@@ -135,7 +135,7 @@ def main() -> None:
         write_report(asked.out, ROOT / "docs" / "adapters.md", swept)
         return
     base, population = load_base_model(say=print), load_population(asked.population)
-    path = asked.out / ("town.json" if asked.population == "town" else "real.json")
+    path = asked.out / f"{_study_name(asked.population)}.json"
     study = _study(path, base, population)
     bank = Bank(asked.bank, create=True)
     trunks: dict[bytes, Tensor] | None = None if asked.only_defaults else {}
@@ -155,6 +155,11 @@ def main() -> None:
             f"attribution {row['attribution']}, acts {row['act_distance']}",
             flush=True,
         )
+
+
+def _study_name(source: str) -> str:
+    """The name of a population's study: ``town``, ``town-2`` of the second town, or ``real`` for any file."""
+    return source.replace(":", "-") if source.split(":")[0] == "town" else "real"
 
 
 def _study(path: Path, base: BaseModel, population: Population) -> dict[str, Any]:
