@@ -19,6 +19,7 @@ from polyphony.adapters.prompting.moments import ShownMoment
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve
+from polyphony.adapters.reinforcement.factors import FULL, full_rank
 from polyphony.adapters.reinforcement.grid import grid_of, groups_of, reinforced
 from polyphony.adapters.reinforcement.items import solved
 from polyphony.adapters.reinforcement.next_act import NextAct, PersonMoments
@@ -626,6 +627,58 @@ def test_a_supervised_gradient_is_that_of_the_likelihood_of_right_answers(base):
     for gradient, factor in zip(own, reinforcement.factors.parameters, strict=True):
         assert float((gradient - factor.grad).norm()) <= 5e-3 * float(factor.grad.norm()) + 1e-8
     assert any(float(factor.grad.norm()) > 0 for factor in reinforcement.factors.parameters)
+
+
+def test_a_full_start_learns_the_weights_themselves(base):
+    """Factors of a layer with one identity have the gradient of its weight, and the other one stays."""
+    config = replace(SMALL, updates=2, warm=1)
+    reinforcement = products(
+        base, [AdapterPlan("all", lr=1e-3, prompts=2, init=FULL, rank=full_rank(base, config))], config
+    )
+    rows = list(reinforcement._training_rows(0, 1))
+    before = reinforcement.factors.of(0)
+    with reinforcement._installed():
+        experience = reinforcement._experience(rows)
+        counts = torch.full((2, 1), float(len(experience.advantage)))
+        reinforcement._gradients([experience], counts, None, 4096)
+        reinforcement.factors.mask_gradients()
+        own = {name: (a if a.grad.any() else b).grad[0].clone() for name, (a, b) in reinforcement.factors.stack.items()}
+        drawn, packed = experience.rollout.drawn, experience.rollout.packed
+    weights = {name: module.weight.clone().requires_grad_() for name, module in reinforcement.adapted._own.items()}
+    layout = packed.layout(reinforcement.sampler.prefix_length, base.model.dtype)
+    handles = [
+        module.register_forward_hook(lambda module, given, _out, name=name: given[0] @ weights[name].T)
+        for name, module in reinforcement.adapted._own.items()
+    ]
+    hidden = reinforcement.split.upper(experience.rollout.trunk, layout, reinforcement.sampler.cache())
+    logits = base.model.get_output_embeddings()(hidden[drawn.rows, drawn.columns]).float()
+    logits[:, reinforcement.sampler.banned] = -math.inf
+    (-logits.log_softmax(-1).gather(1, drawn.tokens[:, None]).mean()).backward()
+    for handle in handles:
+        handle.remove()
+    for name, weight in weights.items():
+        out, into = weight.shape
+        gradient = own[name][:out] if into > out else own[name][:, :into]
+        assert float((gradient - weight.grad).norm()) <= 5e-3 * float(weight.grad.norm()), name
+        assert float(weight.grad.norm()) > 0
+    reinforcement.run()
+    for name, (a, b) in reinforcement.factors.of(0).items():
+        width_in, width_out = reinforcement.adapted.sizes[name]
+        stays, moves = (1, 0) if width_in > width_out else (0, 1)
+        assert torch.equal((a, b)[stays], before[name][stays]) and not torch.equal((a, b)[moves], before[name][moves])
+
+
+def test_the_start_is_evaluated_as_each_adapter_would_be(base):
+    """The base answers for all adapters in one reading, with each one's own draws."""
+    plans = [AdapterPlan(f"{n}", seed=n) for n in range(5)]
+    reinforcement = products(base, plans, replace(SMALL, test_answers=24))
+    reinforcement.run(until=0)
+    with reinforcement._installed():
+        reinforcement.done = 1  # from now on every adapter answers under its own factors, which are still the start
+        for part in ("validation", "test"):
+            values = [curve.success[part][0] for curve in reinforcement.curves]
+            assert reinforcement._success(part) == values
+            assert len(set(values)) > 1
 
 
 def test_other_data_of_one_name_are_another_run(base, tmp_path, next_act):

@@ -6,12 +6,16 @@ import torch
 from torch import Tensor
 
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.model.lora import AdaptedModel, adapted_modules
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.training.initialisation import Pair, check_fits, random_start, shared_start
 from polyphony.adapters.training.starts import FROZEN_B, SHIFTED, STANDARD, check_init
 from polyphony.randomness import keyed_generator
+
+# Not the start of an adapter: every weight of the layers is trained. One factor is the identity and stays, the other is
+# the change of the weight. It is no choice of the command, because it has the size of the layers.
+FULL = "full"
 
 
 class StackedFactors:
@@ -45,8 +49,10 @@ class StackedFactors:
             self.stack[name] = a.to(device).requires_grad_(), b.to(device).requires_grad_()
         self.remembered = {name: (a.detach().clone(), b.detach().clone()) for name, (a, b) in self.stack.items()}
         is_own = torch.tensor([[place < plan.rank for place in range(rank)] for plan in plans])
-        self._mask_a = (is_own & torch.tensor([[plan.train_a] for plan in plans])).float().to(device)
-        self._mask_b = (is_own & torch.tensor([[plan.init not in FROZEN_B] for plan in plans])).float().to(device)
+        self._masks = {
+            name: tuple((is_own & torch.tensor(sides)).float().to(device) for sides in _trained_sides(plans, size))
+            for name, size in adapted.sizes.items()
+        }
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -63,8 +69,9 @@ class StackedFactors:
         for factor in self.parameters:
             if factor.grad is not None:
                 finite &= factor.grad.flatten(1).isfinite().all(1)
-        for a, b in self.stack.values():
-            for factor, mask in ((a, self._mask_a.unsqueeze(2)), (b, self._mask_b.unsqueeze(1))):
+        for name, (a, b) in self.stack.items():
+            mask_a, mask_b = self._masks[name]
+            for factor, mask in ((a, mask_a.unsqueeze(2)), (b, mask_b.unsqueeze(1))):
                 if factor.grad is not None:
                     factor.grad.nan_to_num_(0.0, 0.0, 0.0).mul_(mask * finite.view(-1, 1, 1))
         return finite
@@ -96,6 +103,30 @@ class StackedFactors:
         }
 
 
+def full_rank(base: BaseModel, config: ReinforcementConfig) -> int:
+    """The rank of a plan whose start is `FULL`: the widest of the layers' smaller widths."""
+    shape = LoraShape(top_blocks=config.top_blocks, targets=config.targets)
+    return max(min(layer.in_features, layer.out_features) for layer in adapted_modules(base, shape).values())
+
+
+def _trained_sides(plans: Sequence[AdapterPlan], size: tuple[int, int]) -> tuple[list[list[bool]], list[list[bool]]]:
+    """Whether A and whether B of a layer is trained, each of shape [slots, 1]."""
+    width_in, width_out = size
+    is_narrow = width_in > width_out
+    return (
+        [[is_narrow if plan.init == FULL else plan.train_a] for plan in plans],
+        [[not is_narrow if plan.init == FULL else plan.init not in FROZEN_B] for plan in plans],
+    )
+
+
+def _full_start(size: tuple[int, int]) -> Pair:
+    """The identity on the narrower side of a layer, and a change of zero."""
+    width_in, width_out = size
+    if width_in > width_out:
+        return torch.zeros(width_out, width_in), torch.eye(width_out)
+    return torch.eye(width_in), torch.zeros(width_out, width_in)
+
+
 def stacked_rank(plan: AdapterPlan) -> int:
     """Ranks that an adapter takes in the stack: a shifted start has its negative product beside it."""
     return plan.rank * (2 if plan.init in SHIFTED else 1)
@@ -111,6 +142,8 @@ def _place(a: Tensor, b: Tensor, start: Pair, *, is_shifted: bool) -> None:
 def _start(
     base: BaseModel, sizes: Mapping[str, tuple[int, int]], plan: AdapterPlan, config: ReinforcementConfig
 ) -> Mapping[str, Pair]:
+    if plan.init == FULL:
+        return {name: _full_start(size) for name, size in sizes.items()}
     # `LoraShape.scale` is alpha / rank: with this alpha it is the plan's.
     shape = LoraShape(plan.rank, plan.scale * plan.rank, config.top_blocks, targets=config.targets)
     check_fits(base, shape, check_init(plan.init))

@@ -61,12 +61,7 @@ class _Asked:
 
     slot: int | None
     items: Sequence[str]
-    samples: int
-    random: np.random.Generator
-
-    def draws(self, tokens: int) -> np.ndarray:
-        """Uniform draws, shape [items, samples, tokens]."""
-        return self.random.random((len(self.items), self.samples, tokens))
+    uniforms: np.ndarray  # shape [items, samples, tokens]
 
 
 @dataclass(frozen=True)
@@ -186,13 +181,32 @@ class Reinforcement:
         items = [evaluated(self.task, split, part, self.config) for split in self.splits]
         samples = samples_of(items, self.config)
         voters = [
-            _Asked(slot, own, samples, keyed_generator(self.plans[slot].seed, "evaluation", part))
-            for slot, own in enumerate(items)
+            _Asked(slot, own, self._draws(own, samples, keyed_generator(plan.seed, "evaluation", part)))
+            for slot, (plan, own) in enumerate(zip(self.plans, items, strict=True))
         ]
+        texts = self._answers(voters) if self.done else self._answers_of_base(voters)
         return [
             float(np.mean([[self.task.reward(i, text) for text in texts] for i, texts in zip(own, asked, strict=True)]))
-            for own, asked in zip(items, self._answers(voters), strict=True)
+            for own, asked in zip(items, texts, strict=True)
         ]
+
+    def _draws(self, items: Sequence[str], samples: int, random: np.random.Generator) -> np.ndarray:
+        return random.random((len(items), samples, self.task.most_tokens))
+
+    def _answers_of_base(self, voters: Sequence[_Asked]) -> list[list[list[str]]]:
+        """As `_answers`, while every adapter is the base still: an item is read once for all that ask it."""
+        texts: dict[int, list[list[str]]] = {}
+        samples = voters[0].uniforms.shape[1]
+        together = max(1, ROW_TOKENS // (samples * self.task.most_tokens))
+        for owner in dict.fromkeys(plan.owner for plan in self.plans):
+            slots = [slot for slot, plan in enumerate(self.plans) if plan.owner == owner]
+            for start in range(0, len(slots), together):
+                part = slots[start : start + together]
+                uniforms = np.concatenate([voters[slot].uniforms for slot in part], 1)
+                (answers,) = self._answers([_Asked(None, voters[part[0]].items, uniforms)])
+                for place, slot in enumerate(part):
+                    texts[slot] = [of_item[place * samples : (place + 1) * samples] for of_item in answers]
+        return [texts[slot] for slot in range(len(voters))]
 
     @torch.no_grad()
     def answers(
@@ -212,7 +226,9 @@ class Reinforcement:
         """
         names = ["base" if slot is None else self.plans[slot].name for slot in slots]
         voters = [
-            _Asked(slot, items, samples, keyed_generator(self.config.split_seed, "answers", key, name))
+            _Asked(
+                slot, items, self._draws(items, samples, keyed_generator(self.config.split_seed, "answers", key, name))
+            )
             for slot, name in zip(slots, names, strict=True)
         ]
         with self._installed():
@@ -223,12 +239,12 @@ class Reinforcement:
         rows = [
             (number, row)
             for number, asked in enumerate(voters)
-            for row in self._rows(asked.slot, asked.items, asked.draws(self.task.most_tokens))
+            for row in self._rows(asked.slot, asked.items, asked.uniforms)
         ]
 
         def drawn(most: int) -> list[list[list[str]]]:
             texts: list[list[list[str]]] = [[] for _ in voters]
-            for batch in self._batches(rows, voters[0].samples, most):
+            for batch in self._batches(rows, voters[0].uniforms.shape[1], most):
                 rollout = self._sample([row for _, row in batch], temperature)
                 for (number, _), groups in zip(batch, rollout.texts, strict=True):
                     texts[number] += groups

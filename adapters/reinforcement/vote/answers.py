@@ -15,7 +15,7 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.reinforcement.claimed_directory import claim
 from polyphony.adapters.reinforcement.config import AdapterPlan
 from polyphony.adapters.reinforcement.grid import groups_for, reinforced
-from polyphony.adapters.reinforcement.items import items_digest, some_items
+from polyphony.adapters.reinforcement.items import evaluated, items_digest, some_items
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.tasks import Task, task_of
 from polyphony.adapters.reinforcement.vote.plan import (
@@ -64,7 +64,8 @@ class Vote:
         """
         self.base, self.plan, self.directory, self._progress = base, plan, directory, progress
         self.task: Task = task_of(plan.task)
-        self.items = _chosen(self.task, "test", plan.items, plan.config.split_seed)
+        random = keyed_generator(plan.config.split_seed, "vote items", self.task.name, "test")
+        self.items = some_items(self.task.split(plan.config.split_seed).test, plan.items, random)
         for plans in (plan.population(), plan.of_same_data()):
             if len(groups_for(base, plans, plan.config)) > 1:
                 raise InputError(f"{len(plans):,} adapters do not fit into one pass; give fewer")
@@ -118,10 +119,9 @@ class Vote:
 
     def _temperatures(self, group: Reinforcement, slots: Sequence[int]) -> list[float]:
         """At which temperature each adapter answers as many validation items as the population does at 1."""
-        items = _chosen(self.task, "validation", VALIDATION_ANSWERS, self.plan.config.split_seed)
+        items = evaluated(self.task, group.splits[0], "validation", self.plan.config)
         samples = max(1, VALIDATION_ANSWERS // len(items))
-        everyone = range(self.plan.adapters)
-        aim = float(np.mean(self._successes(group.answers(items, samples, list(everyone), key="aim"), items)))
+        aim = float(np.mean([curve.success["validation"][group.done] for curve in group.curves]))
         curves = []
         for number, temperature in enumerate(TEMPERATURES):
             answers = group.answers(items, samples, list(slots), key="temperature", temperature=temperature)
@@ -213,8 +213,3 @@ class Vote:
         path = self.directory / FACTS
         before = read_document(path, "give another --out", "JSON")
         write_durably(path, json.dumps({**before, **facts}, indent=1).encode())
-
-
-def _chosen(task: Task, part: str, most: int, seed: int) -> list[str]:
-    """Some items of a part, in their order."""
-    return some_items(getattr(task.split(seed), part), most, keyed_generator(seed, "vote items", task.name, part))
