@@ -530,7 +530,7 @@ _CONVERSATIONS = (
     ),
     _talk(
         name="answered_reply_share_history", title="– in the people's histories", unit="share, 0 to 1", n="replies",
-        definition="The same of the replies in the histories.", interval="replies",
+        definition="The same of the agents' replies to each other in their histories.", interval="replies",
     ),
     _talk(
         name="thread_depth_mean", title="Mean thread depth", unit="replies", n="threads", interval="threads",

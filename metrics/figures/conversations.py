@@ -9,7 +9,7 @@ from polyphony.metrics.core.measurement import Measurement, bootstrap_mean, miss
 from polyphony.metrics.runfile.rundata import RunData
 
 _NO_REPLY = "no reply was written"
-_NO_HISTORY = "no act of the histories tells what it answers"
+_NO_HISTORY = "no act of the histories answers another that the file holds"
 _SHARES = {"reply", "quote", "repost"}
 
 
@@ -31,8 +31,10 @@ def conversations(run: RunData, rng: np.random.Generator) -> dict[str, Measureme
     - ``answered_reply_share``: share of the agents' replies that have a reply of an agent; n = replies.
     - ``thread_depth_mean``: over posts with a reply, the most replies from the post downwards: 1 where nobody answers a
       reply; n = threads. Seed posts are posts here, and their replies of before the run are none.
-    - ``answered_reply_share_history``, ``thread_depth_mean_history``: the same of the histories of all agents, as far
-      as the file holds them. A reply whose target is not in the file stands where a post would: its depth is not known.
+    - ``answered_reply_share_history``: the same of the agents' replies to each other in their histories. Their replies
+      to people who are no agents are left out, because the file holds no answers of those people.
+    - ``thread_depth_mean_history``: the same of the histories of all agents, as far as the file holds them. A reply
+      whose target is not in the file stands where a post would: its depth is not known.
     - ``cascade_depth_mean_history``: as ``cascade_depth_mean``, of the histories: over posts with a reply, repost or
       quote, the most of those from the post downwards; n = cascades.
 
@@ -75,8 +77,7 @@ def _of_history(run: RunData) -> _Threads:
     if not above:
         return _Threads([], [])
     answered = set(above.values())
-    replies = [row.number for row in run.history if row.act == "reply"]
-    return _Threads([float(number in answered) for number in replies], _deepest(above))
+    return _Threads([float(number in answered) for number in above], _deepest(above))
 
 
 def _above(run: RunData, kinds: Collection[str]) -> dict[int, int]:
