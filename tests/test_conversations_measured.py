@@ -196,7 +196,9 @@ def test_a_run_of_before_conversations_is_measured_and_shown():
     figures = measure_run(DEMO, ["cascades", "conversations"]).measurements
     assert figures["cascade_depth_mean"].value is not None
     assert figures["answered_reply_share"].value == 0.0
-    assert figures["answered_reply_share_history"].reason == "no act of the histories answers another that the file holds"
+    assert (
+        figures["answered_reply_share_history"].reason == "no act of the histories answers another that the file holds"
+    )
     assert read_agent(DEMO, 0).shown
 
 

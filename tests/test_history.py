@@ -210,8 +210,8 @@ def test_training_shows_what_a_reply_answers_unless_that_is_private():
         return feed_items(replayed.platform, replayed.numbers[reader], [replayed.item_of[name]], now)[0]
 
     replayed_until = max(one.at for one in made)
-    assert shown("1", "cy") == FeedItem("bo", "words of 1", FeedItem("ada", "words of 0"), is_followed=True)
-    assert shown("2", "bo") == FeedItem("cy", "words of 2", FeedItem("bo", "words of 1"), NOTICES[0])
+    assert shown("1", "cy") == FeedItem("bo", "words of 1", FeedItem("ada", "words of 0"), is_followed=True, dealings=1)
+    assert shown("2", "bo") == FeedItem("cy", "words of 2", FeedItem("bo", "words of 1"), NOTICES[0], dealings=1)
     for name in ("0", "4", "5", "6"):
         assert shown(name, "cy").answers is None
     assert "3" not in replayed.item_of

@@ -267,6 +267,9 @@ class Acting(RuleBasedStateMachine):
             assert ours == theirs, name
         pending = [{user: list(told) for user, told in side.notices.items() if told} for side in (self.platform, again)]
         assert pending[0] == pending[1]
+        pairs = [(one, other) for one in range(PEOPLE) for other in range(one)]
+        ties = [[side.dealings.between(*pair) for pair in pairs] for side in (self.platform, again)]
+        assert ties[0] == ties[1]
         assert self.platform.links.tables == again.links.tables
         assert self.platform.chat_groups.groups == again.chat_groups.groups
         assert (self.platform.posts.rows == again.posts.rows).all() and self.platform.posts.texts == again.posts.texts

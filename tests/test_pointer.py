@@ -312,14 +312,16 @@ def test_a_product_of_a_high_rank_is_the_same_at_the_number_of_outputs(base):
 
 
 def test_states_are_of_unit_length_and_know_of_the_feed_their_place_alone(kit, base):
-    feed = [FeedItem("bob", "one two three", is_followed=True, hours=1.0),
+    feed = [FeedItem("bob", "one two three", is_followed=True, hours=1.0, dealings=2),
             FeedItem("eve", "", FeedItem("bob", "one"), NOTICES[0])]  # fmt: skip
     states, hidden = kit.items.states(feed), kit.items.hidden
     assert states.shape == (2, kit.items.width) and kit.items.states([]).shape == (0, kit.items.width)
     assert kit.items.width == 2 * hidden + MARKS + 2 == pointer_size(base)[0]
     assert states[0, :hidden].norm() == pytest.approx(1, abs=1e-5) and states[1, hidden : 2 * hidden].norm() > 0.99
-    assert states[1, :hidden].abs().max() == 0 and states[1, 2 * hidden :].tolist() == [1, 0, 0, 1, 0, 0.5, 0, 0, 1, 0]
-    assert states[0, 2 * hidden :].tolist() == pytest.approx([0, 0, 0, 0, 1, 1, 1, np.log(2), 1, 0])
+    assert states[1, :hidden].abs().max() == 0 and states[1, 2 * hidden :].tolist() == [
+        1, 0, 0, 1, 0, 0.5, 0, 0, 0, 0, 1, 0
+    ]  # fmt: skip
+    assert states[0, 2 * hidden :].tolist() == pytest.approx([0, 0, 0, 0, 1, 1, 1, np.log(2), 1, np.log(3), 1, 0])
     turned, places = kit.items.states(feed[::-1])[1], slice(2 * hidden + 4, 2 * hidden + 6)
     turned[places] = states[0, places]
     assert torch.equal(turned, states[0])
@@ -513,6 +515,9 @@ def test_habits_are_counted_over_all_that_is_remembered(trained):
 def test_weights_of_an_earlier_version_are_one_line(trained):
     training, _, _ = trained
     stored = dict(training.prior().losses[POINTER])
+    narrow = {**stored, "marks": [row[:-1] for row in stored["marks"]]}
+    with pytest.raises(InputError, match=f"knows {MARKS - 1} marks of an item instead of {MARKS}; train into another"):
+        PointerWeights.from_json(narrow)
     del stored["frequencies"]
     with pytest.raises(InputError, match="without frequencies; train into another --bank$"):
         PointerWeights.from_json(stored)

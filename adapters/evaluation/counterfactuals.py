@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -212,7 +213,7 @@ def _seconds(example: Example) -> float:
 def _probes(persona: Persona, moment: Example, other: Example, builder: ExampleBuilder) -> tuple[Example, ...]:
     """The heads of all acts with a target by a person at a moment before the feed of another example."""
     assert moment.at is not None
-    feed = other.feed if other is moment else tuple(_before(persona, item) for item in other.feed)
+    feed = other.feed if other is moment else tuple(_before(persona, item, moment.at, builder) for item in other.feed)
     prompt = builder.prompt_before(persona, moment.at, feed)
     grammar = builder.builder.grammar
     verbs = [verb for verb in grammar.verb_ids if verb.has_target]
@@ -225,10 +226,13 @@ def _probes(persona: Persona, moment: Example, other: Example, builder: ExampleB
     )  # fmt: skip
 
 
-def _before(persona: Persona, item: FeedItem) -> FeedItem:
-    """An item of another person's feed as this one would see it: it concerns nobody, and its author may be followed."""
-    answers = item.answers if item.is_reply else None
-    return replace(item, notice="", answers=answers, is_followed=item.handle in persona.following)
+def _before(persona: Persona, item: FeedItem, at: datetime, builder: ExampleBuilder) -> FeedItem:
+    """An item of another person's feed as this one would see it: it concerns nobody, and its author may be known."""
+    return replace(
+        item, notice="", answers=item.answers if item.is_reply else None,
+        is_followed=item.handle in persona.following,
+        dealings=builder.dealings.before(persona.handle, item.handle, at),
+    )  # fmt: skip
 
 
 def communities_of(personas: Sequence[Persona], corpus: Mapping[str, Act] | None = None) -> list[int]:

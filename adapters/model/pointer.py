@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 POINTER = "pointer"
 """Its name among an adapter's modules. PEFT knows no such layer, see `adapters.bank.interchange`."""
-MARKS = 8
+MARKS = 10
 """Marks of an item beside the states of its words and its author, see `adapters.prompting.item_states`."""
 LEVEL, PULL = -2, -1
 """Columns after the marks: a constant, 1 in each state, and the weight of the pull, which no state has."""

@@ -9,6 +9,7 @@ from itertools import groupby
 from polyphony.adapters.prompting.moments import FeedHistory, Request, ShownMoment
 from polyphony.adapters.prompting.prompt import FeedItem, PromptBuilder
 from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.dealings import PastDealings
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.recollection import RECALLED, history_recollections
 from polyphony.personas.people.showable import NOT_RANKED, Showable, counted
@@ -75,6 +76,7 @@ class ExampleBuilder:
         Nobody remembers what another person wrote for some people only.
         """
         self.builder, self.history = builder, history
+        self.dealings = PastDealings(corpus)
         self._showable = Showable(corpus)
         self._remembered: dict[str, list[tuple[datetime, str]]] = {}
         if builder.memory_tokens:

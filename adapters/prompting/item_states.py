@@ -11,7 +11,7 @@ from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.pointer import MARKS, pointer_size
 from polyphony.adapters.prompting.prompt import NOTICES, FeedItem, PromptBuilder
 
-assert len(NOTICES) + 5 == MARKS
+assert len(NOTICES) + 7 == MARKS
 
 # States that are kept: 2 KiB each at a width of 576.
 REMEMBERED = 16_384
@@ -22,7 +22,8 @@ class ItemEncoder:
 
     A state is the mean embedding of the item's words, that of its author's handle, both centred and of unit length, and
     marks: one for each of `NOTICES`, one for a reply, one for the first place of the feed, 1 / place, one for an author
-    who is followed, and the logarithm of 1 + the hours since it was written. Last come a constant 1 and a 0, see
+    who is followed, the logarithm of 1 + the hours since it was written, one for an author with whom there were
+    dealings (`FeedItem.dealings`), and the logarithm of 1 + how many. Last come a constant 1 and a 0, see
     `adapters.model.pointer.LEVEL`. The embeddings are frozen, and no pass of the model is needed. States of a middle
     block tell topics apart a little better, but not targets (`docs/method.md`).
     """
@@ -66,4 +67,5 @@ class ItemEncoder:
         notices = [float(item.notice == name) for name in NOTICES]
         first = [float(place == 1), 1 / place]
         known = [float(item.is_followed), math.log1p(max(0.0, item.hours))]
-        return torch.tensor([*notices, float(item.is_reply), *first, *known, 1.0, 0.0])
+        ties = [float(item.dealings > 0), math.log1p(item.dealings)]
+        return torch.tensor([*notices, float(item.is_reply), *first, *known, *ties, 1.0, 0.0])

@@ -37,6 +37,7 @@ class FeedItem:
         notice: How it concerns who is shown it, one of `NOTICES`; empty where it does not.
         is_followed: Whether who is shown it follows its author. Prompts do not show it.
         hours: Hours since it was written. Prompts do not show them.
+        dealings: How often who is shown it and its author acted on each other's words. Prompts do not show it.
     """
 
     handle: str
@@ -45,6 +46,7 @@ class FeedItem:
     notice: str = ""
     is_followed: bool = False
     hours: float = 0.0
+    dealings: int = 0
 
     @property
     def is_reply(self) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from polyphony.adapters.model.pointer import OUTPUTS
+from polyphony.adapters.model.pointer import MARKS, OUTPUTS
 from polyphony.adapters.prompting.act_scorer import PULLED, VERBS
 from polyphony.errors import InputError
 
@@ -75,7 +75,13 @@ class PointerWeights:
             raise InputError(
                 f"the bank's prior has a pointer of an earlier version, without {missing[0]}; train into another --bank"
             )
-        return cls(**{field.name: np.array(value[field.name], dtype=float) for field in fields(cls)})
+        weights = cls(**{field.name: np.array(value[field.name], dtype=float) for field in fields(cls)})
+        if weights.marks.shape != (len(OUTPUTS), MARKS):
+            raise InputError(
+                f"the bank's prior has a pointer of an earlier version, which knows {weights.marks.shape[-1]} marks of "
+                f"an item instead of {MARKS}; train into another --bank"
+            )
+        return weights
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ def _seen(platform: Platform, agent: int, item: Item, now: Moment) -> FeedItem:
     answered = platform.answered(item) if item.comment_id is not None or notice == _QUOTED else None
     answers = None if answered is None else FeedItem(_handle(platform, answered), platform.text(answered))
     hours = max(0, now.seconds - platform.written_at(item)) / 3600
-    is_followed = platform.author(item) in platform.following[agent]
-    return FeedItem(_handle(platform, item), platform.text(item), answers, notice, is_followed, hours)
+    author = platform.author(item)
+    is_followed, dealings = author in platform.following[agent], platform.dealings.between(agent, author)
+    return FeedItem(_handle(platform, item), platform.text(item), answers, notice, is_followed, hours, dealings)
 
 
 def _handle(platform: Platform, item: Item) -> str:

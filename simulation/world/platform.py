@@ -9,6 +9,7 @@ from polyphony.simulation.world.accounts import Accounts
 from polyphony.simulation.world.actions import Action, CreatePost, DoNothing
 from polyphony.simulation.world.chat_groups import ChatGroups
 from polyphony.simulation.world.content import Content
+from polyphony.simulation.world.dealings import Dealings
 from polyphony.simulation.world.discovery import Discovery
 from polyphony.simulation.world.item import Item
 from polyphony.simulation.world.links import LINK_TABLES, Links
@@ -49,6 +50,7 @@ class Platform:
         seen: Agent -> posts that a feed showed it.
         seen_comments: Agent -> comments that a feed showed it.
         notices: User -> what concerns them and was not shown to them yet, oldest first, see `simulation.world.notices`.
+        dealings: How often users acted on each other's words.
         memory: User -> what they remember, oldest first, see `personas.people.recollection`.
         links: Who liked, disliked, followed, muted and reported what.
         chat_groups: The chat groups.
@@ -63,6 +65,7 @@ class Platform:
         relations = Relations(self._accounts, self.links, self._buffer)
         self._memory = Memory(self._accounts, self._content)
         self._notices = Notices(self._accounts, self._content)
+        self.dealings = Dealings(self._content)
         self.chat_groups = ChatGroups(self._accounts, relations, self._buffer)
         self._products = Products(self._buffer)
 
@@ -133,6 +136,7 @@ class Platform:
         self._buffer.insert("trace", "trace_id", row)
         self._memory.add(user, action, when.timestep)
         self._notices.add(action.name, outcome.trace)
+        self.dealings.add(user, action.name, outcome.trace, when.timestep)
 
     def linked(self, table: str, who: int, what: int) -> bool:
         """Whether somebody did this: liked, disliked, followed, muted, reported."""
@@ -204,6 +208,7 @@ class Platform:
         for part in self._parts:
             part.restore(tables)
         self._notices.restore(tables)
+        self.dealings.restore(tables)
         for row in tables["exposure"]:
             self.expose(row["agent_id"], row["post_id"], row["source"], row["comment_id"])
         self._buffer.restart(last_numbers)
