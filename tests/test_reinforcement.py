@@ -123,6 +123,31 @@ def test_answers_are_those_that_the_whole_model_would_draw(base):
                 text += "" if token in stops else base.tokenizer.decode([token])
 
 
+def test_rows_that_are_alike_share_the_lower_blocks_and_answer_as_each_alone(base):
+    """Two adapters are asked the same, one something else, and rows of equal tokens may hold other questions."""
+    plans = [AdapterPlan(f"{n}", seed=n, init="tail-a") for n in range(3)]
+    reinforcement = products(base, plans)
+    with torch.no_grad():
+        for _, b in reinforcement.factors.stack.values():
+            b.add_(torch.randn(b.shape, generator=torch.Generator().manual_seed(0)), alpha=0.05)
+    tokens = [base.tokenizer.encode(text, add_special_tokens=False) for text in ("7*8=", "3*4=", "7*8=3*4=")]
+    rows = [tokens[:2], tokens[:2], [tokens[1], tokens[0]], tokens[2:], tokens[:2]]
+    slots = [0, 1, 2, 0, None]
+    uniforms = [np.random.default_rng(n).random((len(row), 3, 4)) for n, row in enumerate(rows)]
+    sampler = reinforcement.sampler
+    with reinforcement._installed():
+        together = sampler.sample(rows, slots, uniforms)
+        for number, (row, slot, draws) in enumerate(zip(rows, slots, uniforms, strict=True)):
+            alone = sampler.sample([row], [slot], [draws])
+            assert alone.texts[0] == together.texts[number]
+            own = together.drawn.rows == number
+            assert torch.equal(together.drawn.tokens[own], alone.drawn.tokens)
+            assert torch.allclose(together.drawn.likelihoods[own], alone.drawn.likelihoods, atol=1e-4)
+            questions = sum(map(len, row))
+            assert torch.allclose(together.trunk[number, :questions], alone.trunk[0, :questions], atol=1e-4)
+    assert together.texts[0] != together.texts[1]
+
+
 def test_every_start_leaves_the_function_of_the_base(base):
     reinforcement = products(base, MIXED)
     tokens = torch.tensor([base.tokenizer.encode("6*9=54\n7*8=", add_special_tokens=False)] * len(MIXED))

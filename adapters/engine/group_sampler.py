@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polyphony.adapters.engine.kv_store import KeyValueStore
 from polyphony.adapters.engine.model_runner import ModelRunner
-from polyphony.adapters.model.blocks import SplitModel, cache_argument
+from polyphony.adapters.model.blocks import RowLayout, SplitModel, cache_argument
 from polyphony.adapters.model.head import TOKENS_AT_ONCE, Head
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.memory import budget_on
@@ -134,18 +134,42 @@ class GroupSampler:
             draws[row, : len(draw)] = torch.tensor(draw)
         table = None if given is None else _table(given, draws.shape[1], most, int(self.stops[0])).to(device)
         work = _Work(packed, rows, samples, draws.to(device), temperature, table)
-        with self.split.trunk_captured() as captured, self.adapted.routed(route_of(list(slots))):
-            hidden, begin = self._pass(packed, 0, store), 0
-            for step in range(most):
-                drawn = self._draw(hidden, work, begin, step)
-                work.parts.append(drawn)
-                begin = work.packed.length
-                if step + 1 == most or not work.append(drawn, self.stops):
-                    break
-                hidden = self._pass(work.packed, begin, store)
-            trunk = torch.cat(captured, 1) if captured else self.split.trunk(work.packed.tokens)
+        with self.adapted.routed(route_of(list(slots))):
+            hidden, trunk = self._questions(packed, store)
+            begin = 0
+            with self.split.trunk_captured() as captured:
+                for step in range(most):
+                    drawn = self._draw(hidden, work, begin, step)
+                    work.parts.append(drawn)
+                    begin = work.packed.length
+                    if step + 1 == most or not work.append(drawn, self.stops):
+                        break
+                    hidden = self._pass(work.packed, begin, store)
+            trunk = self.split.trunk(work.packed.tokens) if trunk is None else torch.cat([trunk, *captured], 1)
         drawn = work.all_drawn()
         return Rollout(work.packed, trunk, drawn, self._texts(rows, samples, drawn))
+
+    def _questions(self, packed: PackedRows, store: KeyValueStore) -> tuple[Tensor, Tensor | None]:
+        """Read the questions: rows that are alike, as of adapters that are asked the same, share the lower blocks.
+
+        Returns:
+            Hidden states, and what the lower blocks made of them, None at a split before the first block; both of shape
+            [rows, length, hidden].
+        """
+        if self.split.first_upper == 0:
+            return self._pass(packed, 0, store), None
+        facts = torch.cat([packed.tokens, packed.questions, packed.positions], 1)
+        _, kind = facts.unique(dim=0, return_inverse=True)
+        first = torch.full((int(kind.max()) + 1,), len(packed), device=kind.device)
+        first = first.scatter_reduce(0, kind, torch.arange(len(packed), device=kind.device), "amin")
+        prefix, end = self.prefix_length, self.prefix_length + packed.length
+        store.aim(first, prefix, end)
+        layout = packed.layout(prefix, self.split.base.model.dtype)
+        alike = RowLayout(layout.positions[first], layout.mask[first])
+        trunk = self.split.trunk(packed.tokens[first], alike, store)[kind]
+        store.spread(first[kind], slice(prefix, end), self.split.first_upper)
+        store.aim(slice(0, len(packed)), prefix, end)
+        return self.split.upper(trunk, layout, store), trunk
 
     def _pass(self, packed: PackedRows, begin: int, store: KeyValueStore) -> Tensor:
         """Run the tokens from a column on; returns their hidden states, shape [rows, tokens, hidden]."""

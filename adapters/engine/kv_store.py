@@ -90,6 +90,18 @@ class KeyValueStore(Cache):
             keys[target, :, columns] = keys[source, :, columns]
             values[target, :, columns] = values[source, :, columns]
 
+    def spread(self, sources: Tensor, columns: slice, layers: int) -> None:
+        """Copy columns of the first layers from row to row.
+
+        Args:
+            sources: For each row from 0 the row that it takes them from, shape [rows].
+            columns: Which.
+            layers: How many layers.
+        """
+        for keys, values in self._tables[:layers]:
+            for table in (keys, values):
+                table[: len(sources), :, columns] = table[:, :, columns][sources]
+
     def read(self, row: int, columns: slice) -> list[Tensor]:
         """Copy one row's columns out: for each layer keys and values, shape [2, heads, columns, width]."""
         return [torch.stack([keys[row, :, columns], values[row, :, columns]]) for keys, values in self._tables]
