@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from polyphony.adapters.reinforcement.sweep.plan import CHOICE, FINAL
 from polyphony.metrics.sweeps import report as sweeps
 from polyphony.metrics.sweeps.results import read_sweep
 from polyphony.metrics.votes import report as votes
@@ -27,14 +28,19 @@ def main() -> None:
         take_sweep(given.sweep, STUDIES / SWEEP)
     if given.vote:
         take_vote(given.vote, STUDIES / VOTE)
-    if (STUDIES / SWEEP).is_dir():
+    if is_there(SWEEP):
         (DOCS / f"{SWEEP}.md").write_text(sweep_page())
         sweeps.draw(read_sweep(STUDIES / SWEEP), DOCS / f"{SWEEP}.svg")
-    if (STUDIES / VOTE).is_dir():
+    if is_there(VOTE):
         results = votes.read_vote(STUDIES / VOTE)
         points = _curves(results)
         (DOCS / f"{VOTE}.md").write_text(votes.report_text(results, points, f"{VOTE}.svg"))
         votes.draw(points, DOCS / f"{VOTE}.svg")
+
+
+def is_there(name: str) -> bool:
+    """Whether a page's results are committed; of a sweep at least one part that reports seeds."""
+    return any((STUDIES / name).glob(f"*-{FINAL}.json" if name == SWEEP else "*.parquet"))
 
 
 def sweep_page() -> str:
@@ -49,13 +55,22 @@ def vote_page() -> str:
 
 
 def take_sweep(source: Path, target: Path) -> None:
-    """Copy the outcomes of a sweep; the curves of its adapters, which are large, stay behind."""
+    """Copy the outcomes of a sweep's finished parts; the curves of its adapters, which are large, stay behind.
+
+    Of the parts that choose a rate the last validation success stays, by which they chose: a copy of the target goes on
+    where the sweep stood.
+    """
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(source / "plan.json", target / "plan.json")
-    for path in sorted(source.glob("*-final.json")):
+    for path in sorted([*source.glob(f"*-{CHOICE}.json"), *source.glob(f"*-{FINAL}.json")]):
         content = json.loads(path.read_text())
         for adapter in content["adapters"].values():
-            adapter.pop("curve", None)
+            curve = adapter.pop("curve", None)
+            if curve is not None and path.stem.endswith(CHOICE):
+                adapter["curve"] = {
+                    "updates": [], "stopped": curve["stopped"],
+                    "success": {"validation": curve["success"]["validation"][-1:]},
+                }  # fmt: skip
         (target / path.name).write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -158,6 +158,12 @@ def test_a_sweep_runs_is_reported_and_does_not_learn_again(plan_file, tmp_path, 
     assert set(results.adapters["seed"]) == {0, 1, 2} and results.best["is_best"].all()
     assert len(results.equal) == 3 and not results.absent
 
+    taken = tmp_path / "taken"
+    pages.take_sweep(out, taken)
+    (taken / "products-2-final.json").unlink()
+    main(["sweep", str(plan_file), "--out", str(taken)])
+    assert read_sweep(taken).adapters.equals(results.adapters), "what is committed goes on where the sweep stood"
+
     def fails(self, **more):
         raise AssertionError("nothing must be learned again")
 
@@ -285,7 +291,7 @@ def test_a_report_names_what_has_not_run_and_shows_every_cell(tmp_path):
 def test_the_committed_pages_are_those_of_the_committed_results():
     """Nobody writes a figure of these pages by hand."""
     for name, page in ((pages.SWEEP, pages.sweep_page), (pages.VOTE, pages.vote_page)):
-        if (pages.STUDIES / name).is_dir():
+        if pages.is_there(name):
             assert (pages.DOCS / f"{name}.md").read_text() == page()
 
 
