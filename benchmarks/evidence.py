@@ -21,6 +21,7 @@ from polyphony.adapters.evaluation.evaluation import EvaluationPlan, evaluate
 from polyphony.adapters.model.base_model import BaseModel, load_base_model
 from polyphony.adapters.model.blocks import RowLayout, SplitModel
 from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.model.pointer import MARKS
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining, split_for
@@ -167,11 +168,14 @@ def _study(path: Path, base: BaseModel, population: Population) -> dict[str, Any
     head = {
         "machine": results.machine(), "versions": results.versions(), "base_hash": base.hash,
         "population_digest": population.digest, "prior": prior_schedule(),
-        "history": asdict(PLAIN.history),
+        "history": asdict(PLAIN.history), "pointer_marks": MARKS,
     }  # fmt: skip
     if path.exists():
         old: dict[str, Any] = json.loads(path.read_text())
-        if all(old.get(name) == head[name] for name in ("base_hash", "population_digest", "prior", "history")):
+        if all(
+            old.get(name) == head[name]
+            for name in ("base_hash", "population_digest", "prior", "history", "pointer_marks")
+        ):
             return old
     path.parent.mkdir(parents=True, exist_ok=True)
     return {**head, "cells": []}

@@ -109,12 +109,13 @@ def test_figures_of_conversations_stand_beside_those_of_the_history(tmp_path):
     past.append(factory.history(2, "train", "old reply", "reply", past[0]))
     past.append(factory.history(1, "held_out", "answered", "reply", past[1]))
     factory.history(3, "train", "to somebody who is not here", "reply")
+    factory.history(1, "train", "to oneself", "reply", past[2])
     factory.history(3, "train", "", "repost", past[2])
     factory.history(3, "train", "", "like", past[2])
     figures = conversations(load_run(factory.write(tmp_path / "run.db")), rng())
     assert {name: (figure.value, figure.n) for name, figure in figures.items()} == {
         "answered_reply_share": (3 / 5, 5), "thread_depth_mean": (4.0, 1),
-        "answered_reply_share_history": (1 / 2, 2), "thread_depth_mean_history": (2.0, 1),
+        "answered_reply_share_history": (1 / 2, 2), "thread_depth_mean_history": (3.0, 1),
         "cascade_depth_mean_history": (3.0, 1),
     }  # fmt: skip
     assert figures["answered_reply_share"].interval is not None
@@ -131,9 +132,9 @@ def test_figures_without_replies_say_why(tmp_path):
 
 
 def test_a_circle_in_the_histories_ends(tmp_path):
-    factory = RunFactory(1)
+    factory = RunFactory(2)
     factory.history(1, "train", "a", "reply", 2)
-    factory.history(1, "train", "b", "reply", 1)
+    factory.history(2, "train", "b", "reply", 1)
     figures = conversations(load_run(factory.write(tmp_path / "run.db")), rng())
     assert figures["thread_depth_mean_history"].value is None
     assert figures["answered_reply_share_history"].value == 1.0

@@ -12,7 +12,7 @@ from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.moments import HistoryConfig
 from polyphony.adapters.prompting.prompt import NOTICES, FeedItem
 from polyphony.personas.people.acts import Verb
-from polyphony.personas.people.dealings import PastDealings
+from polyphony.personas.people.dealings import PastDealings, dealing_counts
 from polyphony.simulation.feed.items import feed_items
 from polyphony.simulation.history.corpus_platform import CorpusPlatform
 from polyphony.simulation.history.replay import ReplayedHistory
@@ -81,7 +81,7 @@ def test_a_corpus_tells_what_its_replay_counts_and_nothing_private_counts():
     people = people_of(*MADE)
     past, replayed = PastDealings(people.acts), CorpusPlatform(people, minutes=60)
     replayed.advance(sum(not one.is_private for one in MADE))
-    assert past.counts() == {("ann", "bob"): 4}
+    assert dealing_counts(people.acts.values()) == {("ann", "bob"): 4}
     numbers = replayed.numbers
     assert replayed.platform.dealings.between(numbers["ann"], numbers["bob"]) == 4
     assert replayed.platform.dealings.between(numbers["ann"], numbers["cy"]) == 0
@@ -99,10 +99,41 @@ def test_a_moment_of_a_history_shows_the_dealings_before_it():
     assert shown["b1"] == 0 and shown["b4"] == 2 and shown["b5"] == 3
 
 
+def test_a_screen_that_acts_share_does_not_tell_what_was_done_before_it():
+    """It stands as of the last of its acts; the dealings that the others are would give their targets away."""
+    made = [act(f"{name}0", name, Verb.POST, 0) for name in ("ann", "cy", "di", "eve")]
+    made += [act("old", "bob", Verb.LIKE, 60, "ann0"), act("like", "bob", Verb.LIKE, 200, "cy0"),
+             act("reply", "bob", Verb.REPLY, 400, "di0")]  # fmt: skip
+    people = people_of(*made)
+    bob = next(person for person in people.personas if person.handle == "bob")
+    history = ReplayedHistory(people, HistoryConfig(nothing=0.0), items=4)
+    shared = history.moments(bob, bob.acts[1:], 4)
+    assert shared[0].feed == shared[1].feed and [moment.act.id for moment in shared] == ["like", "reply"]
+    assert {item.handle: item.dealings for item in shared[0].feed if item.handle != "ann"} == dict.fromkeys(
+        [item.handle for item in shared[0].feed if item.handle != "ann"], 0
+    )
+    assert all(item.dealings == 1 for item in shared[0].feed if item.handle == "ann")
+
+
+def test_what_a_platform_refuses_counts_nowhere():
+    """A second like, a repost of a reply, and an act of a doubtful date."""
+    made = [
+        act("a1", "ann", Verb.POST, 0), act("a2", "ann", Verb.REPLY, 1, "a1"), act("b1", "bob", Verb.LIKE, 60, "a1"),
+        act("b2", "bob", Verb.LIKE, 61, "a1"), act("b3", "bob", Verb.REPOST, 62, "a2"),
+        act("b4", "bob", Verb.LIKE, 63, "a2"),
+    ]  # fmt: skip
+    people = people_of(*made)
+    replayed = CorpusPlatform(people, minutes=60)
+    replayed.advance(len(made))
+    counted = replayed.platform.dealings.between(replayed.numbers["ann"], replayed.numbers["bob"])
+    assert dealing_counts(made) == {("ann", "bob"): 2} and counted == 2
+    assert dealing_counts([made[0], replace(made[2], is_date_doubtful=True)]) == {}
+
+
 def test_a_run_begins_with_the_public_training_side_of_its_agents():
     people = people_of(*MADE)
     ann, bob = (next(person for person in people.personas if person.handle == name) for name in ("ann", "bob"))
-    assert past_dealings([bob, ann]) == {(0, 1): 4}
+    assert past_dealings([bob, ann]) == {(1, 0): 4}
     assert past_dealings([ann]) == {}
     early = replace(bob, train_end=1, validation_end=1)
     assert past_dealings([ann, early]) == {(0, 1): 2}, "what is held out has not happened yet"

@@ -123,7 +123,7 @@ def test_answers_are_those_that_the_whole_model_would_draw(base):
                 text += "" if token in stops else base.tokenizer.decode([token])
 
 
-def test_rows_that_are_alike_share_the_lower_blocks_and_answer_as_each_alone(base):
+def test_rows_that_are_alike_share_the_lower_blocks_and_answer_as_each_alone(base, monkeypatch):
     """Two adapters are asked the same, one something else, and rows of equal tokens may hold other questions."""
     plans = [AdapterPlan(f"{n}", seed=n, init="tail-a") for n in range(3)]
     reinforcement = products(base, plans)
@@ -133,10 +133,14 @@ def test_rows_that_are_alike_share_the_lower_blocks_and_answer_as_each_alone(bas
     tokens = [base.tokenizer.encode(text, add_special_tokens=False) for text in ("7*8=", "3*4=", "7*8=3*4=")]
     rows = [tokens[:2], tokens[:2], [tokens[1], tokens[0]], tokens[2:], tokens[:2]]
     slots = [0, 1, 2, 0, None]
-    uniforms = [np.random.default_rng(n).random((len(row), 3, 4)) for n, row in enumerate(rows)]
+    uniforms = [np.random.default_rng(len(row)).random((len(row), 3, 4)) for row in rows]
     sampler = reinforcement.sampler
+    read = []
+    whole = sampler.split.trunk
+    monkeypatch.setattr(sampler.split, "trunk", lambda tokens, *more: read.append(len(tokens)) or whole(tokens, *more))
     with reinforcement._installed():
         together = sampler.sample(rows, slots, uniforms)
+        assert read == [3], "three kinds of rows are read once each"
         for number, (row, slot, draws) in enumerate(zip(rows, slots, uniforms, strict=True)):
             alone = sampler.sample([row], [slot], [draws])
             assert alone.texts[0] == together.texts[number]
@@ -145,7 +149,8 @@ def test_rows_that_are_alike_share_the_lower_blocks_and_answer_as_each_alone(bas
             assert torch.allclose(together.drawn.likelihoods[own], alone.drawn.likelihoods, atol=1e-4)
             questions = sum(map(len, row))
             assert torch.allclose(together.trunk[number, :questions], alone.trunk[0, :questions], atol=1e-4)
-    assert together.texts[0] != together.texts[1]
+    likelihoods = [together.drawn.likelihoods[together.drawn.rows == number] for number in (0, 1, 4)]
+    assert not torch.allclose(likelihoods[0][:6], likelihoods[2][:6], atol=1e-3), "the same draws under other weights"
 
 
 def test_every_start_leaves_the_function_of_the_base(base):

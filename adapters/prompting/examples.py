@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import groupby
 
 from polyphony.adapters.prompting.moments import FeedHistory, Request, ShownMoment
@@ -76,13 +77,18 @@ class ExampleBuilder:
         Nobody remembers what another person wrote for some people only.
         """
         self.builder, self.history = builder, history
-        self.dealings = PastDealings(corpus)
+        self._corpus = corpus
         self._showable = Showable(corpus)
         self._remembered: dict[str, list[tuple[datetime, str]]] = {}
         if builder.memory_tokens:
             for person, act, line in history_recollections(corpus.values(), corpus):
                 if person == act.author or not act.is_private:
                     self._remembered.setdefault(person, []).append((act.at, line))
+
+    @cached_property
+    def dealings(self) -> PastDealings:
+        """When people acted on each other's words."""
+        return PastDealings(self._corpus)
 
     def known(self, acts: Sequence[Act]) -> list[Act]:
         """The acts that can be learned: those on the menu, without a target or with one that could have been shown."""

@@ -11,6 +11,7 @@ from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.training.initialisation import Pair, check_fits, random_start, shared_start
 from polyphony.adapters.training.starts import FROZEN_B, SHIFTED, STANDARD, check_init
+from polyphony.errors import InputError
 from polyphony.randomness import keyed_generator
 
 # Not the start of an adapter: every weight of the layers is trained. One factor is the identity and stays, the other is
@@ -143,6 +144,8 @@ def _start(
     base: BaseModel, sizes: Mapping[str, tuple[int, int]], plan: AdapterPlan, config: ReinforcementConfig
 ) -> Mapping[str, Pair]:
     if plan.init == FULL:
+        if plan.rank != (rank := full_rank(base, config)):
+            raise InputError(f"{plan.name}: whole layers have rank {rank} here, not {plan.rank}")
         return {name: _full_start(size) for name, size in sizes.items()}
     # `LoraShape.scale` is alpha / rank: with this alpha it is the plan's.
     shape = LoraShape(plan.rank, plan.scale * plan.rank, config.top_blocks, targets=config.targets)

@@ -9,7 +9,7 @@ from polyphony.adapters.model.lora import adapted_modules
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve
-from polyphony.adapters.reinforcement.factors import stacked_rank
+from polyphony.adapters.reinforcement.factors import FULL, stacked_rank
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.state import restore, store
 from polyphony.adapters.reinforcement.tasks import Task
@@ -103,7 +103,7 @@ def reinforced(
         OSError: The directory cannot be written.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for plan in {(plan.rank, plan.init): plan for plan in plans}.values():
+    for plan in {(plan.rank, plan.init): plan for plan in plans if plan.init != FULL}.values():
         check_fits(base, LoraShape(plan.rank, top_blocks=config.top_blocks, targets=config.targets), plan.init)
     groups = groups_for(base, plans, config)
     curves: dict[str, Curve] = {}

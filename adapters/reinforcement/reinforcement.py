@@ -1,5 +1,6 @@
 """Group-relative policy optimisation of many adapters in one fused pass: each learns as if it were alone."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,15 +196,21 @@ class Reinforcement:
 
     def _answers_of_base(self, voters: Sequence[_Asked]) -> list[list[list[str]]]:
         """As `_answers`, while every adapter is the base still: an item is read once for all that ask it."""
-        texts: dict[int, list[list[str]]] = {}
         samples = voters[0].uniforms.shape[1]
         together = max(1, ROW_TOKENS // (samples * self.task.most_tokens))
+        parts: dict[int, list[list[int]]] = defaultdict(list)
         for owner in dict.fromkeys(plan.owner for plan in self.plans):
             slots = [slot for slot, plan in enumerate(self.plans) if plan.owner == owner]
             for start in range(0, len(slots), together):
                 part = slots[start : start + together]
-                uniforms = np.concatenate([voters[slot].uniforms for slot in part], 1)
-                (answers,) = self._answers([_Asked(None, voters[part[0]].items, uniforms)])
+                parts[len(part)].append(part)
+        texts: dict[int, list[list[str]]] = {}
+        for alike in parts.values():  # what is answered in one batch has as many samples an item
+            asked = [
+                _Asked(None, voters[part[0]].items, np.concatenate([voters[slot].uniforms for slot in part], 1))
+                for part in alike
+            ]
+            for part, answers in zip(alike, self._answers(asked), strict=True):
                 for place, slot in enumerate(part):
                     texts[slot] = [of_item[place * samples : (place + 1) * samples] for of_item in answers]
         return [texts[slot] for slot in range(len(voters))]

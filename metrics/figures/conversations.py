@@ -32,7 +32,8 @@ def conversations(run: RunData, rng: np.random.Generator) -> dict[str, Measureme
     - ``thread_depth_mean``: over posts with a reply, the most replies from the post downwards: 1 where nobody answers a
       reply; n = threads. Seed posts are posts here, and their replies of before the run are none.
     - ``answered_reply_share_history``: the same of the agents' replies to each other in their histories. Their replies
-      to people who are no agents are left out, because the file holds no answers of those people.
+      to people who are no agents are left out, because the file holds no answers of those people. So are replies to
+      oneself, as in a thread of one's own.
     - ``thread_depth_mean_history``: the same of the histories of all agents, as far as the file holds them. A reply
       whose target is not in the file stands where a post would: its depth is not known.
     - ``cascade_depth_mean_history``: as ``cascade_depth_mean``, of the histories: over posts with a reply, repost or
@@ -74,10 +75,10 @@ def _of_run(run: RunData) -> _Threads:
 
 def _of_history(run: RunData) -> _Threads:
     above = _above(run, {"reply"})
-    if not above:
-        return _Threads([], [])
-    answered = set(above.values())
-    return _Threads([float(number in answered) for number in above], _deepest(above))
+    author = {row.number: row.user_id for row in run.history}
+    to_others = {number: about for number, about in above.items() if author[number] != author[about]}
+    answered = set(to_others.values())
+    return _Threads([float(number in answered) for number in to_others], _deepest(above))
 
 
 def _above(run: RunData, kinds: Collection[str]) -> dict[int, int]:

@@ -1,14 +1,15 @@
 """What people were shown when they acted: their corpus replayed through the platform and the feeds of a run."""
 
 from bisect import bisect_left
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from polyphony.adapters.prompting.moments import HistoryConfig, Request, ShownMoment
-from polyphony.adapters.prompting.prompt import POSTS_ALONE
+from polyphony.adapters.prompting.prompt import POSTS_ALONE, FeedItem
 from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.dealings import DEALINGS
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.showable import Showable
 from polyphony.personas.population import Population
@@ -186,7 +187,8 @@ class ReplayedHistory:
         items = [entry.item for entry in entries]
         ids = tuple(platform.act_of[item] for item in items)
         now = platform.moment(screen.state[1])
-        feed = tuple(feed_items(platform.platform, platform.numbers[persona.handle], items, now))
+        shown = feed_items(platform.platform, platform.numbers[persona.handle], items, now)
+        feed = tuple(self._before_screen(platform, screen, shown))
         if screen.is_idle:
             yield ShownMoment(persona.handle, screen.at, None, feed, ids, None)
         for act in screen.acts:
@@ -199,6 +201,15 @@ class ReplayedHistory:
                     continue
                 position = items.index(held) + 1
             yield ShownMoment(persona.handle, screen.at, act, feed, ids, position)
+
+    def _before_screen(
+        self, platform: CorpusPlatform, screen: Screen, items: Sequence[FeedItem]
+    ) -> Iterator[FeedItem]:  # fmt: skip
+        """Items without the dealings that the screen's own acts are: a shared screen stands as of the last of them."""
+        done = [act for act in screen.acts if act.verb in DEALINGS and platform.number(act) < screen.state[0]]
+        own = Counter(about.author for act in done if (about := self._showable.about(act)) is not None)
+        for item in items:
+            yield replace(item, dealings=max(0, item.dealings - own[item.handle])) if own[item.handle] else item
 
 
 def _by_target(screen: Screen) -> Mapping[str, Act]:

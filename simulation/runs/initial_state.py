@@ -8,7 +8,7 @@ from typing import Any
 from polyphony.adapters.bank.revision import Revision
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
-from polyphony.personas.people.dealings import PastDealings
+from polyphony.personas.people.dealings import dealing_counts
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.readers.problems import Problem
 from polyphony.printable import printable
@@ -52,7 +52,8 @@ def empty_platform(settings: RunSettings, personas: Sequence[Persona]) -> Platfo
     platform = Platform(*zip(*users, *((bot.name, bot.bio) for bot in settings.scenario.bots), strict=True))
     for name in settings.scenario.products:
         platform.add_product(name)
-    platform.dealings.begin(past_dealings(personas))
+    if settings.needs_model:  # nothing else reads them
+        platform.dealings.begin(past_dealings(personas))
     return platform
 
 
@@ -63,15 +64,11 @@ def past_dealings(personas: Sequence[Persona]) -> dict[tuple[int, int], int]:
         personas: The agents, in order.
 
     Returns:
-        The pair of agents, the smaller number first -> replies, quotes, reposts and likes between them, either way.
+        The pair of agents -> replies, quotes, reposts and likes between them, either way; one entry a pair.
     """
     numbers = {persona.handle: agent for agent, persona in enumerate(personas)}
-    past = PastDealings({act.id: act for persona in personas for act in persona.public_train})
-    return {_pair(numbers[one], numbers[other]): count for (one, other), count in past.counts().items()}
-
-
-def _pair(one: int, other: int) -> tuple[int, int]:
-    return min(one, other), max(one, other)
+    counts = dealing_counts(act for persona in personas for act in persona.public_train)
+    return {(numbers[one], numbers[other]): count for (one, other), count in counts.items()}
 
 
 def feed_maker(settings: RunSettings, personas: Sequence[Persona]) -> FeedMaker:
