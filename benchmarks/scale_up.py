@@ -8,7 +8,7 @@ not done again; `python -m benchmarks.scale_up_page` writes the page.
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,18 @@ import numpy as np
 import torch
 
 from benchmarks import results
+from polyphony.adapters.bank.revision import digest_of
 from polyphony.adapters.model.base_model import BaseModel, embedded_directory, load_base_model
 from polyphony.adapters.model.lora import adapted_modules
 from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.adapters.reinforcement.claimed_directory import claim
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.factors import FULL, full_rank
 from polyphony.adapters.reinforcement.grid import groups_for
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.tasks import Task, task_of
+from polyphony.adapters.training.provenance import code_version
 from polyphony.adapters.training.starts import STANDARD
 from polyphony.durable import write_durably
 
@@ -111,26 +114,27 @@ def main() -> None:
     design = Design(
         given.task, tuple(given.ranks), given.seeds, given.choosing_seeds, given.updates, given.prompts
     )  # fmt: skip
-    given.out.mkdir(parents=True, exist_ok=True)
     study = run(design, given.base_model, given.out)
     write_durably(given.out / "study.json", (json.dumps(study, indent=1) + "\n").encode())
 
 
 def run(design: Design, source: Path | None, directory: Path) -> dict[str, Any]:
-    """The whole study: checkpoints, then every start with every method."""
+    """The whole study: checkpoints, then every start with every method.
+
+    Raises:
+        InputError: The directory holds a study of other settings.
+    """
     task = task_of(design.task)
     base = load_base_model(source, say=print)
     head = {
         "machine": results.machine(), "versions": results.versions(), "base_model": base.name, "base_hash": base.hash,
         "dtype": base.dtype, "design": asdict(design),
     }  # fmt: skip
-    checkpoints = _stored(directory / "checkpoints.json", lambda: teach(base, source, task, design, directory))
-    cells = [
-        cell
-        for checkpoint in checkpoints
-        for cell in _cells(design, task, checkpoint["level"], directory)
-    ]  # fmt: skip
-    return {**head, "checkpoints": checkpoints, "cells": cells}
+    code = dict(code_version())
+    claim(directory, "plan.json", "study", digest_of([asdict(design), base.hash, base.dtype, code]), head)
+    starts = _stored(directory / "starts.json", lambda: teach(base, source, task, design, directory))
+    cells = [cell for start in starts for cell in _cells(design, task, start, base.dtype, directory)]
+    return {**head, "starts": starts, "cells": cells}
 
 
 def teach(
@@ -138,26 +142,34 @@ def teach(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Train whole layers on right answers; store the model whenever validation success first reaches a level.
 
+    What is told of a start is the success of the stored model, loaded again in the compute type of the study.
+
     Raises:
-        SystemExit: A level is not reached.
+        SystemExit: The base is at the first level already, a level is not reached, or two are reached in one update.
     """
     config = ReinforcementConfig(
         updates=MOST_SUPERVISED, warm=MOST_SUPERVISED - 1, shots=SHOTS, evaluate_every=1,
         test_answers=CHECKPOINT_ANSWERS,
     )  # fmt: skip
     plan = AdapterPlan("teacher", rank=full_rank(base, config), init=FULL, lr=SUPERVISED_RATE, prompts=SUPERVISED_ITEMS)
-    learner, checkpoints, waiting = Reinforcement(base, task, [plan], config), [], list(LEVELS)
-    while waiting:
-        if learner.done == config.warm:
-            raise SystemExit(f"success {waiting[0]} was not reached in {config.warm} supervised updates")
-        learner.run(until=learner.done + 1)
-        success = {part: values[learner.done] for part, values in learner.curves[0].success.items()}
-        while waiting and success["validation"] >= waiting[0]:
-            level = waiting.pop(0)
-            _store_model(learner, source, directory / f"start-{level}")
-            checkpoints.append({"level": level, "updates": learner.done, **success})
-            print(f"start {level}: {checkpoints[-1]}", flush=True)
-    return checkpoints
+    learner, starts = Reinforcement(base, task, [plan], config), list[dict[str, Any]]()
+    validation = learner.run(until=0)[0].success["validation"]
+    for level in LEVELS:
+        while validation[learner.done] < level:
+            if learner.done == config.warm:
+                raise SystemExit(f"success {level} was not reached in {config.warm} supervised updates")
+            learner.run(until=learner.done + 1)
+            print(f"supervised update {learner.done}: {validation[learner.done]:.3f}", flush=True)
+        if learner.done == (starts[-1]["updates"] if starts else 0):
+            raise SystemExit(f"success {level} was reached together with what lies before it; teach more slowly")
+        _store_model(learner, source, directory / f"start-{level}")
+        stored = load_base_model(directory / f"start-{level}", dtype=base.dtype)
+        success = Reinforcement(stored, task, [AdapterPlan("start")], config).run(until=0)[0].success
+        starts.append(
+            {"level": level, "updates": learner.done, **{part: values[0] for part, values in success.items()}}
+        )
+        print(f"start {level}: {starts[-1]}", flush=True)
+    return starts
 
 
 @torch.no_grad()
@@ -173,16 +185,18 @@ def _store_model(learner: Reinforcement, source: Path | None, target: Path) -> N
     AutoTokenizer.from_pretrained(path, local_files_only=True).save_pretrained(target)
 
 
-def _cells(design: Design, task: Task, level: float, directory: Path) -> Iterator[dict[str, Any]]:
-    base = load_base_model(directory / f"start-{level}")
+def _cells(
+    design: Design, task: Task, start: Mapping[str, Any], dtype: str, directory: Path
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    base = load_base_model(directory / f"start-{start['level']}", dtype=dtype)
     for method in design.methods:
 
         def measured(method: Method = method) -> dict[str, Any]:
             return _cell(base, design, task, method)
 
-        cell = _stored(directory / f"{level}-{method.name.replace(' ', '-')}.json", measured)
-        print(f"start {level}, {method.name}: {cell['last']} at {cell['rate']:g}", flush=True)
-        yield {"level": level, **cell}
+        cell = _stored(directory / f"{start['level']}-{method.name.replace(' ', '-')}.json", measured)
+        print(f"start {start['level']}, {method.name}: {cell['last']} at {cell['rate']:g}", flush=True)
+        yield {"level": start["level"], **cell}
 
 
 def _cell(base: BaseModel, design: Design, task: Task, method: Method) -> dict[str, Any]:

@@ -52,7 +52,8 @@ reached 0.02, 0.1 or 0.3. From each, adapters of two ranks and whole layers (*fu
 ten blocks) learn by reinforcement, on equal items, samples and updates. Each method chose its rate for each start by
 validation success, on seeds of their own. **Normalised gain** is the gain in test success as a share of what was
 missing at the start, after the last update; test items chose nothing. Means over seeds, 95% intervals by Student's t.
-All starts stem from one teaching: the intervals say nothing of other teachings, bases or tasks.
+All starts stem from one teaching, and all seeds are asked the same test items: the intervals say nothing of other
+teachings, items, bases or tasks.
 """
 
 
@@ -76,7 +77,7 @@ def _told(differences: Sequence[tuple[str, Mean, float]]) -> str:
 def _starts(study: Study) -> str:
     rows = [
         (f"{point['level']:g}", str(point["updates"]), f"{point['validation']:.3f}", f"{point['test']:.3f}")
-        for point in study["checkpoints"]
+        for point in study["starts"]
     ]
     return rendered(["start", "supervised updates", "validation success", "test success"], rows, "markdown")
 
@@ -84,7 +85,7 @@ def _starts(study: Study) -> str:
 def _cells(study: Study) -> str:
     rows = [
         (
-            f"{cell['level']:g}", cell["method"], f"{cell['parameters']:,}", f"{cell['rate']:g}",
+            f"{cell['level']:g}", cell["method"], f"{cell['parameters']:,}", _rate(cell),
             _mean(mean_of(cell["start"])), _mean(mean_of(cell["last"])), _mean(mean_of(normalised_gain(cell))),
             f"{float(np.mean(gain(cell))) / cell['parameters'] * 1e6:+.3f}",
         )
@@ -95,6 +96,13 @@ def _cells(study: Study) -> str:
         "gain a million numbers",
     ]  # fmt: skip
     return rendered(header, rows, "markdown")
+
+
+def _rate(cell: Mapping[str, Any]) -> str:
+    """The rate, with a mark where it is the least or the largest of those tried."""
+    tried = [float(rate) for rate in cell["rates"]]
+    edge = " (edge of those tried)" if tried and cell["rate"] in (min(tried), max(tried)) else ""
+    return f"{cell['rate']:g}{edge}"
 
 
 def _differences(study: Study) -> str:
@@ -160,9 +168,11 @@ def _lines(studies: Sequence[Study]) -> Iterator[str]:
     for study in studies:
         machine, design = study["machine"], study["design"]
         versions = ", ".join(f"{key} {value}" for key, value in study["versions"].items())
+        ranks = " ".join(map(str, design["ranks"]))
         yield (
-            f"- {study['base_model']}: `python -m benchmarks.scale_up --out DIR`, {design['seeds']} seeds, "
-            f"{design['updates']} updates of {design['prompts']} items × 8 answers; {machine['processor']}, "
+            f"- {study['base_model']}: `python -m benchmarks.scale_up --out DIR --task {design['task']} "
+            f"--ranks {ranks} --seeds {design['seeds']} --choosing-seeds {design['choosing_seeds']} "
+            f"--updates {design['updates']} --prompts {design['prompts']}`; {machine['processor']}, "
             f"{', '.join(machine['flags'])}, {study['dtype']}; {versions}.\n"
         )
 

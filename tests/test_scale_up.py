@@ -61,7 +61,7 @@ def study(last: dict[tuple[float, str], list[float]]) -> dict[str, object]:
     return {
         "machine": {"processor": "P", "flags": ["f"]}, "versions": {"torch": "1"}, "base_model": "B", "dtype": "bf16",
         "design": asdict(DESIGN),
-        "checkpoints": [{"level": 0.1, "updates": 7, "validation": 0.11, "test": 0.09}],
+        "starts": [{"level": 0.1, "updates": 7, "validation": 0.11, "test": 0.09}],
         "cells": [
             {"level": level, "method": method, "parameters": sizes[method], "rate": 1e-3, "rates": {},
              "start": [level] * 3, "last": values}
