@@ -147,7 +147,6 @@ def _more(row: Row) -> str:
         ("mean reciprocal rank of the target: own", f"{_shown(row, 'target_mrr', 'own')}; "
          + _beside(row, "target_mrr", ("chance", "popularity", "similarity"))),
         ("validation loss of own adapters (text plus 0.2 times act)", f"{row['validation_loss']:.3f}"),
-        ("training of own adapters; evaluation", f"{row['training_seconds']:.0f} s; {row['evaluation_seconds']:.0f} s"),
     ]  # fmt: skip
     return rendered(["figure", "value"], body, "markdown")
 
