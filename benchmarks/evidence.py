@@ -89,8 +89,9 @@ class RememberingSplit(SplitModel):
 
 
 def run_cell(
-    cell: Cell, base: BaseModel, population: Population, bank: Bank, trunks: dict[bytes, Tensor] | None
-) -> dict[str, Any]:
+    cell: Cell, base: BaseModel, population: Population, bank: Bank, trunks: dict[bytes, Tensor] | None,
+    identified: int = PLAN.identified,
+) -> dict[str, Any]:  # fmt: skip
     """Train what is missing and evaluate it; `trunks` is handed from cell to cell, None where one cell is all."""
     kit, config = make_prompt_kit(base, cell.config().prompt), cell.config()
     history = ReplayedHistory(population, config.history, items=config.prompt.feed_items)
@@ -103,11 +104,12 @@ def run_cell(
     began = time.perf_counter()
     revisions = training.personal(personas)
     trained = time.perf_counter() - began
-    plan = PLAN if cell == Cell(users=cell.users) else SWEPT
+    plan = replace(PLAN, identified=identified) if cell == Cell(users=cell.users) else SWEPT
     found = evaluate(training, personas, revisions, plan=plan, keep=bank.evaluations)
     best = [loss for revision in revisions if (loss := revision.validation_loss) is not None]
     return {
         "rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users, "dtype": base.dtype,
+        "identified": plan.identified,
         "validation_loss": sum(best) / len(best), "training_seconds": trained,
         "evaluation_seconds": time.perf_counter() - began - trained,
         **found.to_json(), "matrix": found.matrix,
@@ -129,6 +131,7 @@ def main() -> None:
     parser.add_argument("--single-factors", action="store_true", help="no combinations of settings")
     parser.add_argument("--bank", type=Path, default=Path("bank-evidence"))
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "studies" / "adapters")
+    parser.add_argument("--identified", type=int, default=PLAN.identified, help="most people who are identified")
     parser.add_argument("--report", action="store_true", help="write docs/adapters.md from --out")
     asked = parser.parse_args()
     if asked.report:
@@ -147,7 +150,7 @@ def main() -> None:
         key = {"rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users}
         if any(all(row[name] == value for name, value in key.items()) for row in study["cells"]):
             continue
-        study["cells"].append(run_cell(cell, base, population, bank, trunks))
+        study["cells"].append(run_cell(cell, base, population, bank, trunks, asked.identified))
         path.write_text(json.dumps(study, indent=1) + "\n")
         row = study["cells"][-1]
         print(

@@ -134,7 +134,8 @@ def _more(row: Row) -> str:
     body = [
         ("people with held-out texts; texts", f"{row['people']}; {row['held_out_posts']:,}"),
         ("a stranger's NLL less the own one", _shown(row, "own_advantage")),
-        ("own adapter finds the person's posts likeliest of 32 people's, share", _shown(row, "identification_top1")),
+        (f"own adapter finds the person's posts likeliest of 32 people's, share of {row['identified']}",
+         _shown(row, "identification_top1")),
         ("posts attributed to the right person of 32: own",
          f"{_shown(row, 'attribution', 'own')}; {_beside(row, 'attribution', ('pooled', 'base', 'real'))}"),
         ("act distance: own", f"{_shown(row, 'act_distance', 'own')}; "
@@ -155,7 +156,11 @@ def _made_with(name: str, study: Mapping[str, Any]) -> str:
     machine = study["machine"]
     versions = ", ".join(f"{key} {value}" for key, value in study["versions"].items())
     population, users = ("POSTS" if name == "real" else name.replace("-", ":")), study["cells"][0]["users"]
-    command = f"python -m benchmarks.evidence --population {population} --users {users} --only-defaults"
+    identified = study["cells"][0]["identified"]
+    command = (
+        f"python -m benchmarks.evidence --population {population} --users {users} --only-defaults "
+        f"--identified {identified}"
+    )
     return (
         f"- {NAMES[name].capitalize()}: `{command}`; {machine['processor']}, {', '.join(machine['flags'])}, "
         f"{study['cells'][0]['dtype']}; {versions}.\n"
