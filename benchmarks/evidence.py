@@ -35,6 +35,7 @@ POSTS = (4, 8, 16)
 PLAIN = TrainingConfig()
 PLAN = EvaluationPlan(others=2)
 # In a sweep only the personal adapters differ: what they are compared with is in the cell of the defaults.
+REACTING = replace(PLAN, candidates=1, identified=1, written_posts=0)
 SWEPT = replace(PLAN, controls=(), identified=32, moments=0)
 
 
@@ -104,12 +105,12 @@ def run_cell(
     began = time.perf_counter()
     revisions = training.personal(personas)
     trained = time.perf_counter() - began
-    plan = replace(PLAN, identified=identified) if cell == Cell(users=cell.users) else SWEPT
+    plan = SWEPT if cell != Cell(users=cell.users) else replace(PLAN, identified=identified) if identified else REACTING
     found = evaluate(training, personas, revisions, plan=plan, keep=bank.evaluations)
     best = [loss for revision in revisions if (loss := revision.validation_loss) is not None]
     return {
         "rank": cell.rank, "init": cell.init, "posts": cell.posts, "users": cell.users, "dtype": base.dtype,
-        "identified": plan.identified,
+        "identified": identified,
         "validation_loss": sum(best) / len(best), "training_seconds": trained,
         "evaluation_seconds": time.perf_counter() - began - trained,
         **found.to_json(), "matrix": found.matrix,
@@ -131,7 +132,12 @@ def main() -> None:
     parser.add_argument("--single-factors", action="store_true", help="no combinations of settings")
     parser.add_argument("--bank", type=Path, default=Path("bank-evidence"))
     parser.add_argument("--out", type=Path, default=ROOT / "data" / "studies" / "adapters")
-    parser.add_argument("--identified", type=int, default=PLAN.identified, help="most people who are identified")
+    parser.add_argument(
+        "--identified",
+        type=int,
+        default=PLAN.identified,
+        help="most people who are identified; 0 leaves out identification and attribution",
+    )
     parser.add_argument("--report", action="store_true", help="write docs/adapters.md from --out")
     asked = parser.parse_args()
     if asked.report:

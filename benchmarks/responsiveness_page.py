@@ -134,10 +134,6 @@ def _more(row: Row) -> str:
     body = [
         ("people with held-out texts; texts", f"{row['people']}; {row['held_out_posts']:,}"),
         ("a stranger's NLL less the own one", _shown(row, "own_advantage")),
-        (f"own adapter finds the person's posts likeliest of 32 people's, share of {row['identified']}",
-         _shown(row, "identification_top1")),
-        ("posts attributed to the right person of 32: own",
-         f"{_shown(row, 'attribution', 'own')}; {_beside(row, 'attribution', ('pooled', 'base', 'real'))}"),
         ("act distance: own", f"{_shown(row, 'act_distance', 'own')}; "
          + _beside(row, "act_distance", (*CONTROLS, "history"))),
         ("next act, log loss in nats: own", f"{_shown(row, 'next_act_log_loss', 'own')}; "
