@@ -51,8 +51,8 @@ def page(studies: Figures) -> str:
     parts = [_HEAD, *(_answer(name, study) for name, study in studies.items()), _MEANING]
     for name, study in studies.items():
         row = study["cells"][0]
-        parts.append(f"## {NAMES[name].capitalize()}, {row['users']} people\n\n" + _goal_table(goals(name, row)))
-        parts.append(f"### More of these people\n\n{_more(row)}")
+        parts.append(f"## {NAMES[name].capitalize()}, {row['users']} people\n\n" + _goal_table(goals(name, row)) + "\n")
+        parts.append(f"### More of these people\n\n{_more(row)}\n")
     parts.append("## Made with\n\n" + "".join(_made_with(name, study) for name, study in studies.items()))
     return "\n".join(parts)
 
