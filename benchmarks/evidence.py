@@ -105,7 +105,8 @@ def run_cell(
     began = time.perf_counter()
     revisions = training.personal(personas)
     trained = time.perf_counter() - began
-    plan = SWEPT if cell != Cell(users=cell.users) else replace(PLAN, identified=identified) if identified else REACTING
+    whole = replace(PLAN, identified=identified) if identified else REACTING
+    plan = whole if cell == Cell(users=cell.users) else SWEPT
     found = evaluate(training, personas, revisions, plan=plan, keep=bank.evaluations)
     best = [loss for revision in revisions if (loss := revision.validation_loss) is not None]
     return {

@@ -12,7 +12,6 @@ ROOT = Path(__file__).resolve().parent.parent
 STUDIES, PAGE = ROOT / "data" / "studies" / "responsiveness", ROOT / "docs" / "responsiveness.md"
 NAMES = {"town-2": "the built-in generator's second town", "real": "real authors (2002 mailing lists)"}
 CONTROLS = ("pooled", "prior", "base")
-ELASTICITIES = ("interest", "stance", "tie", "addressed", "recency", "mood")
 Row = Mapping[str, Any]
 Figures = Mapping[str, Mapping[str, Any]]
 

@@ -27,6 +27,7 @@ from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.factors import FULL, full_rank
 from polyphony.adapters.reinforcement.grid import groups_for
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
+from polyphony.adapters.reinforcement.sweep.plan import CHOOSING_SEEDS_FROM
 from polyphony.adapters.reinforcement.tasks import Task, task_of
 from polyphony.adapters.training.provenance import code_version
 from polyphony.adapters.training.starts import STANDARD
@@ -36,7 +37,6 @@ LEVELS = (0.02, 0.1, 0.3)
 # One solved item before every question: the embedded base then solves hardly any `sorting`, so all starts are taught.
 SHOTS = 1
 ADAPTER_RATES, FULL_RATES = (3e-4, 1e-3, 3e-3), (1e-5, 3e-5, 1e-4)
-CHOOSING_SEEDS_FROM = 1_000_000
 # Supervised updates of 8 items; slow enough that few steps lie between two levels.
 MOST_SUPERVISED, SUPERVISED_RATE, SUPERVISED_ITEMS = 400, 1e-5, 8
 CHECKPOINT_ANSWERS = 256
@@ -132,14 +132,12 @@ def run(design: Design, source: Path | None, directory: Path) -> dict[str, Any]:
     }  # fmt: skip
     code = dict(code_version())
     claim(directory, "plan.json", "study", digest_of([asdict(design), base.hash, base.dtype, code]), head)
-    starts = _stored(directory / "starts.json", lambda: teach(base, source, task, design, directory))
+    starts = _stored(directory / "starts.json", lambda: teach(base, source, task, directory))
     cells = [cell for start in starts for cell in _cells(design, task, start, base.dtype, directory)]
     return {**head, "starts": starts, "cells": cells}
 
 
-def teach(
-    base: BaseModel, source: Path | None, task: Task, design: Design, directory: Path
-) -> list[dict[str, Any]]:  # fmt: skip
+def teach(base: BaseModel, source: Path | None, task: Task, directory: Path) -> list[dict[str, Any]]:
     """Train whole layers on right answers; store the model whenever validation success first reaches a level.
 
     What is told of a start is the success of the stored model, loaded again in the compute type of the study.
