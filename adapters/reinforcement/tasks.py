@@ -127,8 +127,12 @@ TASKS: dict[str, Task] = {
 }
 
 
-def task_of(name: str) -> Task:
-    """The task of a name.
+def task_of(name: str, others: Sequence[str] = ()) -> Task:
+    """The task of a name; tasks that need a population are made where it is known.
+
+    Args:
+        name: What names it.
+        others: The names of tasks that can be given there, too, for the message.
 
     Raises:
         InputError: There is none.
@@ -138,5 +142,7 @@ def task_of(name: str) -> Task:
 
         return GymTask(name)
     if name not in TASKS:
-        raise InputError(f"--task {quoted(name)} is not one of {', '.join(TASKS)}, or {GYM} with a reasoning-gym task")
+        raise InputError(
+            f"--task {quoted(name)} is not one of {', '.join((*TASKS, *others))}, or {GYM} with a reasoning-gym task"
+        )
     return TASKS[name]

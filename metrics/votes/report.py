@@ -121,11 +121,12 @@ def report_text(results: VoteResults, points: Mapping[str, Sequence[Point]], fig
 def _answer(
     results: VoteResults, points: Mapping[str, Sequence[Point]], compared: Mapping[str, Sequence[Point]]
 ) -> str:
-    pool = points[POOL]
+    pool, plan = points[POOL], results.facts["plan"]
+    of_whom = f" of {plan['source']}" if plan["source"] else ""
     lines = [
-        f"{results.facts['plan']['adapters']} adapters on {results.facts['items']} held-out items of "
-        f"`{results.facts['plan']['task']}`: one adapter alone is right in {number(pool[0].value)} of the cases "
-        f"[{span(pool[0].interval)}], a vote of {pool[-1].k} in {number(pool[-1].value)} [{span(pool[-1].interval)}]."
+        f"{plan['adapters']} adapters on {results.facts['items']} held-out items of `{plan['task']}`{of_whom}: one "
+        f"adapter alone is right in {number(pool[0].value)} of the cases [{span(pool[0].interval)}], a vote of "
+        f"{pool[-1].k} in {number(pool[-1].value)} [{span(pool[-1].interval)}]."
     ]
     for name in ("one-adapter", "one-adapter-tempered", "same-data", "checkpoints", "base"):
         if name in compared:

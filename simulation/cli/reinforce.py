@@ -37,11 +37,13 @@ def reinforce(
     task: Annotated[
         str,
         typer.Option(
-            help="What is learned: products, sums, sorting, next-act (of people, each by an adapter of their own), or "
-            "gym: with the name of a reasoning-gym task."
+            help="What is learned: products, sums, sorting, next-act (of people, each by an adapter of their own), "
+            "stance (on which side a town's post stands), or gym: with the name of a reasoning-gym task."
         ),
     ] = "products",
-    population: Annotated[str, typer.Option(help="Whose next acts are learned, as in `simulate run`.")] = "town",
+    population: Annotated[
+        str, typer.Option(help="Whose next acts or stances are learned, as in `simulate run`.")
+    ] = "town",
     users: Annotated[
         int, typer.Option(**in_range(1, 4096, "Number of people whose next acts are learned, the first ones."))
     ] = 16,
@@ -84,19 +86,15 @@ def reinforce(
     from polyphony.adapters.reinforcement.config import ReinforcementConfig
     from polyphony.adapters.reinforcement.grid import grid_of
     from polyphony.adapters.reinforcement.items import answers_of
-    from polyphony.adapters.reinforcement.next_act import NEXT_ACT
+    from polyphony.adapters.reinforcement.next_act import NextAct
     from polyphony.adapters.reinforcement.summary import cells_of
-    from polyphony.adapters.reinforcement.tasks import task_of
     from polyphony.adapters.training.starts import check_init
-    from polyphony.simulation.history.next_acts import next_acts
-    from polyphony.simulation.runs.loading import current_loader
 
-    acts = next_acts(current_loader().population(population), users) if task == NEXT_ACT else None
-    chosen = task_of(task) if acts is None else acts
+    chosen = _task(task, population, users)
     plans = grid_of(
         task=task, ranks=_several("--ranks", ranks, int), inits=[check_init(name.strip()) for name in inits.split(",")],
         rates=_several("--rates", rates, float), prompts=_several("--prompts", prompts, int), seeds=seeds,
-        train_a=not freeze_a, scaling=scaling, owners=[""] if acts is None else acts.owners,
+        train_a=not freeze_a, scaling=scaling, owners=chosen.owners if isinstance(chosen, NextAct) else [""],
     )  # fmt: skip
     if len(plans) > MOST_ADAPTERS:
         raise InputError(f"{len(plans):,} adapters are more than {MOST_ADAPTERS:,}; give fewer combinations or seeds")
@@ -118,8 +116,24 @@ def reinforce(
     _print(cells, task)
     say(
         f"all curves: {out / 'results.json'}; the adapters: "
-        + ("only in its state" if acts else f"simulate bank list --kind reinforced --bank {machine.bank}")
+        + (
+            "only in its state"
+            if isinstance(chosen, NextAct)
+            else f"simulate bank list --kind reinforced --bank {machine.bank}"
+        )
     )
+
+
+def _task(name: str, population: str, users: int) -> "Task":
+    from polyphony.adapters.reinforcement.next_act import NEXT_ACT
+    from polyphony.adapters.reinforcement.stance import STANCE, stance_of
+    from polyphony.adapters.reinforcement.tasks import task_of
+    from polyphony.simulation.history.next_acts import next_acts
+    from polyphony.simulation.runs.loading import current_loader
+
+    if name == NEXT_ACT:
+        return next_acts(current_loader().population(population), users)
+    return stance_of(current_loader().population(population)) if name == STANCE else task_of(name, (NEXT_ACT, STANCE))
 
 
 def _reinforced(

@@ -15,8 +15,13 @@ from polyphony.simulation.runs.machine import Machine
 def vote(
     *,
     task: Annotated[
-        str, typer.Option(help="What is learned and asked: products, sums, sorting, or gym: with a task.")
+        str,
+        typer.Option(
+            help="What is learned and asked: products, sums, sorting, stance (on which side a town's post stands), or "
+            "gym: with the name of a reasoning-gym task."
+        ),
     ] = "sums",
+    population: Annotated[str, typer.Option(help="Whose posts are judged in stance, a generated town.")] = "town",
     adapters: Annotated[
         int, typer.Option(**in_range(3, 4096, "Number of adapters that differ in their data alone."))
     ] = 198,
@@ -50,20 +55,23 @@ def vote(
     from polyphony.metrics.votes.report import write_report
 
     if not report:
+        from polyphony.adapters.reinforcement.stance import STANCE, stance_of
+        from polyphony.adapters.reinforcement.tasks import task_of
         from polyphony.adapters.reinforcement.vote.answers import Vote
         from polyphony.adapters.reinforcement.vote.plan import VotePlan
         from polyphony.simulation.cli.console import Reporter
         from polyphony.simulation.runs.loading import current_loader
 
+        loader, is_stance = current_loader(), task == STANCE
+        learned = stance_of(loader.population(population)) if is_stance else task_of(task, [STANCE])
         plan = VotePlan(
-            task, adapters, same_data, asked, draws, runs, items, updates, warm_start, prompts, rate, masked=masked
-        )
+            task, adapters, same_data, asked, draws, runs, items, updates, warm_start, prompts, rate, masked=masked,
+            source=population if is_stance else "",
+        )  # fmt: skip
         with Reporter() as reporter:
-            base = current_loader().base_model(
-                machine.base_model, device=machine.device, dtype=machine.dtype, say=reporter.say
-            )
+            base = loader.base_model(machine.base_model, device=machine.device, dtype=machine.dtype, say=reporter.say)
             Vote(
-                base, plan, out,
+                base, learned, plan, out,
                 progress=lambda stage, done, total, note: reporter.show(stage, done, total, "steps", note),
             ).run()  # fmt: skip
     elif not out.is_dir():

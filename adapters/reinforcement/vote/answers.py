@@ -17,7 +17,7 @@ from polyphony.adapters.reinforcement.config import AdapterPlan
 from polyphony.adapters.reinforcement.grid import groups_for, reinforced
 from polyphony.adapters.reinforcement.items import evaluated, items_digest, some_items
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
-from polyphony.adapters.reinforcement.tasks import Task, task_of
+from polyphony.adapters.reinforcement.tasks import Task
 from polyphony.adapters.reinforcement.vote.plan import (
     ADAPTERS,
     BASE,
@@ -48,13 +48,14 @@ class Vote:
     """A vote in a directory: what it holds already is not asked again."""
 
     def __init__(
-        self, base: BaseModel, plan: VotePlan, directory: Path,
+        self, base: BaseModel, task: Task, plan: VotePlan, directory: Path,
         *, progress: Progress = lambda stage, done, total, note: None,
     ) -> None:  # fmt: skip
         """Choose the items.
 
         Args:
             base: The base model.
+            task: What is learned and asked.
             plan: Who answers, and how often.
             directory: Where answers and states are stored.
             progress: Told what is done.
@@ -63,7 +64,7 @@ class Vote:
             InputError: The directory holds another vote, or other files.
         """
         self.base, self.plan, self.directory, self._progress = base, plan, directory, progress
-        self.task: Task = task_of(plan.task)
+        self.task = task
         random = keyed_generator(plan.config.split_seed, "vote items", self.task.name, "test")
         self.items = some_items(self.task.split(plan.config.split_seed).test, plan.items, random)
         for plans in (plan.population(), plan.of_same_data()):

@@ -30,6 +30,7 @@ class VotePlan:
         rate: Learning rate.
         rank: Rank.
         masked: Share of the training items that each adapter never reads.
+        source: Whose posts are asked about; empty in tasks that are not of people.
     """
 
     task: str = "sums"
@@ -45,6 +46,7 @@ class VotePlan:
     rate: float = 1e-3
     rank: int = 1
     masked: float = 0.2
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.asked > self.adapters:
