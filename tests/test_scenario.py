@@ -4,6 +4,7 @@ import json
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from polyphony.simulation.runs.fork import Fork, merged
 from polyphony.simulation.runs.initial_state import empty_platform
 from polyphony.simulation.runs.interview import interview
 from polyphony.simulation.runs.recorded import settings_of
+from polyphony.simulation.runs.replay import recall, replay
 from polyphony.simulation.runs.runner import Runner
 from polyphony.simulation.runs.scenario import Scenario, check_users, load_scenario, make_scenario
+from polyphony.simulation.runs.store import RunStore
 
 STEPS = 12
 FULL = """
@@ -131,9 +134,6 @@ def test_a_fork_under_the_same_settings_is_the_same_run(runner, staged, tmp_path
 
 
 def test_a_resumed_platform_remembers_what_the_running_one_did(runner, staged):
-    from polyphony.simulation.runs.replay import recall, replay
-    from polyphony.simulation.runs.store import RunStore
-
     store = RunStore.open(staged)
     tables = store.platform_tables()
     numbers = store.last_numbers()
@@ -146,6 +146,23 @@ def test_a_resumed_platform_remembers_what_the_running_one_did(runner, staged):
         user: list(lines) for user, lines in again.memory.items() if lines
     }
     assert sum(map(len, again.memory.values())) > 20
+
+
+def test_a_resumed_platform_knows_the_dealings_before_the_run_and_in_it(runner, staged):
+    """A run of the null policy counts none before: the platform is that of a policy that sees them."""
+    store = RunStore.open(staged)
+    tables, numbers = store.platform_tables(), store.last_numbers()
+    store.close()
+    seen = replace(settings_of(staged), policy="engine")
+    begun, restored, again = (empty_platform(seen, runner.personas) for _ in range(3))
+    restored.restore(tables, numbers)
+    replay(again, tables, STEPS)
+
+    pairs = list(combinations(range(len(runner.personas)), 2))
+    before, resumed, replayed = (
+        [platform.dealings.between(*pair) for pair in pairs] for platform in (begun, restored, again)
+    )
+    assert resumed == replayed and sum(resumed) > sum(before) > 0
 
 
 def test_a_fork_under_other_settings_shares_the_past_only(runner, staged, tmp_path):
