@@ -98,7 +98,7 @@ def test_every_measurement_is_defined_once_and_belongs_to_code_that_gives_it():
     assert {definition.subject for definition in DEFINITIONS} == set(SUBJECTS)
     assert sorted(name for subject in SUBJECTS for name in names_of(subject)) == sorted(MEASUREMENTS)
     assert PRIMARY == ("original_posts", "comments", "effective_communities", "within_community_homophily")
-    assert len(HEADLINES) == 7
+    assert len(HEADLINES) == 10
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.name)

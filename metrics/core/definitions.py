@@ -179,7 +179,7 @@ _CONTRACT = (
         name="effective_communities", title="Effective communities", unit="communities", primary=True,
         definition="As many equally large communities as would be as diverse: exp of the Shannon entropy of the sizes "
         "of all Louvain communities of the interaction graph.", source=f"{_LOUVAIN}; {_HILL}",
-        headline="exp of the entropy of Louvain community sizes",
+        headline="as many communities of one size would be as diverse",
     ),
     _strength(
         name="modularity", title="Modularity", unit="−0.5 to 1", source=f"{_NEWMAN}; {_LEIDEN}", n="edges",
@@ -187,7 +187,7 @@ _CONTRACT = (
     ),
     _homophily(
         "within_community_homophily", "Within-community homophily", "within", "words",
-        headline="text similarity, inside minus between", primary=True,
+        headline="above 0: people of one community write more alike than others", primary=True,
     ),
     Definition(
         name="exposure_adjusted_homophily", title="Exposure-adjusted homophily", subject="exposure",
@@ -205,6 +205,7 @@ _CONTRACT = (
         definition="Effective number of different texts: exp of the entropy of the eigenvalues of the texts' cosine "
         "matrix divided by their number; at most 1,000 texts.", source="Friedman & Dieng 2023, definition 3.1",
         needs=(_OWN_TEXTS,), no_interval=_WORDS, no_null=_TEXTS,
+        headline="as many wholly different texts would be as varied",
     ),
     _attribution(
         "attribution_accuracy", "Attribution accuracy", _OWN_TEXTS,
@@ -227,6 +228,7 @@ _ACTS_AND_INTERACTIONS = (
     _count(
         name="nothing_share", title="Activations that do nothing", unit="share, 0 to 1",
         n="activations that ended well", definition="Activations that chose `nothing`, of those that ended well.",
+        headline="how often an agent reads the feed and does nothing",
     ),
     Definition(
         name="policy_entropy_bits", title="Entropy of the policy's own distribution (bits)", subject="acts",
@@ -527,6 +529,7 @@ _CONVERSATIONS = (
     _talk(
         name="answered_reply_share", title="Replies that are answered", unit="share, 0 to 1", n="replies",
         definition="Share of the agents' replies that have a reply of an agent.", interval="replies",
+        headline="how often a reply is answered",
     ),
     _talk(
         name="answered_reply_share_history", title="– in the people's histories", unit="share, 0 to 1", n="replies",

@@ -23,6 +23,25 @@ def comparison_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return [_row(comparison, difference) for difference in comparison.differences]
 
 
+def brief_table(
+    comparison: Comparison, measurements: Sequence[str], by: str = ARM
+) -> tuple[tuple[str, ...], list[tuple[str, tuple[str, ...]]]]:
+    """Some measurements with the differences and their intervals alone.
+
+    Returns:
+        The columns; and a measurement's name with its cells for each difference, in the order of the names. Where there
+        are two arms of one size, the columns are called by their names.
+    """
+    differences = [
+        difference for name in measurements for difference in comparison.differences if difference.measurement == name
+    ]
+    rows = [(difference.measurement, _row(comparison, difference)[1:7]) for difference in differences]
+    if len({(difference.arm, difference.agents) for difference in differences}) > 1:
+        return headers(by)[1:7], rows
+    arms = (comparison.reference, *(arm for arm in comparison.arms if arm != comparison.reference))
+    return (*arms, *headers(by)[5:7]), [(name, (cells[3], cells[2], *cells[4:])) for name, cells in rows]
+
+
 def rendered(columns: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
     """A table in one of `FORMATS`; what LaTeX would read as commands is escaped."""
     from tabulate import tabulate

@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polyphony.database_url import without_passwords
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.printable import quoted
+from polyphony.simulation.cli.ending import command, look_at, print_comparison_ending, say_failures, title_of_run
 from polyphony.simulation.cli.options import (
+    AllOption,
     ColumnsOption,
     JsonOption,
     PluginOption,
@@ -19,6 +22,10 @@ from polyphony.simulation.cli.options import (
     path,
 )
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, say, stderr, stdout
+from polyphony.simulation.runs.options import OPTIONS
+
+if TYPE_CHECKING:
+    from polyphony.metrics.studies.compare import Comparison
 
 
 def personas(
@@ -71,7 +78,10 @@ def compare(
         ),
     ] = None,
     by: Annotated[str, typer.Option(help="Option in which the runs differ, as in docs/options.md.")] = "arm",
-    style: Annotated[str, typer.Option("--format", help="Form of the table: table, markdown or latex.")] = "table",
+    style: Annotated[
+        str, typer.Option("--format", help="Form of the table: table, or all figures in markdown or latex.")
+    ] = "table",
+    everything: AllOption = False,
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -82,19 +92,47 @@ def compare(
         raise InputError(f"--format {style!r} is not one of table, {', '.join(FORMATS)}")
     load_plugins(plugin or ())
     from polyphony.metrics.studies.compare import compare_runs
-    from polyphony.metrics.studies.labels import ARM
     from polyphony.simulation.runs.options import compared_settings
 
-    paths = () if by == ARM else compared_settings(by)
+    paths = () if by == "arm" else compared_settings(by)
     comparison = compare_runs(run_files, reference, by=by, paths=paths)
     note_chain(*run_files)
     if as_json:
         print(json.dumps(comparison.to_json()))
     elif style in FORMATS:
         say(comparison_text(comparison, style, by))
-    else:
+    elif everything:
         print_results(headers(by), comparison_rows(comparison), f"against {comparison.reference}")
         stderr().print(notes(comparison), markup=False)
+    else:
+        print_comparison_ending(comparison, run_files, _after_comparison(comparison, run_files, by), by)
+
+
+def _after_comparison(comparison: "Comparison", run_files: list[str], by: str) -> dict[str, str]:
+    """What to do after a comparison, by command."""
+    from polyphony.metrics.studies.labels import ARM
+
+    sources = [without_passwords(source) for source in run_files]
+    flags = [] if by == ARM else ["--by", by]
+    shown = {command("compare", *sources, *flags, "--all"): "all figures, with effect sizes and p"}
+    if by == ARM and {run.seed for run in comparison.runs} == {comparison.runs[0].seed}:
+        run = comparison.runs[0]
+        whose = [] if run.population == OPTIONS["population"].default else ["--population", run.population]
+        plan = [
+            *whose,
+            "--agents",
+            run.agents,
+            "--arms",
+            ",".join(comparison.arms),
+            "--seeds",
+            5,
+            "--steps",
+            run.timesteps,
+        ]
+        shown[command("study", *plan, "--out", "study")] = (
+            "five seeds of each arm, which tell what one cannot; add the other options of your runs"
+        )
+    return look_at(run_files) | shown
 
 
 def note_chain(*sources: str) -> None:
@@ -137,8 +175,7 @@ def print_measurements(path: Path | str, as_json: bool) -> None:
     from polyphony.metrics.measure import measure_run
 
     run = measure_run(path)
-    for failure in run.plugin_failures:
-        stderr().print(f"warning: {failure}", markup=False)
+    say_failures(run)
     report = run.to_json()
     if as_json:
         print(json.dumps(report))
@@ -149,7 +186,4 @@ def print_measurements(path: Path | str, as_json: bool) -> None:
         null = measurement["null"]
         against = "" if null is None else f"{figure(null['mean'])} ({figure(null['z'])})"
         rows.append((name, figure(measurement["value"]), str(measurement["n"]), interval, against))
-    is_whole = run.completed_timesteps == run.timesteps
-    length = f"{run.timesteps}" if is_whole else f"{run.completed_timesteps} ({run.status}) of {run.timesteps}"
-    title = f"{run.arm}: {run.agents} agents, {length} timesteps, seed {run.seed}"
-    print_results(("measurement", "value", "n", "95% interval", "null (z)"), rows, title)
+    print_results(("measurement", "value", "n", "95% interval", "null (z)"), rows, title_of_run(run))

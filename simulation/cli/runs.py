@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polyphony.plugins import load_plugins
+from polyphony.simulation.cli.ending import command, look_at, print_run_ending
 from polyphony.simulation.cli.options import (
+    AllOption,
     Chosen,
     JsonOption,
     PluginOption,
@@ -44,17 +46,20 @@ def run(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    everything: AllOption = False,
     plugin: PluginOption = None,
     chosen: Chosen,
     machine: Machine,
 ) -> None:
-    """Train missing adapters, simulate one arm, and print the measurements."""
+    """Train missing adapters, simulate one arm, and print texts and ten figures."""
     plugins = load_plugins(plugin or ())
     from polyphony.simulation.runs.settings import make_settings
     from polyphony.simulation.runs.store import run_target
 
     settings = replace(make_settings(chosen), plugins=plugins)
-    _simulate(settings, _default_file(settings) if out is None else run_target(out), resume, None, machine)
+    target = _default_file(settings) if out is None else run_target(out)
+    _simulate(settings, target, resume, None, machine)
+    _print_end(target, everything, _after_run(settings, target, chosen, machine))
 
 
 @takes_machine
@@ -65,6 +70,7 @@ def fork(
     at: Annotated[int, typer.Option(**in_range(0, LARGEST, "First timestep that is simulated anew."))],
     out: Annotated[str, typer.Option(help="Run file of the fork.")],
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted fork.")] = False,
+    everything: AllOption = False,
     plugin: PluginOption = None,
     chosen: Chosen,
     machine: Machine,
@@ -78,7 +84,7 @@ def fork(
     from polyphony.simulation.runs.fork import Fork, merged
     from polyphony.simulation.runs.recorded import settings_of, with_people
     from polyphony.simulation.runs.settings import with_options
-    from polyphony.simulation.runs.store import run_target
+    from polyphony.simulation.runs.store import name_of, run_target
 
     source = run_target(run_file)
     before = settings_of(source)
@@ -86,7 +92,9 @@ def fork(
     if "scenario" in chosen:
         settings = replace(settings, scenario=merged(before.scenario, settings.scenario))
     settings = replace(settings, forked_from=f"{run_digest(run_file)}@{at}", plugins=plugins)
-    _simulate(settings, run_target(out), resume, Fork(source, at), machine)
+    target = run_target(out)
+    _simulate(settings, target, resume, Fork(source, at), machine)
+    _print_end(target, everything, {command("metrics", name_of(target)): "all figures"} | look_at([target]))
 
 
 @takes_machine
@@ -136,10 +144,9 @@ def open_runner(settings: "RunSettings", machine: Machine, reporter: "Reporter")
 def _simulate(
     settings: "RunSettings", target: Path | str, resume: bool, fork: "Fork | None", machine: Machine
 ) -> None:  # fmt: skip
-    """Run with progress on the console, then print the measurements."""
+    """Run with progress on the console."""
     from polyphony.simulation.cli.console import Reporter
     from polyphony.simulation.runs.recorded import check_plugins
-    from polyphony.simulation.runs.store import name_of
 
     if resume:
         check_plugins(target, settings.plugins)
@@ -151,8 +158,45 @@ def _simulate(
         reporter.say("took: " + ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in runner.stages.items()))
     del runner
     gc.collect()  # the model's memory is free for the measurements
-    print_measurements(target, False)
+
+
+def _print_end(target: Path | str, everything: bool, following: dict[str, str]) -> None:
+    """Print what came of a run: texts and headlines, or all measurements."""
+    from polyphony.simulation.runs.store import name_of
+
+    if everything:
+        print_measurements(target, False)
+    else:
+        print_run_ending(target, following)
     stderr().print(f"run file: {name_of(target)}", markup=False)
+
+
+def _after_run(settings: "RunSettings", target: Path | str, chosen: Chosen, machine: Machine) -> dict[str, str]:
+    """What to do after a run, by command."""
+    from polyphony.metrics.core.labels import arm_sentence
+    from polyphony.simulation.runs.store import name_of
+
+    following = look_at([target])
+    if not isinstance(target, Path) or not settings.needs_model or settings.plugins:
+        return following | {command("metrics", name_of(target)): "all figures"}
+    arm = "base" if settings.arm != "base" else "lora"
+    given = {name: value for name, value in {**chosen, **vars(machine)}.items() if value != _default(name)}
+    other = _default_file(replace(settings, arm=arm))
+    if target != _default_file(settings):
+        given["out"] = other = target.with_name(f"{target.stem}-{arm}{target.suffix}")
+    words = [word for name, value in {**given, "arm": arm}.items() for word in _flag(name, value)]
+    following[command("run", *words)] = f"the other arm: {arm_sentence(arm)}"
+    following[command("compare", target, other)] = "what differs between the two"
+    return following
+
+
+def _default(name: str) -> object:
+    return OPTIONS[name].default if name in OPTIONS else getattr(Machine(Path("bank")), name)
+
+
+def _flag(name: str, value: object) -> list[object]:
+    flag = f"--{name.replace('_', '-')}"
+    return [flag] if value is True else [flag, value]
 
 
 def _default_file(settings: "RunSettings") -> Path:
