@@ -28,7 +28,7 @@ from polyphony.metrics.sweeps.report import write_report
 from polyphony.metrics.sweeps.results import read_sweep
 from polyphony.simulation.cli.main import main
 
-COMMITTED = Path("data/studies/stability.toml")
+COMMITTED, FOR_A_GPU = Path("data/studies/stability.toml"), Path("data/studies/stability-gpu.toml")
 SMALL = """
 updates = 2
 samples = 2
@@ -90,6 +90,17 @@ def test_the_committed_plan_holds_what_its_page_names():
         for rank in (1, 4, 16)
     }  # fmt: skip
     assert wanted <= set(cells) and len(cells) == len(set(cells))
+
+
+def test_the_plan_for_a_gpu_has_every_rank_that_the_starts_have_room_for():
+    plan, committed = load_sweep_plan(FOR_A_GPU), load_sweep_plan(COMMITTED)
+    ranks = {(cell.init, cell.rank) for cell in plan.cells()}
+    every = [2**power for power in range(9)]
+
+    assert ranks == {("standard", rank) for rank in every} | {("olora-tail", rank) for rank in every if rank <= 192}
+    assert {cell.prompts for cell in plan.cells()} == {64} and len(plan.cells()) * plan.seeds == 204
+    shared = ("samples", "rates", "equal_rate", "seeds", "choosing_seeds", "test_answers", "scaling", "evaluate_every")
+    assert all(getattr(plan, name) == getattr(committed, name) for name in shared)
 
 
 def test_each_start_and_rank_chooses_its_rate_once_on_seeds_that_are_not_reported():
