@@ -170,8 +170,8 @@ def test_a_low_temperature_gives_one_answer_and_the_base_answers_without_an_adap
 def test_plans_that_cannot_be_are_refused():
     with pytest.raises(InputError, match="--asked 4 is more than --adapters 3"):
         VotePlan(adapters=3, asked=4)
-    with pytest.raises(InputError, match="leave fewer than 6 after --warm-start 38"):
-        VotePlan(warm=38)
+    with pytest.raises(InputError, match="leave fewer than 6 after --warm-start 46"):
+        VotePlan(warm=46)
     with pytest.raises(InputError, match="--masked 1 must be from 0 to below 1"):
         AdapterPlan("x", masked=1.0)
     assert len({plan.seed for plan in VotePlan().population()}) == 198

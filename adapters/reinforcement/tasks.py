@@ -121,7 +121,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         _Puzzle("products", 4, partial(_families, 2, 0, 9), "*", _product),
-        _Puzzle("sums", 4, partial(_families, 3, 0, 19), "+", lambda numbers: str(sum(numbers))),
+        _Puzzle("sums", 4, partial(_families, 3, 0, 12), "+", lambda numbers: str(sum(numbers))),
         _Puzzle("sorting", 8, partial(_families, 3, 0, 9), " ", _sorted),
     )
 }

@@ -34,10 +34,10 @@ def vote(
     ] = 48,
     runs: Annotated[int, typer.Option(**in_range(1, 256, "Number of runs whose checkpoints vote."))] = 4,
     items: Annotated[int, typer.Option(**in_range(1, 100_000, "Most held-out items."))] = 500,
-    updates: Annotated[int, typer.Option(**in_range(6, 100_000, "Number of updates of each adapter."))] = 40,
+    updates: Annotated[int, typer.Option(**in_range(6, 100_000, "Number of updates of each adapter."))] = 50,
     warm_start: Annotated[
         int, typer.Option(**in_range(0, 100_000, "Number of updates, the first ones, on right answers."))
-    ] = 20,
+    ] = 0,
     prompts: Annotated[int, typer.Option(**in_range(1, 4096, "Number of items of one update."))] = 4,
     rate: Annotated[float, typer.Option(**in_range(1e-7, 1.0, "Learning rate."))] = 1e-3,
     masked: Annotated[

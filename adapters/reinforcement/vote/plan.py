@@ -40,8 +40,8 @@ class VotePlan:
     draws: int = 48
     runs: int = 4
     items: int = 500
-    updates: int = 40
-    warm: int = 20
+    updates: int = 50
+    warm: int = 0
     prompts: int = 4
     rate: float = 1e-3
     rank: int = 1
