@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from run_factory import RunFactory
+from scipy import stats
 
 from polyphony.errors import MetricsError
-from polyphony.metrics.core.inference import cohens_d_paired, holm, seeds_for_power, sign_flip_p
+from polyphony.metrics.core.inference import cohens_d_paired, holm, paired_t_p, seeds_for_power, t_interval
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.measure import measure_run
 from polyphony.metrics.studies.compare import Comparison, compare_runs
@@ -44,9 +45,10 @@ def test_differences_are_paired_by_seed(tmp_path: Path) -> None:
     assert (found.arm, found.against, found.agents, found.seeds) == ("lora", "base", 6, 3)
     assert found.difference == pytest.approx(2.0)  # 3-1, 4-3, 5-2
     assert found.effect_size == pytest.approx(2.0)
-    assert found.interval[0] == pytest.approx(1.0) and found.interval[1] == pytest.approx(3.0)
-    assert found.p == 0.25  # the smallest that three seeds allow
-    assert found.p_holm == 0.5  # of the primary figures only the comments have a p, too
+    margin = 4.303 / 3**0.5  # the 97.5th percentile of Student's t with two degrees of freedom
+    assert found.interval == pytest.approx((2 - margin, 2 + margin), abs=1e-3)
+    assert found.p == pytest.approx(0.0742, abs=1e-4)
+    assert found.p_holm == pytest.approx(2 * found.p)  # of the primary figures only the comments have a p, too
 
 
 def test_json_holds_the_contract(tmp_path: Path) -> None:
@@ -60,7 +62,7 @@ def test_json_holds_the_contract(tmp_path: Path) -> None:
 
 def test_table_shows_each_arms_mean_beside_the_difference(tmp_path: Path) -> None:
     rows = {row[0]: row for row in comparison_rows(compare_runs(three_seeds(tmp_path)))}
-    assert rows[title_of("original_posts")][1:7] == ("6", "lora", "4", "2", "+2", "1 to 3")
+    assert rows[title_of("original_posts")][1:7] == ("6", "lora", "4", "2", "+2", "−0.484 to 4.48")
     assert rows[title_of("communities")][5:] == ("–", "–", "–", "–", "0", "–")
 
 
@@ -82,7 +84,7 @@ def test_primary_measurements_are_corrected_among_themselves(tmp_path: Path) -> 
 def test_seeds_for_power_agree_with_published_tables() -> None:
     # Cohen 1988, as in G*Power 3.1: paired t test, two-sided, alpha 0.05, power 0.8.
     assert [seeds_for_power(effect) for effect in (0.2, 0.5, -0.8)] == [199, 34, 15]
-    assert seeds_for_power(1000.0) == 6  # below which no sign-flip p reaches 0.05
+    assert seeds_for_power(1000.0) == 2
     assert seeds_for_power(0.01) is None and seeds_for_power(0.0) is None and seeds_for_power(None) is None
 
 
@@ -160,11 +162,15 @@ def test_holm_steps_down_and_never_falls_below_a_smaller_p() -> None:
     assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
-def test_sign_flip_p_is_exact_for_few_seeds() -> None:
-    rng = np.random.default_rng(0)
-    assert sign_flip_p([1.0, 2.0, 3.0], rng) == pytest.approx(2 / 8)
-    assert sign_flip_p([1.0, -1.0], rng) == 1.0
-    assert sign_flip_p([0.5] * 30, rng) < 0.001
+def test_intervals_and_p_over_seeds_are_those_of_scipys_paired_t_test() -> None:
+    one, other = np.random.default_rng(3).normal(0.5, 1.0, (2, 7))
+    result = stats.ttest_rel(one, other)
+    interval = result.confidence_interval(0.95)
+    assert t_interval(one - other) == pytest.approx((interval.low, interval.high))
+    assert paired_t_p(one - other) == pytest.approx(result.pvalue)
+    assert t_interval([1.0]) is None and paired_t_p([1.0]) is None
+    assert paired_t_p([0.0, 0.0]) == 1.0
+    assert paired_t_p([2.0, 2.0]) is None, "nothing says how much they vary"
 
 
 def test_effect_size_is_none_where_the_differences_do_not_vary() -> None:

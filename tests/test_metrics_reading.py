@@ -135,9 +135,12 @@ def test_a_subject_alone_gives_the_figures_of_the_whole(tmp_path: Path) -> None:
     assert names == set(whole)
 
 
-def difference(measurement: str, low: float, high: float, agents: int = 8, seeds: int = 5) -> Difference:
+def difference(
+    measurement: str, low: float, high: float, agents: int = 8, seeds: int = 5, p: float | None = 0.02,
+    needed: int | None = None,
+) -> Difference:  # fmt: skip
     return Difference(
-        measurement, "lora", "base", agents, (low + high) / 2, (low, high), 1.0, 0.01, 0.02, seeds, None, None
+        measurement, "lora", "base", agents, (low + high) / 2, (low, high), 1.0, p, p, seeds, needed, None
     )
 
 
@@ -150,26 +153,45 @@ def test_findings_say_only_what_the_intervals_support() -> None:
     names = ("original_posts", "comments")
     both = evidence(difference("original_posts", 1, 3), difference("comments", -4, -2))
     assert findings(both, names) == [
-        "Against base, lora is higher in original posts (+2, 95% 1 to 3) and lower in comments (−3, 95% −4 to −2). "
-        "5 seeds a size."
+        "Against base, lora is clearly higher in original posts (+2, 95% 1 to 3) and clearly lower in comments "
+        "(−3, 95% −4 to −2). 5 seeds a size."
     ]
-    one_size_open = evidence(difference("original_posts", 1, 3), difference("original_posts", -1, 3, agents=16))
-    assert findings(one_size_open, names[:1]) == [
-        "Between lora and base nothing is told apart; open: original posts. 5 seeds a size."
-    ]
-    part = evidence(difference("original_posts", 1, 3, seeds=2), difference("comments", -1, 3, seeds=2))
-    assert (
-        "open: comments" in findings(part, names)[0]
-        and "2 seeds a size, too few to lean on" in findings(part, names)[0]
+    one_size_open = evidence(
+        difference("original_posts", 1, 3, needed=4), difference("original_posts", -1, 3, agents=16, needed=17)
     )
-    alone = evidence(difference("original_posts", 1, 3, seeds=1))
-    assert findings(alone, names[:1])[0].endswith("One seed: this says nothing about other runs of the same arms.")
+    assert findings(one_size_open, names[:1]) == [
+        "Between lora and base nothing is told apart; cannot tell: original posts (17 seeds would). 5 seeds a size."
+    ]
+    alone = evidence(difference("original_posts", 1, 3, seeds=1, p=None))
+    assert findings(alone, names[:1]) == [
+        "Against base, lora is tentatively higher in original posts (+2, 95% 1 to 3). "
+        "One seed: this says nothing about other runs of the same arms."
+    ]
+
+
+@pytest.mark.parametrize(("seeds", "p"), [(4, 0.01), (9, 0.05), (9, None)])
+def test_a_finding_of_few_seeds_or_that_fails_holms_correction_is_tentative(seeds: int, p: float | None) -> None:
+    names = ("original_posts", "comments")
+    mixed = evidence(
+        difference("original_posts", 1, 3, seeds=seeds, p=p), difference("comments", -1, 3, seeds=seeds, p=0.9)
+    )
+    (finding,) = findings(mixed, names)
+    assert finding.startswith(
+        "Against base, lora is tentatively higher in original posts (+2, 95% 1 to 3); cannot tell:"
+    )
+    assert ("too few for a clear finding" in finding) == (seeds == 4)
+    assert "clearly" in findings(evidence(difference("comments", 1, 3, seeds=5, p=0.049)), names[1:])[0]
+
+
+def test_a_finding_is_clear_only_where_it_is_clear_at_every_size() -> None:
+    sizes = evidence(difference("comments", 1, 3), difference("comments", 2, 3, agents=16, p=0.2))
+    assert "tentatively higher in comments (+2, 95% 1 to 3 at 8 agents; +2.50" in findings(sizes, ("comments",))[0]
 
 
 def test_findings_name_an_arm_that_has_no_partner_and_a_size_that_lacks_one() -> None:
     arms = Evidence("base", ("base", "lora", "pooled"), (8, 16), (), (difference("comments", 1, 3),), None)
     lora, pooled = findings(arms, ("comments",))
-    assert lora.startswith("Between lora and base nothing is told apart; open: comments.")
+    assert lora.startswith("Between lora and base nothing is told apart; cannot tell: comments.")
     assert pooled == "pooled is not compared with base: no seed and size in which both have a figure."
 
 

@@ -146,9 +146,9 @@ def _effects(evidence: Evidence) -> None:
         return
     heading(
         "Effects",
-        f"Each arm against {markup(evidence.reference or '')}, paired by seed. p is a sign-flip test's, corrected "
-        "(Holm): the four figures of the question among themselves, the two rates with all other measurements. With "
-        "so many seeds such an effect would be found with 80% power.",
+        f"Each arm against {markup(evidence.reference or '')}, paired by seed. p is a paired t test's (in reports of "
+        "earlier versions a sign-flip test's), corrected (Holm): the four figures of the question among themselves, "
+        "the two rates with all other measurements. With so many seeds such an effect would be found with 80% power.",
     )
     rows = [
         {

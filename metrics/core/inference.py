@@ -1,4 +1,4 @@
-"""Paired differences between arms: interval, effect size, permutation test and correction."""
+"""Paired differences between arms: interval, effect size, test and correction."""
 
 import math
 from collections.abc import Sequence
@@ -9,12 +9,9 @@ from polyphony.metrics.core.measurement import (
     AgentStatistic,
     Floats,
     agent_weights,
-    bootstrap_mean,
     percentile_interval,
 )
 
-_EXACT_UP_TO = 14
-_SIGN_FLIPS = 10_000
 _MOST_SEEDS = 1_000
 _SURELY = 10.0
 
@@ -31,19 +28,31 @@ def cohens_d_paired(differences: Sequence[float]) -> float | None:
     return float(array.mean()) / sd if sd > 1e-12 * max(1.0, float(np.abs(array).max())) else None
 
 
-def sign_flip_p(differences: Sequence[float], rng: np.random.Generator) -> float:
-    """Two-sided p of a mean paired difference by flipping signs (Fisher's randomisation test).
+def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """95% interval of a mean by Student's t (Student 1908), for example over seeds; None with fewer than two values."""
+    from scipy.stats import t
 
-    Exact up to 14 pairs; beyond, 10,000 random flips with the observed one counted in. With k pairs no p is below
-    2 / 2^k: three seeds cannot give less than 0.25, six are needed to reach 0.05.
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) < 2:
+        return None
+    margin = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
+    return float(array.mean()) - margin, float(array.mean()) + margin
+
+
+def paired_t_p(differences: Sequence[float]) -> float | None:
+    """Two-sided p of a mean paired difference by Student's t test (Student 1908).
+
+    1 where all differences are zero. None with fewer than two differences, or where they are equal and not zero: then
+    nothing says how much they vary.
     """
-    array = np.asarray(differences, dtype=np.float64)
-    signs = _signs(len(array), rng)
-    means = np.abs(signs @ array)
-    observed = abs(float(array.sum()))
-    extreme = int((means >= observed * (1 - 1e-9)).sum())
-    exact = len(array) <= _EXACT_UP_TO
-    return extreme / len(signs) if exact else (extreme + 1) / (len(signs) + 1)
+    from scipy.stats import t
+
+    if len(differences) > 1 and not np.any(differences):
+        return 1.0
+    effect = cohens_d_paired(differences)
+    if effect is None:
+        return None
+    return float(2 * t.sf(abs(effect) * math.sqrt(len(differences)), len(differences) - 1))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -59,8 +68,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def seeds_for_power(effect_size: float | None, *, alpha: float = 0.05, power: float = 0.8) -> int | None:
     """How many paired seeds a two-sided paired t test needs to find an effect (Cohen 1988, section 2.3).
 
-    With the noncentral t distribution; at least as many as `sign_flip_p` needs to reach `alpha` at all. None for an
-    effect that 1,000 seeds would not find.
+    With the noncentral t distribution. None for an effect that 1,000 seeds would not find.
 
     Args:
         effect_size: Cohen's d_z of the paired differences; None gives None.
@@ -71,17 +79,12 @@ def seeds_for_power(effect_size: float | None, *, alpha: float = 0.05, power: fl
 
     if not effect_size:
         return None
-    seeds = np.arange(math.ceil(1 + math.log2(1 / alpha)), _MOST_SEEDS + 1)
+    seeds = np.arange(2, _MOST_SEEDS + 1)
     critical, shift = t.ppf(1 - alpha / 2, seeds - 1), abs(effect_size) * np.sqrt(seeds)
     reached = nct.sf(critical, seeds - 1, shift) + nct.cdf(-critical, seeds - 1, shift) >= power
     # Far out in its tail the noncentral distribution is not a number; there an effect cannot be missed.
     reached |= shift > critical + _SURELY
     return int(seeds[reached.argmax()]) if reached.any() else None
-
-
-def seed_interval(differences: Sequence[float], rng: np.random.Generator) -> tuple[float, float] | None:
-    """Percentile bootstrap of the mean paired difference over seeds; None with one seed."""
-    return bootstrap_mean(differences, rng)
 
 
 def agent_interval(
@@ -104,10 +107,3 @@ def _restricted(statistic: AgentStatistic, agents: Sequence[int], weights: Float
     row_of = {agent: row for row, agent in enumerate(statistic.agents)}
     rows = statistic.components[[row_of[agent] for agent in agents]]
     return AgentStatistic(tuple(agents), rows, statistic.formula).values(weights)
-
-
-def _signs(pairs: int, rng: np.random.Generator) -> Floats:
-    if pairs > _EXACT_UP_TO:
-        return rng.choice([-1.0, 1.0], size=(_SIGN_FLIPS, pairs))
-    patterns = np.arange(2**pairs)[:, None] >> np.arange(pairs) & 1
-    return np.asarray(patterns * 2.0 - 1.0, dtype=np.float64)

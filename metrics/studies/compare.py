@@ -13,9 +13,9 @@ from polyphony.metrics.core.inference import (
     agent_interval,
     cohens_d_paired,
     holm,
-    seed_interval,
+    paired_t_p,
     seeds_for_power,
-    sign_flip_p,
+    t_interval,
 )
 from polyphony.metrics.core.registry import family_of
 from polyphony.metrics.measure import RunMeasurements, measure_run
@@ -34,9 +34,10 @@ class Difference:
 
     Attributes:
         difference: Mean over seeds of arm minus reference; None where no seed has both figures.
-        interval: 95% interval: over seeds with two or more of them, else over agents where the figure allows it.
+        interval: 95% interval: Student's t over seeds with two or more of them, else over agents where the figure
+            allows it.
         effect_size: Cohen's d of the paired differences; None with one seed.
-        p: Sign-flip p; None with one seed.
+        p: Of a paired t test, see `metrics.core.inference.paired_t_p`; None with one seed.
         p_holm: The same, corrected over the comparison's differences in measurements of the same family, see
             `metrics.core.registry.family_of`.
         seeds: Paired seeds it rests on.
@@ -231,7 +232,7 @@ def _difference(name: str, key: tuple[int, str], pairs: _Pairs, rng: np.random.G
         return replace(blank, interval=interval, reason=_one_seed(interval is not None))
     effect = cohens_d_paired(values)
     return replace(
-        blank, interval=seed_interval(values, rng), effect_size=effect, p=sign_flip_p(values, rng),
+        blank, interval=t_interval(values), effect_size=effect, p=paired_t_p(values),
         seeds_needed=seeds_for_power(effect),
     )  # fmt: skip
 

@@ -65,11 +65,11 @@ def notes(comparison: Comparison) -> str:
     )
     plugins = ", those of plug-ins apart" if any(map(_is_plugin, comparison.differences)) else ""
     return of_what + (
-        f"Differences from {comparison.reference}, paired by seed. Intervals: 95% percentile bootstrap over seeds, "
-        "with one seed over agents. d: mean paired difference in units of its standard deviation. p: sign-flip test, "
-        f"Holm's correction within the four primary measurements and within the others{plugins}; with k seeds no p "
-        "before correction is below 2 / 2^k. The last column is a paired t test's need for an effect of the size seen, "
-        "which few seeds know only roughly."
+        f"Differences from {comparison.reference}, paired by seed. Intervals: 95% Student's t over seeds, with one "
+        "seed a percentile bootstrap over agents. d: mean paired difference in units of its standard deviation. p: "
+        "paired t test, Holm's correction within the four primary measurements and within the others"
+        f"{plugins}. The last column is that test's need for an effect of the size seen, which few seeds know only "
+        "roughly."
     )
 
 

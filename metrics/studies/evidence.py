@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from polyphony.errors import MetricsError
-from polyphony.metrics.core.measurement import bootstrap_mean
+from polyphony.metrics.core.inference import t_interval
 from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.compare import Difference, compare_measured
 from polyphony.metrics.studies.plan import STUDY_FILE
 
-_SEED = 0
 # Of a normal null: the central 95%.
 _NULL_SDS = 1.96
 
@@ -81,7 +80,7 @@ class Evidence:
             reason = next((row.reason for row in rows if row.reason), "not measured")
             return ArmFigure(None, None, (), None, reason)
         if len(values) > 1:
-            interval = bootstrap_mean(values, np.random.default_rng(_SEED))
+            interval = t_interval(values)
         else:
             low, high = known[0].low, known[0].high
             interval = None if low is None or high is None else (low, high)

@@ -1,22 +1,25 @@
-"""What the data support, in plain words that follow from the intervals alone."""
+"""What the data support, in plain words that follow from intervals, seeds and p values alone."""
 
 from polyphony.metrics.core.labels import signed, span
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.studies.compare import Difference
 from polyphony.metrics.studies.evidence import Evidence
 
-# With fewer, a percentile bootstrap over seeds is much too narrow, and no sign-flip test can be significant.
+# With fewer seeds a difference is at most tentative: nothing shows whether seeds differ as a t test takes them to.
 _FEW_SEEDS = 5
-# The primary measurements, and whether what agents are shown changes what they do.
-_TOLD = (*PRIMARY, "act_variance_within_agents")
-_MORE, _LESS, _UNCLEAR = "higher", "lower", "unclear"
+_ALPHA = 0.05
+# The primary measurements, whether what agents are shown changes what they do, and whether they write as their people.
+_TOLD = (*PRIMARY, "act_variance_within_agents", "attribution_accuracy", "style_recovery")
+_CLEAR, _TENTATIVE = "clearly ", "tentatively "
+_VERDICTS = [strength + direction for strength in (_CLEAR, _TENTATIVE) for direction in ("higher", "lower")]
 
 
 def findings(evidence: Evidence, measurements: tuple[str, ...] = _TOLD) -> list[str]:
     """One sentence for each arm that is compared with the reference; a sentence on why where nothing is.
 
-    An arm is said to be higher or lower in a figure only where the 95% interval of the difference leaves zero out at
-    every population size; anything else is said to be open.
+    An arm is said to be higher or lower in a figure where the 95% interval of the difference leaves zero out at every
+    population size: clearly so from five seeds on and with p below 0.05 after Holm's correction, else tentatively. Of
+    anything else a sentence says that it cannot tell, and how many seeds would tell a difference of the size seen.
     """
     if len(evidence.arms) < 2:
         return ["This is one arm alone: a run of another arm with the same people would make a comparison."]
@@ -26,7 +29,8 @@ def findings(evidence: Evidence, measurements: tuple[str, ...] = _TOLD) -> list[
 
 
 def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str:
-    parts: dict[str, list[str]] = {_MORE: [], _LESS: [], _UNCLEAR: []}
+    told: dict[str, list[str]] = {}
+    untold: list[str] = []
     seeds: set[int] = set()
     for name in measurements:
         differences = [
@@ -35,36 +39,55 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
         if not differences and name not in PRIMARY:  # measured by an earlier version, which did not know it
             continue
         seeds |= {difference.seeds for difference in differences if difference.difference is not None}
-        verdict = _verdict(differences, len(evidence.sizes))
-        figures = "; ".join(_figure(difference, len(evidence.sizes) > 1) for difference in differences)
-        parts[verdict].append(
-            f"{title_of(name).lower()} ({figures})" if verdict != _UNCLEAR else title_of(name).lower()
-        )
+        direction, title = _direction(differences, len(evidence.sizes)), title_of(name).lower()
+        if direction:
+            figures = "; ".join(_figure(difference, len(evidence.sizes) > 1) for difference in differences)
+            told.setdefault(_strength(differences) + direction, []).append(f"{title} ({figures})")
+        else:
+            untold.append(title + _needed(differences))
     if not seeds:
         return f"{arm} is not compared with {evidence.reference}: no seed and size in which both have a figure."
-    verdicts = [f"{direction} in {_joined(parts[direction])}" for direction in (_MORE, _LESS) if parts[direction]]
-    if verdicts:
-        text = f"Against {evidence.reference}, {arm} is {' and '.join(verdicts)}"
+    if told:
+        verdicts = [f"{verdict} in {_joined(told[verdict])}" for verdict in _VERDICTS if verdict in told]
+        text = f"Against {evidence.reference}, {arm} is {_joined(verdicts)}"
     else:
         text = f"Between {arm} and {evidence.reference} nothing is told apart"
-    if parts[_UNCLEAR]:
-        text += f"; open: {_joined(parts[_UNCLEAR])}"
+    if untold:
+        text += f"; cannot tell: {_joined(untold)}"
+    return f"{text}. {_counted(seeds)}."
+
+
+def _direction(differences: list[Difference], sizes: int) -> str:
+    """``higher`` or ``lower`` where the intervals of all sizes say so, else nothing."""
+    intervals = [difference.interval for difference in differences if difference.interval is not None]
+    if len(intervals) < max(sizes, len(differences)):
+        return ""
+    if all(low > 0 for low, _ in intervals):
+        return "higher"
+    return "lower" if all(high < 0 for _, high in intervals) else ""
+
+
+def _strength(differences: list[Difference]) -> str:
+    is_clear = all(
+        difference.seeds >= _FEW_SEEDS and difference.p_holm is not None and difference.p_holm < _ALPHA
+        for difference in differences
+    )
+    return _CLEAR if is_clear else _TENTATIVE
+
+
+def _needed(differences: list[Difference]) -> str:
+    """How many seeds would tell differences of the size seen at all sizes; nothing where that is not known."""
+    needed = [difference.seeds_needed for difference in differences]
+    known = [seeds for seeds in needed if seeds is not None]
+    return f" ({max(known):,} seeds would)" if known and len(known) == len(needed) else ""
+
+
+def _counted(seeds: set[int]) -> str:
     if seeds == {1}:
-        return f"{text}. One seed: this says nothing about other runs of the same arms."
+        return "One seed: this says nothing about other runs of the same arms"
     fewest, most = min(seeds), max(seeds)
-    counted = f"{fewest} seeds" if fewest == most else f"{fewest} to {most} seeds"
-    few = "" if fewest >= _FEW_SEEDS else ", too few to lean on: such intervals cannot reach beyond the seeds they have"
-    return f"{text}. {counted} a size{few}."
-
-
-def _verdict(differences: list[Difference], sizes: int) -> str:
-    intervals = [difference.interval for difference in differences]
-    if len(intervals) < sizes or any(interval is None for interval in intervals):
-        return _UNCLEAR
-    bounds = [interval for interval in intervals if interval is not None]
-    if all(low > 0 for low, _ in bounds):
-        return _MORE
-    return _LESS if all(high < 0 for _, high in bounds) else _UNCLEAR
+    counted = f"{fewest} seeds a size" if fewest == most else f"{fewest} to {most} seeds a size"
+    return counted if fewest >= _FEW_SEEDS else f"{counted}, too few for a clear finding"
 
 
 def _figure(difference: Difference, name_size: bool) -> str:

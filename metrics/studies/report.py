@@ -75,8 +75,7 @@ def report_text(study: Study, contents: Tables) -> str:
     parts = [
         "# Study report",
         "Written by `simulate study`; every number is computed from the run files. Cells hold the mean over seeds, its "
-        "95% percentile bootstrap interval over seeds, and the number of seeds. With few seeds that interval is too "
-        "narrow: it cannot reach beyond the smallest and the largest seed.",
+        "95% interval over seeds (Student's t), and the number of seeds.",
         *_absent(study),
         "## What the arms did, by population size",
         rendered(*contents["primary"], "markdown"),

@@ -16,7 +16,7 @@ import numpy as np
 from polyphony.child_processes import end_with_parent
 from polyphony.errors import MetricsError
 from polyphony.import_path import safe_child_processes
-from polyphony.metrics.core.measurement import bootstrap_mean
+from polyphony.metrics.core.inference import t_interval
 from polyphony.metrics.core.registry import MEASUREMENTS, PRIMARY, REGISTRY, plugin_measurements
 from polyphony.metrics.measure import RunMeasurements, measure_run
 from polyphony.metrics.studies.compare import Comparison, compare_measured
@@ -28,11 +28,9 @@ CACHE_FOLDER = "measured"
 # Further processes are started where measuring the rest in this one would take longer.
 STARTING_SECONDS = 10.0
 
-_SEED = 0
-
 
 class CellSummary(NamedTuple):
-    """One measurement of one arm at one size over its seeds; the interval is the bootstrap's over seeds."""
+    """One measurement of one arm at one size over its seeds; the interval is Student's t over seeds."""
 
     mean: float
     interval: tuple[float, float] | None
@@ -85,7 +83,7 @@ class Study:
         if not pairs:
             return None
         seeds, values = zip(*pairs, strict=True)
-        interval = bootstrap_mean(values, np.random.default_rng(_SEED))
+        interval = t_interval(values)
         return CellSummary(float(np.mean(values)), interval, values, seeds)
 
     def to_json(self) -> dict[str, Any]:
