@@ -4,11 +4,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+import typer
 from run_factory import RunFactory
 
 from polyphony.metrics.core.registry import HEADLINES, MEASUREMENTS, REGISTRY
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.studies.sample_texts import SampleText, sample_texts
+from polyphony.simulation.cli.ending import command
+from polyphony.simulation.cli.main import app
 from polyphony.simulation.cli.runs import _after_run
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import OPTIONS
@@ -16,10 +19,12 @@ from polyphony.simulation.runs.settings import make_settings
 
 
 def written(path, texts, *, arm="lora", seed=1, agents=4, config="{}"):
-    """A run in which users write posts."""
+    """A run in which some users write posts and the others do nothing."""
     factory = RunFactory(agents, arm=arm, seed=seed, config=config)
     for user, text in texts:
         factory.post(user, text)
+    for user in {*range(1, agents + 1)} - {user for user, _ in texts}:
+        factory.nothing(user)
     return factory.write(path)
 
 
@@ -51,51 +56,134 @@ def test_a_comparison_ends_in_texts_ten_figures_a_finding_and_commands(simulate,
         written(tmp_path / f"{arm}.db", [(1, f"{arm} {hostile}"), (2, "words")], arm=arm) for arm in ("base", "lora")
     ]
     code, out, _ = simulate("compare", *files)
+    words = " ".join(out.split())
 
     assert code == 0 and "\x1b" not in out and "[bold]bold[/bold]" in out and "word…" in out
-    assert "drawn by lot" in out and "base" in out and "@user1: lora" in out
-    assert len(HEADLINES) == 10 and all(REGISTRY.get(name).headline in " ".join(out.split()) for name in HEADLINES)
+    assert "drawn by lot" in out and "@user1: lora" in out
+    assert "against base: 4 agents, 4 timesteps, seed 1" in out
+    assert len(HEADLINES) == 10
+    for name in HEADLINES:
+        assert REGISTRY.get(name).title in words and REGISTRY.get(name).headline in words
     assert "What this shows: " in out and "One seed: this says nothing about other runs" in out
     following = out.split("What to do next:")[1]
-    assert f"simulate app {tmp_path}" in following and "simulate study --agents 4 --arms base,lora" in following
-    everything = next(line for line in following.splitlines() if line.endswith("--all"))
+    assert f"simulate app {tmp_path}" in following
+    everything, study = (next(line for line in following.splitlines() if word in line) for word in ("--all", " study "))
     code, whole, _ = simulate(*shlex.split(everything)[1:])
-    assert code == 0 and all(REGISTRY.get(name).title.split()[0] in whole for name in MEASUREMENTS)
-    assert "drawn by lot" not in whole
+    assert code == 0 and "drawn by lot" not in whole
+    assert all(REGISTRY.get(name).title in " ".join(whole.split()) for name in MEASUREMENTS)
+    assert parsed(study)["arms"] == "base,lora" and parsed(study)["seeds"] == "5"
 
 
-def test_arms_of_several_sizes_or_more_than_two_keep_their_columns(simulate, tmp_path):
-    files = [written(tmp_path / f"{arm}.db", [(1, arm)], arm=arm) for arm in ("base", "lora", "pooled")]
+def parsed(line):
+    """The options of a printed command, as the command line reads them; it is not carried out."""
+    words = shlex.split(line)
+    assert words[0] == "simulate"
+    named = typer.main.get_command(app).commands[words[1]]
+    return named.make_context(words[1], words[2:]).params
+
+
+def test_a_comparison_speaks_of_its_own_reference(simulate, tmp_path):
+    files = [
+        written(tmp_path / f"{arm}.db", [(user, "words") for user in range(1, posts + 1)], arm=arm)
+        for arm, posts in (("base", 0), ("lora", 4))
+    ]
+    _, out, _ = simulate("compare", *files, "--reference", "lora")
+    assert "against lora: 4 agents" in out
+    assert "Against lora, base is" in out and "tentatively lower in original posts per activation (−1," in out
+    assert "--reference lora --all" in out and " study " not in out
+
+
+def test_a_run_without_a_partner_is_said_and_names_no_column(simulate, tmp_path):
+    files = [
+        written(tmp_path / "base.db", [(1, "a")], arm="base"),
+        written(tmp_path / "pooled.db", [(1, "b")], arm="pooled", seed=2),
+        written(tmp_path / "lora.db", [(1, "c")]),
+    ]
     _, out, _ = simulate("compare", *files)
     headings = next(line for line in out.splitlines() if "95% interval" in line)
-    assert headings.split()[:5] == ["figure", "agents", "arm", "value", "reference"]
-    assert out.count("What this shows: ") == 2
+    assert headings.split()[:3] == ["figure", "base", "lora"]
+    assert "1 of 3 runs have no partner" in out and "of 2 of 3 arms" in out and "@user1: b" not in out
+
+
+def test_runs_that_are_not_finished_are_said_to_be_so(simulate, tmp_path):
+    files = []
+    for arm in ("base", "lora"):
+        factory = RunFactory(4, arm=arm, status="interrupted")
+        factory.rows["checkpoint"] = factory.rows["checkpoint"][:1]
+        files.append(factory.write(tmp_path / f"{arm}.db"))
+    _, out, _ = simulate("compare", *files)
+    assert "2 of 2 runs are not finished: the first 1 of 4 timesteps of all are compared." in out
+    assert "Nobody wrote a text." in out
+
+
+@pytest.mark.parametrize("columns", ["80", "200"])
+def test_more_than_two_arms_and_sizes_keep_every_digit(simulate, tmp_path, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    files = [written(tmp_path / f"{arm}.db", [(1, arm)], arm=arm) for arm in ("base", "lora", "lora:rank=8")]
+    _, out, _ = simulate("compare", *files)
+    assert out.count("What this shows: ") == 2 and "…" not in out
+    assert "0.250" in out and "Original posts" in out
+    files += [written(tmp_path / f"{arm}8.db", [(1, arm)], arm=arm, agents=8) for arm in ("base", "lora")]
+    _, out, _ = simulate("compare", *files)
+    assert "4, 8 agents" in out and "0.125" in out
 
 
 def test_a_run_without_a_model_ends_in_its_texts_and_figures(simulate, tmp_path):
     out = tmp_path / "run.db"
-    code, printed, err = simulate(
-        "run", "--policy", "null", "--agents", 4, "--steps", 2, "--activation", 4, "--out", out
-    )  # fmt: skip
-    assert code == 0 and "drawn by lot" in printed and "they say nothing of other seeds" in printed
+    words = ("run", "--policy", "null", "--agents", 4, "--steps", 2, "--activation", 4, "--out", out)
+    code, printed, err = simulate(*words)
+    assert code == 0 and "drawn by lot" in printed and "not over runs" in printed
     assert f"simulate metrics {out}" in printed and f"simulate app {tmp_path}" in printed
     assert err[-1] == f"run file: {out}"
-    code, whole, _ = simulate("run", "--policy", "null", "--agents", 4, "--steps", 2, "--activation", 4, "--out", out,
-                              "--resume", "--all")  # fmt: skip
+    code, whole, _ = simulate(*words, "--resume", "--all")
     assert code == 0 and "What to do next" not in whole and "original_post_icc" in whole
 
 
-@pytest.mark.parametrize("out", [None, Path("there/own.db")])
-def test_the_next_command_is_the_other_arm_with_the_same_options(out):
-    given = {"arm": "lora", "agents": 16, "weights": "serving", "include_private": True, "population": "my posts.csv"}
+def following_run(target, plugin=(), **given):
+    """The commands after a run with options."""
     chosen = {name: option.default for name, option in OPTIONS.items()} | given
-    target = out or Path("runs/my posts-lora-16-0.db")
-    other = "there/own-base.db" if out else "'runs/my posts-base-16-0.db'"
-    following = list(_after_run(make_settings(chosen), target, chosen, Machine(Path("own bank"))))
+    return list(_after_run(make_settings(chosen), target, chosen, Machine(Path("own bank")), plugin))
 
-    words = shlex.split(following[1])
-    assert words[:2] == ["simulate", "run"] and words.count("--arm") == 1 and words[words.index("--arm") + 1] == "base"
-    assert words[words.index("--population") + 1] == "my posts.csv" and "--include-private" in words
-    assert words[words.index("--bank") + 1] == "own bank" and ("--out" in words) == (out is not None)
-    assert "--seed" not in words and "--steps" not in words
-    assert following[2] == f"simulate compare {shlex.quote(str(target))} {other}"
+
+@pytest.mark.parametrize("out", [None, Path("there/own.db"), Path("there/lora.db"), Path("there/x-lora.db")])
+def test_the_next_command_is_the_other_arm_with_the_same_options(out):
+    given = {
+        "arm": "lora", "agents": 16, "weights": "serving", "include_private": True, "history": False,
+        "population": "my posts.csv",
+    }  # fmt: skip
+    _, run, metrics = following_run(out or Path("runs/my posts-lora-16-0.db"), ["own.py"], **given)
+    words = shlex.split(run)
+
+    assert words[words.index("--arm") + 1] == "base" and words[words.index("--population") + 1] == "my posts.csv"
+    assert {"--include-private", "--no-history"} <= set(words) and not {"--seed", "--steps"} & set(words)
+    assert words[words.index("--bank") + 1] == "own bank" and words[words.index("--plugin") + 1] == "own.py"
+    names = {
+        Path("there/own.db"): "own-base.db",
+        Path("there/lora.db"): "base.db",
+        Path("there/x-lora.db"): "x-base.db",
+    }
+    assert (words[words.index("--out") + 1] if out else None) == (f"there/{names[out]}" if out else None)
+    assert parsed(run)["history"] is False and parsed(run)["weights"] == "serving"
+    assert parsed(metrics)["plugin"] == ["own.py"]
+
+
+def test_two_arms_that_are_there_are_compared_next(tmp_path):
+    (tmp_path / "x-base.db").touch()
+    assert following_run(tmp_path / "x-lora.db", arm="lora")[1] == (
+        f"simulate compare {tmp_path / 'x-lora.db'} {tmp_path / 'x-base.db'}"
+    )
+
+
+def test_an_arm_that_cannot_be_another_and_a_run_in_a_server_suggest_none():
+    given = {"policy": "camel", "arm": "base", "camel_model": "ollama/x"}
+    assert [line.split()[1] for line in following_run(Path("runs/x.db"), **given)] == ["app", "metrics"]
+    assert following_run("postgresql+psycopg://ann:secret@host/db") == []
+
+
+def test_a_program_that_the_shell_would_not_find_is_printed_as_it_was_called(monkeypatch, tmp_path):
+    program = tmp_path / "simulate"
+    monkeypatch.setattr("sys.argv", [str(program)])
+    assert command("app") == f"{program} app"
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert command("app") == "simulate app"

@@ -457,7 +457,10 @@ def test_the_command_writes_results_and_does_not_learn_again(tmp_path, capsys, m
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--task", "chess"], "--task 'chess' is not one of products, sums, sorting, next-act, stance, or gym:"),
+        (
+            ["--task", "chess"],
+            "--task 'chess' is not one of products, additions, sums, sorting, next-act, stance, or gym:",
+        ),
         (["--inits", "xavier"], "--init 'xavier' is not one of"),
         (["--ranks", "0"], "--ranks '0': give different numbers above 0"),
         (["--rates", "1e-3,nan"], "--rates '1e-3,nan': give different numbers above 0"),
@@ -570,7 +573,12 @@ def test_stances_are_those_of_the_town_and_no_author_is_in_two_parts(base):
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
     sides = [population.truth.texts[item].side for item in split.test]
     assert [task.answer(item) for item in split.test] == [" for" if side == 1 else " against" for side in sides]
-    assert {1, -1} == set(sides) and len(sides) > 300
+    assert {1, -1} == set(sides) and len(sides) >= 500
+    assert all(population.acts[item].verb is Verb.POST for part in (split.train, split.test) for item in part)
+    runs = [{*zip(*(population.acts[item].text.lower().split()[start:] for start in range(5)), strict=False)}
+            for item in (*split.train, *split.test)]  # fmt: skip
+    learned = set().union(*runs[: len(split.train)])
+    assert np.mean([bool(own & learned) for own in runs[len(split.train) :]]) > 0.5, "as the page warns"
     item = split.test[0]
     right, wrong = ("for", "against") if sides[0] == 1 else ("against", "for")
     assert [task.reward(item, text) for text in (right, f" {right} ", wrong, f"{right} it", "")] == [1, 1, 0, 0, 0]
@@ -653,7 +661,7 @@ def test_a_task_of_reasoning_gym_is_split_scored_and_bounded():
     assert task.split(0) == task.split(0) != task.split(1) and 2 <= task.most_tokens <= 32
     with pytest.raises(InputError, match="reasoning-gym has no such task"):
         task_of("gym:poems")
-    with pytest.raises(InputError, match="'poems' is not one of products, sums, sorting, or gym:"):
+    with pytest.raises(InputError, match="'poems' is not one of products, additions, sums, sorting, or gym:"):
         task_of("poems")
 
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 from polyphony.adapters.reinforcement.tasks import Split, random_parts
 from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
 from polyphony.personas.population import Population
 from polyphony.printable import printable
 
 STANCE = "stance"
 SIDES = {1: "for", -1: "against"}
+# Share of the authors whose posts are measured on: a vote needs many items.
+TESTED = 0.6
 # Most characters of a post that a question tells.
 MOST_CHARACTERS = 240
 
@@ -35,8 +38,9 @@ class SidedPost:
 class Stance:
     """Is a post for or against what it is about? An answer is worth 1 if it is the side of the town's truth.
 
-    The posts of one author are in one part. The grammar that wrote them is the same for all authors, so that a test
-    item can share its pattern with a training item, but not its words.
+    The posts of one author are in one part. All are made from the claims of one grammar: in the built-in town 95% of
+    the test posts have five words in a row that stand in a learned post, too. So the task asks whether an adapter
+    recognises how a side talks, not whether it understands a claim that it has not seen.
     """
 
     name = STANCE
@@ -52,7 +56,7 @@ class Stance:
         for item, post in self._posts.items():
             by_author[post.author].append(item)
         authors = sorted(by_author)
-        parts = random_parts(len(authors), seed, self.name)
+        parts = random_parts(len(authors), seed, self.name, tested=TESTED)
         return Split(*([item for place in part for item in by_author[authors[place]]] for part in parts))
 
     def prompt(self, item: str) -> str:
@@ -70,7 +74,7 @@ class Stance:
 
 
 def stance_of(population: Population) -> Stance:
-    """The posts of a generated town that take a side.
+    """The posts of a generated town that take a side; no replies and quotes, whose side depends on what they answer.
 
     Raises:
         InputError: Nobody knows which side the population's posts take.
@@ -79,7 +83,7 @@ def stance_of(population: Population) -> Stance:
     posts = {
         act.id: SidedPost(act.author, act.text, _title(titles, texts[act.id].subject), texts[act.id].side)
         for act in population.acts.values()
-        if act.text and act.id in texts and texts[act.id].side in SIDES
+        if act.verb is Verb.POST and act.id in texts and texts[act.id].side in SIDES
     }
     if not posts:
         raise InputError(

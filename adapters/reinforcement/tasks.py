@@ -30,10 +30,12 @@ class Split:
     test: Sequence[str]
 
 
-def random_parts(count: int, seed: int, name: str) -> tuple[list[int], list[int], list[int]]:
+def random_parts(
+    count: int, seed: int, name: str, *, tested: float = TEST_SHARE
+) -> tuple[list[int], list[int], list[int]]:
     """Places from 0 to below a count in three random parts, each in order: learned, for validation, for tests."""
     order = keyed_generator(seed, "task split", name).permutation(count).tolist()
-    held_out, chosen = round(TEST_SHARE * count), round(VALIDATION_SHARE * count)
+    held_out, chosen = round(tested * count), round(VALIDATION_SHARE * count)
     return sorted(order[held_out + chosen :]), sorted(order[held_out : held_out + chosen]), sorted(order[:held_out])
 
 
@@ -121,6 +123,7 @@ TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         _Puzzle("products", 4, partial(_families, 2, 0, 9), "*", _product),
+        _Puzzle("additions", 4, partial(_families, 2, 0, 49), "+", lambda numbers: str(sum(numbers))),
         _Puzzle("sums", 4, partial(_families, 3, 0, 12), "+", lambda numbers: str(sum(numbers))),
         _Puzzle("sorting", 8, partial(_families, 3, 0, 9), " ", _sorted),
     )

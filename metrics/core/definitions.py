@@ -179,7 +179,7 @@ _CONTRACT = (
         name="effective_communities", title="Effective communities", unit="communities", primary=True,
         definition="As many equally large communities as would be as diverse: exp of the Shannon entropy of the sizes "
         "of all Louvain communities of the interaction graph.", source=f"{_LOUVAIN}; {_HILL}",
-        headline="as many communities of one size would be as diverse",
+        headline="number of equally large communities with the same diversity",
     ),
     _strength(
         name="modularity", title="Modularity", unit="−0.5 to 1", source=f"{_NEWMAN}; {_LEIDEN}", n="edges",
@@ -187,7 +187,7 @@ _CONTRACT = (
     ),
     _homophily(
         "within_community_homophily", "Within-community homophily", "within", "words",
-        headline="above 0: people of one community write more alike than others", primary=True,
+        headline="above 0: people of one community write more alike than people of different ones", primary=True,
     ),
     Definition(
         name="exposure_adjusted_homophily", title="Exposure-adjusted homophily", subject="exposure",
@@ -205,7 +205,7 @@ _CONTRACT = (
         definition="Effective number of different texts: exp of the entropy of the eigenvalues of the texts' cosine "
         "matrix divided by their number; at most 1,000 texts.", source="Friedman & Dieng 2023, definition 3.1",
         needs=(_OWN_TEXTS,), no_interval=_WORDS, no_null=_TEXTS,
-        headline="as many wholly different texts would be as varied",
+        headline="number of wholly different texts with the same variety",
     ),
     _attribution(
         "attribution_accuracy", "Attribution accuracy", _OWN_TEXTS,

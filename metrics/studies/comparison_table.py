@@ -29,17 +29,48 @@ def brief_table(
     """Some measurements with the differences and their intervals alone.
 
     Returns:
-        The columns; and a measurement's name with its cells for each difference, in the order of the names. Where there
-        are two arms of one size, the columns are called by their names.
+        The columns; and a measurement's name with its cells for each difference, in the order of the names. Where one
+        arm of one size is compared, the columns of the values are called by the arms; sizes stand where they differ.
     """
     differences = [
         difference for name in measurements for difference in comparison.differences if difference.measurement == name
     ]
     rows = [(difference.measurement, _row(comparison, difference)[1:7]) for difference in differences]
-    if len({(difference.arm, difference.agents) for difference in differences}) > 1:
-        return headers(by)[1:7], rows
-    arms = (comparison.reference, *(arm for arm in comparison.arms if arm != comparison.reference))
-    return (*arms, *headers(by)[5:7]), [(name, (cells[3], cells[2], *cells[4:])) for name, cells in rows]
+    columns, sizes = headers(by)[1:7], {difference.agents for difference in differences}
+    if len(sizes) > 1:
+        return columns, rows
+    pairs = {(difference.against, difference.arm) for difference in differences}
+    if len(pairs) > 1:
+        return columns[1:], [(name, cells[1:]) for name, cells in rows]
+    return (*pairs.pop(), *columns[4:]), [(name, (cells[3], cells[2], *cells[4:])) for name, cells in rows]
+
+
+def title_of_comparison(comparison: Comparison) -> str:
+    """What is compared with what: sizes, length and seeds."""
+    sizes = sorted({run.agents for run in comparison.runs})
+    seeds = sorted({run.seed for run in comparison.runs})
+    counted = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    return (
+        f"against {comparison.reference}: {', '.join(f'{size:,}' for size in sizes)} agents, "
+        f"{comparison.runs[0].completed_timesteps} timesteps, {counted}"
+    )
+
+
+def remarks(comparison: Comparison) -> list[str]:
+    """What a reader has to know of the runs: which are not finished, and which have no partner."""
+    unfinished, unpaired = comparison.unfinished, comparison.unpaired
+    lines = []
+    if unfinished:
+        lines.append(
+            f"{len(unfinished)} of {len(comparison.runs)} runs are not finished: the first "
+            f"{unfinished[0].completed_timesteps} of {unfinished[0].timesteps} timesteps of all are compared."
+        )
+    if unpaired:
+        lines.append(
+            f"{len(unpaired)} of {len(comparison.runs)} runs have no partner of their seed and size in the other arm "
+            "and enter no difference."
+        )
+    return lines
 
 
 def rendered(columns: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:
@@ -56,13 +87,7 @@ def comparison_text(comparison: Comparison, style: str, by: str = ARM) -> str:
 
 def notes(comparison: Comparison) -> str:
     """How the columns were computed, in one paragraph."""
-    unfinished = comparison.unfinished
-    of_what = (
-        f"{len(unfinished)} of {len(comparison.runs)} runs are not finished: the first "
-        f"{unfinished[0].completed_timesteps} of {unfinished[0].timesteps} timesteps of all are compared. "
-        if unfinished
-        else ""
-    )
+    of_what = "".join(f"{line} " for line in remarks(comparison))
     plugins = ", those of plug-ins apart" if any(map(_is_plugin, comparison.differences)) else ""
     return of_what + (
         f"Differences from {comparison.reference}, paired by seed. Intervals: 95% Student's t over seeds, with one "

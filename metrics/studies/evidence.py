@@ -12,7 +12,7 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.core.inference import t_interval
 from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import RunMeasurements
-from polyphony.metrics.studies.compare import Difference, compare_measured
+from polyphony.metrics.studies.compare import Comparison, Difference, compare_measured
 from polyphony.metrics.studies.plan import STUDY_FILE
 
 # Of a normal null: the central 95%.
@@ -103,15 +103,22 @@ class Evidence:
 
 def evidence_of_runs(runs: Sequence[RunMeasurements]) -> Evidence:
     """The evidence of some measured runs."""
-    rows = [
+    try:
+        return evidence_of_comparison(compare_measured(runs))
+    except MetricsError as error:
+        return _evidence(None, _rows_of(runs), (), str(error))
+
+
+def evidence_of_comparison(comparison: Comparison) -> Evidence:
+    """The evidence of runs that are compared already."""
+    return _evidence(comparison.reference, _rows_of(comparison.runs), comparison.differences, None)
+
+
+def _rows_of(runs: Sequence[RunMeasurements]) -> list[FigureRow]:
+    return [
         row for run in runs
         for row in _rows(run.arm, run.agents, run.seed, {n: f.to_json() for n, f in run.measurements.items()})
     ]  # fmt: skip
-    try:
-        comparison = compare_measured(runs)
-    except MetricsError as error:
-        return _evidence(None, rows, (), str(error))
-    return _evidence(comparison.reference, rows, comparison.differences, None)
 
 
 def evidence_of_study(directory: Path) -> Evidence:

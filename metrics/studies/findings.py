@@ -36,8 +36,8 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
         differences = [
             difference for size in evidence.sizes if (difference := evidence.difference(name, arm, size)) is not None
         ]
-        if not differences and name not in PRIMARY:  # measured by an earlier version, which did not know it
-            continue
+        if name not in PRIMARY and all(difference.difference is None for difference in differences):
+            continue  # it has no value in these runs, or an earlier version measured them, which did not know it
         seeds |= {difference.seeds for difference in differences if difference.difference is not None}
         direction, title = _direction(differences, len(evidence.sizes)), title_of(name).lower()
         if direction:

@@ -25,6 +25,7 @@ from polyphony.metrics.votes.curves import (
     fitted,
     weighted,
 )
+from polyphony.printable import printable
 
 FACTS, REPORT, FIGURE = "vote.json", "report.md", "report.svg"
 POOL = "adapters"
@@ -122,7 +123,7 @@ def _answer(
     results: VoteResults, points: Mapping[str, Sequence[Point]], compared: Mapping[str, Sequence[Point]]
 ) -> str:
     pool, plan = points[POOL], results.facts["plan"]
-    of_whom = f" of {plan['source']}" if plan["source"] else ""
+    of_whom = f" (posts of {printable(plan['source'])})" if plan.get("source") else ""
     lines = [
         f"{plan['adapters']} adapters on {results.facts['items']} held-out items of `{plan['task']}`{of_whom}: one "
         f"adapter alone is right in {number(pool[0].value)} of the cases [{span(pool[0].interval)}], a vote of "

@@ -1,6 +1,9 @@
 """How a run and a comparison end: texts to read, ten figures with what they mean, what they show, what to do next."""
 
 import shlex
+import shutil
+import sys
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,9 +12,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from polyphony.database_url import is_url
 from polyphony.printable import printable
-from polyphony.simulation.cli.printing import say, stderr, stdout
+from polyphony.simulation.cli.printing import print_results, say, stderr, stdout
 
 if TYPE_CHECKING:
     from polyphony.metrics.measure import RunMeasurements
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 TEXTS = 5
 # Most characters of a text, and most runs whose texts stand side by side.
 MOST_CHARACTERS, MOST_COLUMNS = 280, 3
+NAME = "simulate"
 
 
 def print_run_ending(source: Path | str, following: Mapping[str, str]) -> None:
@@ -36,13 +39,16 @@ def print_run_ending(source: Path | str, following: Mapping[str, str]) -> None:
 
     run = measure_run(source)
     say_failures(run)
-    _print_texts({run.arm: source})
+    _print_texts({run.arm: source}, "")
     figures = {name: run.measurements[name] for name in HEADLINES}
-    rows = [(name, (number(figure.value), span(figure.interval) or "–")) for name, figure in figures.items()]
-    _print_figures(("value", "95% interval"), rows, title_of_run(run))
+    rows = [
+        (_named(name, figure.reason), number(figure.value), span(figure.interval) or "–")
+        for name, figure in figures.items()
+    ]
+    print_results(("figure", "value", "95% interval"), rows, title_of_run(run))
     say(
-        "What this shows: what these agents did in one run. The intervals are over its agents or its threads; they say "
-        "nothing of other seeds. What the adapters changed is told by another arm with the same people."
+        "What this shows: what these agents did in one run. Intervals are over its agents or replies, not over runs. "
+        "A comparison with another arm, over several seeds, tells what adapters change."
     )
     _print_following(following)
 
@@ -59,18 +65,31 @@ def print_comparison_ending(
         by: The option in which the runs differ.
     """
     from polyphony.metrics.core.registry import HEADLINES
-    from polyphony.metrics.studies.comparison_table import brief_table
-    from polyphony.metrics.studies.evidence import evidence_of_runs
+    from polyphony.metrics.studies.comparison_table import brief_table, remarks, title_of_comparison
+    from polyphony.metrics.studies.evidence import evidence_of_comparison
     from polyphony.metrics.studies.findings import findings
 
-    by_size = sorted(zip(comparison.runs, sources, strict=True), key=lambda pair: (-pair[0].agents, pair[0].seed))
-    largest = {run.arm: source for run, source in reversed(by_size)}
-    _print_texts({arm: largest[arm] for arm in comparison.arms[:MOST_COLUMNS]})
+    texts = _of_one_seed(comparison, sources)
+    absent = f", of {len(texts)} of {len(comparison.arms)} arms" if len(texts) < len(comparison.arms) else ""
+    _print_texts(texts, absent)
     headers, rows = brief_table(comparison, HEADLINES, by)
-    _print_figures(headers, rows, f"against {comparison.reference}, paired by seed")
-    for finding in findings(evidence_of_runs(comparison.runs)):
+    above = [None, *(name for name, _ in rows)]  # a figure is named once, however many arms it has
+    named = [("" if name == above[place] else _named(name), *cells) for place, (name, cells) in enumerate(rows)]
+    print_results(("figure", *headers), named, title_of_comparison(comparison))
+    for remark in remarks(comparison):
+        say(remark)
+    for finding in findings(evidence_of_comparison(comparison), HEADLINES):
         say(f"What this shows: {finding}")
     _print_following(following)
+
+
+def _of_one_seed(comparison: "Comparison", sources: Sequence[str]) -> dict[str, str]:
+    """The runs whose texts are shown, by arm: of the size and seed that most arms have, the reference first."""
+    groups: defaultdict[tuple[int, int], dict[str, str]] = defaultdict(dict)
+    for run, source in zip(comparison.runs, sources, strict=True):
+        groups[run.agents, run.seed][run.arm] = source
+    _, shown = max(groups.items(), key=lambda group: (len(group[1]), group[0][0], -group[0][1]))
+    return {arm: shown[arm] for arm in [arm for arm in comparison.arms if arm in shown][:MOST_COLUMNS]}
 
 
 def title_of_run(run: "RunMeasurements") -> str:
@@ -86,18 +105,17 @@ def say_failures(run: "RunMeasurements") -> None:
         stderr().print(f"warning: {failure}", markup=False)
 
 
-def _print_texts(sources: Mapping[str, Path | str]) -> None:
+def _print_texts(sources: Mapping[str, Path | str], of_what: str) -> None:
     """Print texts of runs, whose files or URLs are given by their arm, side by side."""
     from polyphony.metrics.runfile.loading import load_run
     from polyphony.metrics.studies.sample_texts import sample_texts
 
-    runs = [load_run(source, history=False, exposures=False) for source in sources.values()]
-    rows = sample_texts(runs, TEXTS)
+    rows = sample_texts([load_run(source, history=False, exposures=False) for source in sources.values()], TEXTS)
     if not rows:
-        say("Nobody wrote a text.")
+        say(f"Nobody wrote a text{of_what}.")
         return
     table = Table(
-        title=Text("The first texts of agents that were drawn by lot"), box=box.SIMPLE_HEAD, pad_edge=False,
+        title=Text(f"A text each of agents drawn by lot{of_what}"), box=box.SIMPLE_HEAD, pad_edge=False,
         show_lines=True, expand=len(sources) > 1,
     )  # fmt: skip
     for arm in sources:
@@ -118,33 +136,29 @@ def _words(sample: "SampleText | None") -> Text:
     )
 
 
-def _print_figures(headers: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], title: str) -> None:
-    """Print measurements by name with their cells; beneath each stands what it tells."""
+def _named(name: str, reason: str | None = None) -> str:
+    """A measurement's title, what it tells, and why it has no value."""
     from polyphony.metrics.core.registry import REGISTRY
 
-    table = Table("figure", title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        table.add_column(Text(header), no_wrap=True)
-    for name, cells in rows:
-        definition = REGISTRY.get(name)
-        table.add_row(Text.assemble(f"{definition.title}\n", (definition.headline, "dim")), *map(Text, cells))
-    stdout().print(table)
+    definition = REGISTRY.get(name)
+    return f"{definition.title}\n{definition.headline}" + (f"; no value: {reason}" if reason else "")
 
 
 def _print_following(following: Mapping[str, str]) -> None:
-    say("\nWhat to do next:")
-    for command, purpose in following.items():
-        say(f"  {command}\n      {purpose}")
+    if following:
+        say("\nWhat to do next:")
+    for line, purpose in following.items():
+        say(f"  {line}\n      {purpose}")
 
 
 def command(*words: object) -> str:
-    """A command as a shell takes it."""
-    return shlex.join(["simulate", *map(str, words)])
+    """A command as a shell takes it; the program as it was called, where the shell would not find it."""
+    called = sys.argv[0]
+    is_elsewhere = Path(called).name == NAME and shutil.which(NAME) != called
+    return shlex.join([called if is_elsewhere else NAME, *map(str, words)])
 
 
 def look_at(sources: Sequence[Path | str]) -> dict[str, str]:
-    """The command that shows runs, where all of them are files of one folder."""
-    if any(is_url(str(source)) for source in sources):
-        return {}
+    """The command that shows run files, where all of them are in one folder."""
     folders = {Path(source).parent for source in sources}
     return {command("app", folders.pop()): "look at it in the browser"} if len(folders) == 1 else {}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from polyphony.database_url import without_passwords
+from polyphony.database_url import is_url
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.printable import quoted
@@ -22,7 +22,6 @@ from polyphony.simulation.cli.options import (
     path,
 )
 from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, say, stderr, stdout
-from polyphony.simulation.runs.options import OPTIONS
 
 if TYPE_CHECKING:
     from polyphony.metrics.studies.compare import Comparison
@@ -105,34 +104,30 @@ def compare(
         print_results(headers(by), comparison_rows(comparison), f"against {comparison.reference}")
         stderr().print(notes(comparison), markup=False)
     else:
-        print_comparison_ending(comparison, run_files, _after_comparison(comparison, run_files, by), by)
+        flags = [*(["--by", by] if by != "arm" else []), *(["--reference", reference] if reference else [])]
+        flags += [word for name in plugin or () for word in ("--plugin", name)]
+        print_comparison_ending(comparison, run_files, _after_comparison(comparison, run_files, flags), by)
 
 
-def _after_comparison(comparison: "Comparison", run_files: list[str], by: str) -> dict[str, str]:
-    """What to do after a comparison, by command."""
-    from polyphony.metrics.studies.labels import ARM
+def _after_comparison(comparison: "Comparison", run_files: list[str], flags: list[str]) -> dict[str, str]:
+    """What to do after a comparison, by command; nothing for runs in a server, whose passwords are not printed."""
+    from polyphony.simulation.policies.arms import ARMS
 
-    sources = [without_passwords(source) for source in run_files]
-    flags = [] if by == ARM else ["--by", by]
-    shown = {command("compare", *sources, *flags, "--all"): "all figures, with effect sizes and p"}
-    if by == ARM and {run.seed for run in comparison.runs} == {comparison.runs[0].seed}:
-        run = comparison.runs[0]
-        whose = [] if run.population == OPTIONS["population"].default else ["--population", run.population]
-        plan = [
-            *whose,
-            "--agents",
-            run.agents,
-            "--arms",
-            ",".join(comparison.arms),
-            "--seeds",
-            5,
-            "--steps",
-            run.timesteps,
-        ]
+    if any(map(is_url, run_files)):
+        return {}
+    shown = {command("compare", *run_files, *flags, "--all"): "all figures, with effect sizes and p"}
+    run = comparison.runs[0]
+    if not flags and "base" in comparison.arms and set(comparison.arms) <= set(ARMS) and _is_one_seed(comparison):
+        plan = ["--agents", run.agents, "--arms", ",".join(comparison.arms), "--steps", run.timesteps, "--seeds", 5]
         shown[command("study", *plan, "--out", "study")] = (
-            "five seeds of each arm, which tell what one cannot; add the other options of your runs"
+            "with the other options of your runs (--population, --bank, --weights, …): five seeds of each arm, which "
+            "tell what one cannot"
         )
     return look_at(run_files) | shown
+
+
+def _is_one_seed(comparison: "Comparison") -> bool:
+    return len({run.seed for run in comparison.runs}) == len({run.agents for run in comparison.runs}) == 1
 
 
 def note_chain(*sources: str) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,9 +58,9 @@ def run(
     from polyphony.simulation.runs.store import run_target
 
     settings = replace(make_settings(chosen), plugins=plugins)
-    target = _default_file(settings) if out is None else run_target(out)
+    target = _default_file(settings, settings.arm) if out is None else run_target(out)
     _simulate(settings, target, resume, None, machine)
-    _print_end(target, everything, _after_run(settings, target, chosen, machine))
+    _print_end(target, everything, _after_run(settings, target, chosen, machine, plugin or ()))
 
 
 @takes_machine
@@ -84,7 +85,7 @@ def fork(
     from polyphony.simulation.runs.fork import Fork, merged
     from polyphony.simulation.runs.recorded import settings_of, with_people
     from polyphony.simulation.runs.settings import with_options
-    from polyphony.simulation.runs.store import name_of, run_target
+    from polyphony.simulation.runs.store import run_target
 
     source = run_target(run_file)
     before = settings_of(source)
@@ -94,7 +95,10 @@ def fork(
     settings = replace(settings, forked_from=f"{run_digest(run_file)}@{at}", plugins=plugins)
     target = run_target(out)
     _simulate(settings, target, resume, Fork(source, at), machine)
-    _print_end(target, everything, {command("metrics", name_of(target)): "all figures"} | look_at([target]))
+    words = [word for name in plugin or () for word in ("--plugin", name)]
+    all_figures = {command("metrics", target, *words): "all figures"}
+    following = look_at([target]) | all_figures if isinstance(target, Path) else {}
+    _print_end(target, everything, following)
 
 
 @takes_machine
@@ -171,23 +175,29 @@ def _print_end(target: Path | str, everything: bool, following: dict[str, str]) 
     stderr().print(f"run file: {name_of(target)}", markup=False)
 
 
-def _after_run(settings: "RunSettings", target: Path | str, chosen: Chosen, machine: Machine) -> dict[str, str]:
-    """What to do after a run, by command."""
+def _after_run(
+    settings: "RunSettings", target: Path | str, chosen: Chosen, machine: Machine, plugin: Sequence[str]
+) -> dict[str, str]:
+    """What to do after a run, by command; nothing for a run in a server, whose password is not printed."""
     from polyphony.metrics.core.labels import arm_sentence
-    from polyphony.simulation.runs.store import name_of
 
+    if not isinstance(target, Path):
+        return {}
+    plugins = [word for name in plugin for word in ("--plugin", name)]
     following = look_at([target])
-    if not isinstance(target, Path) or not settings.needs_model or settings.plugins:
-        return following | {command("metrics", name_of(target)): "all figures"}
-    arm = "base" if settings.arm != "base" else "lora"
-    given = {name: value for name, value in {**chosen, **vars(machine)}.items() if value != _default(name)}
-    other = _default_file(replace(settings, arm=arm))
-    if target != _default_file(settings):
-        given["out"] = other = target.with_name(f"{target.stem}-{arm}{target.suffix}")
-    words = [word for name, value in {**given, "arm": arm}.items() for word in _flag(name, value)]
-    following[command("run", *words)] = f"the other arm: {arm_sentence(arm)}"
-    following[command("compare", target, other)] = "what differs between the two"
-    return following
+    if settings.policy == "engine":
+        arm = "base" if settings.arm != "base" else "lora"
+        given = {name: value for name, value in {**chosen, **vars(machine)}.items() if value != _default(name)}
+        other = _default_file(settings, arm)
+        if target != _default_file(settings, settings.arm):
+            stem = target.stem.removesuffix(f"-{settings.arm}").removesuffix(settings.arm)
+            given["out"] = other = target.with_name(f"{stem}{'-' if stem else ''}{arm}{target.suffix}")
+        words = [*plugins, *(word for name, value in {**given, "arm": arm}.items() for word in _flag(name, value))]
+        if other.exists():
+            following[command("compare", target, other, *plugins)] = "what differs between the two arms"
+        else:
+            following[command("run", *words)] = f"the other arm: {arm_sentence(arm)}"
+    return following | {command("metrics", target, *plugins): "all figures"}
 
 
 def _default(name: str) -> object:
@@ -195,14 +205,16 @@ def _default(name: str) -> object:
 
 
 def _flag(name: str, value: object) -> list[object]:
-    flag = f"--{name.replace('_', '-')}"
-    return [flag] if value is True else [flag, value]
+    flag = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{flag}" if value else f"--no-{flag}"]
+    return [f"--{flag}", value]
 
 
-def _default_file(settings: "RunSettings") -> Path:
-    name = settings.arm
+def _default_file(settings: "RunSettings", arm: str) -> Path:
+    name = arm
     if settings.policy != "engine":
-        name = f"{settings.arm}-{settings.policy}" if settings.needs_model else settings.policy
+        name = f"{arm}-{settings.policy}" if settings.needs_model else settings.policy
     population = Path(settings.population).name.split(".")[0].replace(":", "")  # no file name everywhere
     return Path("runs") / f"{population}-{name}-{settings.agents}-{settings.seed}.db"
 

@@ -17,10 +17,10 @@ def vote(
     task: Annotated[
         str,
         typer.Option(
-            help="What is learned and asked: products, sums, sorting, stance (on which side a town's post stands), or "
-            "gym: with the name of a reasoning-gym task."
+            help="What is learned and asked: products, additions, sums, sorting, stance (on which side a town's post "
+            "stands), or gym: with the name of a reasoning-gym task."
         ),
-    ] = "sums",
+    ] = "additions",
     population: Annotated[str, typer.Option(help="Whose posts are judged in stance, a generated town.")] = "town",
     adapters: Annotated[
         int, typer.Option(**in_range(3, 4096, "Number of adapters that differ in their data alone."))
@@ -39,7 +39,7 @@ def vote(
         int, typer.Option(**in_range(0, 100_000, "Number of updates, the first ones, on right answers."))
     ] = 0,
     prompts: Annotated[int, typer.Option(**in_range(1, 4096, "Number of items of one update."))] = 4,
-    rate: Annotated[float, typer.Option(**in_range(1e-7, 1.0, "Learning rate."))] = 1e-3,
+    rate: Annotated[float, typer.Option(**in_range(1e-7, 1.0, "Learning rate."))] = 3e-3,
     masked: Annotated[
         float, typer.Option(**in_range(0.0, 0.9, "Share of the training items that each adapter never reads."))
     ] = 0.2,

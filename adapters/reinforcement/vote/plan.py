@@ -33,7 +33,7 @@ class VotePlan:
         source: Whose posts are asked about; empty in tasks that are not of people.
     """
 
-    task: str = "sums"
+    task: str = "additions"
     adapters: int = 198
     same_data: int = 66
     asked: int = 8
@@ -43,7 +43,7 @@ class VotePlan:
     updates: int = 50
     warm: int = 0
     prompts: int = 4
-    rate: float = 1e-3
+    rate: float = 3e-3
     rank: int = 1
     masked: float = 0.2
     source: str = ""
