@@ -37,8 +37,8 @@ def reinforce(
     task: Annotated[
         str,
         typer.Option(
-            help="What is learned: products, additions, sums, sorting, next-act (of people, each by an adapter of their "
-            "own), stance (on which side a town's post stands), or gym: with the name of a reasoning-gym task."
+            help="What is learned: products, additions, sums, sorting, next-act (of people, each by an adapter of "
+            "their own), stance (on which side a town's post stands), or gym: with the name of a reasoning-gym task."
         ),
     ] = "products",
     population: Annotated[
