@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,59 @@ def test_runs_with_other_settings_are_refused_and_the_setting_named(tmp_path: Pa
     ]
     with pytest.raises(MetricsError, match=r"lora\.db: another setting.*training\.rank \(8 and 4\)"):
         compare_runs(paths)
+
+
+def settings(recommender: str = "attention", **more: Any) -> str:
+    scenario = {"news": [], "bots": []}
+    return json.dumps({"minutes": 60, "feed": {"recommender": recommender}, "scenario": scenario} | more)
+
+
+def grouped(folder: Path, *configs: tuple[str, str]) -> list[str]:
+    """The arms of runs with other settings, when they are compared by whatever differs."""
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    paths = [
+        run_with_posts(folder / f"{place}.db", place + 1, arm=arm, config=config)
+        for place, (arm, config) in enumerate(configs)
+    ]
+    comparison = compare_runs(paths, by=None)
+    assert [each.difference for each in comparison.differences if each.measurement == "original_posts"] == list(
+        range(1, len(configs))
+    )
+    return list(comparison.arms)
+
+
+def test_runs_are_grouped_by_whatever_they_differ_in(tmp_path: Path) -> None:
+    assert grouped(tmp_path, ("lora", settings()), ("lora", settings("random"))) == [
+        "recommender=attention", "recommender=random",
+    ]  # fmt: skip
+
+
+def test_arms_and_settings_that_differ_are_both_named(tmp_path: Path) -> None:
+    hours = settings(minutes=30, actions="all", training={"prompt": {"verbs": ["post"]}})
+    assert grouped(tmp_path, ("base", settings(actions="default")), ("lora", hours)) == [
+        "base, actions=default, minutes=60", "lora, actions=all, minutes=30",
+    ]  # fmt: skip
+
+
+def test_scenarios_are_numbered_and_a_fork_is_compared_with_its_source(tmp_path: Path) -> None:
+    rumour = {"news": [{"at": 2, "text": "the dam is leaking"}], "bots": []}
+    assert grouped(
+        tmp_path, ("lora", settings()), ("lora", settings(scenario=rumour, forked_from="digest@2")),
+        ("lora", settings(scenario={"news": [{"at": 3}], "bots": []})),
+    ) == ["scenario=none", "scenario=#1", "scenario=#2"]  # fmt: skip
+
+
+def test_arms_alone_keep_their_names_and_a_setting_that_changes_nothing_groups_nothing(tmp_path: Path) -> None:
+    assert grouped(tmp_path, ("base", settings(slots=4)), ("lora", settings(slots=0))) == ["base", "lora"]
+    named = json.loads(settings()) | {"base_hash": "a"}
+    assert grouped(tmp_path, ("base", settings()), ("lora", json.dumps(named))) == ["base", "lora"]
+
+
+def test_two_settings_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    configs = [settings(training={"schedule": {"lr": lr}, "prior_schedule": {"lr": lr}}) for lr in (1, 2)]
+    assert grouped(tmp_path, *(("lora", config) for config in configs)) == [
+        "prior_schedule.lr=1, schedule.lr=1", "prior_schedule.lr=2, schedule.lr=2",
+    ]  # fmt: skip
 
 
 def test_one_seed_has_an_interval_over_the_same_agents_and_says_so(tmp_path: Path) -> None:

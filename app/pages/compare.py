@@ -19,6 +19,7 @@ from polyphony.metrics.figures.acts import act_distribution
 from polyphony.metrics.runfile.rundata import RunData
 from polyphony.metrics.studies.evidence import Evidence, evidence_of_runs
 from polyphony.metrics.studies.findings import findings
+from polyphony.metrics.studies.labels import labelled_by_difference
 
 CHOSEN_RUNS = "runs to compare"
 
@@ -70,7 +71,9 @@ def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
         directory = Path(choice)
         own = tuple(run for run in library.runs if run.path.is_relative_to(directory))
         evidence = study_evidence(directory)
-        return evidence, {arm: run for arm, run in _one_of_each(own).items() if arm in evidence.arms}
+        return evidence, {
+            arm: run for arm, run in _one_of_each(own, [run.arm for run in own]).items() if arm in evidence.arms
+        }
     labels = {str(run.path): run.label for run in library.runs}
     default = [str(run.path) for run in first_choice(library.runs)]
     paths = st.multiselect("Runs", list(labels), default, format_func=lambda path: labels[path], key=CHOSEN_RUNS)
@@ -87,14 +90,17 @@ def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
             intact.append(run)
         except MetricsError as error:
             notice(str(error))
-    return (evidence_of_runs(measured), _one_of_each(intact)) if measured else (None, {})
+    labels_of = [run.arm for run in labelled_by_difference(measured)]
+    return (evidence_of_runs(measured), _one_of_each(intact, labels_of)) if measured else (None, {})
 
 
-def _one_of_each(runs: Sequence[FoundRun]) -> dict[str, RunData]:
-    """Return the largest run of each arm, of the first seed; `base` comes first."""
-    ordered = sorted(runs, key=lambda run: (run.arm != "base", -run.header.agents, run.header.seed))
-    largest = list({run.arm: run for run in reversed(ordered)}.values())[:_MOST_ARMS_DRAWN]
-    return {run.arm: run_data(run.path) for run in reversed(largest)}
+def _one_of_each(runs: Sequence[FoundRun], arms: Sequence[str]) -> dict[str, RunData]:
+    """Return the largest run of each arm, of the first seed; `base` comes first. Arms are given run by run."""
+    ordered = sorted(
+        zip(arms, runs, strict=True), key=lambda pair: (pair[0] != "base", -pair[1].header.agents, pair[1].header.seed)
+    )
+    largest = list({arm: (arm, run) for arm, run in reversed(ordered)}.values())[:_MOST_ARMS_DRAWN]
+    return {arm: run_data(run.path) for arm, run in reversed(largest)}
 
 
 def _introduction(evidence: Evidence, colours: Mapping[str, str]) -> None:

@@ -19,13 +19,11 @@ from polyphony.metrics.core.inference import (
 )
 from polyphony.metrics.core.registry import family_of
 from polyphony.metrics.measure import RunMeasurements, measure_run
-from polyphony.metrics.studies.labels import ARM, labelled
+from polyphony.metrics.studies.labels import ARM, differing, labelled, labelled_by_difference
 
 REFERENCE_ARM = "base"
 
 _SEED = 0
-# Settings that may differ between the arms of one comparison: an arm's own, and those that change no result.
-_FREE = frozenset({"policy", "slots", "history", "forked_from"})
 
 
 @dataclass(frozen=True)
@@ -119,21 +117,25 @@ class Comparison:
 
 
 def compare_runs(
-    sources: Iterable[Path | str], reference: str | None = None, *, by: str = ARM, paths: Sequence[str] = ()
+    sources: Iterable[Path | str], reference: str | None = None, *, by: str | None = ARM, paths: Sequence[str] = ()
 ) -> Comparison:
     """Measure runs and compare their arms, or the values of another option.
 
     Args:
         sources: Paths of SQLite files or SQLAlchemy URLs.
         reference: The arm to compare with; by default ``base`` where it is among them, else the first run's arm.
-        by: Name of the option.
+        by: Name of the option; None for whatever the runs differ in, see `labelled_by_difference`.
         paths: Settings that an option other than the arm decides, as `metrics.studies.labels.labelled` takes them.
 
     Raises:
         MetricsError: A run cannot be read, or the runs do not match.
     """
     measured = [measure_run(source) for source in sources]
-    return compare_measured([labelled(run, by, paths) for run in measured] if by != ARM else measured, reference)
+    if by is None:
+        measured = labelled_by_difference(measured)
+    elif by != ARM:
+        measured = [labelled(run, by, paths) for run in measured]
+    return compare_measured(measured, reference)
 
 
 def compare_measured(
@@ -264,15 +266,7 @@ def _corrected(differences: Sequence[Difference]) -> tuple[Difference, ...]:
 
 
 def _differing_setting(config: dict[str, Any], other: dict[str, Any]) -> str | None:
-    """The first setting in which two runs differ, as a dotted name; None where they are alike."""
-    for name in sorted(set(config) | set(other)):
-        left, right = config.get(name), other.get(name)
-        if name in _FREE or left == right or (name == "base_hash" and None in (left, right)):
-            continue
-        if isinstance(left, dict) and isinstance(right, dict):
-            inner = _differing_setting(left, right)
-            if inner is not None:
-                return f"{name}.{inner}"
-            continue
-        return f"{name} ({left!r} and {right!r})"
+    """The first setting in which two runs differ, as a dotted name with both values; None where they are alike."""
+    for path, (left, right) in differing([config, other]).items():
+        return f"{path} ({left!r} and {right!r})"
     return None

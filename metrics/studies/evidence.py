@@ -13,6 +13,7 @@ from polyphony.metrics.core.inference import t_interval
 from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.compare import Comparison, Difference, compare_measured
+from polyphony.metrics.studies.labels import labelled_by_difference
 from polyphony.metrics.studies.plan import STUDY_FILE
 
 # Of a normal null: the central 95%.
@@ -102,11 +103,12 @@ class Evidence:
 
 
 def evidence_of_runs(runs: Sequence[RunMeasurements]) -> Evidence:
-    """The evidence of some measured runs."""
+    """The evidence of some measured runs, grouped by whatever they differ in."""
+    grouped = labelled_by_difference(runs)
     try:
-        return evidence_of_comparison(compare_measured(runs))
+        return evidence_of_comparison(compare_measured(grouped))
     except MetricsError as error:
-        return _evidence(None, _rows_of(runs), (), str(error))
+        return _evidence(None, _rows_of(grouped), (), str(error))
 
 
 def evidence_of_comparison(comparison: Comparison) -> Evidence:

@@ -1,6 +1,8 @@
 """Runs labelled by the value of a setting in place of their arm."""
 
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +11,11 @@ from polyphony.metrics.measure import RunMeasurements
 
 ARM = "arm"
 POLICY = "policy"
+# Settings that may differ between the arms of one comparison: an arm's own, and those that change no result.
+_FREE = frozenset({POLICY, "slots", "history", "forked_from"})
+_BASE, _SCENARIO = "base_hash", "scenario"
+# What another setting decides too: it is not named beside it.
+_DECIDED = {"training.prompt.verbs": "actions", "training.shape.alpha": "training.shape.rank"}
 
 
 def labelled(run: RunMeasurements, option: str, paths: Sequence[str]) -> RunMeasurements:
@@ -39,3 +46,83 @@ def _taken(config: dict[str, Any], path: str) -> Any:
         return config.pop(name)
     config[name] = dict(config[name])
     return _taken(config[name], rest)
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The settings in which runs differ, by dotted path, each with its value in every run.
+
+    A base model that a run does not name is no difference.
+    """
+    flat = [_flat(config) for config in configs]
+    paths = sorted(set().union(*flat)) if flat else []
+    values = {path: [settings.get(path) for settings in flat] for path in paths if path not in _FREE}
+    return {
+        path: own for path, own in values.items()
+        if any(value != own[0] for value in own) and not (path == _BASE and None in own)
+    }  # fmt: skip
+
+
+def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasurements]:
+    """Runs with all in which they differ as their arm; as they are, where that is the arm alone.
+
+    Two runs with chronological and random feeds become the arms ``recommender=chronological`` and
+    ``recommender=random``; where their arms differ, too, ``lora, recommender=random``.
+    """
+    found = differing([run.config for run in runs])
+    if not found:
+        return list(runs)
+    has_arms = len({run.arm for run in runs}) > 1
+    named = {path: own for path, own in found.items() if _DECIDED.get(path) not in found}
+    names = _short_names(named)
+    texts = {path: _texts(own) for path, own in named.items()}
+    labelled_runs = []
+    for place, run in enumerate(runs):
+        parts = [run.arm] if has_arms else []
+        parts += [f"{names[path]}={texts[path][place]}" for path in named]
+        labelled_runs.append(replace(run, arm=", ".join(parts), config=_without(run.config, found)))
+    return labelled_runs
+
+
+def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings by dotted path; a scenario is one setting."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and above + name != _SCENARIO:
+            flat |= _flat(value, f"{above}{name}.")
+        else:
+            flat[above + name] = value
+    return flat
+
+
+def _short_names(paths: Mapping[str, Any]) -> dict[str, str]:
+    """The last part of each path, or the last two where the last alone would name several."""
+    counts = Counter(path.rpartition(".")[2] for path in paths)
+    return {
+        path: path.rpartition(".")[2] if counts[path.rpartition(".")[2]] == 1 else ".".join(path.split(".")[-2:])
+        for path in paths
+    }
+
+
+def _texts(values: Sequence[Any]) -> list[str]:
+    """Each value in words: what is no plain value is ``none`` where it is empty, else numbered as it comes."""
+    numbers: dict[str, int] = {}
+    texts = []
+    for value in values:
+        if not isinstance(value, Mapping | list):
+            texts.append("none" if value in ("", None) else str(value)[:12] if len(str(value)) == 64 else str(value))
+        elif not any(value.values() if isinstance(value, Mapping) else value):
+            texts.append("none")
+        else:
+            texts.append(f"#{numbers.setdefault(json.dumps(value, sort_keys=True, default=str), len(numbers) + 1)}")
+    return texts
+
+
+def _without(config: Mapping[str, Any], paths: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings without those at some paths."""
+    left = dict(config)
+    for path in paths:
+        try:
+            _taken(left, path)
+        except (KeyError, TypeError):  # this run does not record it
+            continue
+    return left

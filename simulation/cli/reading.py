@@ -76,7 +76,12 @@ def compare(
             show_default="base where it is among them, else the first run's",
         ),
     ] = None,
-    by: Annotated[str, typer.Option(help="Option in which the runs differ, as in docs/options.md.")] = "arm",
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="The one option in which the runs may differ, as in docs/options.md.", show_default="all that differ"
+        ),
+    ] = None,
     style: Annotated[
         str, typer.Option("--format", help="Form of the table: table, or all figures in markdown or latex.")
     ] = "table",
@@ -84,29 +89,31 @@ def compare(
     plugin: PluginOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare runs that differ in their arm or in another option, paired by seed."""
+    """Compare runs by what they differ in, their arm or any other setting, paired by seed."""
     from polyphony.metrics.studies.comparison_table import FORMATS, comparison_rows, comparison_text, headers, notes
 
     if style not in ("table", *FORMATS):
         raise InputError(f"--format {style!r} is not one of table, {', '.join(FORMATS)}")
     load_plugins(plugin or ())
     from polyphony.metrics.studies.compare import compare_runs
+    from polyphony.metrics.studies.labels import ARM
     from polyphony.simulation.runs.options import compared_settings
 
-    paths = () if by == "arm" else compared_settings(by)
+    paths = () if by in (None, ARM) else compared_settings(by)
     comparison = compare_runs(run_files, reference, by=by, paths=paths)
+    header = by or ("runs" if any("=" in arm for arm in comparison.arms) else ARM)
     note_chain(*run_files)
     if as_json:
         print(json.dumps(comparison.to_json()))
     elif style in FORMATS:
-        say(comparison_text(comparison, style, by))
+        say(comparison_text(comparison, style, header))
     elif everything:
-        print_results(headers(by), comparison_rows(comparison), f"against {comparison.reference}")
+        print_results(headers(header), comparison_rows(comparison), f"against {comparison.reference}")
         stderr().print(notes(comparison), markup=False)
     else:
-        flags = [*(["--by", by] if by != "arm" else []), *(["--reference", reference] if reference else [])]
+        flags = [*(["--by", by] if by else []), *(["--reference", reference] if reference else [])]
         flags += [word for name in plugin or () for word in ("--plugin", name)]
-        print_comparison_ending(comparison, run_files, _after_comparison(comparison, run_files, flags), by)
+        print_comparison_ending(comparison, run_files, _after_comparison(comparison, run_files, flags), header)
 
 
 def _after_comparison(comparison: "Comparison", run_files: list[str], flags: list[str]) -> dict[str, str]:
