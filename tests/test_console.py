@@ -2,7 +2,7 @@
 
 import pytest
 
-from polyphony.simulation.cli.console import Reporter
+from polyphony.simulation.cli.console import Reporter, duration
 
 
 @pytest.fixture
@@ -21,8 +21,8 @@ def test_slow_work_tells_a_speed_and_what_is_left(clock, capsys):
     said = capsys.readouterr().err.splitlines()
     assert said == [
         "simulation: 1 of 12 timesteps, 100 activations",
-        "simulation: 2 of 12 timesteps, 0.0125 timesteps/s, 800 s left, 200 activations",
-        "simulation: 3 of 12 timesteps, 0.0125 timesteps/s, 720 s left, 300 activations",
+        "simulation: 2 of 12 timesteps, 80 s a timestep, 13.3 minutes left, 200 activations",
+        "simulation: 3 of 12 timesteps, 80 s a timestep, 12.0 minutes left, 300 activations",
     ]
 
 
@@ -43,3 +43,12 @@ def test_lines_are_few_and_the_last_is_always_there(clock, capsys):
             reporter.show("evaluation", done, 100, "passes")
     said = capsys.readouterr().err.splitlines()
     assert len(said) < 10 and said[-1] == "evaluation: 100 of 100 passes, 1 passes/s"
+
+
+def test_times_are_said_as_people_say_them(clock, capsys):
+    assert [duration(seconds) for seconds in (2.5, 40, 156, 9000)] == ["2.5 s", "40 s", "2.6 minutes", "2.5 hours"]
+    with Reporter() as reporter:
+        reporter.show("evaluation", 0, 3, "passes")
+        clock[0] += 156
+        reporter.show("evaluation", 1, 3, "passes")
+    assert capsys.readouterr().err.splitlines()[-1] == "evaluation: 1 of 3 passes, 2.6 minutes a pass, 5.2 minutes left"

@@ -50,14 +50,14 @@ class Reporter:
         now = time.monotonic()
         began, before = self._began.setdefault(stage, (now, done))  # what a resumed run did before says no speed
         rate = (done - before) / (now - began) if now > began else 0.0
-        speed = f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:.3g} {unit}/s" if rate else ""
+        speed = _speed(rate, unit)
         if sys.stderr.isatty():
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
             self._bars.update(self._tasks[stage], completed=done, note=" ".join(filter(None, (speed, note))))
         elif done == total or now - self._last > PLAIN_LINE_SECONDS:
             self._last = now
-            left = f"{(total - done) / rate:.0f} s left" if rate and done < total else ""
+            left = f"{duration((total - done) / rate)} left" if rate and done < total else ""
             self.say(", ".join(filter(None, (f"{stage}: {done:,} of {total:,} {unit}", speed, left, note))))
 
     def _trained(self, stage: str, done: int, total: int) -> None:
@@ -68,3 +68,20 @@ class Reporter:
         if done == total:
             self._began.pop("simulation", None)
             self._tasks.pop("simulation", None)
+
+
+def _speed(rate: float, unit: str) -> str:
+    """A rate in units a second, or the time that one takes where that is longer."""
+    if not rate:
+        return ""
+    if rate < 1:
+        one = unit.removesuffix("es") if unit.endswith("sses") else unit.removesuffix("s")
+        return f"{duration(1 / rate)} a {one}"
+    return f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:.3g} {unit}/s"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: in seconds below a minute and a half, then in minutes, then in hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
