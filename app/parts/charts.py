@@ -1,19 +1,16 @@
 """Charts: measurements with intervals, shares of acts, lines over time, histograms, cascades."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
 from polyphony.app.parts.escape import plot_label
 from polyphony.app.parts.style import LINE, OTHER_COLOUR
-from polyphony.metrics.core.registry import REGISTRY
+from polyphony.metrics.core.axis_range import wide_enough
 from polyphony.metrics.figures.acts import VERBS
 from polyphony.metrics.studies.evidence import Evidence
 
 _NULL_COLOUR = "rgba(128,138,152,0.25)"
-# Least height of a chart: of a share or a correlation, and of other figures as a share of the largest value.
-_LEAST_SHARE, _LEAST_RELATIVE = 0.1, 0.25
 
 
 def evidence_chart(evidence: Evidence, measurement: str, colours: Mapping[str, str]) -> go.Figure:
@@ -54,22 +51,9 @@ def evidence_chart(evidence: Evidence, measurement: str, colours: Mapping[str, s
         )  # fmt: skip
     labels = [f"{size:,} agents" for size in evidence.sizes]
     figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.6, len(labels) - 0.4])
-    figure.update_yaxes(gridcolor=LINE, zerolinecolor=LINE, range=_wide_enough(measurement, drawn))
+    figure.update_yaxes(gridcolor=LINE, zerolinecolor=LINE, range=wide_enough(measurement, drawn))
     figure.update_layout(height=300)
     return finish(figure)
-
-
-def _wide_enough(measurement: str, drawn: Sequence[float]) -> list[float] | None:
-    """A range of values in which a small difference looks small; None where what is drawn is wide enough."""
-    if not drawn:
-        return None
-    low, high = min(drawn), max(drawn)
-    unit = REGISTRY.get(measurement).unit if measurement in REGISTRY else ""
-    least = _LEAST_SHARE if re.search(r"\d to 1\b", unit) else _LEAST_RELATIVE * max(abs(low), abs(high))
-    if high - low >= least:
-        return None
-    below = (low + high - least) / 2
-    return [max(0.0, below), max(0.0, below) + least] if low >= 0 else [below, below + least]
 
 
 def shares_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> go.Figure:

@@ -53,7 +53,7 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
     A base model that a run does not name is no difference.
     """
-    flat = [_flat(config) for config in configs]
+    flat = [settings_by_path(config) for config in configs]
     paths = sorted(set().union(*flat)) if flat else []
     values = {path: [settings.get(path) for settings in flat] for path in paths if path not in _FREE}
     return {
@@ -83,12 +83,12 @@ def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasureme
     return labelled_runs
 
 
-def _flat(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def settings_by_path(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Settings by dotted path; a scenario is one setting."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping) and above + name != _SCENARIO:
-            flat |= _flat(value, f"{above}{name}.")
+            flat |= settings_by_path(value, f"{above}{name}.")
         else:
             flat[above + name] = value
     return flat

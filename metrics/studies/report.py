@@ -133,7 +133,7 @@ def _methods(study: Study) -> str:
         "Options of all runs: " + ", ".join(f"`{name}` {value}" for name, value in options.items()) + ".",
         f"{len(study.runs)} finished runs of {len(study.plan['cells'])}: "
         + ", ".join(f"{arm} {count}" for arm, count in counts.items()) + ".",
-        "Runs made with " + "; ".join(_made_with(study.runs)) + ".",
+        "Runs made with " + "; ".join(made_with(study.runs)) + ".",
         "Measured with " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + ".",
         "| arm | agents | seed | digest |\n| --- | --- | --- | --- |\n"
         + "\n".join(f"| {run.arm} | {run.agents} | {run.seed} | `{run.digest}` |" for run in study.runs),
@@ -144,7 +144,7 @@ def _methods(study: Study) -> str:
     return "\n\n".join(lines)
 
 
-def _made_with(runs: Sequence[RunMeasurements]) -> Iterator[str]:
+def made_with(runs: Sequence[RunMeasurements]) -> Iterator[str]:
     """Every version and fingerprint that decided the runs, with all its values."""
     for name in sorted({name for run in runs for name in run.versions}):
         yield f"{name} {' or '.join(sorted({str(run.versions[name]) for run in runs if name in run.versions}))}"

@@ -1,10 +1,14 @@
 """A few texts of runs, drawn by lot, for people who want to read before they see figures."""
 
+from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.runfile.rundata import RunData
 from polyphony.randomness import keyed_generator
+
+Source = TypeVar("Source")
 
 
 class SampleText(NamedTuple):
@@ -19,6 +23,27 @@ class SampleText(NamedTuple):
     author: str
     answered: str
     text: str
+
+
+def of_one_seed(
+    runs: Sequence[RunMeasurements], sources: Sequence[Source], arms: Sequence[str], most: int
+) -> dict[str, Source]:
+    """Which runs' texts are shown: those of the size and seed that most arms have.
+
+    Args:
+        runs: The runs.
+        sources: Their files or URLs, in the same order.
+        arms: Their arms, in the order in which they are shown.
+        most: Most arms.
+
+    Returns:
+        The sources by arm.
+    """
+    groups: defaultdict[tuple[int, int], dict[str, Source]] = defaultdict(dict)
+    for run, source in zip(runs, sources, strict=True):
+        groups[run.agents, run.seed][run.arm] = source
+    _, shown = max(groups.items(), key=lambda group: (len(group[1]), group[0][0], -group[0][1]))
+    return {arm: shown[arm] for arm in [arm for arm in arms if arm in shown][:most]}
 
 
 def sample_texts(runs: Sequence[RunData], most: int) -> list[list[SampleText | None]]:

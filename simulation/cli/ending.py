@@ -3,7 +3,6 @@
 import shlex
 import shutil
 import sys
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,8 +67,9 @@ def print_comparison_ending(
     from polyphony.metrics.studies.comparison_table import brief_table, remarks, title_of_comparison
     from polyphony.metrics.studies.evidence import evidence_of_comparison
     from polyphony.metrics.studies.findings import findings
+    from polyphony.metrics.studies.sample_texts import of_one_seed
 
-    texts = _of_one_seed(comparison, sources)
+    texts = of_one_seed(comparison.runs, sources, comparison.arms, MOST_COLUMNS)
     absent = f", of {len(texts)} of {len(comparison.arms)} arms" if len(texts) < len(comparison.arms) else ""
     _print_texts(texts, absent)
     headers, rows = brief_table(comparison, HEADLINES, by)
@@ -81,15 +81,6 @@ def print_comparison_ending(
     for finding in findings(evidence_of_comparison(comparison), HEADLINES):
         say(f"What this shows: {finding}")
     _print_following(following)
-
-
-def _of_one_seed(comparison: "Comparison", sources: Sequence[str]) -> dict[str, str]:
-    """The runs whose texts are shown, by arm: of the size and seed that most arms have, the reference first."""
-    groups: defaultdict[tuple[int, int], dict[str, str]] = defaultdict(dict)
-    for run, source in zip(comparison.runs, sources, strict=True):
-        groups[run.agents, run.seed][run.arm] = source
-    _, shown = max(groups.items(), key=lambda group: (len(group[1]), group[0][0], -group[0][1]))
-    return {arm: shown[arm] for arm in [arm for arm in comparison.arms if arm in shown][:MOST_COLUMNS]}
 
 
 def title_of_run(run: "RunMeasurements") -> str:

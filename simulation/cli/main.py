@@ -18,6 +18,7 @@ from polyphony.simulation.cli.evaluation import bank_app
 from polyphony.simulation.cli.export import export
 from polyphony.simulation.cli.printing import stderr
 from polyphony.simulation.cli.reinforce import reinforce
+from polyphony.simulation.cli.report import report
 from polyphony.simulation.cli.study import study
 from polyphony.simulation.cli.sweep import sweep
 from polyphony.simulation.cli.train import train
@@ -29,7 +30,7 @@ app = typer.Typer(
 )  # fmt: skip
 for command in (
     runs.run, study, runs.fork, runs.interview, train, reinforce, sweep, vote,
-    reading.personas, reading.metrics, reading.digest, reading.compare, export,
+    reading.personas, reading.metrics, reading.digest, reading.compare, report, export,
 ):  # fmt: skip
     app.command()(command)
 app.command("app")(reading.dashboard)

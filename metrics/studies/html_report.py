@@ -1,0 +1,231 @@
+"""One HTML file that tells runs or a study: findings, figures, texts, method. It fetches nothing and runs no script."""
+
+import html
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+from polyphony.metrics.core.axis_range import wide_enough
+from polyphony.metrics.core.glossary import facts, glossary
+from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
+from polyphony.metrics.core.registry import HEADLINES, REGISTRY
+from polyphony.metrics.figures.cascades import CascadeNode, cascade_nodes
+from polyphony.metrics.runfile.rundata import RunData
+from polyphony.metrics.studies.evidence import Evidence
+from polyphony.metrics.studies.findings import findings
+from polyphony.metrics.studies.sample_texts import SampleText, sample_texts
+from polyphony.printable import inert
+
+MARK = "<!-- A report of Polyphony -->"
+# Most rows of texts, arms beside each other, nodes of a thread, and characters of a text.
+TEXTS, MOST_ARMS, MOST_NODES, MOST_CHARACTERS = 8, 3, 10, 600
+_STYLE = """
+:root{color-scheme:light dark;--line:#8884;--soft:#667}
+@media (prefers-color-scheme:dark){:root{--soft:#aab}}
+body{font:16px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.7rem;line-height:1.25}h2{margin-top:2.2rem;border-top:1px solid var(--line);padding-top:1rem}
+table{border-collapse:collapse;width:100%;font-size:.9rem}td,th{text-align:left;vertical-align:top;
+padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}
+.finding{border-left:4px solid #0072B2;padding:.2rem .8rem;margin:.6rem 0}.soft{color:var(--soft);font-size:.88rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(18rem,1fr));gap:1rem}.chart svg{width:100%;
+height:auto;background:#fff}.words{overflow-wrap:anywhere}code{overflow-wrap:anywhere}
+@media print{body{max-width:none;margin:0}details>*{display:block}.chart,tr{break-inside:avoid}}
+"""
+# Okabe & Ito's colours, told apart by people with any colour vision.
+_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a report tells.
+
+    Attributes:
+        title: What it is about, as the first line says.
+        evidence: Figures and differences.
+        texts: A run of each arm, whose texts are shown.
+        methods: How figures were computed, a paragraph each.
+        facts: Names and values of all that decided the runs.
+    """
+
+    title: str
+    evidence: Evidence
+    texts: Mapping[str, RunData]
+    methods: Sequence[str]
+    facts: Sequence[tuple[str, str]]
+
+
+def report_page(told: Told) -> str:
+    """The whole file."""
+    body = "".join([
+        _findings(told), _charts(told.evidence), _texts(told.texts), _threads(told.texts), _all_figures(told.evidence),
+        _section("Method", "".join(f"<p>{_text(line)}</p>" for line in told.methods)),
+        _facts(told.facts),
+        _glossary(),
+    ])  # fmt: skip
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return (
+        f'<!doctype html>\n{MARK}\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        f'<meta name="viewport" content="width=device-width"><title>{_text(told.title)}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{_text(told.title)}</h1>{body}</body></html>\n"
+    )
+
+
+def _findings(told: Told) -> str:
+    sentences = "".join(f'<p class="finding">{_text(finding)}</p>' for finding in findings(told.evidence))
+    arms = "".join(
+        f"<li><b>{_text(arm)}</b> {_text(arm_sentence(arm.partition(':')[0]))}</li>" for arm in told.evidence.arms
+    )
+    return f"{sentences}<ul>{arms}</ul>"
+
+
+def _charts(evidence: Evidence) -> str:
+    drawn = []
+    for name in HEADLINES:
+        chart, definition = _chart(evidence, name), REGISTRY.get(name)
+        if chart:
+            words = f"<b>{_text(definition.title)}</b><br><span class=soft>{_text(definition.headline)}</span>"
+            drawn.append(f'<div class="chart"><p>{words}</p>{chart}</div>')
+    lead = "A mark is the mean over seeds with its 95% interval; with one seed the interval is over agents."
+    return _section("Headline figures", f'<p class=soft>{lead}</p><div class="charts">{"".join(drawn)}</div>')
+
+
+def _chart(evidence: Evidence, name: str) -> str:
+    """A measurement as SVG, a row for each arm and size; empty where no run has a value."""
+    rows = [
+        (f"{arm}, {size:,}" if len(evidence.sizes) > 1 else arm, place, figure)
+        for place, arm in enumerate(evidence.arms) for size in evidence.sizes
+        if (figure := evidence.figure(name, arm, size)).value is not None
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    import matplotlib
+
+    settings = {"svg.hashsalt": "polyphony", "font.size": 9, "svg.fonttype": "none", "text.parse_math": False}
+    with matplotlib.rc_context(settings):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        drawing = Figure((4.6, 0.7 + 0.32 * len(rows)), layout="constrained")
+        FigureCanvasAgg(drawing)
+        axes = drawing.subplots()
+        values: list[float] = []
+        for height, (_, place, figure) in enumerate(rows):
+            value = figure.value or 0.0
+            low, high = figure.interval or (value, value)
+            values += [value, low, high]
+            colour = _COLOURS[place % len(_COLOURS)]
+            axes.errorbar([value], [height], xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3)
+        axes.set_yticks(range(len(rows)), [inert(label)[:40] for label, _, _ in rows])
+        axes.invert_yaxis()
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(axis="x", alpha=0.3)
+        if (limits := wide_enough(name, values)) is not None:
+            axes.set_xlim(*limits)
+        stream = StringIO()
+        drawing.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()[stream.getvalue().index("<svg") :]
+
+
+def _texts(runs: Mapping[str, RunData]) -> str:
+    rows = sample_texts(list(runs.values()), TEXTS)
+    if not rows:
+        return ""
+    cells = ([_sample(sample) for sample in row] for row in rows)
+    return _section("A text each of agents drawn by lot", _table([_text(arm) for arm in runs], cells))
+
+
+def _sample(sample: SampleText | None) -> str:
+    if sample is None:
+        return "–"
+    whom = f" to @{sample.answered}" if sample.answered else ""
+    return f'<span class="words"><b>@{_text(sample.author)}{_text(whom)}</b> {_text(sample.text)}</span>'
+
+
+def _threads(runs: Mapping[str, RunData]) -> str:
+    parts = []
+    for arm, run in runs.items():
+        trees = cascade_nodes(run)
+        if trees:
+            nodes = max(trees, key=lambda tree: (max(_depths(tree)), len(tree)))
+            parts.append(f"<h3>{_text(arm)}</h3>{''.join(_node(run, *pair) for pair in _shown(nodes))}")
+    return _section("The deepest thread of each", "".join(parts)) if parts else ""
+
+
+def _shown(nodes: Sequence[CascadeNode]) -> Iterator[tuple[CascadeNode, int]]:
+    yield from list(zip(nodes, _depths(nodes), strict=True))[:MOST_NODES]
+
+
+def _depths(nodes: Sequence[CascadeNode]) -> list[int]:
+    depths: list[int] = []
+    for place, node in enumerate(nodes):
+        depths.append(0 if place == 0 else depths[node.parent] + 1)
+    return depths
+
+
+def _node(run: RunData, node: CascadeNode, depth: int) -> str:
+    if node.kind == "reply":
+        words = run.comment_by_id[node.id].content
+    else:
+        words = "" if node.kind == "repost" else run.post_by_id[node.id].own_text
+    author = run.users.get(node.user_id, "?")
+    return (
+        f'<p class="words" style="margin:.3rem 0 .3rem {1.5 * depth:.1f}rem"><b>@{_text(author)}</b> '
+        f"<span class=soft>{_text(node.kind)}</span> {_text(words)}</p>"
+    )
+
+
+def _all_figures(evidence: Evidence) -> str:
+    rows = (
+        (
+            _text(evidence.title(each.measurement)), _text(each.arm), f"{each.agents:,}",
+            "–" if each.difference is None else signed(each.difference), span(each.interval) or "–",
+            probability(each.p_holm), str(each.seeds),
+        )
+        for each in evidence.differences
+    )  # fmt: skip
+    headers = ("figure", "arm", "agents", f"less {evidence.reference}", "95% interval", "p (Holm)", "seeds")
+    if not evidence.differences:
+        headers = ("figure", "arm", "agents", "value", "95% interval", "", "")
+        rows = (
+            (
+                _text(evidence.title(row.measurement)), _text(row.arm), f"{row.agents:,}", number(row.value),
+                "–" if row.low is None or row.high is None else span((row.low, row.high)), "", "",
+            )
+            for row in evidence.figures
+        )  # fmt: skip
+    table = _table([_text(header) for header in headers], rows)
+    return _section("All figures", f"<details><summary>Show them</summary>{table}</details>")
+
+
+def _facts(rows: Sequence[tuple[str, str]]) -> str:
+    table = _table(("", ""), ((_text(name), f"<code>{_text(value)}</code>") for name, value in rows))
+    return _section(
+        "What the runs were made with",
+        f"<details><summary>People, versions, digests and settings</summary>{table}</details>",
+    )
+
+
+def _glossary() -> str:
+    parts = [
+        f"<dt><b>{_text(definition.title.lstrip('– '))}</b></dt><dd>{_text(definition.definition)} <span class=soft>"
+        f"{_text(' · '.join(f'{name}: {text}' for name, text in facts(definition)))}</span></dd>"
+        for group in glossary() for definition in group.definitions
+    ]  # fmt: skip
+    return _section("Glossary", f"<details><summary>What each figure is</summary><dl>{''.join(parts)}</dl></details>")
+
+
+def _section(title: str, content: str) -> str:
+    return f"<h2>{_text(title)}</h2>{content}"
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{header}</th>" for header in headers)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _text(text: str) -> str:
+    """Text as HTML that shows exactly that text, cut."""
+    shown = inert(text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…")
+    return html.escape(shown, quote=True)

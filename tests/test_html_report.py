@@ -1,0 +1,107 @@
+"""The report to share: one file that fetches nothing, and shows what came out of corpora and models as text alone."""
+
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from run_factory import RunFactory
+
+from polyphony.metrics.studies.html_report import MARK
+
+DEMO = Path("data/demo")
+HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(1)> $\\frac{1}{0}$ ![x](http://a.b/c.png) \x1b[31m \u202e"
+
+
+class Page(HTMLParser):
+    """The tags, attributes and words of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.attributes, self.words = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def written(path, arm, text="some words", **run):
+    """A run with a thread."""
+    factory = RunFactory(4, arm=arm, **run)
+    post = factory.post(1, text)
+    answer = factory.comment(2, post, "an answer")
+    factory.comment(3, post, f"and {text}", parent=answer)
+    factory.repost(4, post)
+    return str(factory.write(path))
+
+
+def page_of(path):
+    """The page, which must fetch nothing."""
+    text = path.read_text()
+    page = Page(text)
+    assert text.startswith("<!doctype html>") and MARK in text
+    assert not {"script", "img", "iframe", "link", "object", "embed", "base"} & set(page.tags)
+    sources = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "action")]
+    assert all(value.startswith("#") for value in sources)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
+    return page, " ".join(" ".join(page.words).split())
+
+
+def test_two_arms_are_told_in_one_file_that_fetches_nothing(simulate, tmp_path):
+    files = [written(tmp_path / f"{arm}.db", arm, f"{arm} {HOSTILE}") for arm in ("base", "lora")]
+    out = tmp_path / "report.html"
+    code, printed, _ = simulate("report", *files, "--out", out)
+    page, words = page_of(out)
+
+    assert code == 0 and printed.strip() == f"report: {out}"
+    assert "base, lora: 4 agents" in words and "One seed: this says nothing about other runs" in words
+    assert page.tags.count("svg") >= 3 and "A text each of agents drawn by lot" in words
+    assert "@user1 lora <script>alert(1)</script> <img src=x" in words and "![x](http://a.b/c.png)" in words
+    assert "\x1b" not in words and "\u202e" not in words
+    assert "@user3 reply and" in words, "the deepest thread"
+    assert "Student's t" in words and "digest of lora, 4 agents, seed 1" in words and "Effective communities" in words
+
+
+def test_one_run_and_runs_that_differ_in_a_setting_are_told_too(simulate, tmp_path):
+    one = written(tmp_path / "one.db", "lora", config='{"feed": {"recommender": "random"}}')
+    other = written(tmp_path / "other.db", "lora", config='{"feed": {"recommender": "$x$"}}')
+    assert simulate("report", one, "--out", tmp_path / "one.html")[0] == 0
+    assert "This is one arm alone" in page_of(tmp_path / "one.html")[1]
+    assert simulate("report", one, other, "--out", tmp_path / "two.html")[0] == 0
+    words = page_of(tmp_path / "two.html")[1]
+    assert "recommender=random, recommender=$x$: 4 agents" in words and "drawn by lot" in words
+
+
+def test_a_study_is_told_from_its_directory(simulate, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(DEMO, study)
+    for arm in ("base", "lora", "pooled"):
+        (study / "runs" / f"{arm}-24-1.db").unlink()
+    assert simulate("report", study, "--out", tmp_path / "study.html")[0] == 0
+    page, words = page_of(tmp_path / "study.html")
+    assert "base, lora, pooled: 24 agents" in words and "3 runs of the plan are not finished" in words
+    assert "Against base, lora" in words or "Between lora and base" in words
+    assert words.count("digest of") >= 3 and page.tags.count("svg") == 10
+
+
+@pytest.mark.parametrize("case", ["another file", "a folder beside a run", "no run"])
+def test_what_cannot_be_is_one_line_and_writes_nothing(simulate, tmp_path, case):
+    run, out = written(tmp_path / "run.db", "lora"), tmp_path / "out.html"
+    words = ["report", run, "--out", out]
+    if case == "another file":
+        out.write_text("mine")
+    elif case == "a folder beside a run":
+        words.insert(1, tmp_path)
+    else:
+        words[1] = tmp_path / "absent.db"
+    code, printed, err = simulate(*words)
+    assert (code, printed, len(err)) == (2, "", 1)
+    assert out.read_text() == "mine" if case == "another file" else not out.exists()
+    out.unlink(missing_ok=True)
+    assert simulate("report", run, "--out", out)[0] == 0
+    assert simulate("report", run, "--out", out)[0] == 0, "an earlier report is replaced"
