@@ -301,6 +301,11 @@ def test_a_run_acts_with_what_the_bank_serves(base, town, trained, tmp_path, cap
         main(["run", *place])
     assert caught.value.code == 2 and not (tmp_path / "run.db").exists()
     assert f"serves nothing for 1 of 2 people, as {people[1].handle!r}" in " ".join(capsys.readouterr().err.split())
+    mistyped = tmp_path / "mistyped"
+    with pytest.raises(SystemExit) as caught:
+        main(["run", *(str(mistyped) if word == str(bank.directory) else word for word in place)])
+    assert caught.value.code == 2 and not mistyped.exists() and not (tmp_path / "run.db").exists()
+    assert "mistyped: no adapter bank here" in " ".join(capsys.readouterr().err.split())
     second = ours(base, bank, people[1].handle, provenance={"corpus": {"digest": "of other acts"}})
     bank.promote(second.adapter_id, 1, force=True)
     capsys.readouterr()

@@ -107,15 +107,18 @@ class Resources:
         self.hooks.say(f"base model {base.name} on {base.device.type} in {base.dtype}")
         return base
 
-    def open_bank(self) -> "Bank":
-        """Open the bank, made if it is not there; the caller closes it.
+    def open_bank(self, *, create: bool = True) -> "Bank":
+        """Open the bank; the caller closes it.
+
+        Args:
+            create: Whether it is made if it is not there.
 
         Raises:
-            InputError: There is something else, or it cannot be written.
+            InputError: It is not there and is not made, there is something else, or it cannot be written.
         """
         from polyphony.adapters.bank.bank import Bank
 
-        return Bank(self._bank_directory, create=True)
+        return Bank(self._bank_directory, create=create)
 
     def training(self, settings: RunSettings, bank: "Bank") -> "PopulationTraining":
         """The training of this population into an open bank.

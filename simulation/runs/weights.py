@@ -73,7 +73,7 @@ class WeightSource:
         """
         if arm.adapter is AdapterUse.NONE:
             return []
-        with closing(self._resources.open_bank()) as bank:
+        with closing(self._resources.open_bank(create=settings.weights != "serving")) as bank:
             if settings.weights == "serving":
                 served = self._serving_revisions(bank, settings, arm, agents)
                 self._warn_of_other_corpora(served)
