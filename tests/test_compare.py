@@ -18,6 +18,7 @@ from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.measure import measure_run
 from polyphony.metrics.studies.compare import Comparison, compare_runs
 from polyphony.metrics.studies.comparison_table import comparison_rows, comparison_text
+from polyphony.metrics.studies.labels import labelled_by_difference
 
 
 def run_with_posts(path: Path, posts: int, agents: int = 6, **run: Any) -> Path:
@@ -144,6 +145,44 @@ def test_arms_alone_keep_their_names_and_a_setting_that_changes_nothing_groups_n
     assert grouped(tmp_path, ("base", settings(slots=4)), ("lora", settings(slots=0))) == ["base", "lora"]
     named = json.loads(settings()) | {"base_hash": "a"}
     assert grouped(tmp_path, ("base", settings()), ("lora", json.dumps(named))) == ["base", "lora"]
+
+
+def test_what_a_run_does_not_record_is_no_difference(tmp_path: Path) -> None:
+    """Earlier versions did not know some settings; databases of OASIS know none."""
+    assert grouped(tmp_path, ("base", "{}"), ("lora", settings())) == ["base", "lora"]
+
+
+def test_policies_of_one_arm_and_adapters_of_one_size_are_told_apart(tmp_path: Path) -> None:
+    engine, camel = settings(policy="engine"), settings(policy="camel")
+    assert grouped(tmp_path, ("base", engine), ("base", camel)) == ["policy=engine", "policy=camel"]
+    paths = [
+        run_with_posts(tmp_path / f"{digest}.db", 2, arm="lora", seed=seed, bank_digest=digest * 64)
+        for seed, digest in enumerate("ab")
+    ]
+    assert [run.arm for run in labelled_by_difference(list(map(measure_run, paths)))] == [
+        "adapters=aaaaaaaaaaaa", "adapters=bbbbbbbbbbbb",
+    ]  # fmt: skip
+
+
+def test_base_is_the_reference_whatever_stands_behind_it(tmp_path: Path) -> None:
+    paths = [
+        run_with_posts(tmp_path / f"{arm}.db", 2, arm=arm, config=settings(recommender))
+        for arm, recommender in (("lora", "random"), ("base", "attention"))
+    ]
+    assert compare_runs(paths, by=None).reference == "base, recommender=attention"
+    assert compare_runs(paths, "lora", by=None).reference == "lora, recommender=random"
+
+
+def test_seeds_that_differ_by_one_amount_give_no_interval_and_rounding_no_difference(tmp_path: Path) -> None:
+    paths = [
+        run_with_posts(tmp_path / f"{arm}{seed}.db", posts + seed, arm=arm, seed=seed)
+        for arm, posts in (("base", 1), ("lora", 2)) for seed in range(3)
+    ]  # fmt: skip
+    constant = difference(compare_runs(paths), "original_posts")
+    assert (constant.difference, constant.interval, constant.p) == (1.0, None, None)
+    assert "all seeds differ by the same amount" in constant.reason
+    likes = difference(compare_runs(paths), "likes")
+    assert (likes.difference, likes.interval, likes.p) == (0.0, (0.0, 0.0), 1.0)
 
 
 def test_two_settings_of_one_name_are_told_apart(tmp_path: Path) -> None:

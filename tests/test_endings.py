@@ -50,7 +50,8 @@ def test_a_post_comes_before_an_earlier_answer_and_an_answer_tells_whom(tmp_path
     assert own == SampleText("user1", "", "news") and quote == SampleText("user2", "user3", "look")
 
 
-def test_a_comparison_ends_in_texts_ten_figures_a_finding_and_commands(simulate, tmp_path):
+def test_a_comparison_ends_in_texts_ten_figures_a_finding_and_commands(simulate, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     hostile = "\x1b[31mred [bold]bold[/bold] " + "word " * 100
     files = [
         written(tmp_path / f"{arm}.db", [(1, f"{arm} {hostile}"), (2, "words")], arm=arm) for arm in ("base", "lora")
@@ -114,6 +115,12 @@ def test_runs_that_are_not_finished_are_said_to_be_so(simulate, tmp_path):
     _, out, _ = simulate("compare", *files)
     assert "2 of 2 runs are not finished: the first 1 of 4 timesteps of all are compared." in out
     assert "Nobody wrote a text." in out
+
+
+def test_an_arm_is_no_markup(simulate, tmp_path):
+    files = [written(tmp_path / f"{n}.db", [(1, "a")], arm=arm) for n, arm in enumerate(("base", "lora[/b] [note]"))]
+    code, out, _ = simulate("compare", *files)
+    assert code == 0 and "lora[/b] [note]" in out
 
 
 @pytest.mark.parametrize("columns", ["80", "200"])

@@ -1,5 +1,6 @@
 """The report to share: one file that fetches nothing, and shows what came out of corpora and models as text alone."""
 
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,7 +8,11 @@ from pathlib import Path
 import pytest
 from run_factory import RunFactory
 
-from polyphony.metrics.studies.html_report import MARK
+from polyphony.metrics.core.registry import PRIMARY
+from polyphony.metrics.runfile.loading import load_run
+from polyphony.metrics.studies.compare import Difference
+from polyphony.metrics.studies.evidence import Evidence, FigureRow
+from polyphony.metrics.studies.html_report import MARK, ReportContent, _chart, _threads, _words, report_page
 
 DEMO = Path("data/demo")
 HOSTILE = "<script>alert(1)</script> <img src=x onerror=alert(1)> $\\frac{1}{0}$ ![x](http://a.b/c.png) \x1b[31m \u202e"
@@ -48,6 +53,8 @@ def page_of(path):
     sources = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "action")]
     assert all(value.startswith("#") for value in sources)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
+    styles = "".join(value for name, value in page.attributes if name == "style") + text[text.index("<style>") :]
+    assert "url(" not in styles.split("</style>")[0] and "@import" not in text
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in page.attributes
     return page, " ".join(" ".join(page.words).split())
 
@@ -63,7 +70,8 @@ def test_two_arms_are_told_in_one_file_that_fetches_nothing(simulate, tmp_path):
     assert page.tags.count("svg") >= 3 and "A text each of agents drawn by lot" in words
     assert "@user1 lora <script>alert(1)</script> <img src=x" in words and "![x](http://a.b/c.png)" in words
     assert "\x1b" not in words and "\u202e" not in words
-    assert "@user3 reply and" in words, "the deepest thread"
+    assert "@user3 reply to @user2 and" in words, "the deepest thread"
+    assert "timesteps" in words and "share it as you would share their posts" in words
     assert "Student's t" in words and "digest of lora, 4 agents, seed 1" in words and "Effective communities" in words
 
 
@@ -86,7 +94,64 @@ def test_a_study_is_told_from_its_directory(simulate, tmp_path):
     page, words = page_of(tmp_path / "study.html")
     assert "base, lora, pooled: 24 agents" in words and "3 runs of the plan are not finished" in words
     assert "Against base, lora" in words or "Between lora and base" in words
-    assert words.count("digest of") >= 3 and page.tags.count("svg") == 10
+    assert (
+        len(re.findall(r"digest of (?:base|lora|pooled), 24 agents, seed 0", words)) == 3
+        and page.tags.count("svg") == 10
+    )
+
+
+def test_a_study_without_its_reference_keeps_its_arms_and_says_why(simulate, tmp_path):
+    study = tmp_path / "study"
+    shutil.copytree(DEMO, study)
+    for path in (study / "runs").glob("*.db"):
+        if path.name not in ("lora-24-0.db", "pooled-24-0.db"):
+            path.unlink()
+    assert simulate("report", study, "--out", tmp_path / "study.html")[0] == 0
+    words = page_of(tmp_path / "study.html")[1]
+    assert "lora, pooled: 24 agents" in words and "Nothing is compared: no run of the reference arm 'base'" in words
+    assert "drawn by lot" in words and "less None" not in words and "less base" not in words
+
+
+def test_runs_that_do_not_belong_together_are_refused(simulate, tmp_path):
+    one = written(tmp_path / "one.db", "lora")
+    for name, run in (
+        ("people", {"population_digest": "p2", "seed": 2}), ("length", {"timesteps": 3, "seed": 2}), ("twice", {}),
+    ):  # fmt: skip
+        other = written(tmp_path / f"{name}.db", "lora", **run)
+        code, _, err = simulate("report", one, other, "--out", tmp_path / "out.html")
+        assert code == 2 and not (tmp_path / "out.html").exists(), err
+    assert (
+        simulate("report", one, written(tmp_path / "seed.db", "lora", seed=2), "--out", tmp_path / "out.html")[0] == 0
+    )
+
+
+def test_a_long_finding_is_whole_and_an_agents_text_is_cut():
+    differences = tuple(
+        Difference(name, "lora", "base", 8, 1.0, (0.5, 1.5), 1.0, 0.01, 0.02, 5, 4, None) for name in PRIMARY
+    )
+    evidence = Evidence("base", ("base", "lora" * 200), (8,), (), differences, None)
+    page = report_page(ReportContent("title", evidence, {}, ["method " * 200 + "end of it"], []))
+    assert "end of it" in page and "lora" * 200 in page
+    assert _words("x" * 700).endswith("x…") and len(_words("x" * 700)) == 601
+
+
+def test_a_thread_leads_to_its_deepest_answer_first(tmp_path):
+    factory = RunFactory(4)
+    post = factory.post(1, "first")
+    for number in range(12):
+        factory.comment(2 + number % 3, post, f"side {number}")
+    deep = factory.comment(2, post, "deep")
+    factory.comment(3, post, "deepest", parent=deep)
+    text = _threads({"lora": load_run(factory.write(tmp_path / "run.db"))})
+    shown = re.findall(r"first|side \d+|deepest|deep", text.split("</h3>")[1])
+    assert shown[:3] == ["first", "deep", "deepest"] and len(shown) == 10
+    assert "5 more are left out" in text
+
+
+def test_an_interval_that_does_not_hold_its_value_is_drawn():
+    rows = tuple(FigureRow(arm, 8, 0, "act_entropy_bits", 2.585, 1.25, 2.25) for arm in ("base", "a$b$" * 20))
+    evidence = Evidence(None, ("base", "a$b$" * 20), (8,), rows, (), "why")
+    assert _chart(evidence, "act_entropy_bits").count("a$b$") >= 10
 
 
 @pytest.mark.parametrize("case", ["another file", "a folder beside a run", "no run"])

@@ -183,6 +183,13 @@ def test_a_finding_of_few_seeds_or_that_fails_holms_correction_is_tentative(seed
     assert "clearly" in findings(evidence(difference("comments", 1, 3, seeds=5, p=0.049)), names[1:])[0]
 
 
+def test_a_clear_finding_is_not_called_too_few_for_one() -> None:
+    (finding,) = findings(evidence(difference("original_posts", 1, 3), difference("comments", -1, 3, seeds=4)), (
+        "original_posts", "comments",
+    ))  # fmt: skip
+    assert "clearly higher" in finding and finding.endswith("4 to 5 seeds a size.")
+
+
 def test_a_finding_is_clear_only_where_it_is_clear_at_every_size() -> None:
     sizes = evidence(difference("comments", 1, 3), difference("comments", 2, 3, agents=16, p=0.2))
     assert "tentatively higher in comments (+2, 95% 1 to 3 at 8 agents; +2.50" in findings(sizes, ("comments",))[0]

@@ -96,10 +96,11 @@ def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
 
 def _one_of_each(runs: Sequence[FoundRun], arms: Sequence[str]) -> dict[str, RunData]:
     """Return the largest run of each arm, of the first seed; `base` comes first. Arms are given run by run."""
+    pairs = list(zip(arms, runs, strict=True))
     ordered = sorted(
-        zip(arms, runs, strict=True), key=lambda pair: (pair[0] != "base", -pair[1].header.agents, pair[1].header.seed)
+        pairs, key=lambda pair: (pair[0].split(", ")[0] != "base", -pair[1].header.agents, pair[1].header.seed)
     )
-    largest = list({arm: (arm, run) for arm, run in reversed(ordered)}.values())[:_MOST_ARMS_DRAWN]
+    largest = list({arm: (arm, run) for arm, run in reversed(ordered)}.values())[-_MOST_ARMS_DRAWN:]
     return {arm: run_data(run.path) for arm, run in reversed(largest)}
 
 

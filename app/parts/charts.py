@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from polyphony.app.parts.escape import plot_label
 from polyphony.app.parts.style import LINE, OTHER_COLOUR
-from polyphony.metrics.core.axis_range import wide_enough
+from polyphony.metrics.core.axis_range import axis_limits
 from polyphony.metrics.figures.acts import VERBS
 from polyphony.metrics.studies.evidence import Evidence
 
@@ -51,7 +51,7 @@ def evidence_chart(evidence: Evidence, measurement: str, colours: Mapping[str, s
         )  # fmt: skip
     labels = [f"{size:,} agents" for size in evidence.sizes]
     figure.update_xaxes(tickvals=list(range(len(labels))), ticktext=labels, range=[-0.6, len(labels) - 0.4])
-    figure.update_yaxes(gridcolor=LINE, zerolinecolor=LINE, range=wide_enough(measurement, drawn))
+    figure.update_yaxes(gridcolor=LINE, zerolinecolor=LINE, range=axis_limits(measurement, drawn))
     figure.update_layout(height=300)
     return finish(figure)
 

@@ -9,7 +9,7 @@ from polyphony.metrics.core.registry import REGISTRY
 _LEAST_SHARE, _LEAST_RELATIVE = 0.1, 0.25
 
 
-def wide_enough(measurement: str, drawn: Sequence[float]) -> list[float] | None:
+def axis_limits(measurement: str, drawn: Sequence[float]) -> list[float] | None:
     """A range in which a small difference looks small; None where the values that are drawn are wide enough."""
     if not drawn:
         return None
@@ -19,4 +19,8 @@ def wide_enough(measurement: str, drawn: Sequence[float]) -> list[float] | None:
     if high - low >= least:
         return None
     below = (low + high - least) / 2
-    return [max(0.0, below), max(0.0, below) + least] if low >= 0 else [below, below + least]
+    if low >= 0:
+        below = max(0.0, below)
+    if least == _LEAST_SHARE and high <= 1:
+        below = min(below, 1 - least)
+    return [below, below + least]

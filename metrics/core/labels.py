@@ -13,8 +13,8 @@ _ARMS = {
 
 
 def arm_sentence(arm: str) -> str:
-    """What an arm is, in a clause; empty for an arm the house does not name."""
-    return _ARMS.get(arm, "")
+    """What an arm is, in a clause, also where settings stand behind it; empty for an arm the house does not name."""
+    return _ARMS.get(arm.partition(", ")[0], "")
 
 
 def number(value: float | None) -> str:

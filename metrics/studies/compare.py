@@ -24,6 +24,8 @@ from polyphony.metrics.studies.labels import ARM, differing, labelled, labelled_
 REFERENCE_ARM = "base"
 
 _SEED = 0
+# Differences up to this are rounding.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def compare_measured(
             timesteps, other settings, or no pair of equal seed and size.
     """
     arms = list(dict.fromkeys(run.arm for run in runs))
-    reference = reference or (REFERENCE_ARM if REFERENCE_ARM in arms else arms[0] if arms else REFERENCE_ARM)
+    reference = _reference(arms, reference)
     _check(runs, arms, reference, same_settings)
     by_key = {(run.arm, run.seed, run.agents): run for run in runs}
     pairs: defaultdict[tuple[int, str], list[tuple[RunMeasurements, RunMeasurements]]] = defaultdict(list)
@@ -178,11 +180,36 @@ def compare_measured(
     )
 
 
+def _reference(arms: Sequence[str], asked: str | None) -> str:
+    """The label of the reference: as it was asked for, or the only one whose arm it names, else the first run's."""
+    name = asked or REFERENCE_ARM
+    of_arm = [arm for arm in arms if arm.partition(", ")[0] == name]
+    if name in arms or (asked and len(of_arm) != 1):
+        return name
+    return of_arm[0] if len(of_arm) == 1 else arms[0] if arms else REFERENCE_ARM
+
+
 def _check(runs: Sequence[RunMeasurements], arms: Sequence[str], reference: str, same_settings: bool) -> None:
     if reference not in arms:
-        raise MetricsError(f"no run of the reference arm {reference!r} was given; the arms are {', '.join(arms)}")
+        raise MetricsError(
+            f"no run of the reference arm {reference!r} was given; the arms are {', '.join(map(repr, arms))}"
+        )
     if len(arms) < 2:
         raise MetricsError(_one_arm(runs))
+    check_pairable(runs, same_settings=same_settings)
+
+
+def check_pairable(runs: Sequence[RunMeasurements], *, same_settings: bool = True) -> None:
+    """Refuse runs that do not belong into one table.
+
+    Args:
+        runs: The runs.
+        same_settings: Whether runs with other settings are refused.
+
+    Raises:
+        MetricsError: Two runs of one arm, seed and size, another population, another number of timesteps, or other
+            settings.
+    """
     seen: dict[tuple[str, int, int], RunMeasurements] = {}
     first_of_size: dict[int, RunMeasurements] = {}
     for run in runs:
@@ -232,7 +259,11 @@ def _difference(name: str, key: tuple[int, str], pairs: _Pairs, rng: np.random.G
     if len(values) == 1:
         interval = agent_interval(usable[0][0].statistic, usable[0][1].statistic, rng)
         return replace(blank, interval=interval, reason=_one_seed(interval is not None))
+    if all(abs(value) <= _ROUNDING for value in values):
+        values = [0.0] * len(values)
     effect = cohens_d_paired(values)
+    if effect is None and any(values):
+        return replace(blank, reason="all seeds differ by the same amount: nothing says how much they vary")
     return replace(
         blank, interval=t_interval(values), effect_size=effect, p=paired_t_p(values),
         seeds_needed=seeds_for_power(effect),

@@ -108,12 +108,17 @@ def evidence_of_runs(runs: Sequence[RunMeasurements]) -> Evidence:
     try:
         return evidence_of_comparison(compare_measured(grouped))
     except MetricsError as error:
-        return _evidence(None, _rows_of(grouped), (), str(error))
+        return evidence_without_comparison(grouped, str(error))
 
 
 def evidence_of_comparison(comparison: Comparison) -> Evidence:
     """The evidence of runs that are compared already."""
     return _evidence(comparison.reference, _rows_of(comparison.runs), comparison.differences, None)
+
+
+def evidence_without_comparison(runs: Sequence[RunMeasurements], reason: str) -> Evidence:
+    """The evidence of runs whose arms are not compared, for a reason."""
+    return _evidence(None, _rows_of(runs), (), reason)
 
 
 def _rows_of(runs: Sequence[RunMeasurements]) -> list[FigureRow]:

@@ -29,8 +29,8 @@ def findings(evidence: Evidence, measurements: tuple[str, ...] = _TOLD) -> list[
 
 
 def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str:
-    told: dict[str, list[str]] = {}
-    untold: list[str] = []
+    verdicts: dict[str, list[str]] = {}
+    open_figures: list[str] = []
     seeds: set[int] = set()
     for name in measurements:
         differences = [
@@ -42,19 +42,19 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
         direction, title = _direction(differences, len(evidence.sizes)), title_of(name).lower()
         if direction:
             figures = "; ".join(_figure(difference, len(evidence.sizes) > 1) for difference in differences)
-            told.setdefault(_strength(differences) + direction, []).append(f"{title} ({figures})")
+            verdicts.setdefault(_strength(differences) + direction, []).append(f"{title} ({figures})")
         else:
-            untold.append(title + _needed(differences))
+            open_figures.append(title + _needed(differences))
     if not seeds:
         return f"{arm} is not compared with {evidence.reference}: no seed and size in which both have a figure."
-    if told:
-        verdicts = [f"{verdict} in {_joined(told[verdict])}" for verdict in _VERDICTS if verdict in told]
-        text = f"Against {evidence.reference}, {arm} is {_joined(verdicts)}"
+    if verdicts:
+        clauses = [f"{verdict} in {_joined(verdicts[verdict])}" for verdict in _VERDICTS if verdict in verdicts]
+        text = f"Against {evidence.reference}, {arm} is {_joined(clauses)}"
     else:
         text = f"Between {arm} and {evidence.reference} nothing is told apart"
-    if untold:
-        text += f"; cannot tell: {_joined(untold)}"
-    return f"{text}. {_counted(seeds)}."
+    if open_figures:
+        text += f"; cannot tell: {_joined(open_figures)}"
+    return f"{text}. {_counted(seeds, is_clear=any(verdict.startswith(_CLEAR) for verdict in verdicts))}."
 
 
 def _direction(differences: list[Difference], sizes: int) -> str:
@@ -82,12 +82,12 @@ def _needed(differences: list[Difference]) -> str:
     return f" ({max(known):,} seeds would)" if known and len(known) == len(needed) else ""
 
 
-def _counted(seeds: set[int]) -> str:
+def _counted(seeds: set[int], *, is_clear: bool) -> str:
     if seeds == {1}:
         return "One seed: this says nothing about other runs of the same arms"
     fewest, most = min(seeds), max(seeds)
     counted = f"{fewest} seeds a size" if fewest == most else f"{fewest} to {most} seeds a size"
-    return counted if fewest >= _FEW_SEEDS else f"{counted}, too few for a clear finding"
+    return counted if fewest >= _FEW_SEEDS or is_clear else f"{counted}, too few for a clear finding"
 
 
 def _figure(difference: Difference, name_size: bool) -> str:

@@ -1,11 +1,12 @@
 """One HTML file that tells runs or a study: findings, figures, texts, method. It fetches nothing and runs no script."""
 
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from textwrap import fill, wrap
 
-from polyphony.metrics.core.axis_range import wide_enough
+from polyphony.metrics.core.axis_range import axis_limits
 from polyphony.metrics.core.glossary import facts, glossary
 from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
 from polyphony.metrics.core.registry import HEADLINES, REGISTRY
@@ -19,6 +20,7 @@ from polyphony.printable import inert
 MARK = "<!-- A report of Polyphony -->"
 # Most rows of texts, arms beside each other, nodes of a thread, and characters of a text.
 TEXTS, MOST_ARMS, MOST_NODES, MOST_CHARACTERS = 8, 3, 10, 600
+_LABEL_LETTERS = 28
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#667}
 @media (prefers-color-scheme:dark){:root{--soft:#aab}}
@@ -31,12 +33,16 @@ padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}
 height:auto;background:#fff}.words{overflow-wrap:anywhere}code{overflow-wrap:anywhere}
 @media print{body{max-width:none;margin:0}details>*{display:block}.chart,tr{break-inside:avoid}}
 """
+_PRIVACY = (
+    "This file holds texts that agents wrote, posts of the people of the corpus in threads, and handles. Where these "
+    "are real people, share it as you would share their posts."
+)
 # Okabe & Ito's colours, told apart by people with any colour vision.
 _COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933")
 
 
 @dataclass(frozen=True)
-class Told:
+class ReportContent:
     """What a report tells.
 
     Attributes:
@@ -54,27 +60,29 @@ class Told:
     facts: Sequence[tuple[str, str]]
 
 
-def report_page(told: Told) -> str:
+def report_page(content: ReportContent) -> str:
     """The whole file."""
     body = "".join([
-        _findings(told), _charts(told.evidence), _texts(told.texts), _threads(told.texts), _all_figures(told.evidence),
-        _section("Method", "".join(f"<p>{_text(line)}</p>" for line in told.methods)),
-        _facts(told.facts),
+        _findings(content), _charts(content.evidence), _texts(content.texts), _threads(content.texts),
+        _all_figures(content.evidence),
+        _section("Before you share this", f"<p>{_text(_PRIVACY)}</p>"),
+        _section("Method", "".join(f"<p>{_text(line)}</p>" for line in content.methods)),
+        _facts(content.facts),
         _glossary(),
     ])  # fmt: skip
     policy = "default-src 'none'; style-src 'unsafe-inline'"
     return (
         f'<!doctype html>\n{MARK}\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f'<meta name="viewport" content="width=device-width"><title>{_text(told.title)}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{_text(told.title)}</h1>{body}</body></html>\n"
+        f'<meta name="viewport" content="width=device-width"><title>{_text(content.title)}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{_text(content.title)}</h1>{body}</body></html>\n"
     )
 
 
-def _findings(told: Told) -> str:
-    sentences = "".join(f'<p class="finding">{_text(finding)}</p>' for finding in findings(told.evidence))
+def _findings(content: ReportContent) -> str:
+    sentences = "".join(f'<p class="finding">{_text(finding)}</p>' for finding in findings(content.evidence))
     arms = "".join(
-        f"<li><b>{_text(arm)}</b> {_text(arm_sentence(arm.partition(':')[0]))}</li>" for arm in told.evidence.arms
+        f"<li><b>{_text(arm)}</b> {_text(arm_sentence(arm.partition(':')[0]))}</li>" for arm in content.evidence.arms
     )
     return f"{sentences}<ul>{arms}</ul>"
 
@@ -106,7 +114,8 @@ def _chart(evidence: Evidence, name: str) -> str:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        drawing = Figure((4.6, 0.7 + 0.32 * len(rows)), layout="constrained")
+        lines = sum(len(wrap(inert(label), _LABEL_LETTERS)) for label, _, _ in rows)
+        drawing = Figure((4.6, 0.7 + 0.16 * (len(rows) + lines)), layout="constrained")
         FigureCanvasAgg(drawing)
         axes = drawing.subplots()
         values: list[float] = []
@@ -115,12 +124,13 @@ def _chart(evidence: Evidence, name: str) -> str:
             low, high = figure.interval or (value, value)
             values += [value, low, high]
             colour = _COLOURS[place % len(_COLOURS)]
-            axes.errorbar([value], [height], xerr=[[value - low], [high - value]], fmt="o", color=colour, capsize=3)
-        axes.set_yticks(range(len(rows)), [inert(label)[:40] for label, _, _ in rows])
+            axes.hlines(height, low, high, color=colour, linewidth=1.5)  # it need not hold the value
+            axes.plot([value], [height], marker="o", color=colour)
+        axes.set_yticks(range(len(rows)), [fill(inert(label), _LABEL_LETTERS) for label, _, _ in rows])
         axes.invert_yaxis()
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="x", alpha=0.3)
-        if (limits := wide_enough(name, values)) is not None:
+        if (limits := axis_limits(name, values)) is not None:
             axes.set_xlim(*limits)
         stream = StringIO()
         drawing.savefig(stream, format="svg", metadata={"Date": None})
@@ -139,7 +149,7 @@ def _sample(sample: SampleText | None) -> str:
     if sample is None:
         return "–"
     whom = f" to @{sample.answered}" if sample.answered else ""
-    return f'<span class="words"><b>@{_text(sample.author)}{_text(whom)}</b> {_text(sample.text)}</span>'
+    return f'<span class="words"><b>@{_text(sample.author)}{_text(whom)}</b> {_words(sample.text)}</span>'
 
 
 def _threads(runs: Mapping[str, RunData]) -> str:
@@ -148,12 +158,28 @@ def _threads(runs: Mapping[str, RunData]) -> str:
         trees = cascade_nodes(run)
         if trees:
             nodes = max(trees, key=lambda tree: (max(_depths(tree)), len(tree)))
-            parts.append(f"<h3>{_text(arm)}</h3>{''.join(_node(run, *pair) for pair in _shown(nodes))}")
+            shown = _deepest_first(nodes)[:MOST_NODES]
+            depths, left_out = _depths(nodes), len(nodes) - len(shown)
+            lines = "".join(_node(run, nodes, place, depths[place]) for place in shown)
+            rest = f"<p class=soft>{left_out:,} more are left out.</p>" if left_out else ""
+            parts.append(f"<h3>{_text(arm)}</h3>{lines}{rest}")
     return _section("The deepest thread of each", "".join(parts)) if parts else ""
 
 
-def _shown(nodes: Sequence[CascadeNode]) -> Iterator[tuple[CascadeNode, int]]:
-    yield from list(zip(nodes, _depths(nodes), strict=True))[:MOST_NODES]
+def _deepest_first(nodes: Sequence[CascadeNode]) -> list[int]:
+    """The places of a thread's nodes before what answers them; of several answers first the one with the deepest."""
+    children: list[list[int]] = [[] for _ in nodes]
+    for place, node in enumerate(nodes[1:], 1):
+        children[node.parent].append(place)
+    heights = [0] * len(nodes)
+    for place in range(len(nodes) - 1, 0, -1):  # parents come before their children
+        heights[nodes[place].parent] = max(heights[nodes[place].parent], heights[place] + 1)
+    order, waiting = [], [0]
+    while waiting:
+        place = waiting.pop()
+        order.append(place)
+        waiting += sorted(children[place], key=lambda child: (heights[child], -child))
+    return order
 
 
 def _depths(nodes: Sequence[CascadeNode]) -> list[int]:
@@ -163,39 +189,51 @@ def _depths(nodes: Sequence[CascadeNode]) -> list[int]:
     return depths
 
 
-def _node(run: RunData, node: CascadeNode, depth: int) -> str:
+def _node(run: RunData, nodes: Sequence[CascadeNode], place: int, depth: int) -> str:
+    node = nodes[place]
     if node.kind == "reply":
         words = run.comment_by_id[node.id].content
     else:
         words = "" if node.kind == "repost" else run.post_by_id[node.id].own_text
-    author = run.users.get(node.user_id, "?")
+    author, answered = (run.users.get(nodes[number].user_id, "?") for number in (place, node.parent))
+    whom = "" if place == 0 else f" to @{answered}"
     return (
         f'<p class="words" style="margin:.3rem 0 .3rem {1.5 * depth:.1f}rem"><b>@{_text(author)}</b> '
-        f"<span class=soft>{_text(node.kind)}</span> {_text(words)}</p>"
+        f"<span class=soft>{_text(node.kind + whom)}</span> {_words(words)}</p>"
     )
 
 
 def _all_figures(evidence: Evidence) -> str:
+    table = _differences(evidence) if evidence.differences else _values(evidence)
+    return _section("All figures", f"<details><summary>Show them</summary>{table}</details>")
+
+
+def _differences(evidence: Evidence) -> str:
+    headers = (
+        "figure", "arm", "agents", _text(f"less {evidence.reference}"), "95% interval", "d", "p (Holm)", "seeds",
+        "seeds for 80% power",
+    )  # fmt: skip
     rows = (
         (
-            _text(evidence.title(each.measurement)), _text(each.arm), f"{each.agents:,}",
-            "–" if each.difference is None else signed(each.difference), span(each.interval) or "–",
-            probability(each.p_holm), str(each.seeds),
+            _text(evidence.title(row.measurement)), _text(row.arm), f"{row.agents:,}",
+            "–" if row.difference is None else signed(row.difference), span(row.interval) or "–",
+            number(row.effect_size), probability(row.p_holm), str(row.seeds),
+            "–" if row.seeds_needed is None else str(row.seeds_needed),
         )
-        for each in evidence.differences
+        for row in evidence.differences
     )  # fmt: skip
-    headers = ("figure", "arm", "agents", f"less {evidence.reference}", "95% interval", "p (Holm)", "seeds")
-    if not evidence.differences:
-        headers = ("figure", "arm", "agents", "value", "95% interval", "", "")
-        rows = (
-            (
-                _text(evidence.title(row.measurement)), _text(row.arm), f"{row.agents:,}", number(row.value),
-                "–" if row.low is None or row.high is None else span((row.low, row.high)), "", "",
-            )
-            for row in evidence.figures
-        )  # fmt: skip
-    table = _table([_text(header) for header in headers], rows)
-    return _section("All figures", f"<details><summary>Show them</summary>{table}</details>")
+    return _table(headers, rows)
+
+
+def _values(evidence: Evidence) -> str:
+    rows = (
+        (
+            _text(evidence.title(row.measurement)), _text(row.arm), f"{row.agents:,}", str(row.seed),
+            number(row.value), "–" if row.low is None or row.high is None else span((row.low, row.high)),
+        )
+        for row in evidence.figures
+    )  # fmt: skip
+    return _table(("figure", "arm", "agents", "seed", "value", "95% interval"), rows)
 
 
 def _facts(rows: Sequence[tuple[str, str]]) -> str:
@@ -225,7 +263,11 @@ def _table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def _words(text: str) -> str:
+    """What an agent wrote, cut."""
+    return _text(text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…")
+
+
 def _text(text: str) -> str:
-    """Text as HTML that shows exactly that text, cut."""
-    shown = inert(text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}…")
-    return html.escape(shown, quote=True)
+    """Text as HTML that shows exactly that text."""
+    return html.escape(inert(text), quote=True)

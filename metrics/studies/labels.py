@@ -13,7 +13,9 @@ ARM = "arm"
 POLICY = "policy"
 # Settings that may differ between the arms of one comparison: an arm's own, and those that change no result.
 _FREE = frozenset({POLICY, "slots", "history", "forked_from"})
-_BASE, _SCENARIO = "base_hash", "scenario"
+_SCENARIO, _ADAPTERS = "scenario", "adapters"
+_ABSENT = object()
+_DIGEST_LETTERS = 64
 # What another setting decides too: it is not named beside it.
 _DECIDED = {"training.prompt.verbs": "actions", "training.shape.alpha": "training.shape.rank"}
 
@@ -51,36 +53,52 @@ def _taken(config: dict[str, Any], path: str) -> Any:
 def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """The settings in which runs differ, by dotted path, each with its value in every run.
 
-    A base model that a run does not name is no difference.
+    A setting that a run does not record is no difference: earlier versions did not know it, OASIS has none.
     """
     flat = [settings_by_path(config) for config in configs]
     paths = sorted(set().union(*flat)) if flat else []
-    values = {path: [settings.get(path) for settings in flat] for path in paths if path not in _FREE}
-    return {
-        path: own for path, own in values.items()
-        if any(value != own[0] for value in own) and not (path == _BASE and None in own)
-    }  # fmt: skip
+    values = {path: [settings.get(path, _ABSENT) for settings in flat] for path in paths if path not in _FREE}
+    return {path: own for path, own in values.items() if _several(own)}
+
+
+def _several(values: Sequence[Any]) -> bool:
+    """Whether two recorded values differ."""
+    known = [value for value in values if value is not _ABSENT and value is not None]
+    return any(value != known[0] for value in known)
 
 
 def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasurements]:
     """Runs with all in which they differ as their arm; as they are, where that is the arm alone.
 
     Two runs with chronological and random feeds become the arms ``recommender=chronological`` and
-    ``recommender=random``; where their arms differ, too, ``lora, recommender=random``.
+    ``recommender=random``; where their arms differ, too, ``lora, recommender=random``. The policy counts where runs of
+    one arm differ in it, and so do the adapters where runs of one arm and size do.
     """
-    found = differing([run.config for run in runs])
-    if not found:
+    settings = differing([run.config for run in runs])
+    shown = {path: own for path, own in settings.items() if _DECIDED.get(path) not in settings}
+    policies = [run.config.get(POLICY, _ABSENT) for run in runs]
+    if _differ_within([run.arm for run in runs], policies):
+        shown[POLICY] = policies
+    adapters = [_ABSENT if run.bank_digest is None else run.bank_digest for run in runs]
+    if _differ_within([(run.arm, run.agents) for run in runs], adapters):
+        shown[_ADAPTERS] = adapters
+    if not shown:
         return list(runs)
     has_arms = len({run.arm for run in runs}) > 1
-    named = {path: own for path, own in found.items() if _DECIDED.get(path) not in found}
-    names = _short_names(named)
-    texts = {path: _texts(own) for path, own in named.items()}
+    names, texts = _short_names(shown), {path: _texts(own) for path, own in shown.items()}
     labelled_runs = []
     for place, run in enumerate(runs):
         parts = [run.arm] if has_arms else []
-        parts += [f"{names[path]}={texts[path][place]}" for path in named]
-        labelled_runs.append(replace(run, arm=", ".join(parts), config=_without(run.config, found)))
+        parts += [f"{names[path]}={texts[path][place]}" for path in shown]
+        labelled_runs.append(replace(run, arm=", ".join(parts), config=_without(run.config, settings)))
     return labelled_runs
+
+
+def _differ_within(groups: Sequence[Any], values: Sequence[Any]) -> bool:
+    """Whether two values of one group differ."""
+    return any(
+        _several([value for own, value in zip(groups, values, strict=True) if own == group]) for group in set(groups)
+    )
 
 
 def settings_by_path(config: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -108,8 +126,11 @@ def _texts(values: Sequence[Any]) -> list[str]:
     numbers: dict[str, int] = {}
     texts = []
     for value in values:
-        if not isinstance(value, Mapping | list):
-            texts.append("none" if value in ("", None) else str(value)[:12] if len(str(value)) == 64 else str(value))
+        if value is _ABSENT:
+            texts.append("not recorded")
+        elif not isinstance(value, Mapping | list):
+            text = str(value)
+            texts.append("none" if value in ("", None) else text[:12] if len(text) == _DIGEST_LETTERS else text)
         elif not any(value.values() if isinstance(value, Mapping) else value):
             texts.append("none")
         else:

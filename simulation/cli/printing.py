@@ -70,7 +70,7 @@ def print_results(headers: Sequence[str], rows: Sequence[Sequence[str]], title: 
     for whole in (True, False):
         table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for place in shown:
-            table.add_column(headers[place], no_wrap=whole and place > 0, overflow="fold")
+            table.add_column(Text(headers[place]), no_wrap=whole and place > 0, overflow="fold")
         for row in rows:
             table.add_row(*(Text(row[place]) for place in shown))
         if Measurement.get(console, console.options.update(max_width=WIDE), table).minimum <= console.width:

@@ -7,50 +7,66 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.measure import RunMeasurements, measure_run
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import RunData
-from polyphony.metrics.studies.compare import Comparison, compare_measured
+from polyphony.metrics.studies.compare import check_pairable, compare_measured
 from polyphony.metrics.studies.comparison_table import notes
-from polyphony.metrics.studies.evidence import Evidence, evidence_of_comparison, evidence_of_runs
-from polyphony.metrics.studies.html_report import MOST_ARMS, Told
+from polyphony.metrics.studies.evidence import (
+    Evidence,
+    evidence_of_comparison,
+    evidence_of_runs,
+    evidence_without_comparison,
+)
+from polyphony.metrics.studies.html_report import MOST_ARMS, ReportContent
 from polyphony.metrics.studies.labels import labelled_by_difference, settings_by_path
 from polyphony.metrics.studies.report import made_with
 from polyphony.metrics.studies.sample_texts import of_one_seed
 from polyphony.metrics.studies.study import read_study
 
+_LEAD = "Every figure is computed from the run files alone. `simulate digest RUN` prints the digest of a run."
 
-def told_of_runs(sources: Sequence[str]) -> Told:
+
+def content_of_runs(sources: Sequence[str]) -> ReportContent:
     """Measure runs, group them by whatever they differ in, and tell what came of them.
 
     Args:
         sources: Files, or URLs.
 
     Raises:
-        MetricsError: A run cannot be read.
+        MetricsError: A run cannot be read, or the runs do not belong into one table.
     """
     runs = labelled_by_difference([measure_run(source) for source in sources])
-    try:
-        comparison = compare_measured(runs)
-    except MetricsError:
-        comparison = None
-    evidence = evidence_of_runs(runs) if comparison is None else evidence_of_comparison(comparison)
-    return Told(_title(evidence), evidence, _texts(runs, sources, evidence), _methods(comparison), _facts(runs))
+    if len({run.arm for run in runs}) == 1:
+        check_pairable(runs)
+        return _content(runs, sources, evidence_of_runs(runs), [_LEAD])
+    comparison = compare_measured(runs)
+    return _content(runs, sources, evidence_of_comparison(comparison), [_LEAD, notes(comparison)])
 
 
-def told_of_study(directory: Path) -> Told:
+def content_of_study(directory: Path, plugins: Sequence[str] = ()) -> ReportContent:
     """Measure what a study lacks, and tell what came of it.
 
     Raises:
         MetricsError: It is no study, none of its runs is finished, or one cannot be read.
     """
-    study = read_study(directory)
+    study = read_study(directory, plugins=plugins)
     if not study.runs:
         raise MetricsError(f"{directory}: no run of the study is finished; run it again")
-    comparison = study.comparison
-    evidence = evidence_of_runs(study.runs) if comparison is None else evidence_of_comparison(comparison)
-    methods = _methods(comparison)
+    sources = [run.source for run in study.runs]
+    methods = [_LEAD]
+    if study.comparison is None:
+        reason = (study.not_compared or "its arms cannot be compared").replace(f"{directory}/", "")
+        evidence = evidence_without_comparison(study.runs, reason)
+    else:
+        evidence = evidence_of_comparison(study.comparison)
+        methods.append(notes(study.comparison))
     if study.unfinished:
         methods.append(f"{len(study.unfinished)} runs of the plan are not finished and in no figure.")
-    sources = [run.source for run in study.runs]
-    return Told(_title(evidence), evidence, _texts(study.runs, sources, evidence), methods, _facts(study.runs))
+    return _content(study.runs, sources, evidence, methods)
+
+
+def _content(
+    runs: Sequence[RunMeasurements], sources: Sequence[str], evidence: Evidence, methods: Sequence[str]
+) -> ReportContent:
+    return ReportContent(_title(evidence), evidence, _texts(runs, sources, evidence), methods, _facts(runs))
 
 
 def _title(evidence: Evidence) -> str:
@@ -63,14 +79,18 @@ def _texts(runs: Sequence[RunMeasurements], sources: Sequence[str], evidence: Ev
     return {arm: load_run(source, history=False, exposures=False) for arm, source in shown.items()}
 
 
-def _methods(comparison: Comparison | None) -> list[str]:
-    lead = "Every figure is computed from the run files alone. `simulate digest RUN` prints the digest of a run."
-    return [lead] if comparison is None else [lead, notes(comparison)]
-
-
 def _facts(runs: Sequence[RunMeasurements]) -> list[tuple[str, str]]:
+    lengths = dict.fromkeys(
+        f"{run.completed_timesteps}" if run.completed_timesteps == run.timesteps
+        else f"{run.completed_timesteps} ({run.status}) of {run.timesteps}"
+        for run in runs
+    )  # fmt: skip
+    encoders = dict.fromkeys(run.text_encoder for run in runs if run.text_encoder)
     digests = [(f"digest of {run.arm}, {run.agents:,} agents, seed {run.seed}", run.digest) for run in runs]
-    return [("population", runs[0].population), *_versions(runs), *digests, *_settings(runs)]
+    return [
+        ("timesteps", "; ".join(lengths)), ("people", runs[0].population), ("text encoder", "; ".join(encoders)),
+        *_versions(runs), *digests, *_settings(runs),
+    ]  # fmt: skip
 
 
 def _versions(runs: Sequence[RunMeasurements]) -> Iterator[tuple[str, str]]:
