@@ -10,10 +10,11 @@ from polyphony.metrics.core.axis_range import axis_limits
 from polyphony.metrics.core.glossary import facts, glossary
 from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
 from polyphony.metrics.core.registry import HEADLINES, REGISTRY
-from polyphony.metrics.figures.cascades import CascadeNode, cascade_nodes
+from polyphony.metrics.figures.cascades import CascadeNode, cascade_nodes, distances_of
 from polyphony.metrics.runfile.rundata import RunData
 from polyphony.metrics.studies.evidence import Evidence
 from polyphony.metrics.studies.findings import findings
+from polyphony.metrics.studies.report import COLOURS
 from polyphony.metrics.studies.sample_texts import SampleText, sample_texts
 from polyphony.printable import inert
 
@@ -37,8 +38,6 @@ _PRIVACY = (
     "This file holds texts that agents wrote, posts of the people of the corpus in threads, and handles. Where these "
     "are real people, share it as you would share their posts."
 )
-# Okabe & Ito's colours, told apart by people with any colour vision.
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933")
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def _chart(evidence: Evidence, name: str) -> str:
             value = figure.value or 0.0
             low, high = figure.interval or (value, value)
             values += [value, low, high]
-            colour = _COLOURS[place % len(_COLOURS)]
+            colour = COLOURS[place % len(COLOURS)]
             axes.hlines(height, low, high, color=colour, linewidth=1.5)  # it need not hold the value
             axes.plot([value], [height], marker="o", color=colour)
         axes.set_yticks(range(len(rows)), [fill(inert(label), _LABEL_LETTERS) for label, _, _ in rows])
@@ -157,9 +156,9 @@ def _threads(runs: Mapping[str, RunData]) -> str:
     for arm, run in runs.items():
         trees = cascade_nodes(run)
         if trees:
-            nodes = max(trees, key=lambda tree: (max(_depths(tree)), len(tree)))
+            nodes = max(trees, key=lambda tree: (max(distances_of([node.parent for node in tree])), len(tree)))
             shown = _deepest_first(nodes)[:MOST_NODES]
-            depths, left_out = _depths(nodes), len(nodes) - len(shown)
+            depths, left_out = distances_of([node.parent for node in nodes]), len(nodes) - len(shown)
             lines = "".join(_node(run, nodes, place, depths[place]) for place in shown)
             rest = f"<p class=soft>{left_out:,} more are left out.</p>" if left_out else ""
             parts.append(f"<h3>{_text(arm)}</h3>{lines}{rest}")
@@ -180,13 +179,6 @@ def _deepest_first(nodes: Sequence[CascadeNode]) -> list[int]:
         order.append(place)
         waiting += sorted(children[place], key=lambda child: (heights[child], -child))
     return order
-
-
-def _depths(nodes: Sequence[CascadeNode]) -> list[int]:
-    depths: list[int] = []
-    for place, node in enumerate(nodes):
-        depths.append(0 if place == 0 else depths[node.parent] + 1)
-    return depths
 
 
 def _node(run: RunData, nodes: Sequence[CascadeNode], place: int, depth: int) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _SUFFIXES = {"markdown": "md", "latex": "tex"}
 _PARTS = ("study.json", "results.parquet", "report.md", "tables", "figures")
 # Okabe & Ito's colours, told apart by people with any colour vision.
-_COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933")
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933")
 _INCHES = (8.0, 6.0)
 _LEGEND_LETTERS = 100
 
@@ -200,7 +200,7 @@ def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
     sizes = [size for size in study.sizes if any(run.agents == size for run in study.runs)]
     width = 0.8 / max(1, len(arms))
     for place, arm in enumerate(arms):
-        colour = _COLOURS[study.arms.index(arm) % len(_COLOURS)]
+        colour = COLOURS[study.arms.index(arm) % len(COLOURS)]
         shift = (place - (len(arms) - 1) / 2) * width
         shown = False
         for column, size in enumerate(sizes):
