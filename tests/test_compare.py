@@ -128,7 +128,8 @@ def test_runs_are_grouped_by_whatever_they_differ_in(tmp_path: Path) -> None:
 
 def test_arms_and_settings_that_differ_are_both_named(tmp_path: Path) -> None:
     hours = settings(minutes=30, actions="all", training={"prompt": {"verbs": ["post"]}})
-    assert grouped(tmp_path, ("base", settings(actions="default")), ("lora", hours)) == [
+    usual = settings(actions="default", training={"prompt": {"verbs": ["post", "like"]}})
+    assert grouped(tmp_path, ("base", usual), ("lora", hours)) == [
         "base, actions=default, minutes=60", "lora, actions=all, minutes=30",
     ]  # fmt: skip
 
@@ -147,9 +148,17 @@ def test_arms_alone_keep_their_names_and_a_setting_that_changes_nothing_groups_n
     assert grouped(tmp_path, ("base", settings()), ("lora", json.dumps(named))) == ["base", "lora"]
 
 
-def test_what_a_run_does_not_record_is_no_difference(tmp_path: Path) -> None:
+def test_a_run_that_does_not_record_a_setting_is_refused_and_groups_nothing(tmp_path: Path) -> None:
     """Earlier versions did not know some settings; databases of OASIS know none."""
-    assert grouped(tmp_path, ("base", "{}"), ("lora", settings())) == ["base", "lora"]
+    paths = [
+        run_with_posts(tmp_path / f"{arm}.db", 2, arm=arm, config=config)
+        for arm, config in (("base", "{}"), ("lora", settings()))
+    ]
+    with pytest.raises(
+        MetricsError, match=r"lora\.db: another setting.*feed\.recommender \('attention' and not recorded"
+    ):
+        compare_runs(paths, by=None)
+    assert [run.arm for run in labelled_by_difference(list(map(measure_run, paths)))] == ["base", "lora"]
 
 
 def test_policies_of_one_arm_and_adapters_of_one_size_are_told_apart(tmp_path: Path) -> None:

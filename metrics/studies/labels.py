@@ -13,11 +13,20 @@ ARM = "arm"
 POLICY = "policy"
 # Settings that may differ between the arms of one comparison: an arm's own, and those that change no result.
 _FREE = frozenset({POLICY, "slots", "history", "forked_from"})
-_SCENARIO, _ADAPTERS = "scenario", "adapters"
-_ABSENT = object()
+_BASE, _SCENARIO, _ADAPTERS = "base_hash", "scenario", "adapters"
 _DIGEST_LETTERS = 64
 # What another setting decides too: it is not named beside it.
 _DECIDED = {"training.prompt.verbs": "actions", "training.shape.alpha": "training.shape.rank"}
+
+
+class _Absent:
+    """What stands for a setting that a run does not record."""
+
+    def __repr__(self) -> str:
+        return "not recorded"
+
+
+_ABSENT = _Absent()
 
 
 def labelled(run: RunMeasurements, option: str, paths: Sequence[str]) -> RunMeasurements:
@@ -53,18 +62,20 @@ def _taken(config: dict[str, Any], path: str) -> Any:
 def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """The settings in which runs differ, by dotted path, each with its value in every run.
 
-    A setting that a run does not record is no difference: earlier versions did not know it, OASIS has none.
+    A base model that a run does not name is no difference: a run without a model has none.
     """
     flat = [settings_by_path(config) for config in configs]
     paths = sorted(set().union(*flat)) if flat else []
     values = {path: [settings.get(path, _ABSENT) for settings in flat] for path in paths if path not in _FREE}
-    return {path: own for path, own in values.items() if _several(own)}
+    return {path: own for path, own in values.items() if _several(_named(own) if path == _BASE else own)}
 
 
 def _several(values: Sequence[Any]) -> bool:
-    """Whether two recorded values differ."""
-    known = [value for value in values if value is not _ABSENT and value is not None]
-    return any(value != known[0] for value in known)
+    return any(value != values[0] for value in values)
+
+
+def _named(values: Sequence[Any]) -> list[Any]:
+    return [value for value in values if value is not _ABSENT and value is not None]
 
 
 def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasurements]:
@@ -72,14 +83,18 @@ def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasureme
 
     Two runs with chronological and random feeds become the arms ``recommender=chronological`` and
     ``recommender=random``; where their arms differ, too, ``lora, recommender=random``. The policy counts where runs of
-    one arm differ in it, and so do the adapters where runs of one arm and size do.
+    one arm differ in it, and so do the adapters where runs of one arm and size do. A setting that some runs do not
+    record, as those of earlier versions, groups nothing by that alone.
     """
-    settings = differing([run.config for run in runs])
+    settings = {
+        path: own for path, own in differing([run.config for run in runs]).items()
+        if _several([value for value in own if value is not _ABSENT])
+    }  # fmt: skip
     shown = {path: own for path, own in settings.items() if _DECIDED.get(path) not in settings}
-    policies = [run.config.get(POLICY, _ABSENT) for run in runs]
+    policies = [run.config.get(POLICY) for run in runs]
     if _differ_within([run.arm for run in runs], policies):
         shown[POLICY] = policies
-    adapters = [_ABSENT if run.bank_digest is None else run.bank_digest for run in runs]
+    adapters = [run.bank_digest for run in runs]
     if _differ_within([(run.arm, run.agents) for run in runs], adapters):
         shown[_ADAPTERS] = adapters
     if not shown:
@@ -97,7 +112,8 @@ def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasureme
 def _differ_within(groups: Sequence[Any], values: Sequence[Any]) -> bool:
     """Whether two values of one group differ."""
     return any(
-        _several([value for own, value in zip(groups, values, strict=True) if own == group]) for group in set(groups)
+        _several(_named([value for own, value in zip(groups, values, strict=True) if own == group]))
+        for group in set(groups)
     )
 
 
@@ -126,9 +142,7 @@ def _texts(values: Sequence[Any]) -> list[str]:
     numbers: dict[str, int] = {}
     texts = []
     for value in values:
-        if value is _ABSENT:
-            texts.append("not recorded")
-        elif not isinstance(value, Mapping | list):
+        if not isinstance(value, Mapping | list):
             text = str(value)
             texts.append("none" if value in ("", None) else text[:12] if len(text) == _DIGEST_LETTERS else text)
         elif not any(value.values() if isinstance(value, Mapping) else value):
