@@ -9,6 +9,7 @@ from conftest import briefly
 from training_factory import replayed
 
 from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.revision import PRIOR
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.pointer import POINTER
 from polyphony.adapters.prompting.prompt_config import PromptConfig
@@ -16,6 +17,7 @@ from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.errors import InputError
+from polyphony.personas.people.acts import Verb
 from polyphony.personas.population import load_population, summarise
 from polyphony.personas.readers.about import NOTES
 
@@ -34,8 +36,12 @@ def earlier(persona):
 
 def trainings(loader, base, town, bank):
     """Makes trainings over one base into one bank, each with other settings."""
-    kit = loader.prompt_kit(base, CONFIG.prompt)
-    return lambda **changes: PopulationTraining(base, kit, town, bank, replace(CONFIG, **changes), replayed(town))
+
+    def training(**changes):
+        config = replace(CONFIG, **changes)
+        return PopulationTraining(base, loader.prompt_kit(base, config.prompt), town, bank, config, replayed(town))
+
+    return training
 
 
 @pytest.fixture
@@ -104,6 +110,19 @@ def test_a_newcomer_begins_over_the_prior_of_the_others(make, people):
     second = make(prior_examples=3).personal(people, continued=True)
     assert [(made.number, made.parent) for made in second] == [(2, 1), (1, None)]
     assert {made.prior_object for made in second} == {first.prior_object}
+
+
+def test_the_prior_of_the_bank_serves_whoever_comes(make, people, bank):
+    with pytest.raises(InputError, match=r"--prior bank: .* holds no prior .*`simulate bank ready`"):
+        make(prior="bank").personal(people[:1])
+    (first,) = make().personal([people[0]])
+    (second,) = make(prior="bank", prior_examples=3).personal([people[1]])
+    assert second.prior_object == first.prior_object and len(bank.revisions(kind=PRIOR)) == 1
+    posts_only = replace(CONFIG.prompt, verbs=(Verb.POST, Verb.NOTHING))
+    assert make(prior="bank", prompt=posts_only).prior() == make().prior(), "a prior may know more verbs"
+    for changes in ({"prior_shape": LoraShape(rank=3, alpha=6, top_blocks=1)}, {"prompt": PromptConfig()}):
+        with pytest.raises(InputError, match="with these prompts"):
+            make(prior="bank", **changes).prior()
 
 
 def test_another_shape_is_not_continued(make, people):

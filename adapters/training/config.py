@@ -9,12 +9,17 @@ from polyphony.adapters.prompting.moments import HistoryConfig
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.starts import STANDARD, check_init
+from polyphony.errors import InputError
 from polyphony.personas.people.split import USUAL_SPLIT, check_split
 
 # Settings are read long before torch is needed, if it ever is.
 if TYPE_CHECKING:
     from polyphony.adapters.model.base_model import BaseModel
     from polyphony.adapters.model.lora import AdaptedModel
+
+OWN_PRIOR, BANK_PRIOR = "own", "bank"
+PRIORS = (OWN_PRIOR, BANK_PRIOR)
+"""A prior trained on the population's own acts, or the one that most personal adapters in the bank stand on."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class TrainingConfig:
         prompt: What prompts hold.
         split: Which acts are held out, see `personas.people.split.SPLITS`.
         history: What people are shown in training, and how often they do nothing.
+        prior: Whose prior personal adapters stand on, one of `PRIORS`.
         prior_shape: Rank and layers of the population prior.
         prior_schedule: Its epochs and batches. It has one learner, so that a batch is one step, of one prompt: with
             sixteen prompts per batch it took twelve steps in all and its loss stayed far higher (`docs/method.md`).
@@ -46,6 +52,7 @@ class TrainingConfig:
     prompt: PromptConfig = field(default_factory=PromptConfig)
     split: str = USUAL_SPLIT
     history: HistoryConfig = field(default_factory=HistoryConfig)
+    prior: str = OWN_PRIOR
     prior_shape: LoraShape = field(default_factory=lambda: LoraShape(rank=8, alpha=16.0))
     prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2))
     prior_examples: int = 3072
@@ -61,6 +68,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_init(self.init)
+        if self.prior not in PRIORS:
+            raise InputError(f"--prior {self.prior}: choose one of {', '.join(PRIORS)}")
         check_split(self.split)
         if self.storage:
             precision_named(self.storage)

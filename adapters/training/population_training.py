@@ -22,7 +22,7 @@ from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.moments import FeedHistory
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.adapters.prompting.scoring import Scoring
-from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.config import BANK_PRIOR, TrainingConfig
 from polyphony.adapters.training.initialisation import check_fits, shared_start
 from polyphony.adapters.training.pointer_fit import PointerFitter
 from polyphony.adapters.training.pointer_weights import PointerWeights
@@ -81,7 +81,12 @@ class PopulationTraining:
         """Return the population prior, trained first if the bank does not hold it.
 
         It learns from all people's training acts, whoever is simulated later, so that a larger run reuses it.
+
+        Raises:
+            InputError: The settings ask for a prior of the bank, and it holds none that fits.
         """
+        if self.config.prior == BANK_PRIOR:
+            return self.planner.bank_prior()
         examples = self.planner.prior_examples()
         planned = self.planner.revision(PRIOR, "", examples, None)
         stored = self._find(planned)

@@ -1,11 +1,13 @@
 """What is to be trained: examples, settings and digests of the prior and of each person's adapter."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.lifecycle import Status
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import PERSONAL, POOLED, PRIOR, Revision, adapter_id, digest_of
 from polyphony.adapters.model.base_model import BaseModel
@@ -92,6 +94,29 @@ class TrainingPlanner:
                 break
         self._examples.prepare(chosen, size)
         return [example for persona, acts in chosen for example in self._examples.sittings(persona, acts, size)]
+
+    def bank_prior(self) -> Revision:
+        """The prior in the bank that most personal adapters stand on, for this base model and these prompts.
+
+        Raises:
+            InputError: The bank holds none.
+        """
+        priors = [prior for prior in self._bank.revisions(kind=PRIOR) if self._carries(prior)]
+        if not priors:
+            raise InputError(
+                f"--prior bank: {self._bank.directory} holds no prior for this base model with these prompts; "
+                "`simulate bank ready` fills a bank with the town's, or leave --prior out"
+            )
+        uses = Counter(revision.prior_object for revision in self._bank.revisions(kind=PERSONAL))
+        return max(priors, key=lambda prior: (uses[prior.object], prior.created_at))
+
+    def _carries(self, prior: Revision) -> bool:
+        """Whether adapters of these settings can be trained over a prior: it may know more verbs than are offered."""
+        if not prior.object or prior.status == Status.RETIRED or prior.base_hash != self._base.hash:
+            return False
+        asked, known = asdict(self._config.prompt), dict(prior.config["prompt"])
+        verbs = set(asked.pop("verbs")) <= set(known.pop("verbs", ()))
+        return verbs and known == asked and _same(prior.config["shape"], asdict(self._config.prior_shape))
 
     def _pointer_requests(self) -> list[Request]:
         """The people, and their acts, from whom the pointer's shared weights are learned."""
@@ -214,6 +239,10 @@ class TrainingPlanner:
         rows = rows_of([*learner.train, *learner.validation])
         return self._config.schedule.epochs * sum(len(row.tokens) for row in rows)
 
+    def prior_tokens(self, examples: Sequence[Example]) -> int:
+        """How many tokens the training of a prior goes over, all epochs together."""
+        return self.schedule(PRIOR, examples).epochs * sum(len(row.tokens) for row in rows_of(examples))
+
     def schedule(self, kind: str, examples: Sequence[Example]) -> Schedule:
         """The schedule of a training of some kind on some examples."""
         if kind != PRIOR:
@@ -279,3 +308,8 @@ class TrainingPlanner:
         if kind not in (PERSONAL, POOLED):
             return Precision.FP32
         return Precision(self._config.storage) if self._config.storage else plain_precision(self._base)
+
+
+def _same(recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
+    """Whether settings are those that a revision records as JSON."""
+    return digest_of(recorded) == digest_of(settings)

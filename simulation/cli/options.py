@@ -102,6 +102,12 @@ ColumnsOption = Annotated[
 ]
 PrivateOption = Annotated[bool, typer.Option(help=OPTIONS["include_private"].help)]
 RunArgument = Annotated[str, typer.Argument(help="A run file, or the URL of a run.")]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Print the work, and the time, memory and disk that it will take. Nothing is written."
+    ),
+]
 AllOption = Annotated[bool, typer.Option("--all", help="Print all figures in place of the ten headlines.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]
 

@@ -11,9 +11,11 @@ import typer
 
 from polyphony.plugins import load_plugins
 from polyphony.simulation.cli.ending import command, look_at, print_run_ending
+from polyphony.simulation.cli.forecasting import print_forecast
 from polyphony.simulation.cli.options import (
     AllOption,
     Chosen,
+    DryRunOption,
     JsonOption,
     PluginOption,
     RunArgument,
@@ -47,6 +49,7 @@ def run(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    dry_run: DryRunOption = False,
     everything: AllOption = False,
     plugin: PluginOption = None,
     chosen: Chosen,
@@ -59,6 +62,9 @@ def run(
 
     settings = replace(make_settings(chosen), plugins=plugins)
     target = _default_file(settings, settings.arm) if out is None else run_target(out)
+    if dry_run:
+        print_forecast(settings, machine)
+        return
     _simulate(settings, target, resume, None, machine)
     _print_end(target, everything, _after_run(settings, target, chosen, machine, plugin or ()))
 

@@ -4,9 +4,11 @@ from typing import Annotated
 
 import typer
 
+from polyphony.simulation.cli.forecasting import print_forecast
 from polyphony.simulation.cli.options import (
     Chosen,
     ColumnsOption,
+    DryRunOption,
     PopulationOption,
     PrivateOption,
     UsersOption,
@@ -29,6 +31,7 @@ def train(
         bool,
         typer.Option("--continue", help="Train the adapters in the bank further, on the posts written since then."),
     ] = False,
+    dry_run: DryRunOption = False,
     chosen: Chosen,
     machine: Machine,
 ) -> None:
@@ -40,6 +43,9 @@ def train(
         population=population, columns=columns, include_private=include_private, agents=users, timesteps=1,
         training=training_config(chosen),
     )  # fmt: skip
+    if dry_run:
+        print_forecast(settings, machine, simulates=False)
+        return
     with training_session(settings, machine) as session:
         revisions = session.training.personal(session.personas, continued=continued)
         session.reporter.say(f"{len(revisions)} personal adapters and their prior are in {machine.bank}")

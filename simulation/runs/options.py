@@ -334,6 +334,13 @@ OPTIONS: Mapping[str, Option] = {
             high=1_000_000, help="Largest number of acts to train on for each person. The latest acts are used.",
         ),
         Option(
+            name="prior", default="own", group=TRAINING, setting="training.prior", choices=("own", "bank"),
+            forkable=False,
+            help="What personal adapters are trained over. own: a prior trained on the acts of this population. bank: "
+            "the prior that most adapters in the bank stand on, whoever it was trained on. It saves minutes, and knows "
+            "nothing of how these people write.",
+        ),
+        Option(
             name="prior_examples", default=3072, group=TRAINING, setting="training.prior_examples", unit="acts", low=1,
             high=1_000_000,
             help="Largest number of acts that the prior, which all people share, reads in all its passes. With fewer, "

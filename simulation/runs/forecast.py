@@ -1,0 +1,156 @@
+"""How long a run will take on this machine, and what it needs: counted work times the speed of a short probe."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from polyphony.simulation.policies.arms import AdapterUse, arm_named
+from polyphony.simulation.runs.hooks import Hooks
+from polyphony.simulation.runs.initial_state import run_clock
+from polyphony.simulation.runs.machine import Machine
+from polyphony.simulation.runs.resources import Resources
+from polyphony.simulation.runs.runner import Runner
+from polyphony.simulation.runs.scenario import Scenario
+from polyphony.simulation.runs.settings import RunSettings
+
+if TYPE_CHECKING:
+    from polyphony.adapters.bank.bank import Bank
+
+# The probe simulates so many activations a timestep, about what fills a batch of a laptop, and times all but the first.
+_PROBED_ACTIVATIONS, _PROBED_TIMESTEPS = 24, 4
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run has to do, and what it will take.
+
+    Attributes:
+        work: What each stage has to do, in words.
+        seconds: What each of them will take.
+        memory: Most memory of the process, in bytes.
+        disk: Bytes that it will write: the run file, and adapters into the bank.
+    """
+
+    work: dict[str, str]
+    seconds: dict[str, float]
+    memory: int
+    disk: int
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """What the probe of a simulation measured: seconds an activation, bytes an agent and an activation."""
+
+    seconds: float
+    agent_bytes: float
+    activation_bytes: float
+
+
+def forecast(settings: RunSettings, machine: Machine, hooks: Hooks, *, simulates: bool = True) -> Forecast:
+    """Count what a run has to do, time a little of it, and write nothing but temporary files.
+
+    The probe trains on a few examples and simulates a few timesteps of a few agents, without adapters. What comes later
+    in a run may be slower: feeds and prompts grow in the first timesteps.
+
+    Args:
+        settings: Of the run.
+        machine: Where it will compute.
+        hooks: Where to report.
+        simulates: Whether there is a simulation after the training.
+
+    Raises:
+        InputError: The run could not begin.
+    """
+    began = time.perf_counter()
+    resources = Resources(settings, **vars(machine), hooks=hooks)
+    work: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    memory = disk = 0
+    use = arm_named(settings.arm).adapter
+    if settings.needs_model and settings.weights == "trained" and use is not AdapterUse.NONE:
+        work, seconds, memory, disk = _training(resources, settings, machine, use is AdapterUse.POOLED)
+    seconds = {"loading": time.perf_counter() - began} | seconds
+    if simulates:
+        rate = _simulation_rate(resources, settings, machine)
+        clock = run_clock(settings, resources.personas)
+        activations = sum(len(clock.active(timestep)) for timestep in range(settings.timesteps))
+        work["simulation"] = (
+            f"{settings.timesteps:,} timesteps of {settings.agents:,} agents, {activations:,} activations"
+        )
+        seconds["simulation"] = rate.seconds * activations
+        disk += round(rate.agent_bytes * settings.agents + rate.activation_bytes * activations)
+    return Forecast(work, seconds, psutil.Process().memory_info().rss + memory, disk)
+
+
+def _training(
+    resources: Resources, settings: RunSettings, machine: Machine, pooled: bool
+) -> tuple[dict[str, str], dict[str, float], int, int]:
+    """Work, seconds, bytes of memory and bytes of disk of what the bank does not hold."""
+    from polyphony.adapters.training.workload import parameters, seconds_a_token, training_bytes, workload
+
+    with _bank(resources, machine) as bank:
+        training = resources.training(settings, bank)
+        missing = workload(training, resources.personas, pooled=pooled)
+        if not missing.learners:
+            return {}, {}, 0, 0
+        rate = seconds_a_token(training, missing.learners)
+        memory = training_bytes(training, missing.adapters)
+        numbers = missing.adapters * parameters(training.base, training.config.shape)
+    work, seconds = {}, {}
+    if missing.prior_tokens:
+        work["prior"] = f"{missing.prior_tokens:,} tokens"
+        seconds["prior"] = rate * missing.prior_tokens
+    if missing.adapters:
+        work["adapters"] = f"{missing.adapters:,} to train, {missing.adapter_tokens:,} tokens"
+        seconds["adapters"] = rate * missing.adapter_tokens
+    return work, seconds, memory, numbers * (2 if training.base.dtype == "bf16" else 4)
+
+
+@contextmanager
+def _bank(resources: Resources, machine: Machine) -> "Iterator[Bank]":
+    """The bank of the machine, or an empty one for as long as the block lasts."""
+    if machine.bank.exists():
+        with closing(resources.open_bank(create=False)) as bank:
+            yield bank
+        return
+    from polyphony.adapters.bank.bank import Bank
+
+    with tempfile.TemporaryDirectory() as folder, closing(Bank(Path(folder) / "bank", create=True)) as bank:
+        yield bank
+
+
+def _simulation_rate(resources: Resources, settings: RunSettings, machine: Machine) -> _Rate:
+    """Simulate a few timesteps of a few of the agents with the base model alone, in a temporary file."""
+    clock = run_clock(settings, resources.personas)
+    steps = min(settings.timesteps, _PROBED_TIMESTEPS)
+    active = sum(len(clock.active(timestep)) for timestep in range(steps)) / steps
+    agents = max(1, min(settings.agents, round(settings.agents * _PROBED_ACTIVATIONS / max(active, 1))))
+    arm = "base" if settings.policy == "engine" else settings.arm
+    probed = replace(settings, arm=arm, agents=agents, timesteps=_PROBED_TIMESTEPS, scenario=Scenario(), slots=0)
+    moments: list[tuple[float, int, int]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "probe.db"
+
+        def reached(done: int, total: int, activations: int) -> None:
+            moments.append((time.perf_counter(), activations, _size(file)))
+
+        base = resources.base_and_kit(settings)[0] if settings.needs_model else None
+        runner = Runner(
+            probed, **vars(machine), hooks=Hooks(timestep=reached), population=resources.population, base=base
+        )
+        runner.run(probed, file, resume=False)
+    (began, before, start), (ended, after, end) = moments[0], moments[-1]
+    activations = max(after - before, 1)
+    return _Rate((ended - began) / activations, start / agents, max(end - start, 0) / activations)
+
+
+def _size(file: Path) -> int:
+    """Bytes of a database and its write-ahead log."""
+    return sum(os.path.getsize(part) for part in (file, Path(f"{file}-wal")) if part.exists())
