@@ -26,6 +26,7 @@ CONFIG = replace(
     TrainingConfig(), prompt=PromptConfig(text_tokens=8, feed_items=4, item_tokens=2),
     prior_shape=LoraShape(rank=2, alpha=4, top_blocks=1), prior_examples=2,
     shape=LoraShape(rank=2, alpha=4, top_blocks=1), max_examples=4, schedule=Schedule(lr=1e-3, epochs=1),
+    pointer_people=4,
 )  # fmt: skip
 
 

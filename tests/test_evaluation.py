@@ -81,7 +81,7 @@ def trained(native_base, town, tmp_path_factory):
         TrainingConfig(), prompt=PromptConfig(text_tokens=16, feed_items=4, item_tokens=2),
         prior_shape=LoraShape(rank=4, alpha=8, top_blocks=4), prior_examples=64,
         shape=LoraShape(rank=2, alpha=4, top_blocks=4), max_examples=16,
-        schedule=Schedule(lr=8e-3, epochs=2, act_weight=0.2),
+        schedule=Schedule(lr=8e-3, epochs=2, act_weight=0.2), pointer_people=16,
     )  # fmt: skip
     bank = Bank(tmp_path_factory.mktemp("evaluation") / "bank", create=True)
     training = PopulationTraining(

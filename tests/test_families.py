@@ -135,7 +135,7 @@ def test_what_any_start_led_to_is_a_plain_adapter_of_peft(tiny, town, tmp_path, 
     config = replace(
         TrainingConfig(), prior_examples=8, max_examples=4, init=init,
         prior_shape=LoraShape(rank=2, alpha=4, top_blocks=3), shape=LoraShape(rank, 2.0 * rank, top_blocks=2),
-        schedule=Schedule(lr=1e-2, epochs=1, warmup_steps=0),
+        schedule=Schedule(lr=1e-2, epochs=1, warmup_steps=0), pointer_people=4,
     )  # fmt: skip
     people, tokens = town.personas[:2], torch.randint(5, 40_000, (1, 12), generator=torch.Generator().manual_seed(1))
     with closing(Bank(tmp_path / "bank", create=True)) as bank, torch.no_grad():

@@ -29,7 +29,7 @@ from polyphony.simulation.runs.weights import WeightSource
 SHAPE = LoraShape(rank=2, alpha=4, top_blocks=1)
 CONFIG = TrainingConfig(
     prompt=PromptConfig(text_tokens=8, item_tokens=4, feed_items=2), prior_shape=SHAPE, prior_examples=4, shape=SHAPE,
-    max_examples=4, schedule=Schedule(lr=4e-3, epochs=1, act_weight=0.2),
+    max_examples=4, schedule=Schedule(lr=4e-3, epochs=1, act_weight=0.2), pointer_people=4,
 )  # fmt: skip
 
 
