@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 # Container images often forbid Python to write bytecode: then every process compiles all that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup announce run test test-slow soak lint bench evidence ready-bank study screenshots
+.PHONY: setup announce run test test-slow soak lint bench evidence ready-bank study screenshots docs
 setup: $(READY)
 
 # Compiling all that is installed takes longer than compiling, at its first use, what is used.
@@ -37,6 +37,11 @@ soak: setup
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports --no-cache && $(BIN)/mypy
+
+# The documentation as a folder of pages with a search; it opens without a server.
+docs: setup
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs/site -d build/site-trees . build/site
+	@echo "build/site/index.html"
 
 bench: setup
 	$(BIN)/python -m benchmarks

@@ -3,16 +3,14 @@
 import argparse
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from scipy import stats
-
 from benchmarks import results
+from benchmarks.results_answer import answer
+from benchmarks.stored_study import CLAIMS, OWN, REFERENCE, Paired, Stored
 from benchmarks.study_checks import checks_of, label_check
-from polyphony.metrics.core.inference import cohens_d_paired, holm
 from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.studies.comparison_table import rendered
@@ -26,33 +24,8 @@ ROOT = Path(__file__).resolve().parent.parent
 STUDIES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}
 CHECKS_FILE = "checks.json"
 TRAINING = ("rank", "examples", "init", "top_blocks", "targets", "epochs", "learning_rate", "storage")
-REFERENCE, OWN = "base", "lora"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """What arXiv 2606.02437 reports of own adapters against the shared base, one seed a cell.
-
-    Attributes:
-        measurement: Our figure of the same thing.
-        sign: 1 where the paper's adapters raise it, -1 where they lower it.
-        reported: The paper's figure in words.
-        ratio: Whether one figure can be so many times another: a difference of similarities has no zero of its own.
-    """
-
-    measurement: str
-    sign: int
-    reported: str
-    ratio: bool = True
-
-
-CLAIMS = (
-    Claim("original_posts", 1, "+139 / +153 / +306 at 128 / 256 / 512 agents"),
-    Claim("comments", 1, "+70 / +247 / +493"),
-    Claim("effective_communities", 1, "1.47 to 2.19 times as many"),
-    Claim("stance_spread", 1, "1.32 to 2.45 times as wide, read as less homophily"),
-    Claim("within_community_homophily", -1, "lower (as stance spread)", ratio=False),
-)
 # Each control, what it leaves of the adapters, and the figures in which that should be seen.
 CONTROLS = {
     "shuffled": "the same adapters on other people; the difference is what the right person's adapter adds",
@@ -79,115 +52,6 @@ PEOPLE = (
 CLASSICAL = ("next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
 
 
-@dataclass(frozen=True)
-class Paired:
-    """A difference of two arms over the seeds that both have.
-
-    Attributes:
-        interval: Student's t over seeds; None with one.
-        p: Of the two-sided paired t test; None with one seed or without any spread.
-    """
-
-    mean: float
-    interval: tuple[float, float] | None
-    effect_size: float | None
-    seeds: int
-    p: float | None = None
-
-    @property
-    def direction(self) -> int:
-        """1 or -1 where the interval leaves out 0 on that side; else, and with one seed, 0."""
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
-            return 0
-        return 1 if self.mean > 0 else -1
-
-    def verdict(self, sign: int) -> str:
-        """Whether the interval says what a claim of that sign says."""
-        if self.interval is None:
-            return "one seed: undecided"
-        return {sign: "as reported", -sign: "the opposite", 0: "undecided"}[self.direction]
-
-
-@dataclass(frozen=True)
-class Stored:
-    """A committed ``study.json``."""
-
-    found: Mapping[str, Any]
-
-    @property
-    def plan(self) -> Mapping[str, Any]:
-        """What `simulate study` was asked for."""
-        plan: Mapping[str, Any] = self.found["plan"]
-        return plan
-
-    @cached_property
-    def arms(self) -> list[str]:
-        """Arms with a finished run, in the order of the plan."""
-        done = {run["label"] for run in self.found["runs"]}
-        return [arm for arm in dict.fromkeys(cell["label"] for cell in self.plan["cells"]) if arm in done]
-
-    @cached_property
-    def sizes(self) -> list[int]:
-        """Population sizes with a finished run."""
-        return sorted({run["run"]["agents"] for run in self.found["runs"]})
-
-    def compute_type(self, agents: int) -> str:
-        """What the runs of one size were computed in: all in the same, or they could not be one study."""
-        return next((str(run["versions"]["dtype"]) for run in self.found["runs"] if run["run"]["agents"] == agents), "")
-
-    def figures(self, measurement: str, arm: str, agents: int) -> dict[int, Mapping[str, Any]]:
-        """Seed to the measurement's JSON, where it has a value."""
-        return {
-            run["run"]["seed"]: figure
-            for run in self.found["runs"]
-            if (run["label"], run["run"]["agents"]) == (arm, agents)
-            and (figure := run["measurements"][measurement])["value"] is not None
-        }
-
-    def mean(self, measurement: str, arm: str, agents: int) -> float | None:
-        """Mean over seeds."""
-        values = [figure["value"] for figure in self.figures(measurement, arm, agents).values()]
-        return sum(values) / len(values) if values else None
-
-    def interval(self, measurement: str, arm: str, agents: int) -> tuple[float, float] | None:
-        """Student's t interval of the mean over seeds; None with fewer than two."""
-        return _t_interval([figure["value"] for figure in self.figures(measurement, arm, agents).values()])
-
-    def combined_z(self, measurement: str, arm: str, agents: int) -> float | None:
-        """The seeds' z against their null models as one (Stouffer et al. 1949): their sum by the root of their number.
-
-        Of independent seeds it is a standard normal where there is nothing but chance, which their mean is not.
-        """
-        nulls = [figure["null"] for figure in self.figures(measurement, arm, agents).values()]
-        zs = [null["z"] for null in nulls if null and null["z"] is not None]
-        return sum(zs) / len(zs) ** 0.5 if zs else None
-
-    def paired(self, measurement: str, arm: str, against: str, agents: int) -> Paired | None:
-        """An arm less another over the seeds of both; None without a common seed."""
-        own, other = (self.figures(measurement, each, agents) for each in (arm, against))
-        values = [own[seed]["value"] - other[seed]["value"] for seed in sorted(set(own) & set(other))]
-        return _paired(values) if values else None
-
-    def better(self, measurement: str, than: str, arm: str, agents: int) -> Paired | None:
-        """One figure of an arm less another of the same runs, over the seeds; None without a run that has both."""
-        one, other = (self.figures(each, arm, agents) for each in (measurement, than))
-        values = [one[seed]["value"] - other[seed]["value"] for seed in sorted(set(one) & set(other))]
-        return _paired(values) if values else None
-
-
-def _paired(values: Sequence[float]) -> Paired:
-    mean, interval, effect_size = sum(values) / len(values), _t_interval(values), cohens_d_paired(values)
-    p = None if effect_size is None else float(stats.ttest_1samp(values, 0.0).pvalue)
-    return Paired(mean, interval, effect_size, len(values), p)
-
-
-def _t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) < 2:
-        return None
-    mean, half = sum(values) / len(values), float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-    return mean - half, mean + half
-
-
 def page(studies: Mapping[str, Mapping[str, Any]], checks: Mapping[str, Mapping[str, Any]]) -> str:
     """The whole text.
 
@@ -195,13 +59,12 @@ def page(studies: Mapping[str, Mapping[str, Any]], checks: Mapping[str, Mapping[
         studies: Name, as in `STUDIES`, to the content of its ``study.json``.
         checks: The same for its ``checks.json``, where there is one.
     """
-    parts = [_QUESTION]
-    for name, found in studies.items():
-        stored = Stored(found)
-        title = STUDIES[name]
-        earlier = [] if "nothing" in found["plan"]["options"] else [_EARLIER[name]]
-        parts += [f"## {title[0].upper()}{title[1:]}", *earlier, *_sections(name, stored, checks.get(name))]
-    return "\n\n".join([*parts, _THREATS]) + "\n"
+    stored = {name: Stored(found) for name, found in studies.items()}
+    parts = [_TITLE, answer({STUDIES[name]: study for name, study in stored.items()}), _QUESTION, _THREATS]
+    for name, study in stored.items():
+        earlier = [_EARLIER[name]] if study.is_earlier else []
+        parts += [f"## Appendix: {STUDIES[name]}", *earlier, *_sections(name, study, checks.get(name))]
+    return "\n\n".join(parts) + "\n"
 
 
 def _sections(name: str, study: Stored, checks: Mapping[str, Any] | None) -> Iterator[str]:
@@ -299,26 +162,19 @@ def _z_cell(study: Stored, name: str, arm: str, size: int) -> str:
 
 
 def _claims(study: Stored) -> str:
-    there = {
-        (claim, size): found
-        for claim in CLAIMS
-        for size in study.sizes
-        if (found := study.paired(claim.measurement, OWN, REFERENCE, size)) is not None
-    }
-    tested = [key for key, found in there.items() if found.p is not None]
-    corrected = dict(zip(tested, holm([there[key].p or 0.0 for key in tested]), strict=True))
+    there = study.tested
     rows = []
     for claim in CLAIMS:
         for size in study.sizes:
-            found = there.get((claim, size))
-            if found is None:
+            if (claim, size) not in there:
                 continue
+            found, corrected = there[claim, size]
             reference = study.mean(claim.measurement, REFERENCE, size)
             own = study.mean(claim.measurement, OWN, size)
             ratio = own / reference if claim.ratio and own is not None and reference else None
             rows.append([
                 title_of(claim.measurement), claim.reported, str(size), number(own), number(reference), number(ratio),
-                *_difference_cells(found), probability(corrected.get((claim, size))), found.verdict(claim.sign),
+                *_difference_cells(found), probability(corrected), found.verdict(claim.sign),
             ])  # fmt: skip
     headers = [
         "figure", "paper: own against base", "agents", "own", "base", "ratio", "difference", "95% interval", "d",
@@ -393,14 +249,13 @@ def _checks(checks: Mapping[str, Any]) -> str:
     return rendered(["suspicion", "figure", "agents", "value", "reading"], rows, "markdown")
 
 
-_QUESTION = """# What do per-person adapters change in a simulated society?
+_TITLE = "# What do per-person adapters change in a simulated society?"
 
-Written by `python -m benchmarks.results_page` from `data/studies/`; every number is generated.
-
-**Question.** Does a population in which every agent owns a small adapter, trained on one person's posts, behave
-differently from one that shares a base model? "On the Scaling of PEFT" (arXiv 2606.02437) reports more original posts,
-more comments, more effective micro-communities and less similarity inside them, from one seed a cell. And does it
-matter whose adapter it is?"""
+_QUESTION = """**The question in full.** Does a population in which every agent owns a small adapter, trained on one
+person's posts, behave differently from one that shares a base model? "On the Scaling of PEFT" (arXiv 2606.02437)
+reports more original posts, more comments, more effective micro-communities and less similarity inside them, from one
+seed a cell. And does it matter whose adapter it is? The tables stand in the appendix. Every number is generated from
+`data/studies/` by `python -m benchmarks.results_page`."""
 
 _THEN = """**These runs are of an earlier version: agents did not react to what they saw, and replies could not be
 answered. They have not been repeated.**"""

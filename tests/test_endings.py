@@ -10,7 +10,7 @@ from run_factory import RunFactory
 from polyphony.metrics.core.registry import HEADLINES, MEASUREMENTS, REGISTRY
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.studies.sample_texts import SampleText, sample_texts
-from polyphony.simulation.cli.ending import command
+from polyphony.simulation.cli.ending import _print_texts, command
 from polyphony.simulation.cli.main import app
 from polyphony.simulation.cli.runs import _after_run
 from polyphony.simulation.runs.machine import Machine
@@ -194,3 +194,14 @@ def test_a_program_that_the_shell_would_not_find_is_printed_as_it_was_called(mon
     program.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert command("app") == "simulate app"
+
+
+def test_the_readme_shows_texts_as_they_are_printed(monkeypatch, capsys):
+    block = Path("README.md").read_text().split("```\n$ COLUMNS=100 simulate compare ")[1].split("```")[0]
+    words, _, shown = block.partition("\n")
+    files = {Path(file).name.partition("-")[0]: Path(file) for file in words.split()}
+    monkeypatch.setenv("COLUMNS", "100")
+    _print_texts(files, "")
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    shown_lines = shown.splitlines()
+    assert len(shown_lines) > 10 and printed[: len(shown_lines)] == shown_lines

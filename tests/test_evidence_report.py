@@ -67,6 +67,18 @@ def test_goals_that_are_missed_are_said_to_be() -> None:
     ] * 3
 
 
+def test_the_report_opens_with_its_answer() -> None:
+    head = {"machine": {"processor": "P", "flags": []}, "versions": {}, "prior": {}, "history": {}}
+    known = cell(64, "standard", 3.0)
+    known["intervals"] = {**known["intervals"], "own_beats_other": [0.85, 0.95]}  # type: ignore[dict-item]
+    known |= {"own_beats_other": 0.9}
+    text = report({"town": {**head, "cells": [known]}}, swept()).split("## Appendix")[0]
+    assert "**Answer.** Yes, in what people write." in text and "90.0% [85.0, 95.0] with the built-in town" in text
+    assert "2 of 3 goals are missed." in text and "earlier version" not in text
+    text = report({"town": {**head, "cells": [known]}, "real": {**head, "cells": [cell(48, "standard", 3.0)]}}, swept())
+    assert "**Answer.** Not shown in every population." in text
+
+
 def test_a_rank_is_chosen_by_what_it_loses_on_every_population() -> None:
     head = {"machine": {"processor": "P", "flags": []}, "versions": {}, "prior": {}}
     town = [cell(64, "standard", 3.0), {**cell(64, "standard", 3.25), "rank": 1}, {**cell(64, "mica", 2.0), "rank": 8}]

@@ -170,3 +170,29 @@ def test_what_cannot_be_is_one_line_and_writes_nothing(simulate, tmp_path, case)
     out.unlink(missing_ok=True)
     assert simulate("report", run, "--out", out)[0] == 0
     assert simulate("report", run, "--out", out)[0] == 0, "an earlier report is replaced"
+
+
+def test_on_paper_all_is_opened_black_on_white_and_nothing_is_cut(tmp_path):
+    pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if shutil.which("chromium") is None:
+        pytest.skip("no chromium on this machine; install it with `apt-get install chromium`")
+    from benchmarks.browser import chromium
+
+    evidence = Evidence(None, ("lora",), (8,), (FigureRow("lora", 8, 0, "act_entropy_bits", 2.5, 1.5, 2.75),), (), None)
+    runs = {"lora": load_run(written(tmp_path / "run.db", "lora"))}
+    out = tmp_path / "report.html"
+    out.write_text(report_page(ReportContent("title", evidence, runs, ["method"], [("seed", "1")])))
+    hidden = "nodes => nodes.filter(node => !node.checkVisibility()).length"
+    colours = "getComputedStyle(document.body).color + getComputedStyle(document.body).backgroundColor"
+    breaks = "nodes => [...new Set(nodes.map(node => getComputedStyle(node).breakInside))]"
+    with chromium() as browser:
+        page = browser.new_page(color_scheme="dark")
+        page.goto(out.as_uri())
+        folded = page.locator("details > :not(summary)")
+        assert folded.count() == 3 and folded.evaluate_all(hidden) == 3, "on the screen they are closed"
+        page.emulate_media(media="print", color_scheme="dark")
+        assert folded.evaluate_all(hidden) == 0
+        assert page.evaluate(colours) == "rgb(0, 0, 0)rgb(255, 255, 255)"
+        for part in (".chart", "tr", ".words"):
+            assert page.locator(part).evaluate_all(breaks) == ["avoid"], part
+        assert page.locator("summary >> visible=true").count() == 0, "nothing can be clicked"

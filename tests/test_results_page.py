@@ -80,6 +80,26 @@ def test_what_came_out_is_said_first(run: dict[str, Any]) -> None:
     assert "nothing to compare yet" in page({"town": study(run, {"lora": [15, 25, 36]})}, {})
 
 
+def test_the_page_opens_with_its_answer(run: dict[str, Any]) -> None:
+    found = study(run, {"base": [10, 20, 30], "lora": [15, 25, 36], "shuffled": [14, 25, 38]})
+    for made in found["runs"]:
+        made["measurements"]["comments"]["value"] = 5 if made["label"] == "lora" else 2
+        made["measurements"]["attribution_accuracy"]["value"] = 0.25 if made["label"] == "lora" else 0.125
+    head = page({"town": found}, {}).split("**The question in full.**")[0]
+    assert "wrote more than agents that shared the base model (original posts a run: 25.33 against 20 with" in head
+    assert "to the right person than of texts by agents with another person's adapter (25.0% against 12.5%)" in head
+    assert "of an earlier version" in head and "original posts 25.33 against 20 (3.90 to 6.77)" in head
+    assert (
+        "with another person's adapter they wrote more comments (3 to 3)" in head and "Posts and comments" not in head
+    )
+    for made in found["runs"]:
+        made["measurements"]["comments"]["value"] = 2 if made["label"] == "lora" else 5
+    found["plan"]["options"]["nothing"] = "off"
+    head = page({"town": found}, {}).split("**The question in full.**")[0]
+    assert "is open or mixed (original" in head and "earlier version" not in head
+    assert "**Answer.** Nothing is known yet" in page({"town": study(run, {"lora": [15, 25, 36]})}, {})
+
+
 def test_every_claim_has_its_row_and_what_was_not_run_is_named(run: dict[str, Any]) -> None:
     found = study(run, {"base": [10, 20], "lora": [10, 20]}, unfinished=("runs/lora-24-2.db",))
     # This population knows of no communities to learn a stance from.

@@ -32,7 +32,20 @@ padding:.3rem .6rem .3rem 0;border-bottom:1px solid var(--line)}
 .finding{border-left:4px solid #0072B2;padding:.2rem .8rem;margin:.6rem 0}.soft{color:var(--soft);font-size:.88rem}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(18rem,1fr));gap:1rem}.chart svg{width:100%;
 height:auto;background:#fff}.words{overflow-wrap:anywhere}code{overflow-wrap:anywhere}
-@media print{body{max-width:none;margin:0}details>*{display:block}.chart,tr{break-inside:avoid}}
+"""
+# On paper: black on white whatever the screen's colours, everything opened, and nothing cut that is read as one.
+_PRINT_STYLE = """
+@page{margin:18mm 16mm;@bottom-right{content:counter(page) " / " counter(pages);font:9pt sans-serif}}
+@media print{
+:root{color-scheme:only light;--line:#999;--soft:#444;font-size:10pt}
+body{font-size:10pt;line-height:1.4;max-width:none;margin:0;padding:0;color:#000;background:#fff}
+h1{font-size:17pt}h2{font-size:13pt;margin-top:1.4rem}h1,h2,h3,dt,summary{break-after:avoid}
+.chart,.finding,.words,tr,li,dd{break-inside:avoid}p{orphans:3;widows:3}thead{display:table-header-group}
+.charts{grid-template-columns:1fr 1fr}table{font-size:8.5pt}dl{font-size:9pt}
+td{padding:.15rem .5rem .15rem 0}details td:nth-child(n+3){white-space:nowrap}
+details::details-content{content-visibility:visible}
+@supports selector(::details-content){summary{display:none}}
+}
 """
 _PRIVACY = (
     "This file holds texts that agents wrote, posts of the people of the corpus in threads, and handles. Where these "
@@ -74,7 +87,7 @@ def report_page(content: ReportContent) -> str:
         f'<!doctype html>\n{MARK}\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         f'<meta name="viewport" content="width=device-width"><title>{_text(content.title)}</title>'
-        f"<style>{_STYLE}</style></head><body><h1>{_text(content.title)}</h1>{body}</body></html>\n"
+        f"<style>{_STYLE}{_PRINT_STYLE}</style></head><body><h1>{_text(content.title)}</h1>{body}</body></html>\n"
     )
 
 

@@ -1,0 +1,144 @@
+"""The head of docs/results.md: what own adapters changed, in words and main figures, with the caveats."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from benchmarks.stored_study import OWN, REFERENCE, Paired, Stored
+from polyphony.metrics.core.labels import number, probability, span
+from polyphony.metrics.core.registry import title_of
+
+OTHERS = "shuffled"
+ACTIVITY, STRUCTURE = ("original_posts", "comments"), ("effective_communities", "within_community_homophily")
+ATTRIBUTION, NEXT_ACT, TREES, IDLE = "attribution_accuracy", "next_act_f1", "next_act_f1_trees", "nothing_share"
+# By the directions of the counts in all populations alike.
+_ACTIVITY = {
+    1: "Agents with their own adapters wrote more than agents that shared the base model",
+    -1: "Agents with their own adapters wrote less than agents that shared the base model",
+}
+_OPEN_ACTIVITY = (
+    "Whether agents with their own adapters write more than agents that share the base model is open or mixed"
+)
+_ELSEWHERE = {1: "more", -1: "fewer", 0: "undecided"}
+
+
+class Population(NamedTuple):
+    """A study, and the size of which the head tells."""
+
+    title: str
+    study: Stored
+    size: int
+
+    def against(self, arm: str, measurement: str, show: bool = False) -> str:
+        """The mean of own adapters and that of an arm; as percentages if `show`."""
+        means = (self.study.mean(measurement, each, self.size) for each in (OWN, arm))
+        return " against ".join(_percent(mean) if show else number(mean) for mean in means)
+
+    def paired(self, measurement: str, arm: str, size: int | None = None) -> Paired | None:
+        """Own adapters less an arm; None where no two seeds have both."""
+        paired = self.study.paired(measurement, OWN, arm, size or self.size)
+        return None if paired is None or paired.interval is None else paired
+
+
+def answer(studies: Mapping[str, Stored]) -> str:
+    """A paragraph that answers the page's question, and an item for each population.
+
+    Args:
+        studies: The population in words to its study. Of each, the size with the most seeds is told, the larger one of
+            equals.
+    """
+    populations = [Population(title, study, size) for title, study in studies.items() if (size := _size(study))]
+    if not populations:
+        return "**Answer.** Nothing is known yet: no study holds two seeds of own adapters and of the base."
+    items = "\n".join(f"- **{each.title[0].upper()}{each.title[1:]}**: {_item(each)}" for each in populations)
+    return f"**Answer.** {_lead(populations)} {' '.join(_caveats(populations))}\n\n{items}"
+
+
+def _size(study: Stored) -> int | None:
+    """The population size with the most seeds of both own adapters and base; at least two."""
+    pairs = {size: study.paired(ACTIVITY[0], OWN, REFERENCE, size) for size in study.sizes}
+    seeds = {size: pair.seeds for size, pair in pairs.items() if pair is not None and pair.interval is not None}
+    return max(seeds, key=lambda size: (seeds[size], size), default=None)
+
+
+def _lead(populations: Sequence[Population]) -> str:
+    """What holds in every population, with the figure of each."""
+    activity = _directions(populations, ACTIVITY, REFERENCE)
+    posts = ", ".join(f"{each.against(REFERENCE, ACTIVITY[0])} with {each.title}" for each in populations)
+    shared = _ACTIVITY.get(next(iter(activity)), _OPEN_ACTIVITY) if len(activity) == 1 else _OPEN_ACTIVITY
+    lead = f"{shared} (original posts a run: {posts})."
+    if _directions(populations, (ATTRIBUTION,), OTHERS) == {1}:
+        shares = ", ".join(each.against(OTHERS, ATTRIBUTION, show=True) for each in populations)
+        lead += (
+            f" A classifier traced more of their texts to the right person than of texts by agents with another "
+            f"person's adapter ({shares})."
+        )
+    structure = _directions(populations, STRUCTURE, REFERENCE)
+    open_ = "No change of communities or homophily was shown."
+    return f"{lead} {open_ if structure == {0} else 'Communities or homophily differed in a population.'}"
+
+
+def _directions(populations: Sequence[Population], measurements: Sequence[str], arm: str) -> set[int]:
+    pairs = (population.paired(name, arm) for name in measurements for population in populations)
+    return {paired.direction for paired in pairs if paired is not None}
+
+
+def _caveats(populations: Sequence[Population]) -> Iterator[str]:
+    """What a reader must know before using the figures."""
+    if any(population.study.is_earlier for population in populations):
+        yield "The runs are of an earlier version, in which agents did not react to what they saw."
+    yield "There is one base model, and there are few seeds."
+    for title, study, _ in populations:
+        values = [p for _, p in study.tested.values() if p is not None]
+        if values and min(values) > 0.05:
+            yield (
+                f"With {title} no difference from the base in the paper's figures stays significant after Holm's "
+                f"correction (smallest p {probability(min(values))})."
+            )
+
+
+def _item(population: Population) -> str:
+    """The main figures of one population."""
+    _, study, size = population
+    seeds = len(study.figures(ACTIVITY[0], OWN, size))
+    figures = [_figure(population, name) for name in (*ACTIVITY, *STRUCTURE) if population.paired(name, REFERENCE)]
+    sentences = [
+        f"{size} agents, {seeds} seeds, own adapters against base, in brackets the 95% interval of the difference: "
+        f"{', '.join(figures)}.",
+        f"Activations that do nothing are {population.against(REFERENCE, IDLE, show=True)}; they explain a part of the "
+        "difference in counts.",
+        *_whose(population),
+    ]
+    trees = study.better(TREES, NEXT_ACT, OWN, size)
+    if trees is not None and trees.direction == 1:
+        sentences.append("Gradient-boosted trees predict a person's next act better than the adapters do.")
+    return " ".join(sentences)
+
+
+def _figure(population: Population, name: str) -> str:
+    """Both means, the interval, and the other sizes where the verdict differs."""
+    paired = population.paired(name, REFERENCE)
+    assert paired is not None
+    verdicts: dict[int, list[str]] = {}
+    for size in population.study.sizes:
+        other = population.paired(name, REFERENCE, size)
+        if other is not None and other.direction != paired.direction:
+            verdicts.setdefault(other.direction, []).append(str(size))
+    elsewhere = "".join(f"; {_ELSEWHERE[key]} at {' and '.join(sizes)} agents" for key, sizes in verdicts.items())
+    return f"{title_of(name).lower()} {population.against(REFERENCE, name)} ({span(paired.interval)}{elsewhere})"
+
+
+def _whose(population: Population) -> Iterator[str]:
+    """Whether the counts depend on whose adapter an agent has."""
+    pairs = {name: population.paired(name, OTHERS) for name in ACTIVITY}
+    words = [
+        f"{_ELSEWHERE[paired.direction]} {title_of(name).lower()} ({span(paired.interval)})"
+        for name, paired in pairs.items() if paired is not None and paired.direction
+    ]  # fmt: skip
+    if words:
+        yield f"Against agents with another person's adapter they wrote {' and '.join(words)}."
+    elif all(pairs.values()):
+        yield "Posts and comments were not shown to depend on whose adapter an agent has."
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f}%"
