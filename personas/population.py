@@ -29,8 +29,9 @@ from polyphony.personas.people.split import (
     split_ends,
 )
 from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
+from polyphony.personas.readers.dates import UTC_NAME, zone_named
 from polyphony.personas.readers.formats import READERS
-from polyphony.personas.readers.posts import read_posts
+from polyphony.personas.readers.posts import Corpus, read_posts
 from polyphony.personas.readers.problems import Problem
 from polyphony.personas.town.facts import TownFacts
 from polyphony.personas.town.numbered import TOWN, numbered_town_path, town_name, town_number
@@ -113,7 +114,12 @@ class Population:
 
 
 def load_population(
-    source: str | Path, *, include_private: bool = False, columns: str = "", split: str = USUAL_SPLIT
+    source: str | Path,
+    *,
+    include_private: bool = False,
+    columns: str = "",
+    timezone: str = UTC_NAME,
+    split: str = USUAL_SPLIT,
 ) -> Population:
     """Read a population.
 
@@ -122,24 +128,25 @@ def load_population(
             and kept in the user's cache, or the path of a posts file (see `personas.readers.posts.read_posts`).
         include_private: Whether posts that their authors showed to some people only are read, to train on.
         columns: What a table calls our columns, as ``author=user,text=content``.
+        timezone: The zone of a table's dates that have no offset: a name of the IANA database, as ``Europe/Berlin``, or
+            an offset, as ``+02:00``.
         split: ``date``: everybody's acts from one moment on are held out, see `personas.people.split.split_date`;
             people without any of them stay, with nothing held out. ``person``: each person's latest are.
 
     Raises:
-        InputError: The file cannot be read, or there is no such split.
+        InputError: The file cannot be read, or there is no such split or zone.
     """
     check_split(split)
+    zone_named(timezone)  # before a town is made
     path, name = _locate(source)
     with reading(printable_path(path)):
-        return _loaded(source, path, name, include_private, columns, split)
+        corpus = read_posts(path, include_private=include_private, columns=columns, timezone=timezone)
+        return _loaded(source, path, name, corpus, split)
 
 
-def _loaded(
-    source: str | Path, path: Path, name: str, include_private: bool, columns: str, split: str
-) -> Population:  # fmt: skip
+def _loaded(source: str | Path, path: Path, name: str, corpus: Corpus, split: str) -> Population:
     about = ABOUT_TOWN if town_number(source) is not None else read_about(about_path(path, name))
     name = storable_name(name)
-    corpus = read_posts(path, include_private=include_private, columns=columns)
     profiles, (truth, communities) = corpus.profiles, _truth(path)
     digest = acts_digest(corpus.acts.values()) if corpus.acts else ""
     if profiles:

@@ -8,6 +8,7 @@ import typer
 
 from polyphony.database_url import is_url
 from polyphony.errors import InputError
+from polyphony.personas.readers.dates import UTC_NAME
 from polyphony.plugins import load_plugins
 from polyphony.printable import quoted
 from polyphony.simulation.cli.ending import command, look_at, print_comparison_ending, say_failures, title_of_run
@@ -18,6 +19,7 @@ from polyphony.simulation.cli.options import (
     PluginOption,
     PrivateOption,
     RunArgument,
+    TimezoneOption,
     in_range,
     path,
 )
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 def personas(
     path: Annotated[str, typer.Argument(help="'town', 'town:7' for another town, or a file of posts.")],
     columns: ColumnsOption = "",
+    timezone: TimezoneOption = UTC_NAME,
     include_private: PrivateOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +43,7 @@ def personas(
 
     verb = "making" if needs_making(path) else "reading"
     with saying_that_it_goes_on(lambda line: stderr().print(line, markup=False), f"{verb} {quoted(path)[1:-1]}"):
-        summary = summarise(load_population(path, columns=columns, include_private=include_private))
+        summary = summarise(load_population(path, columns=columns, timezone=timezone, include_private=include_private))
     if as_json:
         say(json.dumps(summary, ensure_ascii=False))
         return

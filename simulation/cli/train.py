@@ -4,11 +4,13 @@ from typing import Annotated
 
 import typer
 
+from polyphony.personas.readers.dates import UTC_NAME
 from polyphony.simulation.cli.options import (
     Chosen,
     ColumnsOption,
     PopulationOption,
     PrivateOption,
+    TimezoneOption,
     UsersOption,
     takes_machine,
     takes_options,
@@ -23,6 +25,7 @@ def train(
     *,
     population: PopulationOption = "town",
     columns: ColumnsOption = "",
+    timezone: TimezoneOption = UTC_NAME,
     include_private: PrivateOption = False,
     users: UsersOption = 32,
     continued: Annotated[
@@ -37,8 +40,8 @@ def train(
     from polyphony.simulation.runs.settings import RunSettings, training_config
 
     settings = RunSettings(
-        population=population, columns=columns, include_private=include_private, agents=users, timesteps=1,
-        training=training_config(chosen),
+        population=population, columns=columns, timezone=timezone, include_private=include_private, agents=users,
+        timesteps=1, training=training_config(chosen),
     )  # fmt: skip
     with training_session(settings, machine) as session:
         revisions = session.training.personal(session.personas, continued=continued)
