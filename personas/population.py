@@ -14,6 +14,7 @@ from polyphony.errors import InputError
 from polyphony.personas.people.acts import USUAL, Act, Verb
 from polyphony.personas.people.describe import describe
 from polyphony.personas.people.follow_graph import follow_graph, interaction_graph
+from polyphony.personas.people.language import ENGLISH, LEAST_TEXTS, Languages
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.profile import Profile
 from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, credibly_dated, daily_rate, hourly_shares
@@ -154,6 +155,7 @@ def _loaded(source: str | Path, path: Path, name: str, corpus: Corpus, split: st
     histories = {handle: own for handle, own in _by_author(corpus.acts.values()).items() if _is_enough(own)}
     date = split_date(histories) if split == BY_DATE else None
     ends = {handle: split_ends(len(own)) if date is None else ends_at(date, own) for handle, own in histories.items()}
+    languages = None if town_number(source) is None else Languages({ENGLISH: LEAST_TEXTS})
     showable = Showable(corpus.acts)
     unshown = {handle: showable.unshown(own) for handle, own in histories.items()}
     enough = {
@@ -161,7 +163,7 @@ def _loaded(source: str | Path, path: Path, name: str, corpus: Corpus, split: st
         if date is None or ends[handle][1] >= MIN_BEFORE
     }  # fmt: skip
     known = [_with_profile(replace(person, unshown=unshown[person.handle]), profiles.get(person.handle))
-             for person in _personas(enough, ends, corpus.acts, communities, digest)]  # fmt: skip
+             for person in _personas(enough, ends, corpus.acts, communities, digest, languages)]  # fmt: skip
     described = _described(profiles, corpus.acts, known, digest, date)
     left_out = len(histories) - len(enough)
     return Population(name, (*known, *described), corpus.acts, corpus.problems, digest, about, date, left_out, truth)
@@ -265,11 +267,12 @@ def _personas(
     acts: Mapping[str, Act],
     communities: Mapping[str, int],
     digest: str,
+    languages: Languages | None,
 ) -> tuple[Persona, ...]:
     train = {handle: own[: ends[handle][0]] for handle, own in histories.items()}
     # What others are shown of a person, their description and whom they follow, comes from public acts alone.
     public = {handle: [act for act in own if not act.is_private] for handle, own in train.items()}
-    descriptions = describe({handle: own for handle, own in public.items() if own})
+    descriptions = describe({handle: own for handle, own in public.items() if own}, languages)
     following = follow_graph(public, acts)
     return tuple(
         Persona(
