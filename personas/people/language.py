@@ -10,6 +10,11 @@ if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
 
 ENGLISH = "en"
+NAMES: Mapping[str, str] = {
+    "en": "English", "de": "German", "fr": "French", "es": "Spanish", "pt": "Portuguese", "it": "Italian",
+    "nl": "Dutch",
+}  # fmt: skip
+"""What languages are called whose stop words were looked through; others by their code (ISO 639-1)."""
 # Distinct texts that are looked at, evenly over the corpus, and how much of each: a share of 500 is known to about 4
 # percentage points, and 200 characters tell a language.
 MOST_TEXTS, MOST_CHARACTERS = 500, 200
