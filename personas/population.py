@@ -12,7 +12,7 @@ from polyphony.errors import InputError
 from polyphony.personas.people.acts import USUAL, Act, Verb
 from polyphony.personas.people.describe import describe
 from polyphony.personas.people.follow_graph import follow_graph, interaction_graph
-from polyphony.personas.people.language import ENGLISH, LEAST_TEXTS, Languages
+from polyphony.personas.people.language import ALL_ENGLISH, Languages
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.profile import Profile
 from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, daily_rate, hourly_shares
@@ -153,7 +153,7 @@ def _loaded(source: str | Path, path: Path, name: str, corpus: Corpus, split: st
     histories = {handle: own for handle, own in by_author(corpus.acts.values()).items() if _is_enough(own)}
     date = split_date(histories) if split == BY_DATE else None
     ends = {handle: split_ends(len(own)) if date is None else ends_at(date, own) for handle, own in histories.items()}
-    languages = None if town_number(source) is None else Languages({ENGLISH: LEAST_TEXTS})
+    languages = None if town_number(source) is None else ALL_ENGLISH
     showable = Showable(corpus.acts)
     unshown = {handle: showable.unshown(own) for handle, own in histories.items()}
     enough = {

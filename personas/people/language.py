@@ -99,6 +99,10 @@ class Traits(NamedTuple):
     has_spaces: bool = True
 
 
+ALL_ENGLISH = Languages({ENGLISH: LEAST_TEXTS})
+"""Of a corpus that is known to be in English."""
+
+
 def own_words(text: str) -> str:
     """A text without links, mentions and masks."""
     return _NOT_WORDS.sub(" ", text)
