@@ -2,23 +2,22 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import USUAL, Act, Verb
 from polyphony.personas.people.describe import describe
 from polyphony.personas.people.follow_graph import follow_graph, interaction_graph
+from polyphony.personas.people.language import ALL_ENGLISH, Languages
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.people.profile import Profile
-from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, credibly_dated, daily_rate, hourly_shares
+from polyphony.personas.people.rhythm import HOURS, PRIOR_ACTS, daily_rate, hourly_shares
 from polyphony.personas.people.sampling import sampling_order
-from polyphony.personas.people.showable import Showable, counted
+from polyphony.personas.people.showable import Showable
 from polyphony.personas.people.split import (
     BY_DATE,
     MIN_BEFORE,
@@ -29,8 +28,9 @@ from polyphony.personas.people.split import (
     split_ends,
 )
 from polyphony.personas.readers.about import ABOUT_TOWN, about_path, read_about
+from polyphony.personas.readers.dates import UTC_NAME, zone_named
 from polyphony.personas.readers.formats import READERS
-from polyphony.personas.readers.posts import read_posts
+from polyphony.personas.readers.posts import Corpus, read_posts
 from polyphony.personas.readers.problems import Problem
 from polyphony.personas.town.facts import TownFacts
 from polyphony.personas.town.numbered import TOWN, numbered_town_path, town_name, town_number
@@ -113,7 +113,12 @@ class Population:
 
 
 def load_population(
-    source: str | Path, *, include_private: bool = False, columns: str = "", split: str = USUAL_SPLIT
+    source: str | Path,
+    *,
+    include_private: bool = False,
+    columns: str = "",
+    timezone: str = UTC_NAME,
+    split: str = USUAL_SPLIT,
 ) -> Population:
     """Read a population.
 
@@ -122,31 +127,33 @@ def load_population(
             and kept in the user's cache, or the path of a posts file (see `personas.readers.posts.read_posts`).
         include_private: Whether posts that their authors showed to some people only are read, to train on.
         columns: What a table calls our columns, as ``author=user,text=content``.
+        timezone: The zone of a table's dates that have no offset: a name of the IANA database, as ``Europe/Berlin``, or
+            an offset, as ``+02:00``.
         split: ``date``: everybody's acts from one moment on are held out, see `personas.people.split.split_date`;
             people without any of them stay, with nothing held out. ``person``: each person's latest are.
 
     Raises:
-        InputError: The file cannot be read, or there is no such split.
+        InputError: The file cannot be read, or there is no such split or zone.
     """
     check_split(split)
+    zone_named(timezone)  # before a town is made
     path, name = _locate(source)
     with reading(printable_path(path)):
-        return _loaded(source, path, name, include_private, columns, split)
+        corpus = read_posts(path, include_private=include_private, columns=columns, timezone=timezone)
+        return _loaded(source, path, name, corpus, split)
 
 
-def _loaded(
-    source: str | Path, path: Path, name: str, include_private: bool, columns: str, split: str
-) -> Population:  # fmt: skip
+def _loaded(source: str | Path, path: Path, name: str, corpus: Corpus, split: str) -> Population:
     about = ABOUT_TOWN if town_number(source) is not None else read_about(about_path(path, name))
     name = storable_name(name)
-    corpus = read_posts(path, include_private=include_private, columns=columns)
     profiles, (truth, communities) = corpus.profiles, _truth(path)
     digest = acts_digest(corpus.acts.values()) if corpus.acts else ""
     if profiles:
         digest = _profiles_digest(profiles.values(), digest)
-    histories = {handle: own for handle, own in _by_author(corpus.acts.values()).items() if _is_enough(own)}
+    histories = {handle: own for handle, own in by_author(corpus.acts.values()).items() if _is_enough(own)}
     date = split_date(histories) if split == BY_DATE else None
     ends = {handle: split_ends(len(own)) if date is None else ends_at(date, own) for handle, own in histories.items()}
+    languages = None if town_number(source) is None else ALL_ENGLISH
     showable = Showable(corpus.acts)
     unshown = {handle: showable.unshown(own) for handle, own in histories.items()}
     enough = {
@@ -154,7 +161,7 @@ def _loaded(
         if date is None or ends[handle][1] >= MIN_BEFORE
     }  # fmt: skip
     known = [_with_profile(replace(person, unshown=unshown[person.handle]), profiles.get(person.handle))
-             for person in _personas(enough, ends, corpus.acts, communities, digest)]  # fmt: skip
+             for person in _personas(enough, ends, corpus.acts, communities, digest, languages)]  # fmt: skip
     described = _described(profiles, corpus.acts, known, digest, date)
     left_out = len(histories) - len(enough)
     return Population(name, (*known, *described), corpus.acts, corpus.problems, digest, about, date, left_out, truth)
@@ -193,7 +200,7 @@ def _described(
         return ()
     if any(profile.following for profile in others.values()):
         others = {handle: others[handle] for handle in sampling_order(_neighbours(others), digest)}
-    histories = _by_author(act for act in acts.values() if date is None or act.at < date)
+    histories = by_author(act for act in acts.values() if date is None or act.at < date)
     even = (1 / HOURS,) * HOURS
     rate = median(person.acts_per_day for person in known) if known else 1.0
     return tuple(
@@ -258,11 +265,12 @@ def _personas(
     acts: Mapping[str, Act],
     communities: Mapping[str, int],
     digest: str,
+    languages: Languages | None,
 ) -> tuple[Persona, ...]:
     train = {handle: own[: ends[handle][0]] for handle, own in histories.items()}
     # What others are shown of a person, their description and whom they follow, comes from public acts alone.
     public = {handle: [act for act in own if not act.is_private] for handle, own in train.items()}
-    descriptions = describe({handle: own for handle, own in public.items() if own})
+    descriptions = describe({handle: own for handle, own in public.items() if own}, languages)
     following = follow_graph(public, acts)
     return tuple(
         Persona(
@@ -280,7 +288,8 @@ def _personas(
     )
 
 
-def _by_author(acts: Iterable[Act]) -> dict[str, list[Act]]:
+def by_author(acts: Iterable[Act]) -> dict[str, list[Act]]:
+    """Return everybody's acts by handle, in the order of `acts`."""
     histories: dict[str, list[Act]] = {}
     for act in acts:
         histories.setdefault(act.author, []).append(act)
@@ -305,48 +314,3 @@ def acts_digest(acts: Iterable[Act]) -> str:
             fields.append("private")
         digest.update(json.dumps(fields, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()
-
-
-def summarise(population: Population) -> dict[str, Any]:
-    """Return what a population holds, ready for JSON.
-
-    Keys: name, digest, about (the corpus's own notes), people, eligible_people, posts (acts with text), acts (count by
-    verb), span (first and last time, ISO 8601, without a few dates that cannot be; None without acts),
-    median_texts_per_person (over everybody), follow_edges, held_out_from (the moment from which on everybody's acts are
-    held out, ISO 8601; None where each person is split alone), left_out_people (who did too little before it),
-    unshowable_acts (acts of trainable people that nothing learns from, by reason, see `personas.people.showable`),
-    problems; and private_acts, only where private ones were asked for. Eligible people can be agents; trainable ones
-    have a history that adapters learn from.
-    """
-    acts = list(population.acts.values())
-    dated = credibly_dated(acts)
-    private_acts = sum(act.is_private for act in acts)
-    people = dict.fromkeys([*(act.author for act in acts), *(persona.handle for persona in population.personas)], 0)
-    texts = people | Counter(act.author for act in posts_of(acts))
-    return {
-        "name": population.name,
-        "digest": population.digest,
-        "about": dict(population.about),
-        "people": len(texts),
-        "eligible_people": len(population.personas),
-        "trainable_people": sum(persona.is_trainable for persona in population.personas),
-        "posts": len(posts_of(acts)),
-        **({"private_acts": private_acts} if private_acts else {}),
-        "acts": {verb.value: count for verb, count in sorted(Counter(act.verb for act in acts).items())},
-        "span": [dated[0].at.isoformat(), dated[-1].at.isoformat()] if acts else None,
-        "median_texts_per_person": median(texts.values()) if texts else 0,
-        "follow_edges": sum(len(persona.following) for persona in population.personas),
-        "held_out_from": population.split_date.isoformat() if population.split_date else None,
-        "left_out_people": population.left_out,
-        "unshowable_acts": counted([persona.unshown for persona in population.personas]),
-        "problems": [
-            {
-                "kind": problem.kind,
-                "count": problem.count,
-                "first_row": problem.first_row,
-                "message": problem.message,
-                "examples": list(problem.examples),
-            }
-            for problem in population.problems
-        ],
-    }

@@ -18,8 +18,9 @@ from polyphony.adapters.training.population_training import PopulationTraining
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
-from polyphony.personas.population import load_population, summarise
+from polyphony.personas.population import load_population
 from polyphony.personas.readers.about import NOTES
+from polyphony.personas.summary import summarise
 
 UNSEEN = 4
 CONFIG = replace(

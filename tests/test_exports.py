@@ -14,8 +14,9 @@ from test_posts import MIXED, write_csv, write_jsonl, write_parquet
 from benchmarks.timing import run_apart
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
-from polyphony.personas.population import load_population, summarise
+from polyphony.personas.population import load_population
 from polyphony.personas.readers.posts import read_posts
+from polyphony.personas.summary import summarise
 
 FUZZED = 500
 

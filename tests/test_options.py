@@ -41,6 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NUMBERS = [option for option in OPTIONS.values() if type(option.default) in (int, float)]
 OTHER = {
     "agents": 5, "steps": 7, "seed": 9, "arm": "base", "population": "people.csv", "columns": "author=user",
+    "timezone": "Europe/Berlin",
     "include_private": True, "weights": "serving", "slots": 3,
     "history": False, "minutes_per_step": 30, "activation": 1.5, "start": "2026-03-02T08:00Z", "churn": 0.1,
     "late": 0.2, "seed_posts": 1, "actions": "post,reply", "recommender": "random", "followee_share": 0.25,
@@ -93,7 +94,7 @@ def test_run_and_study_have_every_option_with_one_default():
 
 def test_a_fork_may_change_what_the_table_says_and_an_interview_little():
     assert set(parameters("fork")) & set(OPTIONS) == {option.name for option in OPTIONS.values() if option.forkable}
-    assert set(parameters("interview")) & set(OPTIONS) == {"population", "columns", "seed", "temperature"}
+    assert set(parameters("interview")) & set(OPTIONS) == {"population", "columns", "timezone", "seed", "temperature"}
 
 
 def test_defaults_are_those_of_the_settings():

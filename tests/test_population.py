@@ -12,7 +12,8 @@ import pytest
 
 from polyphony.errors import InputError
 from polyphony.personas.people.sampling import sampling_order
-from polyphony.personas.population import Population, load_population, split_ends, summarise
+from polyphony.personas.population import Population, load_population, split_ends
+from polyphony.personas.summary import summarise
 
 
 def history(author: str, acts: int = 20, *, text: str = "The compost is warm", day: int = 1) -> list[dict[str, Any]]:

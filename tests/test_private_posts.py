@@ -12,8 +12,9 @@ from training_factory import replayed
 from polyphony.adapters.prompting.examples import ExampleBuilder
 from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.errors import InputError
-from polyphony.personas.population import load_population, summarise
+from polyphony.personas.population import load_population
 from polyphony.personas.readers.posts import read_posts
+from polyphony.personas.summary import summarise
 from polyphony.simulation.feed.text_vectors import texts_of
 from polyphony.simulation.policies.arms import arm_named
 from polyphony.simulation.policies.engine_policy import recent_texts

@@ -6,7 +6,8 @@ import pytest
 
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
-from polyphony.personas.population import load_population, summarise
+from polyphony.personas.population import load_population
+from polyphony.personas.summary import summarise
 
 CASES = Path(__file__).parent / "cases"
 

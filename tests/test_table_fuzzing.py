@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from polyphony.errors import InputError
-from polyphony.personas.population import acts_digest, load_population, summarise
+from polyphony.personas.population import acts_digest, load_population
 from polyphony.personas.readers.rows import COLUMNS
+from polyphony.personas.summary import summarise
 from polyphony.simulation.runs.scenario import load_scenario
 from polyphony.simulation.study.plan import load_plan
 

@@ -15,8 +15,9 @@ from polyphony.errors import InputError
 from polyphony.metrics.runfile.digest import run_digest
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.personas.people.acts import MOST_CHARACTERS, Verb
-from polyphony.personas.population import load_population, summarise
+from polyphony.personas.population import load_population
 from polyphony.personas.readers.posts import Corpus, read_posts
+from polyphony.personas.summary import summarise
 from polyphony.simulation.world.clock import start_after
 
 DAY = "2024-05-{:02d}T10:00:00Z"
@@ -215,6 +216,14 @@ SCRAPED: dict[str, dict[str, object]] = {
                   "referenced_tweets.replied_to.id": ""},
     "apify": {"id": "1", "createdAt": "Mon Aug 15 10:00:00 +0000 2022", "text": "hello", "author/userName": "ada"},
     "crowdtangle": {"Page Name": "ada", "Post Created": "2022-08-15 06:00:00 EDT", "URL": "1", "Message": "hello"},
+    "DMI-TCAT": {"id": "1", "time": "1660557600", "created_at": "2022-08-15 10:00:00", "from_user_name": "ada",
+                 "text": "hello", "in_reply_to_status_id": ""},
+    "minet's tweets": {"id": "1", "timestamp_utc": "1660557600", "local_time": "2022-08-15T12:00:00",
+                       "user_screen_name": "ada", "text": "hello", "to_tweetid": "", "retweeted_id": ""},
+    "minet's YouTube comments": {"video_id": "v", "comment_id": "1", "author_name": "ada", "text": "hello",
+                                 "published_at": "2022-08-15T10:00:00Z", "parent_comment_id": ""},
+    "YouTube Data Tools": {"id": "1", "replyCount": "0", "publishedAt": "2022-08-15 10:00:00", "authorName": "ada",
+                           "text": "hello", "isReply": "0", "isReplyTo": ""},
     "4cat": {"id": "1", "thread_id": "1", "timestamp": "2022-08-15 10:00:00", "body": "hello", "author": "ada"},
 }  # fmt: skip
 
@@ -241,6 +250,26 @@ def test_what_tweets_of_scrapers_refer_to(tmp_path):
     acts = read_posts(table(tmp_path / "a.csv", header, rows)).acts
     assert [acts[name].verb for name in "1234"] == [Verb.POST, Verb.REPLY, Verb.REPOST, Verb.QUOTE]
     assert [acts[name].target for name in "234"] == ["1", "1", "1"]
+
+
+@pytest.mark.parametrize(
+    ("header", "answers"),
+    [
+        ("id,time,created_at,from_user_name,text,in_reply_to_status_id", "2,1660557660,2022-08-15 10:01:00,bo,no,1"),
+        ("id,timestamp_utc,user_screen_name,text,to_tweetid,retweeted_id,quoted_id", "2,1660557660,bo,no,1,,"),
+        ("comment_id,author_name,text,published_at,parent_comment_id", "2,bo,no,2022-08-15T10:01:00Z,1"),
+        ("id,publishedAt,authorName,text,isReply,isReplyTo,isReplyToName", "2,2022-08-15 10:01:00,bo,no,1,1,ada"),
+    ],
+)
+def test_what_answers_of_scrapers_refer_to(tmp_path, header, answers):
+    names, cells = header.split(","), answers.split(",")
+    first = {"text": "hello"} | dict(zip(names, cells, strict=True))
+    for name in names:
+        first[name] = {"2": "1", "1": "", "bo": "ada", "ada": ""}.get(first[name], first[name])
+    acts = read_posts(table(tmp_path / "a.csv", names, [[first[name] for name in names], cells])).acts
+    assert [(act.author, act.verb, act.target) for act in acts.values()] == [
+        ("ada", Verb.POST, None), ("bo", Verb.REPLY, "1"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])

@@ -66,7 +66,7 @@ def test_debug_shows_where_any_error_comes_from(simulate, tmp_path):
 
 
 def test_a_bug_elsewhere_asks_to_be_reported(simulate, tmp_path, monkeypatch):
-    monkeypatch.setattr("polyphony.personas.population.summarise", failing(ZeroDivisionError, "by zero"))
+    monkeypatch.setattr("polyphony.personas.summary.summarise", failing(ZeroDivisionError, "by zero"))
     with pytest.raises(ZeroDivisionError) as caught:  # Python shows its traceback with the note, and exits with 1
         simulate("personas", corpus(tmp_path))
     assert caught.value.__notes__ == [

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from polyphony.personas.people.acts import Act, Verb
+from polyphony.personas.people.language import WORD_PATTERN, Languages, Traits, languages_of, own_words, traits_of
 
 TOP_WORDS = 5
 MOSTLY = 0.6
@@ -25,13 +26,10 @@ _NOUNS = {
 }
 _HASHTAG = re.compile(r"(?<!\w)#\w+")
 _EMOJI = re.compile("[\u2600-\u27bf\u2b50\u2b55\U0001f1e6-\U0001f1ff\U0001f300-\U0001faff]")
-# Links, mentions and masks such as [url] are not the person's own words.
-_NOT_WORDS = re.compile(r"\b(?:https?://|www\.)\S+|@\w+|\[\w+\]")
-_WORD_PATTERN = r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*"
 _WORD_LENGTHS = range(3, 21)
 
 
-def describe(train: Mapping[str, Sequence[Act]]) -> dict[str, str]:
+def describe(train: Mapping[str, Sequence[Act]], languages: Languages | None = None) -> dict[str, str]:
     """Return a description of everybody, from training acts only.
 
     It tells the mix of acts, the usual length, habits of case, questions, hashtags and emoji, the hours, and the words
@@ -39,14 +37,17 @@ def describe(train: Mapping[str, Sequence[Act]]) -> dict[str, str]:
 
     Args:
         train: Training acts by handle, the whole population: what is characteristic depends on the others.
+        languages: Of the texts; None to find them. The sentence itself is in English whatever they are.
     """
-    words = characteristic_words({handle: [act.text for act in acts if act.text] for handle, acts in train.items()})
-    return {handle: _sentence(acts, words[handle]) for handle, acts in train.items()}
+    texts = {handle: [act.text for act in acts if act.text] for handle, acts in train.items()}
+    traits = traits_of(languages or languages_of(text for own in texts.values() for text in own))
+    words = characteristic_words(texts, traits.stop_words)
+    return {handle: _sentence(acts, words[handle], traits) for handle, acts in train.items()}
 
 
-def _sentence(acts: Sequence[Act], words: Sequence[str]) -> str:
+def _sentence(acts: Sequence[Act], words: Sequence[str], traits: Traits) -> str:
     texts = [act.text for act in acts if act.text]
-    parts = [_act_mix(acts), *(_manner(texts) if texts else ())]
+    parts = [_act_mix(acts), *(_manner(texts, traits) if texts else ())]
     if words:
         parts.append(f"often says {', '.join(words)}")
     hours = _active_hours(acts)
@@ -67,15 +68,16 @@ def _act_mix(acts: Sequence[Act]) -> str:
     return mix.capitalize() if len(ranked) == 2 else f"Mostly {mix}"
 
 
-def _manner(texts: Sequence[str]) -> list[str]:
-    length = round(median(len(text.split()) for text in texts))
-    parts = [f"about {length} word{'' if length == 1 else 's'} each"]
+def _manner(texts: Sequence[str], traits: Traits) -> list[str]:
+    unit, parts_of = ("word", str.split) if traits.has_spaces else ("character", str)
+    length = round(median(len(parts_of(text)) for text in texts))
+    parts = [f"about {length} {unit}{'' if length == 1 else 's'} each"]
     cased = [text for text in texts if text.lower() != text.upper()]
     if _share(cased, str.islower) >= MOSTLY:
         parts.append("writes in lower case")
     elif _share(cased, str.isupper) >= MOSTLY:
         parts.append("writes in capitals")
-    if _share(texts, lambda text: "?" in text) >= OFTEN:
+    if _share(texts, lambda text: not set(traits.question_marks).isdisjoint(text)) >= OFTEN:
         parts.append("often asks questions")
     uses = [name for name, pattern in (("hashtags", _HASHTAG), ("emoji", _EMOJI)) if _uses(texts, pattern)]
     if uses:
@@ -101,7 +103,9 @@ def _active_hours(acts: Sequence[Act]) -> str:
     return f"mostly active {start:02d}-{(start + WINDOW_HOURS) % 24:02d} h UTC"
 
 
-def characteristic_words(texts: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+def characteristic_words(
+    texts: Mapping[str, Sequence[str]], stop_words: str | list[str] | None = "english"
+) -> dict[str, tuple[str, ...]]:
     """Return up to five words by person that they use far more than the others do, the strongest first.
 
     Words are ranked by TF-IDF with a person's texts as one document (Salton and Buckley 1988). Function words, words
@@ -109,11 +113,14 @@ def characteristic_words(texts: Mapping[str, Sequence[str]]) -> dict[str, tuple[
 
     Args:
         texts: Texts by handle.
+        stop_words: The function words, see `personas.people.language.Traits`; None gives nobody a word.
     """
+    if stop_words is None:
+        return dict.fromkeys(texts, ())
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    documents = {handle: _NOT_WORDS.sub(" ", "\n".join(own)) for handle, own in texts.items()}
-    vectorizer = TfidfVectorizer(token_pattern=_WORD_PATTERN, stop_words="english", sublinear_tf=True)
+    documents = {handle: own_words("\n".join(own)) for handle, own in texts.items()}
+    vectorizer = TfidfVectorizer(token_pattern=WORD_PATTERN, stop_words=stop_words, sublinear_tf=True)
     try:
         weights = vectorizer.fit_transform(documents.values())
     except ValueError:  # scikit-learn refuses an empty vocabulary: nobody wrote a word
@@ -130,6 +137,6 @@ def characteristic_words(texts: Mapping[str, Sequence[str]]) -> dict[str, tuple[
 
 
 def _repeated_words(texts: Sequence[str]) -> set[str]:
-    tokens = re.compile(_WORD_PATTERN)
-    uses = Counter(word for text in texts for word in set(tokens.findall(_NOT_WORDS.sub(" ", text.lower()))))
+    tokens = re.compile(WORD_PATTERN)
+    uses = Counter(word for text in texts for word in set(tokens.findall(own_words(text.lower()))))
     return {word for word, count in uses.items() if count >= MIN_USES and word.isalpha() and len(word) in _WORD_LENGTHS}

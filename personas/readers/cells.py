@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 
 from polyphony.errors import InputError
@@ -138,10 +138,15 @@ def verb_of(row: Row) -> tuple[Verb, str | None]:
     return verb, _handle(row, filled[0]) if verb is Verb.FOLLOW else _reference(row, filled[0])
 
 
-def moment_of(row: Row) -> datetime:
-    """Return when a row happened, in UTC: ISO 8601 (without an offset it is UTC), or seconds since 1970.
+def moment_of(row: Row, zone: tzinfo = UTC) -> datetime:
+    """Return when a row happened, in UTC: ISO 8601, or seconds since 1970.
 
     Dates as Twitter's first API and as scrapers write them are read, too, see `personas.readers.dates`.
+
+    Args:
+        row: The row.
+        zone: The zone of dates that have no offset. Of two moments that a local time may mean it is the first; one
+            that the clocks skip counts by the offset before they do (PEP 495, ``fold=0``).
 
     Raises:
         InputError: There is no date, or it is none of these.
@@ -150,7 +155,7 @@ def moment_of(row: Row) -> datetime:
     if value is None:
         raise InputError(f"{row.where}: no created_at: give ISO 8601 or seconds since 1970")
     try:
-        return _moment(value)
+        return _moment(value, zone)
     except AmbiguousDate as error:
         reason = f"created_at {quoted(value)} may mean two days"
         raise InputError(f"{row.where}: {reason}: give ISO 8601, as 2024-05-01 13:00") from error
@@ -161,19 +166,19 @@ def moment_of(row: Row) -> datetime:
         ) from error
 
 
-def _moment(value: object) -> datetime:
+def _moment(value: object, zone: tzinfo) -> datetime:
     if isinstance(value, str):
         text = value.strip()
         if _EPOCH.fullmatch(text):
             return _of_epoch(float(text))
         try:
-            return _utc(datetime.fromisoformat(text))
+            return _utc(datetime.fromisoformat(text), zone)
         except ValueError:
-            return _utc(moment_in_words(text))
+            return _utc(moment_in_words(text), zone)
     if isinstance(value, datetime):
-        return _utc(value)
+        return _utc(value, zone)
     if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=UTC)
+        return _utc(datetime.combine(value, time()), zone)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _of_epoch(value)
     raise ValueError("neither text nor a number")
@@ -186,8 +191,8 @@ def _of_epoch(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+def _utc(moment: datetime, zone: tzinfo) -> datetime:
+    return (moment.replace(tzinfo=zone, fold=0) if moment.tzinfo is None else moment).astimezone(UTC)
 
 
 def text_of(row: Row) -> tuple[str, tuple[str, ...]]:

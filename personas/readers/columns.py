@@ -224,6 +224,33 @@ SCRAPERS = (
         "4CAT", (("thread_id",), ("timestamp",), ("body",), ("author",), ("id",)),
         Layout({**_own("id", "author"), "created_at": ("timestamp",), "text": ("body",)}),
     ),
+    # digitalmethodsinitiative/dmi-tcat, analysis/mod.export_tweets.php; `time` is in seconds since 1970.
+    Scraper(
+        "DMI-TCAT", (("from_user_name",), ("time",), ("text",), ("id",)),
+        Layout({**_own("id", "text"), "author": ("from_user_name",), "created_at": ("time",),
+                "reply_to": ("in_reply_to_status_id",)}),
+    ),
+    # medialab/twitwi, twitwi/constants.py: TWEET_FIELDS; of the two times one is in seconds since 1970.
+    Scraper(
+        "minet's tweets", (("user_screen_name",), ("timestamp_utc",), ("text",), ("id",)),
+        Layout(
+            {**_own("id", "text"), "author": ("user_screen_name",), "created_at": ("timestamp_utc",),
+             "repost_of": ("retweeted_id",), "reply_to": ("to_tweetid",), "quote_of": ("quoted_id",)},
+            is_one_act=True,
+        ),
+    ),
+    # medialab/minet, minet/youtube/types.py: YouTubeComment.
+    Scraper(
+        "minet's YouTube comments", (("comment_id",), ("author_name",), ("published_at",), ("text",)),
+        Layout({**_own("text"), "id": ("comment_id",), "author": ("author_name",), "created_at": ("published_at",),
+                "reply_to": ("parent_comment_id",)}),
+    ),
+    # bernorieder/YouTube-Data-Tools, mod_video_comments.php; its dates have no offset.
+    Scraper(
+        "YouTube Data Tools", (("authorName",), ("publishedAt",), ("isReply",), ("text",), ("id",)),
+        Layout({**_own("id", "text"), "author": ("authorName",), "created_at": ("publishedAt",),
+                "reply_to": ("isReplyTo", "isReplyToId")}),
+    ),
     Scraper(
         "Reddit's comments", (("created_utc",), ("body",), ("author",), ("id",)),
         Layout({**_own("id", "author"), "created_at": ("created_utc",), "text": ("body",), "reply_to": ("parent_id",)},

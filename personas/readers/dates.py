@@ -2,7 +2,12 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from difflib import get_close_matches
+from zoneinfo import ZoneInfo, available_timezones
+
+from polyphony.errors import InputError
+from polyphony.printable import quoted
 
 # Zones of RFC 5322, section 4.3; other abbreviations mean several places.
 _ZONES = {
@@ -16,6 +21,15 @@ _SPREADSHEET = re.compile(
 )
 DAY_FIRST, MONTH_FIRST = "day first", "month first"
 
+UTC_NAME = "UTC"
+"""The zone of dates without an offset where none is named."""
+# As ISO 8601 writes an offset; no place on earth is further from UTC than 14 hours.
+_OFFSET = re.compile(r"([+-])(\d{2}):([0-5]\d)", re.ASCII)
+_FARTHEST = timedelta(hours=14)
+# What a machine calls its own zone, and a placeholder: the same name means different zones.
+_OF_NO_PLACE = frozenset(("localtime", "Factory"))
+_NEAREST = 3
+
 # Clocks that were never set stand at 1601, 1899, 1900, 1904, 1970 or 1980; there are few posts from before 1990, and a
 # corpus of them holds many.
 FIRST_TABLE = datetime(1990, 1, 1, tzinfo=UTC)
@@ -23,6 +37,38 @@ FEW_SHARE = 0.1
 # A date in the future is doubtful only where nothing happens for a year before it.
 LONE_GAP = timedelta(days=365)
 TOLERANCE = timedelta(days=1)
+
+
+def zone_named(name: str) -> tzinfo:
+    """Return a zone: one of the IANA database by its name, as ``Europe/Berlin``, or an offset, as ``+02:00``.
+
+    Raises:
+        InputError: There is no such zone.
+    """
+    if name == UTC_NAME:
+        return UTC
+    if match := _OFFSET.fullmatch(name):
+        offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
+        if offset <= _FARTHEST:
+            return timezone(-offset if match[1] == "-" else offset)
+    zones = available_timezones() - _OF_NO_PLACE
+    if name in zones:  # file systems that ignore case, and folders of zones, lead to no zone here
+        return ZoneInfo(name)
+    nearest = _nearest(name, zones)
+    which = f"did you mean {', '.join(nearest)}? Else give" if nearest else "give"
+    raise InputError(
+        f"--timezone {quoted(name)} is no time zone: {which} an IANA name, as Europe/Berlin, or an offset, as +02:00"
+    )
+
+
+def _nearest(name: str, zones: Iterable[str]) -> list[str]:
+    """The names of zones that are most like a mistyped one, or whose city is."""
+    spoken = {zone.lower(): zone for zone in sorted(zones)}
+    cities = {zone.lower().rpartition("/")[2]: zone for zone in sorted(zones, reverse=True)}
+    wanted = name[:64].strip().lower().replace(" ", "_")
+    by_name = [spoken[match] for match in get_close_matches(wanted, spoken, _NEAREST, 0.7)]
+    by_city = [cities[match] for match in get_close_matches(wanted.rpartition("/")[2], cities, _NEAREST, 0.7)]
+    return list(dict.fromkeys(by_name + by_city))[:_NEAREST]
 
 
 class AmbiguousDate(ValueError):

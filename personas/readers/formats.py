@@ -13,7 +13,7 @@ from polyphony.personas.people.profile import Profile
 from polyphony.personas.readers.archives import open_zip
 from polyphony.personas.readers.bluesky import read_bluesky_car, read_bluesky_json
 from polyphony.personas.readers.columns import Given, given_columns
-from polyphony.personas.readers.dates import FIRST_TABLE
+from polyphony.personas.readers.dates import FIRST_TABLE, UTC_NAME
 from polyphony.personas.readers.delimited import read_csv
 from polyphony.personas.readers.json_lines import read_jsonl, read_jsonl_gzip, read_jsonl_zstandard
 from polyphony.personas.readers.json_stream import MOST_RECORD
@@ -62,12 +62,13 @@ class Source(NamedTuple):
     first: datetime
 
 
-def read_rows(path: Path, columns: str = "") -> Source:
+def read_rows(path: Path, columns: str = "", timezone: str = UTC_NAME) -> Source:
     """Read a posts file.
 
     Args:
         path: A file whose name ends as one of `READERS`.
         columns: What a table calls our columns, see `personas.readers.columns.given_columns`.
+        timezone: Zone of a table's dates that have no offset; an export's dates have one.
 
     Raises:
         InputError: The file is missing or of another kind. Reading its rows raises it, too: where the file is empty,
@@ -77,6 +78,8 @@ def read_rows(path: Path, columns: str = "") -> Source:
     kind, given = _format(path, shown), given_columns(columns)
     if given and kind.is_export:
         raise InputError(f"{shown}: --columns is for tables (CSV, JSONL, Parquet): leave it out")
+    if timezone != UTC_NAME and kind.is_export:
+        raise InputError(f"{shown}: --timezone is for tables (CSV, JSONL, Parquet): leave it out")
     return Source(_rows(kind, path, shown, given), kind.is_export, kind.first)
 
 

@@ -3,14 +3,15 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
+from typing import NamedTuple
 
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.profile import Profile
 from polyphony.personas.readers.cells import author_of, id_of, moment_of, text_of, verb_of
-from polyphony.personas.readers.dates import are_few, early_count, future_count, lone_count
+from polyphony.personas.readers.dates import UTC_NAME, are_few, early_count, future_count, lone_count, zone_named
 from polyphony.personas.readers.formats import Source, read_rows
 from polyphony.personas.readers.problems import (
     ENDS_EARLY,
@@ -59,7 +60,14 @@ class _Post:
     reference: str | None
 
 
-def read_posts(path: Path, *, include_private: bool = False, columns: str = "") -> Corpus:
+class _Reading(NamedTuple):
+    """How rows become acts: whether private ones do, and the zone of dates without an offset."""
+
+    include_private: bool
+    zone: tzinfo
+
+
+def read_posts(path: Path, *, include_private: bool = False, columns: str = "", timezone: str = UTC_NAME) -> Corpus:
     """Read a posts file of any supported format.
 
     Columns: author, id, created_at, text, and at most one a row of reply_to, repost_of, quote_of, like_of (ids) and
@@ -72,13 +80,15 @@ def read_posts(path: Path, *, include_private: bool = False, columns: str = "") 
         path: A file that `personas.readers.formats.read_rows` reads.
         include_private: Whether records that their authors showed to some people only are read.
         columns: What a table calls our columns, see `personas.readers.columns.given_columns`.
+        timezone: The zone of a table's dates that have no offset, see `personas.readers.dates.zone_named`.
 
     Raises:
         InputError: The file or one of its rows cannot be read; nothing of it is used then.
     """
     shown = printable_path(path)
-    source, counter = read_rows(path, columns), ProblemCounter(shown)
-    posts, profiles, rows = _posts_and_profiles(source, counter, include_private)
+    reading = _Reading(include_private, zone_named(timezone))
+    source, counter = read_rows(path, columns, timezone), ProblemCounter(shown)
+    posts, profiles, rows = _posts_and_profiles(source, counter, reading)
     if not posts and not profiles:
         raise _nothing_left(shown, rows, counter)
     if not posts:
@@ -89,7 +99,7 @@ def read_posts(path: Path, *, include_private: bool = False, columns: str = "") 
 
 
 def _posts_and_profiles(
-    source: Source, counter: ProblemCounter, include_private: bool
+    source: Source, counter: ProblemCounter, reading: _Reading
 ) -> tuple[dict[str, _Post], dict[str, Profile], int]:
     """Acts by id and profiles by handle in the order of the file, and how many rows there are."""
     read = _read_leniently if source.is_export else _read_strictly
@@ -100,7 +110,7 @@ def _posts_and_profiles(
             profiles[row.handle] = row
             continue
         rows += 1
-        post = read(row, counter, include_private)
+        post = read(row, counter, reading)
         if source.is_export and max(len(posts), counter.count(UNUSABLE)) > MOST_RECORDS:
             raise InputError(f"{counter.source}: holds over {MOST_RECORDS:,} records, the limit for an export")
         if post is None:
@@ -138,25 +148,25 @@ def _nothing_left(shown: str, rows: int, counter: ProblemCounter) -> InputError:
     return InputError(f"{shown}: none of {rows} rows has text: fill the column text")
 
 
-def _read_leniently(row: Row, counter: ProblemCounter, include_private: bool) -> _Post | None:
+def _read_leniently(row: Row, counter: ProblemCounter, reading: _Reading) -> _Post | None:
     try:
-        return _read_strictly(row, counter, include_private)
+        return _read_strictly(row, counter, reading)
     except InputError as error:
         # Warnings stand in run files and exports, where nothing of a private record may be.
         counter.add(UNUSABLE, row.number, f"{row.where}: a private record" if row.is_private else str(error))
         return None
 
 
-def _read_strictly(row: Row, counter: ProblemCounter, include_private: bool) -> _Post | None:
+def _read_strictly(row: Row, counter: ProblemCounter, reading: _Reading) -> _Post | None:
     if row.problem is not None:
         counter.add(row.problem, row.number, row.detail)
         return None
-    if row.is_private and not include_private:
+    if row.is_private and not reading.include_private:
         counter.add(NOT_PUBLIC, row.number)
         return None
     if row.warning is not None:
         counter.add(row.warning, row.number, None if row.is_private else row.detail)
-    author, identifier, at = author_of(row), id_of(row), moment_of(row)
+    author, identifier, at = author_of(row), id_of(row), moment_of(row, reading.zone)
     verb, reference = verb_of(row)
     text, kinds = text_of(row) if verb.has_text else ("", ())
     for kind in kinds:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polyphony.errors import InputError
+from polyphony.personas.readers.dates import UTC_NAME
 from polyphony.simulation.cli.interchange import bank_app
 from polyphony.simulation.cli.options import (
     Chosen,
@@ -14,6 +15,7 @@ from polyphony.simulation.cli.options import (
     JsonOption,
     PopulationOption,
     PrivateOption,
+    TimezoneOption,
     UsersOption,
     takes_machine,
     takes_options,
@@ -36,6 +38,7 @@ def bank_evaluate(
     *,
     population: PopulationOption = "town",
     columns: ColumnsOption = "",
+    timezone: TimezoneOption = UTC_NAME,
     include_private: PrivateOption = False,
     users: UsersOption = 32,
     latest: Annotated[
@@ -65,8 +68,8 @@ def bank_evaluate(
     from polyphony.simulation.runs.settings import RunSettings, training_config
 
     settings = RunSettings(
-        population=population, columns=columns, include_private=include_private, agents=users, timesteps=1,
-        training=training_config(chosen),
+        population=population, columns=columns, timezone=timezone, include_private=include_private, agents=users,
+        timesteps=1, training=training_config(chosen),
     )  # fmt: skip
     with training_session(settings, machine) as session:
         training = session.training

@@ -16,6 +16,7 @@ from polyphony.errors import PolyphonyError
 from polyphony.simulation.cli import reading, runs
 from polyphony.simulation.cli.evaluation import bank_app
 from polyphony.simulation.cli.export import export
+from polyphony.simulation.cli.people import personas
 from polyphony.simulation.cli.printing import stderr
 from polyphony.simulation.cli.reinforce import reinforce
 from polyphony.simulation.cli.report import report
@@ -30,7 +31,7 @@ app = typer.Typer(
 )  # fmt: skip
 for command in (
     runs.run, study, runs.fork, runs.interview, train, reinforce, sweep, vote,
-    reading.personas, reading.metrics, reading.digest, reading.compare, report, export,
+    personas, reading.metrics, reading.digest, reading.compare, report, export,
 ):  # fmt: skip
     app.command()(command)
 app.command("app")(reading.dashboard)

@@ -100,6 +100,7 @@ PopulationOption = Annotated[str, typer.Option(help=OPTIONS["population"].help)]
 ColumnsOption = Annotated[
     str, typer.Option(help=OPTIONS["columns"].help, show_default=OPTIONS["columns"].empty, metavar="OURS=THEIRS,…")
 ]
+TimezoneOption = Annotated[str, typer.Option(help=OPTIONS["timezone"].help, metavar="ZONE")]
 PrivateOption = Annotated[bool, typer.Option(help=OPTIONS["include_private"].help)]
 RunArgument = Annotated[str, typer.Argument(help="A run file, or the URL of a run.")]
 DryRunOption = Annotated[

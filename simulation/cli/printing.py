@@ -50,7 +50,7 @@ def print_pairs(title: str, pairs: Mapping[str, str]) -> None:
     """Print names and values; nothing in them is taken for markup."""
     table = Table("", "", title=Text(title), show_header=False)
     for name, value in pairs.items():
-        table.add_row(Text(name), Text(value))
+        table.add_row(Text(name), Text(value, overflow="fold"))
     stdout().print(table)
 
 

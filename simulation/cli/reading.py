@@ -1,4 +1,4 @@
-"""The commands that read: ``simulate personas``, ``metrics``, ``digest``, ``compare`` and ``app``."""
+"""The commands that read runs: ``simulate metrics``, ``digest``, ``compare`` and ``app``."""
 
 import json
 from pathlib import Path
@@ -9,44 +9,19 @@ import typer
 from polyphony.database_url import is_url
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
-from polyphony.printable import quoted
 from polyphony.simulation.cli.ending import command, look_at, print_comparison_ending, say_failures, title_of_run
 from polyphony.simulation.cli.options import (
     AllOption,
-    ColumnsOption,
     JsonOption,
     PluginOption,
-    PrivateOption,
     RunArgument,
     in_range,
     path,
 )
-from polyphony.simulation.cli.printing import figure, flat, print_pairs, print_results, say, stderr, stdout
+from polyphony.simulation.cli.printing import figure, print_results, say, stderr
 
 if TYPE_CHECKING:
     from polyphony.metrics.studies.compare import Comparison
-
-
-def personas(
-    path: Annotated[str, typer.Argument(help="'town', 'town:7' for another town, or a file of posts.")],
-    columns: ColumnsOption = "",
-    include_private: PrivateOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Describe a population: its people, their acts by type, the time they span, and problems by row."""
-    from polyphony.personas.population import load_population, summarise
-    from polyphony.personas.town.numbered import needs_making
-    from polyphony.simulation.runs.waiting import saying_that_it_goes_on
-
-    verb = "making" if needs_making(path) else "reading"
-    with saying_that_it_goes_on(lambda line: stderr().print(line, markup=False), f"{verb} {quoted(path)[1:-1]}"):
-        summary = summarise(load_population(path, columns=columns, include_private=include_private))
-    if as_json:
-        say(json.dumps(summary, ensure_ascii=False))
-        return
-    print_pairs(path, {name: flat(value) for name, value in summary.items() if name != "problems"})
-    for problem in summary["problems"]:
-        stdout().print(f"warning: {problem['message']}", markup=False)
 
 
 def metrics(run_file: RunArgument, plugin: PluginOption = None, as_json: JsonOption = False) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from polyphony.personas.readers.dates import UTC_NAME
 from polyphony.simulation.cli.forecasting import print_forecast
 from polyphony.simulation.cli.options import (
     Chosen,
@@ -11,6 +12,7 @@ from polyphony.simulation.cli.options import (
     DryRunOption,
     PopulationOption,
     PrivateOption,
+    TimezoneOption,
     UsersOption,
     takes_machine,
     takes_options,
@@ -25,6 +27,7 @@ def train(
     *,
     population: PopulationOption = "town",
     columns: ColumnsOption = "",
+    timezone: TimezoneOption = UTC_NAME,
     include_private: PrivateOption = False,
     users: UsersOption = 32,
     continued: Annotated[
@@ -40,8 +43,8 @@ def train(
     from polyphony.simulation.runs.settings import RunSettings, training_config
 
     settings = RunSettings(
-        population=population, columns=columns, include_private=include_private, agents=users, timesteps=1,
-        training=training_config(chosen),
+        population=population, columns=columns, timezone=timezone, include_private=include_private, agents=users,
+        timesteps=1, training=training_config(chosen),
     )  # fmt: skip
     if dry_run:
         print_forecast(settings, machine, simulates=False)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from polyphony.personas.people.split import USUAL_SPLIT
 from polyphony.personas.population import Population, load_population
+from polyphony.personas.readers.dates import UTC_NAME
 from polyphony.personas.town.numbered import town_number
 
 # What loads a model brings torch with it: commands that read people alone do not wait for it.
@@ -21,10 +22,16 @@ class Loader:
     """Loads what runs need, each time that it is asked."""
 
     def population(
-        self, source: str, columns: str = "", *, include_private: bool = False, split: str = USUAL_SPLIT
+        self,
+        source: str,
+        columns: str = "",
+        *,
+        timezone: str = UTC_NAME,
+        include_private: bool = False,
+        split: str = USUAL_SPLIT,
     ) -> Population:
         """Load a population, see `personas.population.load_population`."""
-        return load_population(source, columns=columns, include_private=include_private, split=split)
+        return load_population(source, columns=columns, timezone=timezone, include_private=include_private, split=split)
 
     def base_model(
         self, directory: Path | None, *, device: str, dtype: str, say: Callable[[str], None] = lambda line: None
@@ -55,12 +62,18 @@ class SharedLoader(Loader):
         self._kits: dict[tuple[str, str, PromptConfig], PromptKit] = {}
 
     def population(
-        self, source: str, columns: str = "", *, include_private: bool = False, split: str = USUAL_SPLIT
+        self,
+        source: str,
+        columns: str = "",
+        *,
+        timezone: str = UTC_NAME,
+        include_private: bool = False,
+        split: str = USUAL_SPLIT,
     ) -> Population:
         """Load a population; a town, in which everything is public, only the first time."""
         number = town_number(source)
         if number is None:
-            return super().population(source, columns, include_private=include_private, split=split)
+            return super().population(source, columns, timezone=timezone, include_private=include_private, split=split)
         if (number, split) not in self._towns:
             self._towns[number, split] = super().population(source, split=split)
         return self._towns[number, split]

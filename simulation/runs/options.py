@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from polyphony.errors import InputError
+from polyphony.personas.readers.dates import UTC_NAME
 from polyphony.printable import QUOTE_LIMIT, printable, quoted
 from polyphony.simulation.policies.arms import ARMS
 
@@ -194,6 +195,11 @@ OPTIONS: Mapping[str, Option] = {
             name="columns", default="", group=RUN, setting="columns", asks=True,
             empty="our names, or a known scraper's",
             help="What the file's table calls our columns, for example author=user,text=content.",
+        ),
+        Option(
+            name="timezone", default=UTC_NAME, group=RUN, setting="timezone", asks=True,
+            help="The time zone of a table's dates that have no offset: an IANA name, for example Europe/Berlin, or an "
+            "offset, for example +02:00. Dates with an offset keep theirs.",
         ),
         Option(
             name="include_private", default=False, group=RUN, setting="include_private",

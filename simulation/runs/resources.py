@@ -160,10 +160,10 @@ class Resources:
 def _population(settings: RunSettings, loaded: Population | None) -> Population:
     """The people of a run; where they bring private posts, the run's settings must say so, for the run records them."""
     if loaded is None:
-        name, columns = settings.population, settings.columns
         return current_loader().population(
-            name, columns, include_private=settings.include_private, split=settings.training.split
-        )
+            settings.population, settings.columns, timezone=settings.timezone,
+            include_private=settings.include_private, split=settings.training.split,
+        )  # fmt: skip
     if not settings.include_private and any(act.is_private for act in loaded.acts.values()):
         raise InputError(f"{loaded.name}: holds private posts: give include_private=True to train on them")
     return loaded

@@ -206,7 +206,7 @@ def _same_names(before: str, now: str) -> bool:
 def _setting_names(settings: object) -> object:
     if not isinstance(settings, dict):
         return None
-    optional = ("plugins", "columns", "include_private", "scenario")
+    optional = ("plugins", "columns", "timezone", "include_private", "scenario")
     return {name: _setting_names(value) for name, value in settings.items() if name not in optional}
 
 

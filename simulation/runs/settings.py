@@ -14,6 +14,7 @@ from polyphony.database_url import without_passwords
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
 from polyphony.personas.readers.columns import given_columns
+from polyphony.personas.readers.dates import UTC_NAME, zone_named
 from polyphony.plugins import Plugin
 from polyphony.simulation.feed.feed import FeedSettings
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
@@ -37,6 +38,7 @@ class RunSettings:
         population: ``town``, ``town:`` and a number, or a file of posts.
         columns: What that file calls our columns, see `personas.readers.columns.given_columns`; empty where it does
             not call them otherwise.
+        timezone: Zone of that file's dates that have no offset, see `personas.readers.dates.zone_named`.
         include_private: Whether agents' adapters learn from posts that were for some people only, too.
         agents: Number of people who act.
         timesteps: Number of timesteps to simulate.
@@ -89,6 +91,7 @@ class RunSettings:
     plugins: tuple[Plugin, ...] = ()
     columns: str = ""
     include_private: bool = False
+    timezone: str = UTC_NAME
 
     def __post_init__(self) -> None:
         """Refuse what no run can have."""
@@ -106,6 +109,7 @@ class RunSettings:
             raise InputError("--camel-url holds a user or password, which the run file would record; leave it out")
         offered_verbs(self.actions)
         given_columns(self.columns)
+        zone_named(self.timezone)
         self._check_time()
 
     def _check_time(self) -> None:
@@ -144,6 +148,8 @@ class RunSettings:
             del values["plugins"]
         if not self.columns:
             del values["columns"]
+        if self.timezone == UTC_NAME:
+            del values["timezone"]
         if not self.include_private:
             del values["include_private"]
         return values

@@ -181,7 +181,8 @@ class _Runners:
     def of(self, settings: RunSettings) -> Runner:
         """The runner for these settings: people and prompts decide what can be shared."""
         training = settings.training
-        people = (settings.population, settings.include_private, settings.agents, training.split)
+        read = (settings.population, settings.columns, settings.timezone, settings.include_private)
+        people = (*read, settings.agents, training.split)
         key = repr((people, settings.actions, training.prompt))
         if self._latest is None or self._latest[0] != key:
             self._latest = None
