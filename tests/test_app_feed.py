@@ -30,7 +30,7 @@ def talk() -> RunFactory:
 
 def test_a_moment_holds_what_had_happened_by_then(tmp_path: Path) -> None:
     run = load_run(talk().write(tmp_path / "run.db"))
-    end, before = platform_moment(run, 5), platform_moment(run, 1)
+    end, before = platform_moment(run, None), platform_moment(run, 1)
     assert [post.own_text for post in end.posts] == ["so it is", "", "tea is ready", "old words"]
     assert [post.own_text for post in before.posts] == ["tea is ready", "old words"]
     entry, earlier = end.feed_post(end.posts[2]), before.feed_post(before.posts[0])
@@ -43,7 +43,7 @@ def test_a_moment_holds_what_had_happened_by_then(tmp_path: Path) -> None:
 
 
 def test_the_search_finds_words_of_posts_and_threads_and_handles(tmp_path: Path) -> None:
-    end = platform_moment(load_run(talk().write(tmp_path / "run.db")), 5)
+    end = platform_moment(load_run(talk().write(tmp_path / "run.db")), None)
     found = {words: [post.own_text for post in end.search(words)] for words in ("OAT", "@user2", "old", "nobody")}
     assert found == {"OAT": ["tea is ready"], "@user2": ["", "tea is ready"], "old": ["old words"], "nobody": []}
 

@@ -65,10 +65,13 @@ def _data_or_notice(run: FoundRun) -> RunData | None:
         return None
 
 
-def _until(runs: Sequence[RunData]) -> int:
-    """Let the reader choose the moment: the end of a timestep."""
+def _until(runs: Sequence[RunData]) -> int | None:
+    """Let the reader choose the moment: the end of a timestep; None for the end of the run."""
     last = max(run.completed_timesteps for run in runs) - 1
-    return int(st.slider("Up to timestep", 0, last, last, key=f"feed until {last}")) if last > 0 else last
+    if last < 1:
+        return None
+    until = int(st.slider("Up to timestep", 0, last, last, key=f"feed until {last}"))
+    return None if until == last else until
 
 
 def _page(count: int, key: str) -> int:

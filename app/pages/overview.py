@@ -28,7 +28,7 @@ from polyphony.metrics.studies.findings import findings
 
 _SECONDS_BETWEEN_UPDATES = 2.0
 _SILENT_SECONDS = 600
-_MOST_RUN_CARDS = 12
+_MOST_RUN_CARDS = 8
 _MOST_STUDY_CARDS = 6
 _MOST_ARMS = 4
 _OPENS = ("Feed", "Network", "Agent", "Compare")

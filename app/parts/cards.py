@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from polyphony.app.parts.escape import markup
-from polyphony.app.parts.page_parts import AGENT, CHOSEN_RUN, PAGE, note
+from polyphony.app.parts.page_parts import AGENT, CHOSEN_RUN, PAGE
 from polyphony.app.parts.style import COMMUNITY_COLOURS
 from polyphony.printable import printable
 
@@ -68,8 +68,7 @@ def next_command(purpose: str, *words: str | Path) -> None:
     """
     command = shlex.join(str(_from_here(word) if isinstance(word, Path) else word) for word in words)
     if printable(command) == command:
-        note(f"Next: {purpose}.")
-        st.code(command, language="bash", wrap_lines=True)
+        st.code(f"# next: {purpose}\n{command}", language=None, wrap_lines=True)
 
 
 def _from_here(path: Path) -> Path:

@@ -1,5 +1,6 @@
 """The posts of a run as a reader of the platform sees them at one moment."""
 
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -83,23 +84,24 @@ class PlatformMoment:
         return tuple(replies)
 
 
-def platform_moment(run: RunData, until: int) -> PlatformMoment:
+def platform_moment(run: RunData, until: int | None) -> PlatformMoment:
     """What stands on the platform at the end of a timestep.
 
     Args:
         run: The run.
-        until: The timestep; what came before the run has timestep -1.
+        until: The timestep; what came before the run has timestep -1. None for the end of the run.
     """
-    posts = [post for post in run.posts if post.timestep <= until]
+    last = sys.maxsize if until is None else until
+    posts = [post for post in run.posts if post.timestep <= last]
     comments: defaultdict[int, list[Comment]] = defaultdict(list)
     for comment in run.comments:
-        if comment.timestep <= until:
+        if comment.timestep <= last:
             comments[comment.post_id].append(comment)
     # The table of likes does not tell when; an activation does.
     likes: Counter[tuple[int | None, int | None]] = Counter(
         (None, act.target_comment_id) if act.target_comment_id is not None else (act.target_post_id, None)
         for act in run.activations
-        if act.act == "like" and act.outcome == "ok" and act.timestep <= until
+        if act.act == "like" and act.outcome == "ok" and act.timestep <= last
     )
     return PlatformMoment(
         run=run,
