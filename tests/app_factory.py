@@ -69,6 +69,16 @@ def _study() -> "tempfile.TemporaryDirectory[str]":
     return kept
 
 
+def words_of(test: Any) -> str:
+    """Everything that a page of Streamlit's `AppTest` shows as HTML."""
+    return "\n".join(element.proto.body for element in test.get("html"))
+
+
+def chosen(test: Any, label: str) -> Any:
+    """The choice of that name on such a page."""
+    return next(each for each in test.selectbox if each.label == label)
+
+
 def bank(folder: Path, people: int = AGENTS) -> Path:
     """The catalog of a bank: a prior and people's adapters, evaluated and probed; no weights."""
     folder.mkdir(parents=True)

@@ -167,6 +167,26 @@ def banks(tmp_path):
         yield one, two
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """Draws a page of the dashboard of a folder, without a browser; `query` is the address's."""
+    from streamlit.testing.v1 import AppTest
+
+    from polyphony.app.server import launch
+
+    def draw(path, page="Overview", *places, query=None):
+        monkeypatch.setattr(sys, "argv", ["main.py", str(path), *map(str, places)])
+        test = AppTest.from_file(str(Path(launch.__file__).with_name("main.py")), default_timeout=120)
+        if query is None:
+            test.session_state["page"] = page
+        test.query_params.update(query or {})
+        test.run()
+        assert not test.exception
+        return test
+
+    return draw
+
+
 @pytest.fixture(autouse=True)
 def registries():
     """What a test registers is forgotten after it, and so are the plug-ins that it loads."""

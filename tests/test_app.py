@@ -4,16 +4,14 @@ import json
 import shutil
 import socket
 import sqlite3
-import sys
 from pathlib import Path
 
 import pytest
-from app_factory import EVE, HOSTILE, bank, study, two_arms
+from app_factory import EVE, HOSTILE, bank, chosen, study, two_arms, words_of
 from run_factory import RunFactory, planted_run
 
 from polyphony.app.parts.escape import file_name, markup, plain, plot_label
 from polyphony.app.parts.library import find_library, first_choice
-from polyphony.app.server import launch as launch_module
 from polyphony.app.server.launch import command, launch
 from polyphony.errors import AppError
 from polyphony.metrics.core.labels import number, signed
@@ -22,33 +20,7 @@ from polyphony.metrics.studies.report import write_report
 from polyphony.metrics.studies.study import read_study
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
-from streamlit.testing.v1 import AppTest
-
-MAIN = Path(launch_module.__file__).with_name("main.py")
-PAGES = ("Overview", "Compare", "Network", "Agent", "Timeline", "Bank")
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch):
-    """Draws a page of a folder."""
-
-    def draw(path: Path, page: str = "Overview", *places: Path) -> AppTest:
-        monkeypatch.setattr(sys, "argv", ["main.py", str(path), *map(str, places)])
-        test = AppTest.from_file(str(MAIN), default_timeout=120)
-        test.session_state["page"] = page
-        test.run()
-        assert not test.exception
-        return test
-
-    return draw
-
-
-def words_of(test: AppTest) -> str:
-    return "\n".join(element.proto.body for element in test.get("html"))
-
-
-def chosen(test: AppTest, label: str):
-    return next(each for each in test.selectbox if each.label == label)
+PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Bank")
 
 
 def test_overview_lists_runs_studies_and_what_is_none(tmp_path: Path, drawn) -> None:
@@ -193,7 +165,7 @@ def test_hostile_text_reaches_the_page_escaped_only(tmp_path: Path, drawn, page:
     # Streamlit reads Markdown in these; none of them may hold a word of a run's.
     for said in (*test.markdown, *test.caption, *test.title, *test.header):
         assert "eve" not in said.value and "hacked" not in said.value
-    if page in ("Agent", "Timeline"):
+    if page in ("Feed", "Agent", "Timeline"):
         assert markup(HOSTILE) in body
     for each in (*test.selectbox, *test.multiselect):
         assert not any("\u202e" in option for option in each.options)
@@ -210,6 +182,7 @@ def test_a_run_in_which_nothing_happened_has_plain_words(tmp_path: Path, drawn, 
         "Network": "No two users have such a tie", "Timeline": "No post has a reply",
         "Compare": "no interaction between two users",
         "Bank": "hold no bank of adapters", "Agent": "the agent has not acted", "Overview": "1 run in",
+        "Feed": "Nobody has posted yet",
     }  # fmt: skip
     assert expected[page] in body
 

@@ -124,6 +124,7 @@ def test_a_click_in_the_network_opens_the_agent(browser, hostile: str) -> None:
 def test_tables_and_figures_can_be_taken_home(browser, hostile: str, tmp_path: Path) -> None:
     view = View(browser, hostile)
     view.open("Overview")
+    view.page.get_by_text("All runs and studies as tables").click()
     for name, suffix in (("CSV", "csv"), ("Parquet", "parquet")):
         with view.page.expect_download() as download:
             view.page.get_by_role("button", name=name, exact=True).first.click()

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import streamlit as st
 
+from polyphony.app.parts.address import write_address
 from polyphony.app.parts.charts import shares_chart
 from polyphony.app.parts.escape import markup, plain
 from polyphony.app.parts.library import FoundRun, Library, agent_rows, bank_catalog, run_data
@@ -29,10 +30,12 @@ def draw(library: Library, run: FoundRun) -> None:
         title("Agent", "This run has no agents.")
         return
     by_handle = {agent.handle: agent for agent in data.agents}
+    busiest = _busiest(data).handle
     if st.session_state.get(AGENT) not in by_handle:
-        st.session_state[AGENT] = _busiest(data).handle
+        st.session_state[AGENT] = busiest
     title("Agent", "Who an agent is, how its acts compare with its person's history, and one decision in full.")
     handle = st.selectbox("Agent", list(by_handle), key=AGENT, format_func=lambda name: "@" + plain(name))
+    write_address(AGENT, handle, busiest)
     agent = by_handle[handle]
     rows = agent_rows(run.path, agent.agent_id)
     colour = arm_colours([run.arm])[run.arm]

@@ -14,6 +14,7 @@ from polyphony.metrics.runfile.agent_rows import AgentRows, read_agent
 from polyphony.metrics.runfile.bank_catalog import CATALOG, BankCatalog, read_bank
 from polyphony.metrics.runfile.loading import load_run, read_header
 from polyphony.metrics.runfile.rundata import RunData, RunHeader
+from polyphony.metrics.runfile.summary import RunSummary, read_summary
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE, StudyProgress, read_plan, study_progress
 from polyphony.printable import storable_name
 from polyphony.sqlite_file import FileState, file_state
@@ -36,9 +37,14 @@ class FoundRun(NamedTuple):
     @property
     def label(self) -> str:
         """The run's name in lists of choices."""
+        return plain(f"{self.description} · {self.path.name}")
+
+    @property
+    def description(self) -> str:
+        """The run's arm, seed and size, and its status where it is not finished."""
         header = self.header
         unfinished = "" if header.status == "finished" else f" · {header.status}"
-        return plain(f"{self.arm} · seed {header.seed} · {header.agents} agents{unfinished} · {self.path.name}")
+        return f"{self.arm} · seed {header.seed} · {header.agents:,} agents{unfinished}"
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,11 @@ def run_data(path: Path) -> RunData:
     return _data(os.fsencode(path), file_state(path))
 
 
+def run_summary(path: Path) -> RunSummary:
+    """What happened in a run, in milliseconds."""
+    return _summary(os.fsencode(path), file_state(path))
+
+
 def run_measurements(path: Path, everything: bool) -> "RunMeasurements":
     """The measurements of a run: the quick ones, or all."""
     return _measurements(os.fsencode(path), file_state(path), everything)
@@ -167,6 +178,11 @@ def files_of(path: Path) -> list[Path]:
 @st.cache_resource(show_spinner=False, max_entries=1024)
 def _header(path: bytes, state: FileState) -> RunHeader:
     return read_header(_path(path))
+
+
+@st.cache_resource(show_spinner=False, max_entries=1024)
+def _summary(path: bytes, state: FileState) -> RunSummary:
+    return read_summary(_path(path))
 
 
 # The rows are frozen, so sessions may share one object; copying it on every click would take longer than reading.

@@ -10,10 +10,11 @@ import streamlit as st
 from polyphony.app.parts.escape import file_name, markup, plain
 from polyphony.spreadsheet_cells import escaped
 
-# Keys of the session state that several pages read.
+# Keys of the session state that several pages read; the first three stand in the address, too.
 PAGE = "page"
-PICTURE = "picture"
+CHOSEN_RUN = "run"
 AGENT = "agent"
+PICTURE = "picture"
 DEMONSTRATION = "demonstration"
 
 TableRow = Mapping[str, Any]

@@ -45,6 +45,33 @@ SHEET = """<style>
 .pp .facts b { display: block; font-size: 1.15rem; font-variant-numeric: tabular-nums; }
 .pp details.about { font-size: .9rem; margin: .1rem 0 .4rem; max-width: 62rem; }
 .pp details.about summary { color: var(--muted); cursor: pointer; }
+.pp h3 { font-size: 1.1rem; font-weight: 650; margin: 0; padding: 0; }
+.pp .card-head { display: flex; flex-wrap: wrap; gap: 0 .8rem; align-items: baseline; }
+.pp .card-head .note { margin: 0; overflow-wrap: anywhere; }
+.pp .said { font-size: 1.02rem; margin: .35rem 0 .2rem; max-width: 66rem; overflow-wrap: anywhere; }
+.pp .card .facts { gap: .2rem 1.2rem; margin: .5rem 0; }
+.pp .card .facts span { font-size: .78rem; }
+.pp .card .item:last-child { border-bottom: 0; }
+.pp .spark { display: flex; align-items: flex-end; gap: 2px; height: 38px; width: 150px; max-width: 100%;
+  border-bottom: 1px solid var(--line); margin: .3rem 0; }
+.pp .spark span { flex: 1 1 0; max-width: 14px; min-height: 1px; border-radius: 2px 2px 0 0; opacity: .85; }
+.pp .item .short { display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden; }
+.pp .avatar { flex: none; width: 2.3rem; height: 2.3rem; border-radius: 50%; display: grid; place-items: center;
+  color: #fff; font-weight: 650; }
+.pp .feed-item { display: flex; gap: .75rem; font-size: .97rem; }
+.pp .feed-body { flex: 1; min-width: 0; }
+.pp .feed-head { line-height: 1.3; margin-bottom: .3rem; padding-right: 5rem; overflow-wrap: anywhere; }
+.pp .feed-head span { color: var(--muted); font-size: .84rem; }
+.pp .feed-body .words { white-space: pre-wrap; }
+.pp .feed-body .head { color: var(--muted); font-size: .82rem; }
+.pp .original { margin-top: .4rem; font-size: .93rem; }
+.pp .counts { color: var(--muted); font-size: .84rem; margin-top: .4rem; }
+.pp .replies { border-top: 1px solid var(--line); margin-top: .5rem; padding-top: .2rem; font-size: .93rem; }
+.pp .reply { border-left: 2px solid var(--line); padding: .05rem 0 .05rem .7rem; margin: .45rem 0; }
+.pp .replies summary { color: var(--muted); cursor: pointer; font-size: .88rem; padding: .2rem 0; }
+[class*="st-key-feed-post"] { position: relative; }
+[class*="st-key-feed-post"] > [data-testid="stElementContainer"]:last-child:not(:first-child) { position: absolute;
+  top: .55rem; right: .9rem; width: auto; }
 .pp code { font-size: .9em; }
 </style>"""
 

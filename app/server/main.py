@@ -7,15 +7,15 @@ from pathlib import Path
 
 import streamlit as st
 
+from polyphony.app.parts.address import read_address, write_address
+from polyphony.app.parts.escape import markup, plain
 from polyphony.app.parts.library import FoundRun, Library, find_library, first_choice
-from polyphony.app.parts.page_parts import DEMONSTRATION, PAGE, PICTURE, notice, title
+from polyphony.app.parts.page_parts import CHOSEN_RUN, DEMONSTRATION, PAGE, PICTURE, note, notice, title
 from polyphony.app.parts.style import SHEET
 from polyphony.bundled import bundled
 from polyphony.errors import InputError, MetricsError
 
-CHOSEN_RUN = "run"
-
-PAGES = ("Overview", "Compare", "Network", "Agent", "Timeline", "Bank")
+PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Bank")
 
 
 def main(path: Path, bank_path: Path | None = None) -> None:
@@ -36,6 +36,7 @@ def main(path: Path, bank_path: Path | None = None) -> None:
         bind="query-params",
         label_visibility="collapsed",
     )
+    read_address()
     run = _sidebar(library)
     try:
         _draw(str(page), library, run)
@@ -48,7 +49,7 @@ def main(path: Path, bank_path: Path | None = None) -> None:
 
 def _draw(page: str, library: Library, run: FoundRun | None) -> None:
     """Draw one page; `app.server.server` has loaded its module before the first visitor comes."""
-    if page in ("Network", "Agent", "Timeline") and run is None:
+    if page in ("Feed", "Network", "Agent", "Timeline") and run is None:
         title(page, "This folder holds no run.")
         return
     import_module(f"polyphony.app.pages.{page.lower()}").draw(library, run)
@@ -59,11 +60,16 @@ def _sidebar(library: Library) -> FoundRun | None:
     with st.sidebar:
         selected = None
         if library.runs:
-            labels = {library.name_of(run.path): run.label for run in library.runs}
-            if st.session_state.get(CHOSEN_RUN) not in labels:
-                st.session_state[CHOSEN_RUN] = library.name_of(_first(library).path)
-            name = st.selectbox("Run in detail", list(labels), format_func=lambda name: labels[name], key=CHOSEN_RUN)
+            names = [library.name_of(run.path) for run in library.runs]
+            first = library.name_of(_first(library).path)
+            if st.session_state.get(CHOSEN_RUN) not in names:
+                st.session_state[CHOSEN_RUN] = first
+            # By its file's name, which an address can carry and no other run of the folder has.
+            name = st.selectbox("Run in detail", names, format_func=plain, key=CHOSEN_RUN)
+            write_address(CHOSEN_RUN, name, first)
             selected = library.run_named(name)
+            if selected is not None:
+                note(markup(selected.description))
         st.segmented_control("Save figures as", ["SVG", "PNG"], default="SVG", required=True, key=PICTURE)
         if st.session_state.get(DEMONSTRATION) and st.button("Leave the demonstration"):
             st.session_state[DEMONSTRATION] = False

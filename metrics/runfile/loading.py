@@ -113,7 +113,7 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
         population=header.population,
         population_digest=header.population_digest,
         base_model=header.base_model,
-        config=_config(header, name),
+        config=recorded_settings(header, name),
         bank_digest=header.bank_digest,
         versions=_object(header.versions, name),
         completed_timesteps=completed,
@@ -203,8 +203,16 @@ def _warnings(connection: Connection, name: str) -> tuple[InputWarning, ...]:
         raise MetricsError(f"{name}: table 'input_warning' holds other than it should; the file is damaged") from error
 
 
-def _config(header: RunHeader, name: str) -> dict[str, Any]:
-    """The run's settings, with the base model that they were used with."""
+def recorded_settings(header: RunHeader, name: str) -> dict[str, Any]:
+    """The run's settings, with the base model that they were used with.
+
+    Args:
+        header: What the run says of itself.
+        name: Of the run in errors.
+
+    Raises:
+        MetricsError: They are not a JSON object.
+    """
     return {**_object(header.config, name), "base_hash": header.base_hash}
 
 
