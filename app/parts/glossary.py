@@ -1,5 +1,7 @@
 """What measurements are, beside their charts and as a glossary of all of them."""
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from polyphony.app.parts.escape import markup
@@ -16,6 +18,20 @@ def about(name: str) -> str:
     definition = REGISTRY.get(name)
     summary = definition.headline or "What it is"
     return f'<details class="about"><summary>{markup(summary)}</summary>{_body(definition)}</details>'
+
+
+def about_all(names: Sequence[str]) -> str:
+    """What several measurements are, as HTML; those whose plug-in is not loaded are left out."""
+    return "".join(
+        f'<p style="margin:.5rem 0 0"><b>{markup(REGISTRY.get(name).title.lstrip("– "))}</b></p>'
+        f"{_body(REGISTRY.get(name))}"
+        for name in names if name in REGISTRY
+    )  # fmt: skip
+
+
+def explained(summary: str, text: str) -> str:
+    """How a figure of several measurements is to be read, as HTML that opens on a click; both are our own words."""
+    return f'<details class="about"><summary>{summary}</summary><div>{text}</div></details>'
 
 
 def glossary_expander() -> None:
