@@ -33,12 +33,12 @@ def draw(library: Library, run: FoundRun) -> None:
     by_handle = {agent.handle: agent for agent in data.agents}
     if st.session_state.get(AGENT) not in by_handle:
         st.session_state[AGENT] = _busiest(data).handle
-    title("Agent", "Who an agent is, what it wrote before and in the run, and one decision in full.")
+    title("Agent", "Who an agent is, how its acts compare with its person's history, and one decision in full.")
     handle = st.selectbox("Agent", list(by_handle), key=AGENT, format_func=lambda name: "@" + plain(name))
-    _neighbours(list(by_handle), handle)
     agent = by_handle[handle]
     rows = agent_rows(run.path, agent.agent_id)
     colour = arm_colours([run.arm])[run.arm]
+    _neighbours(list(by_handle), handle)
     block(f'<div class="box words">{markup(agent.persona) or "No persona text."}</div>')
     _texts(data, rows)
     _act_shares(rows, colour)
@@ -190,7 +190,10 @@ def _decision(library: Library, run: FoundRun, data: RunData, rows: AgentRows) -
         return
     labels = {decision.activation_id: plain(_decision_texts(data, decision)[0]) for decision in rows.decisions}
     activation = st.selectbox(
-        "Activation", list(labels), format_func=lambda number: labels[number], key=f"activation {run.path}"
+        "Activation",
+        list(labels),
+        format_func=lambda number: labels[number],
+        key=f"activation {run.path} {st.session_state[AGENT]}",
     )
     decision = next((entry for entry in rows.decisions if entry.activation_id == activation), rows.decisions[0])
     left, right = st.columns(2, gap="large")

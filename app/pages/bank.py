@@ -40,7 +40,10 @@ def draw(library: Library, _: FoundRun | None) -> None:
         key=lambda pair: pair[0],
     )
     title("Bank", _verdict([advantage for advantage, _ in evaluated]))
-    note(_compared(len(current) - len(evaluated), library.bank.name))
+    note(
+        (_compared(len(current) - len(evaluated)) if evaluated else "")
+        + f"This page reads the catalog of <code>{markup(library.bank.name)}</code>, not the weights."
+    )
     if evaluated:
         _advantage([advantage for advantage, _ in evaluated])
         _worst([revision for _, revision in evaluated])
@@ -74,14 +77,14 @@ def _verdict(advantages: Sequence[float]) -> str:
     )
 
 
-def _compared(not_evaluated: int, name: str) -> str:
+def _compared(not_evaluated: int) -> str:
     """What the sentence at the top compares, and what it leaves out."""
-    left_out = f"{not_evaluated:,} adapters are" if not_evaluated != 1 else "1 adapter is"
+    counted = "1 adapter has" if not_evaluated == 1 else f"{not_evaluated:,} adapters have"
+    left_out = f"{counted} no evaluation and {'is' if not_evaluated == 1 else 'are'} not counted. "
     return (
         "Compared is the negative log-likelihood per token (NLL) of the person's own held-out posts: with the person's "
-        "adapter, and with the prior alone, which was trained on everybody. Of each adapter it is the revision that "
-        f"serves, else the newest. {left_out} not evaluated and not counted. This page reads the catalog of "
-        f"<code>{markup(name)}</code>, not the weights."
+        "adapter, and with the prior alone, which all people share. Of each adapter it is the revision that serves, "
+        f"else the newest. {left_out if not_evaluated else 'All adapters are evaluated. '}"
     )
 
 
@@ -98,23 +101,18 @@ def _advantage(advantages: Sequence[float]) -> None:
 def _worst(ascending: Sequence[BankRevision]) -> None:
     shown = ascending[:_MOST_WORST]
     heading(
-        f"The {len(shown)} with the least advantage"
-        if len(shown) < len(ascending)
-        else "All, the least advantage first",
-        "A negative advantage means that the prior predicts the person better. A person with few training posts often "
-        "stands here.",
+        f"The {len(shown)} adapters with the least advantage",
+        "Where the advantage is negative, the prior predicts the person better than the person's adapter does.",
     )
-    table(
-        [
-            {
-                "person": revision.person, "own advantage": revision.advantage,
-                "held-out NLL, own adapter": revision.own, "held-out NLL, prior": revision.pooled, "training posts": revision.train_examples,
-                "adapter": revision.adapter_id, "revision": revision.number, "status": revision.status,
-            }
-            for revision in shown
-        ],
-        "least advantage",
-    )  # fmt: skip
+    rows = [
+        {
+            "person": revision.person, "own advantage": revision.advantage, "held-out, own adapter": revision.own,
+            "held-out, prior": revision.pooled, "training posts": revision.train_examples,
+            "adapter": revision.adapter_id, "revision": revision.number, "status": revision.status,
+        }
+        for revision in shown
+    ]  # fmt: skip
+    table(rows, "least advantage")
 
 
 def _drift(personal: list[BankRevision]) -> None:

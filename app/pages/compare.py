@@ -7,7 +7,7 @@ import streamlit as st
 
 from polyphony.app.parts.charts import evidence_chart, shares_chart
 from polyphony.app.parts.escape import markup, plain
-from polyphony.app.parts.forest import effects, forest_chart, without_effect
+from polyphony.app.parts.forest import AXIS_END, effects, forest_chart, without_effect
 from polyphony.app.parts.glossary import about, about_all, explained, glossary_expander
 from polyphony.app.parts.library import FoundRun, Library, first_choice, run_data, run_measurements, study_evidence
 from polyphony.app.parts.page_parts import arm_name, block, chart, facts, heading, note, notice, table, title
@@ -150,11 +150,12 @@ def _forest(evidence: Evidence, measurements: Sequence[str], colours: Mapping[st
         f"Effects against {markup(evidence.reference)}",
         "A mark is the effect size d: the mean paired difference in standard deviations of the paired differences. Its "
         "line is the 95% interval, not corrected for the number of measurements. Left of zero an arm is lower than "
-        f"{markup(evidence.reference)}, right of zero higher. An arrow is an effect beyond the axis.",
+        f"{markup(evidence.reference)}, right of zero higher. The axis ends at {AXIS_END:g} at most: a line is cut "
+        "there, and an arrow stands for a mark beyond, with its d.",
     )
     shown = list(dict.fromkeys(effect.difference.measurement for effect in effects(evidence, measurements)))
     if shown:
-        block(explained("What is this?", _FOREST + about_all(shown)))
+        block(explained(_FOREST + about_all(shown)))
         chart(
             forest_chart(evidence, measurements, colours), "effect sizes",
             f"Effect size of {len(shown)} measurements against {plain(evidence.reference)}, with 95% intervals",
@@ -190,7 +191,7 @@ def _acts(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> None:
         "What agents choose to do",
         f"Share of each act among activations that were carried out, in one run of each arm ({size:,} agents at most).",
     )
-    block(explained("What is this?", _ACTS))
+    block(explained(_ACTS))
     shares = {arm: act_distribution(run) for arm, run in runs.items()}
     chart(shares_chart(shares, colours), "acts", "Share of each act by arm")
 

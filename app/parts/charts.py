@@ -111,7 +111,7 @@ def histogram(values: Sequence[float], x: str, y: str, colour: str, mark: float 
     """A histogram; `mark` draws a line that divides good from bad."""
     figure = go.Figure(go.Histogram(x=list(values), marker_color=colour, nbinsx=40))
     if mark is not None:
-        figure.add_vline(x=mark, line_width=2, line_dash="dot")
+        figure.add_vline(x=mark, line_width=2, line_dash="dot", line_color=OTHER_COLOUR)
     figure.update_xaxes(title=x, gridcolor=LINE)
     figure.update_yaxes(title=y, gridcolor=LINE)
     figure.update_layout(height=300)

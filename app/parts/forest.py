@@ -16,9 +16,9 @@ from polyphony.metrics.studies.evidence import Evidence
 
 _BAND_COLOUR = "rgba(128,138,152,0.09)"
 # The axis shows at least one standard deviation to both sides, and at most ten: what lies beyond stands at its edge.
-_LEAST, _MOST = 1.0, 10.0
+_LEAST, AXIS_END = 1.0, 10.0
 # The range of the axis in units of its limit; arrows have room for their value beside them.
-_EDGE, _EDGE_OF_ARROWS = 1.06, 1.25
+_EDGE, _EDGE_OF_ARROWS = 1.06, 1.4
 _LABEL_LETTERS = 30
 _ARM_PIXELS, _LINE_PIXELS, _GAP_PIXELS, _FRAME_PIXELS = 13, 16, 10, 100
 
@@ -100,7 +100,7 @@ def _reason(difference: Difference) -> str:
 
 def _limit(shown: Sequence[Effect]) -> float:
     ends = [abs(end) for effect in shown for end in (effect.size, *effect.interval)]
-    return min(max([_LEAST, *ends]), _MOST)
+    return min(max([_LEAST, *ends]), AXIS_END)
 
 
 def _add_intervals(
@@ -126,7 +126,7 @@ def _add_marks(
     figure.add_scatter(
         x=[side * limit if side else effect.size for effect, side in zip(own, sides, strict=True)], y=list(heights),
         name=plot_label(arm), mode="markers+text",
-        text=[number(effect.size) if side else "" for effect, side in zip(own, sides, strict=True)],
+        text=[number(round(effect.size)) if side else "" for effect, side in zip(own, sides, strict=True)],
         textposition=["middle left" if side < 0 else "middle right" for side in sides], cliponaxis=False,
         marker={
             "color": colour, "size": 10, "line": {"width": 0},

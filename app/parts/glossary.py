@@ -10,14 +10,16 @@ from polyphony.metrics.core.definition import Definition
 from polyphony.metrics.core.glossary import facts, glossary
 from polyphony.metrics.core.registry import REGISTRY
 
+WHAT = "What is this?"
+
 
 def about(name: str) -> str:
     """What a measurement is, as HTML that opens on a click; empty for one whose plug-in is not loaded."""
     if name not in REGISTRY:
         return ""
     definition = REGISTRY.get(name)
-    summary = definition.headline or "What it is"
-    return f'<details class="about"><summary>{markup(summary)}</summary>{_body(definition)}</details>'
+    summary = f"{markup(definition.headline)} · {WHAT}" if definition.headline else WHAT
+    return f'<details class="about"><summary>{summary}</summary>{_body(definition)}</details>'
 
 
 def about_all(names: Sequence[str]) -> str:
@@ -29,9 +31,9 @@ def about_all(names: Sequence[str]) -> str:
     )  # fmt: skip
 
 
-def explained(summary: str, text: str) -> str:
-    """How a figure of several measurements is to be read, as HTML that opens on a click; both are our own words."""
-    return f'<details class="about"><summary>{summary}</summary><div>{text}</div></details>'
+def explained(text: str) -> str:
+    """What a figure of several measurements shows, as HTML that opens on a click; the text is our own words."""
+    return f'<details class="about"><summary>{WHAT}</summary><div>{text}</div></details>'
 
 
 def glossary_expander() -> None:
