@@ -14,7 +14,7 @@ from polyphony.app.parts.escape import file_name, markup, plain, plot_label
 from polyphony.app.parts.library import find_library, first_choice
 from polyphony.app.server.launch import command, launch
 from polyphony.errors import AppError
-from polyphony.metrics.core.labels import number, signed
+from polyphony.metrics.core.labels import number, signed, span
 from polyphony.metrics.core.registry import REGISTRY, measurement
 from polyphony.metrics.studies.report import write_report
 from polyphony.metrics.studies.study import read_study
@@ -88,12 +88,13 @@ def test_compare_measures_everything_when_asked(tmp_path: Path, drawn) -> None:
     assert len(everything) > 2 * len(quick)
 
 
-def test_runs_that_do_not_match_are_shown_without_a_comparison(tmp_path: Path, drawn) -> None:
+def test_runs_of_other_populations_are_refused(tmp_path: Path, drawn) -> None:
     planted_run(8, 5, arm="base").write(tmp_path / "base.db")
     planted_run(8, 5, arm="lora", population_digest="p2").write(tmp_path / "lora.db")
     test = drawn(tmp_path, "Compare")
     test.multiselect[0].set_value([str(tmp_path / "base.db"), str(tmp_path / "lora.db")]).run()
     assert "another population" in words_of(test) and not test.exception
+    assert not test.get("plotly_chart") and not test.dataframe
 
 
 def test_one_run_alone_is_said_to_be_alone(tmp_path: Path, drawn) -> None:
@@ -146,8 +147,11 @@ def test_network_counts_what_it_draws(tmp_path: Path, drawn) -> None:
 
 def test_bank_page_tells_what_adapters_are_worth(tmp_path: Path, drawn) -> None:
     test = drawn(tmp_path, "Bank", bank(tmp_path / "bank", people=4))
-    assert "2 of 4 revisions are above zero" in words_of(test)
-    revisions = next(each.value for each in test.dataframe if "own advantage" in each.value)
+    body = words_of(test)
+    assert "<b>2 of 4 adapters</b> predict their person better" in body and "mean advantage is ±0 nats" in body
+    assert "All adapters are evaluated" in body
+    worst, revisions = (each.value for each in test.dataframe if "own advantage" in each.value)
+    assert worst["own advantage"].round(3).tolist() == [-0.3, -0.1, 0.1, 0.3]
     assert revisions["own advantage"].round(3).tolist()[1:] == [0.3, 0.1, -0.1, -0.3]
     assert revisions["drift"].tolist()[1:] == [1.5, 2.5, 3.5, 4.5]
 
@@ -259,6 +263,14 @@ def test_labels_and_numbers() -> None:
         "–", "0", "−0.500", "1,234", "0.123", "12.35",
     ]  # fmt: skip
     assert [signed(value) for value in (0.0, 0.5, -2.0)] == ["±0", "+0.500", "−2"]
+
+
+def test_only_what_is_zero_prints_as_zero() -> None:
+    assert [number(value) for value in (0.0004, -0.0004, 0.0005, 1e-17, -1e-17)] == [
+        "<0.0005", "−<0.0005", "0.001", "0", "0",
+    ]  # fmt: skip
+    assert [signed(value) for value in (0.0004, -1e-9, 1e-17, -1e-17)] == ["+<0.0005", "−<0.0005", "±0", "±0"]
+    assert span((-0.0001, 0.25)) == "−<0.0005 to 0.250"
 
 
 def test_launch_names_what_is_missing_or_taken(tmp_path: Path) -> None:

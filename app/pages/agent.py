@@ -1,7 +1,8 @@
 """The Agent page: who an agent is, what it did, and how it made one decision."""
 
+import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
@@ -20,6 +21,7 @@ from polyphony.metrics.runfile.rundata import Agent, RunData
 
 _MOST_ITEMS = 200
 _HEIGHT = 440
+_FEW_ACTS = 10
 _HISTORY_COLOUR = OTHER_COLOUR
 
 
@@ -39,11 +41,31 @@ def draw(library: Library, run: FoundRun) -> None:
     agent = by_handle[handle]
     rows = agent_rows(run.path, agent.agent_id)
     colour = arm_colours([run.arm])[run.arm]
+    _neighbours(list(by_handle), handle)
     block(f'<div class="box words">{markup(agent.persona) or "No persona text."}</div>')
-    _adapter(library, run, data, agent)
-    _act_shares(rows, colour)
     _texts(data, rows)
+    _act_shares(rows, colour)
     _decision(library, run, data, rows)
+    _interview(library, run, agent)
+    if agent.adapter_id is None:
+        note("This agent has no adapter: it acts through the base model that all agents share.")
+        return
+    with st.expander("Adapter: training and evaluation"):
+        _adapter(library, run, data, agent, agent.adapter_id)
+
+
+def _neighbours(handles: Sequence[str], handle: str) -> None:
+    """Buttons that go to the agents before and after this one, in the run's order; after the last comes the first."""
+    place = handles.index(handle)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for label, step in (("← Previous", -1), ("Next →", 1)):
+            other = handles[(place + step) % len(handles)]
+            st.button(label, on_click=_choose, args=(other,), disabled=len(handles) < 2)
+        note(f"Agent {place + 1:,} of {len(handles):,}")
+
+
+def _choose(handle: str) -> None:
+    st.session_state[AGENT] = handle
 
 
 def _busiest(data: RunData) -> Agent:
@@ -52,11 +74,8 @@ def _busiest(data: RunData) -> Agent:
     return max(data.agents, key=lambda agent: posts[agent.user_id] + comments[agent.user_id])
 
 
-def _adapter(library: Library, run: FoundRun, data: RunData, agent: Agent) -> None:
-    if agent.adapter_id is None:
-        note("This agent has no adapter: it acts through the base model that all agents share.")
-        return
-    pairs = [("adapter", agent.adapter_id), ("revision", str(agent.revision))]
+def _adapter(library: Library, run: FoundRun, data: RunData, agent: Agent, adapter_id: str) -> None:
+    pairs = [("adapter", adapter_id), ("revision", str(agent.revision))]
     revision = _revision(library, run, data, agent)
     if revision is not None:
         pairs += [
@@ -102,12 +121,16 @@ def _act_shares(rows: AgentRows, colour: str) -> None:
         name: {verb: count / counts.total() for verb, count in counts.items()}
         for name, counts in (("history", history), ("run", simulated)) if counts
     }  # fmt: skip
+    few = [name for name, counts in (("history", history), ("run", simulated)) if 0 < counts.total() < _FEW_ACTS]
+    hollow = f" Hollow bars rest on fewer than {_FEW_ACTS} acts and can differ by chance alone." if few else ""
     heading(
-        "Shares of acts", f"{history.total():,} acts in the person's history, {simulated.total():,} acts in this run."
+        "Habits",
+        f"Share of each act; doing nothing is not counted. {history.total():,} acts in the person's history, "
+        f"{simulated.total():,} acts in this run.{hollow}",
     )
     if shares:
         chart(
-            shares_chart(shares, {"history": _HISTORY_COLOUR, "run": colour}),
+            shares_chart(shares, {"history": _HISTORY_COLOUR, "run": colour}, hollow=few, left_out=["nothing"]),
             "act shares",
             "Shares of acts in the history and in the run",
         )
@@ -170,7 +193,10 @@ def _decision(library: Library, run: FoundRun, data: RunData, rows: AgentRows) -
         return
     labels = {decision.activation_id: plain(_decision_texts(data, decision)[0]) for decision in rows.decisions}
     activation = st.selectbox(
-        "Activation", list(labels), format_func=lambda number: labels[number], key=f"activation {run.path}"
+        "Activation",
+        list(labels),
+        format_func=lambda number: labels[number],
+        key=f"activation {run.path} {st.session_state[AGENT]}",
     )
     decision = next((entry for entry in rows.decisions if entry.activation_id == activation), rows.decisions[0])
     left, right = st.columns(2, gap="large")
@@ -217,6 +243,24 @@ def _other_arms(library: Library, run: FoundRun, data: RunData, decision: Logged
             for arm, distribution in shares.items()
         ]
         table(rows, "decision")
+
+
+def _interview(library: Library, run: FoundRun, agent: Agent) -> None:
+    if run.header.base_model is None:
+        return  # nothing in the run could answer
+    heading(
+        "Ask this agent",
+        "An interview is outside simulated time and does not change the run. The agent answers with the weights that "
+        "it acts with. Put your question in place of the one below.",
+    )
+    options = [] if library.bank is None else ["--bank", str(library.bank)]
+    # After `--` a handle may begin with a dash.
+    command = shlex.join(
+        ["simulate", "interview", *options, "--", str(run.path), agent.handle, "What do you care about?"]
+    )
+    st.code(plain(command), language=None, wrap_lines=True)
+    if plain(command) != command:
+        note("A name in this command holds signs that a page cannot show: take it from the run file.")
 
 
 def _decision_in(sibling: FoundRun, agent_id: int, decision: LoggedDecision) -> Mapping[str, float] | None:

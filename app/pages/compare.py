@@ -7,16 +7,19 @@ import streamlit as st
 
 from polyphony.app.parts.charts import evidence_chart, shares_chart
 from polyphony.app.parts.escape import markup, plain
-from polyphony.app.parts.glossary import about, glossary_expander
+from polyphony.app.parts.forest import AXIS_END, effects, forest_chart, without_effect
+from polyphony.app.parts.glossary import about, about_all, explained, glossary_expander
 from polyphony.app.parts.library import FoundRun, Library, first_choice, run_data, run_measurements, study_evidence
 from polyphony.app.parts.page_parts import arm_name, block, chart, facts, heading, note, notice, table, title
-from polyphony.app.parts.style import arm_colours
+from polyphony.app.parts.same_moment import same_moment
+from polyphony.app.parts.style import LINE, arm_colours
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
 from polyphony.metrics.core.registry import HEADLINES, PRIMARY, family_of
 from polyphony.metrics.figures.activity import outcome_counts
 from polyphony.metrics.figures.acts import act_distribution
 from polyphony.metrics.runfile.rundata import RunData
+from polyphony.metrics.studies.compare import Difference
 from polyphony.metrics.studies.evidence import Evidence, evidence_of_runs
 from polyphony.metrics.studies.findings import findings
 from polyphony.metrics.studies.labels import labelled_by_difference
@@ -27,6 +30,16 @@ _RUNS = "Runs of this folder"
 _SECONDS_TO_MEASURE = 20
 _MOST_ARMS_DRAWN = 8
 _MOST_PLUGIN_CHARTS = 12
+_FOREST = (
+    "d = m / s, where m is the mean and s the standard deviation of the differences between the arm and the reference, "
+    "one difference for each seed (Cohen's d of paired data). The 95% interval is that of the difference divided by s: "
+    "d ± t(0.975; n − 1) / √n for n seeds. It takes s as known, so with few seeds it says less than it seems to. d "
+    "tells how steady a difference is from seed to seed, not how large it is: the charts below show that."
+)
+_ACTS = (
+    "The number of activations with this act that the platform carried out, divided by all activations that it carried "
+    "out. Doing nothing is an act, too. An act that the platform refused, or whose policy failed, is in none of them."
+)
 
 
 def draw(library: Library, _: FoundRun | None) -> None:
@@ -49,7 +62,10 @@ def draw(library: Library, _: FoundRun | None) -> None:
         return
     colours = arm_colours(evidence.arms)
     _introduction(evidence, colours)
-    _charts(evidence, colours)
+    drawn = _drawn_measurements(evidence)
+    _forest(evidence, drawn, colours)
+    same_moment(runs, colours)
+    _charts(evidence, drawn, colours)
     _acts(runs, colours)
     _effects(evidence)
     with st.expander("All figures of all runs"):
@@ -109,20 +125,51 @@ def _introduction(evidence: Evidence, colours: Mapping[str, str]) -> None:
     names = " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
     heading_text = names if len(evidence.arms) < 4 else f"{len(evidence.arms)} arms"
     title(f"{heading_text}{', side by side' if len(evidence.arms) > 1 else ''}", "What the intervals support:")
-    block("".join(f'<div class="finding words">{markup(finding)}</div>' for finding in findings(evidence)))
+    others = [arm for arm in evidence.arms if arm != evidence.reference]
+    sentences = findings(evidence)
+    borders = [colours[arm] for arm in others] if len(sentences) == len(others) else [LINE] * len(sentences)
+    block("".join(
+        f'<div class="finding words" style="border-color:{border}">{markup(sentence)}</div>'
+        for sentence, border in zip(sentences, borders, strict=True)
+    ))  # fmt: skip
     arms = "".join(f"<li>{arm_name(arm, colours[arm])} &nbsp;{arm_sentence(arm)}</li>" for arm in evidence.arms)
     block(f'<ul class="plain">{arms}</ul>')
 
 
-def _charts(evidence: Evidence, colours: Mapping[str, str]) -> None:
+def _drawn_measurements(evidence: Evidence) -> list[str]:
+    """The headline measurements and a few of plug-ins, in the order of the charts."""
+    measured = dict.fromkeys(row.measurement for row in evidence.figures)
+    plugins = [name for name in measured if family_of(name) == "plug-in"]
+    return [*(name for name in HEADLINES if name in measured), *plugins[:_MOST_PLUGIN_CHARTS]]
+
+
+def _forest(evidence: Evidence, measurements: Sequence[str], colours: Mapping[str, str]) -> None:
+    if evidence.reference is None:
+        return
+    heading(
+        f"Effects against {markup(evidence.reference)}",
+        "A mark is the effect size d: the mean paired difference in standard deviations of the paired differences. Its "
+        "line is the 95% interval, not corrected for the number of measurements. Left of zero an arm is lower than "
+        f"{markup(evidence.reference)}, right of zero higher. The axis ends at {AXIS_END:g} at most: a line is cut "
+        "there, and an arrow stands for a mark beyond, with its d.",
+    )
+    shown = list(dict.fromkeys(effect.difference.measurement for effect in effects(evidence, measurements)))
+    if shown:
+        block(explained(_FOREST + about_all(shown)))
+        chart(
+            forest_chart(evidence, measurements, colours), "effect sizes",
+            f"Effect size of {len(shown)} measurements against {plain(evidence.reference)}, with 95% intervals",
+        )  # fmt: skip
+    for reason, names in without_effect(evidence, measurements).items():
+        note(f"Not drawn ({markup(reason)}): {markup(', '.join(names))}.")
+
+
+def _charts(evidence: Evidence, shown: Sequence[str], colours: Mapping[str, str]) -> None:
     heading(
         "Headline figures",
         "A mark is the mean of the seeds with its 95% interval, a small point one seed; with one seed the interval is "
         "over agents. A grey band is what chance gives: the central 95% of the figure's null model.",
     )
-    measured = dict.fromkeys(row.measurement for row in evidence.figures)
-    plugins = [name for name in measured if family_of(name) == "plug-in"]
-    shown = [*(name for name in HEADLINES if name in measured), *plugins[:_MOST_PLUGIN_CHARTS]]
     columns = st.columns(2, gap="large")
     for place, name in enumerate(shown):
         words = evidence.title(name)
@@ -144,6 +191,7 @@ def _acts(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> None:
         "What agents choose to do",
         f"Share of each act among activations that were carried out, in one run of each arm ({size:,} agents at most).",
     )
+    block(explained(_ACTS))
     shares = {arm: act_distribution(run) for arm, run in runs.items()}
     chart(shares_chart(shares, colours), "acts", "Share of each act by arm")
 
@@ -152,24 +200,42 @@ def _effects(evidence: Evidence) -> None:
     if not evidence.differences:
         return
     heading(
-        "Effects",
+        "Table of effects",
         f"Each arm against {markup(evidence.reference or '')}, paired by seed. p is a paired t test's (in reports of "
         "earlier versions a sign-flip test's), corrected (Holm): the four figures of the question among themselves, "
         "the two rates with all other measurements. With so many seeds such an effect would be found with 80% power.",
     )
-    rows = [
-        {
-            "measurement": evidence.title(each.measurement), "arm": each.arm, "agents": each.agents,
-            "difference": None if each.difference is None else signed(each.difference),
-            "95% interval": span(each.interval), "effect size d": number(each.effect_size),
-            "p (Holm)": probability(each.p_holm), "seeds": each.seeds, "seeds for 80% power": each.seeds_needed,
-            "remark": each.reason or "",
-        }
-        for each in evidence.differences
-        if each.measurement in (*PRIMARY, "original_post_rate", "comments_per_agent")
-        or family_of(each.measurement) == "plug-in"
+    shown = [
+        difference for difference in evidence.differences
+        if difference.measurement in (*PRIMARY, "original_post_rate", "comments_per_agent")
+        or family_of(difference.measurement) == "plug-in"
     ]  # fmt: skip
-    table(rows, "effects", 320)
+    rows = [_effect_row(evidence, difference) for difference in shown]
+    table(rows, "effects", 320, [_effect_figures(evidence, difference) for difference in shown])
+
+
+def _effect_row(evidence: Evidence, difference: Difference) -> dict[str, object]:
+    """A difference as the page shows it."""
+    return {
+        "measurement": evidence.title(difference.measurement), "arm": difference.arm, "agents": difference.agents,
+        "difference": None if difference.difference is None else signed(difference.difference),
+        "95% interval": span(difference.interval), "effect size d": number(difference.effect_size),
+        "p (Holm)": probability(difference.p_holm), "seeds": difference.seeds,
+        "seeds for 80% power": difference.seeds_needed, "remark": difference.reason or "",
+    }  # fmt: skip
+
+
+def _effect_figures(evidence: Evidence, difference: Difference) -> dict[str, object]:
+    """A difference as files hold it: every figure a number in a column of its own."""
+    low, high = difference.interval or (None, None)
+    d_low, d_high = difference.effect_interval or (None, None)
+    return {
+        "measurement": evidence.title(difference.measurement), "arm": difference.arm, "against": difference.against,
+        "agents": difference.agents, "difference": difference.difference, "low": low, "high": high,
+        "effect_size": difference.effect_size, "effect_size_low": d_low, "effect_size_high": d_high,
+        "p": difference.p, "p_holm": difference.p_holm, "seeds": difference.seeds,
+        "seeds_needed": difference.seeds_needed, "remark": difference.reason or "",
+    }  # fmt: skip
 
 
 def _outcomes(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> None:

@@ -1,6 +1,6 @@
 """Charts: measurements with intervals, shares of acts, lines over time, histograms, cascades."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import plotly.graph_objects as go
 
@@ -10,6 +10,7 @@ from polyphony.metrics.core.axis_range import axis_limits
 from polyphony.metrics.figures.acts import VERBS
 from polyphony.metrics.studies.evidence import Evidence
 
+_HOLLOW = "rgba(0,0,0,0)"
 _NULL_COLOUR = "rgba(128,138,152,0.25)"
 
 
@@ -56,15 +57,33 @@ def evidence_chart(evidence: Evidence, measurement: str, colours: Mapping[str, s
     return finish(figure)
 
 
-def shares_chart(shares: Mapping[str, Mapping[str, float]], colours: Mapping[str, str]) -> go.Figure:
-    """Shares of acts as bars, one colour for each name: arms, or history and run."""
+def shares_chart(
+    shares: Mapping[str, Mapping[str, float]],
+    colours: Mapping[str, str],
+    *,
+    hollow: Collection[str] = (),
+    left_out: Collection[str] = (),
+) -> go.Figure:
+    """Shares of acts as bars, one colour for each name: arms, or history and run.
+
+    Args:
+        shares: Share of each act by name.
+        colours: A colour for each name.
+        hollow: Names whose bars are not filled.
+        left_out: Acts that have no bar.
+    """
     figure = go.Figure()
-    verbs = [*VERBS, *sorted({verb for distribution in shares.values() for verb in distribution} - set(VERBS))]
+    others = {verb for distribution in shares.values() for verb in distribution} - set(VERBS)
+    verbs = [verb for verb in (*VERBS, *sorted(others)) if verb not in left_out]
     for name, distribution in shares.items():
         values = [distribution.get(verb, 0.0) for verb in verbs]
         figure.add_bar(
             y=[plot_label(verb) for verb in verbs], x=values, name=plot_label(name), orientation="h",
-            marker_color=colours[name], text=[f"{value:.0%}" for value in values], textposition="outside",
+            marker={
+                "color": _HOLLOW if name in hollow else colours[name],
+                "line": {"color": colours[name], "width": 2 if name in hollow else 0},
+            },
+            text=[f"{value:.0%}" for value in values], textposition="outside",
             cliponaxis=False, hovertemplate="%{y}: %{x:.1%}",
         )  # fmt: skip
     figure.update_layout(barmode="group", bargap=0.25, height=110 + 18 * len(verbs) * max(len(shares), 1))
@@ -92,7 +111,7 @@ def histogram(values: Sequence[float], x: str, y: str, colour: str, mark: float 
     """A histogram; `mark` draws a line that divides good from bad."""
     figure = go.Figure(go.Histogram(x=list(values), marker_color=colour, nbinsx=40))
     if mark is not None:
-        figure.add_vline(x=mark, line_width=2, line_dash="dot")
+        figure.add_vline(x=mark, line_width=2, line_dash="dot", line_color=OTHER_COLOUR)
     figure.update_xaxes(title=x, gridcolor=LINE)
     figure.update_yaxes(title=y, gridcolor=LINE)
     figure.update_layout(height=300)

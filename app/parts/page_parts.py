@@ -59,24 +59,32 @@ def arm_name(arm: str, colour: str) -> str:
     return f'<span class="arm"><span class="dot" style="background:{colour}"></span><bdi>{markup(arm)}</bdi></span>'
 
 
-def table(rows: Sequence[TableRow], name: str, height: int | Literal["auto"] = "auto") -> None:
+def table(
+    rows: Sequence[TableRow],
+    name: str,
+    height: int | Literal["auto"] = "auto",
+    download: Sequence[TableRow] | None = None,
+) -> None:
     """A table that can be sorted, searched and downloaded as CSV or Parquet.
 
     Args:
         rows: Rows with the same columns; texts in them are shown as plain text.
         name: Of the files to download.
         height: Of the table in pixels; "auto" for as many as its rows need.
+        download: Rows of the files to download, where they differ from those that are shown: a file holds numbers where
+            the page shows texts.
     """
+    held = rows if download is None else download
     safe_rows = [{key: plain(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
     st.dataframe(pd.DataFrame(safe_rows), hide_index=True, height=height)
     stem = file_name(name)
     with st.container(horizontal=True):
         st.download_button(
-            "CSV", lambda: _csv(rows), f"{stem}.csv", "text/csv",
+            "CSV", lambda: _csv(held), f"{stem}.csv", "text/csv",
             key=f"csv {name}", type="tertiary", on_click="ignore",
         )  # fmt: skip
         st.download_button(
-            "Parquet", lambda: _parquet(rows), f"{stem}.parquet", "application/vnd.apache.parquet",
+            "Parquet", lambda: _parquet(held), f"{stem}.parquet", "application/vnd.apache.parquet",
             key=f"parquet {name}", type="tertiary", on_click="ignore",
         )  # fmt: skip
 

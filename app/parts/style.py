@@ -39,6 +39,12 @@ SHEET = """<style>
 .pp .item .words { white-space: pre-wrap; margin-top: 2px; }
 .pp .item .about { color: var(--muted); border-left: 3px solid var(--line); padding-left: 9px; margin-top: 4px;
   font-size: .87rem; display: -webkit-box; -webkit-line-clamp: 3; -webkit-box-orient: vertical; overflow: hidden; }
+.pp .moment { background: var(--shade); border: 1px solid var(--line); border-radius: 10px; padding: 10px 16px 12px;
+  margin: 0 0 .1rem; font-size: .95rem; }
+.pp .moment .head, .pp .moment .about { color: var(--muted); font-size: .85rem; }
+.pp .moment .cells { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr));
+  gap: .7rem 1.6rem; margin-top: .35rem; }
+.pp .moment .words { white-space: pre-wrap; margin-top: 2px; }
 .pp .thread { border-left: 2px solid var(--line); padding: 4px 0 4px 12px; margin: 4px 0; }
 .pp .facts { display: flex; flex-wrap: wrap; gap: .3rem 2rem; margin: .4rem 0; }
 .pp .facts span { display: block; font-size: .85rem; color: var(--muted); }

@@ -28,6 +28,21 @@ def cohens_d_paired(differences: Sequence[float]) -> float | None:
     return float(array.mean()) / sd if sd > 1e-12 * max(1.0, float(np.abs(array).max())) else None
 
 
+def effect_interval(effect_size: float | None, pairs: int) -> tuple[float, float] | None:
+    """95% interval of `cohens_d_paired`: d ± t(0.975; n - 1) / √n for n pairs.
+
+    It is the t interval of the mean difference (`t_interval`) divided by the standard deviation s of the paired
+    differences, so it leaves zero out exactly where that interval does. It takes s as known: with few pairs s is itself
+    uncertain, which the interval does not show. None with fewer than two pairs or without an effect size.
+    """
+    from scipy.stats import t
+
+    if effect_size is None or pairs < 2:
+        return None
+    margin = float(t.ppf(0.975, pairs - 1)) / math.sqrt(pairs)
+    return effect_size - margin, effect_size + margin
+
+
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """95% interval of a mean by Student's t (Student 1908), for example over seeds; None with fewer than two values."""
     from scipy.stats import t

@@ -1,5 +1,8 @@
 """Arms and numbers in the words a reader sees; a measurement's own words are in `metrics.core.registry`."""
 
+# The least value that three decimals show, and the largest that is an error of rounding.
+_LEAST, _ROUNDING = 0.0005, 1e-12
+
 _ARMS = {
     "lora": "every agent acts through an adapter trained on that person's own posts",
     "base": "all agents share one base model",
@@ -18,13 +21,18 @@ def arm_sentence(arm: str) -> str:
 
 
 def number(value: float | None) -> str:
-    """A figure at about three significant digits, with a true minus sign; a dash where there is none."""
+    """A figure at about three significant digits, with a true minus sign; a dash where there is none.
+
+    What would round to 0 is ``<0.0005`` or, below zero, ``−<0.0005``; 0 is 0 alone, up to an error of rounding.
+    """
     if value is None:
         return "–"
-    if abs(value) < 0.0005:
+    if abs(value) <= _ROUNDING:
         return "0"
     if value < 0:
         return f"−{number(-value)}"
+    if value < _LEAST:
+        return f"<{_LEAST}"
     if value == int(value) and value < 1e6:
         return f"{int(value):,}"
     if value >= 100:
@@ -38,8 +46,8 @@ def probability(value: float | None) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference with its sign."""
-    return "±0" if value == 0 else f"{'+' if value > 0 else ''}{number(value)}"
+    """A difference with its sign, also where it is too small for a figure: ``+<0.0005``."""
+    return "±0" if abs(value) <= _ROUNDING else f"{'+' if value > 0 else ''}{number(value)}"
 
 
 def span(interval: tuple[float, float] | None) -> str:

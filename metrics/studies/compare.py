@@ -12,6 +12,7 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.core.inference import (
     agent_interval,
     cohens_d_paired,
+    effect_interval,
     holm,
     paired_t_p,
     seeds_for_power,
@@ -57,6 +58,11 @@ class Difference:
     seeds: int
     seeds_needed: int | None
     reason: str | None
+
+    @property
+    def effect_interval(self) -> tuple[float, float] | None:
+        """95% interval of the effect size, see `metrics.core.inference.effect_interval`."""
+        return effect_interval(self.effect_size, self.seeds)
 
     def to_json(self) -> dict[str, Any]:
         """The difference in the form of the command line's JSON contract."""
@@ -210,6 +216,7 @@ def check_pairable(runs: Sequence[RunMeasurements], *, same_settings: bool = Tru
         MetricsError: Two runs of one arm, seed and size, another population, another number of timesteps, or other
             settings.
     """
+    check_one_population(runs)
     seen: dict[tuple[str, int, int], RunMeasurements] = {}
     first_of_size: dict[int, RunMeasurements] = {}
     for run in runs:
@@ -224,14 +231,25 @@ def check_pairable(runs: Sequence[RunMeasurements], *, same_settings: bool = Tru
                 f"{runs[0].completed_timesteps}; finish it with `simulate run --resume` or compare equal --steps"
             )
         other = first_of_size.setdefault(run.agents, run)
-        if run.population_digest != other.population_digest:
-            raise MetricsError(f"{run.source}: another population than {other.source}; compare runs of one population")
         differs = _differing_setting(run.config, other.config)
         if differs is not None and same_settings:
             raise MetricsError(
                 f"{run.source}: another setting than {other.source}: {differs}; compare runs that differ in arm and "
                 "seed only"
             )
+
+
+def check_one_population(runs: Sequence[RunMeasurements]) -> None:
+    """Refuse runs of one size and other people.
+
+    Raises:
+        MetricsError: Two runs of one size are of different populations.
+    """
+    first_of_size: dict[int, RunMeasurements] = {}
+    for run in runs:
+        other = first_of_size.setdefault(run.agents, run)
+        if run.population_digest != other.population_digest:
+            raise MetricsError(f"{run.source}: another population than {other.source}; compare runs of one population")
 
 
 def _one_arm(runs: Sequence[RunMeasurements]) -> str:

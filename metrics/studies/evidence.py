@@ -12,7 +12,13 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.core.inference import t_interval
 from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import RunMeasurements
-from polyphony.metrics.studies.compare import Comparison, Difference, compare_measured
+from polyphony.metrics.studies.compare import (
+    Comparison,
+    Difference,
+    check_one_population,
+    check_pairable,
+    compare_measured,
+)
 from polyphony.metrics.studies.labels import labelled_by_difference
 from polyphony.metrics.studies.plan import STUDY_FILE
 
@@ -103,8 +109,15 @@ class Evidence:
 
 
 def evidence_of_runs(runs: Sequence[RunMeasurements]) -> Evidence:
-    """The evidence of some measured runs, grouped by whatever they differ in."""
+    """The evidence of some measured runs, grouped by whatever they differ in.
+
+    Raises:
+        MetricsError: Runs of one size are of different populations, or those of one arm do not belong into one mean.
+    """
     grouped = labelled_by_difference(runs)
+    check_one_population(grouped)
+    for arm in dict.fromkeys(run.arm for run in grouped):
+        check_pairable([run for run in grouped if run.arm == arm])
     try:
         return evidence_of_comparison(compare_measured(grouped))
     except MetricsError as error:
@@ -132,7 +145,8 @@ def evidence_of_study(directory: Path) -> Evidence:
     """The evidence of a study as its report holds it, without measuring anything again.
 
     Raises:
-        MetricsError: There is no report yet, or it is not one of ours.
+        MetricsError: There is no report yet, it is not one of ours, or its runs of one size are of different
+            populations.
     """
     path = directory / STUDY_FILE
     if not path.exists():
@@ -143,13 +157,15 @@ def evidence_of_study(directory: Path) -> Evidence:
             row for run in report["runs"]
             for row in _rows(run["label"], run["run"]["agents"], run["run"]["seed"], run["measurements"])
         ]  # fmt: skip
+        populations = {(run["run"]["agents"], run.get("population_digest")) for run in report["runs"]}
         differences = tuple(_difference(plain) for plain in report["differences"])
         titles = {name: str(plain["title"]) for name, plain in report.get("plugin_measurements", {}).items()}
-        return replace(
-            _evidence(report["plan"]["reference"], rows, differences, report.get("not_compared")), titles=titles
-        )
+        evidence = _evidence(report["plan"]["reference"], rows, differences, report.get("not_compared"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise MetricsError(f"{path}: not a study's report; `simulate study --report {directory}` writes it") from error
+    if len(populations) > len({agents for agents, _ in populations}):
+        raise MetricsError(f"{path}: runs of one size are of different populations; compare runs of one population")
+    return replace(evidence, titles=titles)
 
 
 def _evidence(

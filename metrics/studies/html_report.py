@@ -221,8 +221,8 @@ def _differences(evidence: Evidence) -> str:
     rows = (
         (
             _text(evidence.title(row.measurement)), _text(row.arm), f"{row.agents:,}",
-            "–" if row.difference is None else signed(row.difference), span(row.interval) or "–",
-            number(row.effect_size), probability(row.p_holm), str(row.seeds),
+            "–" if row.difference is None else _text(signed(row.difference)), _text(span(row.interval)) or "–",
+            _text(number(row.effect_size)), _text(probability(row.p_holm)), str(row.seeds),
             "–" if row.seeds_needed is None else str(row.seeds_needed),
         )
         for row in evidence.differences
@@ -234,7 +234,8 @@ def _values(evidence: Evidence) -> str:
     rows = (
         (
             _text(evidence.title(row.measurement)), _text(row.arm), f"{row.agents:,}", str(row.seed),
-            number(row.value), "–" if row.low is None or row.high is None else span((row.low, row.high)),
+            _text(number(row.value)),
+            "–" if row.low is None or row.high is None else _text(span((row.low, row.high))),
         )
         for row in evidence.figures
     )  # fmt: skip

@@ -7,7 +7,7 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.measure import RunMeasurements, measure_run
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import RunData
-from polyphony.metrics.studies.compare import check_pairable, compare_measured
+from polyphony.metrics.studies.compare import compare_measured
 from polyphony.metrics.studies.comparison_table import notes
 from polyphony.metrics.studies.evidence import (
     Evidence,
@@ -35,7 +35,6 @@ def content_of_runs(sources: Sequence[str]) -> ReportContent:
     """
     runs = labelled_by_difference([measure_run(source) for source in sources])
     if len({run.arm for run in runs}) == 1:
-        check_pairable(runs)
         return _content(runs, sources, evidence_of_runs(runs), [_LEAD])
     comparison = compare_measured(runs)
     return _content(runs, sources, evidence_of_comparison(comparison), [_LEAD, notes(comparison)])
