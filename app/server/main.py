@@ -15,7 +15,7 @@ from polyphony.errors import InputError, MetricsError
 
 CHOSEN_RUN = "run"
 
-PAGES = ("Overview", "Compare", "Network", "Agent", "Timeline", "Bank")
+PAGES = ("Overview", "Compare", "Network", "Agent", "Timeline", "Topics", "Bank")
 
 
 def main(path: Path, bank_path: Path | None = None) -> None:
