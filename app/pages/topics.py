@@ -1,5 +1,6 @@
 """The Topics page: what agents write about, and the stances of their texts, over time and by community."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from polyphony.metrics.figures.stance import stance_by_timestep
 from polyphony.metrics.figures.timing import moments_of_run
 from polyphony.metrics.figures.topics import Topics
 from polyphony.metrics.runfile.rundata import RunData
+from polyphony.sqlite_file import FileState, file_state
 
 _TOPICS = 8
 _ALL = "all agents"
@@ -34,9 +36,15 @@ def draw(_: Library, run: FoundRun | None) -> None:
             "No model wrote in this run. Its policy is <code>null</code>: every text is an old public post of the same "
             "person, drawn at random. Topics and stances are therefore those of the histories."
         )
-    communities = communities_of(data, interaction_communities(data))
+    communities = _communities(os.fsencode(run.path), file_state(run.path))
     _topics(run.path, data, communities)
     _stance(run.path, data, communities)
+
+
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _communities(path: bytes, state: FileState) -> Communities:
+    data = run_data(Path(os.fsdecode(path)))
+    return communities_of(data, interaction_communities(data))
 
 
 def _topics(path: Path, data: RunData, communities: Communities) -> None:
@@ -67,7 +75,7 @@ def _by_community(topics: Topics, communities: Communities) -> None:
     heading(
         "Topics by community",
         "Share of each topic in the texts of each large community of the interaction graph. Its name is the "
-        "words that members use more often than other users do, as on the Network page.",
+        "words that members use more often than other users do, as on the Network page; users are in brackets.",
     )
     if not communities.names:
         note("No community has three members.")
@@ -75,6 +83,12 @@ def _by_community(topics: Topics, communities: Communities) -> None:
     names = [f"{name} ({communities.sizes[label]:,})" for label, name in communities.names.items()]
     shares = np.array([topics.shares_of(communities.members(label)) for label in communities.names])
     chart(topics_by_community(topics.names, names, shares), "topics by community", "Topics by community, as shares")
+    legend = (
+        f'<span style="white-space:nowrap;margin-right:1.4rem">{number} <span class="dot" '
+        f'style="background:{communities.colours[label]}"></span>{markup(name)}</span> '
+        for number, (label, name) in enumerate(zip(communities.names, names, strict=True), 1)
+    )
+    block(f'<p class="note">{"".join(legend)}</p>')
 
 
 def _samples(topics: Topics, data: RunData) -> None:

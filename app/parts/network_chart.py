@@ -179,7 +179,7 @@ def _users(
 
 def _label(figure: go.Figure, run: RunData, place: tuple[float, float], user: int, **style: Any) -> None:
     """A handle above a user; an annotation, because texts of a trace would lie under the dots."""
-    font = {"size": 12, "weight": 600, "shadow": "auto"} | style
+    font = {"size": 12, "weight": 600} | style
     figure.add_annotation(
         x=place[0], y=place[1], text=plot_label("@" + run.users[user], 24), showarrow=False, yshift=15, font=font,
     )  # fmt: skip

@@ -15,7 +15,7 @@ from polyphony.metrics.figures.stance import MeanStance
 TOPIC_COLOURS = (*COMMUNITY_COLOURS, "#7FB800", "#B23A72", "#4C6A92", "#C0A36E")
 """A colour for each of at most twelve topics."""
 
-_HEAT = ((0, "rgba(15,127,204,0)"), (1, "rgba(15,127,204,0.9)"))
+_HEAT = ((0, "rgba(15,127,204,0)"), (1, "rgba(15,127,204,0.6)"))
 _ALL_COLOUR = "#667085"
 
 
@@ -49,23 +49,27 @@ def topics_by_community(names: Sequence[str], communities: Sequence[str], shares
     """Heat map of the share of each topic in the texts of each community.
 
     Args:
-        names: Of the topics.
-        communities: Names of the communities, the first on top.
+        names: Of the topics, the first on top.
+        communities: Names of the communities, which are numbered from 1 on the axis.
         shares: Shape (communities, topics); NaN where a community wrote nothing.
     """
-    rows = [f"{number}. {plot_label(name, 40)}" for number, name in enumerate(communities, 1)]
-    columns = [plot_label(name, 40).replace(", ", ",<br>") for name in names]
-    text = [["" if np.isnan(share) else f"{share:.0%}" for share in row] for row in shares]
+    rows = [plot_label(name, 40) for name in names]
+    columns = [str(number) for number in range(1, len(communities) + 1)]
     figure = go.Figure(
         go.Heatmap(
-            z=shares, x=columns, y=rows, text=text, texttemplate="%{text}",
-            colorscale=_HEAT, zmin=0, showscale=False, xgap=2, ygap=2,
-            hovertemplate="%{y}<br>%{x}: %{z:.1%}<extra></extra>",
+            z=shares.T, x=columns, y=rows, colorscale=_HEAT, zmin=0, showscale=False, xgap=2, ygap=2,
+            customdata=[[plot_label(name, 60) for name in communities]] * len(rows),
+            hovertemplate="%{customdata}<br>%{y}: %{z:.1%}<extra></extra>",
         )
     )  # fmt: skip
-    figure.update_xaxes(side="top", tickangle=0, showgrid=False)
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    figure.update_layout(height=110 + 40 * len(rows))
+    for column, community in zip(columns, shares, strict=True):
+        for row, share in zip(rows, community, strict=True):
+            # Annotations have the page's ink; texts of the cells would not be read on a dark page.
+            if not np.isnan(share):
+                figure.add_annotation(x=column, y=row, text=f"{share:.0%}", showarrow=False, font={"size": 12})
+    figure.update_xaxes(side="top", type="category", title="community", showgrid=False)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    figure.update_layout(height=100 + 34 * len(rows))
     return finish(figure)
 
 
