@@ -18,6 +18,7 @@ from polyphony.metrics.runfile.rundata import RunData
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
 from streamlit.testing.v1 import AppTest
 
+from polyphony.app.parts.topic_charts import topics_by_community
 from polyphony.app.server import launch as launch_module
 
 MAIN = Path(launch_module.__file__).with_name("main.py")
@@ -106,6 +107,15 @@ def test_the_page_shows_topics_samples_and_stances(tmp_path: Path, drawn) -> Non
     assert set(stances["group"]) > {"all agents"} and len(test.get("plotly_chart")) == 3
     next(each for each in test.slider if each.label == "Number of topics").set_value(2).run()
     assert len(test.dataframe[0].value) == 2 and not test.exception
+
+
+def test_the_heat_map_writes_each_share_on_its_own_cell() -> None:
+    shares = np.array([[0.1, 0.9], [0.6, 0.4], [np.nan, np.nan]])
+    figure = topics_by_community(["one", "two"], ["a", "b", "c"], shares)
+    cells = {(each.x, each.y): each.text for each in figure.layout.annotations}
+    assert cells == {(0, 0): "10%", (0, 1): "90%", (1, 0): "60%", (1, 1): "40%"}
+    (heat,) = figure.data
+    assert heat.z[1][0] == 0.9 and list(heat.x) == [0, 1, 2] and list(figure.layout.xaxis.ticktext) == ["1", "2", "3"]
 
 
 def test_a_run_of_few_words_and_no_known_communities_says_so(tmp_path: Path, drawn) -> None:

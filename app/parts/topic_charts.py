@@ -53,13 +53,12 @@ def topics_by_community(names: Sequence[str], communities: Sequence[str], shares
         communities: Names of the communities, which are numbered from 1 on the axis.
         shares: Shape (communities, topics); NaN where a community wrote nothing.
     """
-    rows = [plot_label(name, 40) for name in names]
-    columns = [str(number) for number in range(1, len(communities) + 1)]
+    rows, columns = list(range(len(names))), list(range(len(communities)))
     figure = go.Figure(
         go.Heatmap(
             z=shares.T, x=columns, y=rows, colorscale=_HEAT, zmin=0, showscale=False, xgap=2, ygap=2,
-            customdata=[[plot_label(name, 60) for name in communities]] * len(rows),
-            hovertemplate="%{customdata}<br>%{y}: %{z:.1%}<extra></extra>",
+            customdata=[[[plot_label(name, 60), plot_label(topic, 60)] for name in communities] for topic in names],
+            hovertemplate="%{customdata[0]}<br>%{customdata[1]}: %{z:.1%}<extra></extra>",
         )
     )  # fmt: skip
     for column, community in zip(columns, shares, strict=True):
@@ -67,8 +66,13 @@ def topics_by_community(names: Sequence[str], communities: Sequence[str], shares
             # Annotations have the page's ink; texts of the cells would not be read on a dark page.
             if not np.isnan(share):
                 figure.add_annotation(x=column, y=row, text=f"{share:.0%}", showarrow=False, font={"size": 12})
-    figure.update_xaxes(side="top", type="category", title="community", showgrid=False)
-    figure.update_yaxes(type="category", autorange="reversed", showgrid=False)
+    numbers = [str(column + 1) for column in columns]
+    figure.update_xaxes(side="top", tickvals=columns, ticktext=numbers, title="community", showgrid=False)
+    figure.update_yaxes(
+        autorange="reversed", tickvals=rows, ticktext=[plot_label(name, 40) for name in names], showgrid=False,
+        zeroline=False,
+    )  # fmt: skip
+    figure.update_xaxes(zeroline=False)
     figure.update_layout(height=100 + 34 * len(rows))
     return finish(figure)
 
