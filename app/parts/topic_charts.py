@@ -15,7 +15,7 @@ from polyphony.metrics.figures.stance import MeanStance
 TOPIC_COLOURS = (*COMMUNITY_COLOURS, "#7FB800", "#B23A72", "#4C6A92", "#C0A36E")
 """A colour for each of at most twelve topics."""
 
-_HEAT = ((0, "rgba(15,127,204,0)"), (1, "rgba(15,127,204,0.6)"))
+_HEAT = ((0, "rgba(15,127,204,0)"), (1, "rgba(15,127,204,0.4)"))
 _ALL_COLOUR = "#667085"
 
 
