@@ -14,7 +14,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, sync_playwright
 
-PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Bank")
+PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Topics", "Bank")
 
 _ROOT = Path(__file__).resolve().parent.parent
 _FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--enable-unsafe-swiftshader"]

@@ -1,11 +1,15 @@
 """The dashboard's pages, drawn without a browser, and its launcher."""
 
+import io
 import json
 import shutil
 import socket
 import sqlite3
+from base64 import b64decode
 from pathlib import Path
 
+import networkx as nx
+import numpy as np
 import pytest
 from app_factory import EVE, HOSTILE, bank, chosen, study, two_arms, words_of
 from run_factory import RunFactory, planted_run
@@ -16,11 +20,17 @@ from polyphony.app.server.launch import command, launch
 from polyphony.errors import AppError
 from polyphony.metrics.core.labels import number, signed, span
 from polyphony.metrics.core.registry import REGISTRY, measurement
+from polyphony.metrics.dataset.graphml import ties_graphml
+from polyphony.metrics.figures.communities import louvain
+from polyphony.metrics.figures.ties import tie_graph, ties
+from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.studies.report import write_report
 from polyphony.metrics.studies.study import read_study
 
 pytest.importorskip("streamlit", reason="the dashboard's extra is not installed")
-PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Bank")
+from streamlit.testing.v1 import AppTest
+
+PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Topics", "Bank")
 
 
 def test_overview_lists_runs_studies_and_what_is_none(tmp_path: Path, drawn) -> None:
@@ -134,15 +144,93 @@ def test_timeline_shows_threads_as_people_read_them(tmp_path: Path, drawn) -> No
     assert words_of(test).count('class="thread"') == cascades["size"].max()
     chosen(test, "Thread").select_index(len(cascades) - 1).run()
     assert words_of(test).count('class="thread"') == cascades["size"].min()
+    figure = json.loads(test.get("plotly_chart")[0].proto.spec)
+    acts = {trace["name"]: trace["y"] for trace in figure["data"]}
+    assert set(acts) == {"post", "reply", "no act"} and len(acts["post"]) == 5
+
+
+def test_timeline_marks_what_a_scenario_did(tmp_path: Path, drawn) -> None:
+    scenario = {
+        "news": [{"at": 1, "user": "user1", "text": f"news {HOSTILE}"}, {"at": 99, "user": "user1", "text": "later"}],
+        "suspensions": [{"at": 2, "users": ["user2"]}], "recommenders": [{"at": 2, "recommender": "random"}],
+        "bots": [{"name": EVE, "acts": [{"at": 3, "action": "create_post", "content": "buy"}, "no act"]}, 5],
+    }  # fmt: skip
+    run = planted_run(8, 5, config=json.dumps({"minutes": 60, "scenario": scenario}))
+    test = drawn(run.write(tmp_path / "run.db"), "Timeline")
+    events = next(each.value for each in test.dataframe if "what" in each.value)
+    assert events["timestep"].tolist() == [1, 2, 2, 3]
+    assert events["kind"].tolist() == ["news", "suspension", "recommender", "bot"]
+    assert str(events["moment"].iloc[1]).startswith("2026-03-02 10:00") and "create post: buy" in events["what"].iloc[3]
+    figure = json.loads(test.get("plotly_chart")[0].proto.spec)
+    assert figure["data"][0]["x"][0].startswith("2026-03-02T08:00") and len(figure["layout"]["shapes"]) == 3
+    assert "suspension, recommender" in [each["text"] for each in figure["layout"]["annotations"]]
+    with sqlite3.connect(tmp_path / "run.db") as connection:
+        connection.execute("update run set config = ?", (json.dumps({"minutes": 60, "scenario": [5]}),))
+    assert "Scenario events" not in words_of(drawn(tmp_path / "run.db", "Timeline"))
 
 
 def test_network_counts_what_it_draws(tmp_path: Path, drawn) -> None:
     test = drawn(two_arms(tmp_path), "Network")
-    assert "8 users" in words_of(test) and "placed by forces" in words_of(test)
+    assert "8 users" in words_of(test) and "Forces place the users" in words_of(test)
     communities = test.dataframe[0].value
     assert communities["users"].sum() == 8
     next(each for each in test.multiselect if each.label == "Ties").set_value(["repost"]).run()
     assert "No two users have such a tie" in words_of(test)
+
+
+def dots(test: AppTest) -> dict[str, tuple[list[float], int]]:
+    """Each user's place in the drawing of the network, and its ties."""
+    traces = json.loads(test.get("plotly_chart")[0].proto.spec)["data"]
+    return {
+        data[1]: ([x, y], data[2])
+        for trace in traces if "customdata" in trace
+        for x, y, data in zip(numbers(trace["x"]), numbers(trace["y"]), trace["customdata"], strict=True)
+    }  # fmt: skip
+
+
+def numbers(values: list[float] | dict[str, str]) -> list[float]:
+    """Numbers as Plotly writes them: a list, or base 64."""
+    return values if isinstance(values, list) else np.frombuffer(b64decode(values["bdata"]), values["dtype"]).tolist()
+
+
+def test_users_stay_where_they_are_while_time_passes(tmp_path: Path, drawn) -> None:
+    test = drawn(two_arms(tmp_path), "Network")
+    late = dots(test)
+    until = next(each for each in test.slider if each.label == "Up to timestep")
+    until.set_value(0).run()
+    early = dots(test)
+    assert {user: place for user, (place, _) in early.items()} == {user: place for user, (place, _) in late.items()}
+    assert sum(ties for _, ties in early.values()) == 0 < sum(ties for _, ties in late.values())
+    play = next(each for each in test.button if each.key == "play")
+    play.click().run()
+    assert test.slider[0].value == 0 and next(each for each in test.button if each.key == "play").label == "Pause"
+    values = []
+    while next(each for each in test.button if each.key == "play").label == "Pause":
+        test.run()
+        values.append(test.slider[0].value)
+    assert values == [1, 2, 3, 4] and dots(test) == late and not test.exception
+
+
+def test_the_network_is_coloured_and_searched_as_asked(tmp_path: Path, drawn) -> None:
+    test = drawn(two_arms(tmp_path), "Network")
+    chosen(test, "Find a user").select(3).run()
+    chosen(test, "Colour by").select("activity").run()
+    spec = json.loads(test.get("plotly_chart")[0].proto.spec)
+    assert "@user3" in [each["text"] for each in spec["layout"]["annotations"]]
+    assert any(trace["marker"].get("symbol") == "circle-open" for trace in spec["data"] if "marker" in trace)
+    assert any("colorbar" in trace.get("marker", {}) for trace in spec["data"])
+    chosen(test, "Colour by").select("stance").run()
+    assert "There are no stances: the population knows of no communities" in words_of(test) and not test.exception
+
+
+def test_graphml_holds_the_ties_that_are_drawn(tmp_path: Path) -> None:
+    run = load_run(two_arms(tmp_path) / "lora-1.db")
+    chosen = [tie for tie in ties(run) if tie.kind == "reply"]
+    document = ties_graphml(run, chosen, louvain(tie_graph(run, ["reply"])))
+    graph = nx.read_graphml(io.BytesIO(document), node_type=int)
+    assert sum(weight for *_, weight in graph.edges(data="weight")) == len(chosen) > 0
+    assert graph.nodes[2]["handle"] == "user2" and graph.nodes[2]["kind"] == "agent"
+    assert graph.nodes[1]["handle"] == EVE and {kind for *_, kind in graph.edges(data="kind")} == {"reply"}
 
 
 def test_bank_page_tells_what_adapters_are_worth(tmp_path: Path, drawn) -> None:
@@ -187,6 +275,7 @@ def test_a_run_in_which_nothing_happened_has_plain_words(tmp_path: Path, drawn, 
         "Compare": "no interaction between two users",
         "Bank": "hold no bank of adapters", "Agent": "the agent has not acted", "Overview": "1 run in",
         "Feed": "Nobody has posted yet",
+        "Topics": "The agents wrote 0 texts",
     }  # fmt: skip
     assert expected[page] in body
 

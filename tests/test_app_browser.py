@@ -59,7 +59,7 @@ def test_nothing_that_a_model_wrote_runs(browser, hostile: str, name: str) -> No
         view.page.get_by_text("broken.db: not an SQLite database").wait_for()
     if name == "Agent":
         view.page.get_by_text(f"post 1 {HOSTILE[:60]}").first.wait_for()
-    if name in ("Compare", "Network", "Agent", "Timeline", "Bank"):
+    if name in ("Compare", "Network", "Agent", "Timeline", "Topics", "Bank"):
         view.page.locator(".js-plotly-plot").first.wait_for()
     assert_clean(view)
     view.page.close()

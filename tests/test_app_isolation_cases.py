@@ -18,7 +18,7 @@ pytest.importorskip("streamlit", reason="the dashboard's extra is not installed"
 from streamlit.testing.v1 import AppTest
 
 MAIN = Path(launch_module.__file__).with_name("main.py")
-PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Bank")
+PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Topics", "Bank")
 
 
 def changed(path: Path, statement: str) -> None:

@@ -1,62 +1,129 @@
-"""The Network page: ties between users, coloured by community; a click opens the agent."""
+"""The Network page: ties between users over time, in fixed places; a click opens the agent."""
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import networkx as nx
-import numpy as np
-import plotly.graph_objects as go
 import streamlit as st
 
-from polyphony.app.parts.charts import finish
-from polyphony.app.parts.escape import plot_label
+from polyphony.app.parts.communities import Communities, communities_of
+from polyphony.app.parts.escape import markup, plain
+from polyphony.app.parts.layout import INSIDE_PULL, MOST_BY_FORCES, places_of
 from polyphony.app.parts.library import FoundRun, Library, run_data
-from polyphony.app.parts.page_parts import AGENT, PAGE, chart, heading, note, table, title
-from polyphony.app.parts.style import COMMUNITY_COLOURS, OTHER_COLOUR
+from polyphony.app.parts.network_chart import MOST_DRAWN_TIES, Colouring, Network, network_chart
+from polyphony.app.parts.page_parts import AGENT, PAGE, block, chart, heading, note, table, title
+from polyphony.app.parts.run_texts import run_stances
 from polyphony.metrics.core.labels import number
-from polyphony.metrics.figures.communities import SMALLEST_COMMUNITY, louvain, modularity
-from polyphony.metrics.figures.ties import KINDS, tie_graph
+from polyphony.metrics.dataset.graphml import ties_graphml
+from polyphony.metrics.figures.communities import louvain, modularity
+from polyphony.metrics.figures.stance import mean_by_author
+from polyphony.metrics.figures.ties import KINDS, pairs_until, tie_graph, ties
+from polyphony.metrics.figures.timing import moments_of_run
 from polyphony.metrics.runfile.rundata import RunData
-from polyphony.sqlite_file import file_state
+from polyphony.sqlite_file import FileState, file_state
 
-_LAYOUT_SEED = 7
-_MOST_DRAWN_EDGES = 4_000
-# A force-directed layout is quick enough for so many users; more users are drawn as one disc a community.
-_MOST_BY_FORCES = 800
-# A tie inside a community pulls so many times as hard as one between two, so that the drawing shows the communities.
-_INSIDE_PULL = 8.0
-# Enough for communities to come apart; each takes a fortieth of a second for 512 users.
-_STEPS = 25
-_GOLDEN_ANGLE = np.pi * (3 - 5**0.5)
-
-Places = dict[int, tuple[float, float]]
+_PLAYING = "network plays"
+_BEGINS, _GOES_ON = "begins", "goes on"
+_SECONDS_A_PICTURE = 0.8
+# A longer run is played in larger steps.
+_MOST_PICTURES = 60
+_COLOURINGS = ("community", "stance", "activity")
+_DIVERGING = ("#0072B2", "#B8BFCB", "#D55E00")
+_SEQUENTIAL = ("#B8BFCB", "#56B4E9", "#0060A8")
 
 
 def draw(_: Library, run: FoundRun) -> None:
     """Draw the page."""
     title("Network", "Ties between users. A larger dot is a user with more ties; a click opens the agent.")
     data = run_data(run.path)
+    handles = {user: plain("@" + handle, 60) for user, handle in sorted(data.users.items(), key=lambda item: item[1])}
     with st.container(horizontal=True):
         kinds = tuple(st.multiselect("Ties", KINDS, list(KINDS[:5]), key="kinds"))
-        until = _until(data)
-    drawn = _drawn(os.fsencode(run.path), file_state(run.path), kinds, until)
-    if drawn is None:
-        note("No two users have such a tie up to this timestep.")
+        colouring = st.selectbox("Colour by", _COLOURINGS, key="network colouring", width=150)
+        found = st.selectbox(
+            "Find a user", list(handles), None, format_func=lambda user: handles[user], placeholder="Type a handle",
+            key=f"found {data.name}", width=210,
+        )  # fmt: skip
+    network = _network(os.fsencode(run.path), file_state(run.path), kinds)
+    if network is None:
+        note("No two users have such a tie in this run.")
         return
-    key = f"network {run.path} {kinds} {until}"
+    if found is not None and found not in network.places:
+        note("The user whom you look for has no such tie.")
+    interval = _SECONDS_A_PICTURE if st.session_state.get(_PLAYING) else None
+    st.fragment(_picture, run_every=interval)(run.path, data, network, colouring, found)
+    with st.container(horizontal=True):
+        st.download_button(
+            "GraphML of these ties", lambda: ties_graphml(data, network.ties, network.communities.partition),
+            "network.graphml", "application/graphml+xml", type="tertiary", on_click="ignore",
+        )  # fmt: skip
+    _communities(data, network)
+
+
+def _picture(path: Path, data: RunData, network: Network, colouring: str, found: int | None) -> None:
+    """Draw the network at one timestep; a part of the page that is drawn anew by itself while time passes."""
+    until = _time(data)
+    key = f"network {data.name}"
+    figure = network_chart(data, network, until, _colouring(path, data, colouring, until), found)
     chart(
-        drawn.figure, "network", "Users as dots, ties as lines, communities in colour", zoom=True, key=key,
+        figure, "network", "Users as dots, ties as lines, communities in colour", zoom=True, key=key,
         on_select=lambda: _open_agent(key, data), selection_mode="points",
     )  # fmt: skip
-    note(drawn.remark)
-    heading(
-        "Communities",
-        "Louvain communities of the ties above. A planted community is one that the population was generated with.",
-    )
-    table(drawn.communities, "communities", 260)
+    if st.session_state.get(PAGE, "Network") != "Network":
+        st.rerun()  # a click chose another page, which this part cannot draw
+    note(_remark(data, network, until))
+
+
+def _time(data: RunData) -> int:
+    """Draw the button and the slider of time, and return the timestep up to which ties are drawn."""
+    last = data.completed_timesteps - 1
+    if last < 1:
+        return max(last, 0)
+    key, state = f"until {data.name}", st.session_state
+    now = min(state.get(key, last), last)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        label, icon = ("Pause", ":material/pause:") if state.get(_PLAYING) else ("Play", ":material/play_arrow:")
+        is_pressed = st.button(label, icon=icon, key="play", width=110, on_click=_play_or_pause, args=(key, last))
+        if state.get(_PLAYING) == _GOES_ON and not is_pressed:
+            now = min(now + max(1, round(last / _MOST_PICTURES)), last)
+        state[key] = now
+        until = int(st.slider("Up to timestep", 0, last, key=key))
+    if is_pressed:
+        st.rerun()  # the whole page decides whether this part is drawn anew by itself
+    if state.get(_PLAYING):
+        state[_PLAYING] = _GOES_ON
+        if until == last:
+            state[_PLAYING] = None
+            st.rerun()
+    return until
+
+
+def _play_or_pause(key: str, last: int) -> None:
+    """Begin to play, from the first timestep where the last one is shown, or stop."""
+    state = st.session_state
+    state[_PLAYING] = None if state.get(_PLAYING) else _BEGINS
+    if state[_PLAYING] and state.get(key, last) >= last:
+        state[key] = 0
+
+
+def _colouring(path: Path, data: RunData, name: str, until: int) -> Colouring | None:
+    """Return the values that users are coloured by; None for their communities."""
+    if name == "activity":
+        acted = [row for row in data.activations if row.outcome == "ok" and row.act not in (None, "nothing")]
+        busiest = max(Counter(row.user_id for row in acted).values(), default=1)
+        counts = Counter(row.user_id for row in acted if row.timestep <= until)
+        values = {agent.user_id: counts[agent.user_id] for agent in data.agents}
+        return Colouring("acts", values, _SEQUENTIAL, (0, busiest), "no agent")
+    if name == "stance":
+        scored = run_stances(path)
+        if isinstance(scored, str):
+            note(f"There are no stances: {markup(scored)}.")
+            return None
+        stances = mean_by_author(scored)
+        most = max(map(abs, stances.values()), default=1.0)
+        return Colouring("stance", stances, _DIVERGING, (-most, most), "no text")
+    return None
 
 
 def _open_agent(key: str, data: RunData) -> None:
@@ -69,151 +136,73 @@ def _open_agent(key: str, data: RunData) -> None:
             st.session_state[PAGE] = "Agent"
 
 
-class _Drawn(NamedTuple):
-    """A drawing of a network, a remark on it, and the rows of its communities."""
-
-    figure: go.Figure
-    remark: str
-    communities: list[dict[str, Any]]
-
-
-def _until(data: RunData) -> int | None:
-    last = data.completed_timesteps - 1
-    if last < 1:
-        return None
-    until = int(st.slider("Up to timestep", 0, last, last, key="until"))
-    return None if until == last else until
-
-
-@st.cache_resource(show_spinner="Drawing the network …", max_entries=32)
-def _drawn(path: bytes, state: tuple[int, ...], kinds: tuple[str, ...], until: int | None) -> _Drawn | None:
+@st.cache_resource(show_spinner="Placing the users …", max_entries=32)
+def _network(path: bytes, state: FileState, kinds: tuple[str, ...]) -> Network | None:
+    """Return ties, communities and places over the whole run; None where there is no tie."""
     data = run_data(Path(os.fsdecode(path)))
-    graph = tie_graph(data, kinds, until)
+    graph = tie_graph(data, kinds)
     partition = louvain(graph)
     if not partition:
         return None
-    by_forces = len(graph) <= _MOST_BY_FORCES
-    places = _forces(graph, partition) if by_forces else _discs(graph, partition)
-    figure = go.Figure(_edges(graph, places))
-    sizes = Counter(partition.values())
-    coloured = [label for label, size in sorted(sizes.items()) if size >= SMALLEST_COMMUNITY][: len(COMMUNITY_COLOURS)]
-    for label, colour in zip(coloured, COMMUNITY_COLOURS, strict=False):
-        members = [node for node in graph if partition[node] == label]
-        figure.add_trace(_nodes(data, graph, places, members, colour, f"{len(members):,} users"))
-    others = [node for node in graph if partition[node] not in coloured]
-    if others:
-        figure.add_trace(_nodes(data, graph, places, others, OTHER_COLOUR, f"other communities ({len(others):,})"))
-    figure.update_layout(height=620, dragmode="pan", clickmode="event+select")
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(visible=False, scaleanchor="x")
-    remark = _remark(graph, partition, by_forces)
-    return _Drawn(finish(figure), remark, _communities(data, partition))
+    chosen = tuple(tie for tie in ties(data) if tie.kind in kinds)
+    communities = communities_of(data, partition)
+    return Network(chosen, graph, communities, places_of(graph, partition), data.completed_timesteps)
 
 
-def _remark(graph: "nx.Graph[int]", partition: Mapping[int, int], by_forces: bool) -> str:
-    edges = graph.number_of_edges()
-    drawn = "" if edges <= _MOST_DRAWN_EDGES else f", the {_MOST_DRAWN_EDGES:,} heaviest of which are drawn"
+def _remark(data: RunData, network: Network, until: int) -> str:
+    graph, pairs = network.graph, network.graph.number_of_edges()
+    now = pairs if until >= network.timesteps - 1 else len(pairs_until(network.ties, until))
+    moments = moments_of_run(data)
+    moment = f", which begins {moments[until]:%d %B %Y, %H:%M} UTC" if moments else ""
+    most = f" The {MOST_DRAWN_TIES:,} heaviest are drawn." if now > MOST_DRAWN_TIES else ""
     placed = (
-        f"placed by forces (Fruchterman & Reingold), {_INSIDE_PULL:g} times as strong inside a community" if by_forces
-        else "too many to place one by one: each community is a disc, placed by the ties between communities"
+        f"Forces place the users (Fruchterman & Reingold), {INSIDE_PULL:g} times as strong inside a community."
+        if len(graph) <= MOST_BY_FORCES
+        else "The users are too many to place one by one: each community is a disc."
+    )
+    return (
+        f"{len(graph):,} users; {now:,} of {pairs:,} pairs have a tie up to timestep {until}{moment}.{most} "
+        "A tie is fainter, the older its latest act is. Users without a tie so far are pale. "
+        f"{placed} Places come from the whole run, so that users stay where they are."
+    )
+
+
+def _communities(data: RunData, network: Network) -> None:
+    communities, planted = network.communities, {agent.user_id: agent.community for agent in data.agents}
+    strength = number(modularity(network.graph, communities.partition))
+    heading(
+        "Communities",
+        f"{len(communities.sizes):,} Louvain communities of the whole run's ties, modularity {strength}. The words are "
+        "those that members use more often than other users do. A planted community is one "
+        "that the population was generated with.",
+    )
+    rows = [_community_row(communities, label, planted) for label in communities.sizes]
+    coloured = [row for row in rows if row["community"] - 1 in communities.colours]
+    block("".join(_community_line(communities, row) for row in coloured))
+    if communities.others:
+        note(f"Grey in the picture: {communities.others:,} users of all other communities.")
+    with st.expander("All communities as a table"):
+        table(rows, "communities", 260)
+
+
+def _community_row(communities: Communities, label: int, planted: dict[int, int | None]) -> dict[str, Any]:
+    size = communities.sizes[label]
+    known = Counter(planted[user] for user in communities.members(label) if planted.get(user) is not None)
+    top, members = known.most_common(1)[0] if known else (None, None)
+    return {
+        "community": label + 1, "words": communities.names.get(label, ""), "users": size,
+        "share": size / len(communities.partition), "most common planted community": top,
+        "its share": None if members is None else members / size,
+    }  # fmt: skip
+
+
+def _community_line(communities: Communities, row: dict[str, Any]) -> str:
+    colour = communities.colours[row["community"] - 1]
+    planted = (
+        "" if row["its share"] is None
+        else f", {row['its share']:.0%} of them of planted community {row['most common planted community']}"
     )  # fmt: skip
     return (
-        f"{len(graph):,} users, {edges:,} pairs with a tie{drawn}; {placed}. "
-        f"{max(partition.values()) + 1:,} Louvain communities, modularity {number(modularity(graph, partition))}."
+        f'<div class="item"><span class="dot" style="background:{colour}"></span><b>{markup(row["words"])}</b> '
+        f"· {row['users']:,} users{planted}</div>"
     )
-
-
-def _forces(graph: "nx.Graph[int]", partition: Mapping[int, int]) -> Places:
-    """Places by forces in which ties inside a community pull harder, so that communities come apart."""
-    weighted: nx.Graph[int] = nx.Graph()
-    weighted.add_nodes_from(graph)
-    for left, right, tie in graph.edges(data=True):
-        pull = _INSIDE_PULL if partition[left] == partition[right] else 1.0
-        weighted.add_edge(left, right, weight=tie["weight"] * pull)
-    positions = nx.spring_layout(
-        weighted, seed=_LAYOUT_SEED, k=2.2 / len(graph) ** 0.5, iterations=_STEPS, method="force"
-    )
-    return {node: (float(x), float(y)) for node, (x, y) in positions.items()}
-
-
-def _discs(graph: "nx.Graph[int]", partition: Mapping[int, int]) -> Places:
-    """Communities as discs of evenly spread members (Vogel's spiral), placed by forces between communities."""
-    between: nx.Graph[int] = nx.Graph()
-    between.add_nodes_from(sorted(set(partition.values())))
-    for (left, right), weight in Counter(
-        tuple(sorted((partition[a], partition[b]))) for a, b in graph.edges if partition[a] != partition[b]
-    ).items():
-        between.add_edge(left, right, weight=weight)
-    members: dict[int, list[int]] = {}
-    for node in graph:
-        members.setdefault(partition[node], []).append(node)
-    radii = {label: len(nodes) ** 0.5 for label, nodes in members.items()}
-    room = 2.2 * sum(radius**2 for radius in radii.values()) ** 0.5
-    centres = nx.spring_layout(between, seed=_LAYOUT_SEED, k=3 / len(between) ** 0.5, iterations=60)
-    centres = _apart({label: np.asarray(centre) * room for label, centre in centres.items()}, radii)
-    places: Places = {}
-    for label, nodes in members.items():
-        for rank, node in enumerate(sorted(nodes, key=lambda node: -graph.degree(node, weight="weight"))):
-            radius, angle = (rank + 0.5) ** 0.5, rank * _GOLDEN_ANGLE
-            x, y = centres[label] + radius * np.array([np.cos(angle), np.sin(angle)])
-            places[node] = (float(x), float(y))
-    return places
-
-
-def _apart(centres: dict[int, Any], radii: Mapping[int, float], rounds: int = 60) -> dict[int, Any]:
-    """Push discs away from each other until they hardly overlap."""
-    labels = list(centres)
-    points, sizes = np.array([centres[label] for label in labels]), np.array([radii[label] for label in labels])
-    for _ in range(rounds):
-        gaps = points[:, None] - points[None]
-        distance = np.linalg.norm(gaps, axis=2) + np.eye(len(labels))
-        overlap = np.clip(sizes[:, None] + sizes[None] + 1 - distance, 0, None) * (1 - np.eye(len(labels)))
-        points = points + 0.25 * (gaps / distance[..., None] * overlap[..., None]).sum(axis=1)
-    return dict(zip(labels, points, strict=True))
-
-
-def _edges(graph: "nx.Graph[int]", places: Places) -> go.Scattergl:
-    heaviest: list[Any] = sorted(graph.edges.data("weight"), key=lambda edge: -edge[2])[:_MOST_DRAWN_EDGES]
-    xs: list[float | None] = []
-    ys: list[float | None] = []
-    for left, right, _ in heaviest:
-        xs += [places[left][0], places[right][0], None]
-        ys += [places[left][1], places[right][1], None]
-    line = {"color": "rgba(128,138,152,0.28)", "width": 1}
-    return go.Scattergl(x=xs, y=ys, mode="lines", line=line, hoverinfo="skip", showlegend=False)
-
-
-def _nodes(
-    run: RunData, graph: "nx.Graph[int]", places: Places, members: Sequence[int], colour: str, name: str
-) -> go.Scattergl:
-    strength = [graph.degree(node, weight="weight") for node in members]
-    scale = 1.0 if len(graph) <= _MOST_BY_FORCES else 0.45
-    return go.Scattergl(
-        x=[places[node][0] for node in members],
-        y=[places[node][1] for node in members],
-        mode="markers",
-        name=name,
-        marker={"color": colour, "size": [scale * (7 + 2.2 * weight**0.5) for weight in strength], "opacity": 0.95},
-        customdata=[
-            [node, plot_label(run.users[node]), weight] for node, weight in zip(members, strength, strict=True)
-        ],
-        hovertemplate="@%{customdata[1]}: %{customdata[2]} ties<extra></extra>",
-    )  # fmt: skip
-
-
-def _communities(data: RunData, partition: Mapping[int, int]) -> list[dict[str, Any]]:
-    planted = {agent.user_id: agent.community for agent in data.agents}
-    rows = []
-    for label, size in Counter(partition.values()).most_common():
-        known = Counter(
-            planted[user]
-            for user, community in partition.items()
-            if community == label and planted.get(user) is not None
-        )
-        top = known.most_common(1)
-        rows.append({
-            "community": label, "users": size, "share": size / len(partition),
-            "most common planted community": top[0][0] if top else None,
-            "its share": top[0][1] / size if top else None,
-        })  # fmt: skip
-    return rows

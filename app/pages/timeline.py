@@ -2,15 +2,19 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
+import pandas as pd
 import streamlit as st
 
+from polyphony.app.parts.activity_chart import NO_ACT, activity_chart
 from polyphony.app.parts.charts import lines_chart, tree_chart
 from polyphony.app.parts.escape import markup, plain, plot_label
 from polyphony.app.parts.library import FoundRun, Library, run_data
 from polyphony.app.parts.page_parts import block, chart, facts, heading, note, table, title
 from polyphony.app.parts.style import COMMUNITY_COLOURS, OTHER_COLOUR
 from polyphony.metrics.core.labels import number
+from polyphony.metrics.figures.acts import VERBS
 from polyphony.metrics.figures.cascades import (
     CascadeNode,
     cascade_growth,
@@ -20,8 +24,9 @@ from polyphony.metrics.figures.cascades import (
     structural_virality,
     virality_growth,
 )
-from polyphony.metrics.figures.timing import hours_of_history, hours_of_run
-from polyphony.metrics.runfile.rundata import RunData
+from polyphony.metrics.figures.scenario_events import ScenarioEvent, scenario_events
+from polyphony.metrics.figures.timing import hours_of_history, hours_of_run, moments_of_run
+from polyphony.metrics.runfile.rundata import Activation, RunData
 
 _MOST_THREADS = 200
 _MOST_DRAWN = 400
@@ -45,8 +50,11 @@ def draw(_: Library, run: FoundRun) -> None:
         note("No post has a reply, a repost or a quote.")
         return
     _growth(data, trees)
+    _threads(data, trees)
+    heading(
+        "All cascades", "Depth and breadth are of the tree; virality is the mean distance between two of its nodes."
+    )
     table([_cascade_row(data, nodes) for nodes in trees], "cascades", 300)
-    _thread(data, trees)
 
 
 def _warnings(data: RunData) -> None:
@@ -69,16 +77,47 @@ def _warnings(data: RunData) -> None:
 
 
 def _activity(data: RunData) -> None:
-    heading("Activity", "Acts carried out in each timestep. An activation may also end without an act.")
-    acts = Counter(
-        activation.timestep
-        for activation in data.activations
-        if activation.outcome == "ok" and activation.act not in (None, "nothing")
+    moments = moments_of_run(data)
+    clock = "at the simulated moment at which it begins (UTC)" if moments else "in order"
+    heading(
+        "Activity",
+        f"Acts carried out in each timestep, {clock}, by kind. Grey is an activation that ended without an act.",
     )
-    activations = Counter(activation.timestep for activation in data.activations)
     span = range(data.completed_timesteps)
-    lines = {"acts": [acts[step] for step in span], "activations": [activations[step] for step in span]}
-    chart(lines_chart(lines, {"acts": _BLUE}, "timestep", "number"), "activity", "Acts and activations by timestep")
+    kinds = Counter((_kind(activation), activation.timestep) for activation in data.activations)
+    counts = {kind: [kinds[kind, step] for step in span] for kind in (*dict.fromkeys((*VERBS, *_kinds(data))), NO_ACT)}
+    shown = {kind: numbers for kind, numbers in counts.items() if any(numbers)}
+    events = scenario_events(data)
+    figure = activity_chart(shown, moments, events)
+    chart(figure, "activity", "Acts by kind and timestep; scenario events as dotted lines")
+    if events:
+        _scenario(data, events, moments)
+
+
+def _kind(activation: Activation) -> str:
+    is_act = activation.outcome == "ok" and activation.act not in (None, "nothing")
+    return str(activation.act) if is_act else NO_ACT
+
+
+def _kinds(data: RunData) -> list[str]:
+    return sorted({_kind(activation) for activation in data.activations} - {NO_ACT})
+
+
+def _scenario(data: RunData, events: Sequence[ScenarioEvent], moments: Sequence[datetime] | None) -> None:
+    heading(
+        "Scenario events",
+        "What the run's scenario did, as its settings record it; each happens at the beginning of its timestep.",
+    )
+    table(
+        [
+            {
+                "timestep": event.timestep, "moment": moments[event.timestep] if moments else None,
+                "kind": event.kind, "user": event.user, "what": event.detail,
+            }
+            for event in events
+        ],
+        "scenario events",
+    )  # fmt: skip
 
 
 def _hours(run: FoundRun, data: RunData) -> None:
@@ -127,14 +166,51 @@ def _cascade_row(data: RunData, nodes: Sequence[CascadeNode]) -> dict[str, objec
     }  # fmt: skip
 
 
-def _thread(data: RunData, trees: Sequence[Sequence[CascadeNode]]) -> None:
-    heading("One thread", "Posts and replies as a reader of the platform sees them; a repost has no text of its own.")
+def _threads(data: RunData, trees: Sequence[Sequence[CascadeNode]]) -> None:
+    """Draw a list of cascades beside the one that is open."""
+    heading(
+        "Threads",
+        "Choose a row to open its thread, as a reader of the platform sees it. A repost has no text of its own.",
+    )
+    listed = trees[:_MOST_THREADS]
     labels = {
         nodes[0].id: plain(f"{len(nodes)} · @{data.users.get(nodes[0].user_id, '?')}: {_words(data, nodes[0])}", 90)
-        for nodes in trees[:_MOST_THREADS]
+        for nodes in listed
     }
-    first = st.selectbox("Thread", list(labels), format_func=lambda post: labels[post], key=f"thread {data.name}")
-    nodes = next((tree for tree in trees if tree[0].id == first), trees[0])
+    chosen = f"thread {data.name}"
+    left, right = st.columns([2, 3], gap="large")
+    with left:
+        key = f"threads {data.name}"
+        rows = [
+            {
+                "size": len(nodes), "by": plain("@" + data.users.get(nodes[0].user_id, "?")),
+                "first post": plain(_words(data, nodes[0]), 120),
+            }
+            for nodes in listed
+        ]  # fmt: skip
+        st.dataframe(
+            pd.DataFrame(rows), hide_index=True, height=520, key=key, selection_mode="single-row",
+            on_select=lambda: _open_thread(key, chosen, list(labels)),
+            column_config={"size": st.column_config.NumberColumn(width=50), "by": st.column_config.Column(width=110)},
+        )  # fmt: skip
+    with right:
+        first = st.selectbox("Thread", list(labels), format_func=lambda post: labels[post], key=chosen)
+        nodes = next((tree for tree in listed if tree[0].id == first), trees[0])
+        with st.container(height=440, border=True):
+            block(_threaded(data, nodes[:_MOST_DRAWN], 0))
+            if len(nodes) > _MOST_DRAWN:
+                note(f"{len(nodes) - _MOST_DRAWN:,} more.")
+    _tree(data, nodes)
+
+
+def _open_thread(key: str, chosen: str, posts: Sequence[int]) -> None:
+    """Open the thread of the row that was selected."""
+    for row in st.session_state[key]["selection"]["rows"]:
+        if row < len(posts):
+            st.session_state[chosen] = posts[row]
+
+
+def _tree(data: RunData, nodes: Sequence[CascadeNode]) -> None:
     parents = [node.parent for node in nodes]
     levels = levels_of(parents)
     facts([
@@ -147,10 +223,6 @@ def _thread(data: RunData, trees: Sequence[Sequence[CascadeNode]]) -> None:
             plot_label(f"{node.kind}, @{data.users.get(node.user_id, '?')}, timestep {node.timestep}") for node in nodes
         ]
         chart(tree_chart(distances_of(parents), parents, names, _BLUE), "tree", "The cascade as a tree")
-    with st.container(height=460, border=True):
-        block(_threaded(data, nodes[:_MOST_DRAWN], 0))
-        if len(nodes) > _MOST_DRAWN:
-            note(f"{len(nodes) - _MOST_DRAWN:,} more.")
 
 
 def _threaded(data: RunData, nodes: Sequence[CascadeNode], root: int) -> str:

@@ -15,7 +15,7 @@ from polyphony.app.parts.style import SHEET
 from polyphony.bundled import bundled
 from polyphony.errors import InputError, MetricsError
 
-PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Bank")
+PAGES = ("Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Topics", "Bank")
 
 
 def main(path: Path, bank_path: Path | None = None) -> None:

@@ -1,8 +1,9 @@
-"""The spread of stance inside communities: what arXiv 2606.02437 reads as within-community homophily."""
+"""Stances of texts and agents, and their spread inside communities: what arXiv 2606.02437 reads as homophily there."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ def stance_spread(run: RunData, rng: np.random.Generator) -> Measurement:
     interaction graph with at least 3 agents that wrote, weighted by those agents. Null: stances permuted among the
     agents, so that z below 0 tells that communities are of one mind. Interval over communities. n = agents.
     """
-    stances = _stances(run)
+    stances = agent_stances(run)
     if isinstance(stances, str):
         return missing(stances)
     partition = interaction_communities(run)
@@ -59,8 +60,17 @@ def _weighted(values: Floats, labels: Labels, weights: Floats | None = None) -> 
     return np.asarray(drawn @ (sizes * spreads) / (drawn @ sizes))
 
 
-def _stances(run: RunData) -> dict[int, float] | str:
-    """Each agent's stance, or why there is none."""
+def agent_stances(run: RunData) -> dict[int, float] | str:
+    """Each agent's stance, the mean over its texts, by `user_id`; or why there is none."""
+    scored = text_stances(run)
+    return scored if isinstance(scored, str) else mean_by_author(scored)
+
+
+def text_stances(run: RunData) -> list[tuple[OwnText, float]] | str:
+    """Every text of the run with its stance, see `stance_spread`, or why there is none.
+
+    The run must have been read with its histories.
+    """
     side = {agent.user_id: agent.community for agent in run.agents if agent.community is not None}
     known = tuple(
         (row.text, side[row.user_id])
@@ -72,7 +82,26 @@ def _stances(run: RunData) -> dict[int, float] | str:
         return "the population knows of no communities that a stance could be learned from"
     if len(known) < _LEAST_TEXTS or not texts:
         return f"fewer than {_LEAST_TEXTS} training texts, or no text in the run"
-    return _by_author(texts, _scorer(known)([own.text for own in texts]))
+    scores = _scorer(known)([own.text for own in texts])
+    return list(zip(texts, scores.tolist(), strict=True))
+
+
+class MeanStance(NamedTuple):
+    """Mean stance of some texts; `mean` is None where there are none."""
+
+    mean: float | None
+    texts: int
+
+
+def stance_by_timestep(
+    scored: Sequence[tuple[OwnText, float]], timesteps: int, authors: Collection[int] | None = None
+) -> list[MeanStance]:
+    """Mean stance of the texts of each timestep, of some authors or of all."""
+    scores: list[list[float]] = [[] for _ in range(timesteps)]
+    for own, score in scored:
+        if 0 <= own.timestep < timesteps and (authors is None or own.user_id in authors):
+            scores[own.timestep].append(score)
+    return [MeanStance(float(np.mean(values)) if values else None, len(values)) for values in scores]
 
 
 @lru_cache(maxsize=KEPT_HISTORIES)
@@ -93,10 +122,11 @@ def _scorer(known: tuple[tuple[str, int], ...]) -> Callable[[Sequence[str]], Flo
     return lambda written: np.asarray((scorer.transform(written)[:, 0] - middle) / width)
 
 
-def _by_author(texts: list[OwnText], scores: Floats) -> dict[int, float]:
+def mean_by_author(scored: Sequence[tuple[OwnText, float]]) -> dict[int, float]:
+    """Mean stance of each author's texts, by `user_id`."""
     scores_of: defaultdict[int, list[float]] = defaultdict(list)
-    for own, score in zip(texts, scores, strict=True):
-        scores_of[own.user_id].append(float(score))
+    for own, score in scored:
+        scores_of[own.user_id].append(score)
     return {user: float(np.mean(values)) for user, values in scores_of.items()}
 
 

@@ -1,7 +1,7 @@
 """Who acted upon whom, by kind and timestep, and the graph of a choice of them."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import networkx as nx
@@ -9,7 +9,8 @@ import networkx as nx
 from polyphony.metrics.figures.interactions import weighted_graph
 from polyphony.metrics.runfile.rundata import RunData
 
-KINDS = ("reply", "quote", "repost", "like", "follow", "starting graph")
+STARTING_GRAPH = "starting graph"
+KINDS = ("reply", "quote", "repost", "like", "follow", STARTING_GRAPH)
 
 
 class Tie(NamedTuple):
@@ -43,14 +44,34 @@ def ties(run: RunData) -> Iterator[Tie]:
             yield Tie(source, target, kind, timestep)
     for follow in run.follows:
         if follow.follower_id != follow.followee_id and (follow.timestep < 0 or follow.follower_id in run.agent_users):
-            kind = "follow" if follow.timestep >= 0 else "starting graph"
+            kind = "follow" if follow.timestep >= 0 else STARTING_GRAPH
             yield Tie(follow.follower_id, follow.followee_id, kind, follow.timestep)
+
+
+class Pair(NamedTuple):
+    """The ties between two users: how many, and the timestep of the latest; None where that is unknown."""
+
+    weight: int
+    latest: int | None
 
 
 def tie_graph(run: RunData, kinds: Collection[str], until: int | None = None) -> "nx.Graph[int]":
     """The weighted undirected graph of some kinds of ties, up to and with a timestep; None for all timesteps."""
-    chosen = (
-        tie for tie in ties(run)
-        if tie.kind in kinds and (until is None or (tie.timestep is not None and tie.timestep <= until))
-    )  # fmt: skip
-    return weighted_graph(Counter((min(tie[:2]), max(tie[:2])) for tie in chosen))
+    chosen = pairs_until([tie for tie in ties(run) if tie.kind in kinds], until)
+    return weighted_graph(Counter({users: pair.weight for users, pair in chosen.items()}))
+
+
+def pairs_until(chosen: Iterable[Tie], until: int | None = None) -> dict[tuple[int, int], Pair]:
+    """The pairs of users that ties join up to and with a timestep, the smaller id first; None for all timesteps.
+
+    A tie of an unknown timestep counts only where all timesteps do.
+    """
+    pairs: dict[tuple[int, int], Pair] = {}
+    for tie in chosen:
+        if until is not None and (tie.timestep is None or tie.timestep > until):
+            continue
+        users = min(tie.source, tie.target), max(tie.source, tie.target)
+        weight, latest = pairs.get(users, (0, None))
+        known = [step for step in (latest, tie.timestep) if step is not None]
+        pairs[users] = Pair(weight + 1, max(known, default=None))
+    return pairs

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import networkx as nx
@@ -157,12 +157,21 @@ def rhythm_divergence(run: RunData, rng: np.random.Generator) -> Measurement:
     return Measurement(value, int(own.sum()), null=null)
 
 
-def _covered_hours(run: RunData) -> list[int] | None:
-    """The hour of day (UTC) of each completed timestep; None where the run does not tell the time."""
+def moments_of_run(run: RunData) -> list[datetime] | None:
+    """The simulated moment at which each completed timestep begins; None where the run does not tell the time."""
     begun, minutes = run.started_at, run.config.get("minutes")
     if begun is None or not isinstance(minutes, int):
         return None
-    return [(begun + timedelta(minutes=minutes * step)).hour for step in range(run.completed_timesteps)]
+    try:
+        return [begun + timedelta(minutes=minutes * step) for step in range(run.completed_timesteps)]
+    except OverflowError:
+        return None
+
+
+def _covered_hours(run: RunData) -> list[int] | None:
+    """The hour of day (UTC) of each completed timestep; None where the run does not tell the time."""
+    moments = moments_of_run(run)
+    return None if moments is None else [moment.hour for moment in moments]
 
 
 def _acted(run: RunData) -> list[int]:
