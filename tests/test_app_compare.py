@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from app_factory import EVE, bank, two_arms
+from app_factory import EVE, bank, chosen, two_arms, words_of
 from run_factory import RunFactory, planted_run
-from test_app import chosen, drawn, words_of  # noqa: F401 - the fixture
 
 from polyphony.app.pages.compare import _effect_figures
 from polyphony.app.parts.forest import AXIS_END, effects, forest_chart, without_effect
@@ -79,7 +78,7 @@ def test_what_has_no_interval_is_left_out_and_named() -> None:
     }
 
 
-def test_compare_leads_from_verdicts_to_effects_to_texts_to_charts(drawn) -> None:  # noqa: F811
+def test_compare_leads_from_verdicts_to_effects_to_texts_to_charts(drawn) -> None:
     test = drawn(DEMO, "Compare")
     body = words_of(test)
     order = [
@@ -108,7 +107,7 @@ def test_a_moment_holds_what_one_agent_wrote_at_one_timestep(tmp_path: Path) -> 
     assert sample_moments([], 5) == []
 
 
-def test_runs_of_one_arm_and_other_people_are_not_averaged(tmp_path: Path, drawn) -> None:  # noqa: F811
+def test_runs_of_one_arm_and_other_people_are_not_averaged(tmp_path: Path, drawn) -> None:
     for number, digest in enumerate(("p1", "p2")):
         planted_run(8, 5, arm="lora", seed=number, population_digest=digest).write(tmp_path / f"lora-{number}.db")
     test = drawn(tmp_path, "Compare")
@@ -121,7 +120,7 @@ def test_runs_of_one_arm_and_other_people_are_not_averaged(tmp_path: Path, drawn
         evidence_of_runs([measured[0], replace(measured[0])])
 
 
-def test_a_study_of_several_populations_is_refused(tmp_path: Path, drawn) -> None:  # noqa: F811
+def test_a_study_of_several_populations_is_refused(tmp_path: Path, drawn) -> None:
     report = json.loads((DEMO / "study.json").read_text())
     report["runs"][0]["population_digest"] = "other"
     (tmp_path / "study.json").write_text(json.dumps(report))
@@ -152,7 +151,7 @@ def test_effects_are_downloaded_as_numbers() -> None:
     assert rows[0]["effect_size_low"] == pytest.approx(-1.5 - 2.7764 / 5**0.5, abs=1e-4)
 
 
-def test_agents_are_gone_through_and_few_acts_are_hollow(tmp_path: Path, drawn) -> None:  # noqa: F811
+def test_agents_are_gone_through_and_few_acts_are_hollow(tmp_path: Path, drawn) -> None:
     test = drawn(two_arms(tmp_path), "Agent")
     handles = [option.removeprefix("@") for option in chosen(test, "Agent").options]
     place = handles.index(chosen(test, "Agent").value.replace(EVE, handles[0]))
@@ -166,7 +165,7 @@ def test_agents_are_gone_through_and_few_acts_are_hollow(tmp_path: Path, drawn) 
     assert bars["run"] == "rgba(0,0,0,0)" and "rest on fewer than 10 acts" in words_of(test)
 
 
-def test_an_interview_is_a_command_to_copy(tmp_path: Path, drawn) -> None:  # noqa: F811
+def test_an_interview_is_a_command_to_copy(tmp_path: Path, drawn) -> None:
     planted_run(8, 5, base_model="model").write(tmp_path / "a run.db")
     bank(tmp_path / "bank")
     test = drawn(tmp_path, "Agent")
@@ -178,7 +177,7 @@ def test_an_interview_is_a_command_to_copy(tmp_path: Path, drawn) -> None:  # no
     ]  # fmt: skip
 
 
-def test_bank_page_counts_one_revision_of_each_adapter(tmp_path: Path, drawn) -> None:  # noqa: F811
+def test_bank_page_counts_one_revision_of_each_adapter(tmp_path: Path, drawn) -> None:
     folder = bank(tmp_path / "bank", people=3)
     with sqlite3.connect(folder / "catalog.sqlite") as connection:
         columns = [row[1] for row in connection.execute("pragma table_info(revision)")]
