@@ -1,6 +1,7 @@
 """How long a run will take on this machine, and what it needs: counted work times the speed of a short probe."""
 
 import os
+import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -8,8 +9,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import psutil
 
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.runs.hooks import Hooks
@@ -74,6 +73,8 @@ def forecast(settings: RunSettings, machine: Machine, hooks: Hooks, *, simulates
     seconds: dict[str, float] = {}
     memory = disk = 0
     use = arm_named(settings.arm).adapter
+    if settings.needs_model:
+        resources.base_and_kit(settings)
     if settings.needs_model and settings.weights == "trained" and use is not AdapterUse.NONE:
         work, seconds, memory, disk = _training(resources, settings, machine, use is AdapterUse.POOLED)
     seconds = {"loading": time.perf_counter() - began} | seconds
@@ -86,7 +87,7 @@ def forecast(settings: RunSettings, machine: Machine, hooks: Hooks, *, simulates
         )
         seconds["simulation"] = rate.seconds * activations
         disk += round(rate.agent_bytes * settings.agents + rate.activation_bytes * activations)
-    return Forecast(work, seconds, psutil.Process().memory_info().rss + memory, disk)
+    return Forecast(work, seconds, _peak_memory() + memory, disk)
 
 
 def _training(
@@ -149,6 +150,11 @@ def _simulation_rate(resources: Resources, settings: RunSettings, machine: Machi
     (began, before, start), (ended, after, end) = moments[0], moments[-1]
     activations = max(after - before, 1)
     return _Rate((ended - began) / activations, start / agents, max(end - start, 0) / activations)
+
+
+def _peak_memory() -> int:
+    """Most bytes that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _size(file: Path) -> int:
