@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from app_factory import HOSTILE, hostile_run, two_arms, words_of
+from app_factory import HOSTILE, chosen, hostile_run, study, two_arms, words_of
 from null_run_factory import null_runner, null_settings
 from run_factory import RunFactory, planted_run
 
@@ -116,3 +116,14 @@ def test_a_folder_of_many_runs_draws_eight_cards(tmp_path: Path, drawn) -> None:
     test = drawn(tmp_path)
     assert words_of(test).count('class="card"') == 8 and "7 more runs: see the tables below." in words_of(test)
     assert len(test.dataframe[-1].value) == 15
+
+
+def test_each_compare_button_opens_what_its_card_is_about(tmp_path: Path, drawn) -> None:
+    two_arms(tmp_path)
+    study(tmp_path / "one")
+    study(tmp_path / "two")
+    for key, expected in ((f"study {tmp_path / 'two'}", str(tmp_path / "two")), ("lora-1.db", "Runs of this folder")):
+        test = drawn(tmp_path, "Overview")
+        button = next(each for each in test.button if each.label == "Compare" and key in each.key)
+        button.click().run()
+        assert not test.exception and chosen(test, "What to compare").value == expected

@@ -25,8 +25,9 @@ from polyphony.metrics.studies.findings import findings
 from polyphony.metrics.studies.labels import labelled_by_difference
 
 CHOSEN_RUNS = "runs to compare"
+CHOSEN_EVIDENCE = "what to compare"
+RUNS = "Runs of this folder"
 
-_RUNS = "Runs of this folder"
 _SECONDS_TO_MEASURE = 20
 _MOST_ARMS_DRAWN = 8
 _MOST_PLUGIN_CHARTS = 12
@@ -79,11 +80,15 @@ def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
     """Return the evidence that the reader chose, and one run of each arm."""
     reports = [directory for directory, progress in library.studies.items() if progress.has_report]
     names = {str(directory): f"Study {plain(directory.name)}" for directory in reports}
-    choices = [*names, *([_RUNS] if library.runs else [])]
-    choice = (
-        st.selectbox("What to compare", choices, format_func=lambda name: names.get(name, name)) if names else _RUNS
-    )
-    if choice != _RUNS:
+    choices = [*names, *([RUNS] if library.runs else [])]
+    if st.session_state.get(CHOSEN_EVIDENCE) not in choices:
+        st.session_state.pop(CHOSEN_EVIDENCE, None)
+    choice = RUNS
+    if names:
+        choice = st.selectbox(
+            "What to compare", choices, format_func=lambda name: names.get(name, name), key=CHOSEN_EVIDENCE
+        )
+    if choice != RUNS:
         directory = Path(choice)
         own = tuple(run for run in library.runs if run.path.is_relative_to(directory))
         evidence = study_evidence(directory)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from polyphony.app.pages.compare import CHOSEN_RUNS
+from polyphony.app.pages.compare import CHOSEN_EVIDENCE, CHOSEN_RUNS, RUNS
 from polyphony.app.parts.cards import next_command, open_page, sample_post, sparkline
 from polyphony.app.parts.escape import markup
 from polyphony.app.parts.library import (
@@ -114,7 +114,7 @@ def _study_card(library: Library, directory: Path, colours: Colours) -> None:
                 _arm_of_study(run, colours[run.arm])
     with st.container(horizontal=True):
         if progress.has_report:
-            st.button("Compare", key=f"study {directory}", type="primary", on_click=open_page, args=("Compare",))
+            st.button("Compare", key=f"study {directory}", type="primary", on_click=_compare, args=(str(directory),))
         if shown:
             first = library.name_of(shown[0].path)
             for page in ("Feed", "Network"):
@@ -254,7 +254,14 @@ def _open(library: Library, run: FoundRun, page: str) -> None:
     """Open a page for a run; the Compare page for the run and its siblings."""
     if page == "Compare":
         st.session_state[CHOSEN_RUNS] = [str(each.path) for each in (run, *library.siblings(run))]
+        st.session_state[CHOSEN_EVIDENCE] = RUNS
     open_page(page, library.name_of(run.path))
+
+
+def _compare(directory: str) -> None:
+    """Open the Compare page for a study."""
+    st.session_state[CHOSEN_EVIDENCE] = directory
+    open_page("Compare")
 
 
 def _rest(count: int, what: str) -> None:
