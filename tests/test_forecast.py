@@ -59,6 +59,23 @@ def test_a_dry_run_counts_the_activations_and_writes_nothing(tmp_path, monkeypat
     assert "of memory" in told and "of disk" in told
 
 
+def test_a_dry_run_of_a_study_adds_up_what_is_missing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["study", "--agents", "4,8", "--arms", "base,lora", "--seeds", "2", "--policy", "null", "--steps", "3"]
+    main([*words, "--out", "all", "--dry-run"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert not list(tmp_path.iterdir()) and "8 of 8 runs to do" in told
+    main([*words, "--out", "all", "--at-once", "1"])
+    files = sorted((tmp_path / "all" / "runs").glob("*.db"))
+    activations = [len(load_run(file, history=False, exposures=False).activations) for file in files]
+    assert f"8 runs of at most 8 agents, {sum(activations):,} activations" in told
+    files[0].unlink()
+    capsys.readouterr()
+    main([*words, "--out", "all", "--dry-run"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "1 of 8 runs to do" in told and f"{activations[0]:,} activations" in told and not files[0].exists()
+
+
 def test_what_cannot_run_cannot_be_forecast(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "people.csv").write_text("id,author,text,created_at\n1,ann,hello,2026-01-05 10:00\n")

@@ -1,5 +1,6 @@
 """``--dry-run``: what a command has to do, and what it will take on this machine."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from polyphony.simulation.cli.printing import say
@@ -11,20 +12,20 @@ if TYPE_CHECKING:
 _MIB = 2**20
 
 
-def print_forecast(settings: "RunSettings", machine: Machine, *, simulates: bool = True) -> None:
+def print_forecast(runs: "Sequence[RunSettings]", machine: Machine, *, simulates: bool = True) -> None:
     """Print the work of each stage with its time, then the sum, the memory and the disk.
 
     Raises:
-        InputError: The run could not begin.
+        InputError: A run could not begin.
     """
     from polyphony.simulation.cli.console import Reporter, duration
     from polyphony.simulation.runs.forecast import forecast
 
     with Reporter() as reporter:
-        expected = forecast(settings, machine, reporter.hooks, simulates=simulates)
+        expected = forecast(runs, machine, reporter.hooks, simulates=simulates)
     for stage, work in expected.work.items():
         say(f"{stage}: {work}: about {duration(expected.seconds[stage])}")
-    if not expected.work:
+    if not simulates and not expected.work:
         say("adapters: all are in the bank")
     say(
         f"about {duration(sum(expected.seconds.values()))} in all, {duration(expected.seconds['loading'])} of them for "

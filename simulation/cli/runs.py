@@ -63,7 +63,7 @@ def run(
     settings = replace(make_settings(chosen), plugins=plugins)
     target = _default_file(settings, settings.arm) if out is None else run_target(out)
     if dry_run:
-        print_forecast(settings, machine)
+        print_forecast([settings], machine)
         return
     _simulate(settings, target, resume, None, machine)
     _print_end(target, everything, _after_run(settings, target, chosen, machine, plugin or ()))

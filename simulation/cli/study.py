@@ -7,8 +7,17 @@ import typer
 
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
-from polyphony.simulation.cli.options import Chosen, PluginOption, in_range, path, takes_machine, takes_options
-from polyphony.simulation.cli.printing import stderr, stdout
+from polyphony.simulation.cli.forecasting import print_forecast
+from polyphony.simulation.cli.options import (
+    Chosen,
+    DryRunOption,
+    PluginOption,
+    in_range,
+    path,
+    takes_machine,
+    takes_options,
+)
+from polyphony.simulation.cli.printing import say, stderr, stdout
 from polyphony.simulation.cli.reading import note_chain
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import SHARED
@@ -73,6 +82,7 @@ def study(
             )
         ),
     ] = 1,
+    dry_run: DryRunOption = False,
     plugin: PluginOption = None,
     chosen: Chosen,
     machine: Machine,
@@ -101,8 +111,22 @@ def study(
     from polyphony.simulation.study.plan import joined, load_plan, make_plan
 
     plan = load_plan(plan_file, flags, plugins) if plan_file else make_plan(flags, "simulate study", plugins)
-    _run(joined(plan, out), StudyPlace(out, machine, tuple(plugin or ())), at_once, together)
+    place = StudyPlace(out, machine, tuple(plugin or ()))
+    if dry_run:
+        _forecast(joined(plan, out), place)
+        return
+    _run(joined(plan, out), place, at_once, together)
     _report(out, tuple(plugin or ()))
+
+
+def _forecast(plan: "StudyPlan", place: "StudyPlace") -> None:
+    """Print what is missing of a study, and what it will take."""
+    from polyphony.simulation.study.study import missing_cells
+
+    missing = missing_cells(plan, place.directory)
+    say(f"{len(missing)} of {len(plan.cells())} runs to do")
+    if missing:
+        print_forecast([plan.settings(cell) for cell in missing], place.machine)
 
 
 def _run(plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int) -> None:

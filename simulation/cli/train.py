@@ -47,7 +47,7 @@ def train(
         timesteps=1, training=training_config(chosen),
     )  # fmt: skip
     if dry_run:
-        print_forecast(settings, machine, simulates=False)
+        print_forecast([settings], machine, simulates=False)
         return
     with training_session(settings, machine) as session:
         revisions = session.training.personal(session.personas, continued=continued)

@@ -4,7 +4,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,66 +52,97 @@ class _Rate:
     activation_bytes: float
 
 
-def forecast(settings: RunSettings, machine: Machine, hooks: Hooks, *, simulates: bool = True) -> Forecast:
-    """Count what a run has to do, time a little of it, and write nothing but temporary files.
+def forecast(runs: Sequence[RunSettings], machine: Machine, hooks: Hooks, *, simulates: bool = True) -> Forecast:
+    """Count what runs of one population have to do, time a little of it, and write nothing but temporary files.
 
     The probe trains on a few examples and simulates a few timesteps of a few agents, without adapters. What comes later
-    in a run may be slower: feeds and prompts grow in the first timesteps.
+    in a run may be slower: feeds and prompts grow in the first timesteps. Runs are counted one after another.
 
     Args:
-        settings: Of the run.
-        machine: Where it will compute.
+        runs: Settings of the runs, at least one. Adapters that several need are trained once.
+        machine: Where they will compute.
         hooks: Where to report.
         simulates: Whether there is a simulation after the training.
 
     Raises:
-        InputError: The run could not begin.
+        InputError: A run could not begin.
     """
     began = time.perf_counter()
-    resources = Resources(settings, **vars(machine), hooks=hooks)
+    largest = max(runs, key=lambda settings: settings.agents)
+    resources = Resources(largest, **vars(machine), hooks=hooks)
+    if largest.needs_model:
+        resources.base_and_kit(largest)
     work: dict[str, str] = {}
-    seconds: dict[str, float] = {}
-    memory = disk = 0
-    use = arm_named(settings.arm).adapter
-    if settings.needs_model:
-        resources.base_and_kit(settings)
-    if settings.needs_model and settings.weights == "trained" and use is not AdapterUse.NONE:
-        work, seconds, memory, disk = _training(resources, settings, machine, use is AdapterUse.POOLED)
-    seconds = {"loading": time.perf_counter() - began} | seconds
+    missing = _missing(resources, runs, machine)
+    seconds = {"loading": time.perf_counter() - began - missing.probe_seconds}
+    if missing.prior_tokens:
+        work["prior"] = f"{missing.prior_tokens:,} tokens"
+        seconds["prior"] = missing.seconds_a_token * missing.prior_tokens
+    if missing.adapters:
+        work["adapters"] = f"{missing.adapters:,} to train, {missing.adapter_tokens:,} tokens"
+        seconds["adapters"] = missing.seconds_a_token * missing.adapter_tokens
+    disk = missing.disk
     if simulates:
-        rate = _simulation_rate(resources, settings, machine)
-        clock = run_clock(settings, resources.personas)
-        activations = sum(len(clock.active(timestep)) for timestep in range(settings.timesteps))
-        work["simulation"] = (
-            f"{settings.timesteps:,} timesteps of {settings.agents:,} agents, {activations:,} activations"
-        )
-        seconds["simulation"] = rate.seconds * activations
-        disk += round(rate.agent_bytes * settings.agents + rate.activation_bytes * activations)
-    return Forecast(work, seconds, _peak_memory() + memory, disk)
+        rate = _simulation_rate(resources, largest, machine)
+        activations = [_activations(resources, settings) for settings in runs]
+        kind = f"{len(runs):,} runs" if len(runs) > 1 else f"{largest.timesteps:,} timesteps"
+        most = "at most " if len({settings.agents for settings in runs}) > 1 else ""
+        work["simulation"] = f"{kind} of {most}{largest.agents:,} agents, {sum(activations):,} activations"
+        seconds["simulation"] = rate.seconds * sum(activations)
+        agents = sum(settings.agents for settings in runs)
+        disk += round(rate.agent_bytes * agents + rate.activation_bytes * sum(activations))
+    return Forecast(work, seconds, _peak_memory() + missing.memory, disk)
 
 
-def _training(
-    resources: Resources, settings: RunSettings, machine: Machine, pooled: bool
-) -> tuple[dict[str, str], dict[str, float], int, int]:
-    """Work, seconds, bytes of memory and bytes of disk of what the bank does not hold."""
+def _activations(resources: Resources, settings: RunSettings) -> int:
+    """How often agents will be active in a run."""
+    clock = run_clock(settings, resources.population.choose(settings.agents))
+    return sum(len(clock.active(timestep)) for timestep in range(settings.timesteps))
+
+
+@dataclass
+class _Missing:
+    """What the bank does not hold, and what training it takes: memory and disk in bytes."""
+
+    prior_tokens: int = 0
+    adapters: int = 0
+    adapter_tokens: int = 0
+    seconds_a_token: float = 0.0
+    probe_seconds: float = 0.0
+    memory: int = 0
+    disk: int = 0
+
+
+def _missing(resources: Resources, runs: Sequence[RunSettings], machine: Machine) -> _Missing:
+    """Add up the adapters and priors that runs need; those of fewer agents are among those of more."""
+    trained = {
+        (resources.plan(settings), use is AdapterUse.POOLED): settings
+        for settings in sorted(runs, key=lambda settings: settings.agents)
+        if settings.needs_model and settings.weights == "trained"
+        and (use := arm_named(settings.arm).adapter) is not AdapterUse.NONE
+    }  # fmt: skip
+    missing, priors = _Missing(), {}
+    if not trained:
+        return missing
     from polyphony.adapters.training.workload import parameters, seconds_a_token, training_bytes, workload
 
     with _bank(resources, machine) as bank:
-        training = resources.training(settings, bank)
-        missing = workload(training, resources.personas, pooled=pooled)
-        if not missing.learners:
-            return {}, {}, 0, 0
-        rate = seconds_a_token(training, missing.learners)
-        memory = training_bytes(training, missing.adapters)
-        numbers = missing.adapters * parameters(training.base, training.config.shape)
-    work, seconds = {}, {}
-    if missing.prior_tokens:
-        work["prior"] = f"{missing.prior_tokens:,} tokens"
-        seconds["prior"] = rate * missing.prior_tokens
-    if missing.adapters:
-        work["adapters"] = f"{missing.adapters:,} to train, {missing.adapter_tokens:,} tokens"
-        seconds["adapters"] = rate * missing.adapter_tokens
-    return work, seconds, memory, numbers * (2 if training.base.dtype == "bf16" else 4)
+        for (config, pooled), settings in trained.items():
+            training = resources.training(settings, bank)
+            needed = workload(training, resources.population.choose(settings.agents), pooled=pooled)
+            # Of settings that differ in their personal adapters alone the prior is one.
+            priors[replace(config, shape=config.prior_shape, schedule=config.prior_schedule)] = needed.prior_tokens
+            missing.adapters += needed.adapters
+            missing.adapter_tokens += needed.adapter_tokens
+            numbers = needed.adapters * parameters(training.base, training.config.shape)
+            missing.disk += numbers * (2 if training.base.dtype == "bf16" else 4)
+            missing.memory = max(missing.memory, training_bytes(training, needed.adapters))
+            if needed.learners and not missing.seconds_a_token:
+                began = time.perf_counter()
+                missing.seconds_a_token = seconds_a_token(training, needed.learners)
+                missing.probe_seconds = time.perf_counter() - began
+    missing.prior_tokens = sum(priors.values())
+    return missing
 
 
 @contextmanager

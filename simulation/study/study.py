@@ -51,6 +51,11 @@ Finished = Callable[[Cell, float, int, int], None]
 """Takes a cell whose run is finished, its seconds, the number of runs done and the number to do."""
 
 
+def missing_cells(plan: StudyPlan, directory: Path) -> list[Cell]:
+    """The runs of a plan that its directory, if there is one, does not hold finished."""
+    return [cell for cell in plan.cells() if recorded_status(directory / cell.file) != "finished"]
+
+
 class StudyRunner:
     """Runs what is missing of a plan in its directory."""
 
@@ -63,7 +68,7 @@ class StudyRunner:
 
     def missing(self) -> list[Cell]:
         """The runs that are not finished yet."""
-        return [cell for cell in self._plan.cells() if recorded_status(self._place.directory / cell.file) != "finished"]
+        return missing_cells(self._plan, self._place.directory)
 
     def run(self, missing: Sequence[Cell], at_once: int, finished: Finished, *, together: int = 1) -> None:
         """Run what is missing; a run that was interrupted goes on where it stopped.
