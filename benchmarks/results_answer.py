@@ -9,11 +9,16 @@ from polyphony.metrics.core.registry import title_of
 
 OTHERS = "shuffled"
 ACTIVITY, STRUCTURE = ("original_posts", "comments"), ("effective_communities", "within_community_homophily")
+SPREAD = "stance_spread"
 ATTRIBUTION, NEXT_ACT, TREES, IDLE = "attribution_accuracy", "next_act_f1", "next_act_f1_trees", "nothing_share"
-# By the directions of the counts in all populations alike.
+# By the directions of the counts in all populations at all sizes.
 _ACTIVITY = {
-    1: "Agents with their own adapters wrote more than agents that shared the base model",
-    -1: "Agents with their own adapters wrote less than agents that shared the base model",
+    frozenset({1}): "Agents with their own adapters wrote more than agents that shared the base model",
+    frozenset({-1}): "Agents with their own adapters wrote less than agents that shared the base model",
+    frozenset({0, 1}): (
+        "Agents with their own adapters wrote more than agents that shared the base model in some populations and "
+        "sizes; in the others the difference is undecided"
+    ),
 }
 _OPEN_ACTIVITY = (
     "Whether agents with their own adapters write more than agents that share the base model is open or mixed"
@@ -64,7 +69,7 @@ def _lead(populations: Sequence[Population]) -> str:
     """What holds in every population, with the figure of each."""
     activity = _directions(populations, ACTIVITY, REFERENCE)
     posts = ", ".join(f"{each.against(REFERENCE, ACTIVITY[0])} with {each.title}" for each in populations)
-    shared = _ACTIVITY.get(next(iter(activity)), _OPEN_ACTIVITY) if len(activity) == 1 else _OPEN_ACTIVITY
+    shared = _ACTIVITY.get(frozenset(activity), _OPEN_ACTIVITY)
     lead = f"{shared} (original posts a run: {posts})."
     if _directions(populations, (ATTRIBUTION,), OTHERS) == {1}:
         shares = ", ".join(each.against(OTHERS, ATTRIBUTION, show=True) for each in populations)
@@ -72,13 +77,29 @@ def _lead(populations: Sequence[Population]) -> str:
             f" A classifier traced more of their texts to the right person than of texts by agents with another "
             f"person's adapter ({shares})."
         )
-    structure = _directions(populations, STRUCTURE, REFERENCE)
-    open_ = "No change of communities or homophily was shown."
-    return f"{lead} {open_ if structure == {0} else 'Communities or homophily differed in a population.'}"
+    return f"{lead} {_structure(populations)}"
+
+
+def _structure(populations: Sequence[Population]) -> str:
+    """Whether communities, homophily or the spread of stances inside communities differ from those of the base."""
+    shown = _directions(populations, STRUCTURE, REFERENCE) - {0}
+    words = (
+        "Effective communities or within-community homophily differed in some populations and sizes"
+        if shown else "No change of effective communities or of within-community homophily was shown"
+    )  # fmt: skip
+    spread = _directions(populations, (SPREAD,), REFERENCE) - {0}
+    if spread:
+        how = {frozenset({1}): "wider", frozenset({-1}): "narrower"}.get(frozenset(spread), "wider or narrower")
+        words += f"; stances inside communities were spread {how} in some"
+    return f"{words}."
 
 
 def _directions(populations: Sequence[Population], measurements: Sequence[str], arm: str) -> set[int]:
-    pairs = (population.paired(name, arm) for name in measurements for population in populations)
+    """The directions of the differences, of all populations at all their sizes."""
+    pairs = (
+        population.paired(name, arm, size)
+        for name in measurements for population in populations for size in population.study.sizes
+    )  # fmt: skip
     return {paired.direction for paired in pairs if paired is not None}
 
 
@@ -129,14 +150,18 @@ def _figure(population: Population, name: str) -> str:
 
 def _whose(population: Population) -> Iterator[str]:
     """Whether the counts depend on whose adapter an agent has."""
-    pairs = {name: population.paired(name, OTHERS) for name in ACTIVITY}
+    pairs = {
+        (name, size): paired
+        for name in ACTIVITY for size in population.study.sizes
+        if (paired := population.paired(name, OTHERS, size)) is not None
+    }  # fmt: skip
     words = [
-        f"{_ELSEWHERE[paired.direction]} {title_of(name).lower()} ({span(paired.interval)})"
-        for name, paired in pairs.items() if paired is not None and paired.direction
+        f"{_ELSEWHERE[paired.direction]} {title_of(name).lower()} at {size} agents ({span(paired.interval)})"
+        for (name, size), paired in pairs.items() if paired.direction
     ]  # fmt: skip
     if words:
         yield f"Against agents with another person's adapter they wrote {' and '.join(words)}."
-    elif all(pairs.values()):
+    elif pairs:
         yield "Posts and comments were not shown to depend on whose adapter an agent has."
 
 

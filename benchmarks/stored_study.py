@@ -7,7 +7,7 @@ from typing import Any
 
 from scipy import stats
 
-from polyphony.metrics.core.inference import cohens_d_paired, holm
+from polyphony.metrics.core.inference import cohens_d_paired, holm, t_interval
 
 REFERENCE, OWN = "base", "lora"
 
@@ -128,7 +128,7 @@ class Stored:
 
     def interval(self, measurement: str, arm: str, agents: int) -> tuple[float, float] | None:
         """Student's t interval of the mean over seeds; None with fewer than two."""
-        return _t_interval([figure["value"] for figure in self.figures(measurement, arm, agents).values()])
+        return t_interval([figure["value"] for figure in self.figures(measurement, arm, agents).values()])
 
     def combined_z(self, measurement: str, arm: str, agents: int) -> float | None:
         """The seeds' z against their null models as one (Stouffer et al. 1949): their sum by the root of their number.
@@ -153,13 +153,6 @@ class Stored:
 
 
 def _paired(values: Sequence[float]) -> Paired:
-    mean, interval, effect_size = sum(values) / len(values), _t_interval(values), cohens_d_paired(values)
+    mean, interval, effect_size = sum(values) / len(values), t_interval(values), cohens_d_paired(values)
     p = None if effect_size is None else float(stats.ttest_1samp(values, 0.0).pvalue)
     return Paired(mean, interval, effect_size, len(values), p)
-
-
-def _t_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) < 2:
-        return None
-    mean, half = sum(values) / len(values), float(stats.sem(values) * stats.t.ppf(0.975, len(values) - 1))
-    return mean - half, mean + half

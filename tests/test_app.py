@@ -236,7 +236,10 @@ def test_graphml_holds_the_ties_that_are_drawn(tmp_path: Path) -> None:
 def test_bank_page_tells_what_adapters_are_worth(tmp_path: Path, drawn) -> None:
     test = drawn(tmp_path, "Bank", bank(tmp_path / "bank", people=4))
     body = words_of(test)
-    assert "<b>2 of 4 adapters</b> predict their person better" in body and "mean advantage is ±0 nats" in body
+    assert (
+        "<b>2 of 4 adapters</b> predicted their person's held-out posts better" in body
+        and "mean advantage is ±0 nats" in body
+    )
     assert "All adapters are evaluated" in body
     worst, revisions = (each.value for each in test.dataframe if "own advantage" in each.value)
     assert worst["own advantage"].round(3).tolist() == [-0.3, -0.1, 0.1, 0.3]

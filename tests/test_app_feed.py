@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from app_factory import chosen, two_arms, words_of
+from app_factory import EVE, chosen, two_arms, words_of
 from run_factory import RunFactory
 
 from polyphony.app.parts.feed_posts import platform_moment, simulated_time
@@ -102,7 +102,7 @@ def test_the_browser_s_back_shows_the_run_of_the_address_again(tmp_path: Path, d
     two_arms(tmp_path)
     test = drawn(tmp_path, query={"page": "Feed", "run": "base-1.db"})
     chosen(test, "Run in detail").select("lora-1.db").run()
-    assert test.query_params == {"page": "Feed"}  # the default
+    assert test.query_params == {"page": "Feed", "run": "lora-1.db"}  # the default, which may be another tomorrow
     test.query_params["run"] = "base-1.db"
     test.run()
     assert chosen(test, "Run in detail").value == "base-1.db" and test.query_params["run"] == "base-1.db"
@@ -113,4 +113,4 @@ def test_an_address_that_names_what_is_not_there_shows_the_defaults(tmp_path: Pa
     two_arms(tmp_path)
     test = drawn(tmp_path, query={"page": "Agent", "run": name, "agent": name})
     assert chosen(test, "Run in detail").value == "lora-1.db" and chosen(test, "Agent").value == "<i>eve</i>\u202e"
-    assert test.query_params == {"page": "Agent"}
+    assert test.query_params == {"page": "Agent", "run": "lora-1.db", "agent": EVE}

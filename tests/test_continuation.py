@@ -15,6 +15,7 @@ from polyphony.adapters.model.pointer import POINTER
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.adapters.training.provenance import shared_provenance
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
@@ -114,6 +115,20 @@ def test_a_newcomer_begins_over_the_prior_of_the_others(make, people):
     assert {made.prior_object for made in second} == {first.prior_object}
 
 
+def test_a_prior_of_private_posts_serves_no_public_corpus(make, people, town, bank):
+    training = make()
+    (made,) = training.personal([people[0]])
+    act = next(iter(town.acts.values()))
+    secret = replace(town, acts={**town.acts, act.id: replace(act, is_private=True)})
+    assert shared_provenance(secret, training.base)["corpus"]["private_acts"] == 1
+    assert "private_acts" not in shared_provenance(town, training.base)["corpus"]
+    (prior,) = bank.revisions(kind=PRIOR)
+    planner = make(prior="bank").planner
+    assert planner.bank_prior() == prior and made.prior_object == prior.object
+    hidden = replace(prior, provenance=shared_provenance(secret, training.base))
+    assert planner._carries(prior) and not planner._carries(hidden)
+
+
 def test_the_prior_of_the_bank_serves_whoever_comes(make, people, bank):
     with pytest.raises(InputError, match=r"--prior bank: .* holds no prior .*`simulate bank ready`"):
         make(prior="bank").personal(people[:1])
@@ -123,7 +138,7 @@ def test_the_prior_of_the_bank_serves_whoever_comes(make, people, bank):
     posts_only = replace(CONFIG.prompt, verbs=(Verb.POST, Verb.NOTHING))
     assert make(prior="bank", prompt=posts_only).prior() == make().prior(), "a prior may know more verbs"
     for changes in ({"prior_shape": LoraShape(rank=3, alpha=6, top_blocks=1)}, {"prompt": PromptConfig()}):
-        with pytest.raises(InputError, match="with these prompts"):
+        with pytest.raises(InputError, match="and these prompts"):
             make(prior="bank", **changes).prior()
 
 

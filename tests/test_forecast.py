@@ -76,6 +76,24 @@ def test_a_dry_run_of_a_study_adds_up_what_is_missing(tmp_path, monkeypatch, cap
     assert "1 of 8 runs to do" in told and f"{activations[0]:,} activations" in told and not files[0].exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["run", "--policy", "camel", "--arm", "base", "--camel-model", "ollama/llama3.2"],
+            "would ask the served model",
+        ),
+        (["run", "--resume"], "leave --resume out"),
+        (["train", "--continue"], "leave --continue out"),
+    ],
+)
+def test_what_a_probe_cannot_stand_for_is_refused(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="2"):
+        main([*words, "--dry-run"])
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_cannot_run_cannot_be_forecast(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "people.csv").write_text("id,author,text,created_at\n1,ann,hello,2026-01-05 10:00\n")

@@ -80,10 +80,20 @@ def pooled_provenance(
     }
 
 
+PRIVATE_ACTS = "private_acts"
+"""How many posts of the corpus their authors showed to some people only; absent without any."""
+
+
 def shared_provenance(population: Population, base: BaseModel) -> dict[str, Any]:
     """What all adapters of one training share: the corpus and its notes, the base model, the code, device and dtype."""
+    private = sum(act.is_private for act in population.acts.values())
     return {
-        "corpus": {"name": population.name, "digest": population.digest, **population.about},
+        "corpus": {
+            "name": population.name,
+            "digest": population.digest,
+            **population.about,
+            **({PRIVATE_ACTS: private} if private else {}),
+        },
         "base_model": base.name,
         "code": code_version(),
         "device": base.device.type,

@@ -17,7 +17,12 @@ from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.moments import Request
 from polyphony.adapters.prompting.scoring import rows_of
 from polyphony.adapters.training.config import TrainingConfig, plain_precision
-from polyphony.adapters.training.provenance import personal_provenance, pooled_provenance, shared_provenance
+from polyphony.adapters.training.provenance import (
+    PRIVATE_ACTS,
+    personal_provenance,
+    pooled_provenance,
+    shared_provenance,
+)
 from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.starts import STANDARD
 from polyphony.adapters.training.trainer import Learner
@@ -104,8 +109,8 @@ class TrainingPlanner:
         priors = [prior for prior in self._bank.revisions(kind=PRIOR) if self._carries(prior)]
         if not priors:
             raise InputError(
-                f"--prior bank: {self._bank.directory} holds no prior for this base model with these prompts; "
-                "`simulate bank ready` fills a bank with the town's, or leave --prior out"
+                f"--prior bank: {self._bank.directory} holds no prior of public posts for this base model and these "
+                "prompts; `simulate bank ready` fills a bank with the town's, or leave --prior out"
             )
         uses = Counter(revision.prior_object for revision in self._bank.revisions(kind=PERSONAL))
         return max(priors, key=lambda prior: (uses[prior.object], prior.created_at))
@@ -115,8 +120,14 @@ class TrainingPlanner:
         if not prior.object or prior.status == Status.RETIRED or prior.base_hash != self._base.hash:
             return False
         asked, known = asdict(self._config.prompt), dict(prior.config["prompt"])
+        if (prior.provenance or {}).get("corpus", {}).get(PRIVATE_ACTS) and not self._is_private():
+            return False
         verbs = set(asked.pop("verbs")) <= set(known.pop("verbs", ()))
         return verbs and known == asked and _same(prior.config["shape"], asdict(self._config.prior_shape))
+
+    def _is_private(self) -> bool:
+        """Whether private posts were asked for, see ``--include-private``."""
+        return any(act.is_private for act in self._population.acts.values())
 
     def _pointer_requests(self) -> list[Request]:
         """The people, and their acts, from whom the pointer's shared weights are learned."""

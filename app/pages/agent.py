@@ -37,7 +37,7 @@ def draw(library: Library, run: FoundRun) -> None:
         st.session_state[AGENT] = busiest
     title("Agent", "Who an agent is, how its acts compare with its person's history, and one decision in full.")
     handle = st.selectbox("Agent", list(by_handle), key=AGENT, format_func=lambda name: "@" + plain(name))
-    write_address(AGENT, handle, busiest)
+    write_address(AGENT, handle)
     agent = by_handle[handle]
     rows = agent_rows(run.path, agent.agent_id)
     colour = arm_colours([run.arm])[run.arm]
@@ -196,7 +196,7 @@ def _decision(library: Library, run: FoundRun, data: RunData, rows: AgentRows) -
         "Activation",
         list(labels),
         format_func=lambda number: labels[number],
-        key=f"activation {run.path} {st.session_state[AGENT]}",
+        key=f"activation {library.name_of(run.path)} {st.session_state[AGENT]}",
     )
     decision = next((entry for entry in rows.decisions if entry.activation_id == activation), rows.decisions[0])
     left, right = st.columns(2, gap="large")

@@ -72,7 +72,8 @@ def _verdict(advantages: Sequence[float]) -> str:
         return "No adapter has been evaluated yet. Run <code>simulate bank evaluate</code>."
     better, count = sum(advantage > 0 for advantage in advantages), len(advantages)
     return (
-        f"<b>{better:,} of {count:,} adapters</b> predict their person better than the model that all people share. "
+        f"<b>{better:,} of {count:,} adapters</b> predicted their person's held-out posts better than the prior, the "
+        "model that people share. "
         f"The mean advantage is {signed(sum(advantages) / count)} nats per token."
     )
 

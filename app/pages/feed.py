@@ -24,7 +24,9 @@ def draw(library: Library, run: FoundRun) -> None:
     """Draw the page."""
     data = run_data(run.path)
     title(
-        "Feed", "The platform as its users read it, newest first. Likes, reposts and replies are those of the moment."
+        "Feed",
+        "All posts on the platform, newest first; feeds show each agent a few. Likes by agents, reposts and replies "
+        "are those of the moment.",
     )
     left, middle, right = st.columns(3)
     with middle:
@@ -37,7 +39,9 @@ def draw(library: Library, run: FoundRun) -> None:
         words = st.text_input("Search", placeholder="a word or a handle", key="feed words")
     moments = [platform_moment(arm, until) for _, arm in arms]
     matches = [moment.search(words) if words.strip() else moment.posts for moment in moments]
-    page = _page(max(map(len, matches)), f"{run.path} {beside and beside.path} {until} {words}")
+    page = _page(
+        max(map(len, matches)), f"{library.name_of(run.path)} {beside and library.name_of(beside.path)} {until} {words}"
+    )
     colours = arm_colours([found.arm for found, _ in arms])
     for column, (found, _), moment, posts in zip(
         st.columns(len(arms), gap="large"), arms, moments, matches, strict=True
@@ -51,7 +55,7 @@ def _beside(library: Library, run: FoundRun) -> FoundRun | None:
     siblings = {library.name_of(sibling.path): sibling for sibling in library.siblings(run)}
     labels = {_ALONE: "nothing", **{name: plain(f"{sibling.arm} · {name}") for name, sibling in siblings.items()}}
     chosen = st.selectbox(
-        "Beside", list(labels), format_func=lambda name: labels[name], key=f"beside {run.path}",
+        "Beside", list(labels), format_func=lambda name: labels[name], key=f"beside {library.name_of(run.path)}",
         disabled=not siblings, help="Runs of other arms with the same people, seed and number of timesteps.",
     )  # fmt: skip
     return siblings.get(chosen)

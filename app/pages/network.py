@@ -120,6 +120,7 @@ def _colouring(path: Path, data: RunData, name: str, until: int) -> Colouring | 
         if isinstance(scored, str):
             note(f"There are no stances: {markup(scored)}.")
             return None
+        note("A stance is the mean of what a user wrote in the whole run, at every timestep.")
         stances = mean_by_author(scored)
         most = max(map(abs, stances.values()), default=1.0)
         return Colouring("stance", stances, _DIVERGING, (-most, most), "no text")

@@ -23,20 +23,16 @@ def read_address() -> None:
             st.session_state[key] = named
 
 
-def write_address(key: str, value: str, default: str) -> None:
-    """Put a choice into the address, which is without it for the default.
+def write_address(key: str, value: str) -> None:
+    """Put a choice into the address, a default too: it may be another one tomorrow.
 
     Args:
         key: `CHOSEN_RUN` or `AGENT`.
         value: The choice.
-        default: What a page shows where the address does not name one.
     """
-    named = None if value == default else value
-    st.session_state[_seen(key)] = named
-    if named is None:
-        st.query_params.pop(key, None)
-    elif st.query_params.get(key) != named:
-        st.query_params[key] = named
+    st.session_state[_seen(key)] = value
+    if st.query_params.get(key) != value:
+        st.query_params[key] = value
 
 
 def _seen(key: str) -> str:

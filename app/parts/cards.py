@@ -66,10 +66,12 @@ def next_command(purpose: str, *words: str | Path) -> None:
         purpose: What it does; our own words.
         words: The command's words; paths below the server's folder are named from there.
     """
-    command = shlex.join(str(_from_here(word) if isinstance(word, Path) else word) for word in words)
+    command = shlex.join(_from_here(word) if isinstance(word, Path) else word for word in words)
     if printable(command) == command:
         st.code(f"# next: {purpose}\n{command}", language=None, wrap_lines=True)
 
 
-def _from_here(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def _from_here(path: Path) -> str:
+    """A path as a command takes it; a name that begins with a hyphen would be an option."""
+    name = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return f"./{name}" if name.startswith("-") else name

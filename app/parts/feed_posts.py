@@ -3,9 +3,10 @@
 import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
+from polyphony.metrics.figures.timing import moments_of_run
 from polyphony.metrics.runfile.rundata import Comment, Post, RunData
 
 
@@ -116,10 +117,5 @@ def platform_moment(run: RunData, until: int | None) -> PlatformMoment:
 
 def simulated_time(run: RunData, timestep: int) -> datetime | None:
     """When a timestep begins in simulated time; None where the run does not tell, and for what came before it."""
-    minutes = run.config.get("minutes")
-    if run.started_at is None or not isinstance(minutes, int) or timestep < 0:
-        return None
-    try:
-        return run.started_at + timedelta(minutes=minutes * timestep)
-    except OverflowError:
-        return None
+    moments = moments_of_run(run)
+    return moments[timestep] if moments is not None and 0 <= timestep < len(moments) else None

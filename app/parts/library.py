@@ -1,6 +1,8 @@
 """The runs, studies and bank of a folder, read through caches that notice when a file changes."""
 
+import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,7 +15,7 @@ from polyphony.metrics.core.registry import plugin_measurements
 from polyphony.metrics.runfile.agent_rows import AgentRows, read_agent
 from polyphony.metrics.runfile.bank_catalog import CATALOG, BankCatalog, read_bank
 from polyphony.metrics.runfile.loading import load_run, read_header
-from polyphony.metrics.runfile.rundata import RunData, RunHeader
+from polyphony.metrics.runfile.rundata import CLOCK_SETTINGS, RunData, RunHeader
 from polyphony.metrics.runfile.summary import RunSummary, read_summary
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE, StudyProgress, read_plan, study_progress
 from polyphony.printable import storable_name
@@ -83,7 +85,12 @@ class Library:
 
 
 def _pairing(header: RunHeader) -> tuple[object, ...]:
-    return header.population_digest, header.agents, header.seed, header.timesteps
+    """What runs have in common whose agents are active at the same timesteps."""
+    config: object = None
+    with suppress(ValueError, RecursionError):  # a damaged file may hold anything
+        config = json.loads(header.config)
+    clock = [str(config.get(name)) for name in CLOCK_SETTINGS] if isinstance(config, dict) else [header.config]
+    return header.population_digest, header.agents, header.seed, header.timesteps, *clock
 
 
 def find_library(path: Path, bank: Path | None = None) -> Library:

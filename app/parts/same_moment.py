@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from polyphony.app.parts.escape import markup
 from polyphony.app.parts.page_parts import arm_name, block, heading, note
-from polyphony.metrics.runfile.rundata import RunData
+from polyphony.metrics.runfile.rundata import CLOCK_SETTINGS, RunData
 from polyphony.metrics.studies.sample_texts import SampleText, sample_moments
 
 _MOST_MOMENTS = 4
@@ -15,7 +15,7 @@ def same_moment(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> None
     """Draw a few moments at which an agent wrote in several arms; nothing without two runs of one seed.
 
     Args:
-        runs: One run of each arm; those with other people, another seed or another size than the first are left out.
+        runs: One run of each arm; those with other people, another seed, size or clock than the first are left out.
         colours: A colour for each arm.
     """
     first = next(iter(runs.values()), None)
@@ -39,8 +39,10 @@ def same_moment(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> None
         block(f'<div class="moment">{head}<div class="cells">{cells}</div></div>')
 
 
-def _pairing(run: RunData) -> tuple[str, int, int]:
-    return run.population_digest, run.seed, len(run.agents)
+def _pairing(run: RunData) -> tuple[object, ...]:
+    """What runs have in common whose agents are active at the same timesteps."""
+    clock = (str(run.config.get(name)) for name in CLOCK_SETTINGS)
+    return run.population_digest, run.seed, len(run.agents), *clock
 
 
 def _text(sample: SampleText | None) -> str:

@@ -66,7 +66,7 @@ def _sidebar(library: Library) -> FoundRun | None:
                 st.session_state[CHOSEN_RUN] = first
             # By its file's name, which an address can carry and no other run of the folder has.
             name = st.selectbox("Run in detail", names, format_func=plain, key=CHOSEN_RUN)
-            write_address(CHOSEN_RUN, name, first)
+            write_address(CHOSEN_RUN, name)
             selected = library.run_named(name)
             if selected is not None:
                 note(markup(selected.description))

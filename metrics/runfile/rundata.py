@@ -118,6 +118,10 @@ class HistoryText(NamedTuple):
     target: int | None = None
 
 
+CLOCK_SETTINGS = ("minutes", "activation", "start", "churn", "late")
+"""Settings that decide, with people, seed and size, which agents are active when."""
+
+
 class RunHeader(NamedTuple):
     """What a run says of itself; `timesteps` are those asked for."""
 

@@ -240,16 +240,16 @@ def check_pairable(runs: Sequence[RunMeasurements], *, same_settings: bool = Tru
 
 
 def check_one_population(runs: Sequence[RunMeasurements]) -> None:
-    """Refuse runs of one size and other people.
+    """Refuse runs of other people, whatever their number.
 
     Raises:
-        MetricsError: Two runs of one size are of different populations.
+        MetricsError: Two runs are of different populations.
     """
-    first_of_size: dict[int, RunMeasurements] = {}
     for run in runs:
-        other = first_of_size.setdefault(run.agents, run)
-        if run.population_digest != other.population_digest:
-            raise MetricsError(f"{run.source}: another population than {other.source}; compare runs of one population")
+        if run.population_digest != runs[0].population_digest:
+            raise MetricsError(
+                f"{run.source}: another population than {runs[0].source}; compare runs of one population"
+            )
 
 
 def _one_arm(runs: Sequence[RunMeasurements]) -> str:

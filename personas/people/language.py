@@ -115,7 +115,8 @@ def languages_of(texts: Iterable[str]) -> Languages:
     """
     distinct = list(dict.fromkeys(texts))
     counts: Counter[str] = Counter()
-    for text in distinct[:: -(-len(distinct) // MOST_TEXTS) or 1]:
+    count = min(len(distinct), MOST_TEXTS)
+    for text in (distinct[place * len(distinct) // count] for place in range(count)):
         words = _HASHTAG.sub(" ", own_words(text))[:MOST_CHARACTERS]
         if len("".join(filter(str.isalpha, words)).encode()) < LEAST_BYTES:
             continue

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.simulation.cli.ending import command, look_at, print_run_ending
 from polyphony.simulation.cli.forecasting import print_forecast
@@ -63,6 +64,8 @@ def run(
     settings = replace(make_settings(chosen), plugins=plugins)
     target = _default_file(settings, settings.arm) if out is None else run_target(out)
     if dry_run:
+        if resume:
+            raise InputError("--dry-run forecasts a whole run: leave --resume out")
         print_forecast([settings], machine)
         return
     _simulate(settings, target, resume, None, machine)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from polyphony.errors import InputError
 from polyphony.personas.readers.dates import UTC_NAME
 from polyphony.simulation.cli.forecasting import print_forecast
 from polyphony.simulation.cli.options import (
@@ -47,6 +48,8 @@ def train(
         timesteps=1, training=training_config(chosen),
     )  # fmt: skip
     if dry_run:
+        if continued:
+            raise InputError("--dry-run forecasts a training from the start: leave --continue out")
         print_forecast([settings], machine, simulates=False)
         return
     with training_session(settings, machine) as session:

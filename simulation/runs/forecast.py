@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polyphony.adapters.bank.revision import PERSONAL
+from polyphony.errors import InputError
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.initial_state import run_clock
@@ -21,6 +23,7 @@ from polyphony.simulation.runs.settings import RunSettings
 
 if TYPE_CHECKING:
     from polyphony.adapters.bank.bank import Bank
+    from polyphony.adapters.training.population_training import PopulationTraining
 
 # The probe simulates so many activations a timestep, about what fills a batch of a laptop, and times all but the first.
 _PROBED_ACTIVATIONS, _PROBED_TIMESTEPS = 24, 4
@@ -73,6 +76,9 @@ def forecast(runs: Sequence[RunSettings], machine: Machine, hooks: Hooks, *, sim
     if largest.needs_model:
         resources.base_and_kit(largest)
     work: dict[str, str] = {}
+    for settings in runs:
+        if settings.camel_model:
+            raise InputError("--dry-run would ask the served model of --camel-model: leave one of the two out")
     missing = _missing(resources, runs, machine)
     seconds = {"loading": time.perf_counter() - began - missing.probe_seconds}
     if missing.prior_tokens:
@@ -83,15 +89,26 @@ def forecast(runs: Sequence[RunSettings], machine: Machine, hooks: Hooks, *, sim
         seconds["adapters"] = missing.seconds_a_token * missing.adapter_tokens
     disk = missing.disk
     if simulates:
-        rate = _simulation_rate(resources, largest, machine)
         activations = [_activations(resources, settings) for settings in runs]
+        rates: dict[tuple[str, str], _Rate] = {}
+        for settings in sorted(runs, key=lambda settings: -settings.agents):
+            key = settings.policy, _probed_arm(settings)
+            rates[key] = rates.get(key) or _simulation_rate(resources, settings, machine)
+        own = [rates[settings.policy, _probed_arm(settings)] for settings in runs]
         kind = f"{len(runs):,} runs" if len(runs) > 1 else f"{largest.timesteps:,} timesteps"
         most = "at most " if len({settings.agents for settings in runs}) > 1 else ""
         work["simulation"] = f"{kind} of {most}{largest.agents:,} agents, {sum(activations):,} activations"
-        seconds["simulation"] = rate.seconds * sum(activations)
-        agents = sum(settings.agents for settings in runs)
-        disk += round(rate.agent_bytes * agents + rate.activation_bytes * sum(activations))
+        seconds["simulation"] = sum(rate.seconds * count for rate, count in zip(own, activations, strict=True))
+        disk += round(sum(
+            rate.agent_bytes * settings.agents + rate.activation_bytes * count
+            for rate, settings, count in zip(own, runs, activations, strict=True)
+        ))  # fmt: skip
     return Forecast(work, seconds, _peak_memory() + missing.memory, disk)
+
+
+def _probed_arm(settings: RunSettings) -> str:
+    """The arm that the probe simulates: the run's own where it has no adapter, else the base."""
+    return settings.arm if arm_named(settings.arm).adapter is AdapterUse.NONE else "base"
 
 
 def _activations(resources: Resources, settings: RunSettings) -> int:
@@ -116,7 +133,7 @@ class _Missing:
 def _missing(resources: Resources, runs: Sequence[RunSettings], machine: Machine) -> _Missing:
     """Add up the adapters and priors that runs need; those of fewer agents are among those of more."""
     trained = {
-        (resources.plan(settings), use is AdapterUse.POOLED): settings
+        (resources.plan(settings), settings.agents if use is AdapterUse.POOLED else 0): settings
         for settings in sorted(runs, key=lambda settings: settings.agents)
         if settings.needs_model and settings.weights == "trained"
         and (use := arm_named(settings.arm).adapter) is not AdapterUse.NONE
@@ -129,13 +146,15 @@ def _missing(resources: Resources, runs: Sequence[RunSettings], machine: Machine
     with _bank(resources, machine) as bank:
         for (config, pooled), settings in trained.items():
             training = resources.training(settings, bank)
-            needed = workload(training, resources.population.choose(settings.agents), pooled=pooled)
+            needed = workload(training, resources.population.choose(settings.agents), pooled=bool(pooled))
             # Of settings that differ in their personal adapters alone the prior is one.
             priors[replace(config, shape=config.prior_shape, schedule=config.prior_schedule)] = needed.prior_tokens
             missing.adapters += needed.adapters
             missing.adapter_tokens += needed.adapter_tokens
-            numbers = needed.adapters * parameters(training.base, training.config.shape)
-            missing.disk += numbers * (2 if training.base.dtype == "bf16" else 4)
+            numbers = needed.adapters * parameters(training.base, config.shape)
+            missing.disk += round(numbers * _bytes_a_number(training))
+            if needed.prior_tokens:
+                missing.disk += 4 * parameters(training.base, config.prior_shape)
             missing.memory = max(missing.memory, training_bytes(training, needed.adapters))
             if needed.learners and not missing.seconds_a_token:
                 began = time.perf_counter()
@@ -145,15 +164,20 @@ def _missing(resources: Resources, runs: Sequence[RunSettings], machine: Machine
     return missing
 
 
+def _bytes_a_number(training: "PopulationTraining") -> float:
+    """Bytes that a number of a personal adapter takes in the bank."""
+    return {"fp32": 4, "bf16": 2, "int8": 1, "int4": 0.5}[training.planner.precision(PERSONAL).value]
+
+
 @contextmanager
 def _bank(resources: Resources, machine: Machine) -> "Iterator[Bank]":
     """The bank of the machine, or an empty one for as long as the block lasts."""
-    if machine.bank.exists():
+    from polyphony.adapters.bank.bank import CATALOG, Bank
+
+    if (machine.bank / CATALOG).exists():
         with closing(resources.open_bank(create=False)) as bank:
             yield bank
         return
-    from polyphony.adapters.bank.bank import Bank
-
     with tempfile.TemporaryDirectory() as folder, closing(Bank(Path(folder) / "bank", create=True)) as bank:
         yield bank
 
@@ -164,8 +188,10 @@ def _simulation_rate(resources: Resources, settings: RunSettings, machine: Machi
     steps = min(settings.timesteps, _PROBED_TIMESTEPS)
     active = sum(len(clock.active(timestep)) for timestep in range(steps)) / steps
     agents = max(1, min(settings.agents, round(settings.agents * _PROBED_ACTIVATIONS / max(active, 1))))
-    arm = "base" if settings.policy == "engine" else settings.arm
-    probed = replace(settings, arm=arm, agents=agents, timesteps=_PROBED_TIMESTEPS, scenario=Scenario(), slots=0)
+    probed = replace(
+        settings, arm=_probed_arm(settings), agents=agents, timesteps=_PROBED_TIMESTEPS, scenario=Scenario(), slots=0,
+        weights="trained",
+    )  # fmt: skip
     moments: list[tuple[float, int, int]] = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "probe.db"

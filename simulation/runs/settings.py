@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from polyphony.adapters.engine.decoding_config import DecodingConfig
-from polyphony.adapters.training.config import TrainingConfig
+from polyphony.adapters.training.config import OWN_PRIOR, TrainingConfig
 from polyphony.database_url import without_passwords
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
@@ -152,6 +152,8 @@ class RunSettings:
             del values["timezone"]
         if not self.include_private:
             del values["include_private"]
+        if self.training.prior == OWN_PRIOR:
+            del values["training"]["prior"]
         return values
 
     def recorded(self) -> str:
