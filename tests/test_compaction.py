@@ -99,7 +99,7 @@ def test_an_installed_package_says_that_it_has_no_ready_bank(tmp_path, monkeypat
         main(["bank", "ready", "--bank", str(tmp_path / "bank")])
     assert stopped.value.code == 2
     line = " ".join(capsys.readouterr().err.split())
-    assert "data/banks/town.tar.gz is not part of this installation; `simulate train" in line
+    assert "data/banks/town.tar.gz is not part of this installation; take the file from the repository and" in line
 
 
 @pytest.fixture(scope="module")

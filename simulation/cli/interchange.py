@@ -101,7 +101,10 @@ def bank_ready(bank: BankOption = Path("bank")) -> None:
     """Import the compact adapters of the town that come with Polyphony. Then use `run --weights serving`."""
     from polyphony.adapters.bank.archive import read_archive
 
-    archive = bundled("banks", "town.tar.gz", remedy="`simulate train --users 512` makes such a bank")
+    remedy = (
+        "take the file from the repository and give `simulate bank import town.tar.gz`, or train with `simulate train`"
+    )
+    archive = bundled("banks", "town.tar.gz", remedy=remedy)
     with opened_bank(bank, create=True) as opened:
         moved = read_archive(opened, archive)
         opened.pack()
