@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from app_factory import hostile_run
-from test_app import drawn, words_of  # noqa: F401 - the fixture
+from app_factory import hostile_run, words_of
 
 from polyphony.metrics.dataset.export import export_dataset
 from polyphony.metrics.dataset.options import ExportOptions
@@ -24,7 +23,7 @@ def warned_run(path: Path) -> Path:
     return run.write(path)
 
 
-def test_the_timeline_page_shows_the_warnings(tmp_path: Path, drawn) -> None:  # noqa: F811
+def test_the_timeline_page_shows_the_warnings(tmp_path: Path, drawn) -> None:
     warned_run(tmp_path / "x.db")
     test = drawn(tmp_path, "Timeline")
     assert "Warnings about the posts" in words_of(test) and "<script" not in words_of(test)
