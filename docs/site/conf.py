@@ -28,7 +28,7 @@ CONTENTS = {
     "Use": "options input platform studies datasets dashboard bank reinforcement ethics",
     "Python": "python site/reference",
     "Method": "measurements method town architecture",
-    "Findings": "results adapters responsiveness benchmarks",
+    "Findings": "results adapters responsiveness vote benchmarks",
 }
 
 
