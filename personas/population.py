@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 
@@ -74,6 +75,11 @@ class Population:
         """The verbs of its people's histories, and doing nothing; the usual ones where there is no history."""
         done = {act.verb for person in self.personas for act in person.acts}
         return tuple(verb for verb in Verb if verb in done or verb is Verb.NOTHING) if done else USUAL
+
+    @cached_property
+    def private_acts(self) -> int:
+        """How many acts their authors showed to some people only."""
+        return sum(act.is_private for act in self.acts.values())
 
     def __repr__(self) -> str:
         """One line for a notebook; everything else is in the attributes."""

@@ -38,7 +38,7 @@ def summarise(population: Population) -> dict[str, Any]:
     """
     acts = list(population.acts.values())
     dated = credibly_dated(acts)
-    private_acts = sum(act.is_private for act in acts)
+    private_acts = population.private_acts
     people = dict.fromkeys([*(act.author for act in acts), *(persona.handle for persona in population.personas)], 0)
     texts = people | Counter(act.author for act in posts_of(acts))
     histories, learners = by_author(acts), {person.handle for person in population.personas if person.is_trainable}

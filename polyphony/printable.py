@@ -40,6 +40,11 @@ def storable_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def path_word(path: Path) -> str:
+    """A path as a word of a command: a name that begins with a hyphen would be an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 def printable_path(path: Path) -> str:
     """Return a path for messages, escaped where its name holds control characters."""
     return str(path) if str(path).isprintable() else repr(str(path))

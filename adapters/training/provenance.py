@@ -86,7 +86,7 @@ PRIVATE_ACTS = "private_acts"
 
 def shared_provenance(population: Population, base: BaseModel) -> dict[str, Any]:
     """What all adapters of one training share: the corpus and its notes, the base model, the code, device and dtype."""
-    private = sum(act.is_private for act in population.acts.values())
+    private = population.private_acts
     return {
         "corpus": {
             "name": population.name,

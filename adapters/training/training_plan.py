@@ -1,7 +1,7 @@
 """What is to be trained: examples, settings and digests of the prior and of each person's adapter."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -120,14 +120,11 @@ class TrainingPlanner:
         if not prior.object or prior.status == Status.RETIRED or prior.base_hash != self._base.hash:
             return False
         asked, known = asdict(self._config.prompt), dict(prior.config["prompt"])
-        if (prior.provenance or {}).get("corpus", {}).get(PRIVATE_ACTS) and not self._is_private():
+        if (prior.provenance or {}).get("corpus", {}).get(PRIVATE_ACTS) and not self._population.private_acts:
             return False
         verbs = set(asked.pop("verbs")) <= set(known.pop("verbs", ()))
-        return verbs and known == asked and _same(prior.config["shape"], asdict(self._config.prior_shape))
-
-    def _is_private(self) -> bool:
-        """Whether private posts were asked for, see ``--include-private``."""
-        return any(act.is_private for act in self._population.acts.values())
+        shape = asdict(self._config.prior_shape)  # compared as JSON, which a revision records
+        return verbs and known == asked and digest_of(prior.config["shape"]) == digest_of(shape)
 
     def _pointer_requests(self) -> list[Request]:
         """The people, and their acts, from whom the pointer's shared weights are learned."""
@@ -319,8 +316,3 @@ class TrainingPlanner:
         if kind not in (PERSONAL, POOLED):
             return Precision.FP32
         return Precision(self._config.storage) if self._config.storage else plain_precision(self._base)
-
-
-def _same(recorded: Mapping[str, Any], settings: Mapping[str, Any]) -> bool:
-    """Whether settings are those that a revision records as JSON."""
-    return digest_of(recorded) == digest_of(settings)

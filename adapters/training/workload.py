@@ -37,11 +37,6 @@ class Workload:
     adapter_tokens: int
     learners: tuple[Learner, ...]
 
-    @property
-    def tokens(self) -> int:
-        """Tokens of the prior and of the adapters."""
-        return self.prior_tokens + self.adapter_tokens
-
 
 def workload(training: PopulationTraining, personas: Sequence[Persona], *, pooled: bool = False) -> Workload:
     """Look in the bank for the adapters of some people, or for their pooled one, and add up what is missing.
@@ -53,18 +48,17 @@ def workload(training: PopulationTraining, personas: Sequence[Persona], *, poole
     planner.prepare(personas, continued=False)
     examples, prior = _prior(training)
     prior_tokens = 0 if prior else planner.prior_tokens(examples)
-    learners = [planner.learner(persona, persona.train) for persona in personas]
     foundation = None if prior is None else _foundation(training, prior)
-    if pooled:
-        is_there = foundation is not None and _is_there(training, planner.pooled(personas, foundation).revision)
-        missing = [] if is_there else learners
-        count = 0 if is_there else 1
+    if foundation is None:
+        missing = [planner.learner(persona, persona.train) for persona in personas]
     else:
-        missing = [
-            learner for persona, learner in zip(personas, learners, strict=True)
-            if foundation is None or not _is_there(training, planner.fresh(persona, foundation).revision)
-        ]  # fmt: skip
-        count = len(missing)
+        plans = (
+            [planner.pooled(personas, foundation)]
+            if pooled
+            else [planner.fresh(persona, foundation) for persona in personas]
+        )
+        missing = [plan.learner for plan in plans if training.bank.find(plan.revision.training_digest) is None]
+    count = min(1, len(missing)) if pooled else len(missing)
     timed = missing or ([Learner("prior", examples)] if prior_tokens else [])
     return Workload(prior_tokens, count, sum(map(planner.tokens, missing)), tuple(timed[:_PROBED_LEARNERS]))
 
@@ -113,7 +107,3 @@ def _foundation(training: PopulationTraining, prior: Revision) -> Revision | Non
     if training.config.init not in SHIFTED:
         return prior
     return training.bank.find(training.planner.revision(START, "", [], prior).training_digest)
-
-
-def _is_there(training: PopulationTraining, planned: Revision) -> bool:
-    return training.bank.find(planned.training_digest) is not None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from polyphony.app.parts.cards import avatar, open_page
+from polyphony.app.parts.cards import avatar, counted, open_page
 from polyphony.app.parts.escape import markup, plain
 from polyphony.app.parts.feed_posts import FeedPost, PlatformMoment, Reply, platform_moment, simulated_time
 from polyphony.app.parts.library import FoundRun, Library, run_data
@@ -97,9 +97,9 @@ def _arm(
     """Draw one page of an arm's posts."""
     first = page * _POSTS_ON_A_PAGE
     shown = posts[first : first + _POSTS_ON_A_PAGE]
-    counted = f"{len(posts):,} of {len(moment.posts):,} posts" if is_search else f"{len(posts):,} posts"
+    total = f"{len(posts):,} of {len(moment.posts):,} posts" if is_search else f"{len(posts):,} posts"
     place = f", {first + 1:,} to {first + len(shown):,} shown" if len(shown) < len(posts) and shown else ""
-    block(f'<div class="card-head">{arm_name(run.arm, colour)}<span class="note">{counted}{place}</span></div>')
+    block(f'<div class="card-head">{arm_name(run.arm, colour)}<span class="note">{total}{place}</span></div>')
     if not shown:
         note("No post matches." if is_search else "No more posts." if posts else "Nobody has posted yet.")
     handles = {agent.user_id: agent.handle for agent in moment.run.agents}
@@ -126,8 +126,8 @@ def _post(moment: PlatformMoment, entry: FeedPost) -> str:
         _counted(entry.likes, "like"), _counted(entry.reposts, "repost"), _counted(entry.quotes, "quote"),
         _counted(len(entry.replies), "reply", "replies"),
     )  # fmt: skip
-    counted = " · ".join(count for count in counts if count)
-    foot = f'<div class="counts">{counted}</div>' if counted else ""
+    reactions = " · ".join(count for count in counts if count)
+    foot = f'<div class="counts">{reactions}</div>' if reactions else ""
     author = _handle(run, post.user_id)
     head = (
         f'<div class="feed-head"><b><bdi>@{markup(author)}</bdi></b>{kind}<br>'
@@ -188,4 +188,4 @@ def _when(run: RunData, timestep: int, is_seed: bool = False) -> str:
 
 def _counted(count: int, one: str, more: str = "") -> str:
     """A number with its noun; nothing for none."""
-    return f"{count:,} {one if count == 1 else more or one + 's'}" if count else ""
+    return counted(count, one, more) if count else ""

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from polyphony.app.pages.compare import CHOSEN_EVIDENCE, CHOSEN_RUNS, RUNS
-from polyphony.app.parts.cards import next_command, open_page, sample_post, sparkline
+from polyphony.app.parts.cards import counted, next_command, open_page, sample_post, sparkline
 from polyphony.app.parts.escape import markup
 from polyphony.app.parts.library import (
     FoundRun,
@@ -96,7 +96,7 @@ def _study_card(library: Library, directory: Path, colours: Colours) -> None:
     progress = library.studies[directory]
     sizes = ", ".join(f"{size:,}" for size in progress.sizes)
     facts = (
-        f"{_counted(len(progress.arms), 'arm')} · {sizes} agents · {_counted(progress.seeds, 'seed')} · "
+        f"{counted(len(progress.arms), 'arm')} · {sizes} agents · {counted(progress.seeds, 'seed')} · "
         f"{progress.there} of {progress.planned} runs"
     )
     block(
@@ -139,7 +139,7 @@ def _arm_of_study(run: FoundRun, colour: str) -> None:
     if summary is None:
         return
     name = arm_name(run.arm, colour)
-    counts = f"{_counted(summary.acts['post'], 'post')}, {_counted(summary.acts['reply'], 'reply', 'replies')}"
+    counts = f"{counted(summary.acts['post'], 'post')}, {counted(summary.acts['reply'], 'reply', 'replies')}"
     block(
         f'<div class="card">{name} <span class="note">{counts}</span>{_activity(summary, colour)}'
         f"{''.join(sample_post(*sample) for sample in summary.samples[:1])}</div>"
@@ -205,12 +205,12 @@ def _summary_or_notice(run: FoundRun) -> RunSummary | None:
 def _sentence(run: FoundRun, summary: RunSummary) -> str:
     header = run.header
     is_whole = summary.completed == header.timesteps
-    length = _counted(header.timesteps, "timestep")
+    length = counted(header.timesteps, "timestep")
     length = length if is_whole else f"{summary.completed:,} of {length} ({header.status})"
     posts, replies = summary.acts["post"], summary.acts["reply"]
     return (
-        f"{_counted(header.agents, 'agent')} made {_counted(posts, 'post')} and "
-        f"{_counted(replies, 'reply', 'replies')} in {length}."
+        f"{counted(header.agents, 'agent')} made {counted(posts, 'post')} and "
+        f"{counted(replies, 'reply', 'replies')} in {length}."
     )
 
 
@@ -267,11 +267,6 @@ def _compare(directory: str) -> None:
 def _rest(count: int, what: str) -> None:
     if count > 0:
         note(f"{count:,} more {what}: see the tables below.")
-
-
-def _counted(count: int, one: str, more: str = "") -> str:
-    """A number with its noun."""
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 def _tables(library: Library) -> None:

@@ -11,7 +11,7 @@ import streamlit as st
 from polyphony.app.parts.escape import markup
 from polyphony.app.parts.page_parts import AGENT, CHOSEN_RUN, PAGE
 from polyphony.app.parts.style import COMMUNITY_COLOURS
-from polyphony.printable import printable
+from polyphony.printable import path_word, printable
 
 _MOST_BARS = 48
 
@@ -72,6 +72,9 @@ def next_command(purpose: str, *words: str | Path) -> None:
 
 
 def _from_here(path: Path) -> str:
-    """A path as a command takes it; a name that begins with a hyphen would be an option."""
-    name = str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-    return f"./{name}" if name.startswith("-") else name
+    return path_word(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def counted(count: int, one: str, more: str = "") -> str:
+    """A number with its noun."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"

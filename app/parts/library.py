@@ -15,7 +15,7 @@ from polyphony.metrics.core.registry import plugin_measurements
 from polyphony.metrics.runfile.agent_rows import AgentRows, read_agent
 from polyphony.metrics.runfile.bank_catalog import CATALOG, BankCatalog, read_bank
 from polyphony.metrics.runfile.loading import load_run, read_header
-from polyphony.metrics.runfile.rundata import CLOCK_SETTINGS, RunData, RunHeader
+from polyphony.metrics.runfile.rundata import RunData, RunHeader, clock_of
 from polyphony.metrics.runfile.summary import RunSummary, read_summary
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE, StudyProgress, read_plan, study_progress
 from polyphony.printable import storable_name
@@ -89,7 +89,7 @@ def _pairing(header: RunHeader) -> tuple[object, ...]:
     config: object = None
     with suppress(ValueError, RecursionError):  # a damaged file may hold anything
         config = json.loads(header.config)
-    clock = [str(config.get(name)) for name in CLOCK_SETTINGS] if isinstance(config, dict) else [header.config]
+    clock = clock_of(config) if isinstance(config, dict) else (header.config,)
     return header.population_digest, header.agents, header.seed, header.timesteps, *clock
 
 

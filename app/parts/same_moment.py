@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from polyphony.app.parts.escape import markup
 from polyphony.app.parts.page_parts import arm_name, block, heading, note
-from polyphony.metrics.runfile.rundata import CLOCK_SETTINGS, RunData
+from polyphony.metrics.runfile.rundata import RunData, clock_of
 from polyphony.metrics.studies.sample_texts import SampleText, sample_moments
 
 _MOST_MOMENTS = 4
@@ -41,8 +41,7 @@ def same_moment(runs: Mapping[str, RunData], colours: Mapping[str, str]) -> None
 
 def _pairing(run: RunData) -> tuple[object, ...]:
     """What runs have in common whose agents are active at the same timesteps."""
-    clock = (str(run.config.get(name)) for name in CLOCK_SETTINGS)
-    return run.population_digest, run.seed, len(run.agents), *clock
+    return run.population_digest, run.seed, len(run.agents), *clock_of(run.config)
 
 
 def _text(sample: SampleText | None) -> str:

@@ -3,6 +3,7 @@
 People are named by `user_id` throughout: agents, authors of seed posts and followees are all users.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -118,8 +119,12 @@ class HistoryText(NamedTuple):
     target: int | None = None
 
 
-CLOCK_SETTINGS = ("minutes", "activation", "start", "churn", "late")
-"""Settings that decide, with people, seed and size, which agents are active when."""
+_CLOCK_SETTINGS = ("minutes", "activation", "start", "churn", "late")
+
+
+def clock_of(config: Mapping[str, object]) -> tuple[str, ...]:
+    """The settings of a run that decide, with people, seed and size, which agents are active when."""
+    return tuple(str(config.get(name)) for name in _CLOCK_SETTINGS)
 
 
 class RunHeader(NamedTuple):

@@ -112,7 +112,7 @@ def evidence_of_runs(runs: Sequence[RunMeasurements]) -> Evidence:
     """The evidence of some measured runs, grouped by whatever they differ in.
 
     Raises:
-        MetricsError: Runs of one size are of different populations, or those of one arm do not belong into one mean.
+        MetricsError: Runs are of different populations, or those of one arm do not belong into one mean.
     """
     grouped = labelled_by_difference(runs)
     check_one_population(grouped)

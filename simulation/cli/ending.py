@@ -11,7 +11,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from polyphony.printable import printable
+from polyphony.printable import path_word, printable
 from polyphony.simulation.cli.printing import print_results, say, stderr, stdout
 
 if TYPE_CHECKING:
@@ -146,12 +146,8 @@ def command(*words: object) -> str:
     """A command as a shell takes it; the program as it was called, where the shell would not find it."""
     called = sys.argv[0]
     is_elsewhere = Path(called).name == NAME and shutil.which(NAME) != called
-    return shlex.join([called if is_elsewhere else NAME, *map(_word, words)])
-
-
-def _word(word: object) -> str:
-    """A word of a command; a path whose name begins with a hyphen would be an option."""
-    return f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
+    parts = (path_word(word) if isinstance(word, Path) else str(word) for word in words)
+    return shlex.join([called if is_elsewhere else NAME, *parts])
 
 
 def look_at(sources: Sequence[Path | str]) -> dict[str, str]:

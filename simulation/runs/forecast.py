@@ -70,15 +70,14 @@ def forecast(runs: Sequence[RunSettings], machine: Machine, hooks: Hooks, *, sim
     Raises:
         InputError: A run could not begin.
     """
+    if any(settings.camel_model for settings in runs):
+        raise InputError("--dry-run would ask the served model of --camel-model: leave one of the two out")
     began = time.perf_counter()
     largest = max(runs, key=lambda settings: settings.agents)
     resources = Resources(largest, **vars(machine), hooks=hooks)
     if largest.needs_model:
         resources.base_and_kit(largest)
     work: dict[str, str] = {}
-    for settings in runs:
-        if settings.camel_model:
-            raise InputError("--dry-run would ask the served model of --camel-model: leave one of the two out")
     missing = _missing(resources, runs, machine)
     seconds = {"loading": time.perf_counter() - began - missing.probe_seconds}
     if missing.prior_tokens:

@@ -164,6 +164,6 @@ def _population(settings: RunSettings, loaded: Population | None) -> Population:
             settings.population, settings.columns, timezone=settings.timezone,
             include_private=settings.include_private, split=settings.training.split,
         )  # fmt: skip
-    if not settings.include_private and any(act.is_private for act in loaded.acts.values()):
+    if not settings.include_private and loaded.private_acts:
         raise InputError(f"{loaded.name}: holds private posts: give include_private=True to train on them")
     return loaded
