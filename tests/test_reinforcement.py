@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.engine.group_sampler import _drawn
+from polyphony.adapters.engine.group_sampler import draw_tokens
 from polyphony.adapters.model.routing import route_of
 from polyphony.adapters.prompting.control_tokens import control_tokens, plain_tokens
 from polyphony.adapters.prompting.moments import ShownMoment
@@ -95,7 +95,7 @@ def test_a_draw_follows_the_probabilities():
     logits = torch.nn.functional.pad(logits, (400, 300), value=-1e4)
     uniforms = torch.tensor(np.random.default_rng(0).random(3000))
 
-    tokens, likelihoods, entropies = _drawn(logits, uniforms)
+    tokens, likelihoods, entropies = draw_tokens(logits, uniforms)
 
     shares = torch.bincount(tokens - 400, minlength=3) / 3000
     assert shares.tolist() == pytest.approx([0.5, 0.2, 0.3], abs=0.03)

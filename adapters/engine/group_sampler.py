@@ -185,7 +185,7 @@ class GroupSampler:
 
     def _draw(self, hidden: Tensor, work: "_Work", begin: int, step: int) -> Drawn:
         rows, columns = work.rows, work.columns
-        choose: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] = _drawn
+        choose: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] = draw_tokens
         choices = work.uniforms[rows, work.questions, work.samples, step]
         if work.given is not None:
             choose, choices = _scored, work.given[rows, work.questions, step]
@@ -283,12 +283,12 @@ def _table(given: Sequence[Sequence[Sequence[int]]], questions: int, most: int, 
 
 
 def _scored(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Given tokens, with their log-probability and the entropy, as `_drawn` returns them."""
+    """Given tokens, with their log-probability and the entropy, as `draw_tokens` returns them."""
     logs = logits.log_softmax(-1)
     return tokens, logs.gather(1, tokens.unsqueeze(1)).squeeze(1), -(logs.exp() * logs).sum(-1)
 
 
-def _drawn(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def draw_tokens(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Draw one token from each row of logits by inverting its cumulative sum; with its log-probability and the entropy.
 
     Args:

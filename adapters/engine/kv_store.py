@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import Cache
 
 COLUMN_STEP = 64
+# Types of the same width that NumPy knows.
+_PAGED = {torch.float32: np.float32, torch.bfloat16: np.int16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,5 +123,9 @@ class KeyValueStore(Cache):
 
     def _table(self, like: Tensor) -> Tensor:
         rows, columns = self._capacity
-        # Zeros, not garbage: a masked column's weight is 0, and 0 × NaN would still be NaN.
-        return torch.zeros(rows, like.shape[1], columns, like.shape[3], dtype=like.dtype, device=like.device)
+        shape = (rows, like.shape[1], columns, like.shape[3])
+        # Zeros, not garbage: a masked column's weight is 0, and 0 × NaN would still be NaN. NumPy has the
+        # system clear a page when it is first written, so that columns which no row reaches take no memory.
+        if like.device.type == "cpu" and like.dtype in _PAGED:
+            return torch.from_numpy(np.zeros(shape, dtype=_PAGED[like.dtype])).view(like.dtype)
+        return torch.zeros(shape, dtype=like.dtype, device=like.device)

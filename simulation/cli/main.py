@@ -20,6 +20,7 @@ from polyphony.simulation.cli.people import personas
 from polyphony.simulation.cli.printing import stderr
 from polyphony.simulation.cli.reinforce import reinforce
 from polyphony.simulation.cli.report import report
+from polyphony.simulation.cli.serve import serve
 from polyphony.simulation.cli.study import study
 from polyphony.simulation.cli.sweep import sweep
 from polyphony.simulation.cli.train import train
@@ -31,7 +32,7 @@ app = typer.Typer(
 )  # fmt: skip
 for command in (
     runs.run, study, runs.fork, runs.interview, train, reinforce, sweep, vote,
-    personas, reading.metrics, reading.digest, reading.compare, report, export,
+    personas, reading.metrics, reading.digest, reading.compare, report, export, serve,
 ):  # fmt: skip
     app.command()(command)
 app.command("app")(reading.dashboard)

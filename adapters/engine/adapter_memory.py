@@ -1,0 +1,85 @@
+"""Adapters in memory, between the disk and the slots: the latest used within a number of bytes."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
+
+from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.object_layout import FlatFactors
+from polyphony.adapters.bank.usage import Tier
+
+MEMORY_BYTES = 1 << 30
+
+
+class AdapterMemory:
+    """The most recently used adapters, up to a number of bytes; one thread reads ahead."""
+
+    def __init__(self, bank: Bank, budget: int, tier: Tier) -> None:
+        """Begin empty.
+
+        Args:
+            bank: Holds the adapters.
+            budget: Most bytes; 0 keeps nothing.
+            tier: Counts what is found and what is read.
+        """
+        self._bank, self._budget, self._tier = bank, budget, tier
+        self._cached: OrderedDict[str, FlatFactors] = OrderedDict()
+        self._size = 0
+        self._lock = Lock()
+        self._reader = ThreadPoolExecutor(1)
+        self._reading: Future[None] | None = None
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._reader.shutdown(cancel_futures=True)
+
+    def expect(self, names: Sequence[str]) -> None:
+        """Start to read objects that will be needed soon."""
+        if self._budget and names:
+            self._wait()
+            self._reading = self._reader.submit(self._read_ahead, list(names))
+
+    def load(self, names: Sequence[str]) -> Iterator[FlatFactors]:
+        """Objects in the order of `names`; those that memory does not hold are read.
+
+        Raises:
+            InputError: One is missing or damaged.
+        """
+        self._wait()
+        loaded = {name: self._cached[name] for name in names if name in self._cached}
+        missing = [name for name in dict.fromkeys(names) if name not in loaded]
+        self._tier.hits += len(loaded)
+        for name in loaded:
+            self._cached.move_to_end(name)
+        arriving = zip(missing, self._bank.objects.load_many(missing), strict=True)
+        for name in names:
+            if name not in loaded:
+                loaded[name] = self._add(*next(arriving))
+            yield loaded[name]
+
+    def _wait(self) -> None:
+        """Wait for the thread that reads ahead; an error of it is raised again when its adapter is loaded."""
+        if self._reading is not None:
+            self._reading.exception()
+            self._reading = None
+
+    def _read_ahead(self, names: Sequence[str]) -> None:
+        missing = [name for name in dict.fromkeys(names) if name not in self._cached]
+        began = time.perf_counter()
+        for name, flat in zip(missing, self._bank.objects.load_many(missing), strict=True):
+            self._add(name, flat)
+        self._tier.seconds += time.perf_counter() - began
+
+    def _add(self, name: str, flat: FlatFactors) -> FlatFactors:
+        self._tier.misses += 1
+        self._tier.bytes += flat.numbers.nbytes
+        with self._lock:
+            if name not in self._cached and flat.numbers.nbytes <= self._budget:
+                # Numbers read from a shard are views of a larger range; a copy frees that.
+                self._cached[name] = FlatFactors(flat.layout, flat.numbers.clone())
+                self._size += flat.numbers.nbytes
+            while self._size > self._budget:
+                self._size -= self._cached.popitem(last=False)[1].numbers.nbytes
+        return flat

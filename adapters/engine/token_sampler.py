@@ -1,0 +1,118 @@
+"""Drawing the next token of requests that each have settings of their own."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from polyphony.adapters.engine.generation import Generation, Sampling, TokenScores
+from polyphony.adapters.engine.group_sampler import draw_tokens
+
+# A nucleus of more tokens is cut here, as by `adapters.engine.decoding.TextSampler`.
+NUCLEUS_TOKENS = 256
+
+
+class TokenSampler:
+    """Draws tokens; control tokens other than an end can never be drawn."""
+
+    def __init__(self, banned: Sequence[int], ends: Sequence[int]) -> None:
+        """Take the tokens that are never drawn, and those that end a text."""
+        self._banned = torch.tensor(sorted(set(banned) - set(ends)), dtype=torch.long)
+        self._ends = torch.tensor(sorted(ends), dtype=torch.long)
+
+    def draw(self, logits: Tensor, generations: Sequence[Generation]) -> tuple[list[int], list[TokenScores | None]]:
+        """Draw one token for each text.
+
+        Args:
+            logits: Shape [rows, vocabulary]; overwritten.
+            generations: The texts, one for each row.
+        """
+        samplings = [generation.sampling for generation in generations]
+        wanted = [row for row, sampling in enumerate(samplings) if sampling.is_scored]
+        logs = logits[wanted].log_softmax(-1) if wanted else None
+        self._mask(logits, generations)
+        tokens = self._drawn(logits, generations)
+        scores: list[TokenScores | None] = [None] * len(generations)
+        if logs is not None:
+            for place, row in enumerate(wanted):
+                scores[row] = _scores(logs[place], tokens[row], samplings[row])
+        return tokens, scores
+
+    def _mask(self, logits: Tensor, generations: Sequence[Generation]) -> None:
+        """Take away what may not come, and make written tokens less likely where that is asked for."""
+        logits.index_fill_(1, self._banned.to(logits.device), -torch.inf)
+        for row, generation in enumerate(generations):
+            penalty = generation.sampling.repetition_penalty
+            if penalty != 1 and generation.written:
+                written = torch.tensor(sorted(set(generation.written)), device=logits.device)
+                scores = logits[row, written]
+                logits[row, written] = torch.where(scores > 0, scores / penalty, scores * penalty)
+            if generation.constraint is not None:
+                closing = len(generation.written) >= generation.most
+                allowed = torch.from_numpy(generation.constraint.allowed(closing=closing)).to(logits.device)
+                logits[row].masked_fill_(~allowed[: logits.shape[1]], -torch.inf)
+            elif not generation.written:
+                logits[row, self._ends.to(logits.device)] = -torch.inf  # a text has at least one token
+
+    def _drawn(self, logits: Tensor, generations: Sequence[Generation]) -> list[int]:
+        drawn = [0] * len(generations)
+        kinds: dict[str, list[int]] = {"likeliest": [], "all": [], "nucleus": []}
+        for row, generation in enumerate(generations):
+            sampling = generation.sampling
+            closing = generation.constraint is not None and len(generation.written) >= generation.most
+            kind = "likeliest" if sampling.temperature == 0 or closing else "all" if sampling.top_p == 1 else "nucleus"
+            kinds[kind].append(row)
+        draws = {"likeliest": _likeliest, "all": _from_all, "nucleus": _from_nucleus}
+        for kind, rows in kinds.items():
+            if rows:
+                part = logits if len(rows) == len(logits) else logits[rows]
+                for row, token in zip(rows, draws[kind](part, [generations[row] for row in rows]), strict=True):
+                    drawn[row] = token
+        return drawn
+
+
+def _likeliest(logits: Tensor, _generations: Sequence[Generation]) -> list[int]:
+    tokens: list[int] = logits.argmax(-1).tolist()
+    return tokens
+
+
+def _from_all(logits: Tensor, generations: Sequence[Generation]) -> list[int]:
+    tokens: list[int] = draw_tokens(logits / _temperatures(logits, generations), _uniforms(logits, generations))[
+        0
+    ].tolist()
+    return tokens
+
+
+def _from_nucleus(logits: Tensor, generations: Sequence[Generation]) -> list[int]:
+    shares = (logits / _temperatures(logits, generations)).softmax(-1)
+    top, tokens_of = shares.topk(min(NUCLEUS_TOKENS, shares.shape[-1]))
+    limits = torch.tensor([generation.sampling.top_p for generation in generations], device=logits.device).unsqueeze(1)
+    inside = (top.cumsum(-1) - top) < limits
+    inside[:, 0] = True
+    mass = (top * inside).double().cumsum(-1)
+    draws = _uniforms(logits, generations).unsqueeze(1) * mass[:, -1:]
+    places = torch.searchsorted(mass, draws, right=True).clamp(max=mass.shape[-1] - 1)
+    # Rounding may aim behind the last token with a share; that one is taken then.
+    last = (mass < mass[:, -1:]).sum(-1, keepdim=True)
+    tokens: list[int] = tokens_of.gather(1, torch.minimum(places, last)).squeeze(1).tolist()
+    return tokens
+
+
+def _temperatures(logits: Tensor, generations: Sequence[Generation]) -> Tensor:
+    return torch.tensor(
+        [generation.sampling.temperature for generation in generations], device=logits.device
+    ).unsqueeze(1)
+
+
+def _uniforms(logits: Tensor, generations: Sequence[Generation]) -> Tensor:
+    draws = [float(generation.uniforms[len(generation.written)]) for generation in generations]
+    return torch.tensor(draws, dtype=torch.float64, device=logits.device)
+
+
+def _scores(logs: Tensor, token: int, sampling: Sampling) -> TokenScores:
+    top: tuple[tuple[int, float], ...] = ()
+    if sampling.top:
+        values, ids = logs.topk(min(sampling.top, len(logs)))
+        top = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+    scored = tuple(logs[list(sampling.scored)].tolist()) if sampling.scored else ()
+    return TokenScores(float(logs[token]), top, scored)

@@ -1,0 +1,1 @@
+"""The OpenAI-compatible server of a bank: requests, prompts, grammars, the thread that owns the model, HTTP."""

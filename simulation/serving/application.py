@@ -1,0 +1,260 @@
+"""The HTTP interface: OpenAI's routes, vLLM's for adapters, health and figures."""
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from polyphony.simulation.serving.asking import Asked, Asking
+from polyphony.simulation.serving.catalogue import Catalogue
+from polyphony.simulation.serving.figures import Figures
+from polyphony.simulation.serving.protocol import (
+    ChatRequest,
+    CompletionRequest,
+    LoadRequest,
+    UnloadRequest,
+    read_body,
+)
+from polyphony.simulation.serving.refusal import Refusal, bad, too_late
+from polyphony.simulation.serving.responses import Shown, streamed, whole
+from polyphony.simulation.serving.scheduler import Scheduler
+
+BODY_SECONDS = 30
+MOST_LISTED = 10_000
+# How often a request that waits is asked whether its client is still there, in seconds.
+LOOKS_EVERY = 0.5
+OPEN_PATHS = ("/health",)
+
+Answer = TypeVar("Answer")
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What requests may take.
+
+    Attributes:
+        body_bytes: Most bytes of a request's body.
+        api_key: What clients must send as bearer token; None where nothing is asked.
+    """
+
+    body_bytes: int = 4 << 20
+    api_key: str | None = None
+
+
+def application(
+    asking: Asking, catalogue: Catalogue, scheduler: Scheduler, figures: Figures, tokenizer: object, limits: Limits
+) -> FastAPI:
+    """The application over a scheduler, which it starts and closes.
+
+    Args:
+        asking: Turns requests into jobs.
+        catalogue: Knows the models.
+        scheduler: Owns the model.
+        figures: Counts.
+        tokenizer: Of the base model.
+        limits: What requests may take.
+    """
+
+    @asynccontextmanager
+    async def running(_app: FastAPI) -> AsyncIterator[None]:
+        scheduler.start(asyncio.get_running_loop())
+        yield
+        await asyncio.to_thread(scheduler.close)
+
+    app = FastAPI(title="Polyphony", lifespan=running, docs_url=None, redoc_url=None)
+    _add_errors(app)
+    _add_guard(app, limits, figures)
+    _add_models(app, catalogue, limits)
+
+    async def respond(shown: Shown, request: Request) -> Response:
+        if shown.request.stream:
+            return StreamingResponse(_events(shown, scheduler), media_type="text/event-stream")
+        return JSONResponse(await _or_gone(whole(shown), request, shown.asked, scheduler))
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        """Answer a chat, in words or by calling one function."""
+        asked = read_body(ChatRequest, await _body(request, limits))
+        return await respond(Shown(asked, await asking.chat(asked), tokenizer), request)  # type: ignore[arg-type]
+
+    @app.post("/v1/completions")
+    async def completion(request: Request) -> Response:
+        """Continue one or more texts."""
+        asked = read_body(CompletionRequest, await _body(request, limits))
+        return await respond(Shown(asked, asking.completion(asked), tokenizer), request)  # type: ignore[arg-type]
+
+    @app.get("/health")
+    async def health() -> Response:
+        """Whether the thread that owns the model runs."""
+        return JSONResponse(
+            {"status": "ok"} if scheduler.is_alive else {"status": "broken"}, 200 if scheduler.is_alive else 503
+        )
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Prometheus' figures."""
+        return PlainTextResponse(figures.text())
+
+    return app
+
+
+def _add_models(app: FastAPI, catalogue: Catalogue, limits: Limits) -> None:
+    @app.get("/v1/models")
+    async def models(request: Request) -> Response:
+        """List models, in pages."""
+        after, limit = request.query_params.get("after"), request.query_params.get("limit", "1000")
+        if not limit.isascii() or not limit.isdigit() or not 0 < int(limit[:9]) <= MOST_LISTED:
+            raise bad(f"limit: must be 1 to {MOST_LISTED:,}", "limit")
+        data, has_more = await asyncio.to_thread(catalogue.page, after, int(limit[:9]))
+        ids = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {}
+        return JSONResponse({"object": "list", "data": data, **ids, "has_more": has_more})
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> Response:
+        """Show one model."""
+        return JSONResponse(await asyncio.to_thread(catalogue.entry, name))
+
+    @app.post("/v1/load_lora_adapter")
+    async def load(request: Request) -> Response:
+        """Load an adapter in PEFT's layout from the folder that the server allows."""
+        asked = read_body(LoadRequest, await _body(request, limits))
+        await asyncio.to_thread(catalogue.load, asked.lora_name, asked.lora_path)
+        return PlainTextResponse(f"Success: LoRA adapter '{asked.lora_name}' added successfully.")
+
+    @app.post("/v1/unload_lora_adapter")
+    async def unload(request: Request) -> Response:
+        """Forget an adapter that was loaded."""
+        asked = read_body(UnloadRequest, await _body(request, limits))
+        catalogue.unload(asked.lora_name)
+        return PlainTextResponse(f"Success: LoRA adapter '{asked.lora_name}' removed successfully.")
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(Refusal)
+    async def refused(_request: Request, refusal: Refusal) -> Response:
+        return JSONResponse(refusal.body, refusal.status, headers=refusal.headers)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(_request: Request, error: HTTPException) -> Response:
+        return JSONResponse(Refusal(error.status_code, str(error.detail)).body, error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, _error: RequestValidationError) -> Response:
+        return JSONResponse(bad("the request is not valid").body, 400)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_request: Request, _error: ClientDisconnect) -> Response:
+        return Response(status_code=499)
+
+    @app.exception_handler(Exception)
+    async def failed(_request: Request, _error: Exception) -> Response:
+        return JSONResponse(Refusal(500, "a fault of the server; its log has more", kind="server_error").body, 500)
+
+
+def _add_guard(app: FastAPI, limits: Limits, figures: Figures) -> None:
+    @app.middleware("http")
+    async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
+        refusal = _unauthorised(request, limits) or _of_another_type(request)
+        response = JSONResponse(refusal.body, refusal.status) if refusal is not None else await go_on(request)
+        figures.requests.labels(str(response.status_code)).inc()
+        return response
+
+
+def _unauthorised(request: Request, limits: Limits) -> Refusal | None:
+    if limits.api_key is None or request.url.path in OPEN_PATHS:
+        return None
+    _, _, key = request.headers.get("authorization", "").partition(" ")
+    if secrets.compare_digest(key.encode(), limits.api_key.encode()):
+        return None
+    return Refusal(401, "a key is missing or wrong; send it as Authorization: Bearer KEY", code="invalid_api_key")
+
+
+def _of_another_type(request: Request) -> Refusal | None:
+    """A page in a browser can send other types to a server on the same machine without asking first."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.method == "POST" and kind != "application/json":
+        return Refusal(415, "send Content-Type: application/json")
+    return None
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """Read a body, up to the limits.
+
+    Raises:
+        Refusal: It is too large, or comes too slowly.
+    """
+    length = request.headers.get("content-length", "")
+    too_large = Refusal(413, f"the body is larger than {limits.body_bytes:,} bytes", code="request_too_large")
+    if length.isdigit() and int(length[:18]) > limits.body_bytes:
+        raise too_large
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.body_bytes:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError:
+        raise too_late(BODY_SECONDS) from None
+    return b"".join(parts)
+
+
+async def _or_gone(answer: Awaitable[Answer], request: Request, asked: Asked, scheduler: Scheduler) -> Answer:
+    """Wait for an answer; where its client goes away, or another answer of the request fails, its jobs are dropped."""
+    waiting = asyncio.ensure_future(answer)
+    try:
+        while not (await asyncio.wait([waiting], timeout=LOOKS_EVERY))[0]:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+        return waiting.result()
+    finally:
+        waiting.cancel()
+        scheduler.drop(asked.jobs)
+
+
+async def _events(shown: Shown, scheduler: Scheduler) -> AsyncIterator[str]:
+    """A response as server-sent events; an answer that fails ends it with an error object."""
+    try:
+        async for part in _merged([streamed(shown, job, index) for index, job in enumerate(shown.asked.jobs)]):
+            yield _event(part)
+        if shown.request.wants_usage:
+            yield _event({**shown.head(is_part=True), "choices": [], "usage": shown.usage()})
+    except Refusal as refusal:
+        yield _event(refusal.body)
+    finally:
+        scheduler.drop(shown.asked.jobs)
+    yield "data: [DONE]\n\n"
+
+
+def _event(part: object) -> str:
+    return f"data: {json.dumps(part, ensure_ascii=False)}\n\n"
+
+
+async def _merged(streams: Sequence[AsyncIterator[Part]]) -> AsyncIterator[Part]:
+    """The parts of several streams as they come."""
+    coming = {asyncio.ensure_future(anext(stream)): stream for stream in streams}
+    try:
+        while coming:
+            done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                stream = coming.pop(task)
+                try:
+                    part = task.result()
+                except StopAsyncIteration:
+                    continue
+                coming[asyncio.ensure_future(anext(stream))] = stream
+                yield part
+    finally:
+        for task in coming:
+            task.cancel()

@@ -1,0 +1,253 @@
+"""Requests as jobs: prompts, choices, grammars, random draws and limits of each answer."""
+
+import itertools
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyphony.adapters.engine.decoding_config import DecodingConfig
+from polyphony.adapters.engine.generation import Continuation, Generation, LabelChoice, Sampling
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.head import Head
+from polyphony.adapters.prompting.control_tokens import plain_tokens
+from polyphony.randomness import keyed_generator
+from polyphony.simulation.serving.answer import Answer, Chosen
+from polyphony.simulation.serving.catalogue import Catalogue
+from polyphony.simulation.serving.chat_prompts import ChatPrompts
+from polyphony.simulation.serving.json_grammar import JsonGrammars
+from polyphony.simulation.serving.protocol import ChatRequest, CompletionRequest, Drawing
+from polyphony.simulation.serving.refusal import Refusal, bad
+from polyphony.simulation.serving.scheduler import Job, Scheduler
+from polyphony.simulation.serving.tools import Offer, arguments_schema, offer_of, takes_nothing
+
+# Tokens within which a text under a grammar comes to its end when its budget is spent.
+SPARE_TOKENS = 96
+# Questions whose calibration is remembered.
+CALIBRATED = 256
+
+
+@dataclass(frozen=True)
+class ServingConfig:
+    """What a server decides where a request leaves it open.
+
+    Attributes:
+        decoding: How text is drawn.
+        new_tokens: Most tokens of an answer.
+        time_limit: Most seconds of an answer.
+        seed: Keys the draws of requests that give none.
+    """
+
+    decoding: DecodingConfig = DecodingConfig()
+    new_tokens: int = 256
+    time_limit: float = 600.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request on its way.
+
+    Attributes:
+        jobs: One for each answer.
+        prompt_tokens: Tokens of the prompts.
+        offer: What may be called; None for an answer in words.
+    """
+
+    jobs: list[Job]
+    prompt_tokens: int
+    offer: Offer | None = None
+
+
+class Asking:
+    """Turns requests into jobs of the scheduler."""
+
+    def __init__(
+        self, base: BaseModel, head: Head, catalogue: Catalogue, scheduler: Scheduler, config: ServingConfig
+    ) -> None:
+        """Take what answers."""
+        self._base, self._head, self._catalogue, self._scheduler, self._config = (
+            base,
+            head,
+            catalogue,
+            scheduler,
+            config,
+        )
+        self._prompts = ChatPrompts(base.tokenizer)
+        self._vocabulary = int(base.model.config.get_text_config().vocab_size)
+        self._grammars: JsonGrammars | None = None
+        self._biases: OrderedDict[tuple[str, tuple[int, ...]], tuple[float, ...]] = OrderedDict()
+        self._unseeded = itertools.count()
+        self._colon = plain_tokens(base.tokenizer, ":")
+
+    async def chat(self, request: ChatRequest) -> Asked:
+        """Put a chat's answers in line.
+
+        Raises:
+            Refusal: The request cannot be answered.
+        """
+        model = self._catalogue.find(request.model)
+        offer = offer_of(request, self._base.tokenizer)
+        schema = None if request.response_format is None else request.response_format.constraining_schema
+        if offer is None:
+            prompt = self._prompts.chat(request.messages)
+            if schema is not None:
+                self.grammars.constraint(schema, "response_format")  # refused before anything waits
+        else:
+            if schema is not None:
+                raise bad("response_format: cannot be combined with tools; leave one of them out", "response_format")
+            prompt = self._prompts.act(request.messages, offer.question)
+            for function in offer.functions:
+                if function is not None:
+                    self.grammars.constraint(arguments_schema(function, ()), f"tools: {function.name}")
+        bias = None if offer is None else await self._bias(offer)
+        most = self._most(len(prompt), request.most, needs_spare=offer is not None or schema is not None)
+        seed = self._seed(request)
+        jobs: list[Job] = []
+        for index in range(request.n):
+            generation = self._generation(request, prompt, most, (seed, index), top=request.top, is_free=schema is None)
+            answer = self._answer(generation, request)
+            if offer is not None and bias is not None:
+                generation.spare = SPARE_TOKENS
+                uniform = float(keyed_generator(seed, "served label", index).random())
+                generation.choice = self._choice(offer, bias, uniform, request, answer)
+            elif schema is not None:
+                generation.spare = SPARE_TOKENS
+                generation.constraint = self.grammars.constraint(schema, "response_format")
+            jobs.append(Job(model, answer, self._config.time_limit))
+        self._scheduler.submit(jobs)
+        return Asked(jobs, len(prompt), offer)
+
+    def completion(self, request: CompletionRequest) -> Asked:
+        """Put completions in line.
+
+        Raises:
+            Refusal: The request cannot be answered.
+        """
+        model = self._catalogue.find(request.model)
+        prompts = [self._tokens(prompt) for prompt in request.prompts]
+        seed = self._seed(request)
+        jobs: list[Job] = []
+        for prompt in prompts:
+            most = self._most(len(prompt), request.max_tokens)
+            for _ in range(request.n):
+                generation = self._generation(request, prompt, most, (seed, len(jobs)), top=request.logprobs)
+                jobs.append(Job(model, self._answer(generation, request), self._config.time_limit))
+        self._scheduler.submit(jobs)
+        return Asked(jobs, sum(map(len, prompts)))
+
+    @property
+    def grammars(self) -> JsonGrammars:
+        """Compiles schemas; made when a request first needs it."""
+        if self._grammars is None:
+            self._grammars = JsonGrammars(self._base.tokenizer, self._vocabulary)
+        return self._grammars
+
+    def _tokens(self, prompt: str | list[int]) -> list[int]:
+        if isinstance(prompt, str):
+            return self._prompts.text(prompt)
+        if not prompt or min(prompt) < 0 or max(prompt) >= self._vocabulary:
+            raise bad(f"prompt: token ids are 0 to {self._vocabulary - 1}", "prompt")
+        return prompt
+
+    def _most(self, prompt: int, asked: int | None, *, needs_spare: bool = False) -> int:
+        """Most tokens of an answer to a prompt of so many tokens."""
+        room = self._scheduler.most_columns - prompt - (SPARE_TOKENS + 8 if needs_spare else 0)
+        if room < 1 or (asked is not None and asked > room):
+            wanted = f" and {asked:,} are asked for" if asked else ""
+            kept = f", of which a grammar keeps {SPARE_TOKENS + 8}" if needs_spare else ""
+            raise bad(
+                f"the prompt has {prompt:,} tokens{wanted}; there is room for {self._scheduler.most_columns:,} of both "
+                f"together{kept}",
+                "messages", "context_length_exceeded",
+            )  # fmt: skip
+        return asked if asked is not None else min(self._config.new_tokens, room)
+
+    def _seed(self, request: Drawing) -> int:
+        if request.seed is not None:
+            return request.seed
+        return int(keyed_generator(self._config.seed, "unseeded request", next(self._unseeded)).integers(2**62))
+
+    def _generation(
+        self, request: Drawing, prompt: list[int], most: int, key: tuple[int, int], *, top: int | None,
+        is_free: bool = True,
+    ) -> Generation:  # fmt: skip
+        decoding, scored = self._config.decoding, tuple(request.logprob_token_ids or ())
+        if scored and (min(scored) < 0 or max(scored) >= self._vocabulary):
+            raise bad(f"logprob_token_ids: token ids are 0 to {self._vocabulary - 1}", "logprob_token_ids")
+        # A client that gives no temperature leaves it to us how text is drawn: as agents draw theirs.
+        as_agents = request.temperature is None
+        penalty = decoding.repetition_penalty if as_agents and is_free else 1.0
+        usual_top_p = decoding.top_p if as_agents else 1.0
+        sampling = Sampling(
+            temperature=decoding.temperature if request.temperature is None else request.temperature,
+            top_p=usual_top_p if request.top_p is None else request.top_p,
+            repetition_penalty=penalty if request.repetition_penalty is None else request.repetition_penalty,
+            top=top if top is not None or not scored else 0,
+            scored=scored,
+        )
+        uniforms = keyed_generator(key[0], "served text", key[1]).random(most + SPARE_TOKENS)
+        return Generation(prompt, sampling, most, uniforms)
+
+    def _answer(self, generation: Generation, request: Drawing) -> Answer:
+        return Answer(generation, self._base.tokenizer, request.stops, request.stream)
+
+    def _choice(
+        self, offer: Offer, bias: Sequence[float], uniform: float, request: ChatRequest, answer: Answer
+    ) -> LabelChoice:
+        """The choice of a function; its arguments come under their schema."""
+        schemas = [
+            None if function is None else arguments_schema(function, request.messages) for function in offer.functions
+        ]
+
+        def taken(index: int, logs: np.ndarray) -> Continuation:
+            answer.chosen = Chosen(index, logs)
+            schema, function = schemas[index], offer.functions[index]
+            if schema is None or function is None:
+                return Continuation(self._colon)
+            answer.stops = ()
+            if takes_nothing(schema):
+                answer.fixed = "{}"
+                return Continuation(ended=True)
+            return Continuation(self._colon, self.grammars.constraint(schema, f"tools: {function.name}"))
+
+        return LabelChoice(offer.tokens, bias, uniform, taken)
+
+    async def _bias(self, offer: Offer) -> tuple[float, ...]:
+        """Log-probabilities of the labels under the bare base that was told nothing (Zhao et al. 2021, section 5)."""
+        key = offer.question, offer.tokens
+        if key not in self._biases:
+            prompt = self._prompts.content_free(offer.question)
+            self._most(len(prompt), 1)
+            logs = await self._scheduler.call(lambda: self._base_scores(prompt, offer.tokens))
+            self._biases[key] = tuple(logs)
+            while len(self._biases) > CALIBRATED:
+                self._biases.popitem(last=False)
+        return self._biases[key]
+
+    @torch.no_grad()
+    def _base_scores(self, prompt: Sequence[int], labels: Sequence[int]) -> list[float]:
+        device = self._base.device
+        out: Any = self._base.model.base_model(input_ids=torch.tensor([prompt], device=device), use_cache=False)
+        scores = self._head(out.last_hidden_state[0, -1], torch.tensor(labels, device=device))
+        logs: list[float] = scores.log_softmax(-1).tolist()
+        return logs
+
+
+def check_ended(asked: Asked, job: Job, ending: str) -> None:
+    """Refuse a call whose arguments did not come to an end: half of a JSON object is no call.
+
+    Raises:
+        Refusal: They did not.
+    """
+    chosen, offer = job.answer.chosen, asked.offer
+    if chosen is None or offer is None or (function := offer.functions[chosen.index]) is None:
+        return
+    if ending == "length":
+        raise Refusal(
+            422, f"the arguments of {function.name} did not come to an end within {job.answer.generation.most} tokens; "
+            "give more max_tokens, or a schema that ends", code="arguments_too_long", param="tools",
+        )  # fmt: skip

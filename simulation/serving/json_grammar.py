@@ -1,0 +1,136 @@
+"""Texts that follow a JSON schema: llguidance says which tokens may come next."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import llguidance
+import llguidance.hf
+import numpy as np
+
+from polyphony.nesting import MOST_DEPTH, is_too_deep
+from polyphony.printable import first_line
+from polyphony.simulation.serving.refusal import bad
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+MOST_SCHEMA_BYTES = 64 << 10
+# Compiled schemas that are remembered.
+REMEMBERED = 256
+# Blanks between tokens of JSON could go on without end.
+COMPACT = {"whitespace_flexible": False}
+LIMITS = {"max_grammar_size": 200_000, "initial_lexer_fuel": 500_000, "step_lexer_fuel": 100_000}
+
+
+class JsonGrammars:
+    """Compiles JSON schemas over one tokenizer."""
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", vocabulary: int) -> None:
+        """Index the tokenizer's tokens.
+
+        Args:
+            tokenizer: Of the base model.
+            vocabulary: Number of logits, at least as many as the tokenizer has tokens.
+        """
+        self._end = int(tokenizer.eos_token_id)
+        self._tokens = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
+        self._limits = llguidance.LLParserLimits(**LIMITS)
+        self._closers = _closers(tokenizer, vocabulary)
+        self._compiled = lru_cache(maxsize=REMEMBERED)(self._compile)
+
+    def constraint(self, schema: Mapping[str, Any], param: str) -> "JsonConstraint":
+        """The constraint of a text that follows a schema.
+
+        Args:
+            schema: A JSON schema from outside.
+            param: Names it in errors.
+
+        Raises:
+            Refusal: It is too large or too deep, or cannot be compiled.
+        """
+        text = json.dumps(schema, sort_keys=True)
+        if len(text) > MOST_SCHEMA_BYTES:
+            raise bad(
+                f"{param}: the schema has {len(text):,} characters, at most {MOST_SCHEMA_BYTES:,} are taken", param
+            )
+        if is_too_deep(text):
+            raise bad(f"{param}: the schema is nested more than {MOST_DEPTH} levels deep", param)
+        matcher = self._compiled(text, param)
+        return JsonConstraint(matcher.deep_copy(), self._closers, self._end)
+
+    def _compile(self, text: str, param: str) -> "llguidance.LLMatcher":
+        try:
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(text, overrides=COMPACT)
+        except ValueError as error:
+            raise bad(f"{param}: the schema cannot be used: {first_line(error)}", param) from None
+        matcher = llguidance.LLMatcher(self._tokens, grammar, log_level=0, limits=self._limits)
+        if matcher.is_error():
+            raise bad(f"{param}: the schema cannot be used: {matcher.get_error().splitlines()[0][:200]}", param)
+        return matcher
+
+
+class JsonConstraint:
+    """The tokens that may come next in one text; see `adapters.engine.generation.Constraint`."""
+
+    def __init__(self, matcher: "llguidance.LLMatcher", closers: np.ndarray, end: int) -> None:
+        """Begin a text.
+
+        Args:
+            matcher: A compiled schema at its beginning; it belongs to this text.
+            closers: Which tokens do nothing but close strings, lists and objects, boolean, shape [vocabulary].
+            end: The token that ends a text.
+        """
+        self._matcher, self._closers, self._end = matcher, closers, end
+
+    @property
+    def ended(self) -> bool:
+        """Whether the text is complete and nothing can follow."""
+        return bool(self._matcher.is_stopped())
+
+    def allowed(self, *, closing: bool) -> np.ndarray:
+        """Which tokens may come next, boolean, shape [vocabulary]; with `closing` those that lead to the end."""
+        words = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        tokens: np.ndarray = np.unpackbits(words, bitorder="little")[: len(self._closers)].astype(bool)
+        if closing:
+            if tokens[self._end]:
+                return _only(self._end, len(tokens))
+            ending: np.ndarray = tokens & self._closers
+            if ending.any():
+                return ending
+        return tokens
+
+    def accept(self, token: int) -> None:
+        """Go on behind a token that was allowed."""
+        self._matcher.consume_token(token)
+
+
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a schema of arguments in which objects that name their properties have no others."""
+    copied: dict[str, Any] = copy.deepcopy(dict(schema))
+    waiting: list[Any] = [copied]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, dict):
+            if isinstance(part.get("properties"), dict) and part.get("type") == "object":
+                part.setdefault("additionalProperties", False)
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+    return copied
+
+
+def _only(token: int, vocabulary: int) -> np.ndarray:
+    alone = np.zeros(vocabulary, dtype=bool)
+    alone[token] = True
+    return alone
+
+
+def _closers(tokenizer: "PreTrainedTokenizerBase", vocabulary: int) -> np.ndarray:
+    marks = np.zeros(vocabulary, dtype=bool)
+    words: Sequence[str] = tokenizer.convert_ids_to_tokens(list(range(min(vocabulary, len(tokenizer)))))
+    for token, word in enumerate(words):
+        marks[token] = bool(word) and not set(word) - set('"}]')
+    return marks

@@ -1,0 +1,311 @@
+"""The thread that owns the model: it takes requests of all adapters in turn and advances them in shared batches."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from threading import Condition, Thread
+from typing import Any
+
+from polyphony.adapters.engine.adapter_slots import AdapterSlots
+from polyphony.adapters.engine.continuous_batch import ContinuousBatch
+from polyphony.adapters.engine.generation import Emission
+from polyphony.adapters.model.memory import out_of_memory
+from polyphony.errors import PolyphonyError
+from polyphony.simulation.serving.answer import Answer, Chunk
+from polyphony.simulation.serving.catalogue import Model
+from polyphony.simulation.serving.figures import Figures
+from polyphony.simulation.serving.refusal import Refusal, broken, busy, too_late
+
+LOG = logging.getLogger("polyphony.serving")
+# What a client whose request found no place is told to wait, in seconds.
+RETRY_AFTER = 1
+
+Event = Chunk | Refusal
+
+
+@dataclass(eq=False)
+class Job:
+    """One answer that a client waits for.
+
+    Attributes:
+        model: Who answers.
+        answer: The answer.
+        limit: Most seconds.
+        events: Receives the answer's parts in the loop of the client's connection.
+        began: When it came, by `time.monotonic`.
+    """
+
+    model: Model
+    answer: Answer
+    limit: float
+    events: "asyncio.Queue[Event]" = field(default_factory=asyncio.Queue)
+    began: float = field(default_factory=time.monotonic)
+    is_dropped: bool = False
+    has_begun: bool = False
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its time is over."""
+        return time.monotonic() - self.began > self.limit
+
+
+class _Waiting:
+    """Jobs that wait: models take turns, each model's jobs come in their order."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[str, deque[Job]] = OrderedDict()
+        self.count = 0
+
+    def add(self, job: Job) -> None:
+        self._of.setdefault(job.model.key, deque()).append(job)
+        self.count += 1
+
+    def take(self, fits: Callable[[Job], bool]) -> Job | None:
+        """The first job in turn that fits; its model comes last next time."""
+        for key, jobs in self._of.items():
+            if fits(jobs[0]):
+                self.count -= 1
+                job = jobs.popleft()
+                if jobs:
+                    self._of.move_to_end(key)
+                else:
+                    del self._of[key]
+                return job
+        return None
+
+    def remove(self, ended: Callable[[Job], bool]) -> list[Job]:
+        """Take out the jobs that have ended."""
+        removed = [job for jobs in self._of.values() for job in jobs if ended(job)]
+        if removed:
+            gone = set(map(id, removed))
+            remaining = {key: deque(job for job in jobs if id(job) not in gone) for key, jobs in self._of.items()}
+            self._of = OrderedDict((key, jobs) for key, jobs in remaining.items() if jobs)
+            self.count -= len(removed)
+        return removed
+
+
+class Scheduler:
+    """Advances jobs on a thread of its own; clients reach it from the thread of their event loop."""
+
+    def __init__(
+        self, lanes: Sequence[ContinuousBatch], slots: AdapterSlots | None, figures: Figures, *, queue: int,
+        prompt_tokens: int,
+    ) -> None:  # fmt: skip
+        """Take the model's batches; nothing runs before `start`.
+
+        Args:
+            lanes: Batches in order of rising length; a job goes into the first one that it fits.
+            slots: The adapters' slots; None to serve the bare base alone.
+            figures: Counts what happens.
+            queue: Most jobs that wait.
+            prompt_tokens: Most padded prompt tokens that are read between two steps.
+        """
+        self._lanes, self._slots, self._figures = lanes, slots, figures
+        self._most_waiting, self._prompt_tokens = queue, prompt_tokens
+        self._waiting = _Waiting()
+        self._work: dict[int, tuple[Job, ContinuousBatch]] = {}
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._changed = Condition()
+        self._is_closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = Thread(target=self._run, name="engine", daemon=True)
+        self._outbox: list[tuple[Job, Event]] = []
+
+    @property
+    def most_columns(self) -> int:
+        """Most tokens of a prompt with its answer."""
+        return self._lanes[-1].columns
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread.is_alive()
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to work for the clients of an event loop."""
+        self._loop = loop
+        self._thread.start()
+
+    def close(self) -> None:
+        """Refuse what waits or is in work, and end the thread."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def submit(self, jobs: Sequence[Job]) -> None:
+        """Add jobs to those that wait.
+
+        Raises:
+            Refusal: There is no place for all of them.
+        """
+        with self._changed:
+            if self._is_closing:
+                raise Refusal(503, "the server is stopping", kind="server_error", code="stopping")
+            if self._waiting.count + len(jobs) > self._most_waiting:
+                self._figures.refused.inc()
+                raise busy(RETRY_AFTER)
+            for job in jobs:
+                self._waiting.add(job)
+            self._changed.notify()
+
+    def drop(self, jobs: Sequence[Job]) -> None:
+        """Free what jobs hold whose client went away."""
+        with self._changed:
+            for job in jobs:
+                job.is_dropped = True
+            self._changed.notify()
+
+    async def call(self, function: Callable[[], Any]) -> Any:
+        """Have the thread that owns the model run a function between two steps; returns its result."""
+        future: Future[Any] = Future()
+        with self._changed:
+            self._calls.append((function, future))
+            self._changed.notify()
+        return await asyncio.wrap_future(future)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._work or self._waiting.count or self._calls or self._is_closing):
+                    self._changed.wait()
+                if self._is_closing:
+                    break
+                calls, self._calls = list(self._calls), deque()
+            for function, future in calls:
+                _answer(function, future)
+            self._end_dropped()
+            self._admit()
+            for lane in self._lanes:
+                if len(lane):
+                    self._advance(lane)
+            self._figures.in_work.set(len(self._work))
+            self._figures.waiting.set(self._waiting.count)
+            self._deliver()
+        for job in [job for job, _ in self._work.values()] + self._waiting.remove(lambda job: True):
+            self._outbox.append((job, Refusal(503, "the server is stopping", kind="server_error", code="stopping")))
+        for _, future in self._calls:
+            future.cancel()
+        self._deliver()
+
+    def _end_dropped(self) -> None:
+        """Take out jobs whose client went away or whose time is over."""
+        with self._changed:
+            gone = self._waiting.remove(lambda job: job.is_dropped or job.is_late)
+        for job, lane in list(self._work.values()):
+            if job.is_dropped or job.is_late:
+                lane.drop([job.answer.generation])
+                self._release(job)
+                gone.append(job)
+        for job in gone:
+            if not job.is_dropped:
+                self._outbox.append((job, too_late(job.limit)))
+
+    def _admit(self) -> None:
+        """Read prompts of waiting jobs, as many as fit into one pass of each batch."""
+        for lane in self._lanes:
+            longest = 0
+            jobs: list[Job] = []
+            while len(jobs) < lane.free:
+                with self._changed:
+                    job = self._waiting.take(lambda job: self._lane_of(job) is lane and self._has_slot(job))  # noqa: B023
+                if job is None:
+                    break
+                if not self._hold(job):
+                    continue
+                jobs.append(job)
+                longest = max(longest, len(job.answer.generation.prompt))
+                if longest * (len(jobs) + 1) > self._prompt_tokens:
+                    break
+            if jobs:
+                self._begin(lane, jobs)
+
+    def _lane_of(self, job: Job) -> ContinuousBatch:
+        needed = job.answer.generation.most_columns
+        return next(lane for lane in self._lanes if lane.columns >= needed)
+
+    def _has_slot(self, job: Job) -> bool:
+        return not job.model.key or self._slots is None or self._slots.holds(job.model.key) or self._slots.free > 0
+
+    def _hold(self, job: Job) -> bool:
+        """Bring a job's adapter into a slot; one that cannot be used ends the job."""
+        if job.model.revision is None or self._slots is None:
+            return True
+        try:
+            self._slots.hold(job.model.revision, job.model.loaded)
+        except (PolyphonyError, OSError) as error:
+            self._outbox.append((job, broken(f"model {job.model.name!r}: {error}")))
+            return False
+        return True
+
+    def _begin(self, lane: ContinuousBatch, jobs: Sequence[Job]) -> None:
+        slots = [self._slots.slot(job.model.key) if self._slots is not None and job.model.key else None for job in jobs]
+        for job in jobs:
+            self._work[id(job.answer.generation)] = job, lane
+            self._figures.prompt_tokens.inc(len(job.answer.generation.prompt))
+        self._guarded(lane, lambda: lane.admit([job.answer.generation for job in jobs], slots))
+
+    def _advance(self, lane: ContinuousBatch) -> None:
+        self._guarded(lane, lane.step)
+
+    def _guarded(self, lane: ContinuousBatch, work: Callable[[], list[Emission]]) -> None:
+        """Do a step; a fault ends the jobs of its batch, and no others."""
+        try:
+            emissions = work()
+        except Exception as error:
+            if not out_of_memory(error):
+                LOG.exception("a batch failed")
+            fault = broken("out of memory" if out_of_memory(error) else "a fault of the server; its log has more")
+            for job in [job for job, place in self._work.values() if place is lane]:
+                lane.drop([job.answer.generation])
+                self._release(job)
+                self._outbox.append((job, fault))
+            return
+        for emission in emissions:
+            self._take(lane, emission)
+
+    def _take(self, lane: ContinuousBatch, emission: Emission) -> None:
+        job, _ = self._work[id(emission.generation)]
+        if not job.has_begun:
+            job.has_begun = True
+            self._figures.first_token.observe(time.monotonic() - job.began)
+        self._figures.output_tokens.inc()
+        chunk = job.answer.take(emission)
+        if chunk is not None:
+            self._outbox.append((job, chunk))
+        if emission.ending is None and (chunk is None or chunk.ending is None):
+            return
+        if emission.ending is None:
+            lane.drop([emission.generation])
+        self._release(job)
+        self._figures.duration.observe(time.monotonic() - job.began)
+
+    def _release(self, job: Job) -> None:
+        del self._work[id(job.answer.generation)]
+        if self._slots is not None and job.model.key:
+            self._slots.release(job.model.key)
+
+    def _deliver(self) -> None:
+        """Hand over what is ready, once a step for all clients."""
+        if self._outbox and self._loop is not None:
+            ready, self._outbox = self._outbox, []
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(_hand_over, ready)
+
+
+def _hand_over(ready: Sequence[tuple[Job, Event]]) -> None:
+    for job, event in ready:
+        job.events.put_nowait(event)
+
+
+def _answer(function: Callable[[], Any], future: "Future[Any]") -> None:
+    try:
+        future.set_result(function())
+    except BaseException as error:
+        future.set_exception(error)
