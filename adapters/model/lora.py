@@ -41,8 +41,7 @@ def adapted_modules(base: BaseModel, shape: LoraShape) -> dict[str, nn.Linear]:
     linear = {
         f"{prefix}.{index}.{name}": module
         for index in range(first, len(blocks) - shape.skip_blocks)
-        for name, module in blocks[index].named_modules()
-        if isinstance(module, nn.Linear)
+        for name, module in _linear_layers(blocks[index])
     }
     kinds = {name.rpartition(".")[2] for name in linear}
     if not linear:
@@ -53,6 +52,16 @@ def adapted_modules(base: BaseModel, shape: LoraShape) -> dict[str, nn.Linear]:
     return {
         name: module for name, module in linear.items() if not shape.targets or name.rpartition(".")[2] in shape.targets
     }
+
+
+def _linear_layers(block: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    """The linear layers of a block by name, also where adapters hang on them now."""
+    wrapped = tuple(f"{name}." for name, module in block.named_modules() if isinstance(module, StackedLora))
+    for name, module in block.named_modules():
+        if isinstance(module, StackedLora):
+            yield name, module.linear
+        elif isinstance(module, nn.Linear) and not name.startswith(wrapped):
+            yield name, module
 
 
 class StackedLora(nn.Module):

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ class JsonGrammars:
         self._end = int(tokenizer.eos_token_id)
         self._tokens = llguidance.hf.from_tokenizer(tokenizer, n_vocab=vocabulary)
         self._limits = llguidance.LLParserLimits(**LIMITS)
-        self._closers = _closers(tokenizer, vocabulary)
+        self._words = _Words(tokenizer, vocabulary)
         self._compiled = lru_cache(maxsize=REMEMBERED)(self._compile)
 
     def constraint(self, schema: Mapping[str, Any], param: str) -> "JsonConstraint":
@@ -59,7 +59,7 @@ class JsonGrammars:
         if is_too_deep(text):
             raise bad(f"{param}: the schema is nested more than {MOST_DEPTH} levels deep", param)
         matcher = self._compiled(text, param)
-        return JsonConstraint(matcher.deep_copy(), self._closers, self._end)
+        return JsonConstraint(matcher.deep_copy(), self._words, self._end)
 
     def _compile(self, text: str, param: str) -> "llguidance.LLMatcher":
         try:
@@ -75,15 +75,16 @@ class JsonGrammars:
 class JsonConstraint:
     """The tokens that may come next in one text; see `adapters.engine.generation.Constraint`."""
 
-    def __init__(self, matcher: "llguidance.LLMatcher", closers: np.ndarray, end: int) -> None:
+    def __init__(self, matcher: "llguidance.LLMatcher", words: "_Words", end: int) -> None:
         """Begin a text.
 
         Args:
             matcher: A compiled schema at its beginning; it belongs to this text.
-            closers: Which tokens do nothing but close strings, lists and objects, boolean, shape [vocabulary].
+            words: The tokens' characters.
             end: The token that ends a text.
         """
-        self._matcher, self._closers, self._end = matcher, closers, end
+        self._matcher, self._words, self._end = matcher, words, end
+        self._is_in_string = self._is_escaped = False
 
     @property
     def ended(self) -> bool:
@@ -92,19 +93,26 @@ class JsonConstraint:
 
     def allowed(self, *, closing: bool) -> np.ndarray:
         """Which tokens may come next, boolean, shape [vocabulary]; with `closing` those that lead to the end."""
-        words = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-        tokens: np.ndarray = np.unpackbits(words, bitorder="little")[: len(self._closers)].astype(bool)
+        bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        tokens: np.ndarray = np.unpackbits(bits, bitorder="little")[: self._words.count].astype(bool)
         if closing:
             if tokens[self._end]:
                 return _only(self._end, len(tokens))
-            ending: np.ndarray = tokens & self._closers
-            if ending.any():
+            ending: np.ndarray = tokens & (self._words.end_strings if self._is_in_string else self._words.end_parts)
+            if ending.any() and not self._is_escaped:
                 return ending
         return tokens
 
     def accept(self, token: int) -> None:
         """Go on behind a token that was allowed."""
         self._matcher.consume_token(token)
+        for character in self._words.texts[token] if token < len(self._words.texts) else "":
+            if self._is_escaped:
+                self._is_escaped = False
+            elif character == '"':
+                self._is_in_string = not self._is_in_string
+            else:
+                self._is_escaped = character == "\\" and self._is_in_string
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,9 +136,23 @@ def _only(token: int, vocabulary: int) -> np.ndarray:
     return alone
 
 
-def _closers(tokenizer: "PreTrainedTokenizerBase", vocabulary: int) -> np.ndarray:
-    marks = np.zeros(vocabulary, dtype=bool)
-    words: Sequence[str] = tokenizer.convert_ids_to_tokens(list(range(min(vocabulary, len(tokenizer)))))
-    for token, word in enumerate(words):
-        marks[token] = bool(word) and not set(word) - set('"}]')
-    return marks
+class _Words:
+    """What the tokens of a tokenizer do to JSON.
+
+    Attributes:
+        count: Number of logits.
+        texts: Characters of each token; a quotation mark, a backslash and a bracket stand for themselves whatever the
+            tokenizer.
+        end_strings: Which tokens close a string, and lists and objects after it, boolean, shape [count].
+        end_parts: Which tokens close lists and objects alone, boolean, shape [count].
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", count: int) -> None:
+        self.count = count
+        self.texts: list[str] = [
+            text or "" for text in tokenizer.convert_ids_to_tokens(list(range(min(count, len(tokenizer)))))
+        ]
+        self.end_strings, self.end_parts = np.zeros((2, count), dtype=bool)
+        for token, text in enumerate(self.texts):
+            self.end_strings[token] = text[:1] == '"' and not set(text[1:]) - set("}]")
+            self.end_parts[token] = bool(text) and not set(text) - set("}]")
