@@ -51,7 +51,7 @@ class TokenSampler:
                 closing = len(generation.written) >= generation.most
                 allowed = torch.from_numpy(generation.constraint.allowed(closing=closing)).to(logits.device)
                 logits[row].masked_fill_(~allowed[: logits.shape[1]], -torch.inf)
-            elif not generation.written:
+            elif generation.sampling.goes_on or not generation.written:
                 logits[row, self._ends.to(logits.device)] = -torch.inf  # a text has at least one token
 
     def _drawn(self, logits: Tensor, generations: Sequence[Generation]) -> list[int]:

@@ -188,6 +188,7 @@ class Asking:
             repetition_penalty=penalty if request.repetition_penalty is None else request.repetition_penalty,
             top=top if top is not None or not scored else 0,
             scored=scored,
+            goes_on=request.ignore_eos,
         )
         uniforms = keyed_generator(key[0], "served text", key[1]).random(most + SPARE_TOKENS)
         return Generation(prompt, sampling, most, uniforms)

@@ -119,6 +119,7 @@ class Drawing(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     stop: str | list[str] | None = None
     logprob_token_ids: list[int] | None = Field(default=None, max_length=MOST_SCORED)
+    ignore_eos: bool = False
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
@@ -198,6 +199,7 @@ class CompletionRequest(Drawing):
     suffix: None = None
     best_of: Literal[1] | None = None
     return_tokens_as_token_ids: bool = False
+    return_token_ids: bool = False
 
     @property
     def prompts(self) -> list[str | list[int]]:
