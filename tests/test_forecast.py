@@ -192,10 +192,11 @@ def test_a_probe_changes_no_digest_and_loads_nothing_twice(loader, town, tmp_pat
     few = replace(town, personas=tuple(briefly(persona, 1) for persona in town.personas[:4]))
     alone, counting = ShortTexts(loader), Counting(loader)
     alone.population = counting.population = lambda *_, **__: few
-    settings = RunSettings("town", agents=2, timesteps=2, activation=9.0, training=CONFIG)
+    settings = RunSettings("town", agents=2, timesteps=1, activation=9.0, training=CONFIG)
     with loading_with(alone):
         _simulate(settings, tmp_path / "first.db", False, None, Machine(tmp_path / "first"))
     assert "this will take" not in capsys.readouterr().err
+    monkeypatch.setattr(forecasts, "_PROBED_TIMESTEPS", 2)
     monkeypatch.setattr(forecasts, "Least", partial(forecasts.Least, tokens=0, activations=0))
     with loading_with(counting):
         _simulate(settings, tmp_path / "second.db", False, None, Machine(tmp_path / "second"))
