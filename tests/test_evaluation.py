@@ -100,15 +100,13 @@ def found(trained):
     return evaluate(*trained, plan=EvaluationPlan(others=2, candidates=PEOPLE, known_posts=2, written_posts=1))
 
 
-def test_a_forecast_counts_the_passes_and_leaves_the_base_as_it_was(trained, found):
+def test_a_forecast_counts_the_passes_and_leaves_the_base_as_it_was(trained):
     training, people, _ = trained
     plan = EvaluationPlan(others=2, candidates=PEOPLE, known_posts=2, written_posts=1)
-    totals = set()
     before = training.base.model.state_dict().keys()
     expected = forecast_evaluation(training, people, plan)
     assert training.base.model.state_dict().keys() == before
-    again = evaluate(*trained, plan=plan, progress=lambda done, total: totals.add(total))
-    assert totals == {expected.stages["evaluation"].count} and again.matrix == found.matrix
+    assert expected.stages["evaluation"].count == (1 + 3 + 2) + PEOPLE + (1 + 3 + 1)
     assert expected.stages["evaluation"].seconds > 0 and expected.disk > 0
     gate = forecast_evaluation(training, people, GATE)
     assert 0 < gate.seconds < expected.seconds and "0 posts" in gate.stages["evaluation"].work
