@@ -56,6 +56,13 @@ class Runner:
             population=population, base=base,
         )  # fmt: skip
 
+    @classmethod
+    def sharing(cls, resources: Resources) -> "Runner":
+        """A runner with what is loaded already."""
+        runner = cls.__new__(cls)
+        runner.resources = resources
+        return runner
+
     @cached_property
     def weight_source(self) -> "WeightSource":
         """Where agents' weights come from."""
