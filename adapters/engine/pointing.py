@@ -1,4 +1,4 @@
-"""What the pointer decides of acts: their targets, and how far what is shown calls for each verb. No pass of a model."""
+"""What the pointer decides of acts: their targets, and how far what is shown calls for each verb, without a model."""
 
 from collections.abc import Sequence
 
