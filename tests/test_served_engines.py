@@ -4,6 +4,7 @@ import json
 import math
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,6 +30,7 @@ from polyphony.simulation.runs.settings import RunSettings
 
 FEED = [FeedItem("bob", "the harbour is closed again"), FeedItem("eve", "who took my bike?")]
 TARGETS = {verb: [1, 2] if verb.has_target else [] for verb in USUAL}
+ZERO = Path("/exports/polyphony-zero")
 QUICK = {"seconds": 0.4, "waits": (0.0, 0.0)}
 COMPLETIONS, CHAT, LOAD = "/v1/completions", "/v1/chat/completions", "/v1/load_lora_adapter"
 
@@ -253,29 +255,28 @@ def base_logprobs(kit):
 def test_vllm_loads_adapters_and_loads_them_again(server, base, kit, tmp_path):
     server.logprobs, server.known = base_logprobs(kit), [BASE]
     paths = [tmp_path / "polyphony-a", tmp_path / "polyphony-b"]
-    engine = vllm_engine(Client(server.url, **QUICK), base, kit, None, paths, DecodingConfig())
-    assert sorted(body["lora_path"] for body in server.bodies(LOAD)) == sorted(map(str, paths))
+    engine = vllm_engine(Client(server.url, **QUICK), base, kit, None, paths, ZERO, DecodingConfig())
+    assert sorted(body["lora_path"] for body in server.bodies(LOAD)) == sorted(map(str, [ZERO, *paths]))
     facts = engine.describe()
     assert (facts.name, facts.version, facts.exact_choice) == ("vllm", "0.0.1", Exactness.EXACT)
     server.loaded.clear()  # it was started anew
     choices = engine.decide([request(kit, number, slot=1) for number in range(2)] + [request(kit)])
     assert all(isinstance(choice, ActChoice) for choice in choices)
-    assert set(server.loaded) == {"polyphony-b"} and {body["model"] for body in server.bodies(COMPLETIONS)} == {
-        BASE, "polyphony-b",
-    }  # fmt: skip
+    assert set(server.loaded) == {"polyphony-b", ZERO.name}
+    assert {body["model"] for body in server.bodies(COMPLETIONS)} == {BASE, "polyphony-b", ZERO.name}
 
 
 def test_vllm_of_another_base_model_is_refused(server, base, kit):
     server.logprobs = {token: math.log(0.1) + number for number, token in enumerate(base_logprobs(kit))}
     server.logprobs = {token: min(-0.1, value - 6) for token, value in server.logprobs.items()}
     with pytest.raises(InputError, match="is another model than the base model here"):
-        vllm_engine(Client(server.url, **QUICK), base, kit, None, [], DecodingConfig())
+        vllm_engine(Client(server.url, **QUICK), base, kit, None, [], ZERO, DecodingConfig())
 
 
 def test_vllm_that_is_none_is_refused(server, base, kit):
     server.tells = False
     with pytest.raises(InputError, match="takes no token ids, or tells no log-probabilities"):
-        vllm_engine(Client(server.url, **QUICK), base, kit, None, [], DecodingConfig())
+        vllm_engine(Client(server.url, **QUICK), base, kit, None, [], ZERO, DecodingConfig())
     server.close()
     with pytest.raises(InputError, match="--engine vllm: no connection to the server"):
-        vllm_engine(Client(server.url, **QUICK), base, kit, None, [], DecodingConfig())
+        vllm_engine(Client(server.url, **QUICK), base, kit, None, [], ZERO, DecodingConfig())

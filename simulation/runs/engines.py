@@ -6,7 +6,7 @@ from pathlib import Path
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.engine.interface import ActEngine
 from polyphony.adapters.engine.served.client import Client
-from polyphony.adapters.engine.served.exports import exported
+from polyphony.adapters.engine.served.exports import exported, exported_zero
 from polyphony.adapters.engine.served.http import http_engine
 from polyphony.adapters.engine.served.vllm import vllm_engine
 from polyphony.cache_directory import cache_directory
@@ -39,8 +39,9 @@ def make_engine(settings: RunSettings, resources: Resources, weights: InstalledW
         if settings.engine == "http":
             engine = http_engine(client, base, kit, served_names(settings, resources), settings.decoding)
         else:
-            exports = _exports(settings, resources, weights)
-            engine = vllm_engine(client, base, kit, weights.adapted, exports, settings.decoding)
+            folder = Path(settings.engine_adapters) if settings.engine_adapters else cache_directory() / EXPORTS
+            exports, zero = _exports(folder, resources, weights), exported_zero(folder, base)
+            engine = vllm_engine(client, base, kit, weights.adapted, exports, zero, settings.decoding)
     except BaseException:
         client.close()
         raise
@@ -56,10 +57,9 @@ def served_names(settings: RunSettings, resources: Resources) -> list[str]:
     return [name.replace(PERSON, handles[use.owner(agent, len(handles))]) for agent in range(len(handles))]
 
 
-def _exports(settings: RunSettings, resources: Resources, weights: InstalledWeights) -> list[Path]:
+def _exports(folder: Path, resources: Resources, weights: InstalledWeights) -> list[Path]:
     """The directory of each agent's adapter; nothing for the bare base."""
     if not weights.revisions:
         return []
-    directory = Path(settings.engine_adapters) if settings.engine_adapters else cache_directory() / EXPORTS
     with resources.timer.measure("exporting adapters"), closing(resources.open_bank()) as bank:
-        return exported(directory, bank, weights.revisions)
+        return exported(folder, bank, weights.revisions)

@@ -17,7 +17,8 @@ KEY_VARIABLE = "POLYPHONY_ENGINE_KEY"
 """The environment variable that holds the server's key. It is recorded and printed nowhere."""
 AT_ONCE = 32
 """Most requests that wait for an answer at the same time."""
-SECONDS = 120.0
+SECONDS = 600.0
+"""How long an answer may take; requests that a slow server queues wait as long."""
 WAITS = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each new try; there is one try more than there are waits."""
 _PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504})

@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.interchange import export_directory
 from polyphony.adapters.bank.revision import Revision, digest_of
 from polyphony.adapters.bank.stacking import complete
+from polyphony.adapters.model.base_model import BaseModel
+from polyphony.adapters.model.lora import adapted_modules
+from polyphony.adapters.model.lora_shape import LoraShape
 
 _PREFIX = "polyphony-"
 
@@ -37,6 +42,23 @@ def exported(directory: Path, bank: Bank, revisions: Sequence[Revision]) -> list
                 card = {"base_hash": revision.base_hash, "adapter": name}
                 export_directory(paths[name], complete(bank, revision), base_name="", card=card)
     return [paths[export_name(bank, revision)] for revision in revisions]
+
+
+def exported_zero(directory: Path, base: BaseModel) -> Path:
+    """Write, unless it is there, an adapter that changes nothing: a server's way to the bare base.
+
+    vLLM 0.32 on a CPU gives rows of the bare base that share a batch with rows of adapters the weights of an adapter
+    (vllm-project/vllm, pull requests 48421 and 49656). Rows of an adapter are right whatever is beside them.
+
+    Raises:
+        OSError: The directory cannot be written.
+    """
+    path = directory / f"{_PREFIX}zero-{base.hash[:16]}"
+    if not path.exists():
+        name, layer = next(iter(adapted_modules(base, LoraShape(rank=1, top_blocks=1)).items()))
+        factors = {name: (torch.zeros(1, layer.in_features), torch.zeros(layer.out_features, 1))}
+        export_directory(path, factors, base_name="", card={"base_hash": base.hash, "adapter": path.name})
+    return path
 
 
 def export_name(bank: Bank, revision: Revision) -> str:

@@ -27,7 +27,7 @@ class ServedModels:
     """What a server calls the models of agents.
 
     Attributes:
-        base: The name of the bare base; for requests without a slot.
+        base: The name of what answers requests without a slot: the bare base.
         of_slot: The name of each slot's model.
         restore: Has the server load a model again that it no longer knows, after it was started anew; None where it
             cannot.
@@ -104,7 +104,7 @@ class ServedEngine:
             try:
                 return self._choice(model, request)
             except Refused as refusal:
-                if refusal.status != 404 or self._models.restore is None or request.slot is None:
+                if refusal.status != 404 or self._models.restore is None:
                     raise
                 self._models.restore(model)
                 return self._choice(model, request)

@@ -26,7 +26,7 @@ FARTHEST = 0.5
 
 def vllm_engine(
     client: Client, base: BaseModel, kit: PromptKit, adapted: AdaptedModel | None, exports: Sequence[Path],
-    decoding: DecodingConfig,
+    zero: Path, decoding: DecodingConfig,
 ) -> ServedEngine:  # fmt: skip
     """Have a vLLM server load adapters, and make the engine that asks it.
 
@@ -36,6 +36,7 @@ def vllm_engine(
         kit: Prompts and act scorer.
         adapted: The same adapters here, for their pointers; None for the bare base.
         exports: The directory of each slot's adapter, as `adapters.engine.served.exports` writes it.
+        zero: That of an adapter that changes nothing, through which the bare base is asked.
         decoding: How texts are drawn.
 
     Raises:
@@ -47,12 +48,13 @@ def vllm_engine(
         if found is None:
             raise InputError("--engine vllm: the server takes no token ids, or tells no log-probabilities")
         asked = Completions(client, kit, decoding, *found)
-        _check_base(asked, adapters.base, kit)
-        adapters.load(exports)
+        adapters.load([zero])
+        _check_base(asked, zero.name, adapters.base, kit)
+        adapters.load([zero, *exports])
         version = _version(client)
     except ServerError as error:
         raise InputError(f"--engine vllm: {error}") from error
-    models = ServedModels(adapters.base, [path.name for path in exports], adapters.restore)
+    models = ServedModels(zero.name, [path.name for path in exports], adapters.restore)
     return ServedEngine(client, asked, models, base, kit, adapted, served_description(NAME, version, asked))
 
 
@@ -72,6 +74,7 @@ class _Adapters:
         """Load what is not loaded yet."""
         self._places = {path.name: path for path in exports}
         missing = [path for name, path in self._places.items() if name not in self._loaded]
+        self._loaded |= self._places.keys()
         pool = ThreadPoolExecutor(LOADED_AT_ONCE)
         try:
             list(pool.map(self._load, missing))
@@ -106,7 +109,7 @@ def _served(client: Client) -> tuple[str | None, set[str]]:
     return bases[0] if bases else None, {name for name, parent in names.items() if parent is not None}
 
 
-def _check_base(asked: Completions, model: str, kit: PromptKit) -> None:
+def _check_base(asked: Completions, model: str, name: str, kit: PromptKit) -> None:
     """Refuse a server of another base model: its log-probabilities under a content-free prompt would be others.
 
     Raises:
@@ -120,7 +123,7 @@ def _check_base(asked: Completions, model: str, kit: PromptKit) -> None:
     farthest = (told[shared].log_softmax(-1) - ours[shared].log_softmax(-1)).abs().max()
     if not float(farthest) <= FARTHEST:
         raise InputError(
-            f"--engine vllm: the server's {quoted(model)} is another model than the base model here: under one prompt "
+            f"--engine vllm: the server's {quoted(name)} is another model than the base model here: under one prompt "
             f"the log-probability of an act differs by {float(farthest):.2f} nats; serve the directory of --base-model"
         )
 
