@@ -47,7 +47,7 @@ def vllm_engine(
         found = probed(client, kit, adapters.base)
         if found is None:
             raise InputError("--engine vllm: the server takes no token ids, or tells no log-probabilities")
-        asked = Completions(client, kit, decoding, *found)
+        asked = Completions(client, kit, decoding, *found, penalises_prompt=True)
         adapters.load([zero])
         _check_base(asked, zero.name, adapters.base, kit)
         adapters.load([zero, *exports])
