@@ -15,7 +15,7 @@ from polyphony.simulation.runs.installed_weights import InstalledWeights
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import PERSON, RunSettings
 
-# Names of models of `simulate serve`.
+# Names of models of a Polyphony server.
 _SERVED_NAMES = {AdapterUse.NONE: "base", AdapterUse.POOLED: "pooled"}
 EXPORTS = "engine-adapters"
 

@@ -232,7 +232,7 @@ OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             name="engine_models", default="", group=RUN, setting="engine_models",
-            empty="the names of simulate serve: {person}, pooled or base",
+            empty="the names of a Polyphony server: {person}, pooled or base",
             help="With --engine http: the server's name for an agent's model. {person} in it stands for the handle of "
             "the person whose adapter the agent acts with.",
         ),

@@ -52,7 +52,7 @@ class RunSettings:
         camel_url: Where it is served; empty for the platform's own address.
         engine: Where the model computes: ``local``, ``vllm`` or ``http``.
         engine_url: Address of the server; empty for ``local``.
-        engine_models: What an ``http`` server calls an agent's model; empty for the names of ``simulate serve``.
+        engine_models: What an ``http`` server calls an agent's model; empty for the names of a Polyphony server.
         engine_adapters: Directory into which adapters are exported for ``vllm``; empty for one in the user's cache.
             No part of what is recorded: it decides nothing.
         minutes: Simulated minutes of a timestep.
