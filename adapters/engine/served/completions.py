@@ -111,7 +111,7 @@ def _penalty(repetition: float, penalises_prompt: bool) -> dict[str, float]:
 
     The engine here divides their logits, and leaves those of the prompt alone. vLLM divides those of the prompt, too:
     the end token stands in every chat template, so that no text ends before its limit. There, a presence penalty stands
-    in for it: it subtracts a constant from the logits of written tokens alone, what a division takes from a usual logit.
+    in for it: it subtracts a constant from the logits of written tokens alone, as a division does from a usual logit.
     Measured with SmolLM2-135M and a penalty of 1.15, 24 texts of at most 40 tokens: 29.0 tokens a text as here, 40.0
     as vLLM divides, 32.5 with a presence penalty of 1.5.
     """
