@@ -143,8 +143,9 @@ def test_a_run_in_a_server_begins_like_the_local_one(server, simulate, tmp_path)
     """The ready adapters of the town, pointers included: the same first prompts, the same probabilities of acts."""
     assert simulate("bank", "ready", "--bank", tmp_path / "bank")[0] == 0
     told = ["run", "--bank", tmp_path / "bank", "--weights", "serving", "--agents", 3, "--steps", 1, "--dtype", "fp32",
-            "--actions", "default", "--activation", 3, "--split", "date"]  # fmt: skip
-    assert simulate(*told, "--out", tmp_path / "local.db")[0] == 0
+            "--activation", 9]  # fmt: skip
+    code, _, said = simulate(*told, "--out", tmp_path / "local.db")
+    assert code == 0, said
     there = ["--engine", "vllm", "--engine-url", server, "--engine-adapters", tmp_path / "exports"]
     code, _, said = simulate(*told, *there, "--out", tmp_path / "vllm.db")
     assert code == 0, said
