@@ -92,7 +92,7 @@ def engines(base, kit, server, tmp_path_factory):
             whole = {name: (a, b * SHAPE.scale) for name, (a, b) in factors.items()}
             export_directory(folder / f"polyphony-{number}", whole, base_name="", card={})
         exports = [folder / f"polyphony-{number}" for number in range(PEOPLE)]
-        client, zero = Client(server, seconds=600), exported_zero(folder, base)
+        client, zero = Client(server, seconds=600), exported_zero(folder, base, adapted)
         with closing(vllm_engine(client, base, kit, adapted, exports, zero, DecodingConfig())) as served:
             yield Engine(base, adapted, kit), served
 

@@ -40,7 +40,7 @@ def make_engine(settings: RunSettings, resources: Resources, weights: InstalledW
             engine = http_engine(client, base, kit, served_names(settings, resources), settings.decoding)
         else:
             folder = Path(settings.engine_adapters) if settings.engine_adapters else cache_directory() / EXPORTS
-            exports, zero = _exports(folder, resources, weights), exported_zero(folder, base)
+            exports, zero = _exports(folder, resources, weights), exported_zero(folder, base, weights.adapted)
             engine = vllm_engine(client, base, kit, weights.adapted, exports, zero, settings.decoding)
     except BaseException:
         client.close()

@@ -1,7 +1,7 @@
 """Requests to an OpenAI-compatible server: tried again with growing waits, and errors that show no secret."""
 
 import os
-import time
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -86,6 +86,7 @@ class Client:
         except ModuleNotFoundError as error:
             raise InputError("--engine needs the package httpx: pip install 'polyphony-sim[engines]'") from error
         self.url, self._waits, self._seconds = checked_url(url), waits, seconds
+        self._closed = threading.Event()
         self._key = os.environ.get(KEY_VARIABLE, "").strip()
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE)
@@ -95,7 +96,8 @@ class Client:
             raise InputError(f"--engine-url or {KEY_VARIABLE} holds what no request can carry") from error
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; what waits for a new try gives up."""
+        self._closed.set()
         self._http.close()
 
     def get(self, path: str) -> Any:
@@ -134,7 +136,8 @@ class Client:
             except Refused:
                 raise
             except ServerError:
-                time.sleep(wait)
+                if self._closed.wait(wait):
+                    break
         return self._answer(ask, as_json)
 
     def _answer(self, ask: "Callable[[], httpx.Response]", as_json: bool) -> "httpx.Response":

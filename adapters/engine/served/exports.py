@@ -10,7 +10,7 @@ from polyphony.adapters.bank.interchange import export_directory
 from polyphony.adapters.bank.revision import Revision, digest_of
 from polyphony.adapters.bank.stacking import complete
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.lora import adapted_modules
+from polyphony.adapters.model.lora import AdaptedModel, adapted_modules
 from polyphony.adapters.model.lora_shape import LoraShape
 
 _PREFIX = "polyphony-"
@@ -44,19 +44,29 @@ def exported(directory: Path, bank: Bank, revisions: Sequence[Revision]) -> list
     return [paths[export_name(bank, revision)] for revision in revisions]
 
 
-def exported_zero(directory: Path, base: BaseModel) -> Path:
+def exported_zero(directory: Path, base: BaseModel, adapted: AdaptedModel | None) -> Path:
     """Write, unless it is there, an adapter that changes nothing: a server's way to the bare base.
 
     vLLM 0.32 on a CPU gives rows of the bare base that share a batch with rows of adapters the weights of an adapter
     (vllm-project/vllm, pull requests 48421 and 49656). Rows of an adapter are right whatever is beside them.
+
+    Args:
+        directory: As in `exported`.
+        base: The base model.
+        adapted: Its adapted layers, where there are some: they hide what the layers are called without.
 
     Raises:
         OSError: The directory cannot be written.
     """
     path = directory / f"{_PREFIX}zero-{base.hash[:16]}"
     if not path.exists():
-        name, layer = next(iter(adapted_modules(base, LoraShape(rank=1, top_blocks=1)).items()))
-        factors = {name: (torch.zeros(1, layer.in_features), torch.zeros(layer.out_features, 1))}
+        if adapted is None:
+            layers = adapted_modules(base, LoraShape(rank=1, top_blocks=1))
+            sizes = {name: (layer.in_features, layer.out_features) for name, layer in layers.items()}
+        else:
+            sizes = dict(adapted.sizes)
+        name, (width_in, width_out) = next(iter(sizes.items()))
+        factors = {name: (torch.zeros(1, width_in), torch.zeros(width_out, 1))}
         export_directory(path, factors, base_name="", card={"base_hash": base.hash, "adapter": path.name})
     return path
 
