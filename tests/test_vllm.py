@@ -151,7 +151,7 @@ def test_a_run_in_a_server_begins_like_the_local_one(server, simulate, tmp_path)
     assert code == 0, said
     query = "SELECT prompt_digest, act_distribution, outcome FROM activation WHERE timestep = 0 ORDER BY agent_id"
     ours, theirs = rows(tmp_path / "local.db", query), rows(tmp_path / "vllm.db", query)
-    assert [digest for digest, *_ in ours] == [digest for digest, *_ in theirs] and len(ours) == 3
+    assert ours and [digest for digest, *_ in ours] == [digest for digest, *_ in theirs]
     for (_, mine, _), (_, served, outcome) in zip(ours, theirs, strict=True):
         assert outcome != "failed" and json.loads(served) == pytest.approx(json.loads(mine), abs=5e-3)
     ((versions, config),) = rows(tmp_path / "vllm.db", "SELECT versions, config FROM run")
