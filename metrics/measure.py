@@ -45,6 +45,7 @@ from polyphony.metrics.figures.targets import targets
 from polyphony.metrics.figures.texts import EncodedTexts, encode_texts
 from polyphony.metrics.figures.timing import community_windows, response_delay, rhythm_divergence
 from polyphony.metrics.runfile.digest import run_digest
+from polyphony.metrics.runfile.engine import ENGINE, engine_facts
 from polyphony.metrics.runfile.frames import RunFrames
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import RunData
@@ -105,6 +106,7 @@ class RunMeasurements:
                 "seed": self.seed,
                 "status": self.status,
                 "digest": self.digest,
+                **({} if (facts := engine_facts(self.versions)) is None else {ENGINE: facts._asdict()}),
             },
             "measurements": {name: figure.to_json() for name, figure in self.measurements.items()},
             "methods": {

@@ -77,6 +77,8 @@ def forecast(
     """
     if any(settings.camel_model for settings in runs):
         raise InputError("--dry-run would ask the served model of --camel-model: leave one of the two out")
+    if any(settings.engine != "local" for settings in runs):
+        raise InputError("--dry-run would ask the server of --engine-url: leave one of the two out")
     began = time.perf_counter()
     largest = max(runs, key=lambda settings: settings.agents)
     resources = resources or Resources(largest, **vars(machine), hooks=hooks)
