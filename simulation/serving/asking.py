@@ -20,7 +20,7 @@ from polyphony.randomness import keyed_generator
 from polyphony.simulation.serving.answer import Answer, Chosen
 from polyphony.simulation.serving.catalogue import Catalogue, Model
 from polyphony.simulation.serving.chat_prompts import ChatPrompts
-from polyphony.simulation.serving.json_grammar import JsonGrammars
+from polyphony.simulation.serving.json_grammar import JsonGrammars, schema_text
 from polyphony.simulation.serving.protocol import ChatRequest, CompletionRequest, Drawing
 from polyphony.simulation.serving.refusal import Refusal, bad, busy
 from polyphony.simulation.serving.scheduler import RETRY_AFTER, Job, Scheduler
@@ -30,6 +30,8 @@ from polyphony.simulation.serving.tools import Offer, arguments_schema, offer_of
 SPARE_TOKENS = 96
 # Questions whose calibration is remembered.
 CALIBRATED = 256
+# Compiling takes some seconds of a core for each million characters.
+MOST_TOOLS_BYTES = 256 << 10
 # Log-probabilities that one request may ask for: each is an object in the response.
 MOST_SCORES = 1 << 18
 # A lower temperature than this takes the likeliest token: a logit over it would overflow.
@@ -178,6 +180,9 @@ class Asking:
         """What the arguments of each function must be; one that cannot be used is refused before anything waits."""
         shown = shown_numbers(request.messages)
         schemas = [None if function is None else arguments_schema(function, shown) for function in offer.functions]
+        size = sum(len(schema_text(schema, "tools")) for schema in schemas if schema is not None)
+        if size > MOST_TOOLS_BYTES:
+            raise bad(f"tools: their schemas have {size:,} characters, at most {MOST_TOOLS_BYTES:,} are taken", "tools")
         for function, schema in zip(offer.functions, schemas, strict=True):
             if function is not None and schema is not None:
                 self.grammars.constraint(schema, f"tools: {function.name}")

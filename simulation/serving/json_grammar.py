@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MOST_SCHEMA_BYTES = 64 << 10
-# Compiled schemas that are remembered.
-REMEMBERED = 256
+# Compiled schemas that are remembered, each at most 5 MB: those of all functions that a request may offer.
+REMEMBERED = 128
 # Blanks between tokens of JSON could go on without end.
 COMPACT = {"whitespace_flexible": False}
 LIMITS = {"max_grammar_size": 200_000, "initial_lexer_fuel": 500_000, "step_lexer_fuel": 100_000}
@@ -51,16 +51,7 @@ class JsonGrammars:
         Raises:
             Refusal: It is too large or too deep, or cannot be compiled.
         """
-        try:
-            text = json.dumps(schema)  # in the client's order: the text's properties come in it
-        except ValueError:
-            raise bad(f"{param}: the schema holds a number that is too long", param) from None
-        if len(text) > MOST_SCHEMA_BYTES:
-            raise bad(
-                f"{param}: the schema has {len(text):,} characters, at most {MOST_SCHEMA_BYTES:,} are taken", param
-            )
-        if is_too_deep(text):
-            raise bad(f"{param}: the schema is nested more than {MOST_DEPTH} levels deep", param)
+        text = schema_text(schema, param)
         return JsonConstraint(self._compiled(text, param).deep_copy(), self._words, self._end)
 
     def _compile(self, text: str, param: str) -> "llguidance.LLMatcher":
@@ -137,6 +128,23 @@ def _reason(matcher: "llguidance.LLMatcher") -> str:
     """The first line of a parser's error, without its state."""
     lines: list[str] = matcher.get_error().splitlines() or ["it fails"]
     return lines[0][:200]
+
+
+def schema_text(schema: Mapping[str, Any], param: str) -> str:
+    """A schema as JSON, in the client's order: the text's properties come in it.
+
+    Raises:
+        Refusal: It is too large or too deep, or holds a number that Python does not write.
+    """
+    try:
+        text = json.dumps(schema)
+    except ValueError:
+        raise bad(f"{param}: the schema holds a number that is too long", param) from None
+    if len(text) > MOST_SCHEMA_BYTES:
+        raise bad(f"{param}: the schema has {len(text):,} characters, at most {MOST_SCHEMA_BYTES:,} are taken", param)
+    if is_too_deep(text):
+        raise bad(f"{param}: the schema is nested more than {MOST_DEPTH} levels deep", param)
+    return text
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
