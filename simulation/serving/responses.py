@@ -1,6 +1,5 @@
 """Answers as OpenAI shows them, whole or as a stream of parts."""
 
-import json
 import math
 import time
 import uuid
@@ -111,7 +110,6 @@ def _choice(shown: Shown, index: int, job: Job, chunk: Chunk) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": chunk.text}
     if (name := shown.function_name(job)) is not None:
         message = {"role": "assistant", "content": None, "tool_calls": [_call(shown, index, name, chunk.text)]}
-        json.loads(chunk.text)
     shares = shown.shares(job)
     return {
         **ending,

@@ -27,6 +27,8 @@ WORDS = "say"
 # In OASIS's feeds an account is called by another name than in the arguments of its functions.
 SHOWN_AS = {"followee_id": "user_id", "mutee_id": "user_id"}
 MOST_SHOWN = 256
+# Each text is read once, whatever the names: a name is short, and nothing in it is tried twice.
+_SHOWN = re.compile(r'"([A-Za-z0-9_.-]{0,61}_id)"\s*+:\s*+(-?[0-9]{1,18})(?![0-9.eE])')
 _DESCRIBED = 160
 
 
@@ -101,11 +103,15 @@ def _question(labels: Sequence[str], choices: Sequence[Function | None]) -> str:
     return "\n".join([*lines, f"You may {named}. You:"])
 
 
-def arguments_schema(function: Function, messages: Sequence[Message]) -> dict[str, Any]:
+def arguments_schema(function: Function, shown: Mapping[str, list[int]]) -> dict[str, Any]:
     """The schema of a function's arguments, in which whole numbers that name something name what the messages show.
 
     An argument whose name ends in ``_id`` takes a value that stands in a message as JSON under that name, if any does.
     A number that names nothing would make the call fail where it is executed.
+
+    Args:
+        function: What is called.
+        shown: Of `shown_numbers`.
     """
     schema = closed({"type": "object", "properties": {}, **(function.parameters or {})})
     properties = schema.get("properties")
@@ -113,20 +119,22 @@ def arguments_schema(function: Function, messages: Sequence[Message]) -> dict[st
         return schema
     for name, part in properties.items():
         if name.endswith("_id") and isinstance(part, dict) and part.get("type") == "integer" and "enum" not in part:
-            other = SHOWN_AS.get(str(name), str(name))
-            shown = shown_numbers(other, messages) or shown_numbers(str(name), messages)
-            if shown:
-                properties[name] = {"enum": shown}
+            numbers = shown.get(SHOWN_AS.get(name, name)) or shown.get(name)
+            if numbers:
+                properties[name] = {"enum": numbers}
     return schema
 
 
-def shown_numbers(name: str, messages: Sequence[Message]) -> list[int]:
-    """The whole numbers that stand as JSON under a name in the last message that shows any, each once."""
-    pattern = re.compile(rf'"{re.escape(name)}"\s*:\s*(-?[0-9]{{1,18}})(?![0-9.eE])')
+def shown_numbers(messages: Sequence[Message]) -> dict[str, list[int]]:
+    """The whole numbers that stand as JSON under each name ``…_id`` in the last message that shows any, each once."""
+    shown: dict[str, list[int]] = {}
     for message in reversed(messages):
-        if numbers := pattern.findall(message.text):
-            return list(dict.fromkeys(map(int, numbers)))[:MOST_SHOWN]
-    return []
+        numbers: dict[str, dict[int, None]] = {}
+        for name, number in _SHOWN.findall(message.text):
+            if name not in shown and len(of_name := numbers.setdefault(name, {})) < MOST_SHOWN:
+                of_name[int(number)] = None
+        shown.update({name: list(of_name) for name, of_name in numbers.items()})
+    return shown
 
 
 def takes_nothing(schema: Mapping[str, Any]) -> bool:
