@@ -27,6 +27,8 @@ WORDS = "say"
 # In OASIS's feeds an account is called by another name than in the arguments of its functions.
 SHOWN_AS = {"followee_id": "user_id", "mutee_id": "user_id"}
 MOST_SHOWN = 256
+# A whole number that names something, as JSON.
+_ANY_NUMBER = re.compile(r'"[a-z]+_id"\s*:\s*[0-9]')
 _DESCRIBED = 160
 
 
@@ -51,7 +53,8 @@ def offer_of(request: ChatRequest, tokenizer: "PreTrainedTokenizerBase") -> Offe
     """What a request lets an agent do; None where it must answer in words.
 
     Words are no choice where a call is required, nor where doing nothing is a function: then it is the way to stay
-    silent, and OASIS takes words for no act at all.
+    silent, and OASIS takes words for no act at all. There, too, functions are no choice that must name something of a
+    kind of which a feed shows nothing.
 
     Raises:
         Refusal: There are more functions than labels of one token.
@@ -63,6 +66,8 @@ def offer_of(request: ChatRequest, tokenizer: "PreTrainedTokenizerBase") -> Offe
         functions = [function for function in functions if function.name == request.tool_choice.function.name]
     is_required = request.tool_choice == "required" or isinstance(request.tool_choice, NamedTool)
     has_silence = any(VERB_OF.get(function.name) is Verb.NOTHING for function in functions)
+    if has_silence and any(_ANY_NUMBER.search(message.text) for message in request.messages):
+        functions = [function for function in functions if _has_target(function, request.messages)]
     choices: list[Function | None] = [*functions]
     if not is_required and (not has_silence or request.messages[-1].role in ("tool", "function")):
         choices.append(None)
@@ -112,20 +117,32 @@ def arguments_schema(function: Function, messages: Sequence[Message]) -> dict[st
     if not isinstance(properties, dict):
         return schema
     for name, part in properties.items():
-        if name.endswith("_id") and isinstance(part, dict) and part.get("type") == "integer" and "enum" not in part:
-            other = SHOWN_AS.get(str(name), str(name))
-            shown = shown_numbers(other, messages) or shown_numbers(str(name), messages)
-            if shown:
-                properties[name] = {"enum": shown}
+        if _names_something(str(name), part) and (shown := shown_numbers(str(name), messages)):
+            properties[name] = {"enum": shown}
     return schema
 
 
+def _names_something(name: str, part: object) -> bool:
+    return name.endswith("_id") and isinstance(part, dict) and part.get("type") == "integer" and "enum" not in part
+
+
+def _has_target(function: Function, messages: Sequence[Message]) -> bool:
+    """Whether the messages show something of each kind that a function must name."""
+    parameters = function.parameters or {}
+    properties, required = parameters.get("properties"), parameters.get("required")
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        return True
+    needed = [str(name) for name, part in properties.items() if name in required and _names_something(str(name), part)]
+    return all(shown_numbers(name, messages) for name in needed)
+
+
 def shown_numbers(name: str, messages: Sequence[Message]) -> list[int]:
-    """The whole numbers that stand as JSON under a name in the last message that shows any, each once."""
-    pattern = re.compile(rf'"{re.escape(name)}"\s*:\s*(-?[0-9]{{1,18}})(?![0-9.eE])')
-    for message in reversed(messages):
-        if numbers := pattern.findall(message.text):
-            return list(dict.fromkeys(map(int, numbers)))[:MOST_SHOWN]
+    """The whole numbers that stand as JSON under an argument's name in the last message that shows any, each once."""
+    for shown in dict.fromkeys((SHOWN_AS.get(name, name), name)):
+        pattern = re.compile(rf'"{re.escape(shown)}"\s*:\s*(-?[0-9]{{1,18}})(?![0-9.eE])')
+        for message in reversed(messages):
+            if numbers := pattern.findall(message.text):
+                return list(dict.fromkeys(map(int, numbers)))[:MOST_SHOWN]
     return []
 
 
