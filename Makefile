@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 # Container images often forbid Python to write bytecode: then every process compiles all that it imports, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup announce run test test-slow soak lint bench evidence ready-bank study screenshots docs
+.PHONY: setup announce run test test-slow soak lint bench evidence ready-bank study screenshots oasis-demo docs
 setup: $(READY)
 
 # Compiling all that is installed takes longer than compiling, at its first use, what is used.
@@ -67,6 +67,24 @@ study: setup
 screenshots: setup
 	$(BIN)/simulate bank ready --bank build/ready
 	$(BIN)/python -m benchmarks.screenshots build/ready
+
+# OASIS as it is published, over the ready bank: its people act with an adapter each, then all with the base model.
+# PLATFORM=twitter takes OASIS's 111 Twitter people from OASIS_DATA, a folder of OASIS's checkout. OASIS gets an
+# environment of its own (1.6 GB), because it pins an older camel-ai.
+PLATFORM := reddit
+OASIS := .venv-oasis
+oasis-demo: setup $(OASIS)/.ready
+	@$(BIN)/simulate bank ready --bank build/ready
+	@$(BIN)/python -m benchmarks.oasis_demo --python $(OASIS)/bin/python --platform $(PLATFORM) --bank build/ready \
+		--out runs/oasis $(if $(OASIS_DATA),--data "$(OASIS_DATA)")
+
+$(OASIS)/.ready: constraints.txt
+	python3 -m venv $(OASIS)
+	sed -n '/^torch==/p' constraints.txt > $(OASIS)/constraints.txt
+	$(OASIS)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(OASIS)/constraints.txt torch
+	$(OASIS)/bin/pip install --quiet --disable-pip-version-check --no-compile -c $(OASIS)/constraints.txt \
+		camel-oasis==0.2.5 'mcp<2'
+	touch $@
 
 # The compact adapters of the town that come with a checkout: about 25 minutes on 2 cores with native bf16.
 PEOPLE := 64

@@ -85,6 +85,18 @@ def test_an_answer_comes_a_timestep_later(tmp_path: Path) -> None:
     ]
 
 
+def test_a_name_stands_for_a_handle_that_is_missing(tmp_path: Path) -> None:
+    """What OASIS's own readers of people make has names and no handles."""
+    path = oasis_file(tmp_path / "oasis.db")
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE user SET user_name = NULL WHERE user_id > 0")
+        connection.execute("UPDATE user SET name = NULL WHERE user_id = 3")
+    connection.close()
+    run = load_run(path)
+    assert run.users == {0: "p0", 1: "P 1", 2: "P 2", 3: "user 3"}
+    assert [agent.handle for agent in run.agents] == list(run.users.values())
+
+
 def test_it_has_a_fingerprint_and_is_no_run_of_ours(tmp_path: Path) -> None:
     one, two = oasis_file(tmp_path / "one.db"), oasis_file(tmp_path / "two.db")
     assert run_digest(one) == run_digest(two)

@@ -573,8 +573,8 @@ def started(bank, **environment):
     """A server in a process of its own; kills it at the end."""
     options = ["--bank", str(bank), "--port", "0", "--rows", "2", "--context", "512"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "polyphony", "serve", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, **environment},
+        [sys.executable, "-m", "polyphony", "serve", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ, **environment},
     )  # fmt: skip
     try:
         url = re.search(r"http://\S+(?=/v1)", process.stdout.readline())[0]

@@ -21,7 +21,8 @@ def oasis_run(rows: Rows, name: str) -> RunData:
 
     It holds no history, no planted communities, no act distributions, and neither seed nor settings; what agents were
     shown is lost, and so are failed acts. Seed posts are not marked: every post counts as behaviour. Times are OASIS's
-    timesteps, or the places of its distinct times where those are dates.
+    timesteps, or the places of its distinct times where those are dates. Where a handle is missing, as in what
+    OASIS's own readers of people make, the name stands for it.
 
     Args:
         rows: Reads columns (names and kinds, as `typed_rows` takes them) of a table, in the order of the first.
@@ -35,17 +36,18 @@ def oasis_run(rows: Rows, name: str) -> RunData:
     follows = list(rows("follow", "follow_id:int follower_id:int followee_id:int created_at:any"))
     times = {row[1] for row in traced} | {row[-1] for table in (posts, comments, follows) for row in table}
     step_of = _timesteps(times)
-    users = list(rows("user", "user_id:int agent_id:int? user_name:text? bio:text?"))
+    people = rows("user", "user_id:int agent_id:int? user_name:text? name:text? bio:text?")
+    users = [(row[0], row[1], row[2] or row[3] or f"user {row[0]}", row[4] or "") for row in people]
     timesteps = max(step_of.values(), default=-1) + 1
     return RunData(
         name=name, arm=ARM, seed=0, timesteps=timesteps, completed_timesteps=timesteps, status="finished",
         population=ARM, population_digest=ARM, base_model=None, config={}, bank_digest=None,
         versions={}, started_at=None,
         agents=tuple(
-            Agent(agent, user, handle or f"user {user}", bio or "", None, None, None)
+            Agent(agent, user, handle, bio, None, None, None)
             for user, agent, handle, bio in users if agent is not None
         ),
-        users={user: handle or f"user {user}" for user, _, handle, _ in users},
+        users={user: handle for user, _, handle, _ in users},
         posts=tuple(Post._make((*row[:3], row[3] or "", row[4], False, step_of[row[5]])) for row in posts),
         comments=tuple(Comment(row[0], row[1], row[2], row[3] or "", step_of[row[4]]) for row in comments),
         likes=tuple(Like(*row[1:]) for row in rows("like", "like_id:int user_id:int post_id:int")),

@@ -53,7 +53,8 @@ def offer_of(request: ChatRequest, tokenizer: "PreTrainedTokenizerBase") -> Offe
     """What a request lets an agent do; None where it must answer in words.
 
     Words are no choice where a call is required, nor where doing nothing is a function: then it is the way to stay
-    silent, and OASIS takes words for no act at all.
+    silent, and OASIS takes words for no act at all. There, too, functions are no choice that must name something of a
+    kind of which a feed shows nothing.
 
     Raises:
         Refusal: There are more functions than labels of one token.
@@ -65,6 +66,8 @@ def offer_of(request: ChatRequest, tokenizer: "PreTrainedTokenizerBase") -> Offe
         functions = [function for function in functions if function.name == request.tool_choice.function.name]
     is_required = request.tool_choice == "required" or isinstance(request.tool_choice, NamedTool)
     has_silence = any(VERB_OF.get(function.name) is Verb.NOTHING for function in functions)
+    if has_silence and (shown := shown_numbers(request.messages)):
+        functions = [function for function in functions if _has_target(function, shown)]
     choices: list[Function | None] = [*functions]
     if not is_required and (not has_silence or request.messages[-1].role in ("tool", "function")):
         choices.append(None)
@@ -118,11 +121,28 @@ def arguments_schema(function: Function, shown: Mapping[str, list[int]]) -> dict
     if not isinstance(properties, dict):
         return schema
     for name, part in properties.items():
-        if name.endswith("_id") and isinstance(part, dict) and part.get("type") == "integer" and "enum" not in part:
-            numbers = shown.get(SHOWN_AS.get(name, name)) or shown.get(name)
-            if numbers:
-                properties[name] = {"enum": numbers}
+        if _names_something(str(name), part) and (numbers := numbers_of(str(name), shown)):
+            properties[name] = {"enum": numbers}
     return schema
+
+
+def _names_something(name: str, part: object) -> bool:
+    return name.endswith("_id") and isinstance(part, dict) and part.get("type") == "integer" and "enum" not in part
+
+
+def _has_target(function: Function, shown: Mapping[str, list[int]]) -> bool:
+    """Whether the messages show something of each kind that a function must name."""
+    parameters = function.parameters or {}
+    properties, required = parameters.get("properties"), parameters.get("required")
+    if not isinstance(properties, dict) or not isinstance(required, list):
+        return True
+    needed = [str(name) for name, part in properties.items() if name in required and _names_something(str(name), part)]
+    return all(numbers_of(name, shown) for name in needed)
+
+
+def numbers_of(name: str, shown: Mapping[str, list[int]]) -> list[int]:
+    """The whole numbers that an argument can name; see `shown_numbers`."""
+    return shown.get(SHOWN_AS.get(name, name)) or shown.get(name) or []
 
 
 def shown_numbers(messages: Sequence[Message]) -> dict[str, list[int]]:
