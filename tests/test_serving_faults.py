@@ -13,12 +13,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from types import SimpleNamespace
 
 import httpx
 import pytest
 import torch
+import typer
 from adapter_factory import random_factors
 from serving_factory import ADA, BEN, TOOLS, ready_bank, served
 
@@ -27,11 +28,14 @@ from polyphony.adapters.bank.interchange import export_directory
 from polyphony.adapters.bank.verification import verify
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.errors import InputError
+from polyphony.simulation.cli.main import Session, app
 from polyphony.simulation.serving import asking
 from polyphony.simulation.serving.application import Limits, application
 from polyphony.simulation.serving.asking import ServingConfig
 from polyphony.simulation.serving.figures import Figures
-from polyphony.simulation.serving.server import Capacity
+from polyphony.simulation.serving.listening import bound
+from polyphony.simulation.serving.server import Capacity, serving
 from polyphony.simulation.serving.tools import shown_numbers
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -130,7 +134,7 @@ BAD_CHATS = {
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, None),
     "too many messages": ({"messages": HELLO * 5000}, 400, "messages"),
     "long prompt": ({"messages": [{"role": "user", "content": "word " * 600}]}, 400, "messages"),
-    "very long prompt": ({"messages": [{"role": "user", "content": "word " * 400_000}]}, 400, "messages"),
+    "very long prompt": ({"messages": [{"role": "user", "content": "word " * 600_000}]}, 400, "messages"),
     "more than the context": ({"max_tokens": 100_000}, 400, "messages"),
     "no tokens": ({"max_tokens": 0}, 400, "max_tokens"),
     "many stops": ({"stop": ["x"] * 10_000}, 400, "stop"),
@@ -255,7 +259,8 @@ def test_an_odd_chat_is_answered(client, name):
     assert response.status_code == 200 or refusal(response, 422)["code"] == "arguments_too_long"
 
 
-def test_a_schema_that_never_ends_ends_with_its_budget(client):
+def test_a_schema_that_never_ends_ends_with_its_budget(client, monkeypatch):
+    monkeypatch.setattr(asking, "SPARE_TOKENS", 8)
     endless = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"], "additionalProperties": False}
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": endless}}
     assert refusal(chat(client, response_format=schema), 422)["code"] == "schema_too_hard", "nothing is left to draw"
@@ -568,13 +573,46 @@ def test_numbers_that_are_shown_are_found_in_one_reading():
         assert time.process_time() - began < 3 and all(len(numbers) <= 256 for numbers in found.values())
 
 
+def command_refused(*words):
+    with pytest.raises(InputError) as caught:
+        typer.main.get_command(app).main(
+            ["serve", *map(str, words)], prog_name="simulate", standalone_mode=False, obj=Session()
+        )
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_command_that_cannot_serve_says_why_before_it_loads_anything(bank, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        line = command_refused("--bank", bank, "--port", taken.getsockname()[1])
+        assert "in use" in line and "--port" in line
+    for host in ("", "8.8.8.8", "x" * 300, "\udcff"):
+        assert "--host" in command_refused("--bank", bank, "--host", host)
+    assert "no such folder" in command_refused("--bank", bank, "--allow-load", tmp_path / "nowhere")
+    assert "no adapter bank" in command_refused("--bank", tmp_path)
+    monkeypatch.delitem(sys.modules, application.__module__)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert "polyphony-sim[serve]" in command_refused("--bank", bank)
+
+
+def test_of_two_servers_that_begin_at_once_one_is_refused():
+    with bound("127.0.0.1", 0) as listener, pytest.raises(InputError, match="in use"), ExitStack() as stack:
+        stack.enter_context(bound("127.0.0.1", listener.getsockname()[1]))
+
+
+def test_a_bank_without_an_adapter_is_refused(base, tmp_path):
+    Bank(tmp_path / "empty", create=True).close()
+    with pytest.raises(InputError, match="holds no adapter"), ExitStack() as stack:
+        stack.enter_context(serving(base, tmp_path / "empty", Capacity(), ServingConfig(), Limits()))
+
+
 @contextmanager
 def started(bank, **environment):
     """A server in a process of its own; kills it at the end."""
     options = ["--bank", str(bank), "--port", "0", "--rows", "2", "--context", "512"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "polyphony", "serve", *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, **environment},
+        [sys.executable, "-m", "polyphony", "serve", *options], env={**os.environ, **environment},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         url = re.search(r"http://\S+(?=/v1)", process.stdout.readline())[0]
