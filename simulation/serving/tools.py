@@ -119,7 +119,7 @@ def arguments_schema(function: Function, shown: Mapping[str, list[int]]) -> dict
         return schema
     for name, part in properties.items():
         if name.endswith("_id") and isinstance(part, dict) and part.get("type") == "integer" and "enum" not in part:
-            numbers = shown.get(SHOWN_AS.get(name, name)) or shown.get(name)
+            numbers = shown.get(SHOWN_AS.get(str(name), str(name))) or shown.get(str(name))
             if numbers:
                 properties[name] = {"enum": numbers}
     return schema
