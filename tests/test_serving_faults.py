@@ -20,6 +20,7 @@ import httpx
 import pytest
 import torch
 import typer
+import uvicorn
 from adapter_factory import random_factors
 from serving_factory import ADA, BEN, TOOLS, ready_bank, served
 
@@ -34,7 +35,7 @@ from polyphony.simulation.serving import asking
 from polyphony.simulation.serving.application import Limits, application
 from polyphony.simulation.serving.asking import ServingConfig
 from polyphony.simulation.serving.figures import Figures
-from polyphony.simulation.serving.listening import bound
+from polyphony.simulation.serving.listening import GuardedProtocol, bound
 from polyphony.simulation.serving.server import Capacity, serving
 from polyphony.simulation.serving.tools import shown_numbers
 
@@ -344,6 +345,37 @@ def test_a_thousand_silent_connections_and_slow_ones_are_closed_and_others_answe
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_a_client_that_reads_nothing_of_its_response_is_cut_off_and_a_slow_one_is_not():
+    async def long(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(20_000):
+            await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+            await asyncio.sleep(0)
+
+    with bound("127.0.0.1", 0) as listener:
+        protocol = type("Protocol", (GuardedProtocol,), {"unread_seconds": 0.5})
+        server = uvicorn.Server(uvicorn.Config(long, http=protocol, ws="none", lifespan="off", log_level="critical"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        try:
+            with (
+                connections(SimpleNamespace(url=url), 5, get),
+                connections(SimpleNamespace(url=url), 1, get) as (slow,),
+            ):
+                end = time.monotonic() + 30
+                while len(server.server_state.connections) != 6:
+                    assert time.monotonic() < end
+                while len(server.server_state.connections) != 1:
+                    assert slow.recv(1 << 20) and time.monotonic() < end
+                    time.sleep(0.05)
+                assert slow.recv(1 << 18)
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
+
+
 def test_an_aborted_upload_leaves_nothing(client):
     post = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 999\r\n\r\n{"
     with connections(client, 20, post):
@@ -467,10 +499,10 @@ def test_adapters_come_from_their_folder_alone_and_fit(client, path, status, say
     ],
 )  # fmt: skip
 def test_an_adapter_from_outside_takes_no_name_that_means_something(client, name, says):
-    before = client.chat()["choices"]
+    before = [client.get(f"/v1/models/{model}").json() for model in (ADA, "base")]
     error = refusal(client.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": "good"}), 400)
     assert says in error["message"]
-    assert client.chat()["choices"] == before
+    assert [client.get(f"/v1/models/{model}").json() for model in (ADA, "base")] == before
 
 
 def test_loaded_names_may_be_odd_are_listed_once_and_forgotten(client):
