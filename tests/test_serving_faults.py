@@ -13,12 +13,14 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from types import SimpleNamespace
 
 import httpx
 import pytest
 import torch
+import typer
+import uvicorn
 from adapter_factory import random_factors
 from serving_factory import ADA, BEN, TOOLS, ready_bank, served
 
@@ -27,11 +29,14 @@ from polyphony.adapters.bank.interchange import export_directory
 from polyphony.adapters.bank.verification import verify
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.errors import InputError
+from polyphony.simulation.cli.main import Session, app
 from polyphony.simulation.serving import asking
 from polyphony.simulation.serving.application import Limits, application
 from polyphony.simulation.serving.asking import ServingConfig
 from polyphony.simulation.serving.figures import Figures
-from polyphony.simulation.serving.server import Capacity
+from polyphony.simulation.serving.listening import GuardedProtocol, bound
+from polyphony.simulation.serving.server import Capacity, serving
 from polyphony.simulation.serving.tools import shown_numbers
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -130,7 +135,7 @@ BAD_CHATS = {
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, 400, None),
     "too many messages": ({"messages": HELLO * 5000}, 400, "messages"),
     "long prompt": ({"messages": [{"role": "user", "content": "word " * 600}]}, 400, "messages"),
-    "very long prompt": ({"messages": [{"role": "user", "content": "word " * 400_000}]}, 400, "messages"),
+    "very long prompt": ({"messages": [{"role": "user", "content": "word " * 600_000}]}, 400, "messages"),
     "more than the context": ({"max_tokens": 100_000}, 400, "messages"),
     "no tokens": ({"max_tokens": 0}, 400, "max_tokens"),
     "many stops": ({"stop": ["x"] * 10_000}, 400, "stop"),
@@ -255,7 +260,8 @@ def test_an_odd_chat_is_answered(client, name):
     assert response.status_code == 200 or refusal(response, 422)["code"] == "arguments_too_long"
 
 
-def test_a_schema_that_never_ends_ends_with_its_budget(client):
+def test_a_schema_that_never_ends_ends_with_its_budget(client, monkeypatch):
+    monkeypatch.setattr(asking, "SPARE_TOKENS", 8)
     endless = {"type": "object", "properties": {"a": {"$ref": "#"}}, "required": ["a"], "additionalProperties": False}
     schema = {"type": "json_schema", "json_schema": {"name": "x", "schema": endless}}
     assert refusal(chat(client, response_format=schema), 422)["code"] == "schema_too_hard", "nothing is left to draw"
@@ -337,6 +343,37 @@ def test_a_thousand_silent_connections_and_slow_ones_are_closed_and_others_answe
             assert all(connection.recv(1) == b"" for connection in silent)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_client_that_reads_nothing_of_its_response_is_cut_off_and_a_slow_one_is_not():
+    async def long(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(20_000):
+            await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
+            await asyncio.sleep(0)
+
+    with bound("127.0.0.1", 0) as listener:
+        protocol = type("Protocol", (GuardedProtocol,), {"unread_seconds": 0.5})
+        server = uvicorn.Server(uvicorn.Config(long, http=protocol, ws="none", lifespan="off", log_level="critical"))
+        thread = threading.Thread(target=server.run, args=([listener],))
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        try:
+            with (
+                connections(SimpleNamespace(url=url), 5, get),
+                connections(SimpleNamespace(url=url), 1, get) as (slow,),
+            ):
+                end = time.monotonic() + 30
+                while len(server.server_state.connections) != 6:
+                    assert time.monotonic() < end
+                while len(server.server_state.connections) != 1:
+                    assert slow.recv(1 << 20) and time.monotonic() < end
+                    time.sleep(0.05)
+                assert slow.recv(1 << 18)
+        finally:
+            server.should_exit = server.force_exit = True
+            thread.join()
 
 
 def test_an_aborted_upload_leaves_nothing(client):
@@ -462,10 +499,10 @@ def test_adapters_come_from_their_folder_alone_and_fit(client, path, status, say
     ],
 )  # fmt: skip
 def test_an_adapter_from_outside_takes_no_name_that_means_something(client, name, says):
-    before = client.chat()["choices"]
+    before = [client.get(f"/v1/models/{model}").json() for model in (ADA, "base")]
     error = refusal(client.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": "good"}), 400)
     assert says in error["message"]
-    assert client.chat()["choices"] == before
+    assert [client.get(f"/v1/models/{model}").json() for model in (ADA, "base")] == before
 
 
 def test_loaded_names_may_be_odd_are_listed_once_and_forgotten(client):
@@ -566,6 +603,39 @@ def test_numbers_that_are_shown_are_found_in_one_reading():
         began = time.process_time()
         found = shown_numbers([SimpleNamespace(text=unit * (2_000_000 // len(unit)))])
         assert time.process_time() - began < 3 and all(len(numbers) <= 256 for numbers in found.values())
+
+
+def command_refused(*words):
+    with pytest.raises(InputError) as caught:
+        typer.main.get_command(app).main(
+            ["serve", *map(str, words)], prog_name="simulate", standalone_mode=False, obj=Session()
+        )
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_command_that_cannot_serve_says_why_before_it_loads_anything(bank, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        line = command_refused("--bank", bank, "--port", taken.getsockname()[1])
+        assert "in use" in line and "--port" in line
+    for host in ("", "8.8.8.8", "x" * 300, "\udcff"):
+        assert "--host" in command_refused("--bank", bank, "--host", host)
+    assert "no such folder" in command_refused("--bank", bank, "--allow-load", tmp_path / "nowhere")
+    assert "no adapter bank" in command_refused("--bank", tmp_path)
+    monkeypatch.delitem(sys.modules, application.__module__)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert "polyphony-sim[serve]" in command_refused("--bank", bank)
+
+
+def test_of_two_servers_that_begin_at_once_one_is_refused():
+    with bound("127.0.0.1", 0) as listener, pytest.raises(InputError, match="in use"), ExitStack() as stack:
+        stack.enter_context(bound("127.0.0.1", listener.getsockname()[1]))
+
+
+def test_a_bank_without_an_adapter_is_refused(base, tmp_path):
+    Bank(tmp_path / "empty", create=True).close()
+    with pytest.raises(InputError, match="holds no adapter"), ExitStack() as stack:
+        stack.enter_context(serving(base, tmp_path / "empty", Capacity(), ServingConfig(), Limits()))
 
 
 @contextmanager

@@ -107,7 +107,7 @@ class Asking:
             scheduler,
             config,
         )
-        self._prompts = ChatPrompts(base.tokenizer)
+        self._prompts = ChatPrompts(base.tokenizer, scheduler.most_columns)
         self._vocabulary = int(base.model.config.get_text_config().vocab_size)
         self._grammars: JsonGrammars | None = None
         self._biases: OrderedDict[tuple[str, tuple[int, ...]], tuple[float, ...]] = OrderedDict()

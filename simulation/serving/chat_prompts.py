@@ -24,9 +24,11 @@ CONTENT_FREE = "N/A"
 class ChatPrompts:
     """Turns messages into the tokens before an answer."""
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        """Take the tokenizer, with its chat template if it has one."""
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", most_tokens: int) -> None:
+        """Take the tokenizer, with its chat template if it has one, and the most tokens of a prompt."""
+        self._tokenizer, self._most_tokens = tokenizer, most_tokens
+        # A tokenizer may shorten letters and their marks to a quarter before it begins.
+        self._most_bytes = 4 * most_tokens * max(map(len, tokenizer.get_vocab()))
         self._begin: list[int] = list(tokenizer.encode(""))
 
     def chat(self, messages: Sequence[Message]) -> list[int]:
@@ -59,10 +61,25 @@ class ChatPrompts:
         return self._rendered([("system", CONTENT_FREE), ("user", f"{CONTENT_FREE}\n{question}")])
 
     def text(self, text: str) -> list[int]:
-        """The tokens of a prompt that is one text."""
+        """The tokens of a prompt that is one text.
+
+        Raises:
+            Refusal: It is too long for any prompt.
+        """
+        self._check_length([text], "prompt")
         return [*self._begin, *plain_tokens(self._tokenizer, text)]
 
+    def _check_length(self, texts: Sequence[str], param: str) -> None:
+        """Refuse text that can be no prompt before seconds are spent on its tokens."""
+        size = sum(len(text.encode()) for text in texts)
+        if size > self._most_bytes:
+            raise bad(
+                f"{param}: {size:,} bytes are more than any prompt of {self._most_tokens:,} tokens has", param,
+                "context_length_exceeded",
+            )  # fmt: skip
+
     def _rendered(self, parts: Sequence[tuple[str, str]]) -> list[int]:
+        self._check_length([text for _, text in parts], "messages")
         places = [{"role": role, "content": f"\x02{number}\x03"} for number, (role, _) in enumerate(parts)]
         tokens: list[int] = []
         for index, piece in enumerate(_PLACE.split(self._template(places))):
