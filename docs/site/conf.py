@@ -26,7 +26,7 @@ python_maximum_signature_line_length = 80
 
 CONTENTS = {
     "Use": "options input platform studies datasets dashboard bank reinforcement ethics",
-    "Python": "python site/reference",
+    "Python": "python serving_clients site/reference",
     "Method": "measurements method town architecture",
     "Findings": "results adapters responsiveness vote benchmarks",
 }
