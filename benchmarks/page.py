@@ -20,6 +20,7 @@ TITLES = {
     "measurements": "Measurements",
     "dashboard": "Dashboard and graph data sets",
     "reinforcement": "Reinforcement: many adapters in one pass",
+    "serving": "Serving: an OpenAI-compatible server of a bank",
 }
 # Why a goal is missed where it is, by the beginning of the figure's name.
 REASONS = {

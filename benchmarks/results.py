@@ -56,14 +56,27 @@ def file_of(machine: Mapping[str, Any], folder: Path = FOLDER) -> Path:
     return folder / f"{kind}.json"
 
 
-def merge(part: str, results: Sequence[Result], folder: Path = FOLDER) -> None:
-    """Write the results of one part as JSON; those of other parts stay if they are of this machine and versions."""
+def merge(part: str, results: Sequence[Result], folder: Path = FOLDER, *, by_name: bool = False) -> None:
+    """Write the results of one part as JSON; those of other parts stay if they are of this machine and versions.
+
+    Args:
+        part: Name of the part.
+        results: Its figures.
+        folder: Where they are kept.
+        by_name: Whether the part's figures of other names stay, too.
+    """
+    new = {result.name for result in results}
     report = {"machine": machine(), "versions": versions(), "results": []}
     path = file_of(report["machine"], folder)
     path.parent.mkdir(exist_ok=True)
     if path.exists():
         old = json.loads(path.read_text(encoding="utf-8"))
         if {name: old.get(name) for name in ("machine", "versions")} == {n: report[n] for n in ("machine", "versions")}:
-            report = {**old, "results": [row for row in old["results"] if row.get("part") != part]}
+            report = {**old, "results": [row for row in old["results"] if _stays(row, part, new if by_name else None)]}
     report["results"] = [*report["results"], *({"part": part, **asdict(result)} for result in results)]
     path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _stays(row: Mapping[str, Any], part: str, new: set[str] | None) -> bool:
+    """Whether a figure stays where a part's new figures come in."""
+    return row.get("part") != part or (new is not None and row["name"] not in new)

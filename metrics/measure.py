@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from polyphony.metrics.core.caveats import without_interval, without_null
 from polyphony.metrics.core.measurement import Measurement
-from polyphony.metrics.core.registry import REGISTRY, names_of, plugin_measurements
+from polyphony.metrics.core.registry import REGISTRY, names_of, plugin_measurements, title_of
 from polyphony.metrics.figures.activity import activity
 from polyphony.metrics.figures.acts import act_diversity
 from polyphony.metrics.figures.attribution import attribution
@@ -45,6 +45,7 @@ from polyphony.metrics.figures.targets import targets
 from polyphony.metrics.figures.texts import EncodedTexts, encode_texts
 from polyphony.metrics.figures.timing import community_windows, response_delay, rhythm_divergence
 from polyphony.metrics.runfile.digest import run_digest
+from polyphony.metrics.runfile.engine import ENGINE, engine_facts
 from polyphony.metrics.runfile.frames import RunFrames
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import RunData
@@ -105,6 +106,7 @@ class RunMeasurements:
                 "seed": self.seed,
                 "status": self.status,
                 "digest": self.digest,
+                **({} if (facts := engine_facts(self.versions)) is None else {ENGINE: facts._asdict()}),
             },
             "measurements": {name: figure.to_json() for name, figure in self.measurements.items()},
             "methods": {
@@ -118,13 +120,21 @@ class RunMeasurements:
         }
 
 
-def measure_run(source: Path | str, subjects: Collection[str] | None = None) -> RunMeasurements:
+Progress = Callable[[int, int, str], None]
+"""Called before each subject with the measurements done, those in all, and the title of its first measurement."""
+
+
+def measure_run(
+    source: Path | str, subjects: Collection[str] | None = None,
+    *, progress: Progress = lambda done, total, title: None,
+) -> RunMeasurements:  # fmt: skip
     """Measure a run.
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.
         subjects: Groups of measurements: keys of `SUBJECTS`, or the `subject` of a plug-in's definition; None for
             all. A group's values do not depend on the others.
+        progress: Where to report.
 
     Raises:
         MetricsError: The file is missing, is not a database or is not a Polyphony run.
@@ -136,7 +146,7 @@ def measure_run(source: Path | str, subjects: Collection[str] | None = None) -> 
     for library in _NUMERIC:
         import_module(library)
     with threadpool_limits(1):
-        encoders, figures = _measure(run, all_subjects() if subjects is None else subjects)
+        encoders, figures = _measure(run, all_subjects() if subjects is None else subjects, progress)
     return RunMeasurements(
         source=run.name,
         arm=run.arm,
@@ -221,11 +231,15 @@ def all_subjects() -> tuple[str, ...]:
     return (*SUBJECTS, *(definition.subject for definition in plugin_measurements()))
 
 
-def _measure(run: RunData, subjects: Collection[str]) -> tuple[tuple[str | None, str | None], dict[str, Measurement]]:
+def _measure(
+    run: RunData, subjects: Collection[str], progress: Progress
+) -> tuple[tuple[str | None, str | None], dict[str, Measurement]]:
     texts, frames = _Texts(run), RunFrames(run)
     plugins = {definition.subject: definition for definition in plugin_measurements()}
     figures: dict[str, Measurement] = {}
+    total = sum(len(names_of(subject)) for subject in subjects)
     for subject in subjects:
+        progress(len(figures), total, title_of(names_of(subject)[0]))
         if subject in plugins:
             figures[plugins[subject].name] = plugin_figure(plugins[subject], frames)
         else:

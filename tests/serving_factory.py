@@ -15,7 +15,7 @@ from polyphony.adapters.bank.bank import Bank
 from polyphony.bundled import bundled
 from polyphony.simulation.serving.application import Limits
 from polyphony.simulation.serving.asking import ServingConfig
-from polyphony.simulation.serving.listening import GuardedProtocol, bound
+from polyphony.simulation.serving.listening import HEAD_SECONDS, GuardedProtocol, bound
 from polyphony.simulation.serving.server import Capacity, Serving, serving
 
 ADA, BEN = "agenda_jonah", "anouk_stop"
@@ -69,7 +69,7 @@ class Client:
 @contextmanager
 def served(
     base: Any, bank: Path, capacity: Capacity | None = None, config: ServingConfig | None = None,
-    limits: Limits | None = None,
+    limits: Limits | None = None, head_seconds: float = HEAD_SECONDS,
 ) -> Iterator[Client]:  # fmt: skip
     """Serve a bank until the block ends."""
     capacity, config = capacity or Capacity(rows=8, context=1024), config or ServingConfig(new_tokens=24)
@@ -77,7 +77,8 @@ def served(
         bound("127.0.0.1", 0) as listener,
         serving(base, bank, capacity, config, limits or Limits()) as server,
     ):
-        settings = uvicorn.Config(server.app, http=GuardedProtocol, ws="none", log_level="error", access_log=False)
+        protocol = type("Protocol", (GuardedProtocol,), {"head_seconds": head_seconds})
+        settings = uvicorn.Config(server.app, http=protocol, ws="none", log_level="error", access_log=False)
         listening = uvicorn.Server(settings)
         thread = threading.Thread(target=listening.run, args=([listener],))
         thread.start()

@@ -6,6 +6,7 @@ import shlex
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from app_factory import EVE, bank, chosen, two_arms, words_of
 from run_factory import RunFactory, planted_run
 
 from polyphony.app.pages.compare import _effect_figures
+from polyphony.app.parts import measuring
 from polyphony.app.parts.forest import AXIS_END, effects, forest_chart, without_effect
 from polyphony.app.parts.page_parts import _csv, _parquet
 from polyphony.app.parts.style import arm_colours
@@ -105,6 +107,49 @@ def test_a_moment_holds_what_one_agent_wrote_at_one_timestep(tmp_path: Path) -> 
     assert len(sample_moments(runs, 1)) == 1 and sample_moments(runs, 5) == sample_moments(runs, 5)
     assert {moment.author for moment in sample_moments(runs[:1], 5)} == {"user1", "user2", "user3"}
     assert sample_moments([], 5) == []
+
+
+def test_a_run_that_is_measured_says_how_far_it_is(tmp_path: Path, monkeypatch) -> None:
+    drawings, go_on = [], Event()
+
+    class Place:
+        def html(self, body: str) -> None:
+            drawings.append(body)
+            go_on.set()
+
+        def progress(self, share: float) -> None:
+            drawings.append(share)
+
+        def empty(self) -> None:
+            drawings.append(None)
+
+    monkeypatch.setattr(measuring.st, "empty", Place)
+    path = planted_run(8, 5).write(tmp_path / "<i>.db")
+    reached = []
+
+    def measure(progress):
+        measured = measure_run(path, progress=lambda *place: (reached.append(place), progress(*place)))
+        progress(*reached[3])
+        go_on.clear()
+        assert go_on.wait(20)
+        return measured
+
+    measured = measuring.Measuring(measure).shown(path)
+    done, total, title = reached[3]
+    assert 0 == reached[0][0] < done < reached[-1][0] < total == len(measured.measurements)
+    assert drawings[-1] is None and done / total in drawings
+    assert any(f"&lt;i&gt;.db: {done} of {total} measurements done, now: {title}" in str(body) for body in drawings)
+
+
+def test_measuring_that_failed_is_tried_again(tmp_path: Path, drawn, monkeypatch) -> None:
+    def fails(*_, **__):
+        raise MetricsError("the disk is slow today")
+
+    two_arms(tmp_path)
+    with monkeypatch.context() as broken:
+        broken.setattr("polyphony.metrics.measure.measure_run", fails)
+        assert "the disk is slow today" in words_of(drawn(tmp_path, "Compare"))
+    assert "side by side" in words_of(drawn(tmp_path, "Compare"))
 
 
 def test_runs_of_one_arm_and_other_people_are_not_averaged(tmp_path: Path, drawn) -> None:

@@ -1,5 +1,6 @@
 """The Overview page's cards, and the counts that they show."""
 
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from run_factory import RunFactory, planted_run
 
 from polyphony.app.parts.escape import markup
 from polyphony.errors import MetricsError
+from polyphony.metrics.runfile.engine import engine_cautions, engine_facts
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.summary import read_summary
 from polyphony.metrics.studies.evidence import evidence_of_study
@@ -97,6 +99,20 @@ def test_sample_posts_are_escaped_and_damaged_runs_are_named(tmp_path: Path, dra
 def test_a_run_without_a_model_says_so(null_run: Path, drawn) -> None:
     body = words_of(drawn(null_run.parent))
     assert "No model acted: each act was drawn by how often the person did it before the run" in body
+
+
+def test_a_card_names_the_engine_and_what_is_not_exact(tmp_path: Path, drawn) -> None:
+    facts = {"name": "http<b>", "version": "1\x1b[2J", "exact_choice": "truncated", "adapters_per_batch": None,
+             "deterministic": False, "dtype": ""}  # fmt: skip
+    planted_run(8, 5, versions=json.dumps({"engine": facts})).write(tmp_path / "run.db")
+    page = words_of(drawn(tmp_path))
+    assert "Engine: http&lt;b&gt; 1[2J, choice of acts truncated, not deterministic." in page
+    assert "Choice of acts in 1 of 1 run truncated: the engine told the probability" in page
+
+
+@pytest.mark.parametrize("held", [None, 7, {}, {"exact_choice": ["exact"]}, {"exact_choice": "exact", "name": 3}])
+def test_an_engine_that_cannot_be_is_none(held: object) -> None:
+    assert engine_facts({"engine": held}) is None and engine_cautions([{"engine": held}]) == []
 
 
 def test_a_study_s_card_says_its_first_finding(tmp_path: Path, drawn) -> None:

@@ -42,9 +42,8 @@ KEY = b"sixteen bytes or more"
 
 def full_run(**run: object) -> RunFactory:
     """Two halves who talk, with every kind of act, an account that is no agent, and hostile words."""
-    made = planted_run(
-        12, 6, **({**TOWN, "config": json.dumps({"scenario": SCENARIO, "camel_url": "http://me"})} | run)
-    )
+    config = {"scenario": SCENARIO, "camel_url": "http://me", "engine_url": "http://me"}
+    made = planted_run(12, 6, **({**TOWN, "config": json.dumps(config)} | run))
     made.follow(1, 2, timestep=-1)
     made.follow(3, 2, timestep=3)
     post = made.post(5, SECRET)
@@ -188,7 +187,8 @@ def test_the_built_in_town_is_known_by_its_people_not_by_its_name() -> None:
 
 def test_real_people_leave_neither_words_nor_names_nor_moments(tmp_path: Path) -> None:
     folder = written(tmp_path, **REAL)
-    for words in (SECRET, "likes tea", "user7", "user3", "<script>", "eve</i>", "scenario for", WRITTEN[:16], "23:17"):
+    told = (SECRET, "likes tea", "user7", "user3", "<script>", "eve</i>", "scenario for", WRITTEN[:16], "23:17", "//me")
+    for words in told:
         assert holds(folder, words) == []
     nodes, posts = read(folder, "nodes"), read(folder, "posts")
     assert nodes["handle"].tolist()[:2] == ["person-1", "person-2"]

@@ -14,8 +14,9 @@ from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.revision import Revision
 from polyphony.adapters.evaluation.attribution import attributed
 from polyphony.adapters.evaluation.bootstrap import estimate_over_people
-from polyphony.adapters.evaluation.evaluation import EvaluationPlan, evaluate
+from polyphony.adapters.evaluation.evaluation import GATE, EvaluationPlan, evaluate
 from polyphony.adapters.evaluation.feed_swap import swapped_rows
+from polyphony.adapters.evaluation.forecast import forecast_evaluation
 from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
 from polyphony.adapters.evaluation.summary import Evaluation
 from polyphony.adapters.model.lora_shape import LoraShape
@@ -97,6 +98,18 @@ def trained(native_base, town, tmp_path_factory):
 def found(trained):
     """Their evaluation."""
     return evaluate(*trained, plan=EvaluationPlan(others=2, candidates=PEOPLE, known_posts=2, written_posts=1))
+
+
+def test_a_forecast_counts_the_passes_and_leaves_the_base_as_it_was(trained):
+    training, people, _ = trained
+    plan = EvaluationPlan(others=2, candidates=PEOPLE, known_posts=2, written_posts=1)
+    before = training.base.model.state_dict().keys()
+    expected = forecast_evaluation(training, people, plan)
+    assert training.base.model.state_dict().keys() == before
+    assert expected.stages["evaluation"].count == (1 + 3 + 2) + PEOPLE + (1 + 3 + 1)
+    assert expected.stages["evaluation"].seconds > 0 and expected.disk > 0
+    gate = forecast_evaluation(training, people, GATE)
+    assert 0 < gate.seconds < expected.seconds and "0 posts" in gate.stages["evaluation"].work
 
 
 def test_every_held_out_text_is_scored(trained, found):

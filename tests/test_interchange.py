@@ -17,7 +17,8 @@ from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.interchange import card_of, check_name, export_directory, foreign_revision, read_directory
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.revision import PERSONAL, PRIOR, adapter_id
-from polyphony.adapters.bank.stacking import covering_shape, install
+from polyphony.adapters.bank.stacking import complete, covering_shape, install
+from polyphony.adapters.engine.served import exports
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.routing import Route
@@ -317,3 +318,28 @@ def test_a_run_acts_with_what_the_bank_serves(base, town, trained, tmp_path, cap
     assert used == [(0, first.adapter_id, 1), (1, second.adapter_id, 1)]
     assert len(bank.revisions(kind=PERSONAL)) == 2 and bank.runs_of(first.adapter_id) == [str(tmp_path / "run.db")]
     bank.close()
+
+
+def test_exports_for_a_server_are_named_by_content_alone(base, bank, tmp_path):
+    """What they hold is what the adapter and its foundation do; the name of nobody stands anywhere in them."""
+    bob, twin = ours(base, bank, "xx-bob"), ours(base, bank, "xx-eve")
+    paths = exports.exported(tmp_path / "there", bank, [bob, twin, bob])
+    assert paths[0] == paths[1] == paths[2] and len(list((tmp_path / "there").iterdir())) == 1, "the same numbers"
+    for file in paths[0].iterdir():
+        assert b"xx-" not in file.read_bytes()
+    whole = read_directory(paths[0], base).factors
+    for name, (a, b) in complete(bank, bob).items():
+        torch.testing.assert_close(whole[name][1] @ whole[name][0], b @ a)
+    changed = paths[0].stat().st_mtime_ns
+    assert exports.exported(tmp_path / "there", bank, [bob]) == [paths[0]] and paths[0].stat().st_mtime_ns == changed
+
+
+def test_an_export_of_zeros_changes_nothing(base, tmp_path):
+    """Its layer has the name that it has in the bare base, whether adapters are installed or not."""
+    with AdaptedModel(base, SHAPE) as adapted:
+        beside = exports.exported_zero(tmp_path / "beside", base, adapted)
+    alone = exports.exported_zero(tmp_path / "alone", base, None)
+    assert beside.name == alone.name == exports.exported_zero(tmp_path / "alone", base, None).name
+    for path in (beside, alone):
+        ((a, b),) = read_directory(path, base).factors.values()
+        assert not a.any() and not b.any()

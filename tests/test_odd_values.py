@@ -44,6 +44,7 @@ BESIDE = {
     "export": ["missing.db", "--out=/dev/null/x"], "app": ["missing"], "bank retire": ["ada", "1"],
     "bank archive": ["/dev/null/x"], "bank compact": ["/dev/null/x"], "bank import": ["missing"],
     **dict.fromkeys(("bank show", "bank promote", "bank rollback", "bank forget", "bank export"), ["ada"]),
+    "serve": ["--allow-load=missing", "--bank=missing"],
     "bank list": [], "bank gc": [], "bank stats": [], "bank pack": [], "bank verify": [],
 }  # fmt: skip
 WRITES = {"bank ready"}  # it makes a bank wherever it is told to

@@ -42,6 +42,7 @@ NUMBERS = [option for option in OPTIONS.values() if type(option.default) in (int
 OTHER = {
     "agents": 5, "steps": 7, "seed": 9, "arm": "base", "population": "people.csv", "columns": "author=user",
     "timezone": "Europe/Berlin",
+    "engine": "vllm", "engine_url": "http://127.0.0.1:1/v1", "engine_models": "{person}", "engine_adapters": "there",
     "include_private": True, "weights": "serving", "slots": 3,
     "history": False, "minutes_per_step": 30, "activation": 1.5, "start": "2026-03-02T08:00Z", "churn": 0.1,
     "late": 0.2, "seed_posts": 1, "actions": "post,reply", "recommender": "random", "followee_share": 0.25,
@@ -111,12 +112,18 @@ def test_choices_are_those_of_the_code():
     assert sorted(OPTIONS["recommender"].choices) == sorted(RECOMMENDERS)
     assert sorted(OPTIONS["who_to_follow"].choices) == sorted((NONE, *SUGGESTERS))
     assert OPTIONS["grammar"].choices == tuple(LABEL_SETS) and OPTIONS["init"].choices == INITS
+    assert OPTIONS["engine"].choices == ("local", "vllm", "http")
     assert OPTIONS["storage"].choices == tuple(Precision) and OPTIONS["split"].choices == SPLITS
     assert OPTIONS["history_recommender"].choices == OPTIONS["recommender"].choices
 
 
 def test_every_option_reaches_the_settings_and_comes_back():
-    values = OTHER | {"policy": "engine", "camel_model": "", "camel_url": ""}
+    values = (
+        OTHER
+        | {"policy": "engine", "camel_model": "", "camel_url": ""}
+        | dict.fromkeys(("engine_url", "engine_models", "engine_adapters"), "")
+        | {"engine": "local"}
+    )
     assert set(values) == set(OPTIONS) - {"scenario"}
     assert all(value != OPTIONS[name].default for name, value in OTHER.items())
     settings = make_settings(values)

@@ -24,6 +24,7 @@ from polyphony.errors import InputError, MetricsError
 from polyphony.metrics.core.registry import MEASUREMENTS, PRIMARY
 from polyphony.metrics.measure import measure_run
 from polyphony.metrics.runfile.digest import run_digest
+from polyphony.metrics.runfile.engine import ENGINE, engine_facts
 from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.report import report_text, tables, write_report
 from polyphony.metrics.studies.study import CACHE_FOLDER, read_study
@@ -102,7 +103,11 @@ def test_report_is_rebuilt_from_the_run_files_alone_byte_for_byte(done):
     assert {name: (done / name).read_bytes() for name in REPORT} == before
     told = (done / "report.md").read_text()
     for run in study.runs:
-        assert run.population_digest in told and all(f"{name} {run.versions[name]}" in told for name in run.versions)
+        assert run.population_digest in told and all(
+            f"{name} {run.versions[name]}" in told for name in run.versions if name != ENGINE
+        )
+        facts = engine_facts(run.versions)
+        assert (facts is None and ENGINE not in run.versions) or facts.sentence in told
 
 
 def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):

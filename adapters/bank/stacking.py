@@ -104,16 +104,23 @@ class Stacker:
             self._check_base(revision)
         self._rank = max(revision.rank + self._difference.rank(revision) for revision in revisions)
 
-    def admit(self, revision: Revision) -> None:
+    def admit(self, revision: Revision, factors: FlatFactors | None = None) -> None:
         """Refuse a new adapter that the stack has no room for.
 
+        Args:
+            revision: The adapter.
+            factors: Its factors; None where they are checked when they are written.
+
         Raises:
-            InputError: It belongs to another base model, or has a higher rank than the stack.
+            InputError: It belongs to another base model, has a higher rank than the stack, or its factors do not fit
+                or are not finite.
         """
         self._check_base(revision)
         rank = revision.rank + self._difference.rank(revision)
         if rank > self._rank:
             raise InputError(f"{_name(revision)} needs rank {rank}, the engine holds rank {self._rank}; start it again")
+        if factors is not None:
+            self._checked(factors.layout, [0], [(factors, revision.scale)], [revision])
 
     def _check_base(self, revision: Revision) -> None:
         if revision.base_hash != self._adapted.base.hash:

@@ -11,11 +11,11 @@ from torch import Tensor
 from polyphony.adapters.engine.acts import ActChoice, ActRequest, draw_index
 from polyphony.adapters.engine.decoding import TextSampler
 from polyphony.adapters.engine.model_runner import ModelRunner
+from polyphony.adapters.engine.pointing import Pointing
 from polyphony.adapters.engine.prefix_cache import PrefixCache
 from polyphony.adapters.model.memory import out_of_memory
-from polyphony.adapters.model.pointer import OUTPUTS
 from polyphony.adapters.model.routing import Route, route_of
-from polyphony.adapters.prompting.act_scorer import PULLED, VERBS
+from polyphony.adapters.prompting.act_scorer import VERBS
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.personas.people.acts import Verb
 
@@ -76,7 +76,7 @@ class ActBatch:
         """
         self._requests, self._runner, self._kit, self._sampler = requests, runner, kit, sampler
         self._max_rows = max_rows
-        self._grammar = kit.builder.grammar
+        self._grammar, self._pointing = kit.builder.grammar, Pointing(runner.adapted)
         self._prefixes = [prefixes.get(request.slot, request.prompt[: request.constant]) for request in requests]
         self._cached = [0 if prefix is None else prefix.length for prefix in self._prefixes]
         # Rows that are read together have about as many new tokens: shorter ones are padded.
@@ -155,7 +155,8 @@ class ActBatch:
             return
         scorer = self._kit.scorer
         allowed = torch.tensor([[verb in request.targets for verb in VERBS] for request in requests])
-        shares = scorer.verbs(hidden, allowed.to(hidden.device), self._pulls(requests)).exp().cpu().numpy()
+        pulls = self._pointing.pulls(requests)
+        shares = scorer.verbs(hidden, allowed.to(hidden.device), pulls).exp().cpu().numpy()
         for place, (index, request) in enumerate(zip(batch, requests, strict=True)):
             verb = VERBS[draw_index(shares[place], request.uniforms[0])]
             head = [self._grammar.colon_id] if verb.has_text and not verb.has_target else []
@@ -164,45 +165,13 @@ class ActBatch:
             self._rows.append(_ActRow(index, firsts[place], end, verb, self._grammar.verb_ids[verb], head))
         pointed = [
             row for row in self._rows[rows.start :]
-            if row.verb.has_target and self._is_pointed(self._requests[row.index])
+            if row.verb.has_target and self._pointing.serves(self._requests[row.index])
         ]  # fmt: skip
-        self._point(pointed)
+        for row in pointed:
+            row.position = self._pointing.position(self._requests[row.index], row.verb)
         self._settle({row.index for row in pointed if not row.verb.has_text}
                      | {row.index for row in self._rows if not (row.verb.has_target or row.verb.has_text)})  # fmt: skip
         self._open([row for row in pointed if row.verb.has_text])
-
-    def _is_pointed(self, request: ActRequest) -> bool:
-        """Whether targets are chosen by the pointer."""
-        adapted = self._runner.adapted
-        if request.items is None or request.slot is None or adapted is None:
-            return False
-        return adapted.pointer.serves(request.slot)
-
-    def _pulls(self, requests: Sequence[ActRequest]) -> Tensor | None:
-        """What is shown calls for so much of each verb, shape [requests, verbs]; None where nobody has a pointer."""
-        adapted, pulls = self._runner.adapted, torch.zeros(len(requests), len(VERBS))
-        if adapted is None or not any(map(self._is_pointed, requests)):
-            return None
-        for row, request in enumerate(requests):
-            if self._is_pointed(request) and request.items is not None and request.slot is not None:
-                shares = torch.zeros(len(OUTPUTS), len(request.items))
-                for output, verb in enumerate(OUTPUTS):
-                    places = [number - 1 for number in request.targets.get(verb, ())]
-                    shares[output, places] = 1 / max(1, len(places))
-                pulls[row, PULLED] = adapted.pointer.pulls(request.items, request.slot, shares)
-        return pulls
-
-    def _point(self, rows: Sequence[_ActRow]) -> None:
-        """Draw the feed items that acts are about by the pointer, which needs no pass of the model."""
-        adapted = self._runner.adapted
-        for row in rows:
-            request = self._requests[row.index]
-            assert adapted is not None and request.items is not None and request.slot is not None
-            scores = adapted.pointer.scores(request.items, request.slot)[OUTPUTS.index(row.verb)]
-            possible = np.zeros(len(scores), dtype=bool)
-            possible[[number - 1 for number in request.targets[row.verb]]] = True
-            share = scores.masked_fill(torch.tensor(~possible), -torch.inf).softmax(-1).cpu().numpy()
-            row.position = draw_index(share, request.uniforms[1]) + 1
 
     def _step(self) -> None:
         """Feed one token to every row in work, and go on from what follows it."""

@@ -59,7 +59,8 @@ class ActChoice:
     """What an agent decided.
 
     Attributes:
-        distribution: The policy's own probability of each possible verb, before sampling.
+        distribution: The policy's own probability of each possible verb, before sampling; empty where the engine does
+            not know it.
         verb: The verb drawn from it.
         position: The feed item drawn, from 1; None where the verb has no target.
         text: The words; may be empty although the verb has text, when nothing printable was written.
@@ -71,6 +72,17 @@ class ActChoice:
     position: int | None
     text: str
     output_tokens: int
+
+
+@dataclass(frozen=True)
+class ActFailure:
+    """A request that an engine could not answer.
+
+    Attributes:
+        reason: Why, in one line.
+    """
+
+    reason: str
 
 
 def draw_index(shares: np.ndarray, uniform: float) -> int:

@@ -52,13 +52,14 @@ class AdapterSlots:
         """How many slots nothing in work uses."""
         return len(self._free) + len(self._slot_of) - len(self._uses)
 
-    def admit(self, revision: Revision) -> None:
-        """Refuse an adapter that the slots have no room for.
+    def admit(self, revision: Revision, factors: FlatFactors) -> None:
+        """Refuse an adapter that the slots have no room for; any thread may ask.
 
         Raises:
-            InputError: It belongs to another base model, or has a higher rank than the slots.
+            InputError: It belongs to another base model, has a higher rank than the slots, changes layers that they do
+                not hold, or is not finite.
         """
-        self._stacker.admit(revision)
+        self._stacker.admit(revision, factors)
 
     def hold(self, revision: Revision, loaded: FlatFactors | None = None) -> int:
         """The slot of an adapter, which it keeps until it is released as often as it was held.

@@ -10,9 +10,10 @@ from torch import Tensor
 from polyphony.adapters.engine.acts import draw_index
 from polyphony.adapters.engine.generation import Emission, Ending, Generation, LabelChoice, TokenScores
 from polyphony.adapters.engine.model_runner import ModelRunner
-from polyphony.adapters.engine.token_sampler import TokenSampler
+from polyphony.adapters.engine.token_sampler import NOT_FINITE, TokenSampler
 from polyphony.adapters.model.head import Head
 from polyphony.adapters.model.routing import Route, route_of
+from polyphony.errors import PolyphonyError
 
 
 @dataclass(eq=False)
@@ -115,6 +116,7 @@ class ContinuousBatch:
                 writing.append(place)
         if writing:
             emissions += self._write([rows[place] for place in writing], hidden[writing])
+        self._clear({id(emission.generation) for emission in emissions if emission.fault is not None})
         self._settle({id(emission.generation) for emission in emissions if emission.ending})
         return emissions
 
@@ -122,8 +124,13 @@ class ContinuousBatch:
         labels = torch.tensor(choice.tokens, device=hidden.device)
         scores = self._head(hidden, labels) - torch.tensor(choice.bias, device=hidden.device)
         logs = scores.log_softmax(-1).cpu().numpy()
+        if not np.isfinite(logs.max()):
+            return [_failed(row.generation, PolyphonyError(NOT_FINITE))]
         index = draw_index(_tempered(logs, row.generation.sampling.temperature), choice.uniform)
-        following = choice.taken(index, logs)
+        try:
+            following = choice.taken(index, logs)
+        except Exception as error:
+            return [_failed(row.generation, error)]
         row.has_chosen, row.feed, row.head = True, choice.tokens[index], list(following.tokens)
         row.generation.constraint = following.constraint
         return [Emission(row.generation, None, None, "stop")] if following.ended else []
@@ -132,20 +139,32 @@ class ContinuousBatch:
         tokens, scores = self._sampler.draw(self._head(hidden), [row.generation for row in rows])
         return [self._emit(row, token, score) for row, token, score in zip(rows, tokens, scores, strict=True)]
 
-    def _emit(self, row: _Row, token: int, scores: TokenScores | None) -> Emission:
-        generation, row.feed = row.generation, token
+    def _emit(self, row: _Row, token: int | Exception, scores: TokenScores | None) -> Emission:
+        generation = row.generation
+        if isinstance(token, Exception):
+            return _failed(generation, token)
+        row.feed = token
         if token in self._ends:
             return Emission(generation, None, scores, "stop")
         generation.written.append(token)
         ending: Ending | None = None
         if generation.constraint is not None:
-            generation.constraint.accept(token)
+            try:
+                generation.constraint.accept(token)
+            except Exception as error:
+                return _failed(generation, error)
             if generation.constraint.ended:
                 ending = "stop"
         most = generation.most + (generation.spare if generation.constraint is not None else 0)
         if ending is None and len(generation.written) >= most:
             ending = "length"
         return Emission(generation, token, scores, ending)
+
+    def _clear(self, failed: set[int]) -> None:
+        """Forget what texts that failed left in the store: 0 × NaN would be NaN for whoever takes the row next."""
+        for place, row in enumerate(self._rows):
+            if id(row.generation) in failed:
+                self._runner.store.clear(place)
 
     def _settle(self, ended: set[int]) -> None:
         """Take out some rows; the last rows of the store move into the places they leave."""
@@ -159,6 +178,10 @@ class ContinuousBatch:
                 self._runner.store.move(len(self._rows), place, slice(0, last.end))
                 self._rows[place] = last
         self._route = route_of([row.slot for row in self._rows]) if self._rows else None
+
+
+def _failed(generation: Generation, fault: Exception) -> Emission:
+    return Emission(generation, None, None, "fault", fault)
 
 
 def _tempered(logs: np.ndarray, temperature: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The engine: many agents, each with its own adapter, decide what to do in one batch."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import torch
 
@@ -8,6 +9,7 @@ from polyphony.adapters.engine.act_batch import ActBatch
 from polyphony.adapters.engine.acts import ActChoice, ActRequest
 from polyphony.adapters.engine.decoding import TextSampler
 from polyphony.adapters.engine.decoding_config import DecodingConfig
+from polyphony.adapters.engine.interface import EngineDescription, Exactness
 from polyphony.adapters.engine.model_runner import ModelRunner
 from polyphony.adapters.engine.prefix_cache import PrefixCache
 from polyphony.adapters.model.base_model import BaseModel
@@ -55,6 +57,16 @@ class Engine:
         self.runner = ModelRunner(base, adapted, budget)
         self.prefixes = PrefixCache(self.runner, prefix_bytes)
 
+    def describe(self) -> EngineDescription:
+        """It knows every probability, and repeats itself: same seed, machine and threads, same acts."""
+        return EngineDescription(
+            name="local", version=version("polyphony-sim"), exact_choice=Exactness.EXACT,
+            adapters_per_batch=self.max_rows, deterministic=True, dtype=self.runner.base.dtype,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Nothing is open."""
+
     @torch.no_grad()
     def decide(self, requests: Sequence[ActRequest]) -> list[ActChoice]:
         """Decide for all agents; answers come in the order of the requests.
@@ -64,10 +76,7 @@ class Engine:
             PolyphonyError: Not even one prompt fits into memory.
             ValueError: A verb is asked for that the prompts do not name.
         """
-        unnamed = sorted({verb for request in requests for verb in request.targets} - set(self.kit.config.verbs))
-        if unnamed:
-            raise ValueError(f"prompts do not name {', '.join(unnamed)}: add them to PromptConfig.verbs")
-        self.runner.base.check_context(max((request.most_tokens for request in requests), default=0))
+        check_requests(requests, self.kit, self.runner.base)
         self.prefixes.drop_stale()
         batch = ActBatch(requests, self.runner, self.prefixes, self.kit, self.sampler, self.max_rows)
         self.runner.store.reserve(min(self.max_rows, len(requests)), batch.columns)
@@ -90,3 +99,16 @@ class Engine:
             prefixes: Slot and first tokens of each; `ActRequest.constant` says how many they are of a prompt.
         """
         self.prefixes.compute(prefixes)
+
+
+def check_requests(requests: Sequence[ActRequest], kit: PromptKit, base: BaseModel) -> None:
+    """Refuse what no engine over this base can answer.
+
+    Raises:
+        InputError: A prompt with its act does not fit the base model's context.
+        ValueError: A verb is asked for that the prompts do not name.
+    """
+    unnamed = sorted({verb for request in requests for verb in request.targets} - set(kit.config.verbs))
+    if unnamed:
+        raise ValueError(f"prompts do not name {', '.join(unnamed)}: add them to PromptConfig.verbs")
+    base.check_context(max((request.most_tokens for request in requests), default=0))

@@ -6,11 +6,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-Ending = Literal["stop", "length"]
+Ending = Literal["stop", "length", "fault"]
 
 
 class Constraint(Protocol):
-    """Says which tokens may come next."""
+    """Says which tokens may come next. What it raises ends its own text and no other."""
 
     @property
     def ended(self) -> bool:
@@ -37,6 +37,7 @@ class Sampling:
             2019, section 4.1).
         top: How many of the likeliest tokens are reported with each token; None to report no log-probability.
         scored: Tokens whose log-probabilities are reported with each token.
+        goes_on: Whether a text without a constraint goes on until its most tokens: no end is drawn.
     """
 
     temperature: float = 1.0
@@ -44,6 +45,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     top: int | None = None
     scored: tuple[int, ...] = ()
+    goes_on: bool = False
 
     @property
     def is_scored(self) -> bool:
@@ -138,9 +140,11 @@ class Emission:
         token: The token drawn; None where the step was a choice that ended it, or the token was its end.
         scores: Log-probabilities, where they were asked for.
         ending: Why it ended with this; None where it goes on.
+        fault: What went wrong, where it ended with a fault of its own.
     """
 
     generation: Generation
     token: int | None
     scores: TokenScores | None
     ending: Ending | None
+    fault: Exception | None = None

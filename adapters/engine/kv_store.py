@@ -93,6 +93,12 @@ class KeyValueStore(Cache):
             keys[target, :, columns] = keys[source, :, columns]
             values[target, :, columns] = values[source, :, columns]
 
+    def clear(self, row: int) -> None:
+        """Set all columns of a row to zero."""
+        for keys, values in self._tables:
+            keys[row] = 0
+            values[row] = 0
+
     def spread(self, sources: Tensor, columns: slice, layers: int) -> None:
         """Copy columns of the first layers from row to row.
 

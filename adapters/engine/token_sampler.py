@@ -7,9 +7,11 @@ from torch import Tensor
 
 from polyphony.adapters.engine.generation import Generation, Sampling, TokenScores
 from polyphony.adapters.engine.group_sampler import draw_tokens
+from polyphony.errors import PolyphonyError
 
 # A nucleus of more tokens is cut here, as by `adapters.engine.decoding.TextSampler`.
 NUCLEUS_TOKENS = 256
+NOT_FINITE = "its adapter makes numbers that are not finite"
 
 
 class TokenSampler:
@@ -20,8 +22,10 @@ class TokenSampler:
         self._banned = torch.tensor(sorted(set(banned) - set(ends)), dtype=torch.long)
         self._ends = torch.tensor(sorted(ends), dtype=torch.long)
 
-    def draw(self, logits: Tensor, generations: Sequence[Generation]) -> tuple[list[int], list[TokenScores | None]]:
-        """Draw one token for each text.
+    def draw(
+        self, logits: Tensor, generations: Sequence[Generation]
+    ) -> tuple[list[int | Exception], list[TokenScores | None]]:
+        """Draw one token for each text; what hinders that in one text is returned in place of its token.
 
         Args:
             logits: Shape [rows, vocabulary]; overwritten.
@@ -30,16 +34,27 @@ class TokenSampler:
         samplings = [generation.sampling for generation in generations]
         wanted = [row for row, sampling in enumerate(samplings) if sampling.is_scored]
         logs = logits[wanted].log_softmax(-1) if wanted else None
-        self._mask(logits, generations)
-        tokens = self._drawn(logits, generations)
+        faults = self._mask(logits, generations)
+        for row, is_finite in enumerate(logits.amax(-1).isfinite().tolist()):
+            if not is_finite:
+                faults.setdefault(row, PolyphonyError(NOT_FINITE))
+        if faults:
+            logits[list(faults)] = 0.0  # drawn and thrown away
+        drawn = self._drawn(logits, generations)
         scores: list[TokenScores | None] = [None] * len(generations)
         if logs is not None:
             for place, row in enumerate(wanted):
-                scores[row] = _scores(logs[place], tokens[row], samplings[row])
-        return tokens, scores
+                if row not in faults:
+                    scores[row] = _scores(logs[place], drawn[row], samplings[row])
+        return [faults.get(row, token) for row, token in enumerate(drawn)], scores
 
-    def _mask(self, logits: Tensor, generations: Sequence[Generation]) -> None:
-        """Take away what may not come, and make written tokens less likely where that is asked for."""
+    def _mask(self, logits: Tensor, generations: Sequence[Generation]) -> dict[int, Exception]:
+        """Take away what may not come, and make written tokens less likely where that is asked for.
+
+        Returns:
+            What the constraints of some rows raised.
+        """
+        faults: dict[int, Exception] = {}
         logits.index_fill_(1, self._banned.to(logits.device), -torch.inf)
         for row, generation in enumerate(generations):
             penalty = generation.sampling.repetition_penalty
@@ -49,10 +64,15 @@ class TokenSampler:
                 logits[row, written] = torch.where(scores > 0, scores / penalty, scores * penalty)
             if generation.constraint is not None:
                 closing = len(generation.written) >= generation.most
-                allowed = torch.from_numpy(generation.constraint.allowed(closing=closing)).to(logits.device)
+                try:
+                    allowed = torch.from_numpy(generation.constraint.allowed(closing=closing)).to(logits.device)
+                except Exception as error:  # whatever a schema from outside can do to its parser
+                    faults[row] = error
+                    continue
                 logits[row].masked_fill_(~allowed[: logits.shape[1]], -torch.inf)
-            elif not generation.written:
+            elif generation.sampling.goes_on or not generation.written:
                 logits[row, self._ends.to(logits.device)] = -torch.inf  # a text has at least one token
+        return faults
 
     def _drawn(self, logits: Tensor, generations: Sequence[Generation]) -> list[int]:
         drawn = [0] * len(generations)

@@ -16,6 +16,7 @@ from polyphony.adapters.evaluation.bootstrap import Estimate, estimate_over_peop
 from polyphony.adapters.evaluation.counterfactuals import Counterfactuals
 from polyphony.adapters.evaluation.feed_scoring import FeedScoring
 from polyphony.adapters.evaluation.owned_examples import ActScores, laid_out, shown_alone, sums_of
+from polyphony.adapters.evaluation.passes import Passes
 from polyphony.adapters.evaluation.responsiveness import Figures, responsiveness
 from polyphony.adapters.evaluation.resumable_passes import ResumablePasses
 from polyphony.adapters.evaluation.summary import Candidates, Evaluation, summarise
@@ -123,12 +124,9 @@ class _Evaluating:
     ) -> None:
         self._training, self._personas, self._revisions, self._pooled = training, personas, revisions, pooled
         self._adapted, self._plan, self._resumable = adapted, plan, passes
-        self._others = min(plan.others, len(personas) - 1)
-        self._candidates = Candidates(min(plan.candidates, len(personas)), len(personas))
-        responding = 1 + len(plan.controls) + min(1, self._others) if plan.moments else 0
-        total = 1 + len(plan.controls) + self._others + self._candidates.size + responding
-        scoring = training.scoring(adapted)
-        self._scoring = ActScoring(scoring, passes, total, progress)
+        count = Passes.of(plan, len(personas))
+        self._others, self._candidates = count.others, Candidates(count.candidates, len(personas))
+        self._scoring = ActScoring(training.scoring(adapted), passes, count.total, progress)
         builder, size = training.examples, training.config.sitting
         self._held_out = laid_out(builder, personas, lambda person: person.held_out, size)
 

@@ -50,7 +50,17 @@ class ActScorer:
             allowed: Which verbs may be chosen, boolean, shape [rows, verbs].
             pulls: How far what is shown calls for each verb, in nats, shape [rows, verbs]; None for not at all.
         """
-        scores = self.head(hidden, self.verb_ids) - self.verb_bias
+        return self.calibrated_verbs(self.head(hidden, self.verb_ids), allowed, pulls)
+
+    def calibrated_verbs(self, scores: Tensor, allowed: Tensor, pulls: Tensor | None = None) -> Tensor:
+        """Log-probabilities of the verbs, given the model's scores of their labels.
+
+        Args:
+            scores: Logits or log-probabilities of the labels, shape [rows, verbs].
+            allowed: As in `verbs`.
+            pulls: As in `verbs`.
+        """
+        scores = scores - self.verb_bias
         if pulls is not None:
             scores = scores + pulls.to(scores)
         return scores.masked_fill(~(allowed & self.offered), -torch.inf).log_softmax(-1)
@@ -63,8 +73,17 @@ class ActScorer:
             verbs: Index of each row's verb in `VERBS`, shape [rows].
             allowed: Which items may be chosen, boolean, shape [rows, items].
         """
-        scores = self.head(hidden, self.digit_ids) - self.digit_bias[verbs]
-        return scores.masked_fill(~allowed, -torch.inf).log_softmax(-1)
+        return self.calibrated_targets(self.head(hidden, self.digit_ids), verbs, allowed)
+
+    def calibrated_targets(self, scores: Tensor, verbs: Tensor, allowed: Tensor) -> Tensor:
+        """Log-probabilities of the feed items after a verb, given the model's scores of their digits.
+
+        Args:
+            scores: Logits or log-probabilities of the digits, shape [rows, items].
+            verbs: As in `targets`.
+            allowed: As in `targets`.
+        """
+        return (scores - self.digit_bias[verbs]).masked_fill(~allowed, -torch.inf).log_softmax(-1)
 
 
 def calibrated_scorer(base: BaseModel, builder: PromptBuilder, head: Head, *, feed_items: int) -> ActScorer:
@@ -73,7 +92,7 @@ def calibrated_scorer(base: BaseModel, builder: PromptBuilder, head: Head, *, fe
     Must be called while no adapter is routed.
     """
     offered, verb_ids, digit_ids = _token_ids(builder.grammar, feed_items, base.device)
-    prompt = builder.prompt(CONTENT_FREE, None, [FeedItem(CONTENT_FREE, CONTENT_FREE)] * feed_items)
+    prompt = content_free_prompt(builder, feed_items)
     verb_bias = torch.zeros(len(VERBS), device=base.device)
     verb_bias[offered] = _log_shares(base, head, prompt, verb_ids[offered])
     digit_bias = torch.zeros(len(VERBS), feed_items, device=base.device)
@@ -81,6 +100,11 @@ def calibrated_scorer(base: BaseModel, builder: PromptBuilder, head: Head, *, fe
         tokens = [*prompt, builder.grammar.verb_ids[verb]]
         digit_bias[VERBS.index(verb)] = _log_shares(base, head, tokens, digit_ids)
     return ActScorer(head, offered, verb_ids, digit_ids, verb_bias, digit_bias)
+
+
+def content_free_prompt(builder: PromptBuilder, feed_items: int) -> list[int]:
+    """The prompt under which the model's own preference among the labels is measured."""
+    return builder.prompt(CONTENT_FREE, None, [FeedItem(CONTENT_FREE, CONTENT_FREE)] * feed_items)
 
 
 def uncalibrated_scorer(base: BaseModel, grammar: Grammar, head: Head, *, feed_items: int) -> ActScorer:

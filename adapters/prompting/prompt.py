@@ -161,6 +161,16 @@ class PromptBuilder:
         lines = [token for line in user.splitlines() if line.strip() for token in self.plain(line + "\n")]
         return [*self._before, *self.plain(system), *self._between, *lines, *self._after]
 
+    def texts(self, prompt: Sequence[int]) -> tuple[str, str]:
+        """Return what a prompt says as the texts of a system and a user message.
+
+        Args:
+            prompt: Tokens that `prompt` or `chat` returned.
+        """
+        tokens, between = list(prompt)[len(self._before) : len(prompt) - len(self._after)], self._between
+        place = next((n for n in range(len(tokens)) if tokens[n : n + len(between)] == between), 0)
+        return str(self.tokenizer.decode(tokens[:place])), str(self.tokenizer.decode(tokens[place + len(between) :]))
+
     def messages(
         self,
         handle: str,

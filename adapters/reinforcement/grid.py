@@ -5,7 +5,6 @@ from itertools import product
 from pathlib import Path
 
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.lora import adapted_modules
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.curves import Curve
@@ -14,6 +13,7 @@ from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.state import restore, store
 from polyphony.adapters.reinforcement.tasks import Task
 from polyphony.adapters.training.initialisation import check_fits
+from polyphony.adapters.training.workload import parameters
 
 # Bytes of factors, gradients, two moments and the copy of the best, for one number of a factor in float32.
 BYTES = 4 * 5
@@ -73,9 +73,12 @@ def groups_of(plans: Sequence[AdapterPlan], numbers_a_rank: int, most_bytes: int
 
 def groups_for(base: BaseModel, plans: Sequence[AdapterPlan], config: ReinforcementConfig) -> list[list[AdapterPlan]]:
     """`groups_of` for the layers of a base that carry factors."""
-    shape = LoraShape(top_blocks=config.top_blocks, targets=config.targets)
-    widths = [(layer.in_features, layer.out_features) for layer in adapted_modules(base, shape).values()]
-    return groups_of(plans, sum(map(sum, widths)))
+    return groups_of(plans, numbers_a_rank(base, config))
+
+
+def numbers_a_rank(base: BaseModel, config: ReinforcementConfig) -> int:
+    """How many numbers one rank of one adapter has, in all layers that carry factors."""
+    return parameters(base, LoraShape(1, top_blocks=config.top_blocks, targets=config.targets))
 
 
 def reinforced(

@@ -39,6 +39,11 @@ def store(reinforcement: Reinforcement, path: Path) -> None:
     write_durably(path, save(tensors))
 
 
+def state_bytes(reinforcement: Reinforcement) -> int:
+    """Bytes of the tensors of a stored state."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(reinforcement).values())
+
+
 @torch.no_grad()
 def restore(reinforcement: Reinforcement, path: Path) -> bool:
     """Go on from a stored state; returns whether there is one.

@@ -65,7 +65,7 @@ def workload(training: PopulationTraining, personas: Sequence[Persona], *, poole
 
 def seconds_a_token(training: PopulationTraining, learners: Sequence[Learner]) -> float:
     """Train a few learners on a few of their examples, and forget what they learned; seconds for each token read."""
-    schedule, seconds, tokens = training.config.schedule, 0.0, 1
+    schedule, seconds, tokens = replace(training.config.schedule, epochs=1), 0.0, 1
 
     def count(done: int, total: int) -> None:
         nonlocal tokens

@@ -21,8 +21,9 @@ from polyphony.app.parts.page_parts import DEMONSTRATION, arm_name, block, headi
 from polyphony.app.parts.style import arm_colours
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.labels import arm_sentence
+from polyphony.metrics.runfile.engine import engine_cautions, engine_facts
 from polyphony.metrics.runfile.live import read_progress
-from polyphony.metrics.runfile.loading import recorded_settings
+from polyphony.metrics.runfile.loading import recorded_settings, recorded_versions
 from polyphony.metrics.runfile.summary import RunSummary
 from polyphony.metrics.studies.findings import findings
 
@@ -218,12 +219,17 @@ def _how_agents_acted(run: FoundRun) -> str:
     """Say what decided the acts; nothing where a plug-in's policy did, or the file does not tell."""
     try:
         policy = recorded_settings(run.header, run.path.name).get("policy")
+        versions = recorded_versions(run.header, run.path.name)
     except MetricsError as error:
         return str(error)
     if policy == "null":
         return _NO_MODEL
     meaning = arm_sentence(run.arm)
-    return f"{meaning[0].upper()}{meaning[1:]}." if meaning else ""
+    sentences = [f"{meaning[0].upper()}{meaning[1:]}."] if meaning else []
+    facts = engine_facts(versions)
+    if facts is not None:
+        sentences += [f"Engine: {facts.sentence}.", *engine_cautions([versions])]
+    return " ".join(sentences)
 
 
 def _figures(run: FoundRun, summary: RunSummary) -> str:

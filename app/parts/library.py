@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import streamlit as st
 
 from polyphony.app.parts.escape import plain
+from polyphony.app.parts.measuring import Measuring
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.registry import plugin_measurements
 from polyphony.metrics.runfile.agent_rows import AgentRows, read_agent
@@ -25,7 +26,7 @@ from polyphony.sqlite_file import FileState, file_state
 QUICK = ("activity", "acts", "responsiveness", "community sizes", "within")
 
 if TYPE_CHECKING:
-    from polyphony.metrics.measure import RunMeasurements
+    from polyphony.metrics.measure import Progress, RunMeasurements
     from polyphony.metrics.studies.evidence import Evidence
 
 
@@ -153,8 +154,17 @@ def run_summary(path: Path) -> RunSummary:
 
 
 def run_measurements(path: Path, everything: bool) -> "RunMeasurements":
-    """The measurements of a run: the quick ones, or all."""
-    return _measurements(os.fsencode(path), file_state(path), everything)
+    """The measurements of a run: the quick ones, or all. While they are worked out the page says how far they are.
+
+    Raises:
+        MetricsError: The run cannot be measured.
+    """
+    key = os.fsencode(path), file_state(path), everything
+    try:
+        return _measuring(*key).shown(path)
+    except Exception:
+        _measuring.clear(*key)  # the next visit tries again
+        raise
 
 
 def agent_rows(path: Path, agent_id: int) -> AgentRows:
@@ -198,12 +208,16 @@ def _data(path: bytes, state: FileState) -> RunData:
     return load_run(_path(path), history=False, exposures=False)
 
 
-@st.cache_resource(show_spinner="Measuring the run …", max_entries=256)
-def _measurements(path: bytes, state: FileState, everything: bool) -> "RunMeasurements":
-    from polyphony.metrics.measure import measure_run  # brings scikit-learn, which most pages do without
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _measuring(path: bytes, state: FileState, everything: bool) -> Measuring:
+    plugins = [definition.subject for definition in plugin_measurements()]
 
-    plugins = (definition.subject for definition in plugin_measurements())
-    return measure_run(_path(path), None if everything else (*QUICK, *plugins))
+    def measure(progress: "Progress") -> "RunMeasurements":
+        from polyphony.metrics.measure import measure_run  # brings scikit-learn, which most pages do without
+
+        return measure_run(_path(path), None if everything else (*QUICK, *plugins), progress=progress)
+
+    return Measuring(measure)
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)

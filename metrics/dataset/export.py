@@ -197,7 +197,7 @@ class _Export:
         with _finished(self._source) as connection:
             row = next(read_rows(connection, "run", stored, key="run_id"))
         head = dict(zip(stored.split(), row, strict=True))
-        hidden = {"camel_url", "base_hash"} | (set() if place.disclosure.personas else {"scenario"})
+        hidden = {"camel_url", "engine_url", "base_hash"} | (set() if place.disclosure.personas else {"scenario"})
         config = {name: value for name, value in sorted(data.config.items()) if name not in hidden}
         return head | {
             "run": self._number, "timesteps": data.completed_timesteps, "minutes_per_timestep": place.minutes,

@@ -216,6 +216,11 @@ def recorded_settings(header: RunHeader, name: str) -> dict[str, Any]:
     return {**_object(header.config, name), "base_hash": header.base_hash}
 
 
+def recorded_versions(header: RunHeader, name: str) -> dict[str, Any]:
+    """What the run was made with; arguments and errors are those of `recorded_settings`."""
+    return _object(header.versions, name)
+
+
 def _object(text: str, name: str) -> dict[str, Any]:
     try:
         return {**json.loads(text)}

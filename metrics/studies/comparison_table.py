@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from polyphony.metrics.core.labels import number, probability, signed, span
 from polyphony.metrics.core.registry import family_of, title_of
+from polyphony.metrics.runfile.engine import engine_cautions
 from polyphony.metrics.studies.compare import Comparison, Difference
 from polyphony.metrics.studies.labels import ARM
 
@@ -57,7 +58,7 @@ def title_of_comparison(comparison: Comparison) -> str:
 
 
 def remarks(comparison: Comparison) -> list[str]:
-    """What a reader has to know of the runs: which are not finished, and which have no partner."""
+    """What a reader has to know of the runs: which are not finished, have no partner, or were not chosen exactly."""
     unfinished, unpaired = comparison.unfinished, comparison.unpaired
     lines = []
     if unfinished:
@@ -70,7 +71,7 @@ def remarks(comparison: Comparison) -> list[str]:
             f"{len(unpaired)} of {len(comparison.runs)} runs have no partner of their seed and size in the other arm "
             "and enter no difference."
         )
-    return lines
+    return [*lines, *engine_cautions([run.versions for run in comparison.runs])]
 
 
 def rendered(columns: Sequence[str], rows: Sequence[Sequence[str]], style: str) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from polyphony.metrics.core.labels import arm_sentence, number, span
 from polyphony.metrics.core.registry import PRIMARY, plugin_measurements, title_of
 from polyphony.metrics.measure import RunMeasurements
+from polyphony.metrics.runfile.engine import ENGINE, engine_cautions, engine_facts
 from polyphony.metrics.studies.comparison_table import comparison_rows, headers, notes, rendered
 from polyphony.metrics.studies.study import Study
 from polyphony.scratch import scratch_folder
@@ -77,6 +78,7 @@ def report_text(study: Study, contents: Tables) -> str:
         "Written by `simulate study`; every number is computed from the run files. Cells hold the mean over seeds, its "
         "95% interval over seeds (Student's t), and the number of seeds.",
         *_absent(study),
+        *engine_cautions([run.versions for run in study.runs]),
         "## What the arms did, by population size",
         rendered(*contents["primary"], "markdown"),
         *(f"![{title_of(name)}](figures/{name}.svg)" for name in PRIMARY),
@@ -146,7 +148,10 @@ def _methods(study: Study) -> str:
 
 def made_with(runs: Sequence[RunMeasurements]) -> Iterator[str]:
     """Every version and fingerprint that decided the runs, with all its values."""
-    for name in sorted({name for run in runs for name in run.versions}):
+    engines = {facts.sentence for run in runs if (facts := engine_facts(run.versions)) is not None}
+    if engines:
+        yield f"{ENGINE} {' or '.join(sorted(engines))}"
+    for name in sorted({name for run in runs for name in run.versions} - {ENGINE}):
         yield f"{name} {' or '.join(sorted({str(run.versions[name]) for run in runs if name in run.versions}))}"
     for title, digests in (
         ("population", {run.population_digest for run in runs}),

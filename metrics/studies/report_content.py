@@ -5,6 +5,7 @@ from pathlib import Path
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.measure import RunMeasurements, measure_run
+from polyphony.metrics.runfile.engine import engine_cautions
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import RunData
 from polyphony.metrics.studies.compare import compare_measured
@@ -65,7 +66,9 @@ def content_of_study(directory: Path, plugins: Sequence[str] = ()) -> ReportCont
 def _content(
     runs: Sequence[RunMeasurements], sources: Sequence[str], evidence: Evidence, methods: Sequence[str]
 ) -> ReportContent:
-    return ReportContent(_title(evidence), evidence, _texts(runs, sources, evidence), methods, _facts(runs))
+    cautions = [line for line in engine_cautions([run.versions for run in runs]) if line not in " ".join(methods)]
+    told = [*methods, *cautions]
+    return ReportContent(_title(evidence), evidence, _texts(runs, sources, evidence), told, _facts(runs))
 
 
 def _title(evidence: Evidence) -> str:

@@ -50,15 +50,15 @@ class Reporter:
         now = time.monotonic()
         began, before = self._began.setdefault(stage, (now, done))  # what a resumed run did before says no speed
         rate = (done - before) / (now - began) if now > began else 0.0
-        speed = _speed(rate, unit)
+        pace = speed(rate, unit)
         if sys.stderr.isatty():
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(stage, total=total, note="")
-            self._bars.update(self._tasks[stage], completed=done, note=" ".join(filter(None, (speed, note))))
+            self._bars.update(self._tasks[stage], completed=done, note=" ".join(filter(None, (pace, note))))
         elif done == total or now - self._last > PLAIN_LINE_SECONDS:
             self._last = now
             left = f"{duration((total - done) / rate)} left" if rate and done < total else ""
-            self.say(", ".join(filter(None, (f"{stage}: {done:,} of {total:,} {unit}", speed, left, note))))
+            self.say(", ".join(filter(None, (f"{stage}: {done:,} of {total:,} {unit}", pace, left, note))))
 
     def _trained(self, stage: str, done: int, total: int) -> None:
         self.show(stage, done, total, "tokens")
@@ -70,13 +70,13 @@ class Reporter:
             self._tasks.pop("simulation", None)
 
 
-def _speed(rate: float, unit: str) -> str:
+def speed(rate: float, unit: str) -> str:
     """A rate in units a second, or the time that one takes where that is longer."""
     if not rate:
         return ""
     if rate < 1:
         one = unit.removesuffix("es") if unit.endswith("sses") else unit.removesuffix("s")
-        return f"{duration(1 / rate)} a {one}"
+        return f"{duration(1 / rate)} {'an' if one[0] in 'aeiou' else 'a'} {one}"
     return f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:.3g} {unit}/s"
 
 

@@ -45,6 +45,7 @@ def print_run_ending(source: Path | str, following: Mapping[str, str]) -> None:
         for name, figure in figures.items()
     ]
     print_results(("figure", "value", "95% interval"), rows, title_of_run(run))
+    say_engine(run)
     say(
         "What this shows: what these agents did in one run. Intervals are over its agents or replies, not over runs. "
         "A comparison with another arm, over several seeds, tells what adapters change."
@@ -94,6 +95,17 @@ def say_failures(run: "RunMeasurements") -> None:
     """Say which measurements of plug-ins failed."""
     for failure in run.plugin_failures:
         stderr().print(f"warning: {failure}", markup=False)
+
+
+def say_engine(run: "RunMeasurements") -> None:
+    """Say which engine chose the acts, and what is not exact about them."""
+    from polyphony.metrics.runfile.engine import engine_cautions, engine_facts
+
+    facts = engine_facts(run.versions)
+    if facts is not None:
+        say(f"Engine: {facts.sentence}.")
+    for caution in engine_cautions([run.versions]):
+        say(caution)
 
 
 def _print_texts(sources: Mapping[str, Path | str], of_what: str) -> None:

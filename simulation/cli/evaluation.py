@@ -1,17 +1,21 @@
 """``simulate bank evaluate``: do adapters carry their people?"""
 
 import json
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from polyphony.adapters.training.forecast import Forecast
 from polyphony.errors import InputError
 from polyphony.personas.readers.dates import UTC_NAME
+from polyphony.simulation.cli.forecasting import print_forecast, say_forecast
 from polyphony.simulation.cli.interchange import bank_app
 from polyphony.simulation.cli.options import (
     Chosen,
     ColumnsOption,
+    DryRunOption,
     JsonOption,
     PopulationOption,
     PrivateOption,
@@ -26,9 +30,15 @@ from polyphony.simulation.runs.options import TRAINING_OPTIONS
 
 if TYPE_CHECKING:
     from polyphony.adapters.bank.revision import Revision
+    from polyphony.adapters.evaluation.evaluation import EvaluationPlan
     from polyphony.simulation.cli.training_session import TrainingSession
+    from polyphony.simulation.runs.resources import Resources
+    from polyphony.simulation.runs.settings import RunSettings
 
 __all__ = ["bank_app"]
+
+# Held-out acts times passes from which on a probe is worth its seconds.
+LONG_ACTS = 5_000
 
 
 @bank_app.command("evaluate")
@@ -54,6 +64,7 @@ def bank_evaluate(
         typer.Option("--gate", help="Evaluate only what a promotion needs: own adapter and prior, in two passes."),
     ] = False,
     as_json: JsonOption = False,
+    dry_run: DryRunOption = False,
     chosen: Chosen,
     machine: Machine,
 ) -> None:
@@ -63,19 +74,35 @@ def bank_evaluate(
     pass.
     """
     from polyphony.adapters.evaluation.evaluation import GATE, EvaluationPlan, evaluate
+    from polyphony.adapters.evaluation.passes import Passes
     from polyphony.adapters.evaluation.probing import probe
+    from polyphony.simulation.cli.console import Reporter
     from polyphony.simulation.cli.training_session import training_session
+    from polyphony.simulation.runs.resources import Resources
     from polyphony.simulation.runs.settings import RunSettings, training_config
 
     settings = RunSettings(
         population=population, columns=columns, timezone=timezone, include_private=include_private, agents=users,
         timesteps=1, training=training_config(chosen),
     )  # fmt: skip
-    with training_session(settings, machine) as session:
+    plan = GATE if gate else EvaluationPlan()
+    if dry_run:
+        with Reporter() as reporter:
+            resources = Resources(settings, **vars(machine), hooks=reporter.hooks)
+            expected = _forecast(plan, settings, machine, resources, trains=not latest)
+        print_forecast(expected)
+        return
+
+    def expect(reporter: Reporter, resources: Resources) -> None:
+        held_out = sum(len(persona.held_out) for persona in resources.personas)
+        if held_out * Passes.of(plan, len(resources.personas)).held_out >= LONG_ACTS:
+            say_forecast(reporter, lambda: _forecast(plan, settings, machine, resources, trains=not latest))
+
+    with training_session(settings, machine, expect) as session:
         training = session.training
         revisions = _latest(session) if latest else training.personal(session.personas)
         result = evaluate(
-            training, session.personas, revisions, plan=GATE if gate else EvaluationPlan(),
+            training, session.personas, revisions, plan=plan,
             keep=session.bank.evaluations,
             progress=lambda done, total: session.reporter.show("evaluation", done, total, "passes"),
         )  # fmt: skip
@@ -91,6 +118,29 @@ def bank_evaluate(
         print(json.dumps({**report, "unshown_acts": unshown, "matrix": result.matrix, "candidates": result.candidates}))
         return
     _print(report)
+
+
+def _forecast(
+    plan: "EvaluationPlan", settings: "RunSettings", machine: Machine, resources: "Resources", *, trains: bool
+) -> "Forecast":  # fmt: skip
+    """What the missing adapters and the evaluation of all will take; `trains` for those of people, too."""
+    from polyphony.adapters.evaluation.forecast import forecast_evaluation
+    from polyphony.simulation.runs.forecast import forecast, present_bank
+
+    arms = [settings] if trains else []
+    if "pooled" in plan.controls:
+        arms.append(replace(settings, arm="pooled"))
+    began = time.perf_counter()
+    resources.base_and_kit(settings)
+    loading = time.perf_counter() - began
+    training = forecast(arms, machine, resources.hooks, simulates=False, resources=resources) if arms else None
+    with present_bank(resources, machine) as bank:
+        scored = forecast_evaluation(resources.training(settings, bank), resources.personas, plan)
+    before = Forecast({}, 0.0, 0, 0) if training is None else training
+    return Forecast(
+        {**before.stages, **scored.stages}, loading + before.loading, max(before.memory, scored.memory),
+        before.disk + scored.disk,
+    )  # fmt: skip
 
 
 def _latest(session: "TrainingSession") -> "list[Revision]":

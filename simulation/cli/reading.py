@@ -9,7 +9,14 @@ import typer
 from polyphony.database_url import is_url
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
-from polyphony.simulation.cli.ending import command, look_at, print_comparison_ending, say_failures, title_of_run
+from polyphony.simulation.cli.ending import (
+    command,
+    look_at,
+    print_comparison_ending,
+    say_engine,
+    say_failures,
+    title_of_run,
+)
 from polyphony.simulation.cli.options import (
     AllOption,
     JsonOption,
@@ -164,3 +171,4 @@ def print_measurements(path: Path | str, as_json: bool) -> None:
         against = "" if null is None else f"{figure(null['mean'])} ({figure(null['z'])})"
         rows.append((name, figure(measurement["value"]), str(measurement["n"]), interval, against))
     print_results(("measurement", "value", "n", "95% interval", "null (z)"), rows, title_of_run(run))
+    say_engine(run)

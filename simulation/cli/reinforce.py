@@ -13,7 +13,8 @@ import typer
 
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
-from polyphony.simulation.cli.options import JsonOption, in_range, path, takes_machine
+from polyphony.simulation.cli.forecasting import LONG_ANSWERS, print_forecast_of_loaded, say_forecast
+from polyphony.simulation.cli.options import DryRunOption, JsonOption, in_range, path, takes_machine
 from polyphony.simulation.cli.printing import figure, print_results, say
 from polyphony.simulation.runs.machine import Machine
 
@@ -79,11 +80,13 @@ def reinforce(
     out: Annotated[
         Path, typer.Option(help="Directory of the state and the results; the same again goes on.", parser=path)
     ] = Path("reinforced"),
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
     machine: Machine,
 ) -> None:
     """Reinforce many adapters on a task with a verifiable reward: one for each combination and seed."""
     from polyphony.adapters.reinforcement.config import ReinforcementConfig
+    from polyphony.adapters.reinforcement.forecast import forecast_reinforcement
     from polyphony.adapters.reinforcement.grid import grid_of
     from polyphony.adapters.reinforcement.items import answers_of
     from polyphony.adapters.reinforcement.next_act import NextAct
@@ -102,6 +105,12 @@ def reinforce(
         updates=updates, warm=warm_start, samples=samples, passes=passes, clip_high=clip_high, kl=kl, entropy=entropy,
         evaluate_every=evaluate_every,
     )  # fmt: skip
+    if dry_run:
+        print_forecast_of_loaded(
+            machine,
+            lambda base: forecast_reinforcement(base, chosen, plans, config, into_bank=_is_of_nobody(plans)),
+        )
+        return
     base, curves = _reinforced(chosen, plans, config, out, machine)
     cells = cells_of(plans, curves, answers_of(chosen, config, plans))
     result = {
@@ -136,12 +145,19 @@ def _task(name: str, population: str, users: int) -> "Task":
     return stance_of(current_loader().population(population)) if name == STANCE else task_of(name, (NEXT_ACT, STANCE))
 
 
+def _is_of_nobody(plans: "list[AdapterPlan]") -> bool:
+    """Whether the bank may hold the adapters: what was learned from a person's acts would outlive `bank forget`."""
+    return not any(plan.owner for plan in plans)
+
+
 def _reinforced(
     task: "Task", plans: "list[AdapterPlan]", config: "ReinforcementConfig", out: Path, machine: Machine
 ) -> "tuple[BaseModel, dict[str, Curve]]":
-    """Learn, and put the adapters into the bank; what was learned from a person's acts would outlive `bank forget`."""
+    """Learn, and put the adapters into the bank where they may be there."""
     from polyphony.adapters.bank.bank import Bank
+    from polyphony.adapters.reinforcement.forecast import forecast_reinforcement
     from polyphony.adapters.reinforcement.grid import reinforced
+    from polyphony.adapters.reinforcement.workload import drawn_answers
     from polyphony.simulation.cli.console import Reporter
     from polyphony.simulation.runs.loading import current_loader
 
@@ -151,10 +167,14 @@ def _reinforced(
         )
         reporter.say(f"{len(plans):,} adapters on {task.name}, {base.name} on {base.device.type} in {base.dtype}")
         bank = None
-        if not any(plan.owner for plan in plans):
+        if _is_of_nobody(plans):
             bank = stack.enter_context(closing(Bank(machine.bank, create=True)))
             if bank.read_only:
                 raise InputError(f"{machine.bank}: the bank can only be read; give another --bank")
+        if not out.exists() and drawn_answers(task, plans, config) >= LONG_ANSWERS:
+            say_forecast(
+                reporter, lambda: forecast_reinforcement(base, task, plans, config, into_bank=bank is not None)
+            )
         return base, reinforced(
             base, task, plans, config, out, finished=partial(_store, bank, reporter),
             progress=lambda done, total, note: reporter.show("reinforcement", done, total, "updates", note),

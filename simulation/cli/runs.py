@@ -12,7 +12,7 @@ import typer
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
 from polyphony.simulation.cli.ending import command, look_at, print_run_ending
-from polyphony.simulation.cli.forecasting import print_forecast
+from polyphony.simulation.cli.forecasting import print_forecast_of_runs, say_forecast_of_runs
 from polyphony.simulation.cli.options import (
     AllOption,
     Chosen,
@@ -66,7 +66,7 @@ def run(
     if dry_run:
         if resume:
             raise InputError("--dry-run forecasts a whole run: leave --resume out")
-        print_forecast([settings], machine)
+        print_forecast_of_runs([settings], machine)
         return
     _simulate(settings, target, resume, None, machine)
     _print_end(target, everything, _after_run(settings, target, chosen, machine, plugin or ()))
@@ -167,6 +167,8 @@ def _simulate(
         runner = open_runner(settings, machine, reporter)
         for problem in runner.population.problems:
             reporter.say(f"warning: {problem.message}")
+        if not resume and fork is None:
+            say_forecast_of_runs(reporter, [settings], machine, resources=runner.resources)
         runner.run(settings, target, resume=resume, fork=fork)
         reporter.say("took: " + ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in runner.stages.items()))
     del runner
@@ -196,7 +198,9 @@ def _after_run(
     following = look_at([target])
     if settings.policy == "engine":
         arm = "base" if settings.arm != "base" else "lora"
-        given = {name: value for name, value in {**chosen, **vars(machine)}.items() if value != _default(name)}
+        # What a server calls the models of one arm, it does not call those of another.
+        told = {name: value for name, value in {**chosen, **vars(machine)}.items() if name != "engine_models"}
+        given = {name: value for name, value in told.items() if value != _default(name)}
         other = _default_file(settings, arm)
         if target != _default_file(settings, settings.arm):
             stem = target.stem.removesuffix(f"-{settings.arm}").removesuffix(settings.arm)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from polyphony.errors import InputError
+from polyphony.printable import quoted
 from polyphony.simulation.cli.options import in_range, path, takes_machine
 from polyphony.simulation.cli.printing import say, stderr
 from polyphony.simulation.runs.machine import Machine
@@ -52,7 +53,10 @@ def serve(
     Clients send the key in the environment variable POLYPHONY_API_KEY, if it is set.
     """
     if allow_load is not None and not allow_load.is_dir():
-        raise InputError(f"--allow-load {allow_load}: no such folder")
+        raise InputError(f"--allow-load {quoted(str(allow_load))}: no such folder")
+    from polyphony.adapters.bank.bank import Bank
+
+    Bank(machine.bank).close()  # that there is none is said before anything is loaded
     try:
         from polyphony.simulation.serving.application import Limits
         from polyphony.simulation.serving.asking import ServingConfig
@@ -65,12 +69,12 @@ def serve(
     def tell(line: str) -> None:
         stderr().print(line, markup=False)
 
-    key = os.environ.get(API_KEY) or None
+    key = os.environ.get(API_KEY, "").strip() or None
     with bound(host, port) as socket:
         base = current_loader().base_model(machine.base_model, device=machine.device, dtype=machine.dtype, say=tell)
         capacity = Capacity(rows, context, queue, load_rank if allow_load is not None else 0, allow_load)
         config = ServingConfig(new_tokens=new_tokens, time_limit=time_limit, seed=seed)
-        limits = Limits(most_body << 20, key)
+        limits = Limits(most_body << 20, key, is_local=key is None and _is_local(host))
         with serving(base, machine.bank, capacity, config, limits, tell) as server:
             if key is None and not _is_local(host):
                 tell(f"warning: anyone who reaches {host} may ask; set {API_KEY} to ask for a key")

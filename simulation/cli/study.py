@@ -1,5 +1,6 @@
 """``simulate study``."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,7 +8,7 @@ import typer
 
 from polyphony.errors import InputError
 from polyphony.plugins import load_plugins
-from polyphony.simulation.cli.forecasting import print_forecast
+from polyphony.simulation.cli.forecasting import print_forecast_of_runs, say_forecast_of_runs
 from polyphony.simulation.cli.options import (
     Chosen,
     DryRunOption,
@@ -126,12 +127,13 @@ def _forecast(plan: "StudyPlan", place: "StudyPlace") -> None:
     missing = missing_cells(plan, place.directory)
     say(f"{len(missing)} of {len(plan.cells())} runs to do")
     if missing:
-        print_forecast([plan.settings(cell) for cell in missing], place.machine)
+        print_forecast_of_runs([plan.settings(cell) for cell in missing], place.machine)
 
 
 def _run(plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int) -> None:
     """Run what is missing of a study."""
     from polyphony.simulation.cli.console import Reporter
+    from polyphony.simulation.runs.loading import SharedLoader, loading_with
     from polyphony.simulation.study.study import StudyRunner, runs_at_once
 
     with Reporter() as reporter:
@@ -148,7 +150,12 @@ def _run(plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int) ->
             reporter.say(f"{cell.label}, {cell.agents} agents, seed {cell.seed}: {seconds:.0f} s")
             reporter.show("study", done, total, "runs")
 
-        runner.run(missing, processes, finished, together=together)
+        settings = [plan.settings(cell) for cell in missing]
+        # With several processes each loads what it needs, and this one is to hold nothing meanwhile.
+        with loading_with(SharedLoader()) if processes == 1 else nullcontext():
+            if missing:
+                say_forecast_of_runs(reporter, settings, place.machine)
+            runner.run(missing, processes, finished, together=together)
 
 
 def _report(directory: Path, plugins: tuple[str, ...]) -> None:

@@ -1,12 +1,12 @@
 """``simulate train``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from polyphony.errors import InputError
 from polyphony.personas.readers.dates import UTC_NAME
-from polyphony.simulation.cli.forecasting import print_forecast
+from polyphony.simulation.cli.forecasting import print_forecast_of_runs, say_forecast_of_runs
 from polyphony.simulation.cli.options import (
     Chosen,
     ColumnsOption,
@@ -20,6 +20,10 @@ from polyphony.simulation.cli.options import (
 )
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import TRAINING_OPTIONS
+
+if TYPE_CHECKING:
+    from polyphony.simulation.cli.console import Reporter
+    from polyphony.simulation.runs.resources import Resources
 
 
 @takes_machine
@@ -50,9 +54,14 @@ def train(
     if dry_run:
         if continued:
             raise InputError("--dry-run forecasts a training from the start: leave --continue out")
-        print_forecast([settings], machine, simulates=False)
+        print_forecast_of_runs([settings], machine, simulates=False)
         return
-    with training_session(settings, machine) as session:
+
+    def expect(reporter: "Reporter", resources: "Resources") -> None:
+        if not continued:
+            say_forecast_of_runs(reporter, [settings], machine, simulates=False, resources=resources)
+
+    with training_session(settings, machine, expect) as session:
         revisions = session.training.personal(session.personas, continued=continued)
         session.reporter.say(f"{len(revisions)} personal adapters and their prior are in {machine.bank}")
         unshown = session.training.examples.unshown(session.personas)

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from polyphony.errors import InputError
-from polyphony.simulation.cli.options import in_range, path, takes_base_model
+from polyphony.simulation.cli.forecasting import LONG_ANSWERS, print_forecast_of_loaded, say_forecast
+from polyphony.simulation.cli.options import DryRunOption, in_range, path, takes_base_model
 from polyphony.simulation.cli.printing import say
 from polyphony.simulation.runs.machine import Machine
 
@@ -49,15 +50,19 @@ def vote(
     report: Annotated[
         bool, typer.Option("--report", help="Run nothing: write the report of the answers that are there.")
     ] = False,
+    dry_run: DryRunOption = False,
     machine: Machine,
 ) -> None:
     """Let a population of adapters vote, and compare it with as many answers of one adapter and of the base model."""
     from polyphony.metrics.votes.report import write_report
 
+    if dry_run and report:
+        raise InputError("--dry-run forecasts what --report leaves out: leave one of the two out")
     if not report:
         from polyphony.adapters.reinforcement.stance import STANCE, stance_of
         from polyphony.adapters.reinforcement.tasks import task_of
         from polyphony.adapters.reinforcement.vote.answers import Vote
+        from polyphony.adapters.reinforcement.vote.forecast import forecast_vote, vote_answers
         from polyphony.adapters.reinforcement.vote.plan import VotePlan
         from polyphony.simulation.cli.console import Reporter
         from polyphony.simulation.runs.loading import current_loader
@@ -68,8 +73,13 @@ def vote(
             task, adapters, same_data, asked, draws, runs, items, updates, warm_start, prompts, rate, masked=masked,
             source=population if is_stance else "",
         )  # fmt: skip
+        if dry_run:
+            print_forecast_of_loaded(machine, lambda base: forecast_vote(base, learned, plan))
+            return
         with Reporter() as reporter:
             base = loader.base_model(machine.base_model, device=machine.device, dtype=machine.dtype, say=reporter.say)
+            if not out.exists() and vote_answers(learned, plan) >= LONG_ANSWERS:
+                say_forecast(reporter, lambda: forecast_vote(base, learned, plan))
             Vote(
                 base, learned, plan, out,
                 progress=lambda stage, done, total, note: reporter.show(stage, done, total, "steps", note),

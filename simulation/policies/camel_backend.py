@@ -11,8 +11,8 @@ from camel.types import ChatCompletion, ModelPlatformType
 from camel.utils import BaseTokenCounter
 from pydantic import BaseModel
 
-from polyphony.adapters.engine.acts import ActChoice, ActRequest
-from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.engine.acts import ActChoice, ActFailure, ActRequest
+from polyphony.adapters.engine.interface import ActEngine
 from polyphony.adapters.prompting.prompt import FeedItem
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.errors import InputError
@@ -54,7 +54,7 @@ class EngineBackend(BaseModelBackend):  # type: ignore[misc]
     """
 
     def __init__(
-        self, engine: Engine, kit: PromptKit, *, slot: int | None, cap: int, key: Sequence[Any],
+        self, engine: ActEngine, kit: PromptKit, *, slot: int | None, cap: int, key: Sequence[Any],
         feed: Sequence[FeedItem] = (),
     ) -> None:  # fmt: skip
         """Bind the backend to one slot.
@@ -93,7 +93,10 @@ class EngineBackend(BaseModelBackend):  # type: ignore[misc]
         self._calls += 1
         items = self._items if offered else None
         request = ActRequest(self._slot, self.prompt, offered or {Verb.POST: []}, self._cap, uniforms, items=items)
-        (self.choice,) = self._engine.decide([request])
+        (choice,) = self._engine.decide([request])
+        if isinstance(choice, ActFailure):
+            raise RuntimeError(choice.reason)
+        self.choice = choice
         return _completion(self.choice, len(self.prompt), as_tool=bool(offered))
 
     async def _arun(
@@ -106,7 +109,7 @@ class EngineBackend(BaseModelBackend):  # type: ignore[misc]
 
 
 def engine_backends(
-    engine: Engine, kit: PromptKit, personas: Sequence[Persona], arm: Arm, *, seed: int
+    engine: ActEngine, kit: PromptKit, personas: Sequence[Persona], arm: Arm, *, seed: int
 ) -> BackendFactory:
     """Return a factory of backends: agent i uses slot i, or the bare base if the arm has no adapter."""
     caps = [length_cap(persona, kit) for persona in personas]

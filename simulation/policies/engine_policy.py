@@ -1,11 +1,12 @@
 """The policy of the experiment: every agent decides with the weights of its arm."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from polyphony.adapters.engine.acts import ActChoice, ActRequest, draw_index
+from polyphony.adapters.engine.acts import ActChoice, ActFailure, ActRequest, draw_index
 from polyphony.adapters.engine.adapter_cache import AdapterCache
-from polyphony.adapters.engine.engine import Engine
+from polyphony.adapters.engine.interface import ActEngine
 from polyphony.adapters.prompting.prompt import prompt_digest
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.personas.people.acts import Verb
@@ -30,7 +31,7 @@ class EnginePolicy:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: ActEngine,
         kit: PromptKit,
         personas: Sequence[Persona],
         arm: Arm,
@@ -134,14 +135,17 @@ def decide_together(pending: Sequence[tuple[EnginePolicy, Sequence[Observation]]
     return [[_decision(question, next(choices)) for question in some] for some in questions]
 
 
-def _decision(question: _Question, choice: ActChoice) -> Decision:
-    return Decision(
+def _decision(question: _Question, choice: ActChoice | ActFailure) -> Decision:
+    prompt = question.request.prompt
+    asked = Decision(verb=None, prompt_digest=prompt_digest(prompt), prompt_tokens=len(prompt))
+    if isinstance(choice, ActFailure):
+        return replace(asked, failure=choice.reason)
+    return replace(
+        asked,
         verb=choice.verb,
         position=choice.position,
         text=choice.text,
-        distribution=choice.distribution if question.shares is None else question.shares,
-        prompt_digest=prompt_digest(question.request.prompt),
-        prompt_tokens=len(question.request.prompt),
+        distribution=(choice.distribution or None) if question.shares is None else question.shares,
         output_tokens=choice.output_tokens,
     )
 

@@ -13,7 +13,7 @@ from polyphony.simulation.policies.policy import Policy
 
 if TYPE_CHECKING:
     from polyphony.adapters.engine.adapter_cache import AdapterCache
-    from polyphony.adapters.engine.engine import Engine
+    from polyphony.adapters.engine.interface import ActEngine
     from polyphony.adapters.prompting.prompt_kit import PromptKit
     from polyphony.simulation.policies.arms import Arm
 
@@ -29,7 +29,7 @@ class PolicyModel:
         cache: Where agents take turns in the engine's slots; None where agent i acts with slot i.
     """
 
-    engine: "Engine"
+    engine: "ActEngine"
     kit: "PromptKit"
     arm: "Arm"
     cache: "AdapterCache | None" = None

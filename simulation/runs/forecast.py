@@ -1,7 +1,6 @@
 """How long a run will take on this machine, and what it needs: counted work times the speed of a short probe."""
 
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyphony.adapters.bank.revision import PERSONAL
+from polyphony.adapters.training.forecast import Forecast, Stage, peak_memory
 from polyphony.errors import InputError
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.runs.hooks import Hooks
@@ -24,26 +24,23 @@ from polyphony.simulation.runs.settings import RunSettings
 if TYPE_CHECKING:
     from polyphony.adapters.bank.bank import Bank
     from polyphony.adapters.training.population_training import PopulationTraining
+    from polyphony.adapters.training.trainer import Learner
 
 # The probe simulates so many activations a timestep, about what fills a batch of a laptop, and times all but the first.
 _PROBED_ACTIVATIONS, _PROBED_TIMESTEPS = 24, 4
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """What a run has to do, and what it will take.
+class Least:
+    """Work from which on a probe is worth its seconds.
 
     Attributes:
-        work: What each stage has to do, in words.
-        seconds: What each of them will take.
-        memory: Most memory of the process, in bytes.
-        disk: Bytes that it will write: the run file, and adapters into the bank.
+        tokens: Tokens to be trained on.
+        activations: Activations to be simulated.
     """
 
-    work: dict[str, str]
-    seconds: dict[str, float]
-    memory: int
-    disk: int
+    tokens: int = 200_000
+    activations: int = 2_000
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,10 @@ class _Rate:
     activation_bytes: float
 
 
-def forecast(runs: Sequence[RunSettings], machine: Machine, hooks: Hooks, *, simulates: bool = True) -> Forecast:
+def forecast(
+    runs: Sequence[RunSettings], machine: Machine, hooks: Hooks, *, simulates: bool = True,
+    resources: Resources | None = None, least: Least | None = None,
+) -> Forecast | None:  # fmt: skip
     """Count what runs of one population have to do, time a little of it, and write nothing but temporary files.
 
     The probe trains on a few examples and simulates a few timesteps of a few agents, without adapters. What comes later
@@ -66,43 +66,58 @@ def forecast(runs: Sequence[RunSettings], machine: Machine, hooks: Hooks, *, sim
         machine: Where they will compute.
         hooks: Where to report.
         simulates: Whether there is a simulation after the training.
+        resources: What is loaded for the runs already, of the largest of them; None to load it.
+        least: The work from which on it is worth a probe; None for any.
+
+    Returns:
+        The forecast; None where there is less work than `least`.
 
     Raises:
         InputError: A run could not begin.
     """
     if any(settings.camel_model for settings in runs):
         raise InputError("--dry-run would ask the served model of --camel-model: leave one of the two out")
+    if any(settings.engine != "local" for settings in runs):
+        raise InputError("--dry-run would ask the server of --engine-url: leave one of the two out")
     began = time.perf_counter()
     largest = max(runs, key=lambda settings: settings.agents)
-    resources = Resources(largest, **vars(machine), hooks=hooks)
+    resources = resources or Resources(largest, **vars(machine), hooks=hooks)
     if largest.needs_model:
         resources.base_and_kit(largest)
-    work: dict[str, str] = {}
     missing = _missing(resources, runs, machine)
-    seconds = {"loading": time.perf_counter() - began - missing.probe_seconds}
-    if missing.prior_tokens:
-        work["prior"] = f"{missing.prior_tokens:,} tokens"
-        seconds["prior"] = missing.seconds_a_token * missing.prior_tokens
-    if missing.adapters:
-        work["adapters"] = f"{missing.adapters:,} to train, {missing.adapter_tokens:,} tokens"
-        seconds["adapters"] = missing.seconds_a_token * missing.adapter_tokens
-    disk = missing.disk
+    activations = [_activations(resources, settings) for settings in runs] if simulates else []
+    loading = time.perf_counter() - began
+    if least is not None and missing.tokens < least.tokens and sum(activations) < least.activations:
+        return None
+    stages, disk = missing.stages(), float(missing.disk)
     if simulates:
-        activations = [_activations(resources, settings) for settings in runs]
-        rates: dict[tuple[str, str], _Rate] = {}
-        for settings in sorted(runs, key=lambda settings: -settings.agents):
-            key = settings.policy, _probed_arm(settings)
-            rates[key] = rates.get(key) or _simulation_rate(resources, settings, machine)
-        own = [rates[settings.policy, _probed_arm(settings)] for settings in runs]
-        kind = f"{len(runs):,} runs" if len(runs) > 1 else f"{largest.timesteps:,} timesteps"
-        most = "at most " if len({settings.agents for settings in runs}) > 1 else ""
-        work["simulation"] = f"{kind} of {most}{largest.agents:,} agents, {sum(activations):,} activations"
-        seconds["simulation"] = sum(rate.seconds * count for rate, count in zip(own, activations, strict=True))
-        disk += round(sum(
+        rates = _rates(resources, runs)
+        own = [rates[_kind(settings)] for settings in runs]
+        seconds = sum(rate.seconds * count for rate, count in zip(own, activations, strict=True))
+        stages["simulation"] = _simulation(runs, sum(activations), seconds)
+        disk += sum(
             rate.agent_bytes * settings.agents + rate.activation_bytes * count
             for rate, settings, count in zip(own, runs, activations, strict=True)
-        ))  # fmt: skip
-    return Forecast(work, seconds, _peak_memory() + missing.memory, disk)
+        )
+    return Forecast(stages, loading, peak_memory() + missing.memory, round(disk))
+
+
+def _simulation(runs: Sequence[RunSettings], activations: int, seconds: float) -> Stage:
+    sizes, timesteps = {settings.agents for settings in runs}, sum(settings.timesteps for settings in runs)
+    kind = f"{len(runs):,} runs" if len(runs) > 1 else f"{timesteps:,} timesteps"
+    most = "at most " if len(sizes) > 1 else ""
+    work = f"{kind} of {most}{max(sizes):,} agents, {activations:,} activations"
+    return Stage(work, seconds, timesteps, "timesteps")
+
+
+def _rates(resources: Resources, runs: Sequence[RunSettings]) -> dict[tuple[str, str], _Rate]:
+    """The rate of each kind of simulation, probed at its largest."""
+    largest = {_kind(settings): settings for settings in sorted(runs, key=lambda settings: settings.agents)}
+    return {kind: _simulation_rate(resources, settings) for kind, settings in largest.items()}
+
+
+def _kind(settings: RunSettings) -> tuple[str, str]:
+    return settings.policy, _probed_arm(settings)
 
 
 def _probed_arm(settings: RunSettings) -> str:
@@ -123,10 +138,29 @@ class _Missing:
     prior_tokens: int = 0
     adapters: int = 0
     adapter_tokens: int = 0
-    seconds_a_token: float = 0.0
-    probe_seconds: float = 0.0
     memory: int = 0
     disk: int = 0
+    timed: "tuple[PopulationTraining, Sequence[Learner]] | None" = None
+
+    @property
+    def tokens(self) -> int:
+        """All tokens to be read."""
+        return self.prior_tokens + self.adapter_tokens
+
+    def stages(self) -> dict[str, Stage]:
+        """What is to be trained; a few learners are trained, to see how long it takes."""
+        stages: dict[str, Stage] = {}
+        if self.timed is None:
+            return stages
+        from polyphony.adapters.training.workload import seconds_a_token
+
+        a_token = seconds_a_token(*self.timed)
+        if tokens := self.prior_tokens:
+            stages["prior"] = Stage(f"{tokens:,} tokens", a_token * tokens, tokens, "tokens")
+        if tokens := self.adapter_tokens:
+            work = f"{self.adapters:,} to train, {tokens:,} tokens"
+            stages["adapters"] = Stage(work, a_token * tokens, tokens, "tokens")
+        return stages
 
 
 def _missing(resources: Resources, runs: Sequence[RunSettings], machine: Machine) -> _Missing:
@@ -140,9 +174,9 @@ def _missing(resources: Resources, runs: Sequence[RunSettings], machine: Machine
     missing, priors = _Missing(), {}
     if not trained:
         return missing
-    from polyphony.adapters.training.workload import parameters, seconds_a_token, training_bytes, workload
+    from polyphony.adapters.training.workload import parameters, training_bytes, workload
 
-    with _bank(resources, machine) as bank:
+    with present_bank(resources, machine) as bank:
         for (config, pooled), settings in trained.items():
             training = resources.training(settings, bank)
             needed = workload(training, resources.population.choose(settings.agents), pooled=bool(pooled))
@@ -155,10 +189,8 @@ def _missing(resources: Resources, runs: Sequence[RunSettings], machine: Machine
             if needed.prior_tokens:
                 missing.disk += 4 * parameters(training.base, config.prior_shape)
             missing.memory = max(missing.memory, training_bytes(training, needed.adapters))
-            if needed.learners and not missing.seconds_a_token:
-                began = time.perf_counter()
-                missing.seconds_a_token = seconds_a_token(training, needed.learners)
-                missing.probe_seconds = time.perf_counter() - began
+            if needed.learners and missing.timed is None:
+                missing.timed = training, needed.learners
     missing.prior_tokens = sum(priors.values())
     return missing
 
@@ -169,7 +201,7 @@ def _bytes_a_number(training: "PopulationTraining") -> float:
 
 
 @contextmanager
-def _bank(resources: Resources, machine: Machine) -> "Iterator[Bank]":
+def present_bank(resources: Resources, machine: Machine) -> "Iterator[Bank]":
     """The bank of the machine, or an empty one for as long as the block lasts."""
     from polyphony.adapters.bank.bank import CATALOG, Bank
 
@@ -181,7 +213,7 @@ def _bank(resources: Resources, machine: Machine) -> "Iterator[Bank]":
         yield bank
 
 
-def _simulation_rate(resources: Resources, settings: RunSettings, machine: Machine) -> _Rate:
+def _simulation_rate(resources: Resources, settings: RunSettings) -> _Rate:
     """Simulate a few timesteps of a few of the agents with the base model alone, in a temporary file."""
     clock = run_clock(settings, resources.personas)
     steps = min(settings.timesteps, _PROBED_TIMESTEPS)
@@ -198,19 +230,11 @@ def _simulation_rate(resources: Resources, settings: RunSettings, machine: Machi
         def reached(done: int, total: int, activations: int) -> None:
             moments.append((time.perf_counter(), activations, _size(file)))
 
-        base = resources.base_and_kit(settings)[0] if settings.needs_model else None
-        runner = Runner(
-            probed, **vars(machine), hooks=Hooks(timestep=reached), population=resources.population, base=base
-        )
+        runner = Runner.sharing(resources.of_fewer(agents, Hooks(timestep=reached)))
         runner.run(probed, file, resume=False)
     (began, before, start), (ended, after, end) = moments[0], moments[-1]
     activations = max(after - before, 1)
     return _Rate((ended - began) / activations, start / agents, max(end - start, 0) / activations)
-
-
-def _peak_memory() -> int:
-    """Most bytes that this process has held so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _size(file: Path) -> int:

@@ -34,6 +34,8 @@ def interview(
         InputError: The runner holds other people, there is no such agent, or the question holds no printable text.
     """
     _check_people(runner, source)
+    if settings.engine == "http":
+        raise InputError(f"{name_of(source)}: its agents acted in a server, whose models an interview does not ask")
     places = {persona.handle: place for place, persona in enumerate(runner.personas)}
     if handle not in places:
         raise InputError(f"{name_of(source)}: no agent {handle!r}; see the table agent, or the dashboard")

@@ -221,6 +221,28 @@ OPTIONS: Mapping[str, Option] = {
             help="The address at which that model is served, for example http://127.0.0.1:8000/v1.",
         ),
         Option(
+            name="engine", default="local", group=RUN, setting="engine", choices=("local", "vllm", "http"),
+            help="Where the model of --policy engine computes. local: here. vllm: in a vLLM server, which loads the "
+            "agents' adapters. http: in any OpenAI-compatible server, with models of its own. See docs/engines.md.",
+        ),
+        Option(
+            name="engine_url", default="", group=RUN, setting="engine_url", empty="no server",
+            help="The address of that server, for example http://127.0.0.1:8000/v1. A key for it belongs into the "
+            "environment variable POLYPHONY_ENGINE_KEY.",
+        ),
+        Option(
+            name="engine_models", default="", group=RUN, setting="engine_models",
+            empty="the names of a Polyphony server: {person}, pooled or base",
+            help="With --engine http: the server's name for an agent's model. {person} in it stands for the handle of "
+            "the person whose adapter the agent acts with.",
+        ),
+        Option(
+            name="engine_adapters", default="", group=RUN, setting="engine_adapters",
+            empty="engine-adapters in the user's cache",
+            help="With --engine vllm: the directory into which adapters are exported. The server must be able to read "
+            "it under the same path. The run file does not record it.",
+        ),
+        Option(
             name="weights", default="trained", group=RUN, setting="weights", choices=("trained", "serving"),
             help="Which adapters the agents use. trained: those that the training options describe; missing ones are "
             "trained. serving: those that the bank has promoted.",

@@ -1,5 +1,6 @@
 """What several runs share: the population, the base model with its prompts, and the bank."""
 
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,12 @@ class Resources:
         self._base: BaseModel | None = None
         self._kits: dict[PromptConfig, PromptKit] = {}
         self._histories: dict[tuple[HistoryConfig, int], ReplayedHistory] = {}
+
+    def of_fewer(self, agents: int, hooks: Hooks) -> "Resources":
+        """The same population, base model and prompts with other agents, hooks and a timer of its own."""
+        other = copy(self)
+        other.hooks, other.timer, other.personas = hooks, StageTimer(), self.population.choose(agents)
+        return other
 
     def plan(self, settings: RunSettings) -> TrainingConfig:
         """The training that the settings ask for, of these people."""

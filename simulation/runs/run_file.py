@@ -4,7 +4,7 @@ import json
 import platform as machine
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,10 +24,13 @@ from polyphony.simulation.world.platform import Platform
 from polyphony.simulation.world.rows import Changes, Rows
 
 if TYPE_CHECKING:
+    from polyphony.adapters.engine.interface import EngineDescription
     from polyphony.adapters.model.base_model import BaseModel
 
 # Name, among the versions of a run, of the largest number of runs whose agents decided in one batch.
 TOGETHER = "runs_deciding_together"
+# Name, among the versions of a run, of what its engine says of itself.
+ENGINE = "engine"
 # Name of a generated town's own share of the variance of act probabilities within people.
 PLANTED = "planted_act_variance_within_agents"
 
@@ -56,6 +59,7 @@ class Ingredients:
         base: The base model; None where no model decides.
         revisions: The weights of each agent, in their order; empty where they have none.
         together: How many runs decide in one batch.
+        engine: What the engine says of itself; None where none decides.
     """
 
     population: Population
@@ -63,6 +67,7 @@ class Ingredients:
     base: "BaseModel | None"
     revisions: Sequence[Revision]
     together: int
+    engine: "EngineDescription | None" = None
 
     @property
     def weights(self) -> list[Revision | None]:
@@ -168,6 +173,7 @@ class RunFile:
             raise InputError(
                 f"{name_of(self._out)} holds another run (different: {', '.join(differing)}); choose another --out"
             )
+        self._check_engine(before["versions"])
         tables = store.platform_tables()
         platform.restore(tables, store.last_numbers())
         recall(platform, tables)
@@ -175,6 +181,16 @@ class RunFile:
         versions, together = json.loads(before["versions"]), self._ingredients.together
         if together > versions.get(TOGETHER, 1):
             store.set_versions(json.dumps(versions | {TOGETHER: together}, sort_keys=True))
+
+    def _check_engine(self, versions: str) -> None:
+        """Refuse to continue with an engine that knows less, or more, of how acts are chosen."""
+        engine, before = self._ingredients.engine, json.loads(versions).get(ENGINE)
+        known = before.get("exact_choice") if isinstance(before, dict) else None
+        if engine is not None and known is not None and known != engine.exact_choice:
+            raise InputError(
+                f"{name_of(self._out)}: its acts were chosen by an engine whose choice is {known}, that of this one is "
+                f"{engine.exact_choice}; continue it with the server it began with, or choose another --out"
+            )
 
     def _run_row(self) -> dict[str, Any]:
         settings, ingredients = self._settings, self._ingredients
@@ -193,7 +209,11 @@ class RunFile:
             "bank_digest": revisions_digest(revisions) if revisions else None,
             "config": settings.recorded(),
             "versions": json.dumps(
-                _versions(base) | _planted(ingredients.population) | {TOGETHER: ingredients.together}, sort_keys=True
+                _versions(base)
+                | _planted(ingredients.population)
+                | {TOGETHER: ingredients.together}
+                | ({} if ingredients.engine is None else {ENGINE: asdict(ingredients.engine)}),
+                sort_keys=True,
             ),
         }
 
@@ -206,7 +226,16 @@ def _same_names(before: str, now: str) -> bool:
 def _setting_names(settings: object) -> object:
     if not isinstance(settings, dict):
         return None
-    optional = ("plugins", "columns", "timezone", "include_private", "scenario")
+    optional = (
+        "plugins",
+        "columns",
+        "timezone",
+        "include_private",
+        "scenario",
+        "engine",
+        "engine_url",
+        "engine_models",
+    )
     return {name: _setting_names(value) for name, value in settings.items() if name not in optional}
 
 

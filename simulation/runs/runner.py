@@ -16,7 +16,7 @@ from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.initial_state import empty_platform, feed_maker, run_clock
 from polyphony.simulation.runs.installed_weights import NO_WEIGHTS, InstalledWeights
 from polyphony.simulation.runs.loop import Simulation, decide_apart, run_in_step
-from polyphony.simulation.runs.policy_factory import run_policies
+from polyphony.simulation.runs.policy_factory import described_engine, policy_model, run_policies
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.run_file import TOGETHER, Ingredients, RunFile, Target
 from polyphony.simulation.runs.scenario import check_users
@@ -25,6 +25,7 @@ from polyphony.simulation.runs.store import RunStore, check_absent
 
 # A run that needs no model does not wait for torch.
 if TYPE_CHECKING:
+    from polyphony.adapters.engine.interface import EngineDescription
     from polyphony.adapters.model.base_model import BaseModel
     from polyphony.simulation.runs.weights import WeightSource
 
@@ -55,6 +56,13 @@ class Runner:
             settings, bank=bank, base_model=base_model, device=device, dtype=dtype, hooks=hooks,
             population=population, base=base,
         )  # fmt: skip
+
+    @classmethod
+    def sharing(cls, resources: Resources) -> "Runner":
+        """A runner with what is loaded already."""
+        runner = cls.__new__(cls)
+        runner.resources = resources
+        return runner
 
     @cached_property
     def weight_source(self) -> "WeightSource":
@@ -111,8 +119,9 @@ class Runner:
         for target in targets:
             self._check(target)
         with self._installed_weights(targets[0].settings) as weights:
-            policies = run_policies([target.settings for target in targets], self.resources, weights)
-            self._simulate(targets, policies, weights, fork)
+            with policy_model(targets[0].settings, self.resources, weights) as model:
+                policies = run_policies([target.settings for target in targets], self.resources, model)
+                self._simulate(targets, policies, weights, fork, described_engine(targets[0].settings, model))
             if weights.cache is not None:
                 for target in targets:
                     self.weight_source.record_cache(target.out, weights.cache)
@@ -128,6 +137,7 @@ class Runner:
         run_clock(settings, self.personas)
         if (
             settings.needs_model
+            and settings.engine != "http"
             and settings.weights == "trained"
             and arm_named(settings.arm).adapter is not AdapterUse.NONE
         ):
@@ -147,11 +157,12 @@ class Runner:
             yield weights
 
     def _simulate(
-        self, targets: Sequence[Target], policies: Sequence[Policy], weights: InstalledWeights, fork: Fork | None
-    ) -> None:
+        self, targets: Sequence[Target], policies: Sequence[Policy], weights: InstalledWeights, fork: Fork | None,
+        engine: "EngineDescription | None",
+    ) -> None:  # fmt: skip
         settings = targets[0].settings
         base = self.resources.base_and_kit(settings)[0] if settings.needs_model else None
-        ingredients = Ingredients(self.population, self.personas, base, weights.revisions, len(targets))
+        ingredients = Ingredients(self.population, self.personas, base, weights.revisions, len(targets), engine)
         with ExitStack() as stack:
             simulations = [
                 stack.enter_context(self._simulation(target, policy, ingredients, weights, fork))

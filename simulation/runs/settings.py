@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from polyphony.adapters.engine.decoding_config import DecodingConfig
+from polyphony.adapters.engine.served.client import checked_url
 from polyphony.adapters.training.config import OWN_PRIOR, TrainingConfig
 from polyphony.database_url import without_passwords
 from polyphony.errors import InputError
@@ -17,7 +18,7 @@ from polyphony.personas.readers.columns import given_columns
 from polyphony.personas.readers.dates import UTC_NAME, zone_named
 from polyphony.plugins import Plugin
 from polyphony.simulation.feed.feed import FeedSettings
-from polyphony.simulation.policies.arms import AdapterUse, arm_named
+from polyphony.simulation.policies.arms import AdapterUse, Arm, arm_named
 from polyphony.simulation.policies.registry import POLICIES
 from polyphony.simulation.runs.options import OPTIONS, TRAINING_OPTIONS, Option, Value, value_at
 from polyphony.simulation.runs.scenario import Scenario, load_scenario
@@ -26,6 +27,8 @@ from polyphony.simulation.world.clock import moment
 
 # Simulated time is told as dates up to the year 9999.
 LONGEST = timedelta(days=365_000)
+PERSON = "{person}"
+"""What stands in the name of a served model for the handle of a person."""
 
 Config = TypeVar("Config")
 
@@ -47,6 +50,11 @@ class RunSettings:
         policy: Name of the policy.
         camel_model: ``PLATFORM/NAME`` of the model that camel's agents ask; empty for our engine.
         camel_url: Where it is served; empty for the platform's own address.
+        engine: Where the model computes: ``local``, ``vllm`` or ``http``.
+        engine_url: Address of the server; empty for ``local``.
+        engine_models: What an ``http`` server calls an agent's model; empty for the names of a Polyphony server.
+        engine_adapters: Directory into which adapters are exported for ``vllm``; empty for one in the user's cache.
+            No part of what is recorded: it decides nothing.
         minutes: Simulated minutes of a timestep.
         activation: Mean expected activations of an agent in a timestep.
         start: Simulated moment of timestep 0 in ISO 8601; empty for the morning after everybody's history.
@@ -73,6 +81,10 @@ class RunSettings:
     policy: str = "engine"
     camel_model: str = ""
     camel_url: str = ""
+    engine: str = "local"
+    engine_url: str = ""
+    engine_models: str = ""
+    engine_adapters: str = ""
     minutes: int = 60
     activation: float = 0.5
     start: str = ""
@@ -107,10 +119,34 @@ class RunSettings:
             raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
         if without_passwords(self.camel_url) != self.camel_url:
             raise InputError("--camel-url holds a user or password, which the run file would record; leave it out")
+        self._check_engine(arm)
         offered_verbs(self.actions)
         given_columns(self.columns)
         zone_named(self.timezone)
         self._check_time()
+
+    def _check_engine(self, arm: Arm) -> None:
+        """Refuse what does not go with where the model computes."""
+        if self.engine == "local":
+            given = [name for name in ("engine_url", "engine_models", "engine_adapters") if getattr(self, name)]
+            if given:
+                raise InputError(f"{OPTIONS[given[0]].flag} is for a server: give --engine vllm or http with it")
+            return
+        if self.policy != "engine":
+            raise InputError(f"--engine {self.engine} asks a server for --policy engine, not for {self.policy}")
+        if self.slots:
+            raise InputError(f"--slots {self.slots}: with --engine {self.engine} it must be 0")
+        if not self.engine_url:
+            raise InputError(f"--engine {self.engine} needs --engine-url, as http://127.0.0.1:8000/v1")
+        checked_url(self.engine_url)
+        if self.engine_models and self.engine != "http":
+            raise InputError("--engine-models names the models of --engine http; leave it out")
+        if self.engine_adapters and self.engine != "vllm":
+            raise InputError("--engine-adapters is for --engine vllm; leave it out")
+        is_personal = arm.adapter in (AdapterUse.OWN, AdapterUse.SHUFFLED)
+        if self.engine_models and (PERSON in self.engine_models) != is_personal:
+            needed = f"a name with {PERSON}" if is_personal else f"one name without {PERSON}"
+            raise InputError(f"--engine-models: agents of --arm {arm.name} act with {needed}")
 
     def _check_time(self) -> None:
         """Refuse a run that leaves the calendar."""
@@ -152,6 +188,11 @@ class RunSettings:
             del values["timezone"]
         if not self.include_private:
             del values["include_private"]
+        del values["engine_adapters"]
+        if self.engine == "local":
+            del values["engine"], values["engine_url"]
+        if not self.engine_models:
+            del values["engine_models"]
         if self.training.prior == OWN_PRIOR:
             del values["training"]["prior"]
         return values

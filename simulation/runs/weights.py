@@ -40,6 +40,9 @@ class WeightSource:
         Raises:
             InputError: As `revisions`, or an adapter does not fit or is damaged.
         """
+        if settings.engine == "http":  # the server has weights of its own
+            yield NO_WEIGHTS
+            return
         revisions = self.revisions(settings, arm, agents)
         if arm.adapter is AdapterUse.NONE:
             yield NO_WEIGHTS

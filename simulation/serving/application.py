@@ -1,18 +1,22 @@
 """The HTTP interface: OpenAI's routes, vLLM's for adapters, health and figures."""
 
 import asyncio
+import ipaddress
 import json
+import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polyphony.simulation.serving.asking import Asked, Asking
 from polyphony.simulation.serving.catalogue import Catalogue
@@ -24,11 +28,10 @@ from polyphony.simulation.serving.protocol import (
     UnloadRequest,
     read_body,
 )
-from polyphony.simulation.serving.refusal import Refusal, bad, too_late
+from polyphony.simulation.serving.refusal import Refusal, bad
 from polyphony.simulation.serving.responses import Shown, streamed, whole
 from polyphony.simulation.serving.scheduler import Scheduler
 
-BODY_SECONDS = 30
 MOST_LISTED = 10_000
 # How often a request that waits is asked whether its client is still there, in seconds.
 LOOKS_EVERY = 0.5
@@ -45,10 +48,15 @@ class Limits:
     Attributes:
         body_bytes: Most bytes of a request's body.
         api_key: What clients must send as bearer token; None where nothing is asked.
+        body_seconds: Within how many seconds a body must come.
+        is_local: Whether clients must address the server by a number or as localhost. A web page whose name was made to
+            lead to this machine would otherwise pass for one of it.
     """
 
     body_bytes: int = 4 << 20
     api_key: str | None = None
+    body_seconds: float = 30.0
+    is_local: bool = False
 
 
 def application(
@@ -71,14 +79,14 @@ def application(
         yield
         await asyncio.to_thread(scheduler.close)
 
-    app = FastAPI(title="Polyphony", lifespan=running, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Polyphony", lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app)
-    _add_guard(app, limits, figures)
+    app.add_middleware(_Guard, limits=limits, figures=figures)
     _add_models(app, catalogue, limits)
 
     async def respond(shown: Shown, request: Request) -> Response:
         if shown.request.stream:
-            return StreamingResponse(_events(shown, scheduler), media_type="text/event-stream")
+            return _EventResponse(shown, scheduler)
         return JSONResponse(await _or_gone(whole(shown), request, shown.asked, scheduler))
 
     @app.post("/v1/chat/completions")
@@ -91,7 +99,7 @@ def application(
     async def completion(request: Request) -> Response:
         """Continue one or more texts."""
         asked = read_body(CompletionRequest, await _body(request, limits))
-        return await respond(Shown(asked, asking.completion(asked), tokenizer), request)  # type: ignore[arg-type]
+        return await respond(Shown(asked, await asking.completion(asked), tokenizer), request)  # type: ignore[arg-type]
 
     @app.get("/health")
     async def health() -> Response:
@@ -161,20 +169,54 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse(Refusal(500, "a fault of the server; its log has more", kind="server_error").body, 500)
 
 
-def _add_guard(app: FastAPI, limits: Limits, figures: Figures) -> None:
-    @app.middleware("http")
-    async def guard(request: Request, go_on: Callable[[Request], Awaitable[Response]]) -> Response:
-        refusal = _unauthorised(request, limits) or _of_another_type(request)
-        response = JSONResponse(refusal.body, refusal.status) if refusal is not None else await go_on(request)
-        figures.requests.labels(str(response.status_code)).inc()
-        return response
+class _Guard:
+    """Refuses what may not ask, and counts all responses."""
+
+    def __init__(self, app: ASGIApp, limits: Limits, figures: Figures) -> None:
+        self._app, self._limits, self._figures = app, limits, figures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._figures.requests.labels(str(message["status"])).inc()
+            await send(message)
+
+        request = Request(scope)
+        refusal = _of_elsewhere(request, self._limits) or _unauthorised(request, self._limits)
+        refusal = refusal or _of_another_type(request)
+        if refusal is not None:
+            await JSONResponse(refusal.body, refusal.status)(scope, receive, counted)
+            return
+        try:
+            await self._app(scope, receive, counted)
+        except Exception:
+            self._figures.requests.labels("500").inc()  # answered further out
+            raise
+
+
+def _of_elsewhere(request: Request, limits: Limits) -> Refusal | None:
+    """A request by another name than this machine's, where none but this machine is served."""
+    if not limits.is_local:
+        return None
+    try:
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+        if host == "localhost" or ipaddress.ip_address(host):
+            return None
+    except ValueError:
+        pass
+    return Refusal(403, "this server is asked as localhost; set a key to have it asked by other names")
 
 
 def _unauthorised(request: Request, limits: Limits) -> Refusal | None:
     if limits.api_key is None or request.url.path in OPEN_PATHS:
         return None
-    _, _, key = request.headers.get("authorization", "").partition(" ")
-    if secrets.compare_digest(key.encode(), limits.api_key.encode()):
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    is_right = secrets.compare_digest(key.strip().encode("latin-1"), os.fsencode(limits.api_key))
+    if is_right and scheme.lower() == "bearer":
         return None
     return Refusal(401, "a key is missing or wrong; send it as Authorization: Bearer KEY", code="invalid_api_key")
 
@@ -199,20 +241,21 @@ async def _body(request: Request, limits: Limits) -> bytes:
         raise too_large
     parts, size = [], 0
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(limits.body_seconds):
             async for part in request.stream():
                 size += len(part)
                 if size > limits.body_bytes:
                     raise too_large
                 parts.append(part)
     except TimeoutError:
-        raise too_late(BODY_SECONDS) from None
+        raise Refusal(408, f"the body did not come within {limits.body_seconds:g} s", code="timeout") from None
     return b"".join(parts)
 
 
 async def _or_gone(answer: Awaitable[Answer], request: Request, asked: Asked, scheduler: Scheduler) -> Answer:
     """Wait for an answer; where its client goes away, or another answer of the request fails, its jobs are dropped."""
     waiting = asyncio.ensure_future(answer)
+    waiting.add_done_callback(_seen)
     try:
         while not (await asyncio.wait([waiting], timeout=LOOKS_EVERY))[0]:
             if await request.is_disconnected():
@@ -223,7 +266,27 @@ async def _or_gone(answer: Awaitable[Answer], request: Request, asked: Asked, sc
         scheduler.drop(asked.jobs)
 
 
-async def _events(shown: Shown, scheduler: Scheduler) -> AsyncIterator[str]:
+class _EventResponse(StreamingResponse):
+    """A response as server-sent events; its jobs are dropped where it ends early, even before its first event."""
+
+    def __init__(self, shown: Shown, scheduler: Scheduler) -> None:
+        super().__init__(_events(shown), media_type="text/event-stream")
+        self._jobs, self._scheduler = shown.asked.jobs, scheduler
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._scheduler.drop(self._jobs)
+
+
+def _seen(task: "asyncio.Future[Any]") -> None:
+    """Look at a task's error: nobody waits for it any more where another one ended the request."""
+    if not task.cancelled():
+        task.exception()
+
+
+async def _events(shown: Shown) -> AsyncIterator[str]:
     """A response as server-sent events; an answer that fails ends it with an error object."""
     try:
         async for part in _merged([streamed(shown, job, index) for index, job in enumerate(shown.asked.jobs)]):
@@ -232,8 +295,6 @@ async def _events(shown: Shown, scheduler: Scheduler) -> AsyncIterator[str]:
             yield _event({**shown.head(is_part=True), "choices": [], "usage": shown.usage()})
     except Refusal as refusal:
         yield _event(refusal.body)
-    finally:
-        scheduler.drop(shown.asked.jobs)
     yield "data: [DONE]\n\n"
 
 
@@ -243,7 +304,15 @@ def _event(part: object) -> str:
 
 async def _merged(streams: Sequence[AsyncIterator[Part]]) -> AsyncIterator[Part]:
     """The parts of several streams as they come."""
-    coming = {asyncio.ensure_future(anext(stream)): stream for stream in streams}
+    coming: dict[asyncio.Future[Part], AsyncIterator[Part]] = {}
+
+    def await_next(stream: AsyncIterator[Part]) -> None:
+        task = asyncio.ensure_future(anext(stream))
+        task.add_done_callback(_seen)
+        coming[task] = stream
+
+    for stream in streams:
+        await_next(stream)
     try:
         while coming:
             done, _ = await asyncio.wait(coming, return_when=asyncio.FIRST_COMPLETED)
@@ -253,7 +322,7 @@ async def _merged(streams: Sequence[AsyncIterator[Part]]) -> AsyncIterator[Part]
                     part = task.result()
                 except StopAsyncIteration:
                     continue
-                coming[asyncio.ensure_future(anext(stream))] = stream
+                await_next(stream)
                 yield part
     finally:
         for task in coming:

@@ -1,7 +1,7 @@
 """The models that a server offers: the base model, and the adapters of a bank by person, id or revision."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -16,7 +16,7 @@ from polyphony.adapters.bank.revision import PERSONAL, POOLED, REINFORCED, Revis
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import rank_of
 from polyphony.errors import InputError
-from polyphony.printable import quoted
+from polyphony.printable import first_line, quoted
 from polyphony.simulation.serving.refusal import Refusal, bad
 
 BASE = "base"
@@ -48,15 +48,19 @@ class Model:
 class Catalogue:
     """Finds models by name, each time anew in the bank, so that a promotion counts from the next request on."""
 
-    def __init__(self, bank: Bank, base: BaseModel, loadable: Path | None = None) -> None:
+    def __init__(
+        self, bank: Bank, base: BaseModel, loadable: Path | None = None,
+        admit: Callable[[Revision, FlatFactors], None] = lambda revision, factors: None,
+    ) -> None:  # fmt: skip
         """Take the bank.
 
         Args:
             bank: Holds the adapters.
             base: The base model that serves.
             loadable: The folder under which clients may name adapters to load; None to let them load nothing.
+            admit: Raises InputError for an adapter that cannot be served.
         """
-        self._bank, self._base = bank, base
+        self._bank, self._base, self._admit = bank, base, admit
         self._loadable = None if loadable is None else loadable.resolve()
         self._loaded: dict[str, Model] = {}
         self._lock = Lock()
@@ -67,10 +71,12 @@ class Catalogue:
         Raises:
             Refusal: There is none, it is retired, or several have the name.
         """
-        if name in self._loaded:
-            return self._loaded[name]
+        if (loaded := self._loaded.get(name)) is not None:
+            return loaded
         if name in (BASE, self._base.name):
             return Model(name)
+        if not name:
+            raise _unknown(name)
         identity, number = self._identity(name), None
         if identity is None and (pinned := _PINNED.fullmatch(name)) is not None:
             identity, number = self._identity(pinned[1]), int(pinned[2])
@@ -112,13 +118,14 @@ class Catalogue:
         Raises:
             Refusal: There is no model `after`.
         """
-        listed: list[dict[str, Any]] = []
         begin: str | None = None
-        if after is None:
-            listed = [self._entry(BASE, {})] + [self._entry(name, {}) for name in sorted(self._loaded)]
-        elif after not in (BASE, *self._loaded):
-            model = self.find(after)
+        names = [BASE, *sorted(self._loaded)]
+        if after in names:
+            names = names[names.index(after) + 1 :]
+        elif after is not None:
+            names, model = [], self.find(after)
             begin = model.revision.adapter_id if model.revision is not None else None
+        listed = [self._entry(name, {}) for name in names]
         missing = max(0, limit - len(listed)) + 1
         with self._bank.reading() as connection:
             rows = listing.page(connection, self._base.hash, SERVED_KINDS, after=begin, limit=missing)
@@ -158,21 +165,33 @@ class Catalogue:
         """
         if self._loadable is None:
             raise Refusal(403, "this server loads no adapters; start it with --allow-load FOLDER", code="not_allowed")
+        self._check_free(name)
         try:
-            place = (self._loadable / path).resolve()
-            if not place.is_relative_to(self._loadable):
-                raise Refusal(403, "lora_path: lies outside the folder of --allow-load", code="not_allowed")
+            place = _inside(self._loadable, path)
             foreign = read_directory(place, self._base)
             revision = foreign_revision(self._base, "(loaded)", name, foreign, "server")
-        except (InputError, OSError, ValueError) as error:
-            raise bad(f"lora_path: {error}", "lora_path") from None
-        with self._lock:
-            if name in self._loaded or len(self._loaded) >= MOST_LOADED:
-                taken = "is loaded already" if name in self._loaded else f"cannot be loaded: {MOST_LOADED} are"
-                raise bad(f"lora_name: {quoted(name)} {taken}", "lora_name")
             placed = replace(revision, object=f"loaded {revision.training_digest}", rank=rank_of(foreign.factors))
-            self._loaded[name] = model = Model(name, placed, flattened(foreign.factors))
+            factors = flattened(foreign.factors)
+            self._admit(placed, factors)
+        except (InputError, OSError, ValueError, RuntimeError) as error:  # RuntimeError: links in a circle
+            # Where the folder lies on this machine is nothing for clients.
+            raise bad(f"lora_path: {first_line(error)}".replace(f"{self._loadable}/", ""), "lora_path") from None
+        with self._lock:
+            self._check_free(name)
+            self._loaded[name] = model = Model(name, placed, factors)
         return model
+
+    def _check_free(self, name: str) -> None:
+        """Refuse a name that means something: an adapter from outside must not answer for a person."""
+        try:
+            self.find(name)
+        except Refusal as refusal:
+            if refusal.status == 404:
+                if len(self._loaded) >= MOST_LOADED:
+                    raise bad(f"lora_name: {MOST_LOADED} adapters are loaded; unload one", "lora_name") from None
+                return
+        taken = "is loaded already" if name in self._loaded else "is the name of a model of the server"
+        raise bad(f"lora_name: {quoted(name)} {taken}", "lora_name")
 
     def unload(self, name: str) -> Model:
         """Forget an adapter that was loaded; requests that are in work end with it.
@@ -186,6 +205,23 @@ class Catalogue:
                     404, f"lora_name: no adapter {quoted(name)} was loaded", code="model_not_found", param="lora_name"
                 )
             return self._loaded.pop(name)
+
+
+def _inside(folder: Path, path: str) -> Path:
+    """A folder below another, of which no file lies elsewhere.
+
+    Raises:
+        Refusal: It does not lie there, or a link leads out.
+    """
+    place = (folder / path).resolve()
+    if not place.is_relative_to(folder):
+        raise Refusal(403, "lora_path: lies outside the folder of --allow-load", code="not_allowed", param="lora_path")
+    if place.is_dir() and not all(file.resolve().is_relative_to(folder) for file in place.iterdir()):
+        raise Refusal(
+            403, "lora_path: a link in it leads out of the folder of --allow-load", code="not_allowed",
+            param="lora_path",
+        )  # fmt: skip
+    return place
 
 
 def _listed_name(row: Mapping[str, Any]) -> str:

@@ -12,14 +12,14 @@ import numpy as np
 
 from polyphony.nesting import MOST_DEPTH, is_too_deep
 from polyphony.printable import first_line
-from polyphony.simulation.serving.refusal import bad
+from polyphony.simulation.serving.refusal import Refusal, bad
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MOST_SCHEMA_BYTES = 64 << 10
-# Compiled schemas that are remembered.
-REMEMBERED = 256
+# Compiled schemas that are remembered, each at most 5 MB: those of all functions that a request may offer.
+REMEMBERED = 128
 # Blanks between tokens of JSON could go on without end.
 COMPACT = {"whitespace_flexible": False}
 LIMITS = {"max_grammar_size": 200_000, "initial_lexer_fuel": 500_000, "step_lexer_fuel": 100_000}
@@ -51,15 +51,8 @@ class JsonGrammars:
         Raises:
             Refusal: It is too large or too deep, or cannot be compiled.
         """
-        text = json.dumps(schema, sort_keys=True)
-        if len(text) > MOST_SCHEMA_BYTES:
-            raise bad(
-                f"{param}: the schema has {len(text):,} characters, at most {MOST_SCHEMA_BYTES:,} are taken", param
-            )
-        if is_too_deep(text):
-            raise bad(f"{param}: the schema is nested more than {MOST_DEPTH} levels deep", param)
-        matcher = self._compiled(text, param)
-        return JsonConstraint(matcher.deep_copy(), self._words, self._end)
+        text = schema_text(schema, param)
+        return JsonConstraint(self._compiled(text, param).deep_copy(), self._words, self._end)
 
     def _compile(self, text: str, param: str) -> "llguidance.LLMatcher":
         try:
@@ -68,7 +61,12 @@ class JsonGrammars:
             raise bad(f"{param}: the schema cannot be used: {first_line(error)}", param) from None
         matcher = llguidance.LLMatcher(self._tokens, grammar, log_level=0, limits=self._limits)
         if matcher.is_error():
-            raise bad(f"{param}: the schema cannot be used: {matcher.get_error().splitlines()[0][:200]}", param)
+            raise _unusable(param, matcher)
+        # Some schemas, as {"$ref": "#"}, fail at their first token.
+        first = matcher.deep_copy()
+        first.compute_bitmask()
+        if first.is_error():
+            raise _unusable(param, first)
         return matcher
 
 
@@ -94,6 +92,7 @@ class JsonConstraint:
     def allowed(self, *, closing: bool) -> np.ndarray:
         """Which tokens may come next, boolean, shape [vocabulary]; with `closing` those that lead to the end."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
+        self._check()
         tokens: np.ndarray = np.unpackbits(bits, bitorder="little")[: self._words.count].astype(bool)
         if closing:
             if tokens[self._end]:
@@ -106,6 +105,7 @@ class JsonConstraint:
     def accept(self, token: int) -> None:
         """Go on behind a token that was allowed."""
         self._matcher.consume_token(token)
+        self._check()
         for character in self._words.texts[token] if token < len(self._words.texts) else "":
             if self._is_escaped:
                 self._is_escaped = False
@@ -113,6 +113,38 @@ class JsonConstraint:
                 self._is_in_string = not self._is_in_string
             else:
                 self._is_escaped = character == "\\" and self._is_in_string
+
+    def _check(self) -> None:
+        """Refuse a schema whose parser gave up; it would end the text wherever it stands."""
+        if self._matcher.is_error():
+            raise Refusal(422, f"the schema is too hard to follow: {_reason(self._matcher)}", code="schema_too_hard")
+
+
+def _unusable(param: str, matcher: "llguidance.LLMatcher") -> Refusal:
+    return bad(f"{param}: the schema cannot be used: {_reason(matcher)}", param)
+
+
+def _reason(matcher: "llguidance.LLMatcher") -> str:
+    """The first line of a parser's error, without its state."""
+    lines: list[str] = matcher.get_error().splitlines() or ["it fails"]
+    return lines[0][:200]
+
+
+def schema_text(schema: Mapping[str, Any], param: str) -> str:
+    """A schema as JSON, in the client's order: the text's properties come in it.
+
+    Raises:
+        Refusal: It is too large or too deep, or holds a number that Python does not write.
+    """
+    try:
+        text = json.dumps(schema)
+    except ValueError:
+        raise bad(f"{param}: the schema holds a number that is too long", param) from None
+    if len(text) > MOST_SCHEMA_BYTES:
+        raise bad(f"{param}: the schema has {len(text):,} characters, at most {MOST_SCHEMA_BYTES:,} are taken", param)
+    if is_too_deep(text):
+        raise bad(f"{param}: the schema is nested more than {MOST_DEPTH} levels deep", param)
+    return text
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:

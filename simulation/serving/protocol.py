@@ -15,6 +15,9 @@ MOST_TOP = 20
 MOST_PROMPTS = 256
 
 Body = TypeVar("Body", bound=BaseModel)
+Item = TypeVar("Item")
+# A list ends at its first wrong item: two million of them would take gigabytes of errors.
+Items = Annotated[list[Item], Field(fail_fast=True)]
 Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 
@@ -40,8 +43,8 @@ class Message(BaseModel):
     """One message of a chat."""
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[_Part] | None = None
-    tool_calls: list[_Call] | None = None
+    content: str | Items[_Part] | None = None
+    tool_calls: Items[_Call] | None = None
 
     @property
     def text(self) -> str:
@@ -98,6 +101,12 @@ class ResponseFormat(BaseModel):
             return {"type": "object"}
         return self.json_schema.content if self.json_schema is not None else {}
 
+    @model_validator(mode="after")
+    def _has_schema(self) -> Self:
+        if self.type == "json_schema" and self.json_schema is None:
+            raise ValueError("json_schema is missing")
+        return self
+
 
 class _StreamOptions(BaseModel):
     include_usage: bool = False
@@ -115,13 +124,14 @@ class Drawing(BaseModel):
     seed: int | None = Field(default=None, ge=-(2**63), lt=2**63)
     temperature: float | None = Field(default=None, ge=0, le=2, allow_inf_nan=False)
     top_p: Share | None = None
-    repetition_penalty: float | None = Field(default=None, gt=0, le=10, allow_inf_nan=False)
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=10, allow_inf_nan=False)
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
-    stop: str | list[str] | None = None
-    logprob_token_ids: list[int] | None = Field(default=None, max_length=MOST_SCORED)
+    stop: str | Items[str] | None = None
+    logprob_token_ids: Items[int] | None = Field(default=None, max_length=MOST_SCORED)
+    ignore_eos: bool = False
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, Any] | None = None
 
     @field_validator("stop")
     @classmethod
@@ -140,7 +150,7 @@ class Drawing(BaseModel):
 
     @field_validator("logit_bias")
     @classmethod
-    def _no_bias(cls, bias: dict[str, float] | None) -> dict[str, float] | None:
+    def _no_bias(cls, bias: dict[str, Any] | None) -> dict[str, Any] | None:
         if bias:
             raise ValueError("is not supported; leave it out")
         return bias
@@ -159,11 +169,11 @@ class Drawing(BaseModel):
 class ChatRequest(Drawing):
     """``POST /v1/chat/completions``."""
 
-    messages: list[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
+    messages: Items[Message] = Field(min_length=1, max_length=MOST_MESSAGES)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
-    tools: list[Tool] | None = Field(default=None, max_length=MOST_TOOLS)
+    tools: Items[Tool] | None = Field(default=None, max_length=MOST_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
     response_format: ResponseFormat | None = None
 
@@ -192,12 +202,13 @@ class ChatRequest(Drawing):
 class CompletionRequest(Drawing):
     """``POST /v1/completions``."""
 
-    prompt: str | list[int] | list[str] | list[list[int]]
+    prompt: str | Items[int] | Items[str] | Items[Items[int]]
     logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
     echo: Literal[False] | None = None
     suffix: None = None
     best_of: Literal[1] | None = None
     return_tokens_as_token_ids: bool = False
+    return_token_ids: bool = False
 
     @property
     def prompts(self) -> list[str | list[int]]:
@@ -242,10 +253,14 @@ def read_body(kind: type[Body], body: bytes) -> Body:
         raise _refusal(error) from None
 
 
+# What pydantic puts into a place for the kinds that a field may have.
+_TAGS = ("function-", "constrained", "nullable", "list[", "json-or-python")
+
+
 def _refusal(error: ValidationError) -> Refusal:
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return bad(f"the body is no JSON: {first['msg']}", code="invalid_json")
-    field = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "constrained")))[:100]
+    field = ".".join(str(part) for part in first["loc"] if part != "str" and not str(part).startswith(_TAGS))[:100]
     text = first["msg"].removeprefix("Value error, ")
     return bad(f"{field}: {text}" if field else text, param=field or None)

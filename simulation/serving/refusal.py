@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from polyphony.printable import printable
+
+MOST_LENGTH = 1000
+"""Most characters of an error's line."""
+
 
 class Refusal(Exception):
     """A request that gets no answer; its text is one line for the client.
@@ -19,7 +24,7 @@ class Refusal(Exception):
         self, status: int, message: str, *, kind: str = "invalid_request_error", code: str | None = None,
         param: str | None = None, headers: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(" ".join(message.split()))
+        super().__init__(printable(message)[:MOST_LENGTH])
         self.status, self.kind, self.code, self.param, self.headers = status, kind, code, param, dict(headers or {})
 
     @property
@@ -44,6 +49,11 @@ def busy(seconds: int) -> Refusal:
 def too_late(seconds: float) -> Refusal:
     """A request that reached its time limit."""
     return Refusal(504, f"no answer within {seconds:g} s", kind="timeout", code="timeout")
+
+
+def stopping() -> Refusal:
+    """A server that was told to stop."""
+    return Refusal(503, "the server is stopping", kind="server_error", code="stopping")
 
 
 def broken(message: str) -> Refusal:

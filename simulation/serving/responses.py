@@ -1,6 +1,5 @@
 """Answers as OpenAI shows them, whole or as a stream of parts."""
 
-import json
 import math
 import time
 import uuid
@@ -107,11 +106,10 @@ def _choice(shown: Shown, index: int, job: Job, chunk: Chunk) -> dict[str, Any]:
     ending = {"index": index, "finish_reason": shown.finish(job, chunk)}
     scores = _scores(shown, job, chunk)
     if not shown.is_chat:
-        return {**ending, "text": chunk.text, "logprobs": scores}
+        return {**ending, "text": chunk.text, "logprobs": scores, **_token_ids(shown, job)}
     message: dict[str, Any] = {"role": "assistant", "content": chunk.text}
     if (name := shown.function_name(job)) is not None:
         message = {"role": "assistant", "content": None, "tool_calls": [_call(shown, index, name, chunk.text)]}
-        json.loads(chunk.text)
     shares = shown.shares(job)
     return {
         **ending,
@@ -119,6 +117,12 @@ def _choice(shown: Shown, index: int, job: Job, chunk: Chunk) -> dict[str, Any]:
         "logprobs": scores,
         **({} if shares is None else {"function_logprobs": shares}),
     }
+
+
+def _token_ids(shown: Shown, job: Job) -> dict[str, list[int]]:
+    """A completion's tokens, where they were asked for; the end is none of them."""
+    wanted = isinstance(shown.request, CompletionRequest) and shown.request.return_token_ids
+    return {"token_ids": list(job.answer.generation.written)} if wanted else {}
 
 
 def _call(shown: Shown, index: int, name: str, arguments: str) -> dict[str, Any]:

@@ -16,14 +16,20 @@ from polyphony.adapters.engine.continuous_batch import ContinuousBatch
 from polyphony.adapters.engine.generation import Emission
 from polyphony.adapters.model.memory import out_of_memory
 from polyphony.errors import PolyphonyError
+from polyphony.printable import first_line, inert, quoted
 from polyphony.simulation.serving.answer import Answer, Chunk
 from polyphony.simulation.serving.catalogue import Model
 from polyphony.simulation.serving.figures import Figures
-from polyphony.simulation.serving.refusal import Refusal, broken, busy, too_late
+from polyphony.simulation.serving.refusal import Refusal, broken, busy, stopping, too_late
 
 LOG = logging.getLogger("polyphony.serving")
 # What a client whose request found no place is told to wait, in seconds.
 RETRY_AFTER = 1
+# Functions that wait to run between two steps; one runs before each step, so that answers in work go on.
+MOST_CALLS = 64
+
+FAULT = "a fault of the server; its log has more"
+UNUSABLE = "its adapter cannot be used; the server's log has more, and `simulate bank verify` finds damage"
 
 Event = Chunk | Refusal
 
@@ -122,6 +128,11 @@ class Scheduler:
         return self._lanes[-1].columns
 
     @property
+    def most_waiting(self) -> int:
+        """Most jobs that wait."""
+        return self._most_waiting
+
+    @property
     def is_alive(self) -> bool:
         """Whether its thread runs."""
         return self._thread.is_alive()
@@ -147,7 +158,7 @@ class Scheduler:
         """
         with self._changed:
             if self._is_closing:
-                raise Refusal(503, "the server is stopping", kind="server_error", code="stopping")
+                raise stopping()
             if self._waiting.count + len(jobs) > self._most_waiting:
                 self._figures.refused.inc()
                 raise busy(RETRY_AFTER)
@@ -163,9 +174,18 @@ class Scheduler:
             self._changed.notify()
 
     async def call(self, function: Callable[[], Any]) -> Any:
-        """Have the thread that owns the model run a function between two steps; returns its result."""
+        """Have the thread that owns the model run a function between two steps; returns its result.
+
+        Raises:
+            Refusal: Too many functions wait.
+        """
         future: Future[Any] = Future()
         with self._changed:
+            if self._is_closing:
+                raise stopping()
+            if len(self._calls) >= MOST_CALLS:
+                self._figures.refused.inc()
+                raise busy(RETRY_AFTER)
             self._calls.append((function, future))
             self._changed.notify()
         return await asyncio.wrap_future(future)
@@ -177,22 +197,33 @@ class Scheduler:
                     self._changed.wait()
                 if self._is_closing:
                     break
-                calls, self._calls = list(self._calls), deque()
-            for function, future in calls:
-                _answer(function, future)
-            self._end_dropped()
-            self._admit()
-            for lane in self._lanes:
-                if len(lane):
-                    self._advance(lane)
-            self._figures.in_work.set(len(self._work))
-            self._figures.waiting.set(self._waiting.count)
+            try:
+                self._turn()
+            except Exception:
+                LOG.exception("the engine failed")
+                self._end_all(broken(FAULT))
             self._deliver()
-        for job in [job for job, _ in self._work.values()] + self._waiting.remove(lambda job: True):
-            self._outbox.append((job, Refusal(503, "the server is stopping", kind="server_error", code="stopping")))
+        with self._changed:
+            waiting = self._waiting.remove(lambda job: True)
+        for job in [job for job, _ in self._work.values()] + waiting:
+            self._outbox.append((job, stopping()))
         for _, future in self._calls:
             future.cancel()
         self._deliver()
+
+    def _turn(self) -> None:
+        """One more token for every answer in work."""
+        with self._changed:
+            call = self._calls.popleft() if self._calls else None
+        if call is not None:
+            _answer(*call)
+        self._end_dropped()
+        self._admit()
+        for lane in self._lanes:
+            if len(lane):
+                self._advance(lane)
+        self._figures.in_work.set(len(self._work))
+        self._figures.waiting.set(self._waiting.count)
 
     def _end_dropped(self) -> None:
         """Take out jobs whose client went away or whose time is over."""
@@ -239,8 +270,11 @@ class Scheduler:
             return True
         try:
             self._slots.hold(job.model.revision, job.model.loaded)
-        except (PolyphonyError, OSError) as error:
-            self._outbox.append((job, broken(f"model {job.model.name!r}: {error}")))
+        except Exception as error:
+            # The line names a place of this machine, which is nothing for clients.
+            is_known = isinstance(error, PolyphonyError | OSError)
+            LOG.error("model %s: %s", quoted(job.model.name), inert(first_line(error)), exc_info=not is_known)
+            self._outbox.append((job, broken(f"model {quoted(job.model.name)}: {UNUSABLE}")))
             return False
         return True
 
@@ -261,17 +295,32 @@ class Scheduler:
         except Exception as error:
             if not out_of_memory(error):
                 LOG.exception("a batch failed")
-            fault = broken("out of memory" if out_of_memory(error) else "a fault of the server; its log has more")
-            for job in [job for job, place in self._work.values() if place is lane]:
-                lane.drop([job.answer.generation])
-                self._release(job)
-                self._outbox.append((job, fault))
+            self._end_all(broken("out of memory" if out_of_memory(error) else FAULT), lane)
             return
         for emission in emissions:
-            self._take(lane, emission)
+            try:
+                self._take(lane, emission)
+            except Exception:
+                LOG.exception("an answer failed")
+                self._fail(self._work[id(emission.generation)][0], lane, broken(FAULT))
+
+    def _end_all(self, fault: Refusal, lane: ContinuousBatch | None = None) -> None:
+        """End the jobs in work, or those of one batch, with a fault."""
+        for job, place in list(self._work.values()):
+            if lane is None or place is lane:
+                self._fail(job, place, fault)
+
+    def _fail(self, job: Job, lane: ContinuousBatch, fault: Refusal) -> None:
+        lane.drop([job.answer.generation])
+        self._release(job)
+        self._outbox.append((job, fault))
 
     def _take(self, lane: ContinuousBatch, emission: Emission) -> None:
         job, _ = self._work[id(emission.generation)]
+        if emission.fault is not None:
+            fault = emission.fault
+            self._fail(job, lane, fault if isinstance(fault, Refusal) else broken(_fault_of(job, fault)))
+            return
         if not job.has_begun:
             job.has_begun = True
             self._figures.first_token.observe(time.monotonic() - job.began)
@@ -304,7 +353,17 @@ def _hand_over(ready: Sequence[tuple[Job, Event]]) -> None:
         job.events.put_nowait(event)
 
 
+def _fault_of(job: Job, fault: Exception) -> str:
+    """What a client reads of a fault in its own text."""
+    if isinstance(fault, PolyphonyError):
+        return f"model {quoted(job.model.name)}: {fault}"
+    LOG.error("an answer failed", exc_info=fault)
+    return FAULT
+
+
 def _answer(function: Callable[[], Any], future: "Future[Any]") -> None:
+    if not future.set_running_or_notify_cancel():  # whoever asked has gone
+        return
     try:
         future.set_result(function())
     except BaseException as error:

@@ -83,8 +83,9 @@ def serving(
         scheduler = Scheduler(
             lanes, slots, figures, queue=capacity.queue, prompt_tokens=budget_on(base.device).tokens
         )  # fmt: skip
-        catalogue = Catalogue(bank, base, capacity.loadable)
+        catalogue = Catalogue(bank, base, capacity.loadable, slots.admit)
         asking = Asking(base, head, catalogue, scheduler, config)
+        stack.callback(asking.close)
         say(f"{most} answers at once, of at most {lengths[-1][0]:,} tokens with their prompts")
         yield Serving(
             application(asking, catalogue, scheduler, figures, base.tokenizer, limits), scheduler, slots, lanes

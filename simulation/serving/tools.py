@@ -27,8 +27,8 @@ WORDS = "say"
 # In OASIS's feeds an account is called by another name than in the arguments of its functions.
 SHOWN_AS = {"followee_id": "user_id", "mutee_id": "user_id"}
 MOST_SHOWN = 256
-# A whole number that names something, as JSON.
-_ANY_NUMBER = re.compile(r'"[a-z]+_id"\s*:\s*[0-9]')
+# Each text is read once, whatever the names: a name is short, and nothing in it is tried twice.
+_SHOWN = re.compile(r'"([A-Za-z0-9_.-]{0,61}_id)"\s*+:\s*+(-?[0-9]{1,18})(?![0-9.eE])')
 _DESCRIBED = 160
 
 
@@ -66,8 +66,8 @@ def offer_of(request: ChatRequest, tokenizer: "PreTrainedTokenizerBase") -> Offe
         functions = [function for function in functions if function.name == request.tool_choice.function.name]
     is_required = request.tool_choice == "required" or isinstance(request.tool_choice, NamedTool)
     has_silence = any(VERB_OF.get(function.name) is Verb.NOTHING for function in functions)
-    if has_silence and any(_ANY_NUMBER.search(message.text) for message in request.messages):
-        functions = [function for function in functions if _has_target(function, request.messages)]
+    if has_silence and (shown := shown_numbers(request.messages)):
+        functions = [function for function in functions if _has_target(function, shown)]
     choices: list[Function | None] = [*functions]
     if not is_required and (not has_silence or request.messages[-1].role in ("tool", "function")):
         choices.append(None)
@@ -106,19 +106,23 @@ def _question(labels: Sequence[str], choices: Sequence[Function | None]) -> str:
     return "\n".join([*lines, f"You may {named}. You:"])
 
 
-def arguments_schema(function: Function, messages: Sequence[Message]) -> dict[str, Any]:
+def arguments_schema(function: Function, shown: Mapping[str, list[int]]) -> dict[str, Any]:
     """The schema of a function's arguments, in which whole numbers that name something name what the messages show.
 
     An argument whose name ends in ``_id`` takes a value that stands in a message as JSON under that name, if any does.
     A number that names nothing would make the call fail where it is executed.
+
+    Args:
+        function: What is called.
+        shown: Of `shown_numbers`.
     """
     schema = closed({"type": "object", "properties": {}, **(function.parameters or {})})
     properties = schema.get("properties")
     if not isinstance(properties, dict):
         return schema
     for name, part in properties.items():
-        if _names_something(str(name), part) and (shown := shown_numbers(str(name), messages)):
-            properties[name] = {"enum": shown}
+        if _names_something(str(name), part) and (numbers := numbers_of(str(name), shown)):
+            properties[name] = {"enum": numbers}
     return schema
 
 
@@ -126,24 +130,31 @@ def _names_something(name: str, part: object) -> bool:
     return name.endswith("_id") and isinstance(part, dict) and part.get("type") == "integer" and "enum" not in part
 
 
-def _has_target(function: Function, messages: Sequence[Message]) -> bool:
+def _has_target(function: Function, shown: Mapping[str, list[int]]) -> bool:
     """Whether the messages show something of each kind that a function must name."""
     parameters = function.parameters or {}
     properties, required = parameters.get("properties"), parameters.get("required")
     if not isinstance(properties, dict) or not isinstance(required, list):
         return True
     needed = [str(name) for name, part in properties.items() if name in required and _names_something(str(name), part)]
-    return all(shown_numbers(name, messages) for name in needed)
+    return all(numbers_of(name, shown) for name in needed)
 
 
-def shown_numbers(name: str, messages: Sequence[Message]) -> list[int]:
-    """The whole numbers that stand as JSON under an argument's name in the last message that shows any, each once."""
-    for shown in dict.fromkeys((SHOWN_AS.get(name, name), name)):
-        pattern = re.compile(rf'"{re.escape(shown)}"\s*:\s*(-?[0-9]{{1,18}})(?![0-9.eE])')
-        for message in reversed(messages):
-            if numbers := pattern.findall(message.text):
-                return list(dict.fromkeys(map(int, numbers)))[:MOST_SHOWN]
-    return []
+def numbers_of(name: str, shown: Mapping[str, list[int]]) -> list[int]:
+    """The whole numbers that an argument can name; see `shown_numbers`."""
+    return shown.get(SHOWN_AS.get(name, name)) or shown.get(name) or []
+
+
+def shown_numbers(messages: Sequence[Message]) -> dict[str, list[int]]:
+    """The whole numbers that stand as JSON under each name ``…_id`` in the last message that shows any, each once."""
+    shown: dict[str, list[int]] = {}
+    for message in reversed(messages):
+        numbers: dict[str, dict[int, None]] = {}
+        for name, number in _SHOWN.findall(message.text):
+            if name not in shown and len(of_name := numbers.setdefault(name, {})) < MOST_SHOWN:
+                of_name[int(number)] = None
+        shown.update({name: list(of_name) for name, of_name in numbers.items()})
+    return shown
 
 
 def takes_nothing(schema: Mapping[str, Any]) -> bool:

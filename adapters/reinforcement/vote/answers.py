@@ -44,6 +44,12 @@ Progress = Callable[[str, int, int, str], None]
 """Called with the stage, what is done of it, what there is, and a note."""
 
 
+def vote_items(task: Task, plan: VotePlan) -> list[str]:
+    """The held-out items that are asked."""
+    random = keyed_generator(plan.config.split_seed, "vote items", task.name, "test")
+    return some_items(task.split(plan.config.split_seed).test, plan.items, random)
+
+
 class Vote:
     """A vote in a directory: what it holds already is not asked again."""
 
@@ -65,8 +71,7 @@ class Vote:
         """
         self.base, self.plan, self.directory, self._progress = base, plan, directory, progress
         self.task = task
-        random = keyed_generator(plan.config.split_seed, "vote items", self.task.name, "test")
-        self.items = some_items(self.task.split(plan.config.split_seed).test, plan.items, random)
+        self.items = vote_items(task, plan)
         for plans in (plan.population(), plan.of_same_data()):
             if len(groups_for(base, plans, plan.config)) > 1:
                 raise InputError(f"{len(plans):,} adapters do not fit into one pass; give fewer")

@@ -1,0 +1,48 @@
+"""What long work will take on this machine: time, memory and disk."""
+
+import resource
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of some work.
+
+    Attributes:
+        work: What there is to do, in words.
+        seconds: What it will take.
+        count: How much there is to do.
+        unit: What of, in the plural.
+    """
+
+    work: str
+    seconds: float
+    count: int
+    unit: str
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What some work has to do, and what it will take.
+
+    Attributes:
+        stages: By name, in their order.
+        loading: Seconds for reading and loading.
+        memory: Most memory of the process, in bytes.
+        disk: Bytes that it will write.
+    """
+
+    stages: dict[str, Stage]
+    loading: float
+    memory: int
+    disk: int
+
+    @property
+    def seconds(self) -> float:
+        """What all of it will take."""
+        return self.loading + sum(stage.seconds for stage in self.stages.values())
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
