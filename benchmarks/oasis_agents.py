@@ -162,7 +162,9 @@ if __name__ == "__main__":
     parser.add_argument("--base", action="store_true", help="all agents speak to the bare base model")
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--agents", type=int, help="only the first agents act")
-    parser.add_argument("--window", type=int, default=5, help="entries of its memory that an agent sends")
+    parser.add_argument(
+        "--window", type=int, default=4, help="entries of its memory that an agent sends: a timestep makes 4"
+    )
     parser.add_argument("--timeout", type=float, default=86_400.0)
     random.seed(0)  # OASIS draws from the global generator what it recommends
     asyncio.run(_main(parser.parse_args()))

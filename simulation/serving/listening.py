@@ -14,7 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from polyphony.errors import InputError
 from polyphony.printable import quoted
 
-# A connection that has not sent the head of a request by then is closed, in seconds.
+# A connection that has not sent the head of a request by then is closed, in seconds. OpenAI's client gives up an idle
+# connection after 5: a server that closes it at that moment makes a request fail.
 HEAD_SECONDS = 15
 # How long answers in work may take once the server was told to stop, in seconds.
 GRACE_SECONDS = 20
@@ -139,7 +140,7 @@ def serve_at(app: FastAPI, listener: socket.socket) -> None:
     _allow_many_connections()
     config = uvicorn.Config(
         app, http=GuardedProtocol, ws="none", log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS, backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=HEAD_SECONDS, backlog=BACKLOG,
     )  # fmt: skip
     with suppress(KeyboardInterrupt):
         uvicorn.Server(config).run([listener])
