@@ -96,6 +96,16 @@ def test_log_probabilities_of_given_tokens_are_the_models_own(client, base):
     assert [scores[f"token_id:{token}"] for token in wanted] == pytest.approx(logs[wanted].tolist(), abs=1e-3)
 
 
+def test_a_bias_forces_and_forbids_tokens(client, base):
+    (sea,) = base.tokenizer.encode(" sea")
+    body = {"model": "base", "prompt": "The deep blue", "max_tokens": 3, "temperature": 0}
+    texts = [
+        client.post("/v1/completions", {**body, "logit_bias": {str(sea): bias}}).json()["choices"][0]["text"]
+        for bias in (100, -100)
+    ]
+    assert texts[0] == " sea sea sea" and " sea" not in texts[1]
+
+
 def test_a_stream_holds_the_whole_answer_and_its_counts(client):
     whole = client.chat("Tell me of the sea", max_tokens=20, logprobs=True, top_logprobs=2)
     body = {

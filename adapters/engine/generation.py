@@ -37,6 +37,7 @@ class Sampling:
             2019, section 4.1).
         top: How many of the likeliest tokens are reported with each token; None to report no log-probability.
         scored: Tokens whose log-probabilities are reported with each token.
+        bias: Added to the logits of some tokens, token by token.
         goes_on: Whether a text without a constraint goes on until its most tokens: no end is drawn.
     """
 
@@ -45,6 +46,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     top: int | None = None
     scored: tuple[int, ...] = ()
+    bias: tuple[tuple[int, float], ...] = ()
     goes_on: bool = False
 
     @property

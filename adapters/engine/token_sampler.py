@@ -62,6 +62,9 @@ class TokenSampler:
                 written = torch.tensor(sorted(set(generation.written)), device=logits.device)
                 scores = logits[row, written]
                 logits[row, written] = torch.where(scores > 0, scores / penalty, scores * penalty)
+            if generation.sampling.bias:
+                places, added = zip(*generation.sampling.bias, strict=True)
+                logits[row, list(places)] += torch.tensor(added, device=logits.device)
             if generation.constraint is not None:
                 closing = len(generation.written) >= generation.most
                 try:

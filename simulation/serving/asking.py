@@ -233,6 +233,8 @@ class Asking:
         wanted = request.logprob_token_ids or ()
         if wanted and (min(wanted) < 0 or max(wanted) >= self._vocabulary):
             raise bad(f"logprob_token_ids: token ids are 0 to {self._vocabulary - 1}", "logprob_token_ids")
+        if max((token for token, _ in request.biases), default=0) >= self._vocabulary:
+            raise bad(f"logit_bias: token ids are 0 to {self._vocabulary - 1}", "logit_bias")
         count = (len(wanted) + (top or 0)) * most * answers
         if count > MOST_SCORES:
             raise bad(
@@ -276,6 +278,7 @@ class Asking:
             repetition_penalty=penalty if request.repetition_penalty is None else request.repetition_penalty,
             top=top if top is not None or not scored else 0,
             scored=scored,
+            bias=request.biases,
             goes_on=request.ignore_eos,
         )
         uniforms = keyed_generator(key[0], "served text", key[1]).random(most + SPARE_TOKENS)

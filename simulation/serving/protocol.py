@@ -11,6 +11,7 @@ MOST_STOPS, MOST_STOP_LENGTH = 16, 256
 MOST_TOOLS, MOST_MESSAGES = 128, 4096
 MOST_CHOICES = 16
 MOST_SCORED = 256
+MOST_BIASED = 1024
 MOST_TOP = 20
 MOST_PROMPTS = 256
 
@@ -112,6 +113,12 @@ class _StreamOptions(BaseModel):
     include_usage: bool = False
 
 
+def _is_bias(pair: tuple[str, Any]) -> bool:
+    token, bias = pair
+    is_number = isinstance(bias, int | float) and not isinstance(bias, bool)
+    return token.isascii() and token.isdigit() and len(token) < 10 and is_number and -100 <= bias <= 100
+
+
 class Drawing(BaseModel):
     """What both kinds of requests share. Fields that are not named here are ignored."""
 
@@ -150,10 +157,16 @@ class Drawing(BaseModel):
 
     @field_validator("logit_bias")
     @classmethod
-    def _no_bias(cls, bias: dict[str, Any] | None) -> dict[str, Any] | None:
-        if bias:
-            raise ValueError("is not supported; leave it out")
+    def _few_biases(cls, bias: dict[str, Any] | None) -> dict[str, Any] | None:
+        given = bias or {}
+        if len(given) > MOST_BIASED or not all(map(_is_bias, given.items())):
+            raise ValueError(f"at most {MOST_BIASED} token ids, each with a number from -100 to 100")
         return bias
+
+    @property
+    def biases(self) -> tuple[tuple[int, float], ...]:
+        """What is added to the logits of some tokens."""
+        return tuple((int(token), float(bias)) for token, bias in (self.logit_bias or {}).items())
 
     @property
     def stops(self) -> list[str]:
