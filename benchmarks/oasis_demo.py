@@ -23,7 +23,7 @@ PEOPLE = {"reddit": "user_data_36.json", "twitter": "False_Business_0.csv"}
 BUNDLED = Path(__file__).parent.parent / "data" / "oasis"
 # Longer than OASIS's posts are, and a bound to what the bare base model goes on writing.
 NEW_TOKENS = 64
-COMPARED = 5
+COMPARED, MEASURED = 5, 24
 DAY = 86_400
 
 
@@ -124,10 +124,11 @@ def _print_figures(figures: dict[str, Any]) -> None:
 
 
 def _print_measurements(file: Path) -> None:
-    """Those measurements that a world of OASIS allows."""
-    print(f"\n$ simulate metrics {shlex.quote(os.path.relpath(file))}   # those with a value", flush=True)
-    lines = subprocess.run([SIMULATE, "metrics", file], check=True, stdout=subprocess.PIPE, text=True).stdout
-    print("\n".join(line for line in lines.splitlines() if line.strip() and " – " not in line))
+    """The first measurements of those that a world of OASIS allows."""
+    print(f"\n$ simulate metrics {shlex.quote(os.path.relpath(file))}   # the first that have a value", flush=True)
+    output = subprocess.run([SIMULATE, "metrics", file], check=True, stdout=subprocess.PIPE, text=True).stdout
+    lines = [line for line in output.splitlines() if line.strip() and " – " not in line]
+    print("\n".join(lines[:MEASURED]))
 
 
 def _print_side_by_side(base: Path, own: Path) -> None:

@@ -4,8 +4,8 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from app_factory import words_of
 
-from polyphony.errors import MetricsError
 from polyphony.metrics.core.registry import MEASUREMENTS
 from polyphony.metrics.measure import measure_run
 from polyphony.metrics.runfile.digest import run_digest
@@ -97,12 +97,23 @@ def test_a_name_stands_for_a_handle_that_is_missing(tmp_path: Path) -> None:
     assert [agent.handle for agent in run.agents] == list(run.users.values())
 
 
-def test_it_has_a_fingerprint_and_is_no_run_of_ours(tmp_path: Path) -> None:
+def test_it_has_a_fingerprint_and_a_header(tmp_path: Path) -> None:
     one, two = oasis_file(tmp_path / "one.db"), oasis_file(tmp_path / "two.db")
     assert run_digest(one) == run_digest(two)
     with sqlite3.connect(two) as connection:
         connection.execute("UPDATE comment SET content = 'it is not' WHERE comment_id = 1")
     connection.close()
     assert run_digest(one) != run_digest(two)
-    with pytest.raises(MetricsError, match="a database of OASIS, not a Polyphony run"):
-        read_header(one)
+    header = read_header(one)
+    assert (header.arm, header.agents, header.timesteps, header.status) == ("oasis", 4, 2, "finished")
+
+
+@pytest.mark.parametrize("page", ["Overview", "Feed", "Compare", "Network", "Agent", "Timeline", "Topics"])
+def test_it_opens_in_the_dashboard(tmp_path: Path, drawn, page: str) -> None:
+    oasis_file(tmp_path / "world.db")
+    test = drawn(tmp_path, page)
+    body = words_of(test)
+    assert "1 run in" in body if page == "Overview" else "holds no run" not in body
+    assert page != "Feed" or "words of number 3 about tea" in body
+    assert page != "Agent" or any("@p3" in box.options for box in test.selectbox)
+    assert "base model" not in body, "OASIS does not record what its agents ran on"

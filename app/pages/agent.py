@@ -17,6 +17,7 @@ from polyphony.metrics.core.labels import number
 from polyphony.metrics.figures.activity import acts_by_kind
 from polyphony.metrics.runfile.agent_rows import AgentRows, LoggedDecision
 from polyphony.metrics.runfile.bank_catalog import BankRevision
+from polyphony.metrics.runfile.oasis import ARM as OASIS
 from polyphony.metrics.runfile.rundata import Agent, RunData
 
 _MOST_ITEMS = 200
@@ -46,6 +47,8 @@ def draw(library: Library, run: FoundRun) -> None:
     _texts(data, rows)
     _act_shares(rows, colour)
     _decision(library, run, data, rows)
+    if data.arm == OASIS:
+        return
     _interview(library, run, agent)
     if agent.adapter_id is None:
         note("This agent has no adapter: it acts through the base model that all agents share.")

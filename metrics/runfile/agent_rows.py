@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import func, null, select
 
 from polyphony.digest_chain.content import column_names
-from polyphony.metrics.runfile.database import open_run, slim_table, source_name
-from polyphony.metrics.runfile.loading import act_shares
+from polyphony.metrics.runfile.database import is_oasis, open_run, slim_table, source_name
+from polyphony.metrics.runfile.loading import act_shares, load_run
+from polyphony.metrics.runfile.rundata import RunData
 
 
 class Shown(NamedTuple):
@@ -65,6 +66,8 @@ class AgentRows(NamedTuple):
 def read_agent(source: Path | str, agent_id: int) -> AgentRows:
     """Read an agent's feeds, history and activations, each in the order of the file.
 
+    A database of OASIS holds no feeds and no history.
+
     Raises:
         MetricsError: The file is missing, is not a database or is not a run.
     """
@@ -75,6 +78,8 @@ def read_agent(source: Path | str, agent_id: int) -> AgentRows:
     history = slim_table("history", "history_id agent_id " + " ".join(Past._fields))
     activation = slim_table("activation", "agent_id " + " ".join(LoggedDecision._fields))
     with open_run(source) as connection:
+        if is_oasis(connection):
+            return AgentRows((), (), _of_oasis(load_run(source), agent_id))
         shows_replies = "comment_id" in column_names(connection, "exposure")
         # Joined to nothing where the file is of before feeds showed replies.
         reply = exposure.c.comment_id if shows_replies else null()
@@ -106,6 +111,16 @@ def read_agent(source: Path | str, agent_id: int) -> AgentRows:
         )
         decisions = tuple(_decision(tuple(row), source_name(source)) for row in rows)
     return AgentRows(shown, past, decisions)
+
+
+def _of_oasis(run: RunData, agent_id: int) -> tuple[LoggedDecision, ...]:
+    """An agent's acts, of which OASIS records neither the target nor how they were chosen."""
+    user = next((agent.user_id for agent in run.agents if agent.agent_id == agent_id), None)
+    return tuple(
+        LoggedDecision(number, act.timestep, act.act, act.outcome, None, None, None, None, None, None, None, None, None)
+        for number, act in enumerate(run.activations)
+        if act.user_id == user
+    )
 
 
 def _decision(row: tuple[Any, ...], name: str) -> LoggedDecision:

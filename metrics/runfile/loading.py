@@ -14,7 +14,7 @@ from sqlalchemy import Connection, inspect
 from polyphony.digest_chain.checking import header_damage
 from polyphony.errors import MetricsError
 from polyphony.metrics.runfile.database import damaged, is_oasis, open_run, source_name
-from polyphony.metrics.runfile.oasis import oasis_run
+from polyphony.metrics.runfile.oasis import oasis_header, oasis_run
 from polyphony.metrics.runfile.rundata import (
     Activation,
     Agent,
@@ -74,7 +74,7 @@ def read_header(source: Path | str) -> RunHeader:
     name = source_name(source)
     with reading(name, MetricsError), open_run(source, checked=False) as connection:
         if is_oasis(connection):
-            raise MetricsError(f"{name}: a database of OASIS, not a Polyphony run; `simulate metrics` measures it")
+            return oasis_header(oasis_run(partial(typed_rows, connection, name), name))
         header = _header(connection, name)
         if damage := header_damage(connection):
             raise damaged(name, damage)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from polyphony.metrics.runfile.rundata import Activation, Agent, Comment, FollowEdge, Like, Post, RunData
+from polyphony.metrics.runfile.rundata import Activation, Agent, Comment, FollowEdge, Like, Post, RunData, RunHeader
 
 ARM = "oasis"
 # What a row of `trace` that is an agent's own act is called among our verbs; the others are the platform's doing.
@@ -57,6 +57,14 @@ def oasis_run(rows: Rows, name: str) -> RunData:
             for user, at, action in traced
         ),
         exposures=(), history=(),
+    )  # fmt: skip
+
+
+def oasis_header(run: RunData) -> RunHeader:
+    """What stands for the words of an OASIS database about itself, of which it has none."""
+    return RunHeader(
+        run.arm, run.seed, len(run.agents), run.timesteps, run.status, run.population, run.population_digest,
+        None, None, None, "{}", "{}",
     )  # fmt: skip
 
 
