@@ -40,6 +40,8 @@ from polyphony.simulation.serving.server import Capacity, Serving, serving
 CLIENTS, PROMPT, NEW, REPEATS = 64, 96, 32, 5
 SHAPE = LoraShape(rank=4, alpha=8.0)
 COLD = 200
+# Requests of each client in a row: the first ones find the batch empty, the last ones leave it so.
+ROUNDS = 3
 PARTS = ("throughput", "peft", "first-token", "cold", "start")
 ADAPTERS_OF_BANK = 512
 
@@ -177,7 +179,7 @@ def throughput_results(base: BaseModel, directory: Path) -> list[Result]:
     ):
         for turn in range(REPEATS + 1):
             own.append(own_batch(engine, names, bank))
-            served.append(asyncio.run(ask_all(server.url, names, 2))[0])
+            served.append(asyncio.run(ask_all(server.url, names, ROUNDS))[0])
             print(f"  turn {turn}: own {own[-1]:.0f}, served {served[-1]:.0f} tokens/s", flush=True)
     ratios = [after / before for before, after in zip(own[1:], served[1:], strict=True)]
     many = f"{CLIENTS} clients, {CLIENTS} adapters, {PROMPT} prompt and {NEW} new tokens"

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from polyphony.adapters.model.attention import use_matmul_attention
 from polyphony.adapters.model.prepacked_linear import freeze_linears
+from polyphony.allocator import keep_freed_memory
 from polyphony.cache_directory import cache_directory
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
@@ -108,6 +109,7 @@ def load_base_model(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    keep_freed_memory()
     place = pick_device(device)
     path = embedded_directory(say) if directory is None else _check_directory(directory)
     chosen = fastest_dtype(place) if dtype == "auto" else dtype

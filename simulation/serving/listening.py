@@ -3,9 +3,12 @@
 import asyncio
 import errno
 import resource
+import signal
 import socket
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -13,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from polyphony.errors import InputError
 from polyphony.printable import quoted
+from polyphony.simulation.serving.scheduler import Scheduler
 
 # A connection that has not sent the head of a request by then is closed, in seconds. OpenAI's client gives up an idle
 # connection after 5: a server that closes it at that moment makes a request fail.
@@ -135,15 +139,35 @@ def bound(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
-def serve_at(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until the process is told to stop: answers in work are finished, for a while, and no more are taken."""
+def serve_at(app: FastAPI, scheduler: Scheduler, listener: socket.socket) -> None:
+    """Serve until the process is told to stop: answers in work are finished, for a while, and no more are taken.
+
+    The model computes on this thread, the main one, see `simulation.serving.scheduler.Scheduler.run`; the clients'
+    connections are on another. A second signal ends both at once.
+    """
     _allow_many_connections()
     config = uvicorn.Config(
         app, http=GuardedProtocol, ws="none", log_level="warning", access_log=False, server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=HEAD_SECONDS, backlog=BACKLOG,
     )  # fmt: skip
-    with suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run([listener])
+    server = uvicorn.Server(config)
+
+    def listen() -> None:
+        try:
+            server.run([listener])
+        finally:
+            scheduler.close()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        server.force_exit, server.should_exit = server.should_exit, True
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    scheduler.reserve()
+    connections = threading.Thread(target=listen, name="connections")
+    connections.start()
+    scheduler.run()
+    connections.join()
 
 
 def _allow_many_connections() -> None:

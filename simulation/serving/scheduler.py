@@ -118,6 +118,7 @@ class Scheduler:
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._changed = Condition()
         self._is_closing = False
+        self._is_running = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = Thread(target=self._run, name="engine", daemon=True)
         self._outbox: list[tuple[Job, Event]] = []
@@ -134,16 +135,32 @@ class Scheduler:
 
     @property
     def is_alive(self) -> bool:
-        """Whether its thread runs."""
-        return self._thread.is_alive()
+        """Whether the work goes on."""
+        return self._is_running or self._thread.is_alive()
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin to work for the clients of an event loop."""
+        """Begin to work for the clients of an event loop: on a thread of its own, unless it is reserved for another."""
         self._loop = loop
-        self._thread.start()
+        if not self._is_running:
+            self._thread.start()
+
+    def reserve(self) -> None:
+        """Let `start` make no thread: the work will be done by whoever calls `run`."""
+        self._is_running = True
+
+    def run(self) -> None:
+        """Work on the calling thread until `close`; `reserve` must have been called before `start`.
+
+        On a CPU the main thread is the place: OpenMP keeps threads for each thread that computes, and where there are
+        more of them than cores, they sleep between two products instead of waiting.
+        """
+        try:
+            self._run()
+        finally:
+            self._is_running = False
 
     def close(self) -> None:
-        """Refuse what waits or is in work, and end the thread."""
+        """Refuse what waits or is in work, and end the work."""
         with self._changed:
             self._is_closing = True
             self._changed.notify()
