@@ -236,6 +236,7 @@ class Scheduler:
             _answer(*call)
         self._end_dropped()
         self._admit()
+        self._deliver()  # first tokens do not wait for the others' next ones
         for lane in self._lanes:
             if len(lane):
                 self._advance(lane)
