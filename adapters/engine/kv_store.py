@@ -1,5 +1,6 @@
 """Keys and values: one store of many rows, allocated once and reused by every call, and copies of prompt prefixes."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,8 @@ from torch import Tensor
 from transformers import Cache
 
 COLUMN_STEP = 64
-# Types of the same width that NumPy knows.
-_PAGED = {torch.float32: np.float32, torch.bfloat16: np.int16}
+# Bytes to whose multiple torch aligns tensors on a CPU (c10/core/alignment.h).
+ALIGNMENT = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,8 +131,19 @@ class KeyValueStore(Cache):
     def _table(self, like: Tensor) -> Tensor:
         rows, columns = self._capacity
         shape = (rows, like.shape[1], columns, like.shape[3])
-        # Zeros, not garbage: a masked column's weight is 0, and 0 × NaN would still be NaN. NumPy has the
-        # system clear a page when it is first written, so that columns which no row reaches take no memory.
-        if like.device.type == "cpu" and like.dtype in _PAGED:
-            return torch.from_numpy(np.zeros(shape, dtype=_PAGED[like.dtype])).view(like.dtype)
+        # Zeros, not garbage: a masked column's weight is 0, and 0 × NaN would still be NaN.
+        if like.device.type == "cpu":
+            return _paged_zeros(shape, like.dtype)
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+def _paged_zeros(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Zeros in main memory that the system clears page by page as they are first written, aligned as torch aligns.
+
+    Columns that no row reaches take no memory. Products of tensors that are aligned otherwise can differ in their last
+    bits.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    raw = np.zeros(size + ALIGNMENT, dtype=np.uint8)
+    begin = -raw.ctypes.data % ALIGNMENT
+    return torch.from_numpy(raw[begin : begin + size]).view(dtype).view(shape)

@@ -168,13 +168,16 @@ class AdaptedModel:
             self._original |= adapted_modules(base, other)
         self.layers = {name: StackedLora(module, self.routing) for name, module in self._original.items()}
         self.pointer = Pointer()
+        self._replaced: dict[str, nn.Module] = {}
 
     def close(self) -> None:
-        """Put the base's own layers back."""
-        for name, module in self._original.items():
+        """Put the layers back that were there before."""
+        for name, module in self._replaced.items():
             _replace(self.base.model, name, module)
+        self._replaced = {}
 
     def __enter__(self) -> "AdaptedModel":
+        self._replaced = {name: self.base.model.get_submodule(name) for name in self.layers}
         for name, layer in self.layers.items():
             _replace(self.base.model, name, layer)
         return self
