@@ -64,8 +64,8 @@ REASONS = {
     "that docs/adapters.md shows. The whole command took 54 minutes with native bf16 while tests ran beside it; "
     "without, 16 people took 170 to 185 s once, which makes 91 to 99 minutes",
     "16 clients, 96 prompt tokens: first token, p95": "a request waits for the pass at hand: a step of all texts in "
-    "work, or the reading of a prompt that came before, which takes as long as its own; at the 95th percentile it waits "
-    "for two. Pieces of a prompt between the steps of others would shorten it",
+    "work, or the reading of a prompt that came before, which takes as long as its own; at the 95th percentile it "
+    "waits for two. Pieces of a prompt between the steps of others would shorten it",
     "all measurements of 10,000 agents": "nearly half of the time goes into a hundred rewirings of the follow graph, "
     "with Leiden's communities of each, and ten Louvain partitions (at 2,000 agents 61 of 135 s, beside other work); a "
     "swap of edges has become 1.4 times as fast since",
