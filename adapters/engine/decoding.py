@@ -7,13 +7,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polyphony.adapters.engine.decoding_config import DecodingConfig
+from polyphony.adapters.engine.decoding_config import NUCLEUS_TOKENS, DecodingConfig
 from polyphony.adapters.prompting.control_tokens import control_tokens
 from polyphony.adapters.prompting.grammar import Grammar
 from polyphony.printable import printable
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+
+def drawn_from_nucleus(logits: Tensor, top_p: float | Tensor, uniforms: Tensor) -> list[int]:
+    """Draw one token per row from its nucleus, by inverting the cumulative sum.
+
+    Args:
+        logits: Shape [rows, vocabulary], divided by the temperature.
+        top_p: Mass of the nucleus; of each row, shape [rows, 1], where they differ.
+        uniforms: Draws in [0, 1), shape [rows].
+    """
+    shares = logits.softmax(-1)
+    top, tokens_of = shares.topk(min(NUCLEUS_TOKENS, shares.shape[-1]))
+    inside = (top.cumsum(-1) - top) < top_p
+    inside[:, 0] = True  # a mass may be too small for a float
+    mass = (top * inside).double().cumsum(-1)
+    places = torch.searchsorted(mass, uniforms.unsqueeze(1) * mass[:, -1:], right=True)
+    # Rounding may aim behind the last token with a share; that one is taken then.
+    last = (mass < mass[:, -1:]).sum(-1, keepdim=True)
+    drawn: list[int] = tokens_of.gather(1, torch.minimum(places, last)).squeeze(1).tolist()
+    return drawn
 
 
 class TextSampler:
@@ -41,15 +61,9 @@ class TextSampler:
         scores[:, self._banned.to(device)] = -torch.inf
         empty = torch.tensor([not tokens for tokens in written], device=device)
         scores[empty, self._end_id] = -torch.inf  # a text has at least one token
-        shares = (scores / self._config.temperature).softmax(-1)
-        # A nucleus of more tokens is cut here, as by top-k: sorting 49,152 numbers per token would dominate the time.
-        top, tokens_of = shares.topk(min(256, shares.shape[-1]))
-        inside = (top.cumsum(-1) - top) < self._config.top_p
-        mass = (top * inside).double().cumsum(-1)
-        draws = torch.tensor(np.asarray(uniforms), device=mass.device).unsqueeze(1) * mass[:, -1:]
-        places = torch.searchsorted(mass, draws, right=True).clamp(max=mass.shape[-1] - 1)
-        drawn: list[int] = tokens_of.gather(1, places).squeeze(1).tolist()
-        return drawn
+        return drawn_from_nucleus(
+            scores / self._config.temperature, self._config.top_p, torch.tensor(np.asarray(uniforms), device=device)
+        )
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """Turn tokens into one line of printable text: the output of a model is as hostile as any other input."""

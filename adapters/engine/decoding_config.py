@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from polyphony.errors import InputError
 
+NUCLEUS_TOKENS = 256
+"""A nucleus of more tokens is cut here, as by top-k: sorting a whole vocabulary per token would dominate the time."""
+
 
 @dataclass(frozen=True)
 class DecodingConfig:

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from polyphony.adapters.engine.decoding import drawn_from_nucleus
 from polyphony.adapters.engine.generation import Generation, Sampling, TokenScores
 from polyphony.adapters.engine.group_sampler import draw_tokens
 from polyphony.errors import PolyphonyError
 
-# A nucleus of more tokens is cut here, as by `adapters.engine.decoding.TextSampler`.
-NUCLEUS_TOKENS = 256
 NOT_FINITE = "its adapter makes numbers that are not finite"
 
 
@@ -100,25 +99,14 @@ def _likeliest(logits: Tensor, _generations: Sequence[Generation]) -> list[int]:
 
 
 def _from_all(logits: Tensor, generations: Sequence[Generation]) -> list[int]:
-    tokens: list[int] = draw_tokens(logits / _temperatures(logits, generations), _uniforms(logits, generations))[
-        0
-    ].tolist()
+    drawn, _, _ = draw_tokens(logits / _temperatures(logits, generations), _uniforms(logits, generations))
+    tokens: list[int] = drawn.tolist()
     return tokens
 
 
 def _from_nucleus(logits: Tensor, generations: Sequence[Generation]) -> list[int]:
-    shares = (logits / _temperatures(logits, generations)).softmax(-1)
-    top, tokens_of = shares.topk(min(NUCLEUS_TOKENS, shares.shape[-1]))
     limits = torch.tensor([generation.sampling.top_p for generation in generations], device=logits.device).unsqueeze(1)
-    inside = (top.cumsum(-1) - top) < limits
-    inside[:, 0] = True
-    mass = (top * inside).double().cumsum(-1)
-    draws = _uniforms(logits, generations).unsqueeze(1) * mass[:, -1:]
-    places = torch.searchsorted(mass, draws, right=True).clamp(max=mass.shape[-1] - 1)
-    # Rounding may aim behind the last token with a share; that one is taken then.
-    last = (mass < mass[:, -1:]).sum(-1, keepdim=True)
-    tokens: list[int] = tokens_of.gather(1, torch.minimum(places, last)).squeeze(1).tolist()
-    return tokens
+    return drawn_from_nucleus(logits / _temperatures(logits, generations), limits, _uniforms(logits, generations))
 
 
 def _temperatures(logits: Tensor, generations: Sequence[Generation]) -> Tensor:

@@ -100,13 +100,8 @@ class Asking:
         self, base: BaseModel, head: Head, catalogue: Catalogue, scheduler: Scheduler, config: ServingConfig
     ) -> None:
         """Take what answers."""
-        self._base, self._head, self._catalogue, self._scheduler, self._config = (
-            base,
-            head,
-            catalogue,
-            scheduler,
-            config,
-        )
+        self._base, self._head = base, head
+        self._catalogue, self._scheduler, self._config = catalogue, scheduler, config
         self._prompts = ChatPrompts(base.tokenizer, scheduler.most_columns)
         self._vocabulary = int(base.model.config.get_text_config().vocab_size)
         self._grammars: JsonGrammars | None = None

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from polyphony.adapters.engine.decoding_config import DecodingConfig
+from polyphony.adapters.engine.decoding_config import NUCLEUS_TOKENS, DecodingConfig
 from polyphony.adapters.engine.interface import Exactness
 from polyphony.adapters.engine.served.client import Client, Refused, ServerError
 from polyphony.adapters.prompting.control_tokens import control_tokens
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 PATH = "/v1/completions"
 LIKELIEST = 20
 """Tokens whose probability is asked where labels cannot be named; servers often allow no more."""
-NUCLEUS = 256
-"""Likeliest tokens at which a nucleus is cut, as `adapters.engine.decoding` cuts it."""
 USUAL_LOGIT, MOST_PRESENCE = 11.5, 2.0
 """A logit as likely tokens have it, and the largest presence penalty that servers take."""
 # Servers write -inf as this, which JSON can hold.
@@ -93,7 +91,7 @@ class Completions:
         config = self._decoding
         body: dict[str, Any] = {
             "model": model, "prompt": list(prompt), "max_tokens": most_tokens, "min_tokens": 1,
-            "temperature": config.temperature, "top_p": config.top_p, "top_k": NUCLEUS,
+            "temperature": config.temperature, "top_p": config.top_p, "top_k": NUCLEUS_TOKENS,
             "seed": int(uniform * _LARGEST_SEED), "stop_token_ids": [self._end], "logit_bias": self._bans,
             **self._penalties,
         }  # fmt: skip
