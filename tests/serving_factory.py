@@ -13,10 +13,10 @@ import uvicorn
 from polyphony.adapters.bank.archive import read_archive
 from polyphony.adapters.bank.bank import Bank
 from polyphony.bundled import bundled
-from polyphony.simulation.serving.application import Limits
 from polyphony.simulation.serving.asking import ServingConfig
 from polyphony.simulation.serving.listening import HEAD_SECONDS, GuardedProtocol, bound
 from polyphony.simulation.serving.server import Capacity, Serving, serving
+from polyphony.simulation.serving.uploads import Limits
 
 ADA, BEN = "agenda_jonah", "anouk_stop"
 """Two people of the ready bank."""

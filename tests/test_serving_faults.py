@@ -23,6 +23,7 @@ import typer
 import uvicorn
 from adapter_factory import random_factors
 from serving_factory import ADA, BEN, TOOLS, ready_bank, served
+from starlette.requests import Request
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.interchange import export_directory
@@ -32,12 +33,14 @@ from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.errors import InputError
 from polyphony.simulation.cli.main import Session, app
 from polyphony.simulation.serving import asking
-from polyphony.simulation.serving.application import Limits, application
+from polyphony.simulation.serving.application import application
 from polyphony.simulation.serving.asking import ServingConfig
 from polyphony.simulation.serving.figures import Figures
 from polyphony.simulation.serving.listening import GuardedProtocol, bound
+from polyphony.simulation.serving.refusal import Refusal
 from polyphony.simulation.serving.server import Capacity, serving
 from polyphony.simulation.serving.tools import shown_numbers
+from polyphony.simulation.serving.uploads import Limits, Uploads
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 HOSTILE = "<script>\x1b[2J\u202eevil\n" + "x" * 300
@@ -343,6 +346,36 @@ def test_a_thousand_silent_connections_and_slow_ones_are_closed_and_others_answe
             assert all(connection.recv(1) == b"" for connection in silent)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def _body_of(uploads: Uploads, size: int, is_whole: asyncio.Event) -> int:
+    """Send half a body, wait, send the other half."""
+    halves = iter([{"type": "http.request", "body": b"x" * (size // 2), "more_body": more} for more in (True, False)])
+
+    async def receive():
+        part = next(halves)
+        if not part["more_body"]:
+            await is_whole.wait()
+        return part
+
+    return len(await uploads.body(Request({"type": "http", "method": "POST", "headers": []}, receive)))
+
+
+def test_bodies_that_are_not_complete_share_a_limit():
+    async def main():
+        uploads, never, now = Uploads(Limits(coming_bytes=100, body_seconds=1)), asyncio.Event(), asyncio.Event()
+        now.set()
+        slow = asyncio.ensure_future(_body_of(uploads, 120, never))
+        await asyncio.sleep(0)
+        with pytest.raises(Refusal, match="too many bodies come at once; ask again") as caught:
+            await _body_of(uploads, 82, now)
+        assert caught.value.status == 429 and "Retry-After" in caught.value.headers
+        assert await _body_of(uploads, 40, now) == 40, "a smaller one finds its place beside the slow one"
+        with pytest.raises(Refusal, match="did not come within 1 s"):
+            await slow
+        assert await _body_of(uploads, 100, now) == 100, "the slow one has left its place"
+
+    asyncio.run(main())
 
 
 def test_a_client_that_reads_nothing_of_its_response_is_cut_off_and_a_slow_one_is_not():

@@ -58,10 +58,10 @@ def serve(
 
     Bank(machine.bank).close()  # that there is none is said before anything is loaded
     try:
-        from polyphony.simulation.serving.application import Limits
         from polyphony.simulation.serving.asking import ServingConfig
         from polyphony.simulation.serving.listening import bound, serve_at
         from polyphony.simulation.serving.server import Capacity, serving
+        from polyphony.simulation.serving.uploads import Limits
     except ModuleNotFoundError as error:
         raise InputError(f"{MISSING} ({error.name} is missing)") from error
     from polyphony.simulation.runs.loading import current_loader

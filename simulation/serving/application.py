@@ -7,7 +7,6 @@ import os
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -31,6 +30,7 @@ from polyphony.simulation.serving.protocol import (
 from polyphony.simulation.serving.refusal import Refusal, bad
 from polyphony.simulation.serving.responses import Shown, streamed, whole
 from polyphony.simulation.serving.scheduler import Scheduler
+from polyphony.simulation.serving.uploads import Limits, Uploads
 
 MOST_LISTED = 10_000
 # How often a request that waits is asked whether its client is still there, in seconds.
@@ -39,24 +39,6 @@ OPEN_PATHS = ("/health",)
 
 Answer = TypeVar("Answer")
 Part = TypeVar("Part")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What requests may take.
-
-    Attributes:
-        body_bytes: Most bytes of a request's body.
-        api_key: What clients must send as bearer token; None where nothing is asked.
-        body_seconds: Within how many seconds a body must come.
-        is_local: Whether clients must address the server by a number or as localhost. A web page whose name was made to
-            lead to this machine would otherwise pass for one of it.
-    """
-
-    body_bytes: int = 4 << 20
-    api_key: str | None = None
-    body_seconds: float = 30.0
-    is_local: bool = False
 
 
 def application(
@@ -82,7 +64,8 @@ def application(
     app = FastAPI(title="Polyphony", lifespan=running, docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app)
     app.add_middleware(_Guard, limits=limits, figures=figures)
-    _add_models(app, catalogue, limits)
+    uploads = Uploads(limits)
+    _add_models(app, catalogue, uploads)
 
     async def respond(shown: Shown, request: Request) -> Response:
         if shown.request.stream:
@@ -92,13 +75,13 @@ def application(
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         """Answer a chat, in words or by calling one function."""
-        asked = read_body(ChatRequest, await _body(request, limits))
+        asked = read_body(ChatRequest, await uploads.body(request))
         return await respond(Shown(asked, await asking.chat(asked), tokenizer), request)  # type: ignore[arg-type]
 
     @app.post("/v1/completions")
     async def completion(request: Request) -> Response:
         """Continue one or more texts."""
-        asked = read_body(CompletionRequest, await _body(request, limits))
+        asked = read_body(CompletionRequest, await uploads.body(request))
         return await respond(Shown(asked, await asking.completion(asked), tokenizer), request)  # type: ignore[arg-type]
 
     @app.get("/health")
@@ -116,7 +99,7 @@ def application(
     return app
 
 
-def _add_models(app: FastAPI, catalogue: Catalogue, limits: Limits) -> None:
+def _add_models(app: FastAPI, catalogue: Catalogue, uploads: Uploads) -> None:
     @app.get("/v1/models")
     async def models(request: Request) -> Response:
         """List models, in pages."""
@@ -135,14 +118,14 @@ def _add_models(app: FastAPI, catalogue: Catalogue, limits: Limits) -> None:
     @app.post("/v1/load_lora_adapter")
     async def load(request: Request) -> Response:
         """Load an adapter in PEFT's layout from the folder that the server allows."""
-        asked = read_body(LoadRequest, await _body(request, limits))
+        asked = read_body(LoadRequest, await uploads.body(request))
         await asyncio.to_thread(catalogue.load, asked.lora_name, asked.lora_path)
         return PlainTextResponse(f"Success: LoRA adapter '{asked.lora_name}' added successfully.")
 
     @app.post("/v1/unload_lora_adapter")
     async def unload(request: Request) -> Response:
         """Forget an adapter that was loaded."""
-        asked = read_body(UnloadRequest, await _body(request, limits))
+        asked = read_body(UnloadRequest, await uploads.body(request))
         catalogue.unload(asked.lora_name)
         return PlainTextResponse(f"Success: LoRA adapter '{asked.lora_name}' removed successfully.")
 
@@ -227,29 +210,6 @@ def _of_another_type(request: Request) -> Refusal | None:
     if request.method == "POST" and kind != "application/json":
         return Refusal(415, "send Content-Type: application/json")
     return None
-
-
-async def _body(request: Request, limits: Limits) -> bytes:
-    """Read a body, up to the limits.
-
-    Raises:
-        Refusal: It is too large, or comes too slowly.
-    """
-    length = request.headers.get("content-length", "")
-    too_large = Refusal(413, f"the body is larger than {limits.body_bytes:,} bytes", code="request_too_large")
-    if length.isdigit() and int(length[:18]) > limits.body_bytes:
-        raise too_large
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size > limits.body_bytes:
-                    raise too_large
-                parts.append(part)
-    except TimeoutError:
-        raise Refusal(408, f"the body did not come within {limits.body_seconds:g} s", code="timeout") from None
-    return b"".join(parts)
 
 
 async def _or_gone(answer: Awaitable[Answer], request: Request, asked: Asked, scheduler: Scheduler) -> Answer:

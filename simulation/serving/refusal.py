@@ -38,10 +38,10 @@ def bad(message: str, param: str | None = None, code: str | None = None) -> Refu
     return Refusal(400, message, param=param, code=code)
 
 
-def busy(seconds: int) -> Refusal:
-    """A server whose queue is full; the client may ask again after some seconds."""
+def busy(seconds: int, what: str = "the queue is full") -> Refusal:
+    """A server that has no place; the client may ask again after some seconds."""
     return Refusal(
-        429, f"the queue is full; ask again in {seconds} s", kind="rate_limit_error", code="queue_full",
+        429, f"{what}; ask again in {seconds} s", kind="rate_limit_error", code="queue_full",
         headers={"Retry-After": str(seconds)},
     )  # fmt: skip
 

@@ -27,6 +27,8 @@ LOG = logging.getLogger("polyphony.serving")
 RETRY_AFTER = 1
 # Functions that wait to run between two steps; one runs before each step, so that answers in work go on.
 MOST_CALLS = 64
+# Up to so many waiting prompts are read one after another.
+FEW = 4
 
 FAULT = "a fault of the server; its log has more"
 UNUSABLE = "its adapter cannot be used; the server's log has more, and `simulate bank verify` finds damage"
@@ -235,8 +237,7 @@ class Scheduler:
         if call is not None:
             _answer(*call)
         self._end_dropped()
-        self._admit()
-        self._deliver()  # first tokens do not wait for the others' next ones
+        self._read_prompts()
         for lane in self._lanes:
             if len(lane):
                 self._advance(lane)
@@ -256,8 +257,32 @@ class Scheduler:
             if not job.is_dropped:
                 self._outbox.append((job, too_late(job.limit)))
 
-    def _admit(self) -> None:
-        """Read prompts of waiting jobs, as many as fit into one pass of each batch."""
+    def _read_prompts(self) -> None:
+        """Read prompts of waiting jobs; each pass hands over its first tokens, which wait for nobody's next ones.
+
+        One prompt keeps a processor busy. A few are read one after another, so that the first need not wait for the
+        last; many are read together, which takes less time in all.
+        """
+        left = self._prompt_tokens
+        while left > 0:
+            with self._changed:
+                are_few = self._waiting.count <= FEW
+            read = self._admit(1 if are_few else left)
+            self._deliver()
+            if not read:
+                break
+            left -= read
+
+    def _admit(self, most: int) -> int:
+        """Read as many prompts as fit into one pass of each batch.
+
+        Args:
+            most: Most padded prompt tokens of a pass; one prompt is read however long it is.
+
+        Returns:
+            How many padded tokens it read.
+        """
+        read = 0
         for lane in self._lanes:
             longest = 0
             jobs: list[Job] = []
@@ -270,10 +295,12 @@ class Scheduler:
                     continue
                 jobs.append(job)
                 longest = max(longest, len(job.answer.generation.prompt))
-                if longest * (len(jobs) + 1) > self._prompt_tokens:
+                if longest * (len(jobs) + 1) > most:
                     break
             if jobs:
                 self._begin(lane, jobs)
+                read += longest * len(jobs)
+        return read
 
     def _lane_of(self, job: Job) -> ContinuousBatch:
         needed = job.answer.generation.most_columns

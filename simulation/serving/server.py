@@ -21,11 +21,12 @@ from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.memory import budget_on
 from polyphony.adapters.prompting.control_tokens import control_tokens
 from polyphony.errors import InputError
-from polyphony.simulation.serving.application import Limits, application
+from polyphony.simulation.serving.application import application
 from polyphony.simulation.serving.asking import Asking, ServingConfig
 from polyphony.simulation.serving.catalogue import SERVED_KINDS, Catalogue
 from polyphony.simulation.serving.figures import Figures
 from polyphony.simulation.serving.scheduler import Scheduler
+from polyphony.simulation.serving.uploads import Limits
 
 # Lengths of the batches, and their share of the rows: a long text makes all that stand in its batch slower.
 LENGTHS = ((512, 1), (2048, 2), (8192, 8))
