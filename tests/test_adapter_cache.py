@@ -126,6 +126,7 @@ def test_a_hand_over_reaches_the_next_decision_and_only_its_agent(base, kit, ban
     assert fresh.slot_versions == {}
 
 
+@pytest.mark.slow
 def test_a_run_with_few_slots_is_reproducible_and_tells_its_hits(base, bank, town, tmp_path, capsys, short_texts):
     for number, person in enumerate(town.choose(3)):
         made = kept(base, bank, person.handle, number)

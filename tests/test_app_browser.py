@@ -79,7 +79,7 @@ def test_all_pages_are_reached_by_keys_alone(browser, hostile: str) -> None:
     view.page.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
 def test_pages_fit_a_phone_in_light_and_dark(browser, hostile: str, scheme: str) -> None:
     view = View(browser, hostile, viewport={"width": 390, "height": 780}, color_scheme=scheme)
     for name in PAGES if scheme == "light" else PAGES[:2]:
@@ -163,6 +163,7 @@ def test_tables_and_figures_can_be_taken_home(browser, hostile: str, tmp_path: P
     view.page.close()
 
 
+@pytest.mark.slow
 def test_overview_follows_a_run(browser, tmp_path: Path) -> None:
     command = [
         sys.executable, "-m", "polyphony", "run", "--policy", "null", "--agents", "512", "--steps", "4000",
@@ -215,6 +216,7 @@ def test_a_run_of_512_agents_is_shown(browser, tmp_path: Path) -> None:
         view.page.close()
 
 
+@pytest.mark.slow
 def test_the_demonstration_shows_every_page(browser, tmp_path: Path) -> None:
     with served(tmp_path) as server:
         view = View(browser, server.url)

@@ -71,6 +71,7 @@ def test_what_the_base_has_no_room_for_is_refused_before_the_prior_is_trained(ma
     assert not make().bank.revisions()
 
 
+@pytest.mark.slow
 def test_provenance_counts_and_never_quotes(make, town, people):
     training, persona = make(), people[0]
     (made,) = training.personal([persona])
@@ -107,6 +108,7 @@ def test_new_posts_make_the_next_revision_of_the_old_one(make, people):
     assert training.personal(people, continued=True) == second, "what was trained from the serving one is found"
 
 
+@pytest.mark.slow
 def test_a_newcomer_begins_over_the_prior_of_the_others(make, people):
     training = make()
     (first,) = training.personal([earlier(people[0])])
@@ -149,6 +151,7 @@ def test_another_shape_is_not_continued(make, people):
         wider.personal(people[:1], continued=True)
 
 
+@pytest.mark.slow
 def test_numbers_are_kept_as_asked_and_as_another_training(loader, base, town, bank, people):
     make = trainings(loader, base, town, bank)
     plain, small = make(), make(storage="int8")

@@ -100,6 +100,7 @@ def found(trained):
     return evaluate(*trained, plan=EvaluationPlan(others=2, candidates=PEOPLE, known_posts=2, written_posts=1))
 
 
+@pytest.mark.slow
 def test_a_forecast_counts_the_passes_and_leaves_the_base_as_it_was(trained):
     training, people, _ = trained
     plan = EvaluationPlan(others=2, candidates=PEOPLE, known_posts=2, written_posts=1)
@@ -112,6 +113,7 @@ def test_a_forecast_counts_the_passes_and_leaves_the_base_as_it_was(trained):
     assert 0 < gate.seconds < expected.seconds and "0 posts" in gate.stages["evaluation"].work
 
 
+@pytest.mark.slow
 def test_every_held_out_text_is_scored(trained, found):
     training, people, _ = trained
     known = [act for person in people for act in training.examples.known(person.held_out)]
@@ -120,6 +122,7 @@ def test_every_held_out_text_is_scored(trained, found):
     assert found.people == PEOPLE and found.chance == 1 / PEOPLE
 
 
+@pytest.mark.slow
 def test_own_adapters_carry_their_people(found):
     nll = {name: figure.value for name, figure in found.nll.items()}
     assert nll["own"] < nll["prior"] < nll["base"] and nll["pooled"] < nll["base"]
@@ -128,6 +131,7 @@ def test_own_adapters_carry_their_people(found):
     assert found.own_beats_other.value > 0.6
 
 
+@pytest.mark.slow
 def test_identification_reads_the_matrix(found):
     matrix = np.array(found.matrix)
     assert matrix.shape == (PEOPLE, PEOPLE)
@@ -135,6 +139,7 @@ def test_identification_reads_the_matrix(found):
     assert found.identification_top1.value == share > 1 / PEOPLE
 
 
+@pytest.mark.slow
 def test_with_others_adapters_for_own_nothing_is_carried(trained):
     """Exchange neighbours' adapters: the advantage turns against them, so that the figures cannot be an artefact."""
     training, people, revisions = trained
@@ -146,6 +151,7 @@ def test_with_others_adapters_for_own_nothing_is_carried(trained):
     assert found.attribution == {}
 
 
+@pytest.mark.slow
 def test_act_distances_are_total_variations(trained, found):
     training, people, _ = trained
     assert set(found.act_distance) == {"base", "prior", "pooled", "own", "history"}
@@ -161,6 +167,7 @@ def test_act_distances_are_total_variations(trained, found):
     assert found.act_distance["history"].value == pytest.approx(np.mean(by_hand))
 
 
+@pytest.mark.slow
 def test_what_concerns_feeds_is_measured_beside_what_needs_no_model(found):
     figures = found.responsiveness
     arms = {"base", "prior", "pooled", "own"}
@@ -181,6 +188,7 @@ def test_what_concerns_feeds_is_measured_beside_what_needs_no_model(found):
     assert tuple(shown["intervals"]["target_top1"]["own"]) == figures["target_top1"]["own"].interval
 
 
+@pytest.mark.slow
 def test_before_other_feeds_the_base_changes_and_its_changes_of_verbs_cancel(found):
     distance, change = found.responsiveness["feed_swap_distance"], found.responsiveness["feed_swap_change"]
     assert distance["base"].value > 0 and distance["own"].value > 0
@@ -188,6 +196,7 @@ def test_before_other_feeds_the_base_changes_and_its_changes_of_verbs_cancel(fou
     assert max(abs(estimate.value) for estimate in change.values()) <= distance["own"].value + 1e-6
 
 
+@pytest.mark.slow
 def test_swapped_feeds_give_rows_that_sum_to_one_before_each_feed(trained):
     training, people, revisions = trained
     with pytest.raises(InputError, match="communities: 2 are given for 3 people"):
@@ -201,6 +210,7 @@ def test_swapped_feeds_give_rows_that_sum_to_one_before_each_feed(trained):
         assert all(total == pytest.approx(1, abs=1e-3) for total in sums.values())
 
 
+@pytest.mark.slow
 def test_the_json_holds_values_and_intervals(found):
     shown = found.to_json()
     assert shown["nll"]["own"] == found.nll["own"].value
@@ -214,6 +224,7 @@ def with_one_text(person):
     return replace(person, acts=[*person.acts[: person.validation_end], text])
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_goes_on_after_its_last_pass(trained, tmp_path):
     training, people, revisions = trained
     people, revisions = [with_one_text(person) for person in people[:2]], revisions[:2]
@@ -252,6 +263,7 @@ def test_an_interrupted_evaluation_goes_on_after_its_last_pass(trained, tmp_path
     assert len(list(tmp_path.iterdir())) == 2, "other adapters do not go on from it"
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_runs_out_of_memory_goes_on_with_less(trained, found, monkeypatch):
     training, people, revisions = trained
     hidden, refused = Scoring.hidden, []

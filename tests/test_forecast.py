@@ -133,6 +133,7 @@ class Counted:
         return self._task.reward(item, text)
 
 
+@pytest.mark.slow
 def test_the_answers_of_reinforcement_are_counted_as_they_are_drawn(native_base):
     task = Counted(task_of("additions"))
     plans = grid_of(task="additions", ranks=[1, 2], inits=["standard"], rates=[1e-2], prompts=[2], seeds=1)
@@ -188,6 +189,7 @@ class Counting(ShortTexts):
         return super().prompt_kit(base, config)
 
 
+@pytest.mark.slow
 def test_a_probe_changes_no_digest_and_loads_nothing_twice(loader, town, tmp_path, monkeypatch, capsys):
     few = replace(town, personas=tuple(briefly(persona, 1) for persona in town.personas[:4]))
     alone, counting = ShortTexts(loader), Counting(loader)

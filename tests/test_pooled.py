@@ -100,6 +100,7 @@ def test_it_is_verified_archived_retired_and_listed(made, tmp_path, capsys):
     assert '"status": "retired"' in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_pooled_arm_acts_with_it_and_trains_it_where_it_is_missing(made, loader, native_base, town, tmp_path):
     training, _, own, _ = made
     settings = RunSettings(population="town", agents=2, timesteps=1, arm="pooled", training=CONFIG)

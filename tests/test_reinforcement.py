@@ -189,6 +189,7 @@ def test_what_learns_together_learns_as_if_alone(base, together):
         assert moved > plan.lr / 2, plan.name
 
 
+@pytest.mark.slow
 def test_several_passes_with_divergence_and_entropy_are_those_of_each_alone(base):
     config = replace(SMALL, updates=2, passes=2, kl=0.1, entropy=0.01)
     fused = products(base, MIXED[:2], config)
@@ -542,6 +543,7 @@ def test_a_question_tells_what_came_before_and_no_post_can_end_it(next_act, base
     assert not set(tokens) & control_tokens(base.tokenizer)
 
 
+@pytest.mark.slow
 def test_each_adapter_learns_one_person_of_the_town(town, tmp_path, capsys, monkeypatch):
     few = "polyphony.adapters.reinforcement.reinforcement.evaluated"
     monkeypatch.setattr(few, lambda task, split, part, config: list(getattr(split, part))[:3])
@@ -589,6 +591,7 @@ def test_stances_are_those_of_the_town_and_no_author_is_in_two_parts(base):
     assert not set(plain_tokens(base.tokenizer, hostile.prompt("a"))) & control_tokens(base.tokenizer)
 
 
+@pytest.mark.slow
 def test_adapters_learn_the_stances_of_a_town_and_of_nothing_else(tmp_path, capsys, monkeypatch):
     few = "polyphony.adapters.reinforcement.reinforcement.evaluated"
     monkeypatch.setattr(few, lambda task, split, part, config: list(getattr(split, part))[:8])

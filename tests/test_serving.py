@@ -169,6 +169,7 @@ def test_every_call_is_whole_and_names_a_post_that_is_shown(client):
     assert {"create_post", "do_nothing"} <= seen
 
 
+@pytest.mark.slow
 def test_functions_are_drawn_by_their_reported_probabilities_which_are_the_persons(client):
     ada, ben = (
         client.chat(FEED, tools=TOOLS, model=model, logprobs=True, n=16, max_tokens=1)["choices"]

@@ -217,6 +217,7 @@ def said(directory: Path, seed: int) -> tuple[list[tuple[Any, ...]], list[dict[s
     return acts, [json.loads(each) for (each,) in shares], json.loads(versions)[TOGETHER]
 
 
+@pytest.mark.slow
 def test_seeds_that_decide_together_do_what_they_do_alone(base, tmp_path, monkeypatch, short_texts):
     def interrupt(done, total, activations):
         raise KeyboardInterrupt

@@ -62,6 +62,7 @@ def test_validation_chooses_the_epoch(base, kit, learners):
         assert trained.epoch == int(np.argmin(trained.validation_loss)) + 1
 
 
+@pytest.mark.slow
 def test_a_pass_that_diverges_is_not_kept_and_a_person_who_only_diverged_is_named(base, kit, learners, monkeypatch):
     """Some rates lead to numbers that are not finite in the second pass; the first pass is what there is then."""
     validate, passes = PopulationTrainer._validate, []
