@@ -451,7 +451,8 @@ async def _soak(
                 answer = await client.post("/v1/completions", json=body)
                 right = answer.status_code == 200 and answer.json()["usage"]["completion_tokens"] == NEW
                 counts["answers" if right else "errors"] += 1
-                answered.add(names[place])
+                if right:
+                    answered.add(names[place])
                 if len(answered) == len(names) and not counts["warm"]:
                     counts["warm"] = round(time.monotonic() - began)
 

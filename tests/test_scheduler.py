@@ -210,7 +210,7 @@ class _Lane:
     """A batch of a model that writes a token a step, for as many steps as it is told; it may fail."""
 
     def __init__(self, rows=2, columns=64):
-        self.rows, self.columns, self.work, self.admitted = rows, columns, [], []
+        self.rows, self.columns, self.work, self.admitted, self.passes = rows, columns, [], [], []
         self.gate = threading.Event()
         self.gate.set()
         self.fault = None
@@ -224,6 +224,7 @@ class _Lane:
 
     def admit(self, generations, slots):
         assert len(generations) <= self.free
+        self.passes.append(len(generations))
         self.work += generations
         self.admitted += generations
         return self.step()
@@ -316,6 +317,16 @@ def test_one_model_with_many_jobs_does_not_starve_another(base):
         assert place <= 4, "the other one had a few turns by then, not two hundred"
         for job in busy:
             event_of(loop, job)
+
+
+@pytest.mark.parametrize(("count", "passes"), [(4, [1, 1, 1, 1]), (9, [9])])
+def test_a_few_prompts_are_read_one_after_another_and_many_together(base, count, passes):
+    lane = _Lane(rows=16)
+    with running(lane) as (scheduler, loop):
+        jobs = [text_job(base, "") for _ in range(count)]
+        scheduler.submit(jobs)
+        assert {event_of(loop, job).ending for job in jobs} == {"length"}
+        assert lane.passes == passes
 
 
 def test_with_fewer_slots_than_models_all_are_answered_and_slots_come_free(base):

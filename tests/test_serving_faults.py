@@ -374,6 +374,7 @@ def test_bodies_that_are_not_complete_share_a_limit():
         with pytest.raises(Refusal, match="did not come within 1 s"):
             await slow
         assert await _body_of(uploads, 100, now) == 100, "the slow one has left its place"
+        assert await _body_of(uploads, 400, now) == 400, "what may come at all comes alone"
 
     asyncio.run(main())
 
@@ -655,7 +656,8 @@ def test_a_command_that_cannot_serve_says_why_before_it_loads_anything(bank, tmp
         assert "--host" in command_refused("--bank", bank, "--host", host)
     assert "no such folder" in command_refused("--bank", bank, "--allow-load", tmp_path / "nowhere")
     assert "no adapter bank" in command_refused("--bank", tmp_path)
-    monkeypatch.delitem(sys.modules, application.__module__)
+    for part in (serving, application):  # a process that has not loaded them yet
+        monkeypatch.delitem(sys.modules, part.__module__)
     monkeypatch.setitem(sys.modules, "fastapi", None)
     assert "polyphony-sim[serve]" in command_refused("--bank", bank)
 

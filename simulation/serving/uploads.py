@@ -19,7 +19,7 @@ class Limits:
         body_bytes: Most bytes of a request's body.
         api_key: What clients must send as bearer token; None where nothing is asked.
         body_seconds: Within how many seconds a body must come.
-        coming_bytes: Most bytes of all bodies together that are not yet complete.
+        coming_bytes: Most bytes of all bodies together that are not complete; one alone may have up to `body_bytes`.
         is_local: Whether clients must address the server by a number or as localhost. A web page whose name was made to
             lead to this machine would otherwise pass for one of it.
     """
@@ -55,7 +55,8 @@ class Uploads:
                 async for part in request.stream():
                     if len(body) + len(part) > most:
                         raise too_large
-                    if self._coming + len(part) > self._limits.coming_bytes:
+                    is_alone = self._coming == len(body)
+                    if not is_alone and self._coming + len(part) > self._limits.coming_bytes:
                         raise busy(RETRY_AFTER, "too many bodies come at once")
                     self._coming += len(part)
                     body += part
