@@ -85,6 +85,8 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
       them. Null: none, it is about the method. n = seeds.
     - ``leiden_effective_communities``: as `effective_communities`, of Leiden's partition, against the same rewired
       graphs; n = users in the graph.
+    - ``leiden_effective_communities_rewired``: the mean of that null, as a figure of its own: tables that show no
+      nulls show it beside the other. Where the two are alike, the number tells how many ties agents have, not which.
     - ``leiden_louvain_nmi``: normalised mutual information of the two partitions, 1 where they are the same. Null:
       none, it is about the method; ``louvain_stability`` is what two runs of Louvain agree in. n = users.
 
@@ -95,6 +97,7 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
         "louvain_modularity",
         "louvain_stability",
         "leiden_effective_communities",
+        "leiden_effective_communities_rewired",
         "leiden_louvain_nmi",
     )
     graph = interaction_graph(run)
@@ -110,6 +113,7 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
         Measurement(modularity(graph, partition), graph.number_of_edges()),
         Measurement(stability(graph, partition), STABILITY_SEEDS),
         effective,
+        null_mean(effective),
         Measurement(nmi, len(nodes)),
     )
     return dict(zip(names, figures, strict=True))
@@ -130,6 +134,13 @@ def against_rewired(
         ),
         partition,
     )  # fmt: skip
+
+
+def null_mean(figure: Measurement) -> Measurement:
+    """The mean of a figure's null model as a figure of its own."""
+    if figure.null is None:
+        return missing("no two ties can be swapped, so that there is no rewired graph", figure.n)
+    return Measurement(figure.null.mean, figure.n)
 
 
 def sizes_of(partition: Mapping[int, int]) -> Floats:
@@ -167,7 +178,7 @@ def rewired(graph: "nx.Graph[int]", rng: np.random.Generator) -> Iterator[list[W
         yield [(*edge, weight) for edge, weight in zip(edges, rng.permutation(weights).tolist(), strict=True)]
 
 
-def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generator) -> int:
+def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generator, *, bipartite: bool = False) -> int:
     """Swap the ends of two drawn edges, so many times, in place; every node keeps its degree.
 
     A swap that would make a loop or a second edge between two nodes is left out, which keeps the chain uniform over
@@ -178,6 +189,7 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
         edges: Undirected edges, changed.
         tries: How many pairs of edges are drawn.
         rng: Source of the draws.
+        bipartite: Whether first ends and last ends are of two kinds, which no swap mixes.
 
     Returns:
         How many swaps were made.
@@ -187,7 +199,8 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
     present = {a * width + b if a < b else b * width + a for a, b in edges}
     ones, others = (column.tolist() for column in rng.integers(len(edges), size=(tries, 2)).T)
     swaps = 0
-    for one, other, turned in zip(ones, others, (rng.random(tries) < 0.5).tolist(), strict=True):
+    turns = [False] * tries if bipartite else (rng.random(tries) < 0.5).tolist()
+    for one, other, turned in zip(ones, others, turns, strict=True):
         (a, b), (c, d) = edges[one], edges[other]
         if turned:
             c, d = d, c
