@@ -33,6 +33,7 @@ from polyphony.metrics.figures.fidelity import act_distance, next_act
 from polyphony.metrics.figures.graphs import other_communities
 from polyphony.metrics.figures.homophily import exposure_adjusted_homophily, within_community_homophily
 from polyphony.metrics.figures.inequality import inequality
+from polyphony.metrics.figures.interaction_structure import interaction_structure
 from polyphony.metrics.figures.interactions import reciprocity
 from polyphony.metrics.figures.issue_stance import issue_stance
 from polyphony.metrics.figures.memorisation import memorisation
@@ -229,6 +230,7 @@ SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] 
     "topic homophily": lambda run, texts, rng: topic_homophily(run, rng),
     "centred homophily": lambda run, texts, rng: centred_homophily(run, texts.words, rng),
     "issue stance": lambda run, texts, rng: issue_stance(run, rng),
+    "interaction structure": lambda run, texts, rng: interaction_structure(run, rng),
     "co-engagement": lambda run, texts, rng: co_engagement(run, rng),
 }
 

@@ -55,11 +55,11 @@ def run_data(agents: int = AGENTS, communities: Iterable[int | None] | None = No
 
 def reacting_run(
     group_of: np.ndarray, write: Callable[[int], str], rng: np.random.Generator, *, inside: float, acts: int = ACTS,
-    **tables,
+    unevenness: float = 0.0, **tables,
 ) -> RunData:  # fmt: skip
     """A run in which a reaction stays inside the actor's own group with a probability, or goes to any post.
 
-    A third of the acts are posts, a third replies and a third likes; who acts is drawn evenly.
+    A third of the acts are posts, a third replies and a third likes.
 
     Args:
         group_of: Planted group of each agent, shape [agents].
@@ -67,10 +67,13 @@ def reacting_run(
         rng: Source of the draws.
         inside: That probability: 0 is no effect, 1 the strongest.
         acts: How many acts there are.
+        unevenness: Standard deviation of the logarithms of how active agents, and how popular posts, are.
         tables: Further parts of the run.
     """
-    kinds, actors = rng.integers(3, size=acts), rng.integers(len(group_of), size=acts)
+    activity = rng.lognormal(sigma=unevenness, size=len(group_of))
+    kinds, actors = rng.integers(3, size=acts), rng.choice(len(group_of), acts, p=activity / activity.sum())
     authors = actors[kinds == 0]
+    popularity = rng.lognormal(sigma=unevenness, size=len(authors))
     posts = tuple(
         Post(number, int(author) + 1, None, write(int(author)), None, False, number % STEPS)
         for number, author in enumerate(authors, 1)
@@ -79,8 +82,8 @@ def reacting_run(
     for kind, actor in zip(kinds[kinds > 0], actors[kinds > 0].tolist(), strict=True):
         others = authors != actor
         own = others & (group_of[authors] == group_of[actor])
-        options = np.flatnonzero(own if rng.random() < inside and own.any() else others)
-        post = int(rng.choice(options)) + 1
+        chances = popularity * (own if rng.random() < inside and own.any() else others)
+        post = int(rng.choice(len(authors), p=chances / chances.sum())) + 1
         if kind == 1:
             number = len(comments) + 1
             comments.append(Comment(number, post, actor + 1, write(actor), number % STEPS))

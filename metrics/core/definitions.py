@@ -27,6 +27,8 @@ _REFERENCE = "real platforms are larger than any simulated one: compare arms"
 _UNSEEN = "posts that nobody trained on are what it subtracts"
 
 _REWIRED = "the same graph rewired a hundred times, every node keeping its number of ties"
+_ACTS_DEALT = "the people acted upon dealt anew to the acts a hundred times: all act, and are acted upon, as often"
+_IS_NULL = "is the mean of a null model"
 _REACTIONS_REWIRED = (
     "who reacted to what rewired a hundred times: agents and posts keep their numbers; what the feed shows is no part"
 )
@@ -65,6 +67,9 @@ _planted = partial(
 )
 _follow = partial(Definition, subject="other graphs", needs=(_FOLLOWS,), no_interval=_GRAPH, n="agents in the graph")
 _co_exposure = partial(Definition, subject="other graphs", needs=(_SHOWN,), no_interval=_GRAPH, n="agents in the graph")
+_acts_between = partial(
+    Definition, subject="interaction structure", needs=(_INTERACTIONS,), no_interval=_GRAPH
+)  # fmt: skip
 _co_engagement = partial(Definition, subject="co-engagement", needs=(_INTERACTIONS,), no_interval=_GRAPH)
 _distinct = partial(
     Definition, subject="distinct", unit="share, 0 to 1", source="Li et al. 2016 (distinct-n), by n-grams",
@@ -183,7 +188,7 @@ _CONTRACT = (
     ),
     _sizes(
         name="effective_communities", title="Effective communities", unit="communities", primary=True,
-        superseded_by="co_engagement_effective_communities",
+        superseded_by="interaction_effective_communities",
         definition="As many equally large communities as would be as diverse: exp of the Shannon entropy of the sizes "
         "of all Louvain communities of the interaction graph.", source=f"{_LOUVAIN}; {_HILL}",
         headline="number of equally large communities with the same diversity",
@@ -191,6 +196,7 @@ _CONTRACT = (
     _strength(
         name="modularity", title="Modularity", unit="−0.5 to 1", source=f"{_NEWMAN}; {_LEIDEN}", n="edges",
         definition="Weighted modularity of the partition that Leiden finds in the interaction graph.", null=_REWIRED,
+        superseded_by="interaction_modularity",
     ),
     _homophily(
         "within_community_homophily", "Within-community homophily", "within", "words",
@@ -322,7 +328,7 @@ _FURTHER_GRAPHS_AND_TEXTS = (
     _strength(
         name="leiden_effective_communities", title="Effective communities by Leiden", unit="communities",
         definition="The effective number of communities of the partition that Leiden finds.", n="users in the graph",
-        source=f"{_LEIDEN}; {_HILL}", null=_REWIRED,
+        source=f"{_LEIDEN}; {_HILL}", null=_REWIRED, superseded_by="interaction_effective_communities",
     ),
     _strength(
         name="leiden_louvain_nmi", title="Leiden and Louvain communities, NMI", unit="0 to 1", n="users in the graph",
@@ -674,11 +680,21 @@ _PLANTED_TRUTH = (
         needs=(_OWN_TEXTS, _HISTORIES, _SIDES), n="agents by issue", no_interval=_WORDS,
         null="the sides of an issue's texts permuted among these texts",
     ),
-    _strength(
-        name="leiden_effective_communities_rewired", title="– of rewired interaction graphs", unit="communities",
-        definition="Mean of `leiden_effective_communities` over the same graph rewired a hundred times. Where the two "
-        "are alike, the number tells how many ties agents have, and not with whom.", n="users in the graph",
-        source=f"{_LEIDEN}; {_HILL}", no_null="is the mean of a null model",
+    _acts_between(
+        name="interaction_effective_communities", title="Effective communities of interactions", unit="communities",
+        definition="The effective number of Leiden communities of the interaction graph: as many equally large "
+        "communities as would be as diverse.", source=f"{_LEIDEN}; {_HILL}", n="users in the graph",
+        null=_ACTS_DEALT,
+    ),
+    _acts_between(
+        name="interaction_effective_communities_rewired", title="– of acts dealt anew", unit="communities",
+        definition="Mean of the same over that null. Where the two are alike, the number tells how often people act "
+        "and are acted upon, and not who acts upon whom.", source=f"{_LEIDEN}; {_HILL}", n="users in the graph",
+        no_null=_IS_NULL,
+    ),
+    _acts_between(
+        name="interaction_modularity", title="Modularity of interactions", unit="−0.5 to 1", n="edges",
+        definition="Weighted modularity of that partition.", source=f"{_NEWMAN}; {_LEIDEN}", null=_ACTS_DEALT,
     ),
     _co_engagement(
         name="co_engagement_effective_communities", title="Effective communities of co-engagement",
@@ -690,7 +706,7 @@ _PLANTED_TRUTH = (
     _co_engagement(
         name="co_engagement_effective_communities_rewired", title="– of rewired reactions", unit="communities",
         definition="Mean of the same over the reactions rewired a hundred times.", source=f"{_LEIDEN}; {_HILL}",
-        n="agents in the graph", no_null="is the mean of a null model",
+        n="agents in the graph", no_null=_IS_NULL,
     ),
     _co_engagement(
         name="co_engagement_modularity", title="Modularity of co-engagement", unit="−0.5 to 1", n="edges",

@@ -12,7 +12,7 @@ _GROUPS = {
     "What agents do": ("activity", "acts", "inequality", "delay", "rhythm"),
     "Whether what agents are shown changes what they do": ("responsiveness", "targets"),
     "Who interacts with whom": ("community sizes", "communities", "windows", "reciprocity", "other graphs", "planted",
-                               "co-engagement"),
+                               "interaction structure", "co-engagement"),
     "Whether those who interact write alike": (
         "topic homophily", "centred homophily", "issue stance", "within", "within characters", "exposure", "stance",
     ),

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import coo_array, triu
 
-from polyphony.metrics.core.measurement import Floats, Measurement, missing, null_model
-from polyphony.metrics.figures.communities import effective_number, null_mean, sizes_of, swap_edges
-from polyphony.metrics.figures.leiden import WeightedEdge, leiden
+from polyphony.metrics.core.measurement import Measurement, missing
+from polyphony.metrics.figures.communities import swap_edges
+from polyphony.metrics.figures.leiden import WeightedEdge
+from polyphony.metrics.figures.null_communities import NULL_DRAWS, community_figures
 from polyphony.metrics.runfile.rundata import RunData
 
 Engagement = tuple[int, int]
 """A user and a post that the user reacted to; posts are numbered on from the last user."""
 
 MOST_AGENTS = 1_000
-_REWIRINGS = 100
 _BURN_IN_SWEEPS = 10
 _SWEEPS_APART = 2
 _NO_TIE = "no two agents reacted to one post"
@@ -40,12 +40,8 @@ def co_engagement(run: RunData, rng: np.random.Generator) -> dict[str, Measureme
     edges = co_engagement_edges(engagements)
     if not edges:
         return dict.fromkeys(_NAMES, missing(_NO_TIE))
-    strength, number, agents = _communities(edges)
-    drawn = [_communities(co_engagement_edges(draw))[:2] for draw in rewired_engagements(engagements, rng)]
-    strengths, numbers = np.array(drawn).reshape(-1, 2).T
-    effective = Measurement(number, agents, null=null_model(number, numbers))
-    modular = Measurement(strength, len(edges), null=null_model(strength, strengths))
-    return dict(zip(_NAMES, (effective, null_mean(effective), modular), strict=True))
+    drawn = map(co_engagement_edges, rewired_engagements(engagements, rng))
+    return dict(zip(_NAMES, community_figures(edges, drawn), strict=True))
 
 
 def engagements_of(run: RunData) -> list[Engagement]:
@@ -89,16 +85,9 @@ def rewired_engagements(engagements: list[Engagement], rng: np.random.Generator)
     pairs = list(engagements)
     if not swap_edges(pairs, _BURN_IN_SWEEPS * len(pairs), rng, bipartite=True):
         return
-    for _ in range(_REWIRINGS):
+    for _ in range(NULL_DRAWS):
         swap_edges(pairs, _SWEEPS_APART * len(pairs), rng, bipartite=True)
         yield pairs
-
-
-def _communities(edges: list[WeightedEdge]) -> tuple[float, float, int]:
-    """Modularity and effective number of Leiden's communities, and how many agents are in them."""
-    strength, partition = leiden(edges)
-    sizes: Floats = sizes_of(partition)
-    return strength, effective_number(sizes), len(partition)
 
 
 def _of_some_agents(engagements: list[Engagement], rng: np.random.Generator) -> list[Engagement]:

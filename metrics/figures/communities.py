@@ -85,8 +85,6 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
       them. Null: none, it is about the method. n = seeds.
     - ``leiden_effective_communities``: as `effective_communities`, of Leiden's partition, against the same rewired
       graphs; n = users in the graph.
-    - ``leiden_effective_communities_rewired``: the mean of that null, as a figure of its own: tables that show no
-      nulls show it beside the other. Where the two are alike, the number tells how many ties agents have, not which.
     - ``leiden_louvain_nmi``: normalised mutual information of the two partitions, 1 where they are the same. Null:
       none, it is about the method; ``louvain_stability`` is what two runs of Louvain agree in. n = users.
 
@@ -97,7 +95,6 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
         "louvain_modularity",
         "louvain_stability",
         "leiden_effective_communities",
-        "leiden_effective_communities_rewired",
         "leiden_louvain_nmi",
     )
     graph = interaction_graph(run)
@@ -113,7 +110,6 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
         Measurement(modularity(graph, partition), graph.number_of_edges()),
         Measurement(stability(graph, partition), STABILITY_SEEDS),
         effective,
-        null_mean(effective),
         Measurement(nmi, len(nodes)),
     )
     return dict(zip(names, figures, strict=True))
@@ -134,13 +130,6 @@ def against_rewired(
         ),
         partition,
     )  # fmt: skip
-
-
-def null_mean(figure: Measurement) -> Measurement:
-    """The mean of a figure's null model as a figure of its own."""
-    if figure.null is None:
-        return missing("no two ties can be swapped, so that there is no rewired graph", figure.n)
-    return Measurement(figure.null.mean, figure.n)
 
 
 def sizes_of(partition: Mapping[int, int]) -> Floats:
@@ -189,7 +178,8 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
         edges: Undirected edges, changed.
         tries: How many pairs of edges are drawn.
         rng: Source of the draws.
-        bipartite: Whether first ends and last ends are of two kinds, which no swap mixes.
+        bipartite: Whether each edge leads from a node of one kind to one of another kind with larger numbers; no swap
+            mixes them then.
 
     Returns:
         How many swaps were made.
