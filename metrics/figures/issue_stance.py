@@ -33,6 +33,7 @@ NAMES = ("stance_macro_f1", "stance_side_homophily", "stance_side_homophily_trut
 
 _NO_STANCE = ""
 _MOST_WORDS = 30_000
+_FEW_TIES = f"fewer than {LEAST_OBSERVATIONS} ties between agents who both take a side in one issue"
 _UNTOLD = "the run's file does not tell which sides its people and their texts take"
 
 Class = tuple[str, int]
@@ -160,21 +161,24 @@ def mean_stances(opinions: Iterable[SidedOpinion]) -> Sides:
 
 def side_homophily(ties: Iterable[tuple[int, int]], stances: Sides, rng: np.random.Generator) -> Measurement:
     """Share of ties whose ends are on the same side, see `issue_stance`; agents with a stance of 0 have no side."""
-    same, permuted, count = 0.0, np.zeros(PERMUTATION_DRAWS), 0
-    pairs = list(ties)
-    for issue in sorted(stances):
-        signs = {user: float(np.sign(stance)) for user, stance in stances[issue].items() if stance}
-        place = {user: number for number, user in enumerate(sorted(signs))}
-        own = np.array([(place[left], place[right]) for left, right in pairs if left in place and right in place])
-        if len(own) == 0:
-            continue
-        side = np.array([signs[user] for user in place])
-        draws = np.array([side, *(rng.permutation(side) for _ in range(PERMUTATION_DRAWS))])
-        shares = (draws[:, own[:, 0]] == draws[:, own[:, 1]]).sum(1)
-        same, permuted, count = same + float(shares[0]), permuted + shares[1:], count + len(own)
+    issues, users = sorted(stances), sorted({user for of in stances.values() for user, stance in of.items() if stance})
+    place = {user: number for number, user in enumerate(users)}
+    sides = np.array([[np.sign(stances[issue].get(user, 0.0)) for issue in issues] for user in users])
+    ends = np.array([(place[left], place[right]) for left, right in ties if left in place and right in place])
+    if len(ends) == 0:
+        return missing(_FEW_TIES)
+    share, count = _same_side(sides, ends)
     if count < LEAST_OBSERVATIONS:
-        return missing(f"fewer than {LEAST_OBSERVATIONS} ties between agents who both take a side in one issue", count)
-    return Measurement(same / count, count, null=null_model(same / count, permuted / count))
+        return missing(_FEW_TIES, count)
+    drawn = [_same_side(rng.permutation(sides), ends) for _ in range(PERMUTATION_DRAWS)]
+    return Measurement(share, count, null=null_model(share, [draw for draw, ties_drawn in drawn if ties_drawn]))
+
+
+def _same_side(sides: Floats, ends: NDArray[np.int64]) -> tuple[float, int]:
+    """Share of ties by issue whose ends are on one side, among those whose ends both have one; and how many are."""
+    products = sides[ends[:, 0]] * sides[ends[:, 1]]
+    count = int(np.count_nonzero(products))
+    return float((products > 0).sum() / max(1, count)), count
 
 
 def polarisation(opinions: list[SidedOpinion], rng: np.random.Generator) -> Measurement:
