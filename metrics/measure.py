@@ -18,6 +18,7 @@ from polyphony.metrics.figures.activity import activity
 from polyphony.metrics.figures.acts import act_diversity
 from polyphony.metrics.figures.attribution import attribution
 from polyphony.metrics.figures.cascades import cascades
+from polyphony.metrics.figures.co_engagement import co_engagement
 from polyphony.metrics.figures.communities import LOUVAIN_SEED, community_sizes, community_strength
 from polyphony.metrics.figures.conversations import conversations
 from polyphony.metrics.figures.diversity import (
@@ -32,7 +33,9 @@ from polyphony.metrics.figures.fidelity import act_distance, next_act
 from polyphony.metrics.figures.graphs import other_communities
 from polyphony.metrics.figures.homophily import exposure_adjusted_homophily, within_community_homophily
 from polyphony.metrics.figures.inequality import inequality
+from polyphony.metrics.figures.interaction_structure import interaction_structure
 from polyphony.metrics.figures.interactions import reciprocity
+from polyphony.metrics.figures.issue_stance import issue_stance
 from polyphony.metrics.figures.memorisation import memorisation
 from polyphony.metrics.figures.planted import planted_agreement
 from polyphony.metrics.figures.planted_posts import planted_spread
@@ -44,6 +47,7 @@ from polyphony.metrics.figures.stance import stance_spread
 from polyphony.metrics.figures.targets import targets
 from polyphony.metrics.figures.texts import EncodedTexts, encode_texts
 from polyphony.metrics.figures.timing import community_windows, response_delay, rhythm_divergence
+from polyphony.metrics.figures.topic_homophily import centred_homophily, topic_homophily
 from polyphony.metrics.runfile.digest import run_digest
 from polyphony.metrics.runfile.engine import ENGINE, engine_facts
 from polyphony.metrics.runfile.frames import RunFrames
@@ -52,7 +56,7 @@ from polyphony.metrics.runfile.rundata import RunData
 
 # Resampling has one seed of its own, whatever the run's: the same file gives the same figures.
 _SEED = 0
-_NUMERIC = ("sklearn.decomposition", "sklearn.discriminant_analysis", "sklearn.ensemble", "scipy.linalg")
+_NUMERIC = ("sklearn.decomposition", "sklearn.discriminant_analysis", "sklearn.ensemble", "sklearn.svm", "scipy.linalg")
 
 
 @dataclass(frozen=True)
@@ -223,6 +227,11 @@ SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] 
     "responsiveness": lambda run, texts, rng: act_variance(run, rng),
     "targets": lambda run, texts, rng: targets(run, rng),
     "planted posts": lambda run, texts, rng: planted_spread(run, rng),
+    "topic homophily": lambda run, texts, rng: topic_homophily(run, rng),
+    "centred homophily": lambda run, texts, rng: centred_homophily(run, texts.words, rng),
+    "issue stance": lambda run, texts, rng: issue_stance(run, rng),
+    "interaction structure": lambda run, texts, rng: interaction_structure(run, rng),
+    "co-engagement": lambda run, texts, rng: co_engagement(run, rng),
 }
 
 

@@ -26,6 +26,7 @@ class Definition:
         null: What its null model leaves to chance; empty where it has none.
         no_null: Why it has no null model; empty where it has one.
         headline: How to read it, in a few words, for a figure among the headlines; empty for every other.
+        superseded_by: Name of the measurement that takes its place in new studies; empty for every other.
         primary: Whether it is one of the four pre-registered primary measurements.
         function: The function of a plug-in; None for a measurement of ours.
         code: SHA-256 of the plug-in's source; empty where it has no file or is ours.
@@ -44,6 +45,7 @@ class Definition:
     null: str = ""
     no_null: str = ""
     headline: str = ""
+    superseded_by: str = ""
     primary: bool = False
     function: "Callable[[RunFrames], object] | None" = None
     code: str = ""

@@ -11,8 +11,11 @@ from polyphony.metrics.core.registry import plugin_measurements
 _GROUPS = {
     "What agents do": ("activity", "acts", "inequality", "delay", "rhythm"),
     "Whether what agents are shown changes what they do": ("responsiveness", "targets"),
-    "Who interacts with whom": ("community sizes", "communities", "windows", "reciprocity", "other graphs", "planted"),
-    "Whether those who interact write alike": ("within", "within characters", "exposure", "stance"),
+    "Who interacts with whom": ("community sizes", "communities", "windows", "reciprocity", "other graphs", "planted",
+                               "interaction structure", "co-engagement"),
+    "Whether those who interact write alike": (
+        "topic homophily", "centred homophily", "issue stance", "within", "within characters", "exposure", "stance",
+    ),
     "How threads grow": ("cascades", "conversations", "planted posts", "references"),
     "How varied texts are": ("distinct", "near duplicates", "self-BLEU", "vocabulary", "spread", "vendi"),
     "How close agents are to their people": (
@@ -33,6 +36,8 @@ them under the titles below. `python -m benchmarks.glossary_page` writes this pa
 - **n**: what the number of observations counts.
 - **Primary**: one of the four measurements that a study's conclusions rest on; their p values are corrected (Holm 1979)
   among themselves.
+- **Superseded by**: the measurement that takes its place in new studies. The older one stays as it was, because stored
+  studies hold it.
 - A measurement that a run cannot give has no value and a reason, never a zero.
 
 A measurement of your own is a Python function in a plug-in:
@@ -83,6 +88,7 @@ def facts(definition: Definition) -> list[tuple[str, str]]:
     rows = [
         ("Unit", definition.unit), ("n", definition.n), ("Interval", interval), ("Null", null),
         ("Needs", ", ".join(definition.needs)), ("Source", definition.source),
+        ("Superseded by", definition.superseded_by and f"`{definition.superseded_by}`"),
     ]  # fmt: skip
     return [(name, text) for name, text in rows if text]
 

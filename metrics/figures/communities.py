@@ -167,7 +167,7 @@ def rewired(graph: "nx.Graph[int]", rng: np.random.Generator) -> Iterator[list[W
         yield [(*edge, weight) for edge, weight in zip(edges, rng.permutation(weights).tolist(), strict=True)]
 
 
-def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generator) -> int:
+def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generator, *, bipartite: bool = False) -> int:
     """Swap the ends of two drawn edges, so many times, in place; every node keeps its degree.
 
     A swap that would make a loop or a second edge between two nodes is left out, which keeps the chain uniform over
@@ -178,6 +178,8 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
         edges: Undirected edges, changed.
         tries: How many pairs of edges are drawn.
         rng: Source of the draws.
+        bipartite: Whether each edge leads from a node of one kind to one of another kind with larger numbers; no swap
+            mixes them then.
 
     Returns:
         How many swaps were made.
@@ -187,7 +189,8 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
     present = {a * width + b if a < b else b * width + a for a, b in edges}
     ones, others = (column.tolist() for column in rng.integers(len(edges), size=(tries, 2)).T)
     swaps = 0
-    for one, other, turned in zip(ones, others, (rng.random(tries) < 0.5).tolist(), strict=True):
+    turns = [False] * tries if bipartite else (rng.random(tries) < 0.5).tolist()
+    for one, other, turned in zip(ones, others, turns, strict=True):
         (a, b), (c, d) = edges[one], edges[other]
         if turned:
             c, d = d, c

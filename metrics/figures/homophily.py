@@ -42,8 +42,8 @@ def within_community_homophily(run: RunData, encoded: EncodedTexts, rng: np.rand
         return missing("no two agents with text in one community, or none in different ones", len(users))
     draws = [within_minus_between(vectors, rng.permutation(labels)) for _ in range(PERMUTATION_DRAWS)]
     null = null_model(value, [draw for draw in draws if draw is not None])
-    weights = agent_weights(len(labels), rng)
-    return Measurement(value, len(users), percentile_interval(_within_minus_between(vectors, labels, weights)), null)
+    drawn = weighted_within_minus_between(vectors, labels, agent_weights(len(labels), rng))
+    return Measurement(value, len(users), percentile_interval(drawn), null)
 
 
 def exposure_adjusted_homophily(run: RunData, encoded: EncodedTexts, rng: np.random.Generator) -> Measurement:
@@ -68,14 +68,16 @@ def exposure_adjusted_homophily(run: RunData, encoded: EncodedTexts, rng: np.ran
 
 def within_minus_between(vectors: Floats, labels: Labels) -> float | None:
     """Mean cosine of unit vectors with the same label minus that with different ones; None without either pair."""
-    value = float(_within_minus_between(vectors, labels, np.ones((1, len(labels))))[0])
+    value = float(weighted_within_minus_between(vectors, labels, np.ones((1, len(labels))))[0])
     return value if np.isfinite(value) else None
 
 
-def _within_minus_between(vectors: Floats, labels: Labels, weights: Floats) -> Floats:
-    """The same for each row of weights over the vectors; two draws of one agent are no pair.
+def weighted_within_minus_between(vectors: Floats, labels: Labels, weights: Floats) -> Floats:
+    """Mean inner product inside labels minus that between, for each row of weights over the vectors, shape [draws].
 
-    The cosines of all pairs of a group sum to the squared length of its sum, so that no matrix of pairs is made.
+    Two draws of one agent are no pair. NaN where labels leave no pair of either kind.
+
+    The products of all pairs of a group sum to the squared length of its sum, so that no matrix of pairs is made.
     """
     squares = np.square(weights)
     own, own_pairs = squares @ np.square(vectors).sum(1), squares.sum(1)

@@ -10,7 +10,8 @@ from sqlalchemy.types import NullType
 from polyphony.digest_chain.links import UNCOVERED
 from polyphony.metrics.runfile.database import open_run
 
-_UNCOUNTED_TABLES = UNCOVERED | {"input_warning"}
+# What is known of the population, whose own digest is counted.
+_UNCOUNTED_TABLES = UNCOVERED | {"input_warning", "planted_side", "sided_text"}
 # How a run ended and what it ran on say nothing about what happened in it: an interrupted and resumed run
 # must equal the uninterrupted one.
 _UNCOUNTED_COLUMNS = {"run": frozenset({"status", "versions"})}
@@ -21,9 +22,9 @@ def run_digest(source: Path | str) -> str:
     """Return the SHA-256 (64 hexadecimal digits) of a run's rows in canonical form.
 
     Tables come in the order of their names, rows in the order of their primary key (all columns where a table has
-    none), values as JSON. Left out: tables `timing`, `input_warning`, `migration` and `digest_chain`, and in `run` the
-    columns `status` and `versions`. The same rows have the same digest on SQLite and on PostgreSQL. Rows are streamed,
-    so that memory does not grow with the run.
+    none), values as JSON. Left out: tables `timing`, `input_warning`, `planted_side`, `sided_text`, `migration` and
+    `digest_chain`, and in `run` the columns `status` and `versions`. The same rows have the same digest on SQLite and
+    on PostgreSQL. Rows are streamed, so that memory does not grow with the run.
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.

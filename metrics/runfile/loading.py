@@ -27,6 +27,7 @@ from polyphony.metrics.runfile.rundata import (
     Post,
     RunData,
     RunHeader,
+    SidedText,
 )
 from polyphony.metrics.runfile.typed_rows import typed_rows
 from polyphony.printable import quoted
@@ -133,6 +134,8 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
         exposures=_exposures(connection, user_of, name) if exposures else (),
         history=_history(connection, user_of, name) if history else (),
         warnings=_warnings(connection, name),
+        planted_sides=_planted_sides(connection, user_of, name),
+        sided_texts=_sided_texts(connection, name) if history else (),
     )
 
 
@@ -201,6 +204,23 @@ def _warnings(connection: Connection, name: str) -> tuple[InputWarning, ...]:
         )
     except (ValueError, TypeError, RecursionError) as error:
         raise MetricsError(f"{name}: table 'input_warning' holds other than it should; the file is damaged") from error
+
+
+def _planted_sides(connection: Connection, user_of: dict[int, int], name: str) -> dict[str, dict[int, int]]:
+    """Sides of the agents' people by issue; runs of before they were recorded lack the table."""
+    sides: dict[str, dict[int, int]] = {}
+    if inspect(connection).has_table("planted_side"):
+        for agent_id, issue, side in typed_rows(connection, name, "planted_side", "agent_id:int issue:text side:int"):
+            sides.setdefault(issue, {})[user_of[agent_id]] = side
+    return sides
+
+
+def _sided_texts(connection: Connection, name: str) -> tuple[SidedText, ...]:
+    """Texts that take a side; runs of before they were recorded lack the table."""
+    if not inspect(connection).has_table("sided_text"):
+        return ()
+    columns = "issue:text side:int split:text text:text"
+    return tuple(map(SidedText._make, typed_rows(connection, name, "sided_text", columns, key="sided_text_id")))
 
 
 def recorded_settings(header: RunHeader, name: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ People are named by `user_id` throughout: agents, authors of seed posts and foll
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -119,6 +119,15 @@ class HistoryText(NamedTuple):
     target: int | None = None
 
 
+class SidedText(NamedTuple):
+    """A text of a generated town's people that takes a side: 1 for, -1 against; also of people who are no agents."""
+
+    issue: str
+    side: int
+    split: str
+    text: str
+
+
 _CLOCK_SETTINGS = ("minutes", "activation", "start", "churn", "late")
 
 
@@ -171,6 +180,9 @@ class RunData:
         started_at: Simulated moment of timestep 0; None where there is no agent.
         users: Name of every user by `user_id`.
         warnings: What was wrong with the file of posts; empty for runs of before it was recorded.
+        planted_sides: Side of every agent's person by `user_id`, by issue: 1 for, -1 against, 0 undecided; empty where
+            no generator told it, and for runs of before it was recorded.
+        sided_texts: Texts of all people of a generated town that take a side; empty likewise.
     """
 
     name: str
@@ -196,6 +208,8 @@ class RunData:
     exposures: tuple[Exposure, ...]
     history: tuple[HistoryText, ...]
     warnings: tuple[InputWarning, ...] = ()
+    planted_sides: Mapping[str, Mapping[int, int]] = field(default_factory=dict)
+    sided_texts: tuple[SidedText, ...] = ()
 
     @cached_property
     def post_by_id(self) -> dict[int, Post]:

@@ -66,6 +66,11 @@ class TownFacts:
         weight = (1 - passed) * float(first.get(subject, 0.0)) + passed * float(last.get(subject, 0.0))
         return min(1.0, weight / float(choice.get("whole_interest", 0.5)))
 
+    @property
+    def issues(self) -> tuple[str, ...]:
+        """The issues that people take sides in; empty where the truth does not tell them."""
+        return tuple(sorted(map(str, _mapping(self.truth.get("issues")))))
+
     def side(self, handle: str, issue: str) -> int:
         """The side that a person takes in an issue: -1, 0 or 1."""
         return int(_number(_mapping(self._person(handle).get("stances")).get(issue), -1.0, 1.0) or 0)

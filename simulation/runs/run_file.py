@@ -16,6 +16,7 @@ from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.runs.fork import Fork, replayed
 from polyphony.simulation.runs.initial_state import people_rows, populate, warning_rows
+from polyphony.simulation.runs.planted_rows import planted_rows
 from polyphony.simulation.runs.replay import recall
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import RunStore, name_of
@@ -134,6 +135,7 @@ class RunFile:
         else:
             populate(platform, personas, at=clock.start, seed_posts=settings.seed_posts, scenario=settings.scenario)
         rows |= warning_rows(self._ingredients.population.problems)
+        rows |= planted_rows(self._ingredients.population, personas, history=settings.history)
         rows["run"] = [run_row]
         rows["timing"] = [{"stage": stage, "seconds": spent} for stage, spent in seconds.items()]
         return platform.take_changes(), rows

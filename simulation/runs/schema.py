@@ -284,6 +284,24 @@ input_warning = Table(
     Column("examples", Text, nullable=False),  # JSON: what is wrong with the first rows
 )  # fmt: skip
 
+# On which side a generated town's people and texts stand, for measurements only; no part of the run's digest, which
+# holds that of the population. Empty for people whom no generator made.
+planted_side = Table(
+    "planted_side", metadata,
+    Column("agent_id", Integer, ForeignKey("agent.agent_id"), primary_key=True),
+    Column("issue", String, primary_key=True),
+    Column("side", Integer, nullable=False),  # 1 for, -1 against, 0 undecided
+)  # fmt: skip
+# Texts of the whole town that take a side, also of people who are no agents of the run: few of a small run's own do.
+sided_text = Table(
+    "sided_text", metadata,
+    Column("sided_text_id", Integer, primary_key=True),
+    Column("issue", String, nullable=False),
+    Column("side", Integer, nullable=False),  # 1 for, -1 against
+    Column("split", String, nullable=False),  # train, held_out
+    Column("text", Text, nullable=False),
+)  # fmt: skip
+
 # Acts that a scenario orders: news and bots. Those that were refused say why.
 scripted = Table(
     "scripted", metadata,

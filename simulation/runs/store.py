@@ -43,6 +43,7 @@ LOCK_SECONDS = 1.0
 WRITING = "cannot be written", "free or choose another place, then --resume (a study: the same command again)"
 CREATING = "cannot be written", "free the place, or choose another --out"
 READING = "cannot be read", "check the file and its permissions"
+PLANTED_STANCES = "0006 planted stances"
 MIGRATIONS = Migrations(
     schema.metadata,
     schema.migration,
@@ -67,11 +68,12 @@ MIGRATIONS = Migrations(
             "ALTER TABLE history ADD COLUMN target_history_id INTEGER",
             seal,
         ),
+        PLANTED_STANCES: (seal,),  # two tables of their own, which are made
     },
 )
 
 
-UNREAD = frozenset({"0003 input warnings", MIGRATION})
+UNREAD = frozenset({"0003 input warnings", MIGRATION, PLANTED_STANCES})
 """Changes that reading a run again for a fork or an interview does without."""
 # Columns that hold a JSON object, by table.
 _OBJECTS = {"trace": "info", "activation": "act_distribution"}
