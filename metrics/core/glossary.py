@@ -9,14 +9,16 @@ from polyphony.metrics.core.registry import plugin_measurements
 
 # Subjects of the registry by the question that they answer.
 _GROUPS = {
-    "What agents do": ("activity", "acts", "inequality", "delay", "rhythm"),
-    "Whether what agents are shown changes what they do": ("responsiveness", "targets"),
+    "What agents do": ("activity", "acts", "inequality", "count heterogeneity", "likes received", "delay", "rhythm"),
+    "Whether what agents are shown changes what they do": (
+        "responsiveness", "targets", "exposure nulls", "shown homophily",
+    ),
     "Who interacts with whom": ("community sizes", "communities", "windows", "reciprocity", "other graphs", "planted"),
     "Whether those who interact write alike": ("within", "within characters", "exposure", "stance"),
-    "How threads grow": ("cascades", "conversations", "planted posts", "references"),
+    "How threads grow": ("cascades", "conversations", "planted posts", "references", "matched trees"),
     "How varied texts are": ("distinct", "near duplicates", "self-BLEU", "vocabulary", "spread", "vendi"),
     "How close agents are to their people": (
-        "attribution", "topics", "style", "act distance", "next act", "memorisation",
+        "attribution", "topics", "style", "act distance", "next act", "next act of window", "memorisation",
     ),
 }  # fmt: skip
 _PLUGINS = "Of plug-ins"
