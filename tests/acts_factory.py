@@ -32,7 +32,7 @@ def is_found(zs: Sequence[float]) -> bool:
 
 
 def choosing_run(
-    folder: Path, seed: int, *, own_community: float = 0.0, popular: float = 0.0, agents: int = 32, steps: int = 12
+    folder: Path, seed: int, *, own_community: float = 0.0, popular: float = 0.0, agents: int = 28, steps: int = 10
 ) -> RunData:
     """A run whose feeds show agents mostly their own community, and whose agents choose among the items shown.
 

@@ -661,7 +661,7 @@ _EXPOSURE_AND_ACTS = (
     *(
         Definition(
             name=f"{kind}_count_icc", title=f"{title} (ICC of counts)", subject="count heterogeneity",
-            unit="0 to 1", n="agents times timesteps", interval="agents", needs=(_ACTIVATIONS,),
+            unit="up to 1", n="agents times timesteps", interval="agents", needs=(_ACTIVATIONS,),
             definition=f"Share of the variance of the logarithm of {what} per agent and timestep that lies between "
             "agents, of an overdispersed Poisson count: 0 where all have one rate. It depends on the length of a "
             "timestep.", source="Nakagawa & Schielzeth 2010; Nakagawa, Johnson & Schielzeth 2017 (log-normal "

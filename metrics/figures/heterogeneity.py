@@ -32,7 +32,8 @@ def count_heterogeneity(run: RunData, rng: np.random.Generator) -> dict[str, Mea
     an overdispersed Poisson count (Nakagawa & Schielzeth 2010, "Repeatability for Gaussian and non-Gaussian data";
     Nakagawa, Johnson & Schielzeth 2017, "The coefficient of determination R² and intra-class correlation coefficient
     from generalized linear mixed-effects models revisited and expanded", log-normal approximation), with ω = W/m and
-    λ = m; the variance of log rates is that of a log-normal variable with these moments. B below 0 counts as 0.
+    λ = m; the variance of log rates is that of a log-normal variable with these moments. An
+    estimate of B below 0, which chance gives, makes R negative.
 
     - ``posts_count_icc``: of original posts.
     - ``acts_count_icc``: of all acts but `nothing`.
@@ -55,8 +56,8 @@ def count_icc(totals: Floats) -> Floats:
     mean = sums / number
     within = (squares - between) / (number - agents)
     excess = ((between - sums**2 / number) / (agents - 1) - within) / (number / agents)
-    of_agents, of_counts = np.log1p(np.maximum(excess, 0.0) / mean**2), np.log1p(within / mean**2)
-    return np.asarray(of_agents / (of_agents + of_counts))
+    of_agents, of_counts = np.sign(excess) * np.log1p(np.abs(excess) / mean**2), np.log1p(within / mean**2)
+    return np.asarray(of_agents / (np.abs(of_agents) + of_counts))
 
 
 def likes_received(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
