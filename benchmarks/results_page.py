@@ -11,6 +11,7 @@ from benchmarks import results
 from benchmarks.results_answer import answer
 from benchmarks.stored_study import CLAIMS, OWN, REFERENCE, Paired, Stored
 from benchmarks.study_checks import checks_of, label_check
+from polyphony.metrics.core.effect_rule import RULE
 from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.studies.comparison_table import rendered
@@ -271,8 +272,8 @@ _CLAIMS = """The interval is Student's t over seeds; with few seeds it is wider 
 and *the opposite* mean that it excludes 0, *undecided* that it does not. p is that of the paired t test after Holm's
 correction for all rows of this table. If it is above 0.05, a verdict may be due to the number of comparisons."""
 
-_CONTROLS = """Own adapters minus each control, paired by seed. Intervals are as above and not corrected for the number
-of comparisons: one in twenty excludes 0 by chance."""
+_CONTROLS = f"""Own adapters minus each control, paired by seed. Intervals are as above and not corrected for the number
+of comparisons: one in twenty excludes 0 by chance. {RULE}"""
 
 _CHANCE = """z of each figure against its null model in the same run, combined over seeds by Stouffer's method: the sum
 of the seeds' z divided by the root of their number. Values within ±2 are what chance gives. The null models are

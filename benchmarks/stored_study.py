@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from scipy import stats
-
-from polyphony.metrics.core.inference import cohens_d_paired, holm, t_interval
+from polyphony.metrics.core.inference import cohens_d_paired, holm, paired_t_p, t_interval
 
 REFERENCE, OWN = "base", "lora"
 
@@ -154,5 +152,5 @@ class Stored:
 
 def _paired(values: Sequence[float]) -> Paired:
     mean, interval, effect_size = sum(values) / len(values), t_interval(values), cohens_d_paired(values)
-    p = None if effect_size is None else float(stats.ttest_1samp(values, 0.0).pvalue)
+    p = paired_t_p(values) if any(values) else None
     return Paired(mean, interval, effect_size, len(values), p)

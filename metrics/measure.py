@@ -29,13 +29,16 @@ from polyphony.metrics.figures.diversity import (
     vendi,
     vocabulary_growth,
 )
-from polyphony.metrics.figures.fidelity import act_distance, next_act
+from polyphony.metrics.figures.exposure_nulls import exposure_adjusted_homophily_shown, own_choices
+from polyphony.metrics.figures.fidelity import act_distance, next_act, next_act_of_window
 from polyphony.metrics.figures.graphs import other_communities
+from polyphony.metrics.figures.heterogeneity import count_heterogeneity, likes_received
 from polyphony.metrics.figures.homophily import exposure_adjusted_homophily, within_community_homophily
 from polyphony.metrics.figures.inequality import inequality
 from polyphony.metrics.figures.interaction_structure import interaction_structure
 from polyphony.metrics.figures.interactions import reciprocity
 from polyphony.metrics.figures.issue_stance import issue_stance
+from polyphony.metrics.figures.matched_trees import matched_trees
 from polyphony.metrics.figures.memorisation import memorisation
 from polyphony.metrics.figures.planted import planted_agreement
 from polyphony.metrics.figures.planted_posts import planted_spread
@@ -232,6 +235,14 @@ SUBJECTS: dict[str, Callable[[RunData, _Texts, np.random.Generator], _Figures]] 
     "issue stance": lambda run, texts, rng: issue_stance(run, rng),
     "interaction structure": lambda run, texts, rng: interaction_structure(run, rng),
     "co-engagement": lambda run, texts, rng: co_engagement(run, rng),
+    "exposure nulls": lambda run, texts, rng: own_choices(run, rng),
+    "shown homophily": lambda run, texts, rng: {
+        "exposure_adjusted_homophily_shown": exposure_adjusted_homophily_shown(run, texts.words, rng)
+    },
+    "count heterogeneity": lambda run, texts, rng: count_heterogeneity(run, rng),
+    "likes received": lambda run, texts, rng: likes_received(run, rng),
+    "matched trees": lambda run, texts, rng: matched_trees(run, rng),
+    "next act of window": lambda run, texts, rng: next_act_of_window(run, rng),
 }
 
 

@@ -1,6 +1,7 @@
 """Hand-made run databases with known content."""
 
 import json
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,18 @@ class RunFactory:
         row = {"follow_id": len(self.rows["follow"]) + 1, "follower_id": user, "followee_id": followee}
         self.rows["follow"].append(row | {"created_at": TIME, "timestep": timestep})
 
-    def show(self, user: int, post_id: int, position: int = 1, comment_id: int | None = None) -> None:
+    def act(self, user: int, act: str, **columns: Any) -> None:
+        """An activation that ended well, and nothing else."""
+        self._activate(user, self._step(user), act, **columns)
+
+    def show(
+        self, user: int, post_id: int, position: int = 1, comment_id: int | None = None, *, timestep: int = 0
+    ) -> None:
         """A post, or a comment under it, in an agent's feed."""
-        row = {"exposure_id": len(self.rows["exposure"]) + 1, "timestep": 0, "agent_id": user - 1, "post_id": post_id}
+        row = {
+            "exposure_id": len(self.rows["exposure"]) + 1, "timestep": timestep, "agent_id": user - 1,
+            "post_id": post_id,
+        }  # fmt: skip
         shown = {"position": position, "source": "recommended", "score": 0.5, "comment_id": comment_id}
         self.rows["exposure"].append(row | shown)
 
@@ -137,11 +147,11 @@ class RunFactory:
     def write(self, path: Path) -> Path:
         """Write the file and return its path."""
         engine = create_engine(f"sqlite:///{path}")
-        metadata.create_all(engine)
         with engine.begin() as connection:
+            metadata.create_all(connection)
             for table in metadata.sorted_tables:
-                for row in self.rows[table.name]:
-                    connection.execute(table.insert().values(**row))
+                for _, rows in groupby(self.rows[table.name], key=tuple):
+                    connection.execute(table.insert(), list(rows))
         engine.dispose()
         return path
 

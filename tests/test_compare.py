@@ -4,6 +4,7 @@ import json
 import sqlite3
 import tempfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.core.inference import cohens_d_paired, holm, paired_t_p, seeds_for_power, t_interval
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.measure import measure_run
-from polyphony.metrics.studies.compare import Comparison, compare_runs
+from polyphony.metrics.studies.compare import Comparison, compare_measured, compare_runs
 from polyphony.metrics.studies.comparison_table import comparison_rows, comparison_text
 from polyphony.metrics.studies.labels import labelled_by_difference
 
@@ -192,6 +193,24 @@ def test_seeds_that_differ_by_one_amount_give_no_interval_and_rounding_no_differ
     assert "all seeds differ by the same amount" in constant.reason
     likes = difference(compare_runs(paths), "likes")
     assert (likes.difference, likes.interval, likes.p) == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_seeds_that_nearly_equal_each_other_have_no_effect_size_and_a_reason(tmp_path: Path) -> None:
+    values = {"base": (0.0, 0.0, 0.0), "lora": (0.0776, 0.0777, 0.0778)}
+    runs = [measure_run(path, ["activity"]) for path in three_seeds(tmp_path)]
+    for run in runs:
+        figure = run.measurements["original_post_rate"]
+        run.measurements["original_post_rate"] = replace(figure, value=values[run.arm][run.seed])
+    comparison = compare_measured(runs)
+    near, clear = (difference(comparison, name) for name in ("original_post_rate", "original_posts"))
+    assert near.effect_size is None and near.effect_interval is None and near.seeds_needed is None
+    assert near.reason == "no d: the differences of fewer than 10 seeds equal each other to 2% of their mean"
+    assert near.difference == pytest.approx(0.0777) and near.interval is not None and near.p < 0.001
+    assert clear.effect_size == pytest.approx(2.0) and clear.reason is None
+    row = next(cells for cells in comparison_rows(comparison) if cells[0] == title_of("original_post_rate"))
+    assert row[7] == "–" and "d is left out (–) where the differences of fewer" in comparison_text(
+        comparison, "markdown"
+    )
 
 
 def test_two_settings_of_one_name_are_told_apart(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def small_study(folder: Path) -> Path:
 
 
 def test_every_measurement_is_defined_once_and_belongs_to_code_that_gives_it():
-    assert len(set(MEASUREMENTS)) == len(MEASUREMENTS) == 125
+    assert len(set(MEASUREMENTS)) == len(MEASUREMENTS) == 142
     assert {definition.subject for definition in DEFINITIONS} == set(SUBJECTS)
     assert sorted(name for subject in SUBJECTS for name in names_of(subject)) == sorted(MEASUREMENTS)
     assert PRIMARY == ("original_posts", "comments", "effective_communities", "within_community_homophily")

@@ -21,6 +21,7 @@ _TEXTS = "nothing could be permuted that leaves texts texts: compare arms"
 _BESIDE_HISTORY = "run and history stand beside each other"
 _BESIDE = "other predictors of the same acts stand beside it"
 _TARGETS_REDRAWN = "the target drawn again among the items shown"
+_ITEMS_REDRAWN = "each act's target drawn again among the items shown that it could have been about"
 _PLANTED_VALUE = "a number of the generator, without chance"
 _SHARED_CHOICE = "an act upon one of several items shown"
 _REFERENCE = "real platforms are larger than any simulated one: compare arms"
@@ -103,6 +104,8 @@ _target = partial(
 _planted_post = partial(
     Definition, subject="planted posts", needs=("posts of accounts that are no agents",), no_null=_DESCRIBED
 )
+
+_shown_preference = partial(Definition, subject="exposure nulls", needs=(_SHOWN, _PLANTED), null=_ITEMS_REDRAWN)
 
 _KINDS = {
     "original_posts": "original posts", "comments": "comments", "reposts": "reposts", "quotes": "quotes",
@@ -205,7 +208,8 @@ _CONTRACT = (
     Definition(
         name="exposure_adjusted_homophily", title="Exposure-adjusted homophily", subject="exposure",
         unit="difference of cosines", definition="Text similarity of an agent to the shown authors whom it answered, "
-        "minus that to those whom it did not; only texts that answer nobody count.",
+        "minus that to those whom it did not; only texts that answer nobody count. For draws of items instead of "
+        "authors see `exposure_adjusted_homophily_shown`.",
         n="pairs of agent and shown author", needs=(_OWN_TEXTS, _SHOWN, _INTERACTIONS), interval="agents",
         null="the answered labels permuted among each agent's own pairs",
     ),
@@ -288,21 +292,24 @@ _ACTS_AND_INTERACTIONS = (
     _planted(
         name="planted_assortativity", title="Assortativity by planted community", unit="−1 to 1",
         n="edges between agents",
-        definition="How far interactions stay inside planted communities: 1 where all do, 0 by chance.",
+        definition="How far interactions stay inside planted communities: 1 where all do, 0 by chance. Its z also "
+        "finds what the feed does: for what agents choose, see `planted_assortativity_shown`.",
         source="Newman 2003, Mixing patterns in networks, eq. 2",
     ),
     _planted(
         name="planted_ei_index", title="E–I index by planted community", unit="−1 to 1", n="edges between agents",
-        definition="Ties between planted communities minus ties inside them, divided by all: −1 where all stay inside.",
+        definition="Ties between planted communities minus ties inside them, divided by all: −1 where all stay inside. "
+        "Its z also finds what the feed does, see `planted_ei_index_shown`.",
         source="Krackhardt & Stern 1988",
     ),
     _planted(
         name="planted_nmi", title="Louvain and planted communities, NMI", unit="0 to 1", n="agents in the graph",
-        definition="Agreement of the Louvain communities of the interaction graph with the planted ones.", source=_NMI,
+        definition="Agreement of the Louvain communities of the interaction graph with the planted ones. Its z also "
+        "finds what the feed does, see `planted_nmi_shown`.", source=_NMI,
     ),
     _planted(
         name="planted_ari", title="Louvain and planted communities, ARI", unit="up to 1", n="agents in the graph",
-        definition="The same agreement, corrected for chance.", source=_ARI,
+        definition="The same agreement, corrected for chance; see `planted_ari_shown`.", source=_ARI,
     ),
     Definition(
         name="reciprocity", title="Reciprocity of interactions", subject="reciprocity", unit="share, 0 to 1",
@@ -410,7 +417,7 @@ _FIDELITY = (
         _reference(
             name=f"cascade_ks_{platform}", title=f"Reply trees against {platform.capitalize()}'s sizes (KS)",
             definition=f"Largest gap between the distributions of the sizes of the run's reply trees and of "
-            f"{platform.capitalize()}'s.",
+            f"{platform.capitalize()}'s. `cascade_size_ks_{platform}` compares one window of sizes.",
         )
         for platform in ("twitter", "reddit")
     ),
@@ -426,15 +433,18 @@ _FIDELITY = (
     ),
     _next_act(
         name="next_act_f1_most_frequent", title="– by the most frequent act", source=_F1,
-        definition="The same of guessing the population's most frequent act.",
+        definition="The same of guessing the population's most frequent act of all training acts. Adapters learn the "
+        "latest alone: see `next_act_f1_most_frequent_window`.",
     ),
     _next_act(
         name="next_act_f1_history", title="– by the person's history", source=_F1,
-        definition="The same of guessing the person's own most frequent act in training.",
+        definition="The same of guessing the person's own most frequent act in all of training; see "
+        "`next_act_f1_history_window`.",
     ),
     _next_act(
         name="next_act_f1_trees", title="– by gradient-boosted trees", source=f"{_F1} (scikit-learn)",
-        definition="The same of trees that know the person's frequencies, the act before, the hour and the weekday.",
+        definition="The same of trees that know the person's frequencies, the act before, the hour and the weekday, "
+        "from all training acts; see `next_act_f1_trees_window`.",
     ),
     _memory(
         name="copied_words_mean", title="Longest run of words copied from training", unit="words",
@@ -598,7 +608,7 @@ _RESPONSIVENESS = (
     _target(
         name="target_top1_popularity", title="Targets that have the most reactions (top-1)", unit="share, 0 to 1",
         definition="Share of acts that are about the shown post or reply with the most replies, reposts, quotes and "
-        "likes in the timesteps before.",
+        "likes in the timesteps before. Blind choices have a z above 0, too: see `target_top1_popularity_shown`.",
     ),
     _target(
         name="reply_parent_gain", title="Gain of replies from what they answer", unit="nats a word", n="replies",
@@ -713,11 +723,107 @@ _PLANTED_TRUTH = (
         definition="Weighted modularity of that partition.", source=f"{_NEWMAN}; {_LEIDEN}", null=_REACTIONS_REWIRED,
     ),
 )
+_EXPOSURE_AND_ACTS = (
+    _shown_preference(
+        name="same_community_targets", title="Targets of the own community", unit="share, 0 to 1", interval="agents",
+        n="acts upon items shown",
+        definition="Share of replies, quotes, reposts, likes and follows upon an item shown that are about an item of "
+        "the agent's own planted community. Only z tells a preference: the share itself follows the feed.",
+    ),
+    _shown_preference(
+        name="planted_assortativity_shown", title="Assortativity by planted community, among items shown",
+        unit="−1 to 1", n="acts between agents", no_interval=_GRAPH,
+        source="Newman 2003, Mixing patterns in networks, eq. 2",
+        definition="As `planted_assortativity`, of acts upon items shown, each of which counts.",
+    ),
+    _shown_preference(
+        name="planted_ei_index_shown", title="E–I index by planted community, among items shown", unit="−1 to 1",
+        n="acts between agents", no_interval=_GRAPH, source="Krackhardt & Stern 1988",
+        definition="As `planted_ei_index`, of acts upon items shown, each of which counts.",
+    ),
+    *(
+        _shown_preference(
+            name=f"planted_{score}_shown", title=f"Leiden and planted communities, {score.upper()}, among items shown",
+            unit="0 to 1" if score == "nmi" else "up to 1", n="agents with a tie", no_interval=_GRAPH,
+            definition="Agreement of the planted communities with those that Leiden finds in the ties that acts upon "
+            "items shown make; in the null Leiden finds them anew in every draw.", source=f"{source}; {_LEIDEN}",
+        )
+        for score, source in (("nmi", _NMI), ("ari", _ARI))
+    ),
+    _shown_preference(
+        name="target_top1_popularity_shown", title="Targets with the most reactions of possible ones",
+        unit="share, 0 to 1", interval="agents", n="acts upon one of several items", needs=(_SHOWN, _SHARED_CHOICE),
+        definition="As `target_top1_popularity`, among the items that the act could have been about: a repost cannot "
+        "be about a reply, which has few reactions.",
+    ),
+    _shown_preference(
+        name="exposure_adjusted_homophily_shown", title="Exposure-adjusted homophily, items drawn again",
+        subject="shown homophily", unit="difference of cosines", n="pairs of agent and shown author",
+        no_interval=_GRAPH, needs=(_OWN_TEXTS, _SHOWN),
+        definition="As `exposure_adjusted_homophily`, of acts upon items shown.",
+    ),
+    *(
+        Definition(
+            name=f"{kind}_count_icc", title=f"{title} (ICC of counts)", subject="count heterogeneity",
+            unit="up to 1", n="agents times timesteps", interval="agents", needs=(_ACTIVATIONS,),
+            definition=f"Share of the variance of the logarithm of {what} per agent and timestep that lies between "
+            "agents, of an overdispersed Poisson count: 0 where all have one rate. It depends on the length of a "
+            "timestep.", source="Nakagawa & Schielzeth 2010; Nakagawa, Johnson & Schielzeth 2017 (log-normal "
+            "approximation), variances by moments", null="the counts of each timestep permuted among the agents",
+        )
+        for kind, title, what in (
+            ("posts", "Heterogeneity of posting", "original posts"), ("acts", "Heterogeneity of activity", "acts"),
+        )
+    ),
+    *(
+        Definition(
+            name=f"likes_received_{name}", title=title, subject="likes received", unit="0 to 1", n="agents",
+            definition=definition, source="Gini coefficient" if name == "gini" else "", interval="agents",
+            needs=("likes between agents",), null="the same likes dealt to the agents at random",
+        )
+        for name, title, definition in (
+            ("gini", "Gini coefficient of likes received", "Inequality of the likes that agents received from agents: "
+             "0 where all received equally many, near 1 where one received all."),
+            ("top10", "Likes received by the top 10%", "Share of the likes between agents that the tenth of the "
+             "agents with the most received. Part of it is the feed's doing."),
+        )
+    ),
+    *(
+        Definition(
+            name=f"cascade_size_ks_{platform}", title=f"Reply trees in {platform.capitalize()}'s window of sizes (KS)",
+            subject="matched trees", unit="0 to 1", n="reply trees", interval="trees",
+            definition=f"As `cascade_ks_{platform}`, both of at least 6 posts and of no more than the run has agents. "
+            "z tells whether the sizes are further off than a sample of as many real trees. It does not tell why: a "
+            "run is short, and cuts its last trees off.", source="Kolmogorov-Smirnov statistic; data/reference",
+            needs=("reply trees of 6 posts or more",), null="as many trees drawn from the reference in that window",
+        )
+        for platform in ("twitter", "reddit")
+    ),
+    Definition(
+        name="cascade_depth_gap_history", title="Cascade depth less that of histories at equal size",
+        subject="matched trees", unit="steps", n="cascades of a size that histories have", interval="cascades",
+        definition="Mean depth of the run's cascades of at least 3 posts minus that of the cascades in the people's "
+        "histories of exactly as many posts. No depth is compared with `data/reference`, which does not tell how deep "
+        "trees of one size are.", source="Vosoughi, Roy & Aral 2018 (depth)",
+        needs=(_ANSWERS, _HISTORIES), null="run and histories permuted among the cascades of each size",
+    ),
+    *(
+        _next_act(
+            name=f"next_act_f1_{name}_window", title=f"Next-act prediction by {title} of the adapters' window",
+            source=source, subject="next act of window",
+            definition=f"As `next_act_f1_{name}`, of the person's latest training acts alone, as many as an adapter "
+            "learns from.",
+        )
+        for name, title, source in (
+            ("most_frequent", "the most frequent act", _F1), ("history", "the person's history", _F1),
+            ("trees", "gradient-boosted trees", f"{_F1} (scikit-learn)"),
+        )
+    ),
+)
 # fmt: on
 
 DEFINITIONS: tuple[Definition, ...] = (
     *_CONTRACT, *_ACTS_AND_INTERACTIONS, *_RATES, *_FURTHER_GRAPHS_AND_TEXTS, *_FIDELITY, *_FURTHER_COMMUNITIES,
     *_CONVERSATIONS,
-    *_RESPONSIVENESS,
-    *_PLANTED_TRUTH,
+    *_RESPONSIVENESS, *_PLANTED_TRUTH, *_EXPOSURE_AND_ACTS,
 )  # fmt: skip

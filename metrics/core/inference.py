@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from polyphony.metrics.core.effect_rule import SAME_AMOUNT, without_effect_size
 from polyphony.metrics.core.measurement import (
     AgentStatistic,
     Floats,
@@ -19,13 +20,19 @@ _SURELY = 10.0
 def cohens_d_paired(differences: Sequence[float]) -> float | None:
     """Mean of the paired differences in units of their standard deviation (Cohen's d_z; Lakens 2013, eq. 6).
 
-    None with fewer than two differences or where they are all equal.
+    None with fewer than two differences, or where `metrics.core.effect_rule.without_effect_size` has a reason.
     """
-    array = np.asarray(differences, dtype=np.float64)
-    if len(array) < 2:
+    if len(differences) < 2 or without_effect_size(differences) is not None:
         return None
-    sd = float(array.std(ddof=1))
-    return float(array.mean()) / sd if sd > 1e-12 * max(1.0, float(np.abs(array).max())) else None
+    return _standardised_mean(differences)
+
+
+def _standardised_mean(differences: Sequence[float]) -> float | None:
+    """Mean in units of the standard deviation; None with fewer than two differences or where they are all equal."""
+    if len(differences) < 2 or without_effect_size(differences) == SAME_AMOUNT:
+        return None
+    array = np.asarray(differences, dtype=np.float64)
+    return float(array.mean() / array.std(ddof=1))
 
 
 def effect_interval(effect_size: float | None, pairs: int) -> tuple[float, float] | None:
@@ -64,7 +71,7 @@ def paired_t_p(differences: Sequence[float]) -> float | None:
 
     if len(differences) > 1 and not np.any(differences):
         return 1.0
-    effect = cohens_d_paired(differences)
+    effect = _standardised_mean(differences)
     if effect is None:
         return None
     return float(2 * t.sf(abs(effect) * math.sqrt(len(differences)), len(differences) - 1))

@@ -1,5 +1,6 @@
 """Conversations: how often replies are answered and how deep threads go, beside the people's own histories."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
@@ -55,6 +56,25 @@ def conversations(run: RunData, rng: np.random.Generator) -> dict[str, Measureme
         else missing(reason)
         for name, (values, reason) in figures.items()
     }  # fmt: skip
+
+
+def history_trees(run: RunData) -> list[list[int]]:
+    """Every cascade of the histories as the parent of each node, as `metrics.figures.cascades.cascade_trees` has it.
+
+    Of replies, reposts and quotes, as far as the file holds them; what stands in a circle is left out.
+    """
+    below: defaultdict[int, list[int]] = defaultdict(list)
+    above = _above(run, _SHARES)
+    for number, about in above.items():
+        below[about].append(number)
+    trees = []
+    for root in sorted(below.keys() - above.keys()):
+        nodes, parents = [root], [0]
+        for place, node in enumerate(nodes):  # grows while it is walked: breadth first
+            nodes += below.get(node, ())
+            parents += [place] * len(below.get(node, ()))
+        trees.append(parents)
+    return trees
 
 
 def _of_run(run: RunData) -> _Threads:

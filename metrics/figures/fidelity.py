@@ -26,6 +26,8 @@ _SEED = 0
 _TREES = 100
 # Below this many held-out acts of the population a macro-F1 is one act's luck.
 _LEAST_ACTS = 20
+_BASELINES = ("next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
+_OF_WINDOW = "_window"
 
 
 def act_distance(run: RunData, rng: np.random.Generator) -> Measurement:
@@ -59,35 +61,85 @@ def next_act(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     - ``next_act_f1_trees``: gradient-boosted trees (scikit-learn) on the person's training frequencies, the verb
       before, hour and weekday, trained on the training acts.
 
+    The baselines know all training acts, the adapters the latest ones alone: see `next_act_of_window`, which mends it.
+
     Macro-F1 is the mean over the verbs that occur of the harmonic mean of precision and recall (Opitz & Burst 2019,
     "Macro F1 and Macro F1", eq. 1). Intervals: people drawn again. The four share their acts. n = held-out acts.
     """
-    names = ("next_act_f1", "next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
-    train, simulated = _known_acts(run.history), _likeliest(run)
+    return _predictions(run, run.history, "", rng)
+
+
+def next_act_of_window(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
+    """The baselines of `next_act` with the acts that the adapters were trained on, the latest of each person.
+
+    Habits change: who joins a town follows people first, and a baseline that counts those days guesses `follow` for the
+    weeks after. The window is that of the run's settings, the most training acts that an adapter learns from.
+
+    - ``next_act_f1_most_frequent_window``, ``next_act_f1_history_window``, ``next_act_f1_trees_window``: as there.
+
+    The window is of the acts that the file holds: private ones, and acts whose targets no feed could have shown, which
+    an adapter does not learn either, are not told apart. n = held-out acts, those of `next_act`.
+    """
+    most = _learned_acts(run)
+    if most is None:
+        reason = "the run's settings do not say how many acts of a person an adapter learns from"
+        return {f"{name}{_OF_WINDOW}": missing(reason) for name in _BASELINES}
+    figures = _predictions(run, _latest(run.history, most), _OF_WINDOW, rng)
+    return {name: figure for name, figure in figures.items() if name.endswith(_OF_WINDOW)}
+
+
+def _predictions(
+    run: RunData, history: tuple[HistoryText, ...], suffix: str, rng: np.random.Generator
+) -> dict[str, Measurement]:
+    """The macro-F1 of the simulation, and of the baselines with a suffix to their names."""
+    names = ("next_act_f1", *(f"{name}{suffix}" for name in _BASELINES))
+    train, simulated = _known_acts(history), _likeliest(run)
     owners = [agent.user_id for agent in run.agents if agent.user_id in train and agent.user_id in simulated]
     predicted = set(owners)
-    held = [(row.user_id, row) for row in run.history if row.split == "held_out" and row.user_id in predicted]
+    held = [(row.user_id, row) for row in history if row.split == "held_out" and row.user_id in predicted]
     if len(held) < _LEAST_ACTS:
-        reason = _NO_HISTORY if not run.history else f"fewer than {_LEAST_ACTS} held-out acts of agents that acted"
+        reason = _NO_HISTORY if not history else f"fewer than {_LEAST_ACTS} held-out acts of agents that acted"
         return dict.fromkeys(names, missing(reason, len(held)))
     truth = np.array([row.act for _, row in held])
     people = np.array([user for user, _ in held])
     common = sum(train.values(), Counter[str]()).most_common(1)[0][0]
     favourite = {user: _favourite(train[user]) for user in owners}
-    guesses: dict[str, Sequence[str]] = {
-        "next_act_f1": [simulated[user] for user, _ in held],
-        "next_act_f1_most_frequent": [common] * len(held),
-        "next_act_f1_history": [favourite[user] for user, _ in held],
-        "next_act_f1_trees": [guess for user, guess in _by_trees(run.history) if user in predicted],
-    }
+    guesses: tuple[Sequence[str], ...] = (
+        [simulated[user] for user, _ in held],
+        [common] * len(held),
+        [favourite[user] for user, _ in held],
+        [guess for user, guess in _by_trees(history) if user in predicted],
+    )
     weights = agent_weights(len(owners), rng)[:, np.searchsorted(sorted(owners), people)]
     return {
         name: Measurement(
             float(macro_f1(truth, np.array(guess), np.ones((1, len(truth))))[0]), len(truth),
             percentile_interval(macro_f1(truth, np.array(guess), weights)),
         )
-        for name, guess in guesses.items()
+        for name, guess in zip(names, guesses, strict=True)
     }  # fmt: skip
+
+
+def _learned_acts(run: RunData) -> int | None:
+    """How many of each person's acts an adapter learns from, the latest, as the run's settings have it."""
+    training = run.config.get("training")
+    most = training.get("max_examples") if isinstance(training, dict) else None
+    return most if type(most) is int and most > 0 else None
+
+
+@lru_cache(maxsize=KEPT_HISTORIES)
+def _latest(history: tuple[HistoryText, ...], most: int) -> tuple[HistoryText, ...]:
+    """The history without each person's training acts but the latest ones; other parts of it are kept."""
+    number = Counter(row.user_id for row in history if _is_trained(row))
+    seen: Counter[int] = Counter()
+    rows = []
+    for row in history:
+        if _is_trained(row):
+            seen[row.user_id] += 1
+            if seen[row.user_id] <= number[row.user_id] - most:
+                continue
+        rows.append(row)
+    return tuple(rows)
 
 
 @lru_cache(maxsize=KEPT_HISTORIES)
@@ -137,9 +189,13 @@ def _favourite(counts: "Counter[str]") -> str:
 def _known_acts(history: Iterable[HistoryText]) -> dict[int, "Counter[str]"]:
     counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for row in history:
-        if row.split == "train" and row.act in VERBS:
+        if _is_trained(row):
             counts[row.user_id][row.act] += 1
     return dict(counts)
+
+
+def _is_trained(row: HistoryText) -> bool:
+    return row.split == "train" and row.act in VERBS
 
 
 def _done_acts(run: RunData) -> dict[int, "Counter[str]"]:

@@ -34,8 +34,7 @@ def cascade_distance(run: RunData, rng: np.random.Generator) -> dict[str, Measur
     sizes are compared. Interval over trees; null: none, compare
     arms with each other, for platforms are larger than any simulated one. n = trees of that size.
     """
-    replies = Counter(comment.post_id for comment in run.own_comments)
-    sizes = np.array([1 + count for count in replies.values()])
+    sizes = np.array(reply_tree_sizes(run))
     sizes = sizes[sizes >= SMALLEST_TREE]
     names = [f"cascade_ks_{platform}" for platform in PLATFORMS]
     if len(sizes) < 2:
@@ -47,6 +46,12 @@ def cascade_distance(run: RunData, rng: np.random.Generator) -> dict[str, Measur
         draws = np.array([ks_distance(draw, real) for draw in drawn])
         figures[name] = Measurement(ks_distance(sizes, real), len(sizes), percentile_interval(draws))
     return figures
+
+
+def reply_tree_sizes(run: RunData) -> list[int]:
+    """Posts of each tree of a post, whoever wrote it, and the agents' replies to it and to each other below it."""
+    replies = Counter(comment.post_id for comment in run.own_comments)
+    return [1 + count for count in replies.values()]
 
 
 def ks_distance(sizes: Sequence[int] | np.ndarray, real: Mapping[int, float]) -> float:

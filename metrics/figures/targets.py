@@ -67,7 +67,7 @@ def targets(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     if not choices:
         return dict.fromkeys(names, missing("no act was about one of several items shown"))
     similarity = _similarities(run, choices)
-    popularity = _popularities(run, choices)
+    popularity = popularities(run, choices)
     return {
         "target_top1": _ranked(run, choices, similarity, top1_credits, rng),
         "target_mrr": _ranked(run, choices, similarity, reciprocal_ranks, rng),
@@ -143,7 +143,7 @@ def _words_shown(run: RunData, item: Item) -> str:
     return "" if post is None else f"{post.own_text} {post.content}" if post.is_quote else post.content
 
 
-def _popularities(run: RunData, choices: Sequence[Choice]) -> list[Floats | None]:
+def popularities(run: RunData, choices: Sequence[Choice]) -> list[Floats | None]:
     """Reactions of agents to the shown items in the timesteps before."""
     at: defaultdict[Item, list[int]] = defaultdict(list)
     for row in run.activations:
@@ -167,10 +167,10 @@ def _ranked(
 ) -> Measurement:
     """The mean credit of the targets under a ranking."""
     scored = [(choice, credit(row), 1.0) for choice, row in zip(choices, scores, strict=True) if row is not None]
-    return _mean_of_targets(run, scored, "no person who acted upon a shown post has training texts", rng)
+    return mean_of_targets(run, scored, "no person who acted upon a shown post has training texts", rng)
 
 
-def _mean_of_targets(
+def mean_of_targets(
     run: RunData, scored: Sequence[tuple[Choice, Floats, float]], reason: str, rng: np.random.Generator
 ) -> Measurement:
     """Mean value of the chosen items, beside that of items drawn again among those shown.
@@ -207,7 +207,7 @@ def _parent_gain(run: RunData, choices: Sequence[Choice], rng: np.random.Generat
                                     for item in choice.shown])  # fmt: skip
             others = (likelihoods.sum() - likelihoods) / (len(likelihoods) - 1)
             scored.append((choice, (likelihoods - others) / len(words), float(len(words))))
-    return _mean_of_targets(run, scored, "no reply with words was made to one of several items shown", rng)
+    return mean_of_targets(run, scored, "no reply with words was made to one of several items shown", rng)
 
 
 def _background(run: RunData) -> Callable[[str], float]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from polyphony.errors import MetricsError
+from polyphony.metrics.core.effect_rule import SAME_AMOUNT, without_effect_size
 from polyphony.metrics.core.inference import (
     agent_interval,
     cohens_d_paired,
@@ -37,7 +38,7 @@ class Difference:
         difference: Mean over seeds of arm minus reference; None where no seed has both figures.
         interval: 95% interval: Student's t over seeds with two or more of them, else over agents where the figure
             allows it.
-        effect_size: Cohen's d of the paired differences; None with one seed.
+        effect_size: Cohen's d of the paired differences; None with one seed, and where `reason` says why.
         p: Of a paired t test, see `metrics.core.inference.paired_t_p`; None with one seed.
         p_holm: The same, corrected over the comparison's differences in measurements of the same family, see
             `metrics.core.registry.family_of`.
@@ -279,12 +280,13 @@ def _difference(name: str, key: tuple[int, str], pairs: _Pairs, rng: np.random.G
         return replace(blank, interval=interval, reason=_one_seed(interval is not None))
     if all(abs(value) <= _ROUNDING for value in values):
         values = [0.0] * len(values)
+    reason = without_effect_size(values) if any(values) else None
+    if reason == SAME_AMOUNT:
+        return replace(blank, reason=reason)
     effect = cohens_d_paired(values)
-    if effect is None and any(values):
-        return replace(blank, reason="all seeds differ by the same amount: nothing says how much they vary")
     return replace(
         blank, interval=t_interval(values), effect_size=effect, p=paired_t_p(values),
-        seeds_needed=seeds_for_power(effect),
+        seeds_needed=seeds_for_power(effect), reason=reason,
     )  # fmt: skip
 
 

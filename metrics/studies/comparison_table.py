@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from polyphony.metrics.core.effect_rule import NEARLY_SAME, RULE
 from polyphony.metrics.core.labels import number, probability, signed, span
 from polyphony.metrics.core.registry import family_of, title_of
 from polyphony.metrics.runfile.engine import engine_cautions
@@ -90,10 +91,11 @@ def notes(comparison: Comparison) -> str:
     """How the columns were computed, in one paragraph."""
     of_what = "".join(f"{line} " for line in remarks(comparison))
     plugins = ", those of plug-ins apart" if any(map(_is_plugin, comparison.differences)) else ""
+    rule = f" {RULE}" if any(row.reason == NEARLY_SAME for row in comparison.differences) else ""
     return of_what + (
         f"Differences from {comparison.reference}, paired by seed. Intervals: 95% Student's t over seeds, with one "
-        "seed a percentile bootstrap over agents. d: mean paired difference in units of its standard deviation. p: "
-        "paired t test, Holm's correction within the four primary measurements and within the others"
+        "seed a percentile bootstrap over agents. d: mean paired difference in units of its standard deviation."
+        f"{rule} p: paired t test, Holm's correction within the four primary measurements and within the others"
         f"{plugins}. The last column is that test's need for an effect of the size seen, which few seeds know only "
         "roughly."
     )
