@@ -1,16 +1,9 @@
-"""Paired differences between arms: interval, effect size, test and correction."""
+"""Intervals, effect sizes and p by Student's t, Holm's correction, power; see `metrics.core.paired` for two arms."""
 
 import math
 from collections.abc import Sequence
 
 import numpy as np
-
-from polyphony.metrics.core.measurement import (
-    AgentStatistic,
-    Floats,
-    agent_weights,
-    percentile_interval,
-)
 
 _MOST_SEEDS = 1_000
 _SURELY = 10.0
@@ -45,12 +38,12 @@ def effect_interval(effect_size: float | None, pairs: int) -> tuple[float, float
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """95% interval of a mean by Student's t (Student 1908), for example over seeds; None with fewer than two values."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
         return None
-    margin = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
+    margin = float(stdtrit(len(array) - 1, 0.975) * array.std(ddof=1) / math.sqrt(len(array)))
     return float(array.mean()) - margin, float(array.mean()) + margin
 
 
@@ -60,14 +53,14 @@ def paired_t_p(differences: Sequence[float]) -> float | None:
     1 where all differences are zero. None with fewer than two differences, or where they are equal and not zero: then
     nothing says how much they vary.
     """
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     if len(differences) > 1 and not np.any(differences):
         return 1.0
     effect = cohens_d_paired(differences)
     if effect is None:
         return None
-    return float(2 * t.sf(abs(effect) * math.sqrt(len(differences)), len(differences) - 1))
+    return float(2 * stdtr(len(differences) - 1, -abs(effect) * math.sqrt(len(differences))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -100,25 +93,3 @@ def seeds_for_power(effect_size: float | None, *, alpha: float = 0.05, power: fl
     # Far out in its tail the noncentral distribution is not a number; there an effect cannot be missed.
     reached |= shift > critical + _SURELY
     return int(seeds[reached.argmax()]) if reached.any() else None
-
-
-def agent_interval(
-    arm: AgentStatistic | None, against: AgentStatistic | None, rng: np.random.Generator
-) -> tuple[float, float] | None:
-    """Bootstrap of a difference within one seed: the same people are drawn again in both arms.
-
-    None where the figure is not a function of sums over agents or fewer than two agents are in both arms.
-    """
-    if arm is None or against is None:
-        return None
-    shared = sorted(set(arm.agents) & set(against.agents))
-    if len(shared) < 2:
-        return None
-    weights = agent_weights(len(shared), rng)
-    return percentile_interval(_restricted(arm, shared, weights) - _restricted(against, shared, weights))
-
-
-def _restricted(statistic: AgentStatistic, agents: Sequence[int], weights: Floats) -> Floats:
-    row_of = {agent: row for row, agent in enumerate(statistic.agents)}
-    rows = statistic.components[[row_of[agent] for agent in agents]]
-    return AgentStatistic(tuple(agents), rows, statistic.formula).values(weights)
