@@ -45,7 +45,7 @@ def claims(found: dict[str, Any]) -> list[list[str]]:
 def test_differences_are_paired_by_seed_with_students_interval(run: dict[str, Any]) -> None:
     found = Stored(study(run, {"base": [10, 20, 30], "lora": [15, 25, 36, 99]}))
     paired = found.paired("original_posts", "lora", "base", 24)
-    assert paired is not None and paired.seeds == 3 and paired.mean == pytest.approx(16 / 3)
+    assert paired is not None and paired.n == 3 and paired.mean == pytest.approx(16 / 3)
     # sd 0.577 of the differences 5, 5 and 6; t(2) = 4.303
     assert paired.interval == pytest.approx((16 / 3 - 4.303 / 3, 16 / 3 + 4.303 / 3), abs=1e-3)
 
@@ -58,7 +58,7 @@ def test_the_method_tells_of_each_size_what_it_was_computed_in(run: dict[str, An
 @pytest.mark.parametrize(
     ("own", "verdict"),
     [([15, 25, 36], "as reported"), ([5, 15, 24], "the opposite"), ([5, 25, 30], "undecided"),
-     ([15], "one seed: undecided")],
+     ([15], "undecided: one seed")],
 )  # fmt: skip
 def test_a_claim_is_decided_by_its_interval(run: dict[str, Any], own: list[float], verdict: str) -> None:
     row = claims(study(run, {"base": [10, 20, 30], "lora": own}))[0]
