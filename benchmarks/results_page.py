@@ -330,9 +330,14 @@ def main() -> None:
     parser.add_argument("--studies", type=Path, default=ROOT / "data" / "studies")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--take", type=Path, help="folder of finished studies, each named as in STUDIES, to commit")
+    parser.add_argument(
+        "--renew", action="store_true", help="write the committed reports anew from the figures of runs that they hold"
+    )
     asked = parser.parse_args()
     if asked.take is not None:
         take(asked.take, asked.studies)
+    if asked.renew:
+        renew(asked.studies)
     asked.out.write_text(page(*read(asked.studies)), encoding="utf-8")
 
 
@@ -353,6 +358,13 @@ def take(made: Path, into: Path) -> None:
         write_report(united([_with_all_options(study) for study in (*before, part)], target))
         labels = label_check(results.FOLDER)
         _write_checks(target / CHECKS_FILE, [*checks_of(made / name), *labels])
+
+
+def renew(studies: Path) -> None:
+    """Write the reports of committed studies anew, with today's tests, from the figures of runs that they hold."""
+    for name in STUDIES:
+        if (studies / name / STUDY_FILE).is_file():
+            write_report(read_report(studies / name))
 
 
 def _with_all_options(part: Study) -> Study:

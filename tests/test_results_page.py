@@ -89,10 +89,8 @@ def test_the_page_opens_with_its_answer(run: dict[str, Any]) -> None:
     assert "wrote more than agents that shared the base model (original posts a run: 25.33 against 20 with" in head
     assert "to the right person than of texts by agents with another person's adapter (25.0% against 12.5%)" in head
     assert "of an earlier version" in head and "original posts 25.33 against 20 (3.90 to 6.77)" in head
-    assert (
-        "with another person's adapter they wrote more comments at 24 agents (3 to 3)" in head
-        and "Posts and comments" not in head
-    )
+    # All seeds differ by the same three comments: nothing says how much they vary.
+    assert "Posts and comments were not shown to depend on whose adapter an agent has." in head
     for made in found["runs"]:
         made["measurements"]["comments"]["value"] = 2 if made["label"] == "lora" else 5
     found["plan"]["options"]["nothing"] = "off"
