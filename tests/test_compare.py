@@ -15,11 +15,15 @@ from scipy import stats
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.inference import cohens_d_paired, holm, paired_t_p, seeds_for_power, t_interval
+from polyphony.metrics.core.paired import Components
 from polyphony.metrics.core.registry import PRIMARY, title_of
-from polyphony.metrics.measure import measure_run
+from polyphony.metrics.measure import RunMeasurements, measure_run
 from polyphony.metrics.studies.compare import Comparison, compare_measured, compare_runs
 from polyphony.metrics.studies.comparison_table import comparison_rows, comparison_text
 from polyphony.metrics.studies.labels import labelled_by_difference
+from polyphony.metrics.studies.power import simulated_power
+from polyphony.metrics.studies.report import report_text, tables
+from polyphony.metrics.studies.study import compared
 
 
 def run_with_posts(path: Path, posts: int, agents: int = 6, **run: Any) -> Path:
@@ -218,17 +222,26 @@ def test_one_seed_has_a_difference_and_neither_interval_nor_verdict(tmp_path: Pa
     assert {found.interval, found.effect_size, found.p, found.p_holm, found.verdict, found.ratio_interval} == {None}
 
 
-def test_arms_are_paired_within_populations_and_populations_are_the_units(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def towns(tmp_path_factory: pytest.TempPathFactory) -> list[RunMeasurements]:
+    """Two seeds of two arms in three populations, with original posts that are told below."""
+    folder = tmp_path_factory.mktemp("towns")
     counts = {"one": ((1, 3), (2, 5)), "two": ((2, 2), (5, 6)), "three": ((1, 1), (2, 2))}
-    runs = [
-        replace(measure_run(run_with_posts(tmp_path / f"{people}{arm}{seed}.db", posts, arm=arm, seed=seed)),
-                population_digest=people)
+    return [
+        replace(
+            measure_run(run_with_posts(folder / f"{people}{arm}{seed}.db", posts, arm=arm, seed=seed)),
+            population_digest=people,
+        )
         for people, arms in counts.items()
-        for arm, row in zip(("base", "lora"), arms, strict=True) for seed, posts in enumerate(row)
-    ]  # fmt: skip
+        for arm, row in zip(("base", "lora"), arms, strict=True)
+        for seed, posts in enumerate(row)
+    ]
+
+
+def test_arms_are_paired_within_populations_and_populations_are_the_units(towns: list[RunMeasurements]) -> None:
     with pytest.raises(MetricsError, match="another population"):
-        compare_measured(runs)
-    found = difference(compare_measured(runs, one_population=False), "original_posts")
+        compare_measured(towns)
+    found = difference(compare_measured(towns, one_population=False), "original_posts")
     means = [1.5, 3.5, 1.0]  # of the seeds' differences 1 and 2, 3 and 4, 1 and 1
     result = stats.ttest_1samp(means, 0.0)
     assert (found.difference, found.seeds, found.populations) == (pytest.approx(2.0), 6, 3)
@@ -237,9 +250,38 @@ def test_arms_are_paired_within_populations_and_populations_are_the_units(tmp_pa
     assert found.within_sd == pytest.approx((1 / 3) ** 0.5)  # variances 0.5, 0.5 and 0
     assert found.between_sd == pytest.approx((np.var(means, ddof=1) - 1 / 6) ** 0.5)
     assert found.seeds_needed is None and found.units == 3
-    lacking = [run for run in runs if (run.population_digest, run.arm) != ("two", "lora")]
+    lacking = [run for run in towns if (run.population_digest, run.arm) != ("two", "lora")]
     comparison = compare_measured(lacking, one_population=False)
     assert difference(comparison, "original_posts").populations == 2 and len(comparison.unpaired) == 2
+
+
+def test_the_report_of_a_pilot_says_what_the_full_study_needs(towns: list[RunMeasurements]) -> None:
+    cells = [
+        {"label": run.arm, "agents": run.agents, "seed": run.seed, "population": run.population_digest} for run in towns
+    ]
+    plan = {
+        "reference": "base", "options": {}, "cells": cells, "contrast": ["lora", "base"],
+        "smallest_effects": {"original_posts": 4},
+    }  # fmt: skip
+    study = compared(Path("pilot"), plan, tuple(towns), ())
+    summary = study.summary("original_posts", "lora", 6)
+    assert summary is not None and summary.interval == pytest.approx(t_interval([3.5, 5.5, 2.0]))
+    columns, rows = tables(study)["power"]
+    assert columns[-3:] == tuple(f"populations with {seeds} each" for seeds in ("1 seed", "3 seeds", "5 seeds"))
+    row = dict(zip(columns, next(row for row in rows if row[0] == "Original posts"), strict=True))
+    assert (row["effect of interest"], row["sd between populations"], row["sd between seeds"]) == ("4", "1.26", "0.577")
+    needed, cautious = map(int, row["populations with 3 seeds each"].strip(")").split(" ("))
+    assert 4 <= needed < cautious
+    level = 0.05 / len(PRIMARY)
+    powers = [
+        simulated_power(4.0, Components(1.2583, 0.57735), populations, 3, level) for populations in (needed - 1, needed)
+    ]
+    assert powers[0] < 0.8 <= powers[1]
+    text = report_text(study, tables(study))
+    assert "## What the full study needs" in text and "6 in 3 populations" in text
+    unnamed = {**plan, "cells": [{**cell, "population": ""} for cell in cells]}
+    with pytest.raises(MetricsError, match="other population than"):
+        compared(Path("pilot"), unnamed, tuple(towns), ())
 
 
 def test_first_arm_is_the_reference_without_a_base(tmp_path: Path) -> None:

@@ -168,12 +168,10 @@ def test_findings_say_only_what_the_intervals_support() -> None:
         "Between lora and base nothing is told apart; cannot tell: original posts. "
         "One seed: this says nothing about other runs of the same arms."
     ]
-    alike = evidence(
-        replace(difference("original_posts", -1, 1), verdict=EQUIVALENT), difference("likes", 1, 3, p=None)
-    )
-    assert findings(alike, ("original_posts", "likes")) == [
-        "Against base, lora is tentatively higher in likes (+2, 95% 1 to 3; exploratory); equivalent within 25%: original "
-        "posts. 5 seeds a size."
+    same = replace(difference("original_posts", -1, 1), verdict=EQUIVALENT)
+    assert findings(evidence(same, difference("likes", 1, 3, p=None)), ("original_posts", "likes")) == [
+        "Against base, lora is tentatively higher in likes (+2, 95% 1 to 3; exploratory); equivalent within 25%: "
+        "original posts. 5 seeds a size."
     ]
     towns = evidence(replace(difference("comments", 1, 3, seeds=12), populations=4))
     assert findings(towns, names[1:])[0].endswith("(+2, 95% 1 to 3). 12 seeds a size in 4 populations.")
