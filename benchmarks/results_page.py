@@ -193,7 +193,7 @@ def _ratio_cells(study: Stored, claim: Claim, found: PairedDifference, size: int
     else:
         alike_words, interval = alike.verdict, alike.interval
     reported = REPORTED.get(claim.measurement)
-    possible = "–" if reported is None else reported.verdict(found.interval, interval)
+    possible = "–" if reported is None else reported.verdict(size, found.interval, interval)
     if not claim.ratio or own is None or not reference:
         return ["–", possible, alike_words]
     within = f" ({span(interval)})" if interval else ""

@@ -1,6 +1,7 @@
 """Paired differences, equivalence and power, against scipy, statsmodels and exact figures."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,9 @@ from polyphony.metrics.core.equivalence import (
     ratio_interval,
 )
 from polyphony.metrics.core.paired import Components, components_of, paired_comparison, population_comparison
+from polyphony.metrics.studies.compare import Difference
 from polyphony.metrics.studies.power import effect_of_interest, simulated_power, upper_components
+from polyphony.metrics.studies.reported import reported_lines
 from polyphony.randomness import keyed_generator
 
 
@@ -101,6 +104,22 @@ def test_a_reported_ratio_is_excluded_where_the_interval_lies_apart_from_it() ->
         EXCLUDED, POSSIBLE, EXCLUDED, POSSIBLE,
     ]  # fmt: skip
     assert possibility(None, (1.47,)) == OPEN
+
+
+def test_own_adapters_are_held_to_what_the_paper_reports_at_their_size() -> None:
+    def line(measurement: str, agents: int, ratio: tuple[float, float] | None, arm: str = "lora") -> list[str]:
+        told = Difference(measurement, arm, "base", agents, 1.0, (-1.0, 3.0), 1.0, 0.2, None, 5, None, None)
+        return list(reported_lines([replace(told, ratio=1.0, ratio_interval=ratio)]))
+
+    assert line("effective_communities", 128, (0.63, 1.39)) == [
+        "Effective communities at 128 agents: 1 times the base's (0.630 to 1.39); what arXiv 2606.02437 reports, 1.47 to "
+        "2.19 times, is excluded."
+    ]
+    assert "1.20 times, is excluded" in line("modularity", 512, (0.8, 1.1))[0]
+    assert "0.95 times, is not excluded" in line("modularity", 256, (0.8, 1.1))[0]
+    assert "0.95 to 1.20 times, is not excluded" in line("modularity", 48, (0.8, 1.1))[0]
+    assert not line("modularity", 48, None) and not line("modularity", 48, (0.8, 1.1), "pooled")
+    assert not line("comments", 48, (0.8, 1.1))
 
 
 def test_simulated_power_is_that_of_the_noncentral_t() -> None:

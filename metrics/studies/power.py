@@ -154,7 +154,8 @@ def _row(
 ) -> tuple[str, ...]:
     mean = comparison.mean_value(difference.measurement, difference.against, difference.agents)
     effect = effect_of_interest(plan, difference.measurement, mean)
-    need = need_of(difference, effect, level)
+    # In a study of several populations, the seeds of one say nothing of how many populations it takes.
+    need = need_of(difference, effect, level) if difference.populations > 1 or len(seeds) == 1 else None
     return (
         title_of(difference.measurement), f"{difference.agents:,}", difference.arm, number(effect),
         number(difference.between_sd), number(difference.within_sd), "–" if need is None else number(need.power),

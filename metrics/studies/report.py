@@ -105,7 +105,7 @@ def report_text(study: Study, contents: Tables) -> str:
 _POWER = (
     f"Of {STUDIES:,} simulated studies with the standard deviations that the differences have here, this share finds "
     "the effect of interest: the plan's, else 25% of the reference's mean. The test is that of the differences, at "
-    "0.05 by the number of primary measurements, so that Holm's correction cannot take the effect away. The last "
+    "0.05 divided by the number of primary measurements: Holm's correction cannot take the effect away then. The last "
     "columns say how many populations or seeds give a power of 80%; in brackets with variances at their upper 80% "
     "limits, for a small pilot knows them only roughly. Seeds of one population find effects on these people, however "
     "many they are."

@@ -14,23 +14,32 @@ from polyphony.metrics.studies.compare import Difference
 
 SOURCE = "arXiv 2606.02437"
 OWN, BASE = "lora", "base"
+SIZES = (128, 256, 512)
 
 
 class Reported(NamedTuple):
-    """Reported figures of own adapters; `is_ratio`: divided by the base's, else less the base's."""
+    """Reported figures of own adapters; `is_ratio`: divided by the base's, else less the base's.
+
+    `values` are those of `SIZES`, or, where the paper gives no others, the least and the largest.
+    """
 
     values: tuple[float, ...]
     is_ratio: bool
 
-    @property
-    def text(self) -> str:
-        """The least and the largest of them."""
-        low, high = min(self.values), max(self.values)
-        return f"{low:.2f} to {high:.2f} times" if self.is_ratio else f"{low:.3f} to {high:.3f}".replace("-", "−")
+    def at(self, agents: int) -> tuple[float, ...]:
+        """The figure at one size; all of them where the paper has none of its own there."""
+        of_size = dict(zip(SIZES, self.values, strict=True)) if len(self.values) == len(SIZES) else {}
+        return (of_size[agents],) if agents in of_size else self.values
 
-    def verdict(self, difference: tuple[float, float] | None, ratio: tuple[float, float] | None) -> str:
-        """Whether a 95% interval, of the difference or of the ratio, excludes all that was reported."""
-        return possibility(ratio if self.is_ratio else difference, self.values)
+    def text(self, agents: int) -> str:
+        """The least and the largest of the figures at one size."""
+        ends = sorted({min(self.at(agents)), max(self.at(agents))})
+        words = " to ".join(f"{end:.2f}" if self.is_ratio else f"{end:.3f}" for end in ends).replace("-", "−")
+        return f"{words} times" if self.is_ratio else words
+
+    def verdict(self, agents: int, difference: tuple[float, float] | None, ratio: tuple[float, float] | None) -> str:
+        """Whether a 95% interval, of the difference or of the ratio, excludes all that was reported at one size."""
+        return possibility(ratio if self.is_ratio else difference, self.at(agents))
 
 
 REPORTED: Mapping[str, Reported] = {
@@ -49,7 +58,7 @@ def reported_lines(differences: Sequence[Difference]) -> Iterator[str]:
         reported = REPORTED.get(difference.measurement)
         if reported is None or (difference.arm, difference.against) != (OWN, BASE):
             continue
-        verdict = reported.verdict(difference.interval, difference.ratio_interval)
+        verdict = reported.verdict(difference.agents, difference.interval, difference.ratio_interval)
         if verdict == OPEN:
             continue
         own = (
@@ -58,5 +67,5 @@ def reported_lines(differences: Sequence[Difference]) -> Iterator[str]:
         )  # fmt: skip
         yield (
             f"{title_of(difference.measurement)} at {difference.agents:,} agents: {own}; what {SOURCE} reports, "
-            f"{reported.text}, is {verdict}."
+            f"{reported.text(difference.agents)}, is {verdict}."
         )
