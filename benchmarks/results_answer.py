@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks.stored_study import OWN, REFERENCE, Paired, Stored
+from benchmarks.stored_study import OWN, REFERENCE, Stored
 from polyphony.metrics.core.labels import number, probability, span
+from polyphony.metrics.core.paired import PairedDifference
 from polyphony.metrics.core.registry import title_of
 
 OTHERS = "shuffled"
@@ -38,7 +39,7 @@ class Population(NamedTuple):
         means = (self.study.mean(measurement, each, self.size) for each in (OWN, arm))
         return " against ".join(_percent(mean) if show else number(mean) for mean in means)
 
-    def paired(self, measurement: str, arm: str, size: int | None = None) -> Paired | None:
+    def paired(self, measurement: str, arm: str, size: int | None = None) -> PairedDifference | None:
         """Own adapters less an arm; None where no two seeds have both."""
         paired = self.study.paired(measurement, OWN, arm, size or self.size)
         return None if paired is None or paired.interval is None else paired
@@ -61,7 +62,7 @@ def answer(studies: Mapping[str, Stored]) -> str:
 def _size(study: Stored) -> int | None:
     """The population size with the most seeds of both own adapters and base; at least two."""
     pairs = {size: study.paired(ACTIVITY[0], OWN, REFERENCE, size) for size in study.sizes}
-    seeds = {size: pair.seeds for size, pair in pairs.items() if pair is not None and pair.interval is not None}
+    seeds = {size: pair.n for size, pair in pairs.items() if pair is not None and pair.interval is not None}
     return max(seeds, key=lambda size: (seeds[size], size), default=None)
 
 
@@ -112,7 +113,7 @@ def _caveats(populations: Sequence[Population]) -> Iterator[str]:
         values = [p for _, p in study.tested.values() if p is not None]
         if values and min(values) > 0.05:
             yield (
-                f"With {title} no difference from the base in the paper's figures stays significant after Holm's "
+                f"With {title} no difference from the base in the four primary figures stays significant after Holm's "
                 f"correction (smallest p {probability(min(values))})."
             )
 

@@ -9,15 +9,17 @@ from typing import Any
 
 from benchmarks import results
 from benchmarks.results_answer import answer
-from benchmarks.stored_study import CLAIMS, OWN, REFERENCE, Paired, Stored
+from benchmarks.stored_study import CLAIMS, OWN, REFERENCE, Claim, Stored, verdict
 from benchmarks.study_checks import checks_of, label_check
 from polyphony.metrics.core.effect_rule import RULE
 from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
+from polyphony.metrics.core.paired import PairedDifference
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.studies.comparison_table import rendered
 from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE
 from polyphony.metrics.studies.report import write_report
+from polyphony.metrics.studies.reported import REPORTED
 from polyphony.metrics.studies.study import Study, read_study
 from polyphony.simulation.runs.options import OPTIONS, complete
 
@@ -89,7 +91,7 @@ def _in_short(study: Stored) -> str:
         for size in study.sizes:
             found = study.paired(claim.measurement, OWN, REFERENCE, size)
             if found is not None:
-                verdicts.setdefault(found.verdict(claim.sign), []).append(f"{title_of(claim.measurement)} ({size})")
+                verdicts.setdefault(verdict(found, claim.sign), []).append(f"{title_of(claim.measurement)} ({size})")
     lines = [f"- Own adapters against the base, {verdict}: {', '.join(names)}." for verdict, names in verdicts.items()]
     for control in (each for each in CONTROLS if each != REFERENCE):
         there = {
@@ -170,22 +172,37 @@ def _claims(study: Stored) -> str:
             if (claim, size) not in there:
                 continue
             found, corrected = there[claim, size]
-            reference = study.mean(claim.measurement, REFERENCE, size)
-            own = study.mean(claim.measurement, OWN, size)
-            ratio = own / reference if claim.ratio and own is not None and reference else None
+            means = [number(study.mean(claim.measurement, arm, size)) for arm in (OWN, REFERENCE)]
             rows.append([
-                title_of(claim.measurement), claim.reported, str(size), number(own), number(reference), number(ratio),
-                *_difference_cells(found), probability(corrected), found.verdict(claim.sign),
+                title_of(claim.measurement), claim.reported, str(size), *means,
+                *_ratio_cells(study, claim, found, size), *_difference_cells(found), probability(found.p),
+                probability(corrected) if claim.measurement in PRIMARY else "exploratory", verdict(found, claim.sign),
             ])  # fmt: skip
     headers = [
-        "figure", "paper: own against base", "agents", "own", "base", "ratio", "difference", "95% interval", "d",
-        "seeds", "p (Holm)", "verdict",
+        "figure", "paper: own against base", "agents", "own", "base", "ratio", "reported ratio", "alike?",
+        "difference", "95% interval", "d", "seeds", "p", "p (Holm)", "verdict",
     ]  # fmt: skip
     return f"{_CLAIMS}\n\n" + rendered(headers, rows, "markdown")
 
 
-def _difference_cells(found: Paired) -> list[str]:
-    return [signed(found.mean), span(found.interval) or "–", number(found.effect_size), str(found.seeds)]
+def _ratio_cells(study: Stored, claim: Claim, found: PairedDifference, size: int) -> list[str]:
+    """The ratio with its interval, whether that excludes what was reported, and the verdict of equivalence."""
+    alike = study.equivalence(claim.measurement, OWN, REFERENCE, size)
+    own, reference = (study.mean(claim.measurement, arm, size) for arm in (OWN, REFERENCE))
+    if alike is None or found.interval is None:
+        alike_words, interval = "–", None
+    else:
+        alike_words, interval = alike.verdict, alike.interval
+    reported = REPORTED.get(claim.measurement)
+    possible = "–" if reported is None else reported.verdict(size, found.interval, interval)
+    if not claim.ratio or own is None or not reference:
+        return ["–", possible, alike_words]
+    within = f" ({span(interval)})" if interval else ""
+    return [number(own / reference) + within, possible, alike_words]
+
+
+def _difference_cells(found: PairedDifference) -> list[str]:
+    return [signed(found.mean), span(found.interval) or "–", number(found.effect_size), str(found.n)]
 
 
 def _controls(study: Stored) -> str:
@@ -268,12 +285,15 @@ _IN_SHORT = """**In short**, for the paper's four figures and stance spread, wit
 _CELLS = """Arms in rows, population sizes in columns. Cells hold the mean over seeds and, in brackets, its 95% interval
 (Student's t) and the number of seeds."""
 
-_CLAIMS = """The interval is Student's t over seeds; with few seeds it is wider than a bootstrap interval. *As reported*
-and *the opposite* mean that it excludes 0, *undecided* that it does not. p is that of the paired t test after Holm's
-correction for all rows of this table. If it is above 0.05, a verdict may be due to the number of comparisons."""
+_CLAIMS = """Interval, p and verdict are of one paired t test over seeds. *As reported* and *the opposite* mean that the
+interval excludes 0, *undecided* that it does not. p (Holm) is corrected over the four primary figures at one size; if
+it is above 0.05, a verdict may be due to the number of figures. The ratio's interval is Fieller's, of the same test;
+where it is lacking, the base's mean is not told from 0. *Excluded* means that it lies apart from all ratios that the
+paper reports, on its graph of co-engagement. *Alike?* says whether own adapters are shown to be within 25% of the
+base."""
 
 _CONTROLS = f"""Own adapters minus each control, paired by seed. Intervals are as above and not corrected for the number
-of comparisons: one in twenty excludes 0 by chance. {RULE}"""
+of comparisons: where nothing differs, one in twenty excludes 0 by chance. {RULE}"""
 
 _CHANCE = """z of each figure against its null model in the same run, combined over seeds by Stouffer's method: the sum
 of the seeds' z divided by the root of their number. Values within ±2 are what chance gives. The null models are
@@ -296,8 +316,8 @@ _THREATS = """## Threats to validity
 - **Short runs.** A simulated morning is too short for communities to settle; interaction graphs are sparse.
 - **Homophily of texts is partly caused by the feed.** In every arm the feed may show posts that resemble the agent's
   own history; `exposure_adjusted_homophily` leaves that part out, the others do not.
-- **There are few seeds.** Intervals are wide, and no permutation test of a single difference can be significant after
-  correction. Verdicts rest on intervals.
+- **There are few seeds, and they share people and adapters.** Intervals are wide, and they speak of other runs of the
+  same people, not of other populations.
 - **No history contains `nothing`**, so own adapters hardly ever choose it, while the base does (the tables show its
   share). This alone explains a part of every difference in counts; original posts as a share of acts leave it out.
 - **The base repeats its prompt** in some of its texts, and feeds spread them (see the checks). It is not known what a
@@ -311,9 +331,14 @@ def main() -> None:
     parser.add_argument("--studies", type=Path, default=ROOT / "data" / "studies")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--take", type=Path, help="folder of finished studies, each named as in STUDIES, to commit")
+    parser.add_argument(
+        "--renew", action="store_true", help="write the committed reports anew from the figures of runs that they hold"
+    )
     asked = parser.parse_args()
     if asked.take is not None:
         take(asked.take, asked.studies)
+    if asked.renew:
+        renew(asked.studies)
     asked.out.write_text(page(*read(asked.studies)), encoding="utf-8")
 
 
@@ -334,6 +359,13 @@ def take(made: Path, into: Path) -> None:
         write_report(united([_with_all_options(study) for study in (*before, part)], target))
         labels = label_check(results.FOLDER)
         _write_checks(target / CHECKS_FILE, [*checks_of(made / name), *labels])
+
+
+def renew(studies: Path) -> None:
+    """Write the reports of committed studies anew, with today's tests, from the figures of runs that they hold."""
+    for name in STUDIES:
+        if (studies / name / STUDY_FILE).is_file():
+            write_report(read_report(studies / name))
 
 
 def _with_all_options(part: Study) -> Study:

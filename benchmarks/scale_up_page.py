@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import ttest_1samp
 
 from polyphony.metrics.core.inference import holm
 from polyphony.metrics.core.labels import signed, span
+from polyphony.metrics.core.paired import paired_comparison
 from polyphony.metrics.studies.comparison_table import rendered
 from polyphony.metrics.sweeps.comparisons import Mean, mean_of
 
@@ -21,6 +21,8 @@ STUDIES, PAGE = ROOT / "data" / "studies" / "scale_up", ROOT / "docs" / "scale_u
 LEVEL = 0.05
 Study = Mapping[str, Any]
 Floats = npt.NDArray[np.float64]
+# What is compared, the mean difference, and its p after Holm's correction; None where all seeds differ alike.
+Compared = tuple[str, Mean, float | None]
 
 
 def main() -> None:
@@ -66,8 +68,8 @@ def _answer(study: Study) -> str:
     )
 
 
-def _told(differences: Sequence[tuple[str, Mean, float]]) -> str:
-    clear = [f"{what} {signed(mean.value)}" for what, mean, p in differences if p < LEVEL]
+def _told(differences: Sequence[Compared]) -> str:
+    clear = [f"{what} {signed(mean.value)}" for what, mean, p in differences if p is not None and p < LEVEL]
     return (
         f"{len(clear)} of {len(differences)} differences in normalised gain are told from 0 after Holm's correction"
         + (f" ({'; '.join(clear)})" if clear else "")
@@ -107,7 +109,7 @@ def _rate(cell: Mapping[str, Any]) -> str:
 
 def _differences(study: Study) -> str:
     rows = [
-        (what, _mean(mean), "< 0.001" if p < 0.001 else f"{p:.3f}")
+        (what, _mean(mean), "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}")
         for what, mean, p in [*_method_differences(study), *_start_differences(study)]
     ]
     header = ["difference in normalised gain, paired by seed", "mean", "p (Holm)"]
@@ -125,7 +127,7 @@ def normalised_gain(cell: Mapping[str, Any]) -> Floats:
     return gain(cell) / missing
 
 
-def _method_differences(study: Study) -> list[tuple[str, Mean, float]]:
+def _method_differences(study: Study) -> list[Compared]:
     """Methods with more trained numbers less those with fewer, at one start."""
     levels = dict.fromkeys(cell["level"] for cell in study["cells"])
     pairs = [
@@ -136,7 +138,7 @@ def _method_differences(study: Study) -> list[tuple[str, Mean, float]]:
     return _compared(pairs)
 
 
-def _start_differences(study: Study) -> list[tuple[str, Mean, float]]:
+def _start_differences(study: Study) -> list[Compared]:
     """Stronger starts less the next weaker ones, with one method."""
     methods = dict.fromkeys(cell["method"] for cell in study["cells"])
     pairs = [
@@ -147,17 +149,14 @@ def _start_differences(study: Study) -> list[tuple[str, Mean, float]]:
     return _compared(pairs)
 
 
-def _compared(pairs: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> list[tuple[str, Mean, float]]:
+def _compared(pairs: Sequence[tuple[str, Mapping[str, Any], Mapping[str, Any]]]) -> list[Compared]:
     """Each difference with its p by a paired t test, corrected over all of them (Holm 1979)."""
-    changes = [(what, normalised_gain(one) - normalised_gain(other)) for what, one, other in pairs]
-    corrected = holm([_p(change) for _, change in changes])
-    return [(what, mean_of(change), p) for (what, change), p in zip(changes, corrected, strict=True)]
-
-
-def _p(change: Floats) -> float:
-    if np.ptp(change) == 0:
-        return 1.0 if change[0] == 0 else 0.0
-    return float(ttest_1samp(change, 0).pvalue)
+    found = [(what, paired_comparison(normalised_gain(one) - normalised_gain(other))) for what, one, other in pairs]
+    corrected = iter(holm([difference.p for _, difference in found if difference.p is not None]))
+    return [
+        (what, Mean(each.mean, each.interval, each.n), None if each.p is None else next(corrected))
+        for what, each in found
+    ]
 
 
 def _made_with(studies: Sequence[Study]) -> str:

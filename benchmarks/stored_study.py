@@ -1,11 +1,14 @@
 """A committed ``study.json``: figures by arm and size, paired differences, and the paper's claims tested."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from polyphony.metrics.core.inference import cohens_d_paired, holm, paired_t_p, t_interval
+from polyphony.metrics.core.equivalence import Equivalence, equivalence
+from polyphony.metrics.core.inference import holm, t_interval
+from polyphony.metrics.core.paired import PairedDifference, paired_comparison
+from polyphony.metrics.core.registry import PRIMARY
 
 REFERENCE, OWN = "base", "lora"
 
@@ -36,33 +39,11 @@ CLAIMS = (
 )
 
 
-@dataclass(frozen=True)
-class Paired:
-    """A difference of two arms over the seeds that both have.
-
-    Attributes:
-        interval: Student's t over seeds; None with one.
-        p: Of the two-sided paired t test; None with one seed or without any spread.
-    """
-
-    mean: float
-    interval: tuple[float, float] | None
-    effect_size: float | None
-    seeds: int
-    p: float | None = None
-
-    @property
-    def direction(self) -> int:
-        """1 or -1 where the interval leaves out 0 on that side; else, and with one seed, 0."""
-        if self.interval is None or self.interval[0] <= 0 <= self.interval[1]:
-            return 0
-        return 1 if self.mean > 0 else -1
-
-    def verdict(self, sign: int) -> str:
-        """Whether the interval says what a claim of that sign says."""
-        if self.interval is None:
-            return "one seed: undecided"
-        return {sign: "as reported", -sign: "the opposite", 0: "undecided"}[self.direction]
+def verdict(difference: PairedDifference, sign: int) -> str:
+    """Whether the interval says what a claim of that sign says."""
+    if difference.interval is None:
+        return "undecided: " + (difference.reason or "").partition(":")[0]
+    return {sign: "as reported", -sign: "the opposite", 0: "undecided"}[difference.direction]
 
 
 @dataclass(frozen=True)
@@ -94,17 +75,32 @@ class Stored:
         return "nothing" not in self.plan["options"]
 
     @cached_property
-    def tested(self) -> dict[tuple[Claim, int], tuple[Paired, float | None]]:
-        """Claim and size to the difference of own adapters and base, and its p after Holm's correction for all."""
+    def tested(self) -> dict[tuple[Claim, int], tuple[PairedDifference, float | None]]:
+        """Claim and size to the difference of own adapters and base, and its p after Holm's correction.
+
+        It is corrected over the primary measurements at one size; a claim about another one has no corrected p.
+        """
         there = {
             (claim, size): difference
             for claim in CLAIMS
             for size in self.sizes
             if (difference := self.paired(claim.measurement, OWN, REFERENCE, size)) is not None
         }
-        p_values = {key: difference.p for key, difference in there.items() if difference.p is not None}
-        corrected = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+        corrected: dict[tuple[Claim, int], float] = {}
+        for size in self.sizes:
+            p_values = {
+                key: difference.p for key, difference in there.items()
+                if key[1] == size and key[0].measurement in PRIMARY and difference.p is not None
+            }  # fmt: skip
+            corrected |= zip(p_values, holm(list(p_values.values())), strict=True)
         return {key: (difference, corrected.get(key)) for key, difference in there.items()}
+
+    def equivalence(self, measurement: str, arm: str, against: str, agents: int) -> Equivalence | None:
+        """Whether two arms are alike, over the seeds of both; None without a common seed."""
+        own, other = (self.figures(measurement, each, agents) for each in (arm, against))
+        seeds = sorted(set(own) & set(other))
+        values = [[figures[seed]["value"] for seed in seeds] for figures in (own, other)]
+        return equivalence(*values) if seeds else None
 
     def compute_type(self, agents: int) -> str:
         """What the runs of one size were computed in: all in the same, or they could not be one study."""
@@ -137,20 +133,14 @@ class Stored:
         zs = [null["z"] for null in nulls if null and null["z"] is not None]
         return sum(zs) / len(zs) ** 0.5 if zs else None
 
-    def paired(self, measurement: str, arm: str, against: str, agents: int) -> Paired | None:
+    def paired(self, measurement: str, arm: str, against: str, agents: int) -> PairedDifference | None:
         """An arm less another over the seeds of both; None without a common seed."""
         own, other = (self.figures(measurement, each, agents) for each in (arm, against))
         values = [own[seed]["value"] - other[seed]["value"] for seed in sorted(set(own) & set(other))]
-        return _paired(values) if values else None
+        return paired_comparison(values) if values else None
 
-    def better(self, measurement: str, than: str, arm: str, agents: int) -> Paired | None:
+    def better(self, measurement: str, than: str, arm: str, agents: int) -> PairedDifference | None:
         """One figure of an arm less another of the same runs, over the seeds; None without a run that has both."""
         one, other = (self.figures(each, arm, agents) for each in (measurement, than))
         values = [one[seed]["value"] - other[seed]["value"] for seed in sorted(set(one) & set(other))]
-        return _paired(values) if values else None
-
-
-def _paired(values: Sequence[float]) -> Paired:
-    mean, interval, effect_size = sum(values) / len(values), t_interval(values), cohens_d_paired(values)
-    p = paired_t_p(values) if any(values) else None
-    return Paired(mean, interval, effect_size, len(values), p)
+        return paired_comparison(values) if values else None

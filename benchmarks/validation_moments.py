@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from benchmarks import results
@@ -32,6 +31,8 @@ from polyphony.adapters.prompting.prompt_kit import make_prompt_kit
 from polyphony.adapters.prompting.scoring import ExampleStore, Scoring
 from polyphony.adapters.training.config import TrainingConfig
 from polyphony.adapters.training.population_training import PopulationTraining
+from polyphony.metrics.core.labels import span
+from polyphony.metrics.core.paired import paired_comparison
 from polyphony.personas.people.acts import Verb
 from polyphony.personas.population import Population, load_population
 from polyphony.simulation.history.replay import ReplayedHistory
@@ -73,8 +74,8 @@ def _told(values: Figure, first: Figure) -> str:
     if values is first:
         return mean
     differences = (values - first)[np.isfinite(values - first)]
-    margin = stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences)
-    return f"{mean} ({differences.mean():+.4f} ± {margin:.4f})"
+    found = paired_comparison(differences, "person")
+    return f"{mean} ({found.mean:+.4f}; {span(found.interval) or found.reason})"
 
 
 def _validation_figures(

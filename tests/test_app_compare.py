@@ -68,7 +68,8 @@ def test_a_trivial_effect_does_not_fill_the_axis_and_a_huge_one_does_not_empty_i
 
 def test_what_has_no_interval_is_left_out_and_named() -> None:
     told = evidence(
-        difference(NAMES[0], 1.0), difference(NAMES[1], None, seeds=1, reason="one seed: the interval is over agents"),
+        difference(NAMES[0], 1.0),
+        difference(NAMES[1], None, seeds=1, reason="one seed: no interval without more seeds"),
         difference(NAMES[2], None), difference(NAMES[2], None, "pooled"),
         difference(NAMES[3], None, seeds=0, reason="lora: no activation"),
     )  # fmt: skip
@@ -171,7 +172,7 @@ def test_a_study_of_several_populations_is_refused(tmp_path: Path, drawn) -> Non
     (tmp_path / "study.json").write_text(json.dumps(report))
     (tmp_path / "plan.json").write_bytes((DEMO / "plan.json").read_bytes())
     test = drawn(tmp_path, "Compare")
-    assert "different populations" in words_of(test) and not test.get("plotly_chart")
+    assert "other population than" in words_of(test) and not test.get("plotly_chart")
 
 
 def test_differences_below_a_thousandth_are_no_zeros_in_comparisons(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from run_factory import RunFactory, planted_run
 
 from polyphony.adapters.bank.revision import revisions_digest
 from polyphony.errors import MetricsError
+from polyphony.metrics.core.equivalence import EQUIVALENT
 from polyphony.metrics.figures.cascades import cascade_growth, cascade_nodes, cascade_trees, virality_growth
 from polyphony.metrics.figures.interactions import interaction_graph
 from polyphony.metrics.figures.ties import KINDS, tie_graph, ties
@@ -162,11 +163,18 @@ def test_findings_say_only_what_the_intervals_support() -> None:
     assert findings(one_size_open, names[:1]) == [
         "Between lora and base nothing is told apart; cannot tell: original posts (17 seeds would). 5 seeds a size."
     ]
-    alone = evidence(difference("original_posts", 1, 3, seeds=1, p=None))
+    alone = evidence(replace(difference("original_posts", 1, 3, seeds=1, p=None), interval=None))
     assert findings(alone, names[:1]) == [
-        "Against base, lora is tentatively higher in original posts (+2, 95% 1 to 3). "
+        "Between lora and base nothing is told apart; cannot tell: original posts. "
         "One seed: this says nothing about other runs of the same arms."
     ]
+    same = replace(difference("original_posts", -1, 1), verdict=EQUIVALENT)
+    assert findings(evidence(same, difference("likes", 1, 3, p=None)), ("original_posts", "likes")) == [
+        "Against base, lora is tentatively higher in likes (+2, 95% 1 to 3; exploratory); equivalent within 25%: "
+        "original posts. 5 seeds a size."
+    ]
+    towns = evidence(replace(difference("comments", 1, 3, seeds=12), populations=4))
+    assert findings(towns, names[1:])[0].endswith("(+2, 95% 1 to 3). 12 seeds a size in 4 populations.")
 
 
 @pytest.mark.parametrize(("seeds", "p"), [(4, 0.01), (9, 0.05), (9, None)])

@@ -12,6 +12,7 @@ from benchmarks.results_page import CLAIMS, ROOT, Stored, page, read, take
 from polyphony.metrics.core.labels import probability
 from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import measure_run
+from polyphony.metrics.studies.evidence import evidence_of_study
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def claims(found: dict[str, Any]) -> list[list[str]]:
 def test_differences_are_paired_by_seed_with_students_interval(run: dict[str, Any]) -> None:
     found = Stored(study(run, {"base": [10, 20, 30], "lora": [15, 25, 36, 99]}))
     paired = found.paired("original_posts", "lora", "base", 24)
-    assert paired is not None and paired.seeds == 3 and paired.mean == pytest.approx(16 / 3)
+    assert paired is not None and paired.n == 3 and paired.mean == pytest.approx(16 / 3)
     # sd 0.577 of the differences 5, 5 and 6; t(2) = 4.303
     assert paired.interval == pytest.approx((16 / 3 - 4.303 / 3, 16 / 3 + 4.303 / 3), abs=1e-3)
 
@@ -58,7 +59,7 @@ def test_the_method_tells_of_each_size_what_it_was_computed_in(run: dict[str, An
 @pytest.mark.parametrize(
     ("own", "verdict"),
     [([15, 25, 36], "as reported"), ([5, 15, 24], "the opposite"), ([5, 25, 30], "undecided"),
-     ([15], "one seed: undecided")],
+     ([15], "undecided: one seed")],
 )  # fmt: skip
 def test_a_claim_is_decided_by_its_interval(run: dict[str, Any], own: list[float], verdict: str) -> None:
     row = claims(study(run, {"base": [10, 20, 30], "lora": own}))[0]
@@ -83,18 +84,19 @@ def test_what_came_out_is_said_first(run: dict[str, Any]) -> None:
 def test_the_page_opens_with_its_answer(run: dict[str, Any]) -> None:
     found = study(run, {"base": [10, 20, 30], "lora": [15, 25, 36], "shuffled": [14, 25, 38]})
     for made in found["runs"]:
-        made["measurements"]["comments"]["value"] = 5 if made["label"] == "lora" else 2
-        made["measurements"]["attribution_accuracy"]["value"] = 0.25 if made["label"] == "lora" else 0.125
+        is_own, seed = made["label"] == "lora", made["run"]["seed"]
+        made["measurements"]["comments"]["value"] = (5, 5, 6)[seed] if is_own else 2
+        made["measurements"]["attribution_accuracy"]["value"] = (0.24, 0.25, 0.26)[seed] if is_own else 0.125
     head = page({"town": found}, {}).split("**The question in full.**")[0]
     assert "wrote more than agents that shared the base model (original posts a run: 25.33 against 20 with" in head
     assert "to the right person than of texts by agents with another person's adapter (25.0% against 12.5%)" in head
     assert "of an earlier version" in head and "original posts 25.33 against 20 (3.90 to 6.77)" in head
     assert (
-        "with another person's adapter they wrote more comments at 24 agents (3 to 3)" in head
+        "with another person's adapter they wrote more comments at 24 agents (1.90 to 4.77)" in head
         and "Posts and comments" not in head
     )
     for made in found["runs"]:
-        made["measurements"]["comments"]["value"] = 2 if made["label"] == "lora" else 5
+        made["measurements"]["comments"]["value"] = 2 if made["label"] == "lora" else 5 + made["run"]["seed"]
     found["plan"]["options"]["nothing"] = "off"
     head = page({"town": found}, {}).split("**The question in full.**")[0]
     assert "is open or mixed (original" in head and "earlier version" not in head
@@ -126,6 +128,23 @@ def test_the_committed_page_is_what_the_committed_studies_give() -> None:
     assert target.exists() == bool(studies)
     if studies:
         assert target.read_text(encoding="utf-8") == page(studies, checks)
+
+
+@pytest.mark.parametrize("name", ["town", "real"])
+def test_committed_differences_are_of_one_t_test_whoever_shows_them(name: str) -> None:
+    """What the report holds, what the dashboard shows and what the page says are one figure."""
+    folder = ROOT / "data" / "studies" / name
+    found = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    shown = {(each.measurement, each.arm, each.agents): each for each in evidence_of_study(folder).differences}
+    stored = Stored(found)
+    assert len(shown) == len(found["differences"]) > 0
+    for plain in found["differences"]:
+        key = plain["measurement"], plain["arm"], plain["agents"]
+        assert shown[key].to_json() == plain
+        paired = stored.paired(key[0], key[1], "base", key[2])
+        told = None if paired is None or paired.interval is None else list(paired.interval)
+        assert plain["interval"] == (told and pytest.approx(told))
+        assert plain["p"] == (paired and paired.p and pytest.approx(paired.p))
 
 
 def made_study(folder: Path, agents: int, arms: tuple[str, ...] = ("base", "lora")) -> None:

@@ -20,9 +20,11 @@ from polyphony.metrics.figures.activity import outcome_counts
 from polyphony.metrics.figures.acts import act_distribution
 from polyphony.metrics.runfile.rundata import RunData
 from polyphony.metrics.studies.compare import Difference
+from polyphony.metrics.studies.comparison_table import corrected_p, counted_seeds
 from polyphony.metrics.studies.evidence import Evidence, evidence_of_runs
 from polyphony.metrics.studies.findings import findings
 from polyphony.metrics.studies.labels import labelled_by_difference
+from polyphony.metrics.studies.reported import reported_lines
 
 CHOSEN_RUNS = "runs to compare"
 CHOSEN_EVIDENCE = "what to compare"
@@ -34,7 +36,8 @@ _MOST_PLUGIN_CHARTS = 12
 _FOREST = (
     "d = m / s, where m is the mean and s the standard deviation of the differences between the arm and the reference, "
     "one difference for each seed (Cohen's d of paired data). The 95% interval is that of the difference divided by s: "
-    "d ± t(0.975; n − 1) / √n for n seeds. It takes s as known, so with few seeds it says less than it seems to. d "
+    "d ± t(0.975; n − 1) / √n for n seeds (across populations, for n populations and the means of their seeds). It "
+    "takes s as known, so with few seeds it says less than it seems to. d "
     "tells how steady a difference is from seed to seed, not how large it is: the charts below show that."
 )
 _ACTS = (
@@ -206,9 +209,9 @@ def _effects(evidence: Evidence) -> None:
         return
     heading(
         "Table of effects",
-        f"Each arm against {markup(evidence.reference or '')}, paired by seed. p is a paired t test's (in reports of "
-        "earlier versions a sign-flip test's), corrected (Holm): the four figures of the question among themselves, "
-        "the two rates with all other measurements. With so many seeds such an effect would be found with 80% power.",
+        f"Each arm against {markup(evidence.reference or '')}, paired by seed. Interval, p and verdict are of one t "
+        "test. Holm's correction is for the four primary measurements of an arm at one size; the other rows are "
+        "exploratory. With so many seeds such an effect would be found with 80% power.",
     )
     shown = [
         difference for difference in evidence.differences
@@ -217,6 +220,8 @@ def _effects(evidence: Evidence) -> None:
     ]  # fmt: skip
     rows = [_effect_row(evidence, difference) for difference in shown]
     table(rows, "effects", 320, [_effect_figures(evidence, difference) for difference in shown])
+    for line in reported_lines(evidence.differences):
+        note(markup(line))
 
 
 def _effect_row(evidence: Evidence, difference: Difference) -> dict[str, object]:
@@ -224,8 +229,9 @@ def _effect_row(evidence: Evidence, difference: Difference) -> dict[str, object]
     return {
         "measurement": evidence.title(difference.measurement), "arm": difference.arm, "agents": difference.agents,
         "difference": None if difference.difference is None else signed(difference.difference),
-        "95% interval": span(difference.interval), "effect size d": number(difference.effect_size),
-        "p (Holm)": probability(difference.p_holm), "seeds": difference.seeds,
+        "95% interval": span(difference.interval), "verdict": difference.verdict or "",
+        "effect size d": number(difference.effect_size), "p": probability(difference.p),
+        "p (Holm)": corrected_p(difference), "seeds": counted_seeds(difference),
         "seeds for 80% power": difference.seeds_needed, "remark": difference.reason or "",
     }  # fmt: skip
 
@@ -234,12 +240,15 @@ def _effect_figures(evidence: Evidence, difference: Difference) -> dict[str, obj
     """A difference as files hold it: every figure a number in a column of its own."""
     low, high = difference.interval or (None, None)
     d_low, d_high = difference.effect_interval or (None, None)
+    ratio_low, ratio_high = difference.ratio_interval or (None, None)
     return {
         "measurement": evidence.title(difference.measurement), "arm": difference.arm, "against": difference.against,
         "agents": difference.agents, "difference": difference.difference, "low": low, "high": high,
         "effect_size": difference.effect_size, "effect_size_low": d_low, "effect_size_high": d_high,
-        "p": difference.p, "p_holm": difference.p_holm, "seeds": difference.seeds,
-        "seeds_needed": difference.seeds_needed, "remark": difference.reason or "",
+        "p": difference.p, "p_holm": difference.p_holm, "verdict": difference.verdict or "",
+        "ratio": difference.ratio, "ratio_low": ratio_low, "ratio_high": ratio_high, "seeds": difference.seeds,
+        "populations": difference.populations, "seeds_needed": difference.seeds_needed,
+        "remark": difference.reason or "",
     }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ them under the titles below. `python -m benchmarks.glossary_page` writes this pa
   deviation and z. Where there is none, the reason stands there.
 - **n**: what the number of observations counts.
 - **Primary**: one of the four measurements that a study's conclusions rest on; their p values are corrected (Holm 1979)
-  among themselves.
+  among themselves. All others are exploratory, and their p values are not corrected.
 - **Superseded by**: the measurement that takes its place in new studies. The older one stays as it was, because stored
   studies hold it.
 - A measurement that a run cannot give has no value and a reason, never a zero.

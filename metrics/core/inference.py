@@ -1,20 +1,14 @@
-"""Paired differences between arms: interval, effect size, test and correction."""
+"""Intervals, effect sizes and p by Student's t, Holm's correction, power; see `metrics.core.paired` for two arms."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from polyphony.metrics.core.effect_rule import SAME_AMOUNT, without_effect_size
-from polyphony.metrics.core.measurement import (
-    AgentStatistic,
-    Floats,
-    agent_weights,
-    percentile_interval,
-)
+from polyphony.metrics.core.measurement import Floats
 
 _MOST_SEEDS = 1_000
-_SURELY = 10.0
 
 
 def cohens_d_paired(differences: Sequence[float]) -> float | None:
@@ -52,12 +46,12 @@ def effect_interval(effect_size: float | None, pairs: int) -> tuple[float, float
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """95% interval of a mean by Student's t (Student 1908), for example over seeds; None with fewer than two values."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     array = np.asarray(values, dtype=np.float64)
     if len(array) < 2:
         return None
-    margin = float(t.ppf(0.975, len(array) - 1) * array.std(ddof=1) / math.sqrt(len(array)))
+    margin = float(stdtrit(len(array) - 1, 0.975) * array.std(ddof=1) / math.sqrt(len(array)))
     return float(array.mean()) - margin, float(array.mean()) + margin
 
 
@@ -67,14 +61,25 @@ def paired_t_p(differences: Sequence[float]) -> float | None:
     1 where all differences are zero. None with fewer than two differences, or where they are equal and not zero: then
     nothing says how much they vary.
     """
-    from scipy.stats import t
-
     if len(differences) > 1 and not np.any(differences):
         return 1.0
     effect = _standardised_mean(differences)
     if effect is None:
         return None
-    return float(2 * t.sf(abs(effect) * math.sqrt(len(differences)), len(differences) - 1))
+    return float(p_of_effect(effect, len(differences)))
+
+
+def p_of_effect(effect_size: float | Floats, n: int) -> Floats:
+    """Two-sided p of Student's t test for n values whose mean is so many of their standard deviations from 0.
+
+    Args:
+        effect_size: One, or an array of any shape.
+        n: How many values; two or more.
+    """
+    from scipy.special import stdtr
+
+    p: Floats = 2 * stdtr(n - 1, -np.abs(effect_size) * math.sqrt(n))
+    return p
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -90,42 +95,33 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def seeds_for_power(effect_size: float | None, *, alpha: float = 0.05, power: float = 0.8) -> int | None:
     """How many paired seeds a two-sided paired t test needs to find an effect (Cohen 1988, section 2.3).
 
-    With the noncentral t distribution. None for an effect that 1,000 seeds would not find.
+    With the noncentral F distribution of its square. None for an effect that 1,000 seeds would not find.
 
     Args:
         effect_size: Cohen's d_z of the paired differences; None gives None.
         alpha: Level of the test.
         power: Chance of finding the effect.
     """
-    from scipy.stats import nct, t
+    from scipy.special import ncfdtr, stdtrit
 
     if not effect_size:
         return None
-    seeds = np.arange(2, _MOST_SEEDS + 1)
-    critical, shift = t.ppf(1 - alpha / 2, seeds - 1), abs(effect_size) * np.sqrt(seeds)
-    reached = nct.sf(critical, seeds - 1, shift) + nct.cdf(-critical, seeds - 1, shift) >= power
-    # Far out in its tail the noncentral distribution is not a number; there an effect cannot be missed.
-    reached |= shift > critical + _SURELY
-    return int(seeds[reached.argmax()]) if reached.any() else None
+
+    def power_of(seeds: int) -> float:
+        critical = float(stdtrit(seeds - 1, 1 - alpha / 2))
+        return 1 - float(ncfdtr(1, seeds - 1, seeds * effect_size**2, critical**2))
+
+    return least_units(power_of, power, _MOST_SEEDS)
 
 
-def agent_interval(
-    arm: AgentStatistic | None, against: AgentStatistic | None, rng: np.random.Generator
-) -> tuple[float, float] | None:
-    """Bootstrap of a difference within one seed: the same people are drawn again in both arms.
-
-    None where the figure is not a function of sums over agents or fewer than two agents are in both arms.
-    """
-    if arm is None or against is None:
-        return None
-    shared = sorted(set(arm.agents) & set(against.agents))
-    if len(shared) < 2:
-        return None
-    weights = agent_weights(len(shared), rng)
-    return percentile_interval(_restricted(arm, shared, weights) - _restricted(against, shared, weights))
-
-
-def _restricted(statistic: AgentStatistic, agents: Sequence[int], weights: Floats) -> Floats:
-    row_of = {agent: row for row, agent in enumerate(statistic.agents)}
-    rows = statistic.components[[row_of[agent] for agent in agents]]
-    return AgentStatistic(tuple(agents), rows, statistic.formula).values(weights)
+def least_units(power_of: Callable[[int], float], power: float, most: int) -> int | None:
+    """The least number of units, two or more, with a power that grows with them; None where that is over `most`."""
+    low, high = 1, 2
+    while power_of(high) < power:
+        low, high = high, min(2 * high, most)
+        if low == most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power_of(middle) >= power else (middle, high)
+    return high

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,6 @@ class Measurement:
         interval: 95% interval, or None where resampling agents makes no sense.
         null: The null model's figures, where the measurement has one.
         reason: Why there is no value; None exactly where there is one.
-        statistic: The agents' addends, where the figure is a function of their sums.
     """
 
     value: float | None
@@ -73,7 +72,6 @@ class Measurement:
     interval: tuple[float, float] | None = None
     null: NullModel | None = None
     reason: str | None = None
-    statistic: AgentStatistic | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (self.value is None) != (self.reason is not None):
@@ -115,7 +113,7 @@ def measured(
     value = statistic.value()
     if value is None:
         return missing(reason, n)
-    return Measurement(value, n, bootstrap_interval(statistic, rng), null, statistic=statistic)
+    return Measurement(value, n, bootstrap_interval(statistic, rng), null)
 
 
 def sample(count: int, rng: np.random.Generator, most: int) -> NDArray[np.int64]:

@@ -9,42 +9,40 @@ from typing import Any
 import numpy as np
 
 from polyphony.errors import MetricsError
-from polyphony.metrics.core.effect_rule import SAME_AMOUNT, without_effect_size
-from polyphony.metrics.core.inference import (
-    agent_interval,
-    cohens_d_paired,
-    effect_interval,
-    holm,
-    paired_t_p,
-    seeds_for_power,
-    t_interval,
-)
-from polyphony.metrics.core.registry import family_of
+from polyphony.metrics.core.equivalence import equivalence
+from polyphony.metrics.core.inference import effect_interval, holm, seeds_for_power
+from polyphony.metrics.core.paired import population_comparison
+from polyphony.metrics.core.registry import PRIMARY
 from polyphony.metrics.measure import RunMeasurements, measure_run
 from polyphony.metrics.studies.labels import ARM, differing, labelled, labelled_by_difference
 
 REFERENCE_ARM = "base"
-
-_SEED = 0
-# Differences up to this are rounding.
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Difference:
     """How one measurement of one arm differs from the reference arm at one population size.
 
+    Interval, effect size and p are of one test, see `metrics.core.paired.population_comparison`: within one population
+    Student's t over seeds, across several ones over the populations.
+
     Attributes:
-        difference: Mean over seeds of arm minus reference; None where no seed has both figures.
-        interval: 95% interval: Student's t over seeds with two or more of them, else over agents where the figure
-            allows it.
-        effect_size: Cohen's d of the paired differences; None with one seed, and where `reason` says why.
-        p: Of a paired t test, see `metrics.core.inference.paired_t_p`; None with one seed.
-        p_holm: The same, corrected over the comparison's differences in measurements of the same family, see
-            `metrics.core.registry.family_of`.
-        seeds: Paired seeds it rests on.
-        seeds_needed: Seeds that would find an effect of this size with 80% power, see `seeds_for_power`.
-        reason: Why something is None, or what a one-seed interval covers.
+        difference: Mean of arm minus reference; None where no seed has both figures. Populations weigh equally.
+        interval: 95% interval; None with one seed of one population.
+        effect_size: Cohen's d of the paired differences of seeds; across populations, of the populations' means.
+        p: Of that test; None where there is no interval.
+        p_holm: The same, corrected over the primary measurements of this arm at this size; None for any other
+            measurement, which is exploratory.
+        seeds: Paired seeds it rests on, of all populations.
+        seeds_needed: Seeds of this population that would find an effect of this size with 80% power, see
+            `seeds_for_power`; None across populations, see `metrics.studies.power`.
+        reason: Why something is None.
+        populations: How many populations it rests on.
+        between_sd: Standard deviation of the differences between populations; None with one population.
+        within_sd: The same between seeds of one population; None where no population has two.
+        ratio: The arm's mean by the reference's; None where the reference's mean is not told from 0.
+        ratio_interval: 95% interval of the ratio, see `metrics.core.equivalence.ratio_interval`.
+        verdict: Whether the arms differ or are equivalent, see `metrics.core.equivalence.Equivalence`.
     """
 
     measurement: str
@@ -59,39 +57,38 @@ class Difference:
     seeds: int
     seeds_needed: int | None
     reason: str | None
+    populations: int = 1
+    between_sd: float | None = None
+    within_sd: float | None = None
+    ratio: float | None = None
+    ratio_interval: tuple[float, float] | None = None
+    verdict: str | None = None
+
+    @property
+    def units(self) -> int:
+        """Independent units of the test: populations where there are several, else seeds."""
+        return self.populations if self.populations > 1 else self.seeds
 
     @property
     def effect_interval(self) -> tuple[float, float] | None:
         """95% interval of the effect size, see `metrics.core.inference.effect_interval`."""
-        return effect_interval(self.effect_size, self.seeds)
+        return effect_interval(self.effect_size, self.units)
 
     def to_json(self) -> dict[str, Any]:
         """The difference in the form of the command line's JSON contract."""
-        return {
-            "measurement": self.measurement,
-            "arm": self.arm,
-            "against": self.against,
-            "agents": self.agents,
-            "difference": self.difference,
-            "interval": None if self.interval is None else list(self.interval),
-            "effect_size": self.effect_size,
-            "p": self.p,
-            "p_holm": self.p_holm,
-            "seeds": self.seeds,
-            "seeds_needed": self.seeds_needed,
-            "reason": self.reason,
-        }
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arms of one population against a reference arm.
+    """Arms against a reference arm, in one population or in several.
 
     Attributes:
         reference: The arm the others are compared with.
         runs: All runs, in the order given.
         differences: Ordered by population size, arm and measurement.
-        unpaired: Runs without a partner of the same seed and size in the reference arm; they enter no difference.
+        unpaired: Runs without a partner of the same people, seed and size in the reference arm; they enter no
+            difference.
     """
 
     reference: str
@@ -148,7 +145,11 @@ def compare_runs(
 
 
 def compare_measured(
-    runs: Sequence[RunMeasurements], reference: str | None = None, *, same_settings: bool = True
+    runs: Sequence[RunMeasurements],
+    reference: str | None = None,
+    *,
+    same_settings: bool = True,
+    one_population: bool = True,
 ) -> Comparison:
     """Compare the arms of runs that are measured already.
 
@@ -156,6 +157,7 @@ def compare_measured(
         runs: The runs.
         reference: The arm to compare with, as in `compare_runs`.
         same_settings: Whether runs with other settings are refused; False where the settings are what is compared.
+        one_population: Whether runs of several populations are refused. Else arms are paired within each of them.
 
     Raises:
         MetricsError: Fewer than two arms, two runs of one arm, seed and size, another population, another number of
@@ -163,11 +165,11 @@ def compare_measured(
     """
     arms = list(dict.fromkeys(run.arm for run in runs))
     reference = _reference(arms, reference)
-    _check(runs, arms, reference, same_settings)
-    by_key = {(run.arm, run.seed, run.agents): run for run in runs}
+    _check(runs, arms, reference, same_settings, one_population)
+    by_key = {(run.arm, run.population_digest, run.seed, run.agents): run for run in runs}
     pairs: defaultdict[tuple[int, str], list[tuple[RunMeasurements, RunMeasurements]]] = defaultdict(list)
     for run in runs:
-        partner = by_key.get((reference, run.seed, run.agents))
+        partner = by_key.get((reference, run.population_digest, run.seed, run.agents))
         if run.arm != reference and partner is not None:
             pairs[run.agents, run.arm].append((run, partner))
     if not pairs:
@@ -176,9 +178,8 @@ def compare_measured(
             "compare runs of equal --seed and --agents"
         )
     paired = {id(run) for group in pairs.values() for pair in group for run in pair}
-    generator = np.random.default_rng(_SEED)
     differences = [
-        _difference(name, key, group, generator)
+        _difference(name, key, group)
         for key, group in sorted(pairs.items(), key=lambda item: (item[0][0], arms.index(item[0][1])))
         for name in runs[0].measurements
     ]
@@ -196,32 +197,36 @@ def _reference(arms: Sequence[str], asked: str | None) -> str:
     return of_arm[0] if len(of_arm) == 1 else arms[0] if arms else REFERENCE_ARM
 
 
-def _check(runs: Sequence[RunMeasurements], arms: Sequence[str], reference: str, same_settings: bool) -> None:
+def _check(
+    runs: Sequence[RunMeasurements], arms: Sequence[str], reference: str, same_settings: bool, one_population: bool
+) -> None:
     if reference not in arms:
         raise MetricsError(
             f"no run of the reference arm {reference!r} was given; the arms are {', '.join(map(repr, arms))}"
         )
     if len(arms) < 2:
         raise MetricsError(_one_arm(runs))
-    check_pairable(runs, same_settings=same_settings)
+    check_pairable(runs, same_settings=same_settings, one_population=one_population)
 
 
-def check_pairable(runs: Sequence[RunMeasurements], *, same_settings: bool = True) -> None:
+def check_pairable(runs: Sequence[RunMeasurements], *, same_settings: bool = True, one_population: bool = True) -> None:
     """Refuse runs that do not belong into one table.
 
     Args:
         runs: The runs.
         same_settings: Whether runs with other settings are refused.
+        one_population: Whether runs of several populations are refused.
 
     Raises:
         MetricsError: Two runs of one arm, seed and size, another population, another number of timesteps, or other
             settings.
     """
-    check_one_population(runs)
-    seen: dict[tuple[str, int, int], RunMeasurements] = {}
+    if one_population:
+        check_one_population(runs)
+    seen: dict[tuple[str, str, int, int], RunMeasurements] = {}
     first_of_size: dict[int, RunMeasurements] = {}
     for run in runs:
-        twin = seen.setdefault((run.arm, run.seed, run.agents), run)
+        twin = seen.setdefault((run.arm, run.population_digest, run.seed, run.agents), run)
         if twin is not run:
             raise MetricsError(
                 f"{run.source}: same arm {run.arm!r}, seed {run.seed} and size as {twin.source}; leave one out"
@@ -265,37 +270,46 @@ def _one_arm(runs: Sequence[RunMeasurements]) -> str:
 _Pairs = Sequence[tuple[RunMeasurements, RunMeasurements]]
 
 
-def _difference(name: str, key: tuple[int, str], pairs: _Pairs, rng: np.random.Generator) -> Difference:
+def _difference(name: str, key: tuple[int, str], pairs: _Pairs) -> Difference:
     """The difference, its p still uncorrected."""
     agents, arm = key
-    figures = [(run.measurements[name], other.measurements[name]) for run, other in pairs]
-    usable = [(own, other) for own, other in figures if own.value is not None and other.value is not None]
-    values = [own.value - other.value for own, other in usable if own.value is not None and other.value is not None]
-    blank = Difference(name, arm, pairs[0][1].arm, agents, None, None, None, None, None, len(values), None, None)
-    if not values:
+    blank = Difference(name, arm, pairs[0][1].arm, agents, None, None, None, None, None, 0, None, None)
+    populations = _paired_values(name, pairs)
+    if not populations:
         return replace(blank, reason=_absence(pairs, name))
-    blank = replace(blank, difference=float(np.mean(values)))
-    if len(values) == 1:
-        interval = agent_interval(usable[0][0].statistic, usable[0][1].statistic, rng)
-        return replace(blank, interval=interval, reason=_one_seed(interval is not None))
-    if all(abs(value) <= _ROUNDING for value in values):
-        values = [0.0] * len(values)
-    reason = without_effect_size(values) if any(values) else None
-    if reason == SAME_AMOUNT:
-        return replace(blank, reason=reason)
-    effect = cohens_d_paired(values)
+    found = population_comparison([[own - other for own, other in seeds] for seeds in populations])
+    own, other = zip(*_units(populations), strict=True)
+    alike = equivalence(own, other)
+    blank = replace(
+        blank, difference=found.mean, seeds=sum(map(len, populations)), populations=len(populations),
+        reason=found.reason, ratio=alike.ratio, ratio_interval=alike.interval,
+    )  # fmt: skip
+    if found.components is not None:
+        blank = replace(blank, between_sd=found.components.between, within_sd=found.components.within)
+    if found.interval is None:
+        return blank
     return replace(
-        blank, interval=t_interval(values), effect_size=effect, p=paired_t_p(values),
-        seeds_needed=seeds_for_power(effect), reason=reason,
+        blank, interval=found.interval, effect_size=found.effect_size, p=found.p, verdict=alike.verdict,
+        seeds_needed=seeds_for_power(found.effect_size) if len(populations) == 1 else None,
     )  # fmt: skip
 
 
-def _one_seed(has_interval: bool) -> str:
-    if has_interval:
-        return "one seed: the interval is over agents and does not cover the difference between runs"
-    return (
-        "one seed: no interval without more seeds; none over agents for a figure of the whole network or from a report"
-    )
+def _paired_values(name: str, pairs: _Pairs) -> list[list[tuple[float, float]]]:
+    """Of each population the seeds' figures in both arms, where both have one."""
+    values: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for run, partner in pairs:
+        own, other = run.measurements[name].value, partner.measurements[name].value
+        if own is not None and other is not None:
+            values[run.population_digest].append((own, other))
+    return list(values.values())
+
+
+def _units(populations: Sequence[Sequence[tuple[float, float]]]) -> Sequence[tuple[float, float]]:
+    """The figures of both arms for each independent unit: seeds of one population, or means of several ones."""
+    if len(populations) == 1:
+        return populations[0]
+    return [(float(np.mean([own for own, _ in seeds])), float(np.mean([other for _, other in seeds])))
+            for seeds in populations]  # fmt: skip
 
 
 def _absence(pairs: _Pairs, name: str) -> str:
@@ -306,10 +320,11 @@ def _absence(pairs: _Pairs, name: str) -> str:
 
 
 def _corrected(differences: Sequence[Difference]) -> tuple[Difference, ...]:
-    families: defaultdict[str, dict[int, float]] = defaultdict(dict)
+    """Holm's correction over the primary measurements of each arm at each size; all others keep no corrected p."""
+    families: defaultdict[tuple[str, int], dict[int, float]] = defaultdict(dict)
     for place, difference in enumerate(differences):
-        if difference.p is not None:
-            families[family_of(difference.measurement)][place] = difference.p
+        if difference.p is not None and difference.measurement in PRIMARY:
+            families[difference.arm, difference.agents][place] = difference.p
     corrected: dict[int, float] = {}
     for p_of in families.values():
         corrected |= zip(p_of, holm(list(p_of.values())), strict=True)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from polyphony.metrics.core.effect_rule import NEARLY_SAME, RULE
 from polyphony.metrics.core.labels import number, probability, signed, span
-from polyphony.metrics.core.registry import family_of, title_of
+from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.runfile.engine import engine_cautions
 from polyphony.metrics.studies.compare import Comparison, Difference
 from polyphony.metrics.studies.labels import ARM
@@ -15,8 +15,8 @@ FORMATS = {"markdown": "github", "latex": "latex_booktabs"}
 def headers(by: str = ARM) -> tuple[str, ...]:
     """The columns of `comparison_rows`, for runs that are compared by their arm or by another option."""
     return (
-        "measurement", "agents", by, "value", "reference", "difference", "95% interval", "d", "p (Holm)", "seeds",
-        "seeds for 80% power",
+        "measurement", "agents", by, "value", "reference", "difference", "95% interval", "verdict", "d", "p",
+        "p (Holm)", "seeds", "seeds for 80% power",
     )  # fmt: skip
 
 
@@ -87,22 +87,36 @@ def comparison_text(comparison: Comparison, style: str, by: str = ARM) -> str:
     return f"{rendered(headers(by), comparison_rows(comparison), style)}\n\n{notes(comparison)}\n"
 
 
+def corrected_p(difference: Difference) -> str:
+    """The p after Holm's correction in words; what is not corrected is exploratory."""
+    return probability(difference.p_holm) if difference.measurement in PRIMARY else "exploratory"
+
+
+def counted_seeds(difference: Difference) -> str:
+    """How many seeds, and in how many populations where there are several."""
+    places = f" in {difference.populations} populations" if difference.populations > 1 else ""
+    return f"{difference.seeds}{places}"
+
+
 def notes(comparison: Comparison) -> str:
     """How the columns were computed, in one paragraph."""
+    several = any(difference.populations > 1 for difference in comparison.differences)
     of_what = "".join(f"{line} " for line in remarks(comparison))
-    plugins = ", those of plug-ins apart" if any(map(_is_plugin, comparison.differences)) else ""
     rule = f" {RULE}" if any(row.reason == NEARLY_SAME for row in comparison.differences) else ""
+    test = (
+        "Student's t over populations, on the means of their seeds (a mixed model with the population as a random "
+        "effect)" if several
+        else "Student's t over seeds, and speaks of other seeds of these people, not of other people"
+    )  # fmt: skip
     return of_what + (
-        f"Differences from {comparison.reference}, paired by seed. Intervals: 95% Student's t over seeds, with one "
-        "seed a percentile bootstrap over agents. d: mean paired difference in units of its standard deviation."
-        f"{rule} p: paired t test, Holm's correction within the four primary measurements and within the others"
-        f"{plugins}. The last column is that test's need for an effect of the size seen, which few seeds know only "
-        "roughly."
+        f"Differences from {comparison.reference}, paired by seed. Interval (95%), p and verdict are of one test: "
+        f"{test}. With one seed there is none. Verdict, at 5%: differs, where the interval leaves 0 out; equivalent "
+        "within 25%, where two one-sided tests show that the arm's mean is within 25% of the reference's; both; or "
+        "neither (cannot tell). p (Holm): corrected over the four primary measurements of an arm at one size. All "
+        "other measurements are exploratory: where nothing differs, one in twenty has a p below 0.05. d: mean paired "
+        f"difference in units of its standard deviation.{rule} The last column is the test's need for an effect of the "
+        "size seen, which few seeds know only roughly."
     )
-
-
-def _is_plugin(difference: Difference) -> bool:
-    return family_of(difference.measurement) == "plug-in"
 
 
 def _row(comparison: Comparison, difference: Difference) -> tuple[str, ...]:
@@ -112,6 +126,7 @@ def _row(comparison: Comparison, difference: Difference) -> tuple[str, ...]:
     return (
         title_of(difference.measurement), str(difference.agents), difference.arm, mean(difference.arm),
         mean(difference.against), "–" if difference.difference is None else signed(difference.difference),
-        span(difference.interval) or "–", number(difference.effect_size), probability(difference.p_holm),
-        str(difference.seeds), "–" if difference.seeds_needed is None else str(difference.seeds_needed),
+        span(difference.interval) or "–", difference.verdict or "–", number(difference.effect_size),
+        probability(difference.p), corrected_p(difference), counted_seeds(difference),
+        "–" if difference.seeds_needed is None else str(difference.seeds_needed),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """What runs say about their arms, in one form whether they are a study or a handful of files."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import numpy as np
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.inference import t_interval
+from polyphony.metrics.core.paired import independent_values
 from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.compare import (
@@ -20,6 +21,7 @@ from polyphony.metrics.studies.compare import (
     compare_measured,
 )
 from polyphony.metrics.studies.labels import labelled_by_difference
+from polyphony.metrics.studies.parts import read_report
 from polyphony.metrics.studies.plan import STUDY_FILE
 
 # Of a normal null: the central 95%.
@@ -27,7 +29,10 @@ _NULL_SDS = 1.96
 
 
 class FigureRow(NamedTuple):
-    """One figure of one run; low and high are its interval over agents, the null's its central 95%."""
+    """One figure of one run; low and high are its interval over agents, the null's its central 95%.
+
+    `population` is the digest of the people.
+    """
 
     arm: str
     agents: int
@@ -40,6 +45,7 @@ class FigureRow(NamedTuple):
     null_low: float | None = None
     null_high: float | None = None
     reason: str | None = None
+    population: str = ""
 
 
 class ArmFigure(NamedTuple):
@@ -86,14 +92,15 @@ class Evidence:
         if not values:
             reason = next((row.reason for row in rows if row.reason), "not measured")
             return ArmFigure(None, None, (), None, reason)
+        units = independent_values(values, [row.population for row in known])
         if len(values) > 1:
-            interval = t_interval(values)
+            interval = t_interval(units)
         else:
             low, high = known[0].low, known[0].high
             interval = None if low is None or high is None else (low, high)
         bands = [(row.null_low, row.null_high) for row in known if row.null_low is not None]
         null = tuple(float(np.mean(bounds)) for bounds in zip(*bands, strict=True))
-        return ArmFigure(float(np.mean(values)), interval, values, (null[0], null[1]) if null else None, None)
+        return ArmFigure(float(np.mean(units)), interval, values, (null[0], null[1]) if null else None, None)
 
     def difference(self, measurement: str, arm: str, agents: int) -> Difference | None:
         """How far an arm is from the reference at one size; None where they are not compared."""
@@ -135,14 +142,13 @@ def evidence_without_comparison(runs: Sequence[RunMeasurements], reason: str) ->
 
 
 def _rows_of(runs: Sequence[RunMeasurements]) -> list[FigureRow]:
-    return [
-        row for run in runs
-        for row in _rows(run.arm, run.agents, run.seed, {n: f.to_json() for n, f in run.measurements.items()})
-    ]  # fmt: skip
+    return [_row(run, name, figure.to_json()) for run in runs for name, figure in run.measurements.items()]
 
 
 def evidence_of_study(directory: Path) -> Evidence:
-    """The evidence of a study as its report holds it, without measuring anything again.
+    """The evidence of a study by the figures in its report, without measuring anything again.
+
+    The differences are computed anew: a report of an earlier version holds those of other methods.
 
     Raises:
         MetricsError: There is no report yet, it is not one of ours, or its runs of one size are of different
@@ -151,21 +157,13 @@ def evidence_of_study(directory: Path) -> Evidence:
     path = directory / STUDY_FILE
     if not path.exists():
         raise MetricsError(f"{path}: the study has no report yet; `simulate study --report {directory}` writes it")
-    try:
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        rows = [
-            row for run in report["runs"]
-            for row in _rows(run["label"], run["run"]["agents"], run["run"]["seed"], run["measurements"])
-        ]  # fmt: skip
-        populations = {(run["run"]["agents"], run.get("population_digest")) for run in report["runs"]}
-        differences = tuple(_difference(plain) for plain in report["differences"])
-        titles = {name: str(plain["title"]) for name, plain in report.get("plugin_measurements", {}).items()}
-        evidence = _evidence(report["plan"]["reference"], rows, differences, report.get("not_compared"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MetricsError(f"{path}: not a study's report; `simulate study --report {directory}` writes it") from error
-    if len(populations) > len({agents for agents, _ in populations}):
-        raise MetricsError(f"{path}: runs of one size are of different populations; compare runs of one population")
-    return replace(evidence, titles=titles)
+    study = read_report(directory)
+    if study.comparison is None:
+        evidence = evidence_without_comparison(study.runs, study.not_compared or "no run is finished")
+    else:
+        evidence = evidence_of_comparison(study.comparison)
+    plugins = json.loads(path.read_text(encoding="utf-8")).get("plugin_measurements", {})
+    return replace(evidence, titles={name: str(plain["title"]) for name, plain in plugins.items()})
 
 
 def _evidence(
@@ -176,18 +174,13 @@ def _evidence(
     return Evidence(reference if differences else None, tuple(arms), sizes, tuple(rows), tuple(differences), reason)
 
 
-def _rows(arm: str, agents: int, seed: int, figures: dict[str, Any]) -> Iterable[FigureRow]:
-    for name, figure in figures.items():
-        low, high = figure["interval"] or (None, None)
-        mean, band_low, band_high = None, None, None
-        if (null := figure["null"]) is not None:
-            mean, half = null["mean"], _NULL_SDS * null["sd"]
-            band_low, band_high = mean - half, mean + half
-        yield FigureRow(
-            arm, agents, seed, name, figure["value"], low, high, mean, band_low, band_high, figure["reason"]
-        )  # fmt: skip
-
-
-def _difference(plain: dict[str, Any]) -> Difference:
-    interval = plain["interval"]
-    return Difference(**{**plain, "interval": None if interval is None else (interval[0], interval[1])})
+def _row(run: RunMeasurements, name: str, figure: dict[str, Any]) -> FigureRow:
+    low, high = figure["interval"] or (None, None)
+    mean, band_low, band_high = None, None, None
+    if (null := figure["null"]) is not None:
+        mean, half = null["mean"], _NULL_SDS * null["sd"]
+        band_low, band_high = mean - half, mean + half
+    return FigureRow(
+        run.arm, run.agents, run.seed, name, figure["value"], low, high, mean, band_low, band_high, figure["reason"],
+        run.population_digest,
+    )  # fmt: skip

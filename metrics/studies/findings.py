@@ -1,5 +1,6 @@
 """What the data support, in plain words that follow from intervals, seeds and p values alone."""
 
+from polyphony.metrics.core.equivalence import EQUIVALENT
 from polyphony.metrics.core.labels import signed, span
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.studies.compare import Difference
@@ -18,8 +19,9 @@ def findings(evidence: Evidence, measurements: tuple[str, ...] = _TOLD) -> list[
     """One sentence for each arm that is compared with the reference; a sentence on why where nothing is.
 
     An arm is said to be higher or lower in a figure where the 95% interval of the difference leaves zero out at every
-    population size: clearly so from five seeds on and with p below 0.05 after Holm's correction, else tentatively. Of
-    anything else a sentence says that it cannot tell, and how many seeds would tell a difference of the size seen.
+    population size: clearly so from five seeds on, in a primary figure and with p below 0.05 after Holm's correction,
+    else tentatively. It is said to be equivalent where the tests of equivalence say so at every size. Of anything else
+    a sentence says that it cannot tell, and how many seeds would tell a difference of the size seen.
     """
     if len(evidence.arms) < 2:
         return ["This is one arm alone: a run of another arm with the same people would make a comparison."]
@@ -31,7 +33,9 @@ def findings(evidence: Evidence, measurements: tuple[str, ...] = _TOLD) -> list[
 def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str:
     verdicts: dict[str, list[str]] = {}
     open_figures: list[str] = []
+    equivalent_figures: list[str] = []
     seeds: set[int] = set()
+    populations: set[int] = set()
     for name in measurements:
         differences = [
             difference for size in evidence.sizes if (difference := evidence.difference(name, arm, size)) is not None
@@ -39,10 +43,14 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
         if name not in PRIMARY and all(difference.difference is None for difference in differences):
             continue  # it has no value in these runs, or an earlier version measured them, which did not know it
         seeds |= {difference.seeds for difference in differences if difference.difference is not None}
+        populations |= {difference.populations for difference in differences if difference.difference is not None}
         direction, title = _direction(differences, len(evidence.sizes)), title_of(name).lower()
         if direction:
             figures = "; ".join(_figure(difference, len(evidence.sizes) > 1) for difference in differences)
+            figures += "" if name in PRIMARY else "; exploratory"
             verdicts.setdefault(_strength(differences) + direction, []).append(f"{title} ({figures})")
+        elif len(differences) == len(evidence.sizes) and all(each.verdict == EQUIVALENT for each in differences):
+            equivalent_figures.append(title)
         else:
             open_figures.append(title + _needed(differences))
     if not seeds:
@@ -52,9 +60,12 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
         text = f"Against {evidence.reference}, {arm} is {_joined(clauses)}"
     else:
         text = f"Between {arm} and {evidence.reference} nothing is told apart"
+    if equivalent_figures:
+        text += f"; {EQUIVALENT}: {_joined(equivalent_figures)}"
     if open_figures:
         text += f"; cannot tell: {_joined(open_figures)}"
-    return f"{text}. {_counted(seeds, is_clear=any(verdict.startswith(_CLEAR) for verdict in verdicts))}."
+    is_clear = any(verdict.startswith(_CLEAR) for verdict in verdicts)
+    return f"{text}. {_counted(seeds, populations, is_clear=is_clear)}."
 
 
 def _direction(differences: list[Difference], sizes: int) -> str:
@@ -82,11 +93,13 @@ def _needed(differences: list[Difference]) -> str:
     return f" ({max(known):,} seeds would)" if known and len(known) == len(needed) else ""
 
 
-def _counted(seeds: set[int], *, is_clear: bool) -> str:
+def _counted(seeds: set[int], populations: set[int], *, is_clear: bool) -> str:
     if seeds == {1}:
         return "One seed: this says nothing about other runs of the same arms"
     fewest, most = min(seeds), max(seeds)
     counted = f"{fewest} seeds a size" if fewest == most else f"{fewest} to {most} seeds a size"
+    if max(populations) > 1:
+        counted += f" in {max(populations)} populations"
     return counted if fewest >= _FEW_SEEDS or is_clear else f"{counted}, too few for a clear finding"
 
 

@@ -12,6 +12,7 @@ from polyphony.metrics.core.labels import arm_sentence, number, probability, sig
 from polyphony.metrics.core.registry import HEADLINES, REGISTRY
 from polyphony.metrics.figures.cascades import CascadeNode, cascade_nodes, distances_of
 from polyphony.metrics.runfile.rundata import RunData
+from polyphony.metrics.studies.comparison_table import corrected_p, counted_seeds
 from polyphony.metrics.studies.evidence import Evidence
 from polyphony.metrics.studies.findings import findings
 from polyphony.metrics.studies.report import COLOURS
@@ -215,14 +216,15 @@ def _all_figures(evidence: Evidence) -> str:
 
 def _differences(evidence: Evidence) -> str:
     headers = (
-        "figure", "arm", "agents", _text(f"less {evidence.reference}"), "95% interval", "d", "p (Holm)", "seeds",
-        "seeds for 80% power",
+        "figure", "arm", "agents", _text(f"less {evidence.reference}"), "95% interval", "verdict", "d", "p",
+        "p (Holm)", "seeds", "seeds for 80% power",
     )  # fmt: skip
     rows = (
         (
             _text(evidence.title(row.measurement)), _text(row.arm), f"{row.agents:,}",
             "–" if row.difference is None else _text(signed(row.difference)), _text(span(row.interval)) or "–",
-            _text(number(row.effect_size)), _text(probability(row.p_holm)), str(row.seeds),
+            _text(row.verdict or "–"), _text(number(row.effect_size)), _text(probability(row.p)),
+            _text(corrected_p(row)), _text(counted_seeds(row)),
             "–" if row.seeds_needed is None else str(row.seeds_needed),
         )
         for row in evidence.differences

@@ -25,9 +25,8 @@ def measure_cached(path: Path, folder: Path) -> RunMeasurements:
     """The measurements of a run from the cache, or measured now and added to it.
 
     An entry carries the SHA-256 of the run's file, of the code that measured it and of itself: it is never taken for
-    another run's or for another way to measure, and not where it was damaged. It does not hold
-    `Measurement.statistic`: two runs read from here have no interval over agents for their difference. Where a
-    plug-in's measurement has no source file, as in a notebook, nothing is cached.
+    another run's or for another way to measure, and not where it was damaged. Where a plug-in's measurement has no
+    source file, as in a notebook, nothing is cached.
 
     Args:
         path: The run's file.
@@ -90,7 +89,7 @@ def _from_json(plain: dict[str, Any], source: str) -> RunMeasurements:
 
 
 def figure_from_json(plain: Mapping[str, Any]) -> Measurement:
-    """What `Measurement.to_json` wrote; its `statistic` is not in it.
+    """What `Measurement.to_json` wrote.
 
     Raises:
         KeyError: Not in that form.

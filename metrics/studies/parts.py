@@ -9,13 +9,11 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.measurement_cache import figure_from_json
 from polyphony.metrics.studies.plan import STUDY_FILE
-from polyphony.metrics.studies.study import Study, check_alike, compared
+from polyphony.metrics.studies.study import Study, check_alike, compared, names_populations
 
 
 def read_report(directory: Path) -> Study:
-    """A study as its report tells, without its run files.
-
-    A difference that rests on one seed has no interval over agents then: a report does not hold what that takes.
+    """A study as its report tells, without its run files; its arms are compared anew.
 
     Raises:
         MetricsError: There is no report, or not one of ours.
@@ -53,10 +51,11 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
             raise MetricsError(
                 f"{part.directory}: the reference is {part.plan['reference']!r}, not {first['reference']!r}"
             )
-    check_alike([run for part in parts for run in part.runs])
-    cells = {(cell["label"], cell["agents"], cell["seed"]): cell for part in parts for cell in part.plan["cells"]}
-    order = sorted(cells, key=lambda key: key[1:])
-    done = {(run.arm, run.agents, run.seed): run for part in parts for run in part.runs}
+    one_population = not any(names_populations(part.plan) for part in parts)
+    check_alike([run for part in parts for run in part.runs], one_population=one_population)
+    cells = {Path(cell["file"]).name: cell for part in parts for cell in part.plan["cells"]}
+    order = sorted(cells, key=lambda name: (cells[name]["agents"], cells[name]["seed"]))
+    done = {Path(run.source).name: run for part in parts for run in part.runs}
     blocks = list(
         {json.dumps(block, sort_keys=True): block for part in parts for block in part.plan["blocks"]}.values()
     )

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,8 +16,9 @@ from polyphony.child_processes import end_with_parent
 from polyphony.errors import MetricsError
 from polyphony.import_path import safe_child_processes
 from polyphony.metrics.core.inference import t_interval
+from polyphony.metrics.core.paired import independent_values
 from polyphony.metrics.core.registry import MEASUREMENTS, PRIMARY, REGISTRY, plugin_measurements
-from polyphony.metrics.measure import RunMeasurements, measure_run
+from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.compare import Comparison, compare_measured
 from polyphony.metrics.studies.measurement_cache import measure_cached
 from polyphony.metrics.studies.plan import read_plan
@@ -30,7 +30,10 @@ STARTING_SECONDS = 10.0
 
 
 class CellSummary(NamedTuple):
-    """One measurement of one arm at one size over its seeds; the interval is Student's t over seeds."""
+    """One measurement of one arm at one size over its seeds; the interval is Student's t over them.
+
+    Where there are several populations, mean and interval are those of their means.
+    """
 
     mean: float
     interval: tuple[float, float] | None
@@ -75,16 +78,16 @@ class Study:
 
     def summary(self, measurement: str, arm: str, agents: int) -> CellSummary | None:
         """A measurement over an arm's seeds; None where no finished run has it."""
-        pairs = [
-            (run.seed, value)
+        found = [
+            (run.seed, value, run.population_digest)
             for run in self.runs
             if (run.arm, run.agents) == (arm, agents) and (value := run.measurements[measurement].value) is not None
         ]
-        if not pairs:
+        if not found:
             return None
-        seeds, values = zip(*pairs, strict=True)
-        interval = t_interval(values)
-        return CellSummary(float(np.mean(values)), interval, values, seeds)
+        seeds, values, populations = zip(*found, strict=True)
+        units = independent_values(values, populations)
+        return CellSummary(float(np.mean(units)), t_interval(units), values, seeds)
 
     def to_json(self) -> dict[str, Any]:
         """The whole study as ``study.json`` holds it."""
@@ -140,8 +143,7 @@ def read_study(directory: Path, *, processes: int | None = None, plugins: Sequen
     most = 1 if alone else processes or os.cpu_count() or 1
     files = {cell["file"]: cell for cell in plan["cells"]}
     existing = [file for file in files if (directory / file).is_file()]
-    cache = _cache_folder(directory, plan, existing)
-    measured = _measured([directory / file for file in existing], most, cache, plugins)
+    measured = _measured([directory / file for file in existing], most, directory / CACHE_FOLDER, plugins)
     finished = {file: run for file, run in zip(existing, measured, strict=True) if run.status == "finished"}
     for file, run in finished.items():
         cell = files[file]
@@ -170,27 +172,39 @@ def compared(
 
     Raises:
         MetricsError: Runs of one size are of different people, base models, compute types, adapters or measurements.
+            People may differ where the plan names several populations.
     """
-    check_alike(runs)
+    one_population = not names_populations(plan)
+    check_alike(runs, one_population=one_population)
     if not runs:
         return Study(directory, plan, runs, unfinished, None, "no run is finished")
     try:
-        comparison = compare_measured(runs, plan["reference"], same_settings=False)
+        comparison = compare_measured(runs, plan["reference"], same_settings=False, one_population=one_population)
     except MetricsError as error:
         return Study(directory, plan, runs, unfinished, None, str(error))
     return Study(directory, plan, runs, unfinished, comparison)
 
 
-def check_alike(runs: Sequence[RunMeasurements]) -> None:
-    """Refuse runs whose difference would be one of people, models or measurements."""
+def names_populations(plan: Mapping[str, Any]) -> bool:
+    """Whether a plan crosses several populations; its cells then name theirs."""
+    return len({cell.get("population") for cell in plan["cells"]}) > 1
+
+
+def check_alike(runs: Sequence[RunMeasurements], *, one_population: bool = True) -> None:
+    """Refuse runs whose difference would be one of people, models or measurements.
+
+    Args:
+        runs: The runs.
+        one_population: Whether all runs of one size must be of the same people.
+    """
     seen: dict[tuple[object, ...], tuple[object, str]] = {}
     for run in runs:
         facts = {
             ("measurements",): tuple(run.measurements),
-            ("population", run.agents): run.population_digest,
+            ("population", run.agents, None if one_population else run.population_digest): run.population_digest,
             ("base model", run.agents): run.config.get("base_hash"),
             ("compute type", run.agents): run.versions.get("dtype"),
-            ("adapters", run.agents, run.arm): run.bank_digest,
+            ("adapters", run.agents, run.population_digest, run.arm): run.bank_digest,
         }
         for what, value in facts.items():
             known, source = seen.setdefault(what, (value, run.source))
@@ -200,8 +214,8 @@ def check_alike(runs: Sequence[RunMeasurements]) -> None:
                 raise MetricsError(f"{run.source}: other {what[0]} than {source}; run one of them again")
 
 
-def _measured(paths: list[Path], processes: int, cache: Path | None, plugins: Sequence[str]) -> list[RunMeasurements]:
-    measure = measure_run if cache is None else partial(measure_cached, folder=cache)
+def _measured(paths: list[Path], processes: int, cache: Path, plugins: Sequence[str]) -> list[RunMeasurements]:
+    measure = partial(measure_cached, folder=cache)
     measured: list[RunMeasurements] = []
     for path in paths:
         began = time.monotonic()
@@ -227,16 +241,6 @@ def _workers_can_load(plugins: Sequence[Plugin]) -> bool:
     """Whether all plug-ins' measurements are defined in these plug-ins, which a new process loads by itself."""
     modules = {name for plugin in plugins for name in (plugin.name, f"polyphony_plugin_{plugin.sha256}")}
     return all(getattr(definition.function, "__module__", None) in modules for definition in plugin_measurements())
-
-
-def _cache_folder(directory: Path, plan: Mapping[str, Any], files: Sequence[str]) -> Path | None:
-    """Folder of the cache; None where a difference rests on one seed and needs what a cache does not hold."""
-    seeds: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
-    for cell in plan["cells"]:
-        if cell["file"] in files:
-            seeds[cell["label"], cell["agents"]].add(cell["seed"])
-    paired = [len(own & seeds[plan["reference"], agents]) for (_, agents), own in list(seeds.items())]
-    return None if 1 in paired else directory / CACHE_FOLDER
 
 
 def _summary_json(summary: CellSummary) -> dict[str, Any]:

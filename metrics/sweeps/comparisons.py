@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from polyphony.metrics.core.inference import holm
+from polyphony.metrics.core.paired import paired_comparison
 from polyphony.metrics.sweeps.results import CELL, STARTS
 
 REFERENCE = "standard"
@@ -71,7 +72,7 @@ class Difference:
         key: Task, items of an update, rank.
         what: Names both sides.
         mean: The mean difference.
-        p: Of a paired t test; None where all differences are equal.
+        p: Of the paired t test that gives the interval; None where all differences are equal and not 0.
         p_holm: The same, corrected over all differences of the family; None where there is no p.
     """
 
@@ -219,11 +220,8 @@ def _cell(key: tuple[str, int, int, str], group: pd.DataFrame) -> Cell:
 
 
 def _difference(key: tuple[str, int, int], what: str, values: "pd.Series[float]") -> Difference:
-    from scipy.stats import ttest_1samp
-
-    values = values.dropna()
-    varies = len(values) > 1 and float(values.std(ddof=1)) > 0
-    return Difference(key, what, mean_of(values), float(ttest_1samp(values, 0).pvalue) if varies else None)
+    found = paired_comparison(values.dropna().tolist())
+    return Difference(key, what, Mean(found.mean, found.interval, found.n), found.p)
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:

@@ -26,8 +26,9 @@ def compare(runs: Sequence[Run | str | Path], *, by: str = ARM, reference: str |
     Returns:
         One row for each measurement, number of agents and value of `by` other than the reference. Columns:
         ``measurement``, ``agents``, `by`, ``reference``, ``difference`` (mean over seeds of that value minus the
-        reference), ``low`` and ``high`` (95% interval over seeds, see docs/studies.md; with one seed over agents),
-        ``p`` and ``p_holm``, ``effect_size``, ``seeds``, ``reason``.
+        reference), ``low`` and ``high`` (95% interval over seeds, see docs/studies.md),
+        ``p``, and ``p_holm`` of the primary measurements, ``effect_size``, ``verdict``, ``ratio`` with ``ratio_low``
+        and ``ratio_high``, ``seeds``, ``reason``.
 
     Raises:
         MetricsError: Runs differ in more than `by`, or none can be paired.
@@ -51,9 +52,11 @@ def differences_frame(comparison: Comparison, by: str = ARM) -> "pd.DataFrame":
             "measurement": row.measurement, "agents": row.agents, by: row.arm, "reference": row.against,
             "difference": row.difference, "low": row.interval and row.interval[0],
             "high": row.interval and row.interval[1], "p": row.p, "p_holm": row.p_holm,
-            "effect_size": row.effect_size, "seeds": row.seeds, "reason": row.reason,
+            "effect_size": row.effect_size, "verdict": row.verdict, "ratio": row.ratio,
+            "ratio_low": row.ratio_interval and row.ratio_interval[0],
+            "ratio_high": row.ratio_interval and row.ratio_interval[1], "seeds": row.seeds, "reason": row.reason,
         }
         for row in comparison.differences
     ]  # fmt: skip
-    numbers = ("difference", "low", "high", "p", "p_holm", "effect_size")
+    numbers = ("difference", "low", "high", "p", "p_holm", "effect_size", "ratio", "ratio_low", "ratio_high")
     return pd.DataFrame(rows).astype(dict.fromkeys(numbers, "float64"))
