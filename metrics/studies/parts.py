@@ -53,10 +53,16 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
             raise MetricsError(
                 f"{part.directory}: the reference is {part.plan['reference']!r}, not {first['reference']!r}"
             )
-    check_alike([run for part in parts for run in part.runs])
-    cells = {(cell["label"], cell["agents"], cell["seed"]): cell for part in parts for cell in part.plan["cells"]}
+    several = any(cell.get("population") for part in parts for cell in part.plan["cells"])
+    check_alike([run for part in parts for run in part.runs], several=several)
+    cells = {
+        (cell["label"], cell["agents"], cell["seed"], cell.get("population", "")): cell
+        for part in parts for cell in part.plan["cells"]
+    }  # fmt: skip
     order = sorted(cells, key=lambda key: key[1:])
-    done = {(run.arm, run.agents, run.seed): run for part in parts for run in part.runs}
+    done = {
+        (run.arm, run.agents, run.seed, run.population if several else ""): run for part in parts for run in part.runs
+    }
     blocks = list(
         {json.dumps(block, sort_keys=True): block for part in parts for block in part.plan["blocks"]}.values()
     )

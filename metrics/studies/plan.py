@@ -1,6 +1,7 @@
 """What a study planned, and how far it is; nothing is measured here."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,8 @@ def read_plan(directory: Path) -> dict[str, Any]:
         for cell in plan["cells"]:
             if not isinstance(cell["label"], str) or Path(cell["file"]).is_absolute() or ".." in cell["file"]:
                 raise ValueError(f"cell {cell!r}")
+            if not isinstance(cell.get("population", ""), str):
+                raise ValueError(f"cell {cell!r}")
             if type(cell["agents"]) is not int or type(cell["seed"]) is not int:
                 raise ValueError(f"cell {cell!r}")
         if not isinstance(plan["reference"], str) or not isinstance(plan["options"], dict):
@@ -33,6 +36,11 @@ def read_plan(directory: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())[:QUOTE_LIMIT]
         raise MetricsError(f"{path}: not a study's plan ({reason}); give the --out of `simulate study`") from error
     return plan
+
+
+def populations_of(plan: Mapping[str, Any]) -> tuple[str, ...]:
+    """The populations that a plan crosses, in its order; one empty name where all runs have the same people."""
+    return tuple(dict.fromkeys(cell.get("population", "") for cell in plan["cells"])) or ("",)
 
 
 class StudyProgress(NamedTuple):

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,10 @@ from polyphony.metrics.core.registry import PRIMARY, plugin_measurements, title_
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.runfile.engine import ENGINE, engine_cautions, engine_facts
 from polyphony.metrics.studies.comparison_table import comparison_rows, headers, notes, rendered
+from polyphony.metrics.studies.lock import lock_paragraphs, question_paragraphs
+from polyphony.metrics.studies.populations import Tables, missing_arms, shown_name, tables_of_each
 from polyphony.metrics.studies.study import Study
+from polyphony.printable import code_span
 from polyphony.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -26,9 +29,6 @@ _PARTS = ("study.json", "results.parquet", "report.md", "tables", "figures")
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933")
 _INCHES = (8.0, 6.0)
 _LEGEND_LETTERS = 100
-
-
-Tables = Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
 
 
 def write_report(study: Study) -> str:
@@ -56,6 +56,8 @@ def write_report(study: Study) -> str:
 
 def tables(study: Study) -> Tables:
     """Headers and rows: ``primary`` in the paper's form, ``measurements`` with everything, ``differences``."""
+    if len(study.populations) > 1:
+        return tables_of_each(study, tables)
     contents: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
         "primary": (["arm", *(f"{title_of(name)}, {size}" for name in PRIMARY for size in study.sizes)], _rows(study)),
         "measurements": (
@@ -77,6 +79,8 @@ def report_text(study: Study, contents: Tables) -> str:
         "# Study report",
         "Written by `simulate study`; every number is computed from the run files. Cells hold the mean over seeds, its "
         "95% interval over seeds (Student's t), and the number of seeds.",
+        *question_paragraphs(study.plan, PRIMARY),
+        *lock_paragraphs(study),
         *_absent(study),
         *engine_cautions([run.versions for run in study.runs]),
         "## What the arms did, by population size",
@@ -85,9 +89,12 @@ def report_text(study: Study, contents: Tables) -> str:
         "## Arms",
         "\n".join(f"- `{arm}`: {_arm_text(study, arm)}" for arm in study.arms),
     ]
-    if study.comparison is not None:
-        primary = [row for row in contents["differences"][1] if row[0] in {title_of(name) for name in PRIMARY}]
-        parts += ["## Differences", notes(study.comparison), rendered(headers(), primary, "markdown")]
+    comparison = next((part.comparison for part in study.by_population.values() if part.comparison), None)
+    if comparison is not None:
+        columns, rows = contents["differences"]
+        place = columns.index("measurement")
+        primary = [row for row in rows if row[place] in {title_of(name) for name in PRIMARY}]
+        parts += ["## Differences", notes(comparison), rendered(columns, primary, "markdown")]
     else:
         parts += ["## Differences", f"None: {study.not_compared}."]
     parts += ["## All measurements", rendered(*contents["measurements"], "markdown"), *_plugins(study), _methods(study)]
@@ -95,9 +102,11 @@ def report_text(study: Study, contents: Tables) -> str:
 
 
 def _absent(study: Study) -> list[str]:
-    """One paragraph where runs of the plan are not in the figures."""
+    """A paragraph where runs of the plan are not in the figures, and one where a population lacks an arm."""
     files = ", ".join(f"`{file}`" for file in study.unfinished)
-    return [f"Not finished, and in no figure: {files}. The same `simulate study` runs them."] if files else []
+    lines = [f"Not finished, and in no figure: {files}. The same `simulate study` runs them."] if files else []
+    arms = "; ".join(missing_arms(study))
+    return lines + ([f"No finished run of {arms}: no mean over populations holds these arms there."] if arms else [])
 
 
 def _arm_text(study: Study, label: str) -> str:
@@ -130,20 +139,33 @@ def _plugins(study: Study) -> list[str]:
 def _methods(study: Study) -> str:
     options = {name: value for name, value in study.plan["options"].items() if value not in (None, "")}
     counts = Counter(run.arm for run in study.runs)
+    populations = ", ".join(code_span(shown_name(name)) for name in study.populations if name)
     lines = [
         "## Methods",
+        *([f"Populations, each compared by itself: {populations}."] if populations else []),
         "Options of all runs: " + ", ".join(f"`{name}` {value}" for name, value in options.items()) + ".",
         f"{len(study.runs)} finished runs of {len(study.plan['cells'])}: "
         + ", ".join(f"{arm} {count}" for arm, count in counts.items()) + ".",
         "Runs made with " + "; ".join(made_with(study.runs)) + ".",
         "Measured with " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + ".",
-        "| arm | agents | seed | digest |\n| --- | --- | --- | --- |\n"
-        + "\n".join(f"| {run.arm} | {run.agents} | {run.seed} | `{run.digest}` |" for run in study.runs),
+        _digests(study, bool(populations)),
     ]  # fmt: skip
     encoders = dict.fromkeys(run.text_encoder for run in study.runs if run.text_encoder)
     if encoders:
-        lines.insert(3, "Text encoder: " + "; ".join(encoders) + ".")
+        lines.insert(-3, "Text encoder: " + "; ".join(encoders) + ".")
     return "\n\n".join(lines)
+
+
+def _digests(study: Study, several: bool) -> str:
+    """The table of the runs' digests, with the population where several are crossed."""
+    head = ["| population "] if several else []
+    rows = [
+        (f"| {code_span(shown_name(run.population))} " if several else "")
+        + f"| {run.arm} | {run.agents} | {run.seed} | `{run.digest}` |"
+        for run in study.runs
+    ]
+    titles = "".join((*head, "| arm | agents | seed | digest |"))
+    return "\n".join((titles, "| --- " * (titles.count("|") - 1) + "|", *rows))
 
 
 def made_with(runs: Sequence[RunMeasurements]) -> Iterator[str]:
@@ -202,14 +224,18 @@ def _draw(study: Study, folder: Path) -> None:
 
 def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
     arms = [arm for arm in study.arms if any(run.arm == arm for run in study.runs)]
-    sizes = [size for size in study.sizes if any(run.agents == size for run in study.runs)]
+    columns = [
+        (part, size, ", ".join(filter(None, (shown_name(population), f"{size} agents"))))
+        for population, part in study.by_population.items() for size in part.sizes
+        if any(run.agents == size for run in part.runs)
+    ]  # fmt: skip
     width = 0.8 / max(1, len(arms))
     for place, arm in enumerate(arms):
         colour = COLOURS[study.arms.index(arm) % len(COLOURS)]
         shift = (place - (len(arms) - 1) / 2) * width
         shown = False
-        for column, size in enumerate(sizes):
-            summary = study.summary(name, arm, size)
+        for column, (part, size, _) in enumerate(columns):
+            summary = part.summary(name, arm, size)
             if summary is None:
                 continue
             low, high = summary.interval or (summary.mean, summary.mean)
@@ -221,11 +247,11 @@ def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
                 [column + shift + width / 4] * len(summary.values), summary.values, s=8, color=colour, alpha=0.5
             )
             shown = True
-    axes.set_xticks(range(len(sizes)), [f"{size} agents" for size in sizes])
-    axes.set_xlim(-0.5, max(1, len(sizes)) - 0.5)
+    axes.set_xticks(range(len(columns)), [label for _, _, label in columns], parse_math=False)
+    axes.set_xlim(-0.5, max(1, len(columns)) - 0.5)
     axes.set_title(title_of(name))
     axes.grid(axis="y", alpha=0.3)
     labels = axes.get_legend_handles_labels()[1]
     if labels:
-        columns = max(1, min(4, _LEGEND_LETTERS // max(map(len, labels))))  # arms with many options have long names
-        axes.legend(ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)
+        abreast = max(1, min(4, _LEGEND_LETTERS // max(map(len, labels))))  # arms with many options have long names
+        axes.legend(ncols=abreast, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)

@@ -45,11 +45,16 @@ def content_of_study(directory: Path, plugins: Sequence[str] = ()) -> ReportCont
     """Measure what a study lacks, and tell what came of it.
 
     Raises:
-        MetricsError: It is no study, none of its runs is finished, or one cannot be read.
+        MetricsError: It is no study, it crosses populations, none of its runs is finished, or one cannot be read.
     """
     study = read_study(directory, plugins=plugins)
     if not study.runs:
         raise MetricsError(f"{directory}: no run of the study is finished; run it again")
+    if len(study.populations) > 1:
+        raise MetricsError(
+            f"{directory}: a study of {len(study.populations)} populations, which one page does not average; give the "
+            "run files of one population"
+        )
     sources = [run.source for run in study.runs]
     methods = [_LEAD]
     if study.comparison is None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,12 +21,13 @@ from polyphony.metrics.core.registry import MEASUREMENTS, PRIMARY, REGISTRY, plu
 from polyphony.metrics.measure import RunMeasurements, measure_run
 from polyphony.metrics.studies.compare import Comparison, compare_measured
 from polyphony.metrics.studies.measurement_cache import measure_cached
-from polyphony.metrics.studies.plan import read_plan
+from polyphony.metrics.studies.plan import populations_of, read_plan
 from polyphony.plugins import Plugin, load_plugins
 
 CACHE_FOLDER = "measured"
 # Further processes are started where measuring the rest in this one would take longer.
 STARTING_SECONDS = 10.0
+_SEVERAL = "its runs are of several populations, each of which is compared by itself"
 
 
 class CellSummary(NamedTuple):
@@ -47,7 +48,8 @@ class Study:
         plan: What `simulate study` wrote down: reference, options, cells.
         runs: Measured runs, whose `arm` is the study's label, in the order of the plan.
         unfinished: Run files of the plan that are not there or not finished.
-        comparison: The arms against the reference; None where they cannot be compared.
+        comparison: The arms against the reference; None where they cannot be compared, and where the study crosses
+            populations: `by_population` has a comparison for each.
         not_compared: Why there is no comparison.
     """
 
@@ -69,12 +71,37 @@ class Study:
         return tuple(sorted({cell["agents"] for cell in self.plan["cells"]}))
 
     @property
+    def populations(self) -> tuple[str, ...]:
+        """The populations that are crossed, as the plan names them; one empty name where there is one population."""
+        return populations_of(self.plan)
+
+    @cached_property
+    def by_population(self) -> dict[str, "Study"]:
+        """The study of each population by its name in the plan; the study itself where there is one population."""
+        if len(self.populations) == 1:
+            return {self.populations[0]: self}
+        parts = {}
+        for name in self.populations:
+            cells = [cell for cell in self.plan["cells"] if cell["population"] == name]
+            files = {cell["file"] for cell in cells}
+            runs = tuple(run for run in self.runs if run.population == name)
+            unfinished = tuple(file for file in self.unfinished if file in files)
+            parts[name] = compared(self.directory, {**self.plan, "cells": cells}, runs, unfinished)
+        return parts
+
+    @property
     def measurements(self) -> tuple[str, ...]:
         """Names of what was measured, plug-ins' included, in the order of the registry."""
         return tuple(self.runs[0].measurements) if self.runs else MEASUREMENTS
 
     def summary(self, measurement: str, arm: str, agents: int) -> CellSummary | None:
-        """A measurement over an arm's seeds; None where no finished run has it."""
+        """A measurement over an arm's seeds; None where no finished run has it.
+
+        Raises:
+            MetricsError: The study crosses populations, whose runs are not averaged: take one of `by_population`.
+        """
+        if len(self.populations) > 1:
+            raise MetricsError(f"{self.directory}: {_SEVERAL}")
         pairs = [
             (run.seed, value)
             for run in self.runs
@@ -99,21 +126,40 @@ class Study:
                 }
                 for run in self.runs
             ],
-            "table": [
-                {"measurement": name, "arm": arm, "agents": agents, **_summary_json(summary)}
-                for name in PRIMARY for arm in self.arms for agents in self.sizes
-                if (summary := self.summary(name, arm, agents)) is not None
-            ],
+            "table": self._table(),
             "not_compared": self.not_compared,
             "differences": [] if self.comparison is None else self.comparison.to_json()["differences"],
+            **self._populations_json(),
             **_plugin_json(self.measurements),
         }  # fmt: skip
 
+    def _table(self) -> list[dict[str, Any]]:
+        """The primary measurements of each arm and size; empty where the study crosses populations."""
+        if len(self.populations) > 1:
+            return []
+        return [
+            {"measurement": name, "arm": arm, "agents": agents, **_summary_json(summary)}
+            for name in PRIMARY for arm in self.arms for agents in self.sizes
+            if (summary := self.summary(name, arm, agents)) is not None
+        ]  # fmt: skip
+
+    def _populations_json(self) -> dict[str, Any]:
+        """Table and differences of each population; nothing where there is one."""
+        if len(self.populations) == 1:
+            return {}
+        parts = {}
+        for name, part in self.by_population.items():
+            plain = part.to_json()
+            parts[name] = {key: plain[key] for key in ("table", "not_compared", "differences")}
+        return {"by_population": parts}
+
     def tidy(self) -> Iterator[dict[str, Any]]:
-        """One row for each run and measurement."""
+        """One row for each run and measurement; with the population where several are crossed."""
+        several = len(self.populations) > 1
         for run in self.runs:
             for name, figure in run.measurements.items():
                 yield {
+                    **({"population": run.population} if several else {}),
                     "arm": run.arm, "agents": run.agents, "seed": run.seed, "digest": run.digest, "measurement": name,
                     **figure.columns(),
                 }  # fmt: skip
@@ -152,7 +198,7 @@ def read_study(directory: Path, *, processes: int | None = None, plugins: Sequen
             raise MetricsError(
                 f"{directory / file}: another run than the plan names; remove it and run the study again"
             )
-        finished[file] = replace(run, arm=cell["label"])
+        finished[file] = replace(run, arm=cell["label"], population=cell.get("population", run.population))
     return compared(directory, plan, tuple(finished.values()), tuple(file for file in files if file not in finished))
 
 
@@ -169,11 +215,14 @@ def compared(
     """The study of these runs, with its arms compared as far as they can be.
 
     Raises:
-        MetricsError: Runs of one size are of different people, base models, compute types, adapters or measurements.
+        MetricsError: Runs of one size, and of one population where several are crossed, are of different people, base
+            models, compute types, adapters or measurements.
     """
-    check_alike(runs)
-    if not runs:
-        return Study(directory, plan, runs, unfinished, None, "no run is finished")
+    several = len(populations_of(plan)) > 1
+    check_alike(runs, several=several)
+    if not runs or several:
+        reason = "no run is finished" if not runs else _SEVERAL
+        return Study(directory, plan, runs, unfinished, None, reason)
     try:
         comparison = compare_measured(runs, plan["reference"], same_settings=False)
     except MetricsError as error:
@@ -181,16 +230,22 @@ def compared(
     return Study(directory, plan, runs, unfinished, comparison)
 
 
-def check_alike(runs: Sequence[RunMeasurements]) -> None:
-    """Refuse runs whose difference would be one of people, models or measurements."""
+def check_alike(runs: Sequence[RunMeasurements], *, several: bool = False) -> None:
+    """Refuse runs whose difference would be one of people, models or measurements.
+
+    Args:
+        runs: The runs.
+        several: Whether they are of several populations, each of which has people and adapters of its own.
+    """
     seen: dict[tuple[object, ...], tuple[object, str]] = {}
     for run in runs:
+        people = (run.population,) if several else ()
         facts = {
             ("measurements",): tuple(run.measurements),
-            ("population", run.agents): run.population_digest,
+            ("population", run.agents, *people): run.population_digest,
             ("base model", run.agents): run.config.get("base_hash"),
             ("compute type", run.agents): run.versions.get("dtype"),
-            ("adapters", run.agents, run.arm): run.bank_digest,
+            ("adapters", run.agents, run.arm, *people): run.bank_digest,
         }
         for what, value in facts.items():
             known, source = seen.setdefault(what, (value, run.source))
@@ -231,11 +286,11 @@ def _workers_can_load(plugins: Sequence[Plugin]) -> bool:
 
 def _cache_folder(directory: Path, plan: Mapping[str, Any], files: Sequence[str]) -> Path | None:
     """Folder of the cache; None where a difference rests on one seed and needs what a cache does not hold."""
-    seeds: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    seeds: defaultdict[tuple[str, int, str], set[int]] = defaultdict(set)
     for cell in plan["cells"]:
         if cell["file"] in files:
-            seeds[cell["label"], cell["agents"]].add(cell["seed"])
-    paired = [len(own & seeds[plan["reference"], agents]) for (_, agents), own in list(seeds.items())]
+            seeds[cell["label"], cell["agents"], cell.get("population", "")].add(cell["seed"])
+    paired = [len(own & seeds[plan["reference"], *place]) for (_, *place), own in list(seeds.items())]
     return None if 1 in paired else directory / CACHE_FOLDER
 
 
