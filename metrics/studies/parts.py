@@ -59,7 +59,8 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
         (cell["label"], cell["agents"], cell["seed"], cell.get("population", "")): cell
         for part in parts for cell in part.plan["cells"]
     }  # fmt: skip
-    order = sorted(cells, key=lambda key: key[1:])
+    place = {population: number for number, population in enumerate(dict.fromkeys(key[3] for key in cells))}
+    order = sorted(cells, key=lambda key: (key[1], place[key[3]], key[2]))
     done = {
         (run.arm, run.agents, run.seed, run.population if several else ""): run for part in parts for run in part.runs
     }

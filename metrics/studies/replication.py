@@ -141,18 +141,19 @@ def _results(
     directory: Path, report: Mapping[str, Any], places: Mapping[str, str], *, is_real: bool
 ) -> dict[str, bytes]:
     """The study's report and all that belongs to it, without places on a machine."""
+    # What names an arm by a place in a form that is not replaced stays behind: LaTeX escapes it, PNG draws it.
+    is_named = any(place in cell["label"] for place in places for cell in report["plan"]["cells"])
+    tables, figures = ((".md",), (".svg",)) if is_named else ((".md", ".tex"), (".svg", ".png"))
     texts = {STUDY_FILE: json.dumps(_shown(report, is_real), indent=1) + "\n"}
-    for name in (PLAN_FILE, "report.md", LOCK_FILE, *_in(directory, "tables", (".md", ".tex"))):
+    for name in (PLAN_FILE, "report.md", LOCK_FILE, *_in(directory, "tables", tables)):
         # A lock whose text changes is broken; the reasons in a table of differences are those of plug-ins, too.
         quotes = is_real and "plugin_measurements" in report and name.startswith("tables/differences.")
         if (directory / name).is_file() and not quotes and not (name == LOCK_FILE and places):
             texts[name] = (directory / name).read_text(encoding="utf-8")
-    files = {
-        f"results/{name}": _renamed(text.replace(f"{directory}/", ""), places).encode() for name, text in texts.items()
-    }
-    for name in _in(directory, "figures", (".svg", ".png")):
-        files[f"results/{name}"] = (directory / name).read_bytes()
-    return files
+    pictures = {name: (directory / name).read_bytes() for name in _in(directory, "figures", figures)}
+    texts |= {name: held.decode() for name, held in pictures.items() if name.endswith(".svg")}
+    files = {name: _renamed(text.replace(f"{directory}/", ""), places).encode() for name, text in texts.items()}
+    return {f"results/{name}": held for name, held in (pictures | files).items()}
 
 
 def _in(directory: Path, folder: str, kinds: tuple[str, ...]) -> Iterator[str]:
@@ -220,12 +221,12 @@ def _scenarios(plan: Mapping[str, Any], places: Mapping[str, str]) -> dict[str, 
 
 
 def _renamed(text: str, places: Mapping[str, str]) -> str:
-    """A text with the package's names of files, the longest place first, as they stand in prose and in JSON."""
+    """A text with the package's names of files, the longest place first: in prose, JSON and names of run files."""
     for place in sorted(places, key=len, reverse=True):
-        for written in dict.fromkeys(
-            (place, *(json.dumps(place, ensure_ascii=ascii)[1:-1] for ascii in (True, False)))
-        ):
-            text = text.replace(written, places[place])
+        name = places[place]
+        for written in dict.fromkeys((place, *(json.dumps(place, ensure_ascii=flag)[1:-1] for flag in (True, False)))):
+            text = text.replace(written, name)
+        text = text.replace(place.replace(":", "_").replace("/", "_"), name.replace("/", "_"))
     return text
 
 

@@ -207,7 +207,7 @@ def differences(before: Locked, now: Locked) -> Iterator[str]:
             what = (
                 "is not locked" if known is None else "is left out" if found is None else "holds other people or acts"
             )
-            yield f"population {quoted(name)} {what}"
+            yield f"population {printable_path(Path(name))} {what}"
     yield from _changed("base model", before.base_model, now.base_model)
     yield from _changed("promoted adapters", before.adapters, now.adapters)
 

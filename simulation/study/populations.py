@@ -1,12 +1,13 @@
 """The populations of a study, read before its first run: who they are, and whether they are enough people."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from polyphony.errors import InputError
 from polyphony.personas.people.split import USUAL_SPLIT
 from polyphony.personas.readers.dates import UTC_NAME
-from polyphony.printable import quoted
+from polyphony.printable import printable_path
 from polyphony.simulation.runs.loading import current_loader
 from polyphony.simulation.study.plan import StudyPlan
 
@@ -44,7 +45,8 @@ def population_facts(plan: StudyPlan) -> dict[str, PopulationFacts]:
         )  # fmt: skip
         twin = next((name for name, known in facts.items() if known.digest == population.digest), None)
         if twin is not None:
-            raise InputError(f"populations {quoted(twin)} and {quoted(source)} hold the same people; leave one out")
+            names = f"{printable_path(Path(twin))} and {printable_path(Path(source))}"
+            raise InputError(f"populations {names} hold the same people; leave one out")
         facts[source] = PopulationFacts(population.name, population.digest, len(population.personas))
     return facts
 
@@ -59,7 +61,7 @@ def check_sizes(plan: StudyPlan, facts: Mapping[str, PopulationFacts]) -> None:
     short = [source for source, agents in asked.items() if facts[source].people < agents]
     if not short:
         return
-    lacking = " and ".join(f"{quoted(source)} has {facts[source].people:,} people" for source in short)
+    lacking = " and ".join(f"{printable_path(Path(source))} has {facts[source].people:,} people" for source in short)
     fewest = min(facts[source].people for source in asked)
     raise InputError(
         f"populations of unequal size: {max(asked.values()):,} agents are asked for, but {lacking} who can be agents; "
