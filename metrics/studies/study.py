@@ -147,10 +147,13 @@ class Study:
         """Table and differences of each population; nothing where there is one."""
         if len(self.populations) == 1:
             return {}
-        parts = {}
-        for name, part in self.by_population.items():
-            plain = part.to_json()
-            parts[name] = {key: plain[key] for key in ("table", "not_compared", "differences")}
+        parts = {
+            name: {
+                "table": part._table(), "not_compared": part.not_compared,
+                "differences": [] if part.comparison is None else part.comparison.to_json()["differences"],
+            }
+            for name, part in self.by_population.items()
+        }  # fmt: skip
         return {"by_population": parts}
 
     def tidy(self) -> Iterator[dict[str, Any]]:
