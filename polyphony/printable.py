@@ -35,6 +35,11 @@ def quoted(value: object) -> str:
     return text if len(text) <= QUOTE_LIMIT else text[: QUOTE_LIMIT - 1] + "…"
 
 
+def code_span(text: object) -> str:
+    """A foreign text as code in Markdown, in one line, which nothing in it can end or leave a table's cell with."""
+    return f"`{printable(str(text)).replace('`', chr(39)).replace('|', '¦')}`"
+
+
 def storable_name(name: str) -> str:
     """A file's name as text that can be stored and shown: each byte that is not UTF-8 as an escape."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")

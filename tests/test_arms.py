@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from polyphony.adapters.engine.decoding import TextSampler, copying_tokens
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.prompting.prompt import LATELY, FeedItem
 from polyphony.errors import InputError
@@ -29,14 +30,14 @@ def policy(base, kit, personas, arm):
     return EnginePolicy(Engine(base, None, kit), kit, personas, arm_named(arm), seed=3, frequencies=frequencies)
 
 
-def test_all_eight_arms_of_the_design_are_there():
+def test_all_nine_arms_of_the_design_are_there():
     assert set(ARMS) == {
-        "lora", "base", "lora-noprompt", "base-noprompt", "shuffled", "pooled", "fewshot", "act-matched"
+        "lora", "base", "lora-noprompt", "base-noprompt", "shuffled", "pooled", "fewshot", "act-matched", "base-nocopy"
     }  # fmt: skip
     base = ARMS["base"]
     assert replace(ARMS["fewshot"], name="base", recent_posts=0) == base == replace(
         ARMS["act-matched"], name="base", matched_acts=False
-    )  # fmt: skip
+    ) == replace(ARMS["base-nocopy"], name="base", most_copied=0)  # fmt: skip
 
 
 def test_few_shots_are_the_latest_training_texts_and_stay_words(base, kit, town):
@@ -108,3 +109,47 @@ def test_whoever_did_none_of_it_does_nothing(town):
 def test_acts_of_histories_are_no_choice_of_a_camel_agent():
     with pytest.raises(InputError, match="draws acts from histories"):
         RunSettings(population="town", agents=2, timesteps=1, arm="act-matched", policy="camel")
+
+
+def test_a_base_that_copies_its_prompt_is_kept_from_it(base, kit, town, monkeypatch):
+    """The copy of a feed item is made the likeliest text by far."""
+    item = "the ferry leaves at nine from the old pier near the market and comes back at dusk"
+    copy = kit.builder.plain(" " + item)
+    monkeypatch.setattr(f"{__name__}.FEED", [FeedItem("bob", item), FeedItem("eve", "good morning")])
+    steps, sample = [0], TextSampler.sample
+
+    def copying(sampler, logits, *rest):
+        logits[:, copy[min(steps[0], len(copy) - 1)]] += 1000.0
+        steps[0] += 1
+        return sample(sampler, logits, *rest)
+
+    def text_of(arm):
+        steps[0] = 0
+        made = policy(base, kit, [town.personas[0]], arm)
+        asked = replace(made._questions([observation(0)])[0].request, targets={Verb.POST: []}, length_cap=16)
+        (choice,) = made._engine.decide([asked])
+        return kit.builder.plain(" " + choice.text)
+
+    monkeypatch.setattr(TextSampler, "sample", copying)
+    assert longest_copy(text_of("base"), copy) > 8 and longest_copy(text_of("base-nocopy"), copy) == 7
+
+
+def longest_copy(written, source):
+    """Most tokens in a row that two texts share."""
+    places = [(i, j) for i in range(len(written)) for j in range(len(source))]
+    return max(
+        next((n for n in range(len(written)) if written[i : i + n + 1] != source[j : j + n + 1]), len(written))
+        for i, j in places
+    )
+
+
+def test_tokens_that_would_go_on_with_a_copy_are_those_after_it():
+    assert copying_tokens([1, 2, 3, 4, 1, 2, 5], [9, 1, 2], 2) == {3, 5}
+    assert copying_tokens([1, 2], [1, 2], 2) == copying_tokens([1, 2, 3], [1], 2) == set()
+    assert copying_tokens([1, 2, 3], [1, 2], 0) == set()
+
+
+@pytest.mark.parametrize("change", [{"policy": "camel"}, {"engine": "vllm", "engine_url": "http://127.0.0.1:1/v1"}])
+def test_texts_without_copies_are_drawn_by_our_engine_alone(change):
+    with pytest.raises(InputError, match="is drawn by our engine alone"):
+        RunSettings(population="town", agents=2, timesteps=1, arm="base-nocopy", **change)

@@ -19,7 +19,7 @@ from polyphony.metrics.core.paired import Components
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.measure import RunMeasurements, measure_run
 from polyphony.metrics.studies.compare import Comparison, compare_measured, compare_runs
-from polyphony.metrics.studies.comparison_table import comparison_rows, comparison_text
+from polyphony.metrics.studies.comparison_table import comparison_rows, comparison_text, headers
 from polyphony.metrics.studies.labels import labelled_by_difference
 from polyphony.metrics.studies.power import simulated_power
 from polyphony.metrics.studies.report import report_text, tables
@@ -218,7 +218,7 @@ def test_seeds_that_nearly_equal_each_other_have_no_effect_size_and_a_reason(tmp
     assert near.difference == pytest.approx(0.0777) and near.interval is not None and near.p < 0.001
     assert clear.effect_size == pytest.approx(2.0) and clear.reason is None
     row = next(cells for cells in comparison_rows(comparison) if cells[0] == title_of("original_post_rate"))
-    assert row[7] == "–" and "d is left out (–) where the differences of fewer" in comparison_text(
+    assert row[headers().index("d")] == "–" and "d is left out (–) where the differences of fewer" in comparison_text(
         comparison, "markdown"
     )
 
@@ -248,8 +248,9 @@ def towns(tmp_path_factory: pytest.TempPathFactory) -> list[RunMeasurements]:
     return [
         replace(
             measure_run(run_with_posts(folder / f"{people}{arm}{seed}.db", posts, arm=arm, seed=seed)),
+            population=people,
             population_digest=people,
-        )
+        )  # fmt: skip
         for people, arms in counts.items()
         for arm, row in zip(("base", "lora"), arms, strict=True)
         for seed, posts in enumerate(row)
@@ -275,7 +276,8 @@ def test_arms_are_paired_within_populations_and_populations_are_the_units(towns:
 
 def test_the_report_of_a_pilot_says_what_the_full_study_needs(towns: list[RunMeasurements]) -> None:
     cells = [
-        {"label": run.arm, "agents": run.agents, "seed": run.seed, "population": run.population_digest} for run in towns
+        {"label": run.arm, "agents": run.agents, "seed": run.seed, "population": run.population, "file": run.source}
+        for run in towns
     ]
     plan = {
         "reference": "base", "options": {}, "cells": cells, "contrast": ["lora", "base"],

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polyphony.adapters.engine.acts import ActChoice, ActRequest, draw_index
-from polyphony.adapters.engine.decoding import TextSampler
+from polyphony.adapters.engine.decoding import TextSampler, copying_tokens
 from polyphony.adapters.engine.model_runner import ModelRunner
 from polyphony.adapters.engine.pointing import Pointing
 from polyphony.adapters.engine.prefix_cache import PrefixCache
@@ -242,6 +242,7 @@ class ActBatch:
             self._kit.scorer.head(hidden),
             [row.text for row in rows],
             [self._requests[row.index].uniforms[2 + row.spent] for row in rows],
+            [self._copying(row) for row in rows],
         )
         ended = set()
         for row, token in zip(rows, tokens, strict=True):
@@ -251,6 +252,13 @@ class ActBatch:
             if token == self._grammar.end_id or len(row.text) == self._requests[row.index].length_cap:
                 ended.add(row.index)
         return ended
+
+    def _copying(self, row: _ActRow) -> set[int]:
+        """The tokens with which a row's text would copy more than it may of what it has read."""
+        request = self._requests[row.index]
+        return copying_tokens(request.prompt, row.text, request.most_copied) | copying_tokens(
+            self._opened(row), row.text, request.most_copied
+        )
 
     def _settle(self, ended: set[int]) -> None:
         """Take out finished rows; the last rows of the store move into the places they leave."""

@@ -32,6 +32,8 @@ class ActRequest:
             the digits that name them.
         constant: How many of the first prompt tokens are the same whenever this agent acts; see
             `adapters.engine.engine.Engine.cache_prefixes`.
+        most_copied: Most tokens in a row that the text may repeat of the prompt, or of the opened item; 0 for any
+            number.
     """
 
     slot: int | None
@@ -42,6 +44,7 @@ class ActRequest:
     constant: int = 0
     opened: Sequence[Sequence[int]] = ()
     items: "Tensor | None" = None
+    most_copied: int = 0
 
     @property
     def most_opened(self) -> int:

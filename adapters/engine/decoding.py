@@ -1,6 +1,6 @@
 """Drawing text tokens: temperature, nucleus, repetition penalty, printable text only."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +36,23 @@ def drawn_from_nucleus(logits: Tensor, top_p: float | Tensor, uniforms: Tensor) 
     return drawn
 
 
+def copying_tokens(source: Sequence[int], written: Sequence[int], most: int) -> set[int]:
+    """The tokens with which a text would repeat more tokens of a source in a row than it may.
+
+    Args:
+        source: What is not to be copied.
+        written: The text so far.
+        most: Most tokens in a row; 0 for any number.
+    """
+    if not most or len(written) < most:
+        return set()
+    end = list(written[-most:])
+    return {
+        source[place + most] for place in range(len(source) - most)
+        if source[place] == end[0] and list(source[place : place + most]) == end
+    }  # fmt: skip
+
+
 class TextSampler:
     """Samples the next token of many rows; special tokens other than the end can never be drawn."""
 
@@ -48,17 +65,24 @@ class TextSampler:
         self._end_id = grammar.end_id
         self._penalise = RepetitionPenaltyLogitsProcessor(float(config.repetition_penalty))
 
-    def sample(self, logits: Tensor, written: Sequence[Sequence[int]], uniforms: Sequence[float]) -> list[int]:
+    def sample(
+        self, logits: Tensor, written: Sequence[Sequence[int]], uniforms: Sequence[float],
+        refused: Sequence[Collection[int]] = (),
+    ) -> list[int]:  # fmt: skip
         """Draw one token per row.
 
         Args:
             logits: Shape [rows, vocabulary].
             written: Tokens that each row has written so far.
             uniforms: One uniform draw in [0, 1) for each row.
+            refused: Tokens that each row may not draw; the end of a text is never refused.
         """
         device = logits.device
         scores = self._penalise(self._written(written).to(device), logits)
         scores[:, self._banned.to(device)] = -torch.inf
+        for row, tokens in enumerate(refused):
+            if tokens:
+                scores[row, sorted({*tokens} - {self._end_id})] = -torch.inf
         empty = torch.tensor([not tokens for tokens in written], device=device)
         scores[empty, self._end_id] = -torch.inf  # a text has at least one token
         return drawn_from_nucleus(

@@ -256,6 +256,18 @@ def _check_directory(directory: Path) -> Path:
     return directory
 
 
+def base_hash(directory: Path | None) -> str:
+    """The hash of a base model's weights and config, as `BaseModel.hash` holds it, without loading the model.
+
+    Args:
+        directory: A local Hugging Face model; None for the embedded one.
+
+    Raises:
+        InputError: There is no such model.
+    """
+    return _hash_of(embedded_directory() if directory is None else _check_directory(directory))
+
+
 def _hash_of(directory: Path) -> str:
     """Hash weights and config; stored in the cache, because reading gigabytes at each start would be slow."""
     files = sorted([*directory.glob("*.safetensors"), directory / "config.json"])

@@ -1,6 +1,7 @@
 """What long work will take on this machine: time, memory and disk."""
 
 import resource
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -41,6 +42,20 @@ class Forecast:
     def seconds(self) -> float:
         """What all of it will take."""
         return self.loading + sum(stage.seconds for stage in self.stages.values())
+
+
+def joint(forecasts: Sequence[Forecast]) -> Forecast:
+    """The forecast of works that are done one after another; at least one."""
+    stages: dict[str, Stage] = {}
+    for name, stage in (pair for forecast in forecasts for pair in forecast.stages.items()):
+        known = stages.get(name)
+        stages[name] = stage if known is None else Stage(
+            f"{known.work}; {stage.work}", known.seconds + stage.seconds, known.count + stage.count, stage.unit
+        )  # fmt: skip
+    return Forecast(
+        stages, sum(forecast.loading for forecast in forecasts), max(forecast.memory for forecast in forecasts),
+        sum(forecast.disk for forecast in forecasts),
+    )  # fmt: skip
 
 
 def peak_memory() -> int:

@@ -12,6 +12,7 @@ _ARMS = {
     "pooled": "all agents share one adapter trained on everybody",
     "fewshot": "the shared base model reads the person's recent posts",
     "act-matched": "acts drawn from the person's history, texts by the shared base model",
+    "base-nocopy": "the shared base model, whose texts repeat at most 7 tokens in a row of their prompt",
 }
 
 

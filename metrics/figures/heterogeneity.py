@@ -57,7 +57,9 @@ def count_icc(totals: Floats) -> Floats:
     within = (squares - between) / (number - agents)
     excess = ((between - sums**2 / number) / (agents - 1) - within) / (number / agents)
     of_agents, of_counts = np.sign(excess) * np.log1p(np.abs(excess) / mean**2), np.log1p(within / mean**2)
-    return np.asarray(of_agents / (np.abs(of_agents) + of_counts))
+    whole = np.asarray(np.abs(of_agents) + of_counts)
+    shares: Floats = np.divide(of_agents, whole, out=np.zeros_like(whole), where=whole != 0)
+    return shares
 
 
 def likes_received(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:

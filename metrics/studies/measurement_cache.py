@@ -15,6 +15,7 @@ from polyphony.durable import write_durably
 from polyphony.metrics.core.measurement import Measurement, NullModel
 from polyphony.metrics.core.registry import plugin_measurements
 from polyphony.metrics.measure import RunMeasurements, measure_run
+from polyphony.source_code import add_modules
 
 _LIBRARIES = (
     "numpy", "scipy", "scikit-learn", "networkx", "python-louvain", "graspologic-native", "sacrebleu", "sqlalchemy",
@@ -70,9 +71,7 @@ def measuring_code(room: Path | None = None) -> str | None:
         return None
     sha = hashlib.sha256()
     folder = Path(polyphony.metrics.__file__).parent if room is None else room
-    for module in sorted(folder.rglob("*.py")):
-        sha.update(f"{module.relative_to(folder).as_posix()}\0".encode())
-        sha.update(module.read_bytes())
+    add_modules(sha, folder)
     sha.update(" ".join(f"{name} {version(name)}" for name in _LIBRARIES).encode())
     sha.update(" ".join(f"{definition.name} {definition.code}" for definition in plugins).encode())
     return sha.hexdigest()

@@ -9,7 +9,7 @@ from polyphony.errors import MetricsError
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.measurement_cache import figure_from_json
 from polyphony.metrics.studies.plan import STUDY_FILE
-from polyphony.metrics.studies.study import Study, check_alike, compared, names_populations
+from polyphony.metrics.studies.study import Study, check_alike, compared
 
 
 def read_report(directory: Path) -> Study:
@@ -51,11 +51,17 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
             raise MetricsError(
                 f"{part.directory}: the reference is {part.plan['reference']!r}, not {first['reference']!r}"
             )
-    one_population = not any(names_populations(part.plan) for part in parts)
-    check_alike([run for part in parts for run in part.runs], one_population=one_population)
-    cells = {Path(cell["file"]).name: cell for part in parts for cell in part.plan["cells"]}
-    order = sorted(cells, key=lambda name: (cells[name]["agents"], cells[name]["seed"]))
-    done = {Path(run.source).name: run for part in parts for run in part.runs}
+    several = any(cell.get("population") for part in parts for cell in part.plan["cells"])
+    check_alike([run for part in parts for run in part.runs], several=several)
+    cells = {
+        (cell["label"], cell["agents"], cell["seed"], cell.get("population", "")): cell
+        for part in parts for cell in part.plan["cells"]
+    }  # fmt: skip
+    place = {population: number for number, population in enumerate(dict.fromkeys(key[3] for key in cells))}
+    order = sorted(cells, key=lambda key: (key[1], place[key[3]], key[2]))
+    done = {
+        (run.arm, run.agents, run.seed, run.population if several else ""): run for part in parts for run in part.runs
+    }
     blocks = list(
         {json.dumps(block, sort_keys=True): block for part in parts for block in part.plan["blocks"]}.values()
     )

@@ -1,6 +1,7 @@
 """What a study planned, and how far it is; nothing is measured here."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,14 +26,36 @@ def read_plan(directory: Path) -> dict[str, Any]:
         for cell in plan["cells"]:
             if not isinstance(cell["label"], str) or Path(cell["file"]).is_absolute() or ".." in cell["file"]:
                 raise ValueError(f"cell {cell!r}")
+            if not isinstance(cell.get("population", ""), str):
+                raise ValueError(f"cell {cell!r}")
             if type(cell["agents"]) is not int or type(cell["seed"]) is not int:
                 raise ValueError(f"cell {cell!r}")
         if not isinstance(plan["reference"], str) or not isinstance(plan["options"], dict):
             raise ValueError("its reference or options")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        _check_question(plan)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:QUOTE_LIMIT]
         raise MetricsError(f"{path}: not a study's plan ({reason}); give the --out of `simulate study`") from error
     return plan
+
+
+def _check_question(plan: Mapping[str, Any]) -> None:
+    """Refuse a contrast, outcomes and smallest effects that are not as `simulate study` writes them.
+
+    Raises:
+        ValueError: They are not.
+    """
+    contrast, outcomes, effects = (plan.get(name) for name in ("contrast", "outcomes", "smallest_effects"))
+    names = [*(contrast or []), *(outcomes or [])]
+    if not all(isinstance(name, str) for name in names) or len(contrast or ()) not in (0, 2):
+        raise ValueError("its contrast or outcomes")
+    if effects is not None and not all(isinstance(effect, int | float | str) for effect in effects.values()):
+        raise ValueError("its smallest effects")
+
+
+def populations_of(plan: Mapping[str, Any]) -> tuple[str, ...]:
+    """The populations that a plan crosses, in its order; one empty name where all runs have the same people."""
+    return tuple(dict.fromkeys(cell.get("population", "") for cell in plan["cells"])) or ("",)
 
 
 class StudyProgress(NamedTuple):

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,12 @@ from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.runfile.engine import ENGINE, engine_cautions, engine_facts
 from polyphony.metrics.studies.compare import Comparison, compare_measured
 from polyphony.metrics.studies.comparison_table import comparison_rows, headers, notes, rendered
+from polyphony.metrics.studies.lock import lock_paragraphs, question_paragraphs
+from polyphony.metrics.studies.populations import Tables, missing_arms, shown_name, tables_of_each
 from polyphony.metrics.studies.power import STUDIES, power_table
 from polyphony.metrics.studies.reported import reported_lines
-from polyphony.metrics.studies.study import Study, names_populations
+from polyphony.metrics.studies.study import Study
+from polyphony.printable import code_span
 from polyphony.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -30,9 +33,6 @@ _PARTS = ("study.json", "results.parquet", "report.md", "tables", "figures")
 COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00", "#999933")
 _INCHES = (8.0, 6.0)
 _LEGEND_LETTERS = 100
-
-
-Tables = Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
 
 
 def write_report(study: Study) -> str:
@@ -59,7 +59,19 @@ def write_report(study: Study) -> str:
 
 
 def tables(study: Study) -> Tables:
-    """Headers and rows: ``primary`` in the paper's form, ``measurements`` with everything, ``differences``."""
+    """Headers and rows: ``primary`` in the paper's form, ``measurements`` with everything, ``differences``, ``power``.
+
+    Where several populations are crossed, the first three of each population follow, ``…_by_population``.
+    """
+    whole = _tables(study)
+    if study.comparison is not None:
+        whole["power"] = power_table(_primary_contrast(study) or study.comparison, study.plan)
+    if len(study.populations) > 1:
+        whole |= {f"{name}_by_population": table for name, table in tables_of_each(study, _tables).items()}
+    return whole
+
+
+def _tables(study: Study) -> dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]]:
     contents: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
         "primary": (["arm", *(f"{title_of(name)}, {size}" for name in PRIMARY for size in study.sizes)], _rows(study)),
         "measurements": (
@@ -72,7 +84,6 @@ def tables(study: Study) -> Tables:
     }  # fmt: skip
     if study.comparison is not None:
         contents["differences"] = (headers(), comparison_rows(study.comparison))
-        contents["power"] = power_table(_primary_contrast(study) or study.comparison, study.plan)
     return contents
 
 
@@ -80,8 +91,10 @@ def report_text(study: Study, contents: Tables) -> str:
     """The report as Markdown, with the tables that `tables` gives."""
     parts = [
         "# Study report",
-        "Written by `simulate study`; every number is computed from the run files. Cells hold the mean over seeds, its "
-        "95% interval over seeds (Student's t), and the number of seeds.",
+        "Written by `simulate study`; every number is computed from the run files. "
+        + (_CELLS if len(study.populations) == 1 else _CELLS_OF_POPULATIONS),
+        *question_paragraphs(study.plan, PRIMARY),
+        *lock_paragraphs(study),
         *_absent(study),
         *engine_cautions([run.versions for run in study.runs]),
         "## What the arms did, by population size",
@@ -91,17 +104,40 @@ def report_text(study: Study, contents: Tables) -> str:
         "\n".join(f"- `{arm}`: {_arm_text(study, arm)}" for arm in study.arms),
     ]
     if study.comparison is not None:
-        primary = [row for row in contents["differences"][1] if row[0] in {title_of(name) for name in PRIMARY}]
-        parts += ["## Differences", notes(study.comparison), rendered(headers(), primary, "markdown")]
+        parts += ["## Differences", notes(study.comparison), _primary(contents["differences"])]
         reported = [f"- {line}" for line in reported_lines(study.comparison.differences)]
         parts += ["\n".join(reported)] if reported else []
         parts += ["## What the full study needs", _POWER, rendered(*contents["power"], "markdown")]
     else:
         parts += ["## Differences", f"None: {study.not_compared}."]
+    parts += _each_population(contents)
     parts += ["## All measurements", rendered(*contents["measurements"], "markdown"), *_plugins(study), _methods(study)]
     return "\n\n".join(parts) + "\n"
 
 
+def _primary(differences: tuple[Sequence[str], Sequence[Sequence[str]]]) -> str:
+    """The rows of the primary measurements in Markdown."""
+    columns, rows = differences
+    place, titles = columns.index("measurement"), {title_of(name) for name in PRIMARY}
+    return rendered(columns, [row for row in rows if row[place] in titles], "markdown")
+
+
+def _each_population(contents: Tables) -> list[str]:
+    """The populations one by one; nothing where there is one."""
+    if "primary_by_population" not in contents:
+        return []
+    parts = ["## Each population by itself", _CELLS, rendered(*contents["primary_by_population"], "markdown")]
+    if "differences_by_population" in contents:
+        parts += [_OF_SEEDS, _primary(contents["differences_by_population"])]
+    return parts
+
+
+_CELLS = "Cells hold the mean over seeds, its 95% interval over seeds (Student's t), and the number of seeds."
+_CELLS_OF_POPULATIONS = (
+    "Cells hold the mean over populations, its 95% interval over populations (Student's t on the means of their seeds) "
+    "and the number of runs."
+)
+_OF_SEEDS = "The differences within each population, by Student's t over its seeds; they speak of its people alone."
 _POWER = (
     f"Of {STUDIES:,} simulated studies with the standard deviations that the differences have here, this share finds "
     "the effect of interest: the plan's, else 25% of the reference's mean. The test is that of the differences, at "
@@ -119,17 +155,17 @@ def _primary_contrast(study: Study) -> Comparison | None:
     if len({run.arm for run in runs}) < 2:
         return None
     try:
-        return compare_measured(
-            runs, contrast[1], same_settings=False, one_population=not names_populations(study.plan)
-        )
+        return compare_measured(runs, contrast[1], same_settings=False, one_population=len(study.populations) == 1)
     except MetricsError:
         return None
 
 
 def _absent(study: Study) -> list[str]:
-    """One paragraph where runs of the plan are not in the figures."""
+    """A paragraph where runs of the plan are not in the figures, and one where a population lacks an arm."""
     files = ", ".join(f"`{file}`" for file in study.unfinished)
-    return [f"Not finished, and in no figure: {files}. The same `simulate study` runs them."] if files else []
+    lines = [f"Not finished, and in no figure: {files}. The same `simulate study` runs them."] if files else []
+    arms = "; ".join(missing_arms(study))
+    return lines + ([f"No finished run of {arms}: no mean over populations holds these arms there."] if arms else [])
 
 
 def _arm_text(study: Study, label: str) -> str:
@@ -162,20 +198,33 @@ def _plugins(study: Study) -> list[str]:
 def _methods(study: Study) -> str:
     options = {name: value for name, value in study.plan["options"].items() if value not in (None, "")}
     counts = Counter(run.arm for run in study.runs)
+    populations = ", ".join(code_span(shown_name(name)) for name in study.populations if name)
     lines = [
         "## Methods",
+        *([f"Populations: {populations}."] if populations else []),
         "Options of all runs: " + ", ".join(f"`{name}` {value}" for name, value in options.items()) + ".",
         f"{len(study.runs)} finished runs of {len(study.plan['cells'])}: "
         + ", ".join(f"{arm} {count}" for arm, count in counts.items()) + ".",
         "Runs made with " + "; ".join(made_with(study.runs)) + ".",
         "Measured with " + ", ".join(f"{name} {_version(name)}" for name in _PACKAGES) + ".",
-        "| arm | agents | seed | digest |\n| --- | --- | --- | --- |\n"
-        + "\n".join(f"| {run.arm} | {run.agents} | {run.seed} | `{run.digest}` |" for run in study.runs),
+        _digests(study, bool(populations)),
     ]  # fmt: skip
     encoders = dict.fromkeys(run.text_encoder for run in study.runs if run.text_encoder)
     if encoders:
-        lines.insert(3, "Text encoder: " + "; ".join(encoders) + ".")
+        lines.insert(-3, "Text encoder: " + "; ".join(encoders) + ".")
     return "\n\n".join(lines)
+
+
+def _digests(study: Study, several: bool) -> str:
+    """The table of the runs' digests, with the population where several are crossed."""
+    head = ["| population "] if several else []
+    rows = [
+        (f"| {code_span(shown_name(run.population))} " if several else "")
+        + f"| {run.arm} | {run.agents} | {run.seed} | `{run.digest}` |"
+        for run in study.runs
+    ]
+    titles = "".join((*head, "| arm | agents | seed | digest |"))
+    return "\n".join((titles, "| --- " * (titles.count("|") - 1) + "|", *rows))
 
 
 def made_with(runs: Sequence[RunMeasurements]) -> Iterator[str]:
@@ -234,14 +283,18 @@ def _draw(study: Study, folder: Path) -> None:
 
 def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
     arms = [arm for arm in study.arms if any(run.arm == arm for run in study.runs)]
-    sizes = [size for size in study.sizes if any(run.agents == size for run in study.runs)]
+    columns = [
+        (part, size, ", ".join(filter(None, (shown_name(population), f"{size} agents"))))
+        for population, part in study.by_population.items() for size in part.sizes
+        if any(run.agents == size for run in part.runs)
+    ]  # fmt: skip
     width = 0.8 / max(1, len(arms))
     for place, arm in enumerate(arms):
         colour = COLOURS[study.arms.index(arm) % len(COLOURS)]
         shift = (place - (len(arms) - 1) / 2) * width
         shown = False
-        for column, size in enumerate(sizes):
-            summary = study.summary(name, arm, size)
+        for column, (part, size, _) in enumerate(columns):
+            summary = part.summary(name, arm, size)
             if summary is None:
                 continue
             low, high = summary.interval or (summary.mean, summary.mean)
@@ -253,11 +306,11 @@ def _draw_arms(study: Study, name: str, axes: "Axes") -> None:
                 [column + shift + width / 4] * len(summary.values), summary.values, s=8, color=colour, alpha=0.5
             )
             shown = True
-    axes.set_xticks(range(len(sizes)), [f"{size} agents" for size in sizes])
-    axes.set_xlim(-0.5, max(1, len(sizes)) - 0.5)
+    axes.set_xticks(range(len(columns)), [label for _, _, label in columns], parse_math=False)
+    axes.set_xlim(-0.5, max(1, len(columns)) - 0.5)
     axes.set_title(title_of(name))
     axes.grid(axis="y", alpha=0.3)
     labels = axes.get_legend_handles_labels()[1]
     if labels:
-        columns = max(1, min(4, _LEGEND_LETTERS // max(map(len, labels))))  # arms with many options have long names
-        axes.legend(ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)
+        abreast = max(1, min(4, _LEGEND_LETTERS // max(map(len, labels))))  # arms with many options have long names
+        axes.legend(ncols=abreast, loc="upper center", bbox_to_anchor=(0.5, -0.06), frameon=False)

@@ -18,6 +18,7 @@ from polyphony.metrics.studies.evidence import (
 )
 from polyphony.metrics.studies.html_report import MOST_ARMS, ReportContent
 from polyphony.metrics.studies.labels import labelled_by_difference, settings_by_path
+from polyphony.metrics.studies.populations import shown_name
 from polyphony.metrics.studies.report import made_with
 from polyphony.metrics.studies.sample_texts import of_one_seed
 from polyphony.metrics.studies.study import read_study
@@ -77,7 +78,9 @@ def _title(evidence: Evidence) -> str:
 
 
 def _texts(runs: Sequence[RunMeasurements], sources: Sequence[str], evidence: Evidence) -> dict[str, RunData]:
-    shown = of_one_seed(runs, sources, evidence.arms, MOST_ARMS)
+    people = runs[0].population_digest
+    own = [(run, source) for run, source in zip(runs, sources, strict=True) if run.population_digest == people]
+    shown = of_one_seed([run for run, _ in own], [source for _, source in own], evidence.arms, MOST_ARMS)
     return {arm: load_run(source, history=False, exposures=False) for arm, source in shown.items()}
 
 
@@ -88,9 +91,14 @@ def _facts(runs: Sequence[RunMeasurements]) -> list[tuple[str, str]]:
         for run in runs
     )  # fmt: skip
     encoders = dict.fromkeys(run.text_encoder for run in runs if run.text_encoder)
-    digests = [(f"digest of {run.arm}, {run.agents:,} agents, seed {run.seed}", run.digest) for run in runs]
+    populations = dict.fromkeys(shown_name(run.population) for run in runs)
+    of_people = {run.population: f" of {shown_name(run.population)}" * (len(populations) > 1) for run in runs}
+    digests = [
+        (f"digest of {run.arm}, {run.agents:,} agents{of_people[run.population]}, seed {run.seed}", run.digest)
+        for run in runs
+    ]
     return [
-        ("timesteps", "; ".join(lengths)), ("people", runs[0].population), ("text encoder", "; ".join(encoders)),
+        ("timesteps", "; ".join(lengths)), ("people", "; ".join(populations)), ("text encoder", "; ".join(encoders)),
         *_versions(runs), *digests, *_settings(runs),
     ]  # fmt: skip
 

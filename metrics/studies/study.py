@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ from polyphony.metrics.core.registry import MEASUREMENTS, PRIMARY, REGISTRY, plu
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.compare import Comparison, compare_measured
 from polyphony.metrics.studies.measurement_cache import measure_cached
-from polyphony.metrics.studies.plan import read_plan
+from polyphony.metrics.studies.plan import populations_of, read_plan
 from polyphony.plugins import Plugin, load_plugins
 
 CACHE_FOLDER = "measured"
@@ -50,7 +50,7 @@ class Study:
         plan: What `simulate study` wrote down: reference, options, cells.
         runs: Measured runs, whose `arm` is the study's label, in the order of the plan.
         unfinished: Run files of the plan that are not there or not finished.
-        comparison: The arms against the reference; None where they cannot be compared.
+        comparison: The arms against the reference, across all populations; None where they cannot be compared.
         not_compared: Why there is no comparison.
     """
 
@@ -72,12 +72,34 @@ class Study:
         return tuple(sorted({cell["agents"] for cell in self.plan["cells"]}))
 
     @property
+    def populations(self) -> tuple[str, ...]:
+        """The populations that are crossed, as the plan names them; one empty name where there is one population."""
+        return populations_of(self.plan)
+
+    @cached_property
+    def by_population(self) -> dict[str, "Study"]:
+        """The study of each population by its name in the plan; the study itself where there is one population."""
+        if len(self.populations) == 1:
+            return {self.populations[0]: self}
+        parts = {}
+        for name in self.populations:
+            cells = [cell for cell in self.plan["cells"] if cell["population"] == name]
+            files = {cell["file"] for cell in cells}
+            runs = tuple(run for run in self.runs if run.population == name)
+            unfinished = tuple(file for file in self.unfinished if file in files)
+            parts[name] = compared(self.directory, {**self.plan, "cells": cells}, runs, unfinished)
+        return parts
+
+    @property
     def measurements(self) -> tuple[str, ...]:
         """Names of what was measured, plug-ins' included, in the order of the registry."""
         return tuple(self.runs[0].measurements) if self.runs else MEASUREMENTS
 
     def summary(self, measurement: str, arm: str, agents: int) -> CellSummary | None:
-        """A measurement over an arm's seeds; None where no finished run has it."""
+        """A measurement over an arm's seeds; None where no finished run has it.
+
+        Where several populations are crossed they weigh equally, and the interval is over them.
+        """
         found = [
             (run.seed, value, run.population_digest)
             for run in self.runs
@@ -102,21 +124,41 @@ class Study:
                 }
                 for run in self.runs
             ],
-            "table": [
-                {"measurement": name, "arm": arm, "agents": agents, **_summary_json(summary)}
-                for name in PRIMARY for arm in self.arms for agents in self.sizes
-                if (summary := self.summary(name, arm, agents)) is not None
-            ],
+            "table": self._table(),
             "not_compared": self.not_compared,
             "differences": [] if self.comparison is None else self.comparison.to_json()["differences"],
+            **self._populations_json(),
             **_plugin_json(self.measurements),
         }  # fmt: skip
 
+    def _table(self) -> list[dict[str, Any]]:
+        """The primary measurements of each arm and size."""
+        return [
+            {"measurement": name, "arm": arm, "agents": agents, **_summary_json(summary)}
+            for name in PRIMARY for arm in self.arms for agents in self.sizes
+            if (summary := self.summary(name, arm, agents)) is not None
+        ]  # fmt: skip
+
+    def _populations_json(self) -> dict[str, Any]:
+        """Table and differences of each population; nothing where there is one."""
+        if len(self.populations) == 1:
+            return {}
+        parts = {
+            name: {
+                "table": part._table(), "not_compared": part.not_compared,
+                "differences": [] if part.comparison is None else part.comparison.to_json()["differences"],
+            }
+            for name, part in self.by_population.items()
+        }  # fmt: skip
+        return {"by_population": parts}
+
     def tidy(self) -> Iterator[dict[str, Any]]:
-        """One row for each run and measurement."""
+        """One row for each run and measurement; with the population where several are crossed."""
+        several = len(self.populations) > 1
         for run in self.runs:
             for name, figure in run.measurements.items():
                 yield {
+                    **({"population": run.population} if several else {}),
                     "arm": run.arm, "agents": run.agents, "seed": run.seed, "digest": run.digest, "measurement": name,
                     **figure.columns(),
                 }  # fmt: skip
@@ -154,7 +196,7 @@ def read_study(directory: Path, *, processes: int | None = None, plugins: Sequen
             raise MetricsError(
                 f"{directory / file}: another run than the plan names; remove it and run the study again"
             )
-        finished[file] = replace(run, arm=cell["label"])
+        finished[file] = replace(run, arm=cell["label"], population=cell.get("population", run.population))
     return compared(directory, plan, tuple(finished.values()), tuple(file for file in files if file not in finished))
 
 
@@ -171,40 +213,36 @@ def compared(
     """The study of these runs, with its arms compared as far as they can be.
 
     Raises:
-        MetricsError: Runs of one size are of different people, base models, compute types, adapters or measurements.
-            People may differ where the plan names several populations.
+        MetricsError: Runs of one size, and of one population where several are crossed, are of different people, base
+            models, compute types, adapters or measurements.
     """
-    one_population = not names_populations(plan)
-    check_alike(runs, one_population=one_population)
+    several = len(populations_of(plan)) > 1
+    check_alike(runs, several=several)
     if not runs:
         return Study(directory, plan, runs, unfinished, None, "no run is finished")
     try:
-        comparison = compare_measured(runs, plan["reference"], same_settings=False, one_population=one_population)
+        comparison = compare_measured(runs, plan["reference"], same_settings=False, one_population=not several)
     except MetricsError as error:
         return Study(directory, plan, runs, unfinished, None, str(error))
     return Study(directory, plan, runs, unfinished, comparison)
 
 
-def names_populations(plan: Mapping[str, Any]) -> bool:
-    """Whether a plan crosses several populations; its cells then name theirs."""
-    return len({cell.get("population") for cell in plan["cells"]}) > 1
-
-
-def check_alike(runs: Sequence[RunMeasurements], *, one_population: bool = True) -> None:
+def check_alike(runs: Sequence[RunMeasurements], *, several: bool = False) -> None:
     """Refuse runs whose difference would be one of people, models or measurements.
 
     Args:
         runs: The runs.
-        one_population: Whether all runs of one size must be of the same people.
+        several: Whether they are of several populations, each of which has people and adapters of its own.
     """
     seen: dict[tuple[object, ...], tuple[object, str]] = {}
     for run in runs:
+        people = (run.population,) if several else ()
         facts = {
             ("measurements",): tuple(run.measurements),
-            ("population", run.agents, None if one_population else run.population_digest): run.population_digest,
+            ("population", run.agents, *people): run.population_digest,
             ("base model", run.agents): run.config.get("base_hash"),
             ("compute type", run.agents): run.versions.get("dtype"),
-            ("adapters", run.agents, run.population_digest, run.arm): run.bank_digest,
+            ("adapters", run.agents, run.arm, *people): run.bank_digest,
         }
         for what, value in facts.items():
             known, source = seen.setdefault(what, (value, run.source))

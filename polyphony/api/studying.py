@@ -14,6 +14,7 @@ from polyphony.plugins import load_plugins
 from polyphony.simulation.cli.console import Reporter
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.options import OPTIONS, Value
+from polyphony.simulation.study.lock import checked_lock
 from polyphony.simulation.study.plan import Cell, StudyPlan, joined, make_plan
 from polyphony.simulation.study.study import StudyPlace, StudyRunner
 
@@ -111,7 +112,8 @@ def _text(name: str, value: Value) -> str:
 
 def _run_missing(plan: StudyPlan, place: StudyPlace, at_once: int, together: int, progress: bool) -> None:
     with Reporter() if progress else nullcontext() as reporter:
-        runner = StudyRunner(plan, place, reporter.hooks if reporter else Hooks())
+        lock = checked_lock(plan, place.directory, place.machine)
+        runner = StudyRunner(plan, place, reporter.hooks if reporter else Hooks(), lock)
 
         def finished(cell: Cell, seconds: float, done: int, total: int) -> None:
             if reporter:

@@ -1,5 +1,6 @@
 """``simulate study``."""
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from polyphony.errors import InputError
-from polyphony.plugins import load_plugins
+from polyphony.plugins import Plugin, load_plugins
+from polyphony.printable import quoted
 from polyphony.simulation.cli.forecasting import print_forecast_of_runs, say_forecast_of_runs
 from polyphony.simulation.cli.options import (
     Chosen,
@@ -34,7 +36,9 @@ def study(
     plan_file: Annotated[
         Path | None,
         typer.Argument(
-            help="TOML file with agents, arms and seeds, or [[blocks]] of them, and options of `run`.", parser=path
+            help="TOML file with agents, arms and seeds, or [[blocks]] of them, and options of `run`; with --crate the "
+            "directory of a study.",
+            parser=path,
         ),
     ] = None,
     *,
@@ -62,6 +66,10 @@ def study(
         str | None,
         typer.Option(help="Number of seeds, or a list of seeds, for example 3,4,5.", metavar="NUMBER_OR_LIST"),
     ] = None,
+    populations: Annotated[
+        str | None,
+        typer.Option(help="Populations that are crossed with the rest, for example town,town:1.", metavar="LIST"),
+    ] = None,
     reference: Annotated[
         str | None, typer.Option(help="Arm that the others are compared with.", show_default="base")
     ] = None,
@@ -83,61 +91,153 @@ def study(
             )
         ),
     ] = 1,
+    lock: Annotated[
+        bool,
+        typer.Option(
+            "--lock",
+            help="Run nothing: write PLAN.lock.json beside the plan. It fixes plan, code and populations before the "
+            "runs.",
+        ),
+    ] = False,
+    deviate: Annotated[
+        bool,
+        typer.Option("--deviate", help="Run although the lock no longer matches. The report says what differs."),
+    ] = False,
+    odd: Annotated[
+        bool,
+        typer.Option("--odd", help="Run nothing: print a draft of the study's ODD protocol, in Markdown."),
+    ] = False,
+    crate: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run nothing: write the replication package of a finished study, an RO-Crate.",
+            metavar="FILE.zip",
+            parser=path,
+        ),
+    ] = None,
     dry_run: DryRunOption = False,
     plugin: PluginOption = None,
     chosen: Chosen,
     machine: Machine,
 ) -> None:
-    """Run sizes × arms × seeds, compare them, and write the report.
+    """Run populations × sizes × arms × seeds, compare them, and write the report.
 
     An option of a run that is given here holds for all runs, and takes precedence over the file.
     """
-    from polyphony.simulation.study.study import StudyPlace
-
     plugins = load_plugins(plugin or ())
     if report is not None:
         if plan_file is not None or out is not None:
             raise InputError("--report DIR rebuilds a study's report and runs nothing: leave the plan and --out out")
         _report(report, tuple(plugin or ()))
         return
-    if out is None:
-        raise InputError("--out is missing; give the directory of the study")
+    if crate is not None:
+        _write_crate(plan_file, out, crate)
+        return
     crossed = {
         "agents": agents and _numbers(agents, "--agents"),
-        "arms": arms and [arm.strip() for arm in arms.split(",")],
+        "arms": arms and _names(arms),
         "seeds": seeds and _seeds(seeds),
+        "populations": populations and _names(populations),
         "reference": reference,
     }
     flags = {name: value for name, value in crossed.items() if value is not None} | _pairs(pairs or []) | chosen
-    from polyphony.simulation.study.plan import joined, load_plan, make_plan
+    if lock or odd:
+        _without_running(plan_file, flags, machine, out, plugins, lock=lock, odd=odd)
+        return
+    if out is None and not dry_run:
+        raise InputError("--out is missing; give the directory of the study")
+    from polyphony.simulation.study.plan import joined
+    from polyphony.simulation.study.study import StudyPlace
+
+    plan = _plan(plan_file, flags, plugins)
+    if dry_run:
+        _forecast(plan if out is None else joined(plan, out), out, machine)
+    elif out is not None:
+        place = StudyPlace(out, machine, tuple(plugin or ()))
+        _run(joined(plan, out), place, at_once, together, plan_file, deviate=deviate)
+        _report(out, tuple(plugin or ()))
+
+
+def _plan(plan_file: Path | None, flags: Mapping[str, Any], plugins: Sequence[Plugin]) -> "StudyPlan":
+    """The plan of a file and flags, its outcomes checked against what is measured."""
+    from polyphony.metrics.core.registry import REGISTRY
+    from polyphony.simulation.study.plan import load_plan, make_plan
 
     plan = load_plan(plan_file, flags, plugins) if plan_file else make_plan(flags, "simulate study", plugins)
-    place = StudyPlace(out, machine, tuple(plugin or ()))
-    if dry_run:
-        _forecast(joined(plan, out), place)
+    for name in (*plan.outcomes, *plan.smallest_effects):
+        if name not in REGISTRY:
+            where = plan_file or "simulate study"
+            raise InputError(f"{where}: {quoted(name)} is no measurement; docs/measurements.md lists them")
+    return plan
+
+
+def _without_running(
+    plan_file: Path | None,
+    flags: Mapping[str, Any],
+    machine: Machine,
+    out: Path | None,
+    plugins: Sequence[Plugin],
+    *,
+    lock: bool,
+    odd: bool,
+) -> None:
+    """Lock a plan, or print its protocol."""
+    if (lock and odd) or out is not None:
+        raise InputError("--lock and --odd run nothing and go alone: leave --out and the other of them out")
+    if odd:
+        from polyphony.metrics.core.registry import PRIMARY, REGISTRY
+        from polyphony.simulation.study.odd import Outcome, odd_protocol
+
+        plan = _plan(plan_file, flags, plugins)
+        measured = [REGISTRY.get(name) for name in plan.outcomes or PRIMARY]
+        say(odd_protocol(plan, [Outcome(own.name, own.title, own.definition) for own in measured]))
         return
-    _run(joined(plan, out), place, at_once, together)
-    _report(out, tuple(plugin or ()))
+    if plan_file is None or flags:
+        raise InputError("--lock locks a file as it is: give PLAN.toml, and write options into it")
+    from polyphony.simulation.study.lock import lock_path, lock_plan
+
+    plan = _plan(plan_file, flags, plugins)
+    written = lock_plan(plan, plan_file, machine)
+    people = ", ".join(f"{name} ({facts.people} people)" for name, facts in written.locked.populations.items())
+    say(f"{lock_path(plan_file)}: locked on {written.date}: {len(plan.cells())} runs, {people}")
 
 
-def _forecast(plan: "StudyPlan", place: "StudyPlace") -> None:
-    """Print what is missing of a study, and what it will take."""
+def _write_crate(directory: Path | None, out: Path | None, crate: Path) -> None:
+    """Write the replication package of a study."""
+    if directory is None or out is not None:
+        raise InputError("--crate packs a finished study: give its directory, as simulate study DIR --crate FILE.zip")
+    from polyphony.metrics.dataset.options import TOWN_DIGESTS
+    from polyphony.metrics.studies.replication import write_replication
+
+    names = write_replication(directory, crate, synthetic=TOWN_DIGESTS)
+    say(f"{crate}: {len(names)} files; README.md in it says how to run the study again")
+
+
+def _forecast(plan: "StudyPlan", directory: Path | None, machine: Machine) -> None:
+    """Print what is missing of a study, and what it will take; all of it where there is no directory."""
+    from polyphony.simulation.study.populations import check_sizes, population_facts
     from polyphony.simulation.study.study import missing_cells
 
-    missing = missing_cells(plan, place.directory)
+    if plan.populations:
+        check_sizes(plan, population_facts(plan))
+    missing = plan.cells() if directory is None else missing_cells(plan, directory)
     say(f"{len(missing)} of {len(plan.cells())} runs to do")
     if missing:
-        print_forecast_of_runs([plan.settings(cell) for cell in missing], place.machine)
+        print_forecast_of_runs([plan.settings(cell) for cell in missing], machine)
 
 
-def _run(plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int) -> None:
+def _run(
+    plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int, plan_file: Path | None, *, deviate: bool
+) -> None:
     """Run what is missing of a study."""
     from polyphony.simulation.cli.console import Reporter
     from polyphony.simulation.runs.loading import SharedLoader, loading_with
+    from polyphony.simulation.study.lock import checked_lock
     from polyphony.simulation.study.study import StudyRunner, runs_at_once
 
+    lock = checked_lock(plan, place.directory, place.machine, plan_file=plan_file, deviate=deviate)
     with Reporter() as reporter:
-        runner = StudyRunner(plan, place, reporter.hooks)
+        runner = StudyRunner(plan, place, reporter.hooks, lock)
         missing = runner.missing()
         batches = runner.batches(missing, together)
         processes = min(at_once or runs_at_once(batches, place.machine.device), len(batches))
@@ -147,7 +247,7 @@ def _run(plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int) ->
         )
 
         def finished(cell: "Cell", seconds: float, done: int, total: int) -> None:
-            reporter.say(f"{cell.label}, {cell.agents} agents, seed {cell.seed}: {seconds:.0f} s")
+            reporter.say(f"{cell.title}: {seconds:.0f} s")
             reporter.show("study", done, total, "runs")
 
         settings = [plan.settings(cell) for cell in missing]
@@ -167,6 +267,10 @@ def _report(directory: Path, plugins: tuple[str, ...]) -> None:
     note_chain(*(run.source for run in measured.runs))
     stdout().print(report.split("## Arms")[0], markup=False)
     stderr().print(f"report: {directory / 'report.md'}", markup=False)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _numbers(text: str, option: str) -> list[int]:

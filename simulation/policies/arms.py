@@ -5,6 +5,9 @@ from enum import StrEnum
 
 from polyphony.errors import InputError
 
+MOST_COPIED = 7
+"""Eight words in a row count as a copy, see `copied_words_mean`; a word is one token or more."""
+
 
 class AdapterUse(StrEnum):
     """Whose weights an agent acts with."""
@@ -33,6 +36,7 @@ class Arm:
         recent_posts: How many of the person's own latest texts the prompt shows.
         matched_acts: Whether the verb is drawn from the person's history instead of the model, which still chooses what
             the act is about and writes the text. It parts "adapters diversify" from "adapters restore posting".
+        most_copied: Most tokens in a row that a text may repeat of its prompt; 0 for any number.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Arm:
     persona_prompt: bool
     recent_posts: int = 0
     matched_acts: bool = False
+    most_copied: int = 0
 
 
 ARMS = {
@@ -53,6 +58,7 @@ ARMS = {
         Arm("pooled", AdapterUse.POOLED, True),
         Arm("fewshot", AdapterUse.NONE, True, recent_posts=5),
         Arm("act-matched", AdapterUse.NONE, True, matched_acts=True),
+        Arm("base-nocopy", AdapterUse.NONE, True, most_copied=MOST_COPIED),
     )
 }
 

@@ -90,6 +90,7 @@ class EnginePolicy:
             uniforms=keyed_generator(self._seed, "act", observation.agent, observation.timestep).random(
                 2 + self._kit.config.text_tokens
             ),
+            most_copied=self._arm.most_copied,
         )
         return _Question(request, None if matched is None else matched[1])
 

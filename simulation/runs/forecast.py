@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polyphony.adapters.bank.revision import PERSONAL
-from polyphony.adapters.training.forecast import Forecast, Stage, peak_memory
+from polyphony.adapters.training.forecast import Forecast, Stage, joint, peak_memory
 from polyphony.errors import InputError
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.runs.hooks import Hooks
@@ -56,7 +56,7 @@ def forecast(
     runs: Sequence[RunSettings], machine: Machine, hooks: Hooks, *, simulates: bool = True,
     resources: Resources | None = None, least: Least | None = None,
 ) -> Forecast | None:  # fmt: skip
-    """Count what runs of one population have to do, time a little of it, and write nothing but temporary files.
+    """Count what runs have to do, time a little of it, and write nothing but temporary files.
 
     The probe trains on a few examples and simulates a few timesteps of a few agents, without adapters. What comes later
     in a run may be slower: feeds and prompts grow in the first timesteps. Runs are counted one after another.
@@ -66,8 +66,9 @@ def forecast(
         machine: Where they will compute.
         hooks: Where to report.
         simulates: Whether there is a simulation after the training.
-        resources: What is loaded for the runs already, of the largest of them; None to load it.
-        least: The work from which on it is worth a probe; None for any.
+        resources: What is loaded for the runs already, of the largest of them, which are of one population then; None
+            to load it.
+        least: The work of one population from which on it is worth a probe; None for any.
 
     Returns:
         The forecast; None where there is less work than `least`.
@@ -79,6 +80,22 @@ def forecast(
         raise InputError("--dry-run would ask the served model of --camel-model: leave one of the two out")
     if any(settings.engine != "local" for settings in runs):
         raise InputError("--dry-run would ask the server of --engine-url: leave one of the two out")
+    populations = dict.fromkeys(settings.population for settings in runs)
+    forecasts = [
+        _of_one_population(
+            [settings for settings in runs if settings.population == population], machine, hooks, simulates, resources,
+            least,
+        )
+        for population in populations
+    ]  # fmt: skip
+    long = [expected for expected in forecasts if expected is not None]
+    return joint(long) if long else None
+
+
+def _of_one_population(
+    runs: Sequence[RunSettings], machine: Machine, hooks: Hooks, simulates: bool, resources: Resources | None,
+    least: Least | None,
+) -> Forecast | None:  # fmt: skip
     began = time.perf_counter()
     largest = max(runs, key=lambda settings: settings.agents)
     resources = resources or Resources(largest, **vars(machine), hooks=hooks)

@@ -115,6 +115,8 @@ class RunSettings:
             raise InputError(f"--slots {self.slots}: with --policy camel it must be 0")
         if arm.matched_acts and self.policy == "camel":
             raise InputError(f"--arm {arm.name} draws acts from histories: give it without --policy camel")
+        if arm.most_copied and (self.policy == "camel" or self.engine != "local"):
+            raise InputError(f"--arm {arm.name} is drawn by our engine alone: leave --policy camel and --engine out")
         if self.camel_model and (self.policy != "camel" or arm.adapter is not AdapterUse.NONE):
             raise InputError("--camel-model asks a model without adapters: give --policy camel --arm base with it")
         if without_passwords(self.camel_url) != self.camel_url:

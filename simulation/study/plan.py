@@ -1,15 +1,17 @@
-"""What a study runs: sizes × arms × seeds, from one TOML file or from flags."""
+"""What a study runs: populations × sizes × arms × seeds, from one TOML file or from flags."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from polyphony.documents import read_document
 from polyphony.errors import InputError
 from polyphony.personas.people.split import BY_PERSON
+from polyphony.personas.town.numbered import town_name, town_number
 from polyphony.plugins import Plugin
 from polyphony.printable import printable_path, quoted
 from polyphony.scratch import is_scratch
@@ -21,11 +23,19 @@ from polyphony.unforeseen import reading
 from polyphony.validation import checked
 
 PLAN = "plan.json"
+LOCK = "lock.json"
 MOST_SEEDS = 100_000
 MOST_CELLS = 100_000
 MOST_PLAN = 64 << 20  # bytes of a recorded plan, which lists its cells
 
+SHARE = re.compile(r"\d{1,4}(\.\d{1,4})?%")
+"""A smallest effect of interest as a share of the reference arm's mean."""
+
 _STRICT = ConfigDict(extra="forbid", frozen=True)
+_CROSSED = ("agents", "arms", "seeds")
+# What a report is to look for first; left out of a recorded plan that says nothing of it.
+_QUESTION = ("contrast", "outcomes", "smallest_effects")
+_NOT_IN_A_NAME = re.compile(r"[^\w.-]")
 
 
 class Block(BaseModel):
@@ -36,6 +46,8 @@ class Block(BaseModel):
         arms: Named arms, or ablations of them: an arm's name, a colon, and the options that differ joined by ``+``,
             as ``lora:rank=8+temperature=0.7``.
         seeds: Seeds; a number k stands for 0 to k - 1.
+        populations: Populations, each as `--population` takes it; empty where all runs of the study have the one of
+            its options.
     """
 
     model_config = _STRICT
@@ -43,6 +55,7 @@ class Block(BaseModel):
     agents: tuple[int, ...] = Field(min_length=1)
     arms: tuple[str, ...] = Field(min_length=1)
     seeds: tuple[int, ...] = Field(min_length=1)
+    populations: tuple[str, ...] = ()
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -55,16 +68,30 @@ class Block(BaseModel):
 
 
 class Cell(NamedTuple):
-    """One run of a study."""
+    """One run of a study; `population` is empty where all runs have the one of the study's options."""
 
     label: str
     agents: int
     seed: int
+    population: str = ""
 
     @property
     def file(self) -> str:
         """Its run file inside the study's directory."""
-        return f"runs/{self.label.replace(':', '_').replace('/', '_')}-{self.agents}-{self.seed}.db"
+        of_people = f"{_NOT_IN_A_NAME.sub('_', Path(self.population).name)}-" if self.population else ""
+        return f"runs/{of_people}{self.label.replace(':', '_').replace('/', '_')}-{self.agents}-{self.seed}.db"
+
+    @property
+    def title(self) -> str:
+        """The run in words."""
+        return f"{self.label}, {self.agents} agents, seed {self.seed}" + (
+            f", {self.population}" if self.population else ""
+        )
+
+    def recorded(self) -> dict[str, Any]:
+        """The cell as a recorded plan holds it."""
+        facts = {**self._asdict(), "file": self.file}
+        return facts if self.population else {name: fact for name, fact in facts.items() if name != "population"}
 
 
 class StudyPlan(BaseModel):
@@ -75,6 +102,10 @@ class StudyPlan(BaseModel):
         options: What all runs have in common: a value for each option of `simulation.runs.options.SHARED`.
         blocks: What is crossed.
         plugins: Plug-ins that are loaded for every run.
+        contrast: The primary contrast, two arms of which the second is taken from the first; empty for none.
+        outcomes: Names of the primary outcomes; empty for those of the registry of measurements.
+        smallest_effects: The smallest effect of interest of an outcome: a number in the outcome's unit, or a share of
+            the reference arm's mean as ``25%``.
     """
 
     model_config = _STRICT
@@ -83,17 +114,46 @@ class StudyPlan(BaseModel):
     options: dict[str, Value]
     blocks: tuple[Block, ...] = Field(min_length=1)
     plugins: tuple[Plugin, ...] = ()
+    contrast: tuple[()] | tuple[str, str] = ()
+    outcomes: tuple[str, ...] = ()
+    smallest_effects: dict[str, float | str] = Field(default_factory=dict)
+
+    @field_validator("smallest_effects")
+    @classmethod
+    def _above_zero(cls, value: dict[str, float | str]) -> dict[str, float | str]:
+        for name, effect in value.items():
+            is_size = SHARE.fullmatch(effect) if isinstance(effect, str) else 0 < effect < float("inf")
+            if not is_size or not str(effect).strip("0.%"):
+                raise ValueError(f"{quoted(name)}: {quoted(effect)}; give a number above 0, or a share as '25%'")
+        return value
+
+    @model_validator(mode="after")
+    def _contrast_of_arms(self) -> "StudyPlan":
+        labels = {label for block in self.blocks for label in block.arms}
+        for label in self.contrast:
+            if label not in labels:
+                raise ValueError(f"contrast: {quoted(label)} is not among the arms")
+        if self.contrast and len(set(self.contrast)) < 2:
+            raise ValueError(f"contrast: {quoted(self.contrast[0])} stands there twice; name two arms")
+        return self
+
+    @property
+    def populations(self) -> tuple[str, ...]:
+        """The populations that are crossed; empty where all runs have the one of the options."""
+        return tuple(dict.fromkeys(name for block in self.blocks for name in block.populations))
 
     def cells(self) -> list[Cell]:
-        """Every run once: small populations first, then one seed of all arms before the next.
+        """Every run once: small sizes first, one population before the next, one seed of all its arms before the next.
 
         Where several seeds decide together they run when the first of them comes.
         """
         cells = [
-            Cell(label, agents, seed)
-            for block in self.blocks for agents in block.agents for seed in block.seeds for label in block.arms
+            Cell(label, agents, seed, population)
+            for block in self.blocks for population in block.populations or ("",)
+            for agents in block.agents for seed in block.seeds for label in block.arms
         ]  # fmt: skip
-        return sorted(dict.fromkeys(cells), key=lambda cell: (cell.agents, cell.seed))
+        place = {population: number for number, population in enumerate(self.populations)}
+        return sorted(dict.fromkeys(cells), key=lambda cell: (cell.agents, place.get(cell.population, 0), cell.seed))
 
     def settings(self, cell: Cell) -> RunSettings:
         """The settings of one run.
@@ -103,14 +163,26 @@ class StudyPlan(BaseModel):
         """
         arm, changes = parse_arm(cell.label)
         values = self.options | changes | {"arm": arm, "agents": cell.agents, "seed": cell.seed}
+        if cell.population:
+            values["population"] = cell.population
         return replace(make_settings(values), plugins=self.plugins)
 
     def recorded(self) -> dict[str, Any]:
         """The plan as the study's directory keeps it, with the run files."""
-        return {
-            **self.model_dump(mode="json", exclude=set() if self.plugins else {"plugins"}),
-            "cells": [{**cell._asdict(), "file": cell.file} for cell in self.cells()],
-        }
+        return {**self.content(), "cells": [cell.recorded() for cell in self.cells()]}
+
+    def content(self) -> dict[str, Any]:
+        """What decides the study, without the cells that follow from it; what says nothing is left out."""
+        plain = self.model_dump(mode="json")
+        for name in ("plugins", *_QUESTION):
+            if not plain[name]:
+                del plain[name]
+        for block in plain["blocks"]:
+            if not block["populations"]:
+                del block["populations"]
+        if self.populations:
+            del plain["options"]["population"]
+        return plain
 
 
 def parse_arm(label: str) -> tuple[str, dict[str, Value]]:
@@ -138,7 +210,9 @@ def load_plan(path: Path, flags: Mapping[str, Any], plugins: Sequence[Plugin] = 
     """Read a plan from TOML; flags that are given take precedence over the file.
 
     At the top stand `reference`, `agents`, `arms`, `seeds` and options of `simulation.runs.options.SHARED`; instead of
-    `agents`, `arms` and `seeds` there may be tables ``[[blocks]]`` that hold them.
+    `agents`, `arms` and `seeds` there may be tables ``[[blocks]]`` that hold them. `populations` may stand at the top,
+    for all blocks, or in each block. `contrast`, `outcomes` and `smallest_effects` say what the report is to look for
+    first.
 
     Raises:
         InputError: It cannot be read, or something in it cannot be; the line names the file and the key.
@@ -155,16 +229,24 @@ def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] 
         InputError: As `load_plan`.
     """
     options = {name.replace("-", "_"): value for name, value in content.items()}
-    crossed = {name: options.pop(name) for name in ("agents", "arms", "seeds") if name in options}
-    value: dict[str, Any] = {name: options.pop(name) for name in ("reference", "blocks") if name in options}
+    crossed = {name: options.pop(name) for name in _CROSSED if name in options}
+    own = ("reference", "blocks", *_QUESTION)
+    value: dict[str, Any] = {name: options.pop(name) for name in own if name in options}
+    populations = options.pop("populations", None)
     if crossed:
-        missing = sorted({"agents", "arms", "seeds"} - set(crossed))
+        missing = sorted(set(_CROSSED) - set(crossed))
         if missing or "blocks" in value:
             reason = f"{', '.join(missing)} missing" if missing else "both blocks and agents, arms, seeds are given"
             raise InputError(f"{where}: {reason}; give all of agents, arms and seeds, or tables [[blocks]] of them")
         value["blocks"] = [crossed]
+    if populations is not None:
+        value["blocks"] = _with_populations(value.get("blocks"), populations)
     plan = _checked({**value, "options": complete(options, where), "plugins": tuple(plugins)}, where)
-    runs = sum(len(block.agents) * len(block.arms) * len(block.seeds) for block in plan.blocks)
+    _check_populations(plan, options, where)
+    runs = sum(
+        len(block.populations or ("",)) * len(block.agents) * len(block.arms) * len(block.seeds)
+        for block in plan.blocks
+    )
     if runs > MOST_CELLS:
         raise InputError(f"{where}: {runs:,} runs; give at most {MOST_CELLS:,}")
     for cell in plan.cells():
@@ -175,6 +257,32 @@ def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] 
             f"{where}: the reference arm {quoted(plan.reference)} is not among the arms; add it or name another"
         )
     return plan
+
+
+def _with_populations(blocks: object, populations: object) -> object:
+    """The blocks of a plan, those without populations of their own with these."""
+    if not isinstance(blocks, list):
+        return blocks
+    return [{"populations": populations, **block} if isinstance(block, dict) else block for block in blocks]
+
+
+def _check_populations(plan: StudyPlan, options: Mapping[str, Any], where: str) -> None:
+    """Refuse populations of which two are the same people, or that stand beside another way to name one."""
+    if not plan.populations:
+        return
+    if "population" in options:
+        raise InputError(f"{where}: both population and populations are given; leave one out")
+    if not all(block.populations for block in plan.blocks):
+        raise InputError(f"{where}: some blocks name no populations; give them to every block, or at the top")
+    names: dict[str, str] = {}
+    for name in plan.populations:
+        number = town_number(name)
+        known = names.setdefault(name if number is None else town_name(number), name)
+        if known != name:
+            raise InputError(f"{where}: populations {quoted(known)} and {quoted(name)} are one town; leave one out")
+    for label in dict.fromkeys(label for block in plan.blocks for label in block.arms):
+        if "population" in parse_arm(label)[1]:
+            raise InputError(f"{where}: arm {quoted(label)} has a population of its own; leave it to populations")
 
 
 def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
@@ -189,6 +297,12 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
             raise InputError(f"{directory}: holds files but no study; choose a new or empty --out")
         return plan
     before = _read(path)
+    if bool(before.populations) != bool(plan.populations):
+        kinds = ("one population", "several populations")
+        raise InputError(
+            f"{directory}: a study of {kinds[bool(before.populations)]}, not of {kinds[bool(plan.populations)]}; "
+            "choose another --out"
+        )
     for name, value in before.options.items():
         if value != plan.options[name]:
             raise InputError(
@@ -204,6 +318,10 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
         raise InputError(
             f"{directory}: a study against {before.reference!r}, not {plan.reference!r}; choose another --out"
         )
+    for name in _QUESTION:
+        known, now = getattr(before, name), getattr(plan, name)
+        if known and known != now:
+            raise InputError(f"{directory}: a study with {name} {known}, not {now}; choose another --out")
     whole = plan.model_copy(update={"blocks": tuple(dict.fromkeys((*before.blocks, *plan.blocks)))})
     _check_files(whole, str(directory))
     return whole
@@ -212,17 +330,23 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
 def _is_left_over(entry: Path) -> bool:
     """Whether an entry of a directory is what the beginning of a study leaves when it is killed."""
     is_empty_folder = entry.is_dir() and not any(entry.iterdir())
-    return is_scratch(entry.name) or entry.name.startswith(PLAN) or (entry.name == "runs" and is_empty_folder)
+    return is_scratch(entry.name) or entry.name.startswith((PLAN, LOCK)) or (entry.name == "runs" and is_empty_folder)
 
 
 def _check_files(plan: StudyPlan, where: str) -> None:
-    """Refuse two arms whose runs would have one file: names of files write ``:`` and ``/`` as ``_``."""
-    labels: dict[str, str] = {}
+    """Refuse two arms, or populations, whose runs would have one file: its name writes ``:`` and ``/`` as ``_``."""
+    cells: dict[str, Cell] = {}
     for cell in plan.cells():
-        other = labels.setdefault(cell.file, cell.label)
-        if other != cell.label:
+        other = cells.setdefault(cell.file, cell)
+        if other.label != cell.label:
             raise InputError(
-                f"{where}: arms {quoted(other)} and {quoted(cell.label)} would share {cell.file}; rename a file in one"
+                f"{where}: arms {quoted(other.label)} and {quoted(cell.label)} would share {cell.file}; rename a file "
+                "in one"
+            )
+        if other.population != cell.population:
+            raise InputError(
+                f"{where}: populations {quoted(other.population)} and {quoted(cell.population)} would share "
+                f"{cell.file}; rename a file in one"
             )
 
 

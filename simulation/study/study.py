@@ -25,7 +25,8 @@ from polyphony.simulation.runs.recorded import check_plugins
 from polyphony.simulation.runs.runner import Hooks, Runner, Target, can_decide_together
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.status import recorded_status
-from polyphony.simulation.study.plan import PLAN, Cell, StudyPlan
+from polyphony.simulation.study.lock import RecordedLock, record_lock
+from polyphony.simulation.study.plan import LOCK, PLAN, Cell, StudyPlan
 
 # What one process of a 512-agent run may take, and the cores that one run still makes good use of.
 BYTES_PER_RUN = 4 << 30
@@ -59,10 +60,17 @@ def missing_cells(plan: StudyPlan, directory: Path) -> list[Cell]:
 class StudyRunner:
     """Runs what is missing of a plan in its directory."""
 
-    def __init__(self, plan: StudyPlan, place: StudyPlace, hooks: Hooks) -> None:
-        """Write the plan down; `simulation.study.plan.joined` has checked the directory."""
+    def __init__(
+        self, plan: StudyPlan, place: StudyPlace, hooks: Hooks, lock: RecordedLock | None = None
+    ) -> None:  # fmt: skip
+        """Write the plan and its lock down.
+
+        `simulation.study.plan.joined` and `simulation.study.lock.checked_lock` have checked the directory.
+        """
         self._plan, self._place, self._hooks = plan, place, hooks
         self._is_new = not (place.directory / PLAN).exists()
+        if lock is not None:
+            record_lock(place.directory, lock)
         write_durably(place.directory / PLAN, (json.dumps(plan.recorded(), indent=1) + "\n").encode())
         (place.directory / "runs").mkdir(exist_ok=True)
 
@@ -90,6 +98,7 @@ class StudyRunner:
         runs = self._place.directory / "runs"
         if self._is_new and not any(runs.iterdir()):
             (self._place.directory / PLAN).unlink()
+            (self._place.directory / LOCK).unlink(missing_ok=True)
             runs.rmdir()
 
     def _run(self, missing: Sequence[Cell], at_once: int, finished: Finished, together: int) -> None:
@@ -110,9 +119,9 @@ class StudyRunner:
     def batches(self, cells: Sequence[Cell], together: int) -> list[list[Cell]]:
         """Cells that decide together, at most so many, in the order in which the first of each comes."""
         batches: list[list[Cell]] = []
-        open_batch: dict[tuple[str, int], list[Cell]] = {}
+        open_batch: dict[tuple[str, int, str], list[Cell]] = {}
         for cell in cells:
-            kind = cell.label, cell.agents
+            kind = cell.label, cell.agents, cell.population
             if not can_decide_together(self._plan.settings(cell)) or len(open_batch.get(kind, ())) in (0, together):
                 open_batch[kind] = []
                 batches.append(open_batch[kind])
@@ -122,8 +131,9 @@ class StudyRunner:
     def _train(self, cells: Sequence[Cell]) -> None:
         """Train what the runs need before several of them ask for it at once, the largest populations first."""
         runners = _Runners(self._place, self._hooks)
-        of_each_kind = {(cell.label, cell.agents): cell for cell in cells}  # seeds share their weights
-        for cell in sorted(of_each_kind.values(), key=lambda cell: -cell.agents):
+        # Seeds share their weights.
+        of_each_kind = {(cell.label, cell.agents, cell.population): cell for cell in cells}
+        for cell in sorted(of_each_kind.values(), key=lambda cell: (cell.population, -cell.agents)):
             settings = self._plan.settings(cell)
             if settings.needs_model and arm_named(settings.arm).adapter is not AdapterUse.NONE:
                 runner = runners.of(settings)

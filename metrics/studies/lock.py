@@ -1,0 +1,104 @@
+"""What a study's directory says of its lock, and in what the study deviates from what was locked."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from polyphony.errors import MetricsError
+from polyphony.metrics.studies.populations import missing_arms
+from polyphony.metrics.studies.study import Study
+from polyphony.printable import QUOTE_LIMIT, code_span, printable
+from polyphony.source_code import package_digest
+
+LOCK_FILE = "lock.json"
+
+
+def read_lock(directory: Path) -> dict[str, Any] | None:
+    """What `simulate study` recorded of a study's lock; None where it has none.
+
+    Raises:
+        MetricsError: It is not one of ours.
+    """
+    path = directory / LOCK_FILE
+    if not path.is_file():
+        return None
+    try:
+        recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        locked = recorded["lock"]["locked"]
+        parts = (locked["plan"], locked["code"], locked["populations"])
+        if not all(isinstance(part, dict) for part in parts) or not isinstance(recorded["lock"]["date"], str):
+            raise TypeError("its parts")
+        for deviation in recorded["deviations"]:
+            _ = deviation["date"], [str(change) for change in deviation["changes"]]
+        _ = [str(file) for file in recorded["begun_before"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:QUOTE_LIMIT]
+        raise MetricsError(f"{path}: not a study's lock ({reason}); restore it, or take it away") from error
+    return recorded
+
+
+def lock_paragraphs(study: Study) -> list[str]:
+    """What a report says of the lock: when, before what, and every deviation; nothing where there is no lock.
+
+    Raises:
+        MetricsError: As `read_lock`.
+    """
+    recorded = read_lock(study.directory)
+    if recorded is None:
+        return []
+    date, before = printable(recorded["lock"]["date"]), recorded["begun_before"]
+    when = f"after {len(before)} of its runs had begun" if before else "before its first run"
+    deviations = list(_deviations(study, recorded))
+    head = f"The plan was locked on {date}, {when}, as `{LOCK_FILE}` in the study's directory records."
+    if not deviations:
+        return [f"{head} Nothing deviates from what was locked."]
+    return [f"{head} Deviations:", "\n".join(f"- {deviation}" for deviation in deviations)]
+
+
+def _deviations(study: Study, recorded: Mapping[str, Any]) -> Iterator[str]:
+    """Every deviation, a clause each."""
+    locked = recorded["lock"]["locked"]
+    for deviation in recorded["deviations"]:
+        changes = "; ".join(map(code_span, deviation["changes"]))
+        yield f"runs were begun on {printable(str(deviation['date']))} although these differed: {changes}"
+    if recorded["begun_before"]:
+        yield f"begun before the lock: {', '.join(map(code_span, recorded['begun_before']))}"
+    source = locked["code"].get("source")
+    if source != package_digest():
+        yield "this report was measured by code that is not the locked code"
+    plan = {name: value for name, value in study.plan.items() if name != "cells"}
+    if plan != locked["plan"]:
+        yield "`plan.json` is not the locked plan"
+    for name in study.populations:
+        yield from _people(study, name, locked["populations"])
+    if study.unfinished:
+        yield f"cut off or never begun: {', '.join(map(code_span, study.unfinished))}"
+    yield from (f"arm missing: {arm}" for arm in missing_arms(study))
+
+
+def _people(study: Study, name: str, populations: Mapping[str, Any]) -> Iterator[str]:
+    """Whether a population's runs are of the people that were locked; its facts are name, digest and number."""
+    facts = populations.get(name) if name else next(iter(populations.values()), None)
+    digest = facts[1] if isinstance(facts, list) and len(facts) > 1 else None
+    runs = [run for run in study.runs if not name or run.population == name]
+    if any(run.population_digest != digest for run in runs):
+        yield f"population{f' {code_span(name)}' if name else ''}: runs of other people or acts than were locked"
+
+
+def question_paragraphs(plan: Mapping[str, Any], primary: tuple[str, ...]) -> list[str]:
+    """What the plan says is to be looked for first; nothing where it names no contrast, outcome or effect.
+
+    Args:
+        plan: A recorded plan.
+        primary: Outcomes where the plan names none.
+    """
+    contrast, effects = plan.get("contrast"), plan.get("smallest_effects", {})
+    if not contrast and not effects and not plan.get("outcomes"):
+        return []
+    lines = [f"Primary contrast: {code_span(contrast[0])} − {code_span(contrast[1])}."] if contrast else []
+    lines.append("Primary outcomes: " + ", ".join(map(code_span, plan.get("outcomes") or primary)) + ".")
+    if effects:
+        sizes = ", ".join(f"{code_span(name)} {printable(str(effect))}" for name, effect in effects.items())
+        lines.append(f"Smallest effects of interest: {sizes}; a share is one of the mean of the reference.")
+    return [" ".join(lines)]
