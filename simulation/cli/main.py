@@ -14,6 +14,7 @@ import typer
 from polyphony.database_url import without_passwords
 from polyphony.errors import PolyphonyError
 from polyphony.simulation.cli import reading, runs
+from polyphony.simulation.cli.calibrate import calibrate
 from polyphony.simulation.cli.evaluation import bank_app
 from polyphony.simulation.cli.export import export
 from polyphony.simulation.cli.people import personas
@@ -32,7 +33,7 @@ app = typer.Typer(
 )  # fmt: skip
 for command in (
     runs.run, study, runs.fork, runs.interview, train, reinforce, sweep, vote,
-    personas, reading.metrics, reading.digest, reading.compare, report, export, serve,
+    personas, reading.metrics, reading.digest, reading.compare, report, export, serve, calibrate,
 ):  # fmt: skip
     app.command()(command)
 app.command("app")(reading.dashboard)
