@@ -13,7 +13,7 @@ from run_factory import RunFactory
 
 from polyphony.metrics.raters.answers import alpha, read_key
 from polyphony.metrics.raters.form import form_page
-from polyphony.metrics.raters.material import OWN, REAL, SHUFFLED, Material, read_material
+from polyphony.metrics.raters.material import OTHERS, OWN, REAL, SHUFFLED, Material, read_material
 from polyphony.metrics.raters.proxy import COMPARISONS, proxy
 from polyphony.metrics.raters.trials import SHOWN, make_trials
 from polyphony.randomness import keyed_generator
@@ -62,31 +62,33 @@ def pair(tmp_path_factory):
     return runs(tmp_path_factory.mktemp("pair"))
 
 
-def told(sources):
+def proxy_results(sources):
     return {result.kinds: result for result in proxy(read_material(sources))}
 
 
 def test_the_proxy_tells_own_from_shuffled_where_styles_differ_and_no_person_is_on_both_sides(pair):
-    found = told(pair)
+    found = proxy_results(pair)
     assert set(found) == set(COMPARISONS)
     styled = found[OWN, SHUFFLED]
     assert styled.accuracy > 0.9 and styled.verdict == "told apart" and styled.people == PEOPLE
     assert styled.texts == 2 * PEOPLE * TEXTS
+    assert found[REAL, OTHERS].accuracy > 0.9, "people have styles"
     alike = found[REAL, OWN]
     assert alike.interval[0] <= 0.5 <= alike.interval[1] and alike.verdict == "not told apart"
 
 
 def test_the_proxy_finds_nothing_where_an_adapter_says_nothing(tmp_path):
     random = keyed_generator(2, "anybody's style")
-    found = told([
+    found = proxy_results([
         arm(tmp_path, name, lambda user: int(random.integers(1, PEOPLE + 1))) for name in ("lora", "shuffled")
     ])  # fmt: skip
+    assert found[REAL, OTHERS].accuracy > 0.9, "the classifier could have told"
     low, high = found[OWN, SHUFFLED].interval
     assert low <= 0.5 <= high and found[OWN, SHUFFLED].verdict == "not told apart"
 
 
 def test_the_proxy_tells_generated_texts_by_a_mark_that_all_have(tmp_path):
-    found = told(runs(tmp_path, marked=" delve"))
+    found = proxy_results(runs(tmp_path, marked=" delve"))
     assert found[REAL, OWN].accuracy > 0.95 and found[REAL, SHUFFLED].accuracy > 0.95
 
 

@@ -123,12 +123,8 @@ def read_answers(paths: Iterable[Path], key: Key) -> list[Answer]:
 
 def score_raters(answers: Sequence[Answer], key: Key) -> list[RaterScore]:
     """Score each kind of trials that has answers."""
-    found = []
-    for kind in KINDS:
-        own = [answer for answer in answers if key.trials[answer.trial][0] == kind]
-        if own:
-            found.append(_score(kind, own, key))
-    return found
+    of_kind = {kind: [answer for answer in answers if key.trials[answer.trial][0] == kind] for kind in KINDS}
+    return [_score(kind, own, key) for kind, own in of_kind.items() if own]
 
 
 def _score(kind: str, answers: Sequence[Answer], key: Key) -> RaterScore:

@@ -12,6 +12,7 @@ MARK = "<!-- A rating form of Polyphony -->"
 MOST_CHARACTERS = 1_000
 _STYLE = """
 :root{color-scheme:light dark;--line:#8886;--mark:#0072B2}
+@media (prefers-color-scheme:dark){:root{--mark:#56B4E9}}
 *{box-sizing:border-box}[hidden]{display:none!important}
 body{font:17px/1.5 system-ui,sans-serif;max-width:46rem;margin:0 auto;padding:1rem}
 h1{font-size:1.4rem}h2{font-size:1.05rem;margin:1.2rem 0 .3rem}
@@ -20,7 +21,7 @@ white-space:pre-wrap;overflow-wrap:anywhere}
 fieldset{border:0;padding:0;margin:1rem 0}legend{font-weight:600;padding:0}
 .option{display:flex;gap:.7rem;cursor:pointer;min-height:3rem}.option input{flex:none;width:1.3rem;height:1.3rem}
 .option:has(:checked){border-color:var(--mark);box-shadow:inset 0 0 0 2px var(--mark)}
-:focus-visible{outline:3px solid var(--mark);outline-offset:2px}
+h1:focus,h2:focus{outline:0}:is(button,input):focus-visible{outline:3px solid var(--mark);outline-offset:2px}
 button,input[type=text]{font:inherit;padding:.6rem 1rem;min-height:2.75rem}nav{display:flex;gap:.6rem;flex-wrap:wrap}
 progress{width:100%;height:1rem}.soft{opacity:.8;font-size:.9rem}
 """

@@ -10,7 +10,7 @@ from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.runfile.rundata import RunData
 from polyphony.metrics.studies.plan import read_plan
 
-REAL, OWN, SHUFFLED = "real", "own", "shuffled"
+REAL, OWN, SHUFFLED, OTHERS = "real", "own", "shuffled", "another person's"
 _KIND_OF_ARM = {"lora": OWN, "shuffled": SHUFFLED}
 
 Texts = dict[str, list[str]]
@@ -23,8 +23,8 @@ class Material:
 
     Attributes:
         reference: What people wrote before the simulation, in the part that adapters learn from.
-        texts: For `REAL`, what they wrote later, which no adapter has seen; for `OWN` and `SHUFFLED`, what the agents
-            who stand for them wrote.
+        texts: For `REAL`, what they wrote later, which no adapter has seen; for `OTHERS`, what the next person wrote
+            later; for `OWN` and `SHUFFLED`, what the agents who stand for them wrote.
     """
 
     reference: Texts
@@ -56,7 +56,9 @@ def read_material(sources: Sequence[str]) -> Material:
             texts_of.update({handle: own[user] for user, handle in handles.items() if user in own})
         for text in own_texts(run):
             texts[_KIND_OF_ARM[run.arm]].setdefault(handles[text.user_id], []).append(text.text)
-    return Material(reference, texts)
+    writers = sorted(texts[REAL])
+    texts[OTHERS] = {handle: texts[REAL][writers[place - 1]] for place, handle in enumerate(writers)}
+    return Material(reference, texts if len(writers) > 1 else {**texts, OTHERS: {}})
 
 
 def _check(run: RunData, first: RunData) -> None:

@@ -8,14 +8,22 @@ from numpy.typing import NDArray
 
 from polyphony.metrics.core.measurement import agent_weights, percentile_interval
 from polyphony.metrics.figures.attribution import profile_similarities
-from polyphony.metrics.raters.material import OWN, REAL, SHUFFLED, Material, Texts
+from polyphony.metrics.raters.material import OTHERS, OWN, REAL, SHUFFLED, Material, Texts
 from polyphony.randomness import keyed_generator
 
 if TYPE_CHECKING:
     from sklearn.base import ClassifierMixin
 
-COMPARISONS = {(REAL, OWN): "text", (REAL, SHUFFLED): "text", (OWN, SHUFFLED): "fit to the person"}
-"""What is told apart, and by what: by the text alone, or by how it fits the person's earlier posts."""
+COMPARISONS = {
+    (REAL, OWN): "text",
+    (REAL, SHUFFLED): "text",
+    (OWN, SHUFFLED): "fit to the person",
+    (REAL, OTHERS): "fit to the person",
+}
+"""What is told apart, and by what: by the text alone, or by how it fits the person's earlier posts.
+
+The last one is no question about agents: it says how well the classifier tells people themselves apart.
+"""
 CHANCE = 0.5
 FOLDS, LEAST_PEOPLE = 5, 10
 # More texts of one person narrow no interval: people are what is drawn again.
@@ -62,10 +70,10 @@ def proxy(material: Material, seed: int = 0) -> list[ProxyResult]:
         material: The texts.
         seed: Key of the draws.
     """
-    return [_told(material, kinds, by, seed) for kinds, by in COMPARISONS.items()]
+    return [_result(material, kinds, by, seed) for kinds, by in COMPARISONS.items()]
 
 
-def _told(material: Material, kinds: tuple[str, str], by: str, seed: int) -> ProxyResult:
+def _result(material: Material, kinds: tuple[str, str], by: str, seed: int) -> ProxyResult:
     people = material.people(*kinds)
     if len(people) < LEAST_PEOPLE:
         reason = f"{len(people)} people have texts of both kinds; at least {LEAST_PEOPLE} are needed"

@@ -112,8 +112,8 @@ class Calibrator:
         file, plan = self.directory / PLAN, self.plan()
         if file.exists():
             before = read_document(file, "choose another --out")
-            kept = before if isinstance(before, dict) else {}
-            different = sorted(name for name in plan if kept.get(name) != plan[name])
+            recorded = before if isinstance(before, dict) else {}
+            different = sorted(name for name in plan if recorded.get(name) != plan[name])
             if different:
                 raise InputError(
                     f"{self.directory}: holds a calibration with another {', '.join(different)}; choose another --out"
@@ -124,17 +124,16 @@ class Calibrator:
         write_durably(file, (json.dumps(plan, indent=1, sort_keys=True) + "\n").encode())
 
     def plan(self) -> dict[str, Any]:
-        """Everything that decides what comes of the calibration."""
+        """What all simulations of the calibration share: more of them, by a larger budget, may be added."""
         from importlib.metadata import version
 
         fixed = ("population", "agents", "timesteps", "seed", "start", "activation", "minutes")
         settings = {name: value for name, value in self.settings.as_mapping().items() if name not in fixed}
         return {
             "version": version("polyphony-sim"), "corpus": self.periods.held_out.population.digest,
-            "training": self.periods.training.told(), "held-out": self.periods.held_out.told(),
+            "training": self.periods.training.description, "held-out": self.periods.held_out.description,
             "agents": list(self.periods.training.handles), "settings": json.loads(json.dumps(settings)),
-            "base model": str(self._fitting.machine.base_model or ""), "evaluations": self.budget.evaluations,
-            "fit-seeds": self.budget.fit_seeds, "seeds": self.budget.seeds,
+            "base model": str(self._fitting.machine.base_model or ""),
         }  # fmt: skip
 
     def run(self, progress: Progress) -> Calibration:
@@ -159,8 +158,8 @@ class Calibrator:
             simulated[NULL].append(self._scoring.observe(self.null, seed))
             simulated[HISTORY].append(self._again(seed))
             progress("held-out period", done, len(seeds), "")
-        found = scores(held_out, simulated, self.figures, seed=0)
-        return Calibration(fitted, self.counted, self.space, nearest, before, found)
+        held_out_scores = scores(held_out, simulated, self.figures, seed=0)
+        return Calibration(fitted, self.counted, self.space, nearest, before, held_out_scores)
 
     def probe(self) -> None:
         """Simulate the training period once, under the counted activation, without the directory."""

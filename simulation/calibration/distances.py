@@ -130,9 +130,9 @@ def distances(name: str, real: Observed, simulated: Observed, weights: Floats | 
     """
     figure = FIGURES[name]
     one, other = figure.tables(real, simulated)
-    each = np.ones((1, len(one))) if weights is None else weights
-    found = figure.distance(each @ one, each @ other)
-    return np.where(np.isfinite(found), found, FARTHEST)
+    counted = np.ones((1, len(one))) if weights is None else weights
+    values = figure.distance(counted @ one, counted @ other)
+    return np.where(np.isfinite(values), values, FARTHEST)
 
 
 def objective(real: Observed, simulated: Observed, names: tuple[str, ...]) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
@@ -43,7 +44,7 @@ class Period:
         """The first moment after it."""
         return self.start + timedelta(minutes=self.minutes * self.steps)
 
-    @property
+    @cached_property
     def acts(self) -> list[Act]:
         """What its agents did in it before everybody's eyes, in time order."""
         agents = set(self.handles)
@@ -58,7 +59,8 @@ class Period:
         """Acts of an agent in a timestep, counted."""
         return len(self.acts) / (len(self.handles) * self.steps)
 
-    def told(self) -> str:
+    @property
+    def description(self) -> str:
         """The period in a line."""
         return f"{iso(self.start)} to {iso(self.end)}, {self.steps:,} timesteps of {self.minutes} minutes"
 
@@ -140,7 +142,7 @@ def load_periods(
 def _check(periods: Periods) -> None:
     """Refuse periods that nothing could be fitted to."""
     for period in (periods.training, periods.held_out):
-        where, acts = f"{period.population.name}: the {period.name} period ({period.told()})", period.acts
+        where, acts = f"{period.population.name}: the {period.name} period ({period.description})", period.acts
         if not any(act.verb in REACTIONS and act.target in period.population.acts for act in acts):
             raise InputError(
                 f"{where} holds no reply, quote or repost of a post of the file: there are no cascades to fit to; give "

@@ -68,7 +68,7 @@ def _facts(calibrator: Calibrator, result: Calibration, command: str) -> dict[st
         "fitted": dict(result.fitted), "command": command, "counted activation": result.counted,
         "space": [asdict(parameter) for parameter in result.space],
         "objective": {FITTED: result.objective, NULL: result.before},
-        "plan": calibrator.plan(),
+        "plan": calibrator.plan(), "budget": asdict(calibrator.budget),
         "scores": {
             name: {
                 "distances": {who: asdict(one) for who, one in score.distances.items()},
@@ -90,8 +90,8 @@ def _markdown(calibrator: Calibrator, result: Calibration, command: str) -> str:
         "A distance of 0 is the corpus itself. Its 95% interval is over seeds and people. A reference is beaten where "
         "its distance less the fitted one is above 0 in its whole interval; these intervals hold together with 95%.",
         "## What was done",
-        f"- Training period: {periods.training.told()}, {len(periods.training.acts):,} acts.\n"
-        f"- Held-out period: {periods.held_out.told()}, {len(periods.held_out.acts):,} acts.\n"
+        f"- Training period: {periods.training.description}, {len(periods.training.acts):,} acts.\n"
+        f"- Held-out period: {periods.held_out.description}, {len(periods.held_out.acts):,} acts.\n"
         f"- Agents: {len(periods.training.handles):,}, the same in both. Each simulation knows what was before its "
         "period, and nothing of it.\n"
         f"- Fitted: {', '.join(f'{name} {value}' for name, value in result.fitted.items())}; tried: {space}. "

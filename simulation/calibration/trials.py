@@ -61,7 +61,7 @@ class Trials:
         settings = self.settings(point, seed)
         file = self._file(settings)
         if file.is_file():
-            return _kept(file)
+            return _read_observed(file)
         observed = self.simulated(settings)
         write_durably(file, json.dumps(observed.to_json()).encode())
         return observed
@@ -86,7 +86,7 @@ def _scratch_place() -> Path | None:
     return _MEMORY if has_room else None
 
 
-def _kept(file: Path) -> Observed:
+def _read_observed(file: Path) -> Observed:
     remedy = "remove the file, and give the command again"
     document = read_document(file, remedy, "JSON", most_bytes=_MOST_BYTES)
     try:

@@ -80,7 +80,7 @@ def calibrate(
     )  # fmt: skip
     calibrator = Calibrator(periods, settings, machine, Budget(evaluations, fit_seeds, seeds), out)
     for period in (periods.training, periods.held_out):
-        say(f"{period.name} period: {period.told()}, {len(period.acts):,} acts of {len(period.handles):,} agents")
+        say(f"{period.name} period: {period.description}, {len(period.acts):,} acts of {len(period.handles):,} agents")
     if dry_run:
         _print_forecast(calibrator, machine)
         return

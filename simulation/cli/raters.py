@@ -59,9 +59,9 @@ def _write_form(sources: list[str], out: Path, count: int, seed: int) -> None:
         raise InputError(f"{out}: is no rating form and is not replaced; choose another --out")
     if key.exists():
         raise InputError(f"{key}: is the key of a form that raters may have; choose another --out, or remove it")
-    made = make_trials(read_material(sources), count, seed)
-    write_durably(key, key_text(made).encode())
-    write_durably(out, form_page(made).encode())
+    drawn = make_trials(read_material(sources), count, seed)
+    write_durably(key, key_text(drawn).encode())
+    write_durably(out, form_page(drawn).encode())
     say(f"form: {out}\nkey, which raters must not see: {key}")
     say("Raters read posts of people: see docs/ethics.md before you send the form to anybody. Score the answers with")
     say(f"  {command('raters', '--score', '--key', key, 'ANSWERS.csv')}")
@@ -72,16 +72,16 @@ def _print_scores(sources: list[str], key: Path, as_json: bool) -> None:
     from polyphony.metrics.raters.answers import read_answers, read_key, score_raters
 
     known = read_key(key)
-    found = score_raters(read_answers([path(source) for source in sources], known), known)
+    results = score_raters(read_answers([path(source) for source in sources], known), known)
     if as_json:
-        print(json.dumps([{**score._asdict(), "verdict": score.verdict} for score in found]))
+        print(json.dumps([{**score._asdict(), "verdict": score.verdict} for score in results]))
         return
     headers = ("trials", "accuracy", "95% interval (Wilson)", "95% interval over raters", "answers", "raters",
                "agreement (alpha)", "verdict")  # fmt: skip
     rows = [
         (score.kind, number(score.accuracy), span(score.wilson), span(score.over_raters) or "–", str(score.answers),
          str(score.raters), number(score.alpha), score.verdict)
-        for score in found
+        for score in results
     ]  # fmt: skip
     print_results(headers, rows, "how often raters were right (chance: 0.5)")
 
@@ -91,14 +91,14 @@ def _print_proxy(sources: list[str], seed: int, as_json: bool) -> None:
     from polyphony.metrics.raters.material import read_material
     from polyphony.metrics.raters.proxy import proxy
 
-    found = proxy(read_material(sources), seed)
+    results = proxy(read_material(sources), seed)
     if as_json:
-        print(json.dumps([{**result._asdict(), "verdict": result.verdict} for result in found]))
+        print(json.dumps([{**result._asdict(), "verdict": result.verdict} for result in results]))
         return
     rows = [
         (" or ".join(result.kinds), result.by, number(result.accuracy), span(result.interval) or "–",
          figure(result.texts), figure(result.people), result.verdict)
-        for result in found
+        for result in results
     ]  # fmt: skip
     headers = ("question", "told by", "accuracy", "95% interval", "texts", "people", "verdict")
     print_results(headers, rows, "how often a classifier is right (chance: 0.5)")
