@@ -94,7 +94,7 @@ def test_the_proxy_tells_generated_texts_by_a_mark_that_all_have(tmp_path):
 
 def test_the_proxy_gives_a_reason_where_there_is_too_little(simulate, tmp_path):
     code, out, _ = simulate("raters", arm(tmp_path, "lora", lambda user: user), "--proxy", "--json")
-    results = {tuple(result["kinds"]): result for result in json.loads(out)}
+    results = {tuple(result["kinds"]): result for result in json.loads(out)["questions"]}
     assert code == 0 and results[REAL, OWN]["accuracy"] is not None
     assert results[OWN, SHUFFLED]["accuracy"] is None and "at least 10 are needed" in results[OWN, SHUFFLED]["verdict"]
 
@@ -208,7 +208,7 @@ def test_answers_are_scored_by_kind_and_rater(simulate, tmp_path, pair):
     score = ("raters", "--score", "--key", tmp_path / "form.key.csv")
     code, out, lines = simulate(*score, *files, "--json")
     assert code == 0, lines
-    for result in json.loads(out):
+    for result in json.loads(out)["trials"]:
         assert (result["raters"], result["answers"]) == (3, 60) and result["accuracy"] == pytest.approx(0.8)
         assert result["wilson"] == pytest.approx([0.6822, 0.8817], abs=1e-3)
         assert result["over_raters"] == pytest.approx(
@@ -284,4 +284,6 @@ def test_a_rater_answers_by_keys_on_a_phone_and_nothing_in_a_text_runs(simulate,
     assert {row[0] for row in rows[1:]} == {key.form} and {row[1] for row in rows[1:]} == {"'=cmd\"|x"}
     code, out, _ = simulate("raters", "--score", tmp_path / "answers.csv", "--key", tmp_path / "form.key.csv", "--json")
     right = sum(key.trials[row[2]][1] == row[3] for row in rows[1:])
-    assert code == 0 and sum(score["accuracy"] * score["answers"] for score in json.loads(out)) == pytest.approx(right)
+    assert code == 0 and sum(
+        score["accuracy"] * score["answers"] for score in json.loads(out)["trials"]
+    ) == pytest.approx(right)

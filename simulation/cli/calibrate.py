@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from polyphony.errors import InputError
 from polyphony.simulation.cli.ending import command
 from polyphony.simulation.cli.options import Chosen, DryRunOption, in_range, path, takes_machine, takes_options
 from polyphony.simulation.cli.printing import print_results, say
@@ -16,6 +17,7 @@ from polyphony.simulation.runs.options import OPTIONS
 if TYPE_CHECKING:
     from polyphony.simulation.calibration.calibration import Calibrator
 
+POLICIES = ("null", "engine")
 SHARED = [
     OPTIONS[name] for name in (
         "columns", "timezone", "arm", "minutes_per_step", "seed_posts", "actions", "recommender", "notification_share",
@@ -73,6 +75,8 @@ def calibrate(
     from polyphony.simulation.runs.settings import make_settings
     from polyphony.simulation.world.clock import moment
 
+    if policy not in POLICIES:
+        raise InputError(f"--policy {policy!r} is not one of {', '.join(POLICIES)}, which can be calibrated")
     settings = make_settings({**chosen, "population": corpus, "policy": policy})
     periods = load_periods(
         corpus, columns=settings.columns, timezone=settings.timezone, agents=agents, minutes=settings.minutes,
@@ -115,10 +119,13 @@ def _print_forecast(calibrator: "Calibrator", machine: Machine) -> None:
 
     runs, training = calibrator.budget.runs, calibrator.periods.training
     if calibrator.settings.needs_model:
-        of_null = calibrator.budget.seeds + calibrator.budget.fit_seeds
+        budget = calibrator.budget
+        of_null, of_model = budget.fit_seeds + budget.seeds, budget.evaluations * budget.fit_seeds + budget.seeds
         say(f"{runs:,} simulations at most, and {of_null:,} of them of the null policy, which takes little")
-        settings = replace(calibrator.settings, agents=len(training.handles), timesteps=training.steps)
-        print_forecast_of_runs([settings] * (calibrator.budget.evaluations * calibrator.budget.fit_seeds), machine)
+        settings = replace(
+            calibrator.settings, agents=len(training.handles), timesteps=training.steps, activation=calibrator.counted
+        )
+        print_forecast_of_runs([settings] * of_model, machine)
         return
     began = time.perf_counter()
     calibrator.probe()

@@ -74,7 +74,7 @@ def _print_scores(sources: list[str], key: Path, as_json: bool) -> None:
     known = read_key(key)
     results = score_raters(read_answers([path(source) for source in sources], known), known)
     if as_json:
-        print(json.dumps([{**score._asdict(), "verdict": score.verdict} for score in results]))
+        print(json.dumps({"trials": [{**score._asdict(), "verdict": score.verdict} for score in results]}))
         return
     headers = ("trials", "accuracy", "95% interval (Wilson)", "95% interval over raters", "answers", "raters",
                "agreement (alpha)", "verdict")  # fmt: skip
@@ -93,7 +93,7 @@ def _print_proxy(sources: list[str], seed: int, as_json: bool) -> None:
 
     results = proxy(read_material(sources), seed)
     if as_json:
-        print(json.dumps([{**result._asdict(), "verdict": result.verdict} for result in results]))
+        print(json.dumps({"questions": [{**result._asdict(), "verdict": result.verdict} for result in results]}))
         return
     rows = [
         (" or ".join(result.kinds), result.by, number(result.accuracy), span(result.interval) or "–",
