@@ -125,6 +125,7 @@ def load_population(
     columns: str = "",
     timezone: str = UTC_NAME,
     split: str = USUAL_SPLIT,
+    held_out_from: datetime | None = None,
 ) -> Population:
     """Read a population.
 
@@ -137,6 +138,7 @@ def load_population(
             an offset, as ``+02:00``.
         split: ``date``: everybody's acts from one moment on are held out, see `personas.people.split.split_date`;
             people without any of them stay, with nothing held out. ``person``: each person's latest are.
+        held_out_from: The moment from which on everybody's acts are held out, in place of what `split` gives.
 
     Raises:
         InputError: The file cannot be read, or there is no such split or zone.
@@ -146,10 +148,12 @@ def load_population(
     path, name = _locate(source)
     with reading(printable_path(path)):
         corpus = read_posts(path, include_private=include_private, columns=columns, timezone=timezone)
-        return _loaded(source, path, name, corpus, split)
+        return _loaded(source, path, name, corpus, split, held_out_from)
 
 
-def _loaded(source: str | Path, path: Path, name: str, corpus: Corpus, split: str) -> Population:
+def _loaded(
+    source: str | Path, path: Path, name: str, corpus: Corpus, split: str, held_out_from: datetime | None
+) -> Population:
     about = ABOUT_TOWN if town_number(source) is not None else read_about(about_path(path, name))
     name = storable_name(name)
     profiles, (truth, communities) = corpus.profiles, _truth(path)
@@ -157,7 +161,7 @@ def _loaded(source: str | Path, path: Path, name: str, corpus: Corpus, split: st
     if profiles:
         digest = _profiles_digest(profiles.values(), digest)
     histories = {handle: own for handle, own in by_author(corpus.acts.values()).items() if _is_enough(own)}
-    date = split_date(histories) if split == BY_DATE else None
+    date = held_out_from or (split_date(histories) if split == BY_DATE else None)
     ends = {handle: split_ends(len(own)) if date is None else ends_at(date, own) for handle, own in histories.items()}
     languages = None if town_number(source) is None else ALL_ENGLISH
     showable = Showable(corpus.acts)

@@ -40,7 +40,7 @@ BESIDE = {
     "study": ["--out=/dev/null/x", "--agents=1", "--arms=base", "--seeds=1", "--reference=nobody"],
     "reinforce": ["--task=chess"], "vote": ["--task=chess"], "sweep": ["missing.toml", "--out=/dev/null/x"],
     "personas": [MISSING], "metrics": ["missing.db"], "digest": ["missing.db"], "compare": ["missing.db", "other.db"],
-    "report": ["missing.db"],
+    "report": ["missing.db"], "calibrate": [MISSING, "--out=/dev/null/x"], "raters": ["missing.db"],
     "export": ["missing.db", "--out=/dev/null/x"], "app": ["missing"], "bank retire": ["ada", "1"],
     "bank archive": ["/dev/null/x"], "bank compact": ["/dev/null/x"], "bank import": ["missing"],
     **dict.fromkeys(("bank show", "bank promote", "bank rollback", "bank forget", "bank export"), ["ada"]),

@@ -25,7 +25,7 @@ autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 80
 
 CONTENTS = {
-    "Use": "options input platform studies datasets dashboard bank reinforcement ethics",
+    "Use": "options input platform studies validity datasets dashboard bank reinforcement ethics",
     "Serve": "serving serving_clients engines",
     "Python": "python site/reference",
     "Method": "measurements method town architecture",

@@ -1,7 +1,7 @@
 """Whether simulated texts can be attributed to the people whom the agents stand for."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -72,14 +72,28 @@ def nearest_profiles(train: Mapping[int, list[str]], texts: Sequence[str], units
     if not texts:
         return np.zeros(0, dtype=np.int64)
     people = np.array(sorted(train))
-    known = tuple((place, text) for place, user in enumerate(people) for text in train[user])
+    nearest = [np.argmax(block, axis=1) for block in profile_similarities(train, texts, units)]
+    return np.asarray(people[np.concatenate(nearest)])
+
+
+def profile_similarities(
+    train: Mapping[int, list[str]], texts: Sequence[str], units: str = "char_wb"
+) -> Iterator[NDArray[np.float32]]:
+    """Cosine of each text with the mean vector of each person's texts, people sorted by key.
+
+    Args:
+        train: As `nearest_profiles` takes it.
+        texts: As for that.
+        units: As for that.
+
+    Yields:
+        Blocks of consecutive texts, shape [texts, people].
+    """
+    known = tuple((place, text) for place, user in enumerate(sorted(train)) for text in train[user])
     vectorizer, profiles = _profiles(known, units)
     vectors = vectorizer.transform(texts)
-    nearest = [
-        np.argmax((vectors[start : start + _ROWS_AT_ONCE] @ profiles).toarray(), axis=1)
-        for start in range(0, len(texts), _ROWS_AT_ONCE)
-    ]
-    return np.asarray(people[np.concatenate(nearest)])
+    for start in range(0, len(texts), _ROWS_AT_ONCE):
+        yield (vectors[start : start + _ROWS_AT_ONCE] @ profiles).toarray()
 
 
 @lru_cache(maxsize=2 * KEPT_HISTORIES)

@@ -14,10 +14,12 @@ import typer
 from polyphony.database_url import without_passwords
 from polyphony.errors import PolyphonyError
 from polyphony.simulation.cli import reading, runs
+from polyphony.simulation.cli.calibrate import calibrate
 from polyphony.simulation.cli.evaluation import bank_app
 from polyphony.simulation.cli.export import export
 from polyphony.simulation.cli.people import personas
 from polyphony.simulation.cli.printing import stderr
+from polyphony.simulation.cli.raters import raters
 from polyphony.simulation.cli.reinforce import reinforce
 from polyphony.simulation.cli.report import report
 from polyphony.simulation.cli.serve import serve
@@ -32,7 +34,7 @@ app = typer.Typer(
 )  # fmt: skip
 for command in (
     runs.run, study, runs.fork, runs.interview, train, reinforce, sweep, vote,
-    personas, reading.metrics, reading.digest, reading.compare, report, export, serve,
+    personas, reading.metrics, reading.digest, reading.compare, report, export, serve, calibrate, raters,
 ):  # fmt: skip
     app.command()(command)
 app.command("app")(reading.dashboard)

@@ -22,8 +22,12 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
-def moment(text: str) -> datetime:
+def moment(text: str, option: str = "--start") -> datetime:
     """Return the moment that a text in ISO 8601 means; without an offset it is UTC.
+
+    Args:
+        text: What was given.
+        option: The option that gave it.
 
     Raises:
         InputError: The text is not one, or not one of the years 1 to 9999 in UTC.
@@ -31,11 +35,11 @@ def moment(text: str) -> datetime:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError as error:
-        raise InputError(f"--start {quoted(text)} is not a moment; give one as 2026-03-02T08:00:00Z") from error
+        raise InputError(f"{option} {quoted(text)} is not a moment; give one as 2026-03-02T08:00:00Z") from error
     try:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except OverflowError as error:
-        raise InputError(f"--start {quoted(text)} is outside the years 1 to 9999 in UTC; give another") from error
+        raise InputError(f"{option} {quoted(text)} is outside the years 1 to 9999 in UTC; give another") from error
 
 
 def start_after(personas: Sequence[Persona]) -> datetime:
