@@ -2,13 +2,15 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
+from contextlib import suppress
+from threading import Event, Lock
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.object_layout import FlatFactors
 from polyphony.adapters.bank.usage import Tier
+from polyphony.errors import InputError
 
 MEMORY_BYTES = 1 << 30
 
@@ -30,9 +32,11 @@ class AdapterMemory:
         self._lock = Lock()
         self._reader = ThreadPoolExecutor(1)
         self._reading: Future[None] | None = None
+        self._closing = Event()
 
     def close(self) -> None:
         """Stop reading ahead."""
+        self._closing.set()
         self._reader.shutdown(cancel_futures=True)
 
     def expect(self, names: Sequence[str]) -> None:
@@ -40,6 +44,16 @@ class AdapterMemory:
         if self._budget and names:
             self._wait()
             self._reading = self._reader.submit(self._read_ahead, list(names))
+
+    def fill(self, names: Iterable[str]) -> None:
+        """Read objects beside the work, until memory is full.
+
+        None takes the place of another. One that cannot be read is left out, and refused when it is loaded.
+
+        Args:
+            names: Taken on the thread that reads ahead.
+        """
+        self._reader.submit(self._fill, names)
 
     def load(self, names: Sequence[str]) -> Iterator[FlatFactors]:
         """Objects in the order of `names`; those that memory does not hold are read.
@@ -71,6 +85,18 @@ class AdapterMemory:
         for name, flat in zip(missing, self._bank.objects.load_many(missing), strict=True):
             self._add(name, flat)
         self._tier.seconds += time.perf_counter() - began
+
+    def _fill(self, names: Iterable[str]) -> None:
+        for name in names:
+            if self._closing.is_set():
+                return
+            if name in self._cached:
+                continue
+            with suppress(InputError):
+                flat = next(self._bank.objects.load_many([name]))
+                if self._size + flat.numbers.nbytes > self._budget:
+                    return
+                self._add(name, flat)
 
     def _add(self, name: str, flat: FlatFactors) -> FlatFactors:
         self._tier.misses += 1

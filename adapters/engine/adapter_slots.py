@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.object_layout import FlatFactors
@@ -46,6 +46,10 @@ class AdapterSlots:
     def close(self) -> None:
         """Stop reading ahead."""
         self._memory.close()
+
+    def fill(self, names: Iterable[str]) -> None:
+        """Read objects into memory beside the work, see `AdapterMemory.fill`."""
+        self._memory.fill(names)
 
     @property
     def free(self) -> int:

@@ -80,6 +80,7 @@ def serve(
                 tell(f"warning: anyone who reaches {host} may ask; set {API_KEY} to ask for a key")
             address = socket.getsockname()
             say(f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}/v1 (end with Ctrl+C)")
+            server.read_ahead()
             serve_at(server.app, server.scheduler, socket)
 
 

@@ -1,7 +1,7 @@
 """The models that a server offers: the base model, and the adapters of a bank by person, id or revision."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
@@ -22,6 +22,8 @@ from polyphony.simulation.serving.refusal import Refusal, bad
 BASE = "base"
 SERVED_KINDS = (PERSONAL, POOLED, REINFORCED)
 MOST_LOADED = 256
+# Adapters that are listed in one query.
+_PAGE = 256
 _PINNED = re.compile(r"(.+)@([0-9]{1,9})", re.DOTALL)
 
 
@@ -131,6 +133,19 @@ class Catalogue:
             rows = listing.page(connection, self._base.hash, SERVED_KINDS, after=begin, limit=missing)
         listed += [self._entry(_listed_name(row), row) for row in rows]
         return listed[:limit], len(listed) > limit
+
+    def objects(self) -> Iterator[str]:
+        """The objects of all served adapters' newest revisions, by person and id."""
+        after: str | None = None
+        while True:
+            with self._bank.reading() as connection:
+                rows = listing.page(connection, self._base.hash, SERVED_KINDS, after=after, limit=_PAGE)
+            for row in rows:
+                if (revision := self._bank.newest(row["adapter_id"])) is not None:
+                    yield revision.object
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1]["adapter_id"]
 
     def entry(self, name: str) -> dict[str, Any]:
         """One model as OpenAI shows it.

@@ -58,7 +58,12 @@ class Serving:
     app: FastAPI
     scheduler: Scheduler
     slots: AdapterSlots
+    catalogue: Catalogue
     lanes: list[ContinuousBatch] = field(default_factory=list)
+
+    def read_ahead(self) -> None:
+        """Begin to read the bank's adapters into memory, beside the answers, as far as there is room."""
+        self.slots.fill(self.catalogue.objects())
 
 
 @contextmanager
@@ -89,8 +94,9 @@ def serving(
         stack.callback(asking.close)
         say(f"{most} answers at once, of at most {lengths[-1][0]:,} tokens with their prompts")
         yield Serving(
-            application(asking, catalogue, scheduler, figures, base.tokenizer, limits), scheduler, slots, lanes
-        )
+            application(asking, catalogue, scheduler, figures, base.tokenizer, limits), scheduler, slots, catalogue,
+            lanes,
+        )  # fmt: skip
 
 
 def _kinds(bank: Bank, base: BaseModel, capacity: Capacity) -> list[Revision]:
