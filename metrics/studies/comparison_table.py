@@ -121,9 +121,9 @@ def notes(comparison: Comparison) -> str:
         f"{test}. {alone}With one seed there is none. Verdict, at 5%: differs, where the interval leaves 0 out; "
         "equivalent within 25%, where two one-sided tests show that the arm's mean is within 25% of the reference's; "
         f"both; or neither (cannot tell). p (Holm): corrected over {family} primary measurements of an arm at one "
-        "size. All other measurements are exploratory: where nothing differs, one in twenty has a p below 0.05. d: mean "
-        f"paired difference in units of its standard deviation.{rule} The last column is the test's need for an effect of the "
-        "size seen, which few seeds know only roughly."
+        "size. All other measurements are exploratory: where nothing differs, one in twenty has a p below 0.05. d: "
+        f"mean paired difference in units of its standard deviation.{rule} The last column is the test's need for an "
+        "effect of the size seen, which few seeds know only roughly."
     )
 
 
