@@ -1,6 +1,7 @@
-"""The list of a data set's files with their SHA-256, in the form that ``sha256sum -c`` reads."""
+"""SHA-256 of values and files, and the list of a data set's files in the form that ``sha256sum -c`` reads."""
 
 import hashlib
+import json
 from pathlib import Path
 
 NAME = "SHA256SUMS"
@@ -11,6 +12,11 @@ def files_of(folder: Path) -> dict[str, Path]:
     found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if not path.is_dir()}
     found.pop(NAME, None)
     return found
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 over canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

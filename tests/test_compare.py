@@ -3,6 +3,7 @@
 import json
 import sqlite3
 import tempfile
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +16,12 @@ from scipy import stats
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.inference import cohens_d_paired, holm, paired_t_p, seeds_for_power, t_interval
+from polyphony.metrics.core.labels import probability
 from polyphony.metrics.core.paired import Components
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.measure import RunMeasurements, measure_run
 from polyphony.metrics.studies.compare import Comparison, compare_measured, compare_runs
-from polyphony.metrics.studies.comparison_table import comparison_rows, comparison_text, headers
+from polyphony.metrics.studies.comparison_table import comparison_rows, comparison_text, headers, notes
 from polyphony.metrics.studies.labels import labelled_by_difference
 from polyphony.metrics.studies.power import simulated_power
 from polyphony.metrics.studies.report import report_text, tables
@@ -272,6 +274,53 @@ def test_arms_are_paired_within_populations_and_populations_are_the_units(towns:
     lacking = [run for run in towns if (run.population_digest, run.arm) != ("two", "lora")]
     comparison = compare_measured(lacking, one_population=False)
     assert difference(comparison, "original_posts").populations == 2 and len(comparison.unpaired) == 2
+
+
+def test_a_value_weighs_populations_equally_and_a_row_of_one_population_says_so(towns: list[RunMeasurements]) -> None:
+    unbalanced = [run for run in towns if (run.population_digest, run.seed) != ("one", 1)]
+    comparison = compare_measured(unbalanced, one_population=False)
+    found = difference(comparison, "original_posts")
+    values = [comparison.mean_value("original_posts", arm, 6) for arm in ("lora", "base")]
+    assert values == pytest.approx([(2 + 5.5 + 2) / 3, (1 + 2 + 1) / 3])
+    assert found.difference == pytest.approx(values[0] - values[1])
+    one = [run for run in towns if run.population_digest == "one"]
+    assert "of one population alone" not in notes(compare_measured(one))
+    pooled = [replace(run, arm="pooled") for run in towns if (run.arm, run.population_digest) == ("lora", "two")]
+    assert "A row that names no number of populations is of one population alone" in notes(
+        compare_measured([*towns, *pooled], one_population=False)
+    )
+
+
+def test_a_plan_s_outcomes_and_contrast_are_what_is_corrected_and_tested(towns: list[RunMeasurements]) -> None:
+    pooled = [replace(run, arm="pooled", source=f"pooled{run.source}") for run in towns if run.arm == "lora"]
+    runs = (*towns, *pooled)
+    cells = [
+        {"label": run.arm, "agents": run.agents, "seed": run.seed, "population": run.population, "file": run.source}
+        for run in runs
+    ]
+    plan = {
+        "reference": "pooled", "options": {}, "cells": cells, "contrast": ["lora", "base"],
+        "outcomes": ["original_posts", "original_post_rate"],
+    }  # fmt: skip
+    study = compared(Path("pilot"), plan, runs, ())
+    contents = tables(study)
+    columns, rows = contents["contrast"]
+    by_title = {row[0]: dict(zip(columns, row, strict=True)) for row in rows}
+    assert set(by_title) == {title_of("original_posts"), title_of("original_post_rate")}
+    own = by_title[title_of("original_posts")]
+    tested = difference(compare_measured(list(towns), "base", one_population=False), "original_posts")
+    assert own["difference"] == "+2" and own["p (Holm)"] == probability(min(1.0, tested.p * len(known(rows, columns))))
+    text = report_text(study, contents)
+    assert "The primary contrast, `lora` − `base`, by the same test" in text
+    assert "corrected over the 2 primary measurements" in text
+    shown = {row[0] for row in contents["differences"][1] if row[list(columns).index("p (Holm)")] == "exploratory"}
+    assert title_of("comments") in shown and title_of("original_posts") not in shown
+    assert "contrast" not in tables(compared(Path("pilot"), {**plan, "reference": "base"}, runs, ()))
+
+
+def known(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> list[Sequence[str]]:
+    """Rows with a p."""
+    return [row for row in rows if row[list(columns).index("p")] != "–"]
 
 
 def test_the_report_of_a_pilot_says_what_the_full_study_needs(towns: list[RunMeasurements]) -> None:

@@ -174,7 +174,17 @@ def test_findings_say_only_what_the_intervals_support() -> None:
         "original posts. 5 seeds a size."
     ]
     towns = evidence(replace(difference("comments", 1, 3, seeds=12), populations=4))
-    assert findings(towns, names[1:])[0].endswith("(+2, 95% 1 to 3). 12 seeds a size in 4 populations.")
+    (few,) = findings(towns, names[1:])
+    assert few.startswith(
+        "Against base, lora is tentatively higher in comments (+2, 95% 1 to 3). 12 seeds a size in 4 "
+    )
+    assert few.endswith(" populations, too few for a clear finding.")
+    towns = evidence(replace(difference("comments", 1, 3, seeds=15), populations=5))
+    assert findings(towns, names[1:]) == [
+        "Against base, lora is clearly higher in comments (+2, 95% 1 to 3). 15 seeds a size in 5 populations."
+    ]
+    uncorrected = evidence(replace(difference("comments", 1, 3), p_holm=None))
+    assert "tentatively higher in comments (+2, 95% 1 to 3; exploratory)" in findings(uncorrected, names[1:])[0]
 
 
 @pytest.mark.parametrize(("seeds", "p"), [(4, 0.01), (9, 0.05), (9, None)])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from run_factory import RunFactory
 
-from polyphony.metrics.raters.answers import alpha, read_key
+from polyphony.metrics.raters.answers import Answer, Key, RaterScore, alpha, read_key, score_raters
 from polyphony.metrics.raters.form import form_page
 from polyphony.metrics.raters.material import OTHERS, OWN, REAL, SHUFFLED, Material, read_material
 from polyphony.metrics.raters.proxy import COMPARISONS, proxy
@@ -228,6 +228,20 @@ def test_answers_are_scored_by_kind_and_rater(simulate, tmp_path, pair):
         (tmp_path / "odd.csv").write_text(text)
         code, _, lines = simulate(*score, *files, tmp_path / "odd.csv")
         assert code == 2 and len(lines) == 1 and message in lines[0], lines
+
+
+def test_two_raters_who_are_equally_often_right_by_chance_are_not_above_it():
+    key = Key("form", {f"t{place}": ("own-shuffled", "A") for place in range(100)})
+
+    def scored(trials: int, right: int) -> RaterScore:
+        sides = ["A" if place < right else "B" for place in range(trials)]
+        (score,) = score_raters(
+            [Answer(rater, f"t{place}", side) for rater in ("ada", "bob") for place, side in enumerate(sides)], key
+        )
+        return score
+
+    assert scored(5, 3).over_raters == (0.6, 0.6) and scored(5, 3).verdict == "not told from chance"
+    assert scored(100, 60).verdict == "above chance" and scored(100, 40).verdict == "below chance"
 
 
 def test_alpha_is_that_of_the_textbook():

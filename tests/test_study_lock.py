@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from polyphony.errors import InputError
+from polyphony.errors import InputError, MetricsError
 from polyphony.metrics.core.inference import t_interval
 from polyphony.metrics.core.registry import PRIMARY
 from polyphony.metrics.dataset.options import TOWN_DIGESTS
@@ -26,12 +26,13 @@ from polyphony.metrics.studies.report_content import content_of_study
 from polyphony.metrics.studies.ro_crate import NAME
 from polyphony.metrics.studies.study import Study, compared, read_study
 from polyphony.simulation.runs.machine import Machine
-from polyphony.simulation.runs.runner import Hooks
+from polyphony.simulation.runs.runner import Hooks, Runner
 from polyphony.simulation.runs.schema import metadata
 from polyphony.simulation.study.lock import checked_lock, lock_path, lock_plan
 from polyphony.simulation.study.odd import ENTITIES, GAP, Outcome, odd_protocol
 from polyphony.simulation.study.plan import PLAN, Cell, StudyPlan, joined, load_plan, make_plan
 from polyphony.simulation.study.study import StudyPlace, StudyRunner
+from polyphony.source_code import package_digest
 
 MACHINE = Machine(Path("unused"))
 
@@ -254,6 +255,37 @@ def test_a_lock_that_no_longer_matches_stops_the_study_unless_it_may_deviate(tmp
     assert len(json.loads((tmp_path / "study/lock.json").read_text())["deviations"]) == 1
 
 
+def test_a_report_sees_an_edited_lock_and_a_run_of_other_settings(tmp_path):
+    path, plan = locked(tmp_path, seeds=1)
+    begun(plan, tmp_path / "study", path)
+    cell = plan.cells()[0]
+    out = tmp_path / "study" / cell.file
+    out.unlink()
+    other = replace(plan.settings(cell), activation=0.5)
+    Runner(other, **vars(MACHINE), hooks=Hooks()).run(other, out, resume=False)
+    told = lock_paragraphs(quickly_read(tmp_path / "study"))[1]
+    assert told == f"- runs of other settings than were locked: `{cell.file}`"
+    file = tmp_path / "study/lock.json"
+    recorded = json.loads(file.read_text())
+    recorded["lock"]["locked"]["plan"]["options"]["activation"] = 0.5
+    file.write_text(json.dumps(recorded))
+    with pytest.raises(MetricsError, match=r"lock\.json: the lock was edited after it was written; restore it"):
+        lock_paragraphs(quickly_read(tmp_path / "study"))
+
+
+def test_the_code_s_digest_holds_c_code_and_tables(tmp_path):
+    for name in ("room/module.py", "room/kernel.c", "room/tables/words.toml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one")
+    digests = {package_digest(tmp_path)}
+    for name in ("room/module.py", "room/kernel.c", "room/tables/words.toml"):
+        (tmp_path / name).write_text("two")
+        digests.add(package_digest(tmp_path))
+    assert len(digests) == 4
+    (tmp_path / "room/module.pyc").write_text("three")
+    assert package_digest(tmp_path) in digests
+
+
 def test_runs_that_were_begun_before_the_lock_are_named(tmp_path):
     path = tmp_path / "plan.toml"
     path.write_text(plan_toml(make_plan(content(tmp_path, seeds=1), "test").recorded()))
@@ -293,10 +325,17 @@ def test_two_locks_and_an_edited_lock_are_refused(tmp_path, monkeypatch):
 
 
 def test_a_draft_of_the_protocol_is_made_of_the_settings_and_marks_its_gaps(tmp_path):
-    hostile = "we`ird |# [x](http://e)\x1b[2J.jsonl"
+    hostile = "we`ird |# [x](e)\x1b[2J.jsonl"
+    scenario = tmp_path / "secret" / "news.yaml"
+    scenario.parent.mkdir()
+    scenario.write_text("bots: [{name: newsbot, bio: News}]\n")
+    arm = f"lora:scenario={scenario}"
     plan = make_plan(
-        content(tmp_path, populations=["town", f"x/{hostile}"], recommender="random", contrast=["lora", "base"]), "test"
-    )
+        content(
+            tmp_path, populations=["town", f"{tmp_path}/{hostile}"], recommender="random", arms=[arm, "base"],
+            contrast=[arm, "base"], scenario=str(scenario),
+        ), "test",
+    )  # fmt: skip
     text = odd_protocol(plan, [Outcome("comments", "Comments", "Replies that agents wrote in the run.")])
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert headings == [
@@ -310,7 +349,10 @@ def test_a_draft_of_the_protocol_is_made_of_the_settings_and_marks_its_gaps(tmp_
     assert text.count(GAP) > 8 and "doi:10.18564/jasss.4259" in text and set(ENTITIES) <= set(metadata.tables)
     assert "3 agents; 2 timesteps of 60 simulated minutes each (2.0 hours)" in text
     assert "| `recommender` | `random` |" in text and "Uniform for each agent anew." in text
-    assert "\x1b" not in text and "`x/we'ird ¦# [x](http://e)" in text
+    assert "\x1b" not in text and "`we'ird ¦# [x](e)" in text
+    assert (
+        str(tmp_path) not in text and "`lora:scenario=news.yaml`: " in text and "| `scenario` | `news.yaml` |" in text
+    )
 
 
 def test_the_command_locks_and_drafts(simulate, tmp_path):

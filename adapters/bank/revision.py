@@ -1,6 +1,5 @@
 """One trained state of one adapter: its identity, the settings of its training, its evaluation."""
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Any
 
 from polyphony.adapters.bank.lifecycle import Status
 from polyphony.adapters.bank.precision import Precision
+from polyphony.checksums import digest_of as digest_of
 
 PRIOR = "prior"
 PERSONAL = "personal"
@@ -112,11 +112,6 @@ class Step:
 def adapter_id(base_hash: str, population: str, kind: str, person: str) -> str:
     """Derive the stable id: 16 hexadecimal digits, so that no name from a corpus becomes a path."""
     return digest_of([base_hash, population, kind, person])[:16]
-
-
-def digest_of(value: object) -> str:
-    """SHA-256 over canonical JSON."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 def revisions_digest(revisions: Sequence[Revision]) -> str:

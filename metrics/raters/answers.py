@@ -60,9 +60,15 @@ class RaterScore(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """What the interval over raters, or with one rater Wilson's, says of the accuracy."""
-        low, high = self.over_raters or self.wilson
-        return "above chance" if low > CHANCE else "below chance" if high < CHANCE else "not told from chance"
+        """What Wilson's interval and, with several raters, also the one over raters say of the accuracy.
+
+        A few raters may be equally often right by chance. The interval over them is then narrow, whatever their number
+        of answers.
+        """
+        intervals = [self.wilson] if self.over_raters is None else [self.wilson, self.over_raters]
+        if all(low > CHANCE for low, _ in intervals):
+            return "above chance"
+        return "below chance" if all(high < CHANCE for _, high in intervals) else "not told from chance"
 
 
 def key_text(trials: Sequence[Trial]) -> str:

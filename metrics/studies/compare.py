@@ -11,7 +11,7 @@ import numpy as np
 from polyphony.errors import MetricsError
 from polyphony.metrics.core.equivalence import equivalence
 from polyphony.metrics.core.inference import effect_interval, holm, seeds_for_power
-from polyphony.metrics.core.paired import population_comparison
+from polyphony.metrics.core.paired import independent_values, population_comparison
 from polyphony.metrics.core.registry import PRIMARY
 from polyphony.metrics.measure import RunMeasurements, measure_run
 from polyphony.metrics.studies.labels import ARM, differing, labelled, labelled_by_difference
@@ -89,12 +89,14 @@ class Comparison:
         differences: Ordered by population size, arm and measurement.
         unpaired: Runs without a partner of the same people, seed and size in the reference arm; they enter no
             difference.
+        outcomes: Names of the primary measurements, over which p is corrected.
     """
 
     reference: str
     runs: tuple[RunMeasurements, ...]
     differences: tuple[Difference, ...]
     unpaired: tuple[RunMeasurements, ...]
+    outcomes: tuple[str, ...] = PRIMARY
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -107,10 +109,12 @@ class Comparison:
         return tuple(run for run in self.runs if run.completed_timesteps < run.timesteps)
 
     def mean_value(self, measurement: str, arm: str, agents: int) -> float | None:
-        """Mean over an arm's seeds; None where no run of it has the figure."""
-        runs = [run for run in self.runs if (run.arm, run.agents) == (arm, agents)]
-        values = [value for run in runs if (value := run.measurements[measurement].value) is not None]
-        return float(np.mean(values)) if values else None
+        """Mean over an arm's seeds, or over populations, which weigh equally; None where no run has the figure."""
+        values = [
+            (value, run.population_digest) for run in self.runs
+            if (run.arm, run.agents) == (arm, agents) and (value := run.measurements[measurement].value) is not None
+        ]  # fmt: skip
+        return float(np.mean(independent_values(*zip(*values, strict=True)))) if values else None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of ``simulate compare … --json``."""
@@ -150,6 +154,7 @@ def compare_measured(
     *,
     same_settings: bool = True,
     one_population: bool = True,
+    outcomes: Sequence[str] = PRIMARY,
 ) -> Comparison:
     """Compare the arms of runs that are measured already.
 
@@ -158,6 +163,7 @@ def compare_measured(
         reference: The arm to compare with, as in `compare_runs`.
         same_settings: Whether runs with other settings are refused; False where the settings are what is compared.
         one_population: Whether runs of several populations are refused. Else arms are paired within each of them.
+        outcomes: Names of the primary measurements, over which p is corrected.
 
     Raises:
         MetricsError: Fewer than two arms, two runs of one arm, seed and size, another population, another number of
@@ -184,8 +190,9 @@ def compare_measured(
         for name in runs[0].measurements
     ]
     return Comparison(
-        reference, tuple(runs), _corrected(differences), tuple(run for run in runs if id(run) not in paired)
-    )
+        reference, tuple(runs), _corrected(differences, outcomes),
+        tuple(run for run in runs if id(run) not in paired), tuple(outcomes),
+    )  # fmt: skip
 
 
 def _reference(arms: Sequence[str], asked: str | None) -> str:
@@ -319,11 +326,11 @@ def _absence(pairs: _Pairs, name: str) -> str:
     return "; ".join(reasons)
 
 
-def _corrected(differences: Sequence[Difference]) -> tuple[Difference, ...]:
+def _corrected(differences: Sequence[Difference], outcomes: Sequence[str]) -> tuple[Difference, ...]:
     """Holm's correction over the primary measurements of each arm at each size; all others keep no corrected p."""
     families: defaultdict[tuple[str, int], dict[int, float]] = defaultdict(dict)
     for place, difference in enumerate(differences):
-        if difference.p is not None and difference.measurement in PRIMARY:
+        if difference.p is not None and difference.measurement in outcomes:
             families[difference.arm, difference.agents][place] = difference.p
     corrected: dict[int, float] = {}
     for p_of in families.values():

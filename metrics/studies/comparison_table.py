@@ -87,9 +87,11 @@ def comparison_text(comparison: Comparison, style: str, by: str = ARM) -> str:
     return f"{rendered(headers(by), comparison_rows(comparison), style)}\n\n{notes(comparison)}\n"
 
 
-def corrected_p(difference: Difference) -> str:
+def corrected_p(difference: Difference, outcomes: Sequence[str] = PRIMARY) -> str:
     """The p after Holm's correction in words; what is not corrected is exploratory."""
-    return probability(difference.p_holm) if difference.measurement in PRIMARY else "exploratory"
+    if difference.p_holm is None and difference.measurement not in outcomes:
+        return "exploratory"
+    return probability(difference.p_holm)
 
 
 def counted_seeds(difference: Difference) -> str:
@@ -103,6 +105,12 @@ def notes(comparison: Comparison) -> str:
     several = any(difference.populations > 1 for difference in comparison.differences)
     of_what = "".join(f"{line} " for line in remarks(comparison))
     rule = f" {RULE}" if any(row.reason == NEARLY_SAME for row in comparison.differences) else ""
+    alone = (
+        "A row that names no number of populations is of one population alone: its test is Student's t over seeds. "
+        if several and any(difference.seeds and difference.populations == 1 for difference in comparison.differences)
+        else ""
+    )
+    family = "the four" if comparison.outcomes == PRIMARY else f"the {len(comparison.outcomes)}"
     test = (
         "Student's t over populations, on the means of their seeds (a mixed model with the population as a random "
         "effect)" if several
@@ -110,12 +118,12 @@ def notes(comparison: Comparison) -> str:
     )  # fmt: skip
     return of_what + (
         f"Differences from {comparison.reference}, paired by seed. Interval (95%), p and verdict are of one test: "
-        f"{test}. With one seed there is none. Verdict, at 5%: differs, where the interval leaves 0 out; equivalent "
-        "within 25%, where two one-sided tests show that the arm's mean is within 25% of the reference's; both; or "
-        "neither (cannot tell). p (Holm): corrected over the four primary measurements of an arm at one size. All "
-        "other measurements are exploratory: where nothing differs, one in twenty has a p below 0.05. d: mean paired "
-        f"difference in units of its standard deviation.{rule} The last column is the test's need for an effect of the "
-        "size seen, which few seeds know only roughly."
+        f"{test}. {alone}With one seed there is none. Verdict, at 5%: differs, where the interval leaves 0 out; "
+        "equivalent within 25%, where two one-sided tests show that the arm's mean is within 25% of the reference's; "
+        f"both; or neither (cannot tell). p (Holm): corrected over {family} primary measurements of an arm at one "
+        "size. All other measurements are exploratory: where nothing differs, one in twenty has a p below 0.05. d: "
+        f"mean paired difference in units of its standard deviation.{rule} The last column is the test's need for an "
+        "effect of the size seen, which few seeds know only roughly."
     )
 
 
@@ -127,6 +135,6 @@ def _row(comparison: Comparison, difference: Difference) -> tuple[str, ...]:
         title_of(difference.measurement), str(difference.agents), difference.arm, mean(difference.arm),
         mean(difference.against), "–" if difference.difference is None else signed(difference.difference),
         span(difference.interval) or "–", difference.verdict or "–", number(difference.effect_size),
-        probability(difference.p), corrected_p(difference), counted_seeds(difference),
+        probability(difference.p), corrected_p(difference, comparison.outcomes), counted_seeds(difference),
         "–" if difference.seeds_needed is None else str(difference.seeds_needed),
     )  # fmt: skip

@@ -6,7 +6,8 @@ from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.studies.compare import Difference
 from polyphony.metrics.studies.evidence import Evidence
 
-# With fewer seeds a difference is at most tentative: nothing shows whether seeds differ as a t test takes them to.
+# With fewer seeds, or populations where there are several, a difference is at most tentative: nothing shows whether
+# they differ as a t test takes them to.
 _FEW_SEEDS = 5
 _ALPHA = 0.05
 # The primary measurements, whether what agents are shown changes what they do, and whether they write as their people.
@@ -19,9 +20,10 @@ def findings(evidence: Evidence, measurements: tuple[str, ...] = _TOLD) -> list[
     """One sentence for each arm that is compared with the reference; a sentence on why where nothing is.
 
     An arm is said to be higher or lower in a figure where the 95% interval of the difference leaves zero out at every
-    population size: clearly so from five seeds on, in a primary figure and with p below 0.05 after Holm's correction,
-    else tentatively. It is said to be equivalent where the tests of equivalence say so at every size. Of anything else
-    a sentence says that it cannot tell, and how many seeds would tell a difference of the size seen.
+    population size: clearly so from five seeds on, or from five populations where there are several, in a primary
+    figure and with p below 0.05 after Holm's correction, else tentatively. It is said to be equivalent where the tests
+    of equivalence say so at every size. Of anything else a sentence says that it cannot tell, and how many seeds would
+    tell a difference of the size seen.
     """
     if len(evidence.arms) < 2:
         return ["This is one arm alone: a run of another arm with the same people would make a comparison."]
@@ -47,7 +49,7 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
         direction, title = _direction(differences, len(evidence.sizes)), title_of(name).lower()
         if direction:
             figures = "; ".join(_figure(difference, len(evidence.sizes) > 1) for difference in differences)
-            figures += "" if name in PRIMARY else "; exploratory"
+            figures += "; exploratory" if any(map(_is_exploratory, differences)) else ""
             verdicts.setdefault(_strength(differences) + direction, []).append(f"{title} ({figures})")
         elif len(differences) == len(evidence.sizes) and all(each.verdict == EQUIVALENT for each in differences):
             equivalent_figures.append(title)
@@ -78,9 +80,14 @@ def _direction(differences: list[Difference], sizes: int) -> str:
     return "lower" if all(high < 0 for _, high in intervals) else ""
 
 
+def _is_exploratory(difference: Difference) -> bool:
+    """Whether its p is not corrected, because the measurement is no primary outcome of the study."""
+    return difference.p_holm is None and (difference.p is not None or difference.measurement not in PRIMARY)
+
+
 def _strength(differences: list[Difference]) -> str:
     is_clear = all(
-        difference.seeds >= _FEW_SEEDS and difference.p_holm is not None and difference.p_holm < _ALPHA
+        difference.units >= _FEW_SEEDS and difference.p_holm is not None and difference.p_holm < _ALPHA
         for difference in differences
     )
     return _CLEAR if is_clear else _TENTATIVE
@@ -98,9 +105,11 @@ def _counted(seeds: set[int], populations: set[int], *, is_clear: bool) -> str:
         return "One seed: this says nothing about other runs of the same arms"
     fewest, most = min(seeds), max(seeds)
     counted = f"{fewest} seeds a size" if fewest == most else f"{fewest} to {most} seeds a size"
+    units = fewest
     if max(populations) > 1:
         counted += f" in {max(populations)} populations"
-    return counted if fewest >= _FEW_SEEDS or is_clear else f"{counted}, too few for a clear finding"
+        units = max(populations)
+    return counted if units >= _FEW_SEEDS or is_clear else f"{counted}, too few for a clear finding"
 
 
 def _figure(difference: Difference, name_size: bool) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from polyphony.checksums import digest_of
 from polyphony.errors import MetricsError
 from polyphony.metrics.studies.populations import missing_arms
 from polyphony.metrics.studies.study import Study
@@ -18,7 +19,7 @@ def read_lock(directory: Path) -> dict[str, Any] | None:
     """What `simulate study` recorded of a study's lock; None where it has none.
 
     Raises:
-        MetricsError: It is not one of ours.
+        MetricsError: It is not one of ours, or was edited after it was written.
     """
     path = directory / LOCK_FILE
     if not path.is_file():
@@ -26,15 +27,18 @@ def read_lock(directory: Path) -> dict[str, Any] | None:
     try:
         recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         locked = recorded["lock"]["locked"]
-        parts = (locked["plan"], locked["code"], locked["populations"])
+        parts = (locked["plan"], locked["settings"], locked["code"], locked["populations"])
         if not all(isinstance(part, dict) for part in parts) or not isinstance(recorded["lock"]["date"], str):
             raise TypeError("its parts")
         for deviation in recorded["deviations"]:
             _ = deviation["date"], [str(change) for change in deviation["changes"]]
         _ = [str(file) for file in recorded["begun_before"]]
+        is_sealed = recorded["lock"]["sha256"] == digest_of({"date": recorded["lock"]["date"], "locked": locked})
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = " ".join(str(error).split())[:QUOTE_LIMIT]
         raise MetricsError(f"{path}: not a study's lock ({reason}); restore it, or take it away") from error
+    if not is_sealed:
+        raise MetricsError(f"{path}: the lock was edited after it was written; restore it")
     return recorded
 
 
@@ -72,9 +76,21 @@ def _deviations(study: Study, recorded: Mapping[str, Any]) -> Iterator[str]:
         yield "`plan.json` is not the locked plan"
     for name in study.populations:
         yield from _people(study, name, locked["populations"])
+    files = _of_other_settings(study, locked["settings"])
+    if files:
+        yield f"runs of other settings than were locked: {', '.join(map(code_span, files))}"
     if study.unfinished:
         yield f"cut off or never begun: {', '.join(map(code_span, study.unfinished))}"
     yield from (f"arm missing: {arm}" for arm in missing_arms(study))
+
+
+def _of_other_settings(study: Study, settings: Mapping[str, str]) -> list[str]:
+    """Finished runs whose files record other settings than the lock has for their arm."""
+    return [
+        f"runs/{Path(run.source).name}" for run in study.runs
+        if digest_of({name: value for name, value in run.config.items() if name != "base_hash"})
+        != settings.get(run.arm)
+    ]  # fmt: skip
 
 
 def _people(study: Study, name: str, populations: Mapping[str, Any]) -> Iterator[str]:

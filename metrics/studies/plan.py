@@ -1,7 +1,7 @@
 """What a study planned, and how far it is; nothing is measured here."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,6 +56,11 @@ def _check_question(plan: Mapping[str, Any]) -> None:
 def populations_of(plan: Mapping[str, Any]) -> tuple[str, ...]:
     """The populations that a plan crosses, in its order; one empty name where all runs have the same people."""
     return tuple(dict.fromkeys(cell.get("population", "") for cell in plan["cells"])) or ("",)
+
+
+def outcomes_of(plan: Mapping[str, Any], usual: Sequence[str]) -> tuple[str, ...]:
+    """The primary outcomes that a plan names; the usual ones where it names none."""
+    return tuple(dict.fromkeys(plan.get("outcomes") or usual))
 
 
 class StudyProgress(NamedTuple):

@@ -9,6 +9,7 @@ from polyphony.metrics.core.labels import number
 from polyphony.metrics.core.paired import Components
 from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.studies.compare import Comparison, Difference
+from polyphony.metrics.studies.plan import outcomes_of
 from polyphony.randomness import keyed_generator
 
 POWER = 0.8
@@ -136,7 +137,7 @@ def effect_of_interest(plan: Mapping[str, Any], measurement: str, reference: flo
 
 def power_table(comparison: Comparison, plan: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows of what a full study needs, one for each comparison of a primary measurement."""
-    outcomes = tuple(plan.get("outcomes") or PRIMARY)
+    outcomes = outcomes_of(plan, PRIMARY)
     several = any(difference.populations > 1 for difference in comparison.differences)
     columns = (
         *(f"populations with {count} seed{'s' * (count > 1)} each" for count in SEEDS),

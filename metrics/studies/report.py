@@ -17,6 +17,7 @@ from polyphony.metrics.runfile.engine import ENGINE, engine_cautions, engine_fac
 from polyphony.metrics.studies.compare import Comparison, compare_measured
 from polyphony.metrics.studies.comparison_table import comparison_rows, headers, notes, rendered
 from polyphony.metrics.studies.lock import lock_paragraphs, question_paragraphs
+from polyphony.metrics.studies.plan import outcomes_of
 from polyphony.metrics.studies.populations import Tables, missing_arms, shown_name, tables_of_each
 from polyphony.metrics.studies.power import STUDIES, power_table
 from polyphony.metrics.studies.reported import reported_lines
@@ -61,11 +62,15 @@ def write_report(study: Study) -> str:
 def tables(study: Study) -> Tables:
     """Headers and rows: ``primary`` in the paper's form, ``measurements`` with everything, ``differences``, ``power``.
 
+    ``contrast`` has the outcomes of the plan's contrast, where that is not among the differences from the reference.
     Where several populations are crossed, the first three of each population follow, ``…_by_population``.
     """
     whole = _tables(study)
+    contrast = _primary_contrast(study)
     if study.comparison is not None:
-        whole["power"] = power_table(_primary_contrast(study) or study.comparison, study.plan)
+        whole["power"] = power_table(contrast or study.comparison, study.plan)
+        if contrast is not None and contrast.reference != study.comparison.reference:
+            whole["contrast"] = (headers(), _outcome_rows(study, comparison_rows(contrast)))
     if len(study.populations) > 1:
         whole |= {f"{name}_by_population": table for name, table in tables_of_each(study, _tables).items()}
     return whole
@@ -104,31 +109,43 @@ def report_text(study: Study, contents: Tables) -> str:
         "\n".join(f"- `{arm}`: {_arm_text(study, arm)}" for arm in study.arms),
     ]
     if study.comparison is not None:
-        parts += ["## Differences", notes(study.comparison), _primary(contents["differences"])]
+        parts += ["## Differences", notes(study.comparison), _primary(study, contents["differences"])]
+        if "contrast" in contents:
+            parts += [_contrast_line(study), rendered(*contents["contrast"], "markdown")]
         reported = [f"- {line}" for line in reported_lines(study.comparison.differences)]
         parts += ["\n".join(reported)] if reported else []
         parts += ["## What the full study needs", _POWER, rendered(*contents["power"], "markdown")]
     else:
         parts += ["## Differences", f"None: {study.not_compared}."]
-    parts += _each_population(contents)
+    parts += _each_population(study, contents)
     parts += ["## All measurements", rendered(*contents["measurements"], "markdown"), *_plugins(study), _methods(study)]
     return "\n\n".join(parts) + "\n"
 
 
-def _primary(differences: tuple[Sequence[str], Sequence[Sequence[str]]]) -> str:
-    """The rows of the primary measurements in Markdown."""
+def _primary(study: Study, differences: tuple[Sequence[str], Sequence[Sequence[str]]]) -> str:
+    """The rows of the primary outcomes in Markdown."""
     columns, rows = differences
-    place, titles = columns.index("measurement"), {title_of(name) for name in PRIMARY}
-    return rendered(columns, [row for row in rows if row[place] in titles], "markdown")
+    return rendered(columns, _outcome_rows(study, rows, columns.index("measurement")), "markdown")
 
 
-def _each_population(contents: Tables) -> list[str]:
+def _outcome_rows(study: Study, rows: Sequence[Sequence[str]], place: int = 0) -> list[Sequence[str]]:
+    """The rows of the primary outcomes; `place` is the column of the measurement's title."""
+    titles = {title_of(name) for name in outcomes_of(study.plan, PRIMARY)}
+    return [row for row in rows if row[place] in titles]
+
+
+def _contrast_line(study: Study) -> str:
+    arm, against = map(code_span, study.plan["contrast"])
+    return f"The primary contrast, {arm} − {against}, by the same test; the reference of these rows is {against}:"
+
+
+def _each_population(study: Study, contents: Tables) -> list[str]:
     """The populations one by one; nothing where there is one."""
     if "primary_by_population" not in contents:
         return []
     parts = ["## Each population by itself", _CELLS, rendered(*contents["primary_by_population"], "markdown")]
     if "differences_by_population" in contents:
-        parts += [_OF_SEEDS, _primary(contents["differences_by_population"])]
+        parts += [_OF_SEEDS, _primary(study, contents["differences_by_population"])]
     return parts
 
 
@@ -155,7 +172,10 @@ def _primary_contrast(study: Study) -> Comparison | None:
     if len({run.arm for run in runs}) < 2:
         return None
     try:
-        return compare_measured(runs, contrast[1], same_settings=False, one_population=len(study.populations) == 1)
+        return compare_measured(
+            runs, contrast[1], same_settings=False, one_population=len(study.populations) == 1,
+            outcomes=outcomes_of(study.plan, PRIMARY),
+        )  # fmt: skip
     except MetricsError:
         return None
 

@@ -21,7 +21,7 @@ from polyphony.metrics.core.registry import MEASUREMENTS, PRIMARY, REGISTRY, plu
 from polyphony.metrics.measure import RunMeasurements
 from polyphony.metrics.studies.compare import Comparison, compare_measured
 from polyphony.metrics.studies.measurement_cache import measure_cached
-from polyphony.metrics.studies.plan import populations_of, read_plan
+from polyphony.metrics.studies.plan import outcomes_of, populations_of, read_plan
 from polyphony.plugins import Plugin, load_plugins
 
 CACHE_FOLDER = "measured"
@@ -221,7 +221,10 @@ def compared(
     if not runs:
         return Study(directory, plan, runs, unfinished, None, "no run is finished")
     try:
-        comparison = compare_measured(runs, plan["reference"], same_settings=False, one_population=not several)
+        comparison = compare_measured(
+            runs, plan["reference"], same_settings=False, one_population=not several,
+            outcomes=outcomes_of(plan, PRIMARY),
+        )  # fmt: skip
     except MetricsError as error:
         return Study(directory, plan, runs, unfinished, None, str(error))
     return Study(directory, plan, runs, unfinished, comparison)

@@ -11,15 +11,14 @@ from pydantic import BaseModel, ConfigDict
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.lifecycle import Status
-from polyphony.adapters.bank.revision import digest_of
 from polyphony.adapters.model.base_model import base_hash
 from polyphony.adapters.training.provenance import code_version
+from polyphony.checksums import digest_of
 from polyphony.documents import read_document
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 from polyphony.printable import printable_path, quoted
 from polyphony.simulation.runs.machine import Machine
-from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.study.plan import LOCK, StudyPlan
 from polyphony.simulation.study.populations import PopulationFacts, check_sizes, population_facts
 from polyphony.simulation.world.clock import iso
@@ -37,7 +36,8 @@ class Locked(BaseModel):
 
     Attributes:
         plan: The plan, as `StudyPlan.content` gives it.
-        settings: SHA-256 over the settings of every arm's runs, a scenario's content and all defaults included.
+        settings: For every arm the SHA-256 over its runs' settings, a scenario's content and all defaults included;
+            what the plan, a run's arm and its cell tell is left out, so that a report finds it in run files.
         code: Versions of Polyphony and of the libraries; `source` is the SHA-256 of the package's modules.
         populations: Digest and number of people of each population, by its name in the plan.
         base_model: Hash of the base model; None where no arm asks one.
@@ -47,7 +47,7 @@ class Locked(BaseModel):
     model_config = _STRICT
 
     plan: dict[str, Any]
-    settings: str
+    settings: dict[str, str]
     code: dict[str, str]
     populations: dict[str, PopulationFacts]
     base_model: str | None
@@ -139,7 +139,7 @@ def locked(plan: StudyPlan, machine: Machine, facts: Mapping[str, PopulationFact
     content = plan.content()
     return Locked(
         plan=content,
-        settings=digest_of({label: _facts(own) for label, own in settings.items()}),
+        settings={label: digest_of(json.loads(own.recorded())) for label, own in settings.items()},
         code={**code_version(), "source": package_digest()},
         populations=dict(facts),
         base_model=base_hash(machine.base_model) if asks else None,
@@ -268,12 +268,6 @@ def _sealed(lock: Lock, where: str) -> Lock:
 
 def _seal(date: str, content: Locked) -> str:
     return digest_of({"date": date, "locked": content.model_dump(mode="json")})
-
-
-def _facts(settings: RunSettings) -> dict[str, Any]:
-    return {
-        name: value for name, value in settings.as_mapping().items() if name not in ("population", "seed", "agents")
-    }
 
 
 def _adapters(directory: Path, facts: Mapping[str, PopulationFacts]) -> str | None:

@@ -7,6 +7,7 @@ tables of the run file and the docstrings of the code that acts; the rest is a g
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
+from pathlib import PurePath
 from typing import NamedTuple
 
 from polyphony.personas.people.persona import Persona
@@ -22,7 +23,7 @@ from polyphony.simulation.policies.policy import Observation, Policy
 from polyphony.simulation.policies.registry import POLICIES
 from polyphony.simulation.runs.initial_state import populate
 from polyphony.simulation.runs.loop import Simulation
-from polyphony.simulation.runs.options import PLATFORM, RUN, SHARED, TEXT, TIME, TRAINING
+from polyphony.simulation.runs.options import PLATFORM, RUN, SHARED, TEXT, TIME, TRAINING, Option, Value
 from polyphony.simulation.runs.schema import metadata
 from polyphony.simulation.study.plan import StudyPlan, parse_arm
 from polyphony.simulation.world.clock import Clock, start_after
@@ -34,6 +35,10 @@ REFERENCE = (
     "doi:10.18564/jasss.4259"
 )
 GAP = "**GAP (only the researcher can say):**"
+FILES = ("population", "scenario")
+"""Options whose value may be a file."""
+ADDRESSES = ("camel_url", "engine_url", "engine_adapters", "camel-url", "engine-url", "engine-adapters")
+"""Options whose value is somebody's own machine, as options and as arms write them."""
 # Tables of the run file that hold the state of an entity; the others are its records.
 ENTITIES = ("agent", "user", "post", "comment", "follow", "like")
 
@@ -72,10 +77,10 @@ def _purpose(plan: StudyPlan, outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "## 1. Purpose and patterns"
     yield _gap("which question does the study answer, and for whom?")
     if plan.contrast:
-        yield f"Primary contrast: {code_span(plan.contrast[0])} − {code_span(plan.contrast[1])}."
+        yield f"Primary contrast: {_arm_name(plan.contrast[0])} − {_arm_name(plan.contrast[1])}."
     yield "Arms:"
     labels = dict.fromkeys(label for block in plan.blocks for label in block.arms)
-    yield "\n".join(f"- {code_span(label)}: {_arm(arm_named(parse_arm(label)[0]))}" for label in labels)
+    yield "\n".join(f"- {_arm_name(label)}: {_arm(arm_named(parse_arm(label)[0]))}" for label in labels)
     yield "Outcomes:"
     yield "\n".join(f"- {code_span(own.name)}: {own.title}. {own.definition}" for own in outcomes)
     if plan.smallest_effects:
@@ -147,14 +152,14 @@ def _initialisation(plan: StudyPlan) -> Iterator[str]:
 def _input(plan: StudyPlan) -> Iterator[str]:
     yield "## 6. Input data"
     populations = plan.populations or (str(plan.options["population"]),)
-    yield f"Populations: {', '.join(map(code_span, populations))}. {_option('population')}"
+    yield f"Populations: {', '.join(map(_name, populations))}. {_option('population')}"
     yield f"{_about(Population)} A person: {_first(Persona)}"
     scenarios = {cell.label: plan.settings(cell).scenario for cell in plan.cells()}
     for label, scenario in scenarios.items():
         kinds = {name: len(value) for name, value in scenario.model_dump().items() if isinstance(value, list) and value}
         if kinds:
             counts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in kinds.items())
-            yield f"Scenario of {code_span(label)}: {counts}."
+            yield f"Scenario of {_arm_name(label)}: {counts}."
     yield _gap("where do the histories come from, under which consent, and how were they sampled?")
 
 
@@ -173,13 +178,37 @@ def _submodels(plan: StudyPlan) -> Iterator[str]:
         for option in SHARED:
             if option.group == group and (option.name != "population" or not plan.populations):
                 value = plan.options[option.name]
-                shown = code_span(value) if value != "" else option.empty
-                rows.append(f"| `{option.name}` | {shown} | {option.help} |")
+                rows.append(f"| `{option.name}` | {_value(option, value)} | {option.help} |")
         yield f"**{group}**"
         yield "\n".join(rows)
     if plan.plugins:
         yield "Plug-ins: " + ", ".join(f"{code_span(own.name)} (SHA-256 `{own.sha256}`)" for own in plan.plugins) + "."
         yield _gap("what do the plug-ins add?")
+
+
+def _value(option: Option, value: Value) -> str:
+    """An option's value as a protocol may tell it: files without their folders, servers without their addresses."""
+    if value == "":
+        return option.empty
+    if option.name in ADDRESSES:
+        return "(an address)"
+    return _name(str(value)) if option.name in FILES else code_span(value)
+
+
+def _name(file: str) -> str:
+    """A file without the folders that it lies in on a machine, or what else a population is called."""
+    return code_span(PurePath(file).name)
+
+
+def _arm_name(label: str) -> str:
+    """An arm's label whose options are as in `_value`."""
+    arm, colon, changes = label.partition(":")
+    parts = [part.partition("=") for part in changes.split("+")]
+    shown = (
+        f"{name}{sign}{PurePath(value).name if name in FILES else '' if name in ADDRESSES else value}"
+        for name, sign, value in parts
+    )  # fmt: skip
+    return code_span(f"{arm}{colon}{'+'.join(shown)}")
 
 
 def _gap(question: str) -> str:
