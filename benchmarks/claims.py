@@ -104,7 +104,7 @@ def power_of_claim(claim: Claim, agents: int, differences: Sequence[float], base
         base: The base's mean.
 
     Returns:
-        None for fewer than two seeds, for differences that do not vary, and for a measurement of which no ratio is made.
+        None for fewer than two seeds, for differences that do not vary, and where no ratio is made.
     """
     if not claim.ratio or len(differences) < 2 or not (spread := float(np.std(differences, ddof=1))):
         return None
@@ -114,7 +114,11 @@ def power_of_claim(claim: Claim, agents: int, differences: Sequence[float], base
 
 
 def verdict_of(
-    claim: Claim, agents: int, difference: PairedDifference, alike: Equivalence, controls: Mapping[str, PairedDifference]
+    claim: Claim,
+    agents: int,
+    difference: PairedDifference,
+    alike: Equivalence,
+    controls: Mapping[str, PairedDifference],
 ) -> Verdict:
     """What the differences of own adapters from the base, and from the controls, say of a claim.
 
@@ -132,7 +136,7 @@ def verdict_of(
     if against:
         return Verdict(REFUTED, against)
     if not difference.direction:
-        return Verdict(OPEN, "the interval holds no difference")
+        return Verdict(OPEN, "the interval includes no difference")
     if not side:
         return Verdict(OPEN, "the paper's own ratios lie on both sides of 1")
     if not controls:

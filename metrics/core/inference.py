@@ -95,7 +95,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def seeds_for_power(effect_size: float | None, *, alpha: float = 0.05, power: float = 0.8) -> int | None:
     """How many paired seeds a two-sided paired t test needs to find an effect (Cohen 1988, section 2.3).
 
-    With the noncentral F distribution of its square. None for an effect that 1,000 seeds would not find.
+    By `t_test_power`. None for an effect that 1,000 seeds would not find.
 
     Args:
         effect_size: Cohen's d_z of the paired differences; None gives None.
@@ -108,7 +108,7 @@ def seeds_for_power(effect_size: float | None, *, alpha: float = 0.05, power: fl
 
 
 def t_test_power(effect_size: float, pairs: int, alpha: float = 0.05) -> float:
-    """Chance that a two-sided paired t test finds an effect (Cohen 1988, section 2.3), by the noncentral F of its square.
+    """Chance that a two-sided paired t test finds an effect (Cohen 1988, section 2.3), by noncentral F of its square.
 
     Args:
         effect_size: Cohen's d_z of the paired differences.
