@@ -111,8 +111,8 @@ def _whose_texts(studies: Mapping[str, Stored]) -> Iterator[str]:
         return
     shares = ", ".join(each.against(OTHERS, ATTRIBUTION, show=True) for each in populations)
     activity = _directions(populations, ACTIVITY, OTHERS)
-    counts = "How much an agent writes was not shown to depend on that" if activity == {0} else (
-        "How much agents write differed in some populations and sizes, "
+    counts = "How much an agent writes was not shown to depend on it" if activity == {0} else (
+        "Against those, how much agents write differed in some populations and sizes, "
         f"{'in both directions' if {1, -1} <= activity else 'in one direction'}"
     )  # fmt: skip
     yield (

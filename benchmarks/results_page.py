@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.claims import Row, claim_rows
+from benchmarks.claims import EXPLAINED, Row, claim_rows
 from benchmarks.claims_figure import draw, ours, percent, verdict_words
 from benchmarks.results_answer import answer, in_figures
 from benchmarks.stored_study import CLAIMS, OWN, REFERENCE, Claim, Stored, verdict
@@ -96,7 +96,8 @@ def _verdicts(rows: Sequence[Row]) -> str:
         [
             title_of(row.claim.measurement), f"{row.population}, {row.agents}", row.claim.short(row.agents),
             number(row.own), number(row.base), ours(row), percent(row.power),
-            *(_against(row, control) for control in ("pooled", "act-matched")), verdict_words(row), row.verdict.reason,
+            *(_against(row, control) for control in ("pooled", "act-matched")), verdict_words(row),
+            "own is not shown to go beyond it" if row.verdict.kind == EXPLAINED else row.verdict.reason,
         ]
         for row in rows
     ]  # fmt: skip
@@ -337,8 +338,9 @@ Intervals are of paired t tests over seeds, not corrected for the number of rows
 correction for the four primary figures. The paper's counts are of runs of another length, so only their direction
 is held to ours. Its communities and modularity are of the graph of co-engagement, ours of the graph of
 interactions: *refuted* says that the figure does not carry over to our graph. Its homophily is of stance sides;
-that, its Gini of likes and its top 10% share were not measured in these runs. Every number and the figure are
-generated from `data/studies/` by `python -m benchmarks.results_page`."""
+that, its Gini of likes and its top 10% share were not measured in these runs. The figure
+and every number of the answer and of the tables are generated from `data/studies/` by
+`python -m benchmarks.results_page`."""
 
 _THEN = """**These runs are of an earlier version: agents did not react to what they saw, and replies could not be
 answered. They have not been repeated.**"""
@@ -386,8 +388,8 @@ What the confounds of these runs, which are of an earlier version, make of the v
   shows its share). This alone explains a part of every difference from the base in counts; original posts as a
   share of acts leave it out. The adapters of `pooled` and the verbs of `act-matched` come from the same histories.
 - **Seeds share people and adapters.** Intervals speak of other runs of the same people, not of other populations.
-- **Stance spread is the spread on an axis of topics.** It correlates with the true stances of the town by 0.21 at
-  most, so its rows say nothing of stances, whatever their verdict.
+- **Stance spread is the spread on an axis of topics.** A referee found that it correlates with the true stances of
+  the town by 0.21 at most. So its rows say nothing of stances, whatever their verdict.
 - **The pilot that mends this is being run and is not on this page**: its plan (`data/studies/pilot.toml`) is
   locked.
 
@@ -401,7 +403,8 @@ What holds of any such study:
 - **Short runs.** A simulated morning is too short for communities to settle; interaction graphs are sparse.
 - **Homophily of texts is partly caused by the feed.** In every arm the feed may show posts that resemble the
   agent's own history; `exposure_adjusted_homophily` leaves that part out, the others do not.
-- **There are few seeds.** Intervals are wide, and the power is low for counts.
+- **There are few seeds.** Intervals are wide, and the power is low for counts. Where power is low, a difference that
+  is found is likely larger here than in truth (Gelman & Carlin 2014).
 - **The base repeats its prompt** in some of its texts, and feeds spread them (see the checks). It is not known what
   a base without that habit would do; the checks count without such texts.
 - **There are many figures.** The four of the paper's table were named beforehand; the others are exploratory."""
