@@ -1,8 +1,11 @@
-"""The head of docs/results.md: what own adapters changed, in words and main figures, with the caveats."""
+"""The answer of docs/results.md: what came out of each claim of the paper, in words; and its main figures."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
+from benchmarks.claims import EXPLAINED, OPEN, REFUTED, REPRODUCED, VERDICTS, Row
 from benchmarks.stored_study import OWN, REFERENCE, Stored
 from polyphony.metrics.core.labels import number, probability, span
 from polyphony.metrics.core.paired import PairedDifference
@@ -12,18 +15,11 @@ OTHERS = "shuffled"
 ACTIVITY, STRUCTURE = ("original_posts", "comments"), ("effective_communities", "within_community_homophily")
 SPREAD = "stance_spread"
 ATTRIBUTION, NEXT_ACT, TREES, IDLE = "attribution_accuracy", "next_act_f1", "next_act_f1_trees", "nothing_share"
-# By the directions of the counts in all populations at all sizes.
-_ACTIVITY = {
-    frozenset({1}): "Agents with their own adapters wrote more than agents that shared the base model",
-    frozenset({-1}): "Agents with their own adapters wrote less than agents that shared the base model",
-    frozenset({0, 1}): (
-        "Agents with their own adapters wrote more than agents that shared the base model in some populations and "
-        "sizes; in the others the difference is undecided"
-    ),
-}
-_OPEN_ACTIVITY = (
-    "Whether agents with their own adapters write more than agents that share the base model is open or mixed"
-)
+_KINDS = {
+    REPRODUCED: "reproduced", EXPLAINED: "explained by a control", REFUTED: "refuted",
+}  # fmt: skip
+_WHERE = {"town": "in the town"}
+_CONTROL_WORDS = {"pooled": "a shared adapter", "act-matched": "verbs drawn from histories"}
 _ELSEWHERE = {1: "more", -1: "fewer", 0: "undecided"}
 
 
@@ -45,18 +41,95 @@ class Population(NamedTuple):
         return None if paired is None or paired.interval is None else paired
 
 
-def answer(studies: Mapping[str, Stored]) -> str:
-    """A paragraph that answers the page's question, and an item for each population.
+def answer(studies: Mapping[str, Stored], rows: Sequence[Row]) -> str:
+    """At most ten items that answer the page's question.
 
     Args:
-        studies: The population in words to its study. Of each, the size with the most seeds is told, the larger one of
-            equals.
+        studies: The population in words to its study.
+        rows: The paper's claims held to them.
     """
-    populations = [Population(title, study, size) for title, study in studies.items() if (size := _size(study))]
-    if not populations:
-        return "**Answer.** Nothing is known yet: no study holds two seeds of own adapters and of the base."
-    items = "\n".join(f"- **{each.title[0].upper()}{each.title[1:]}**: {_item(each)}" for each in populations)
-    return f"**Answer.** {_lead(populations)} {' '.join(_caveats(populations))}\n\n{items}"
+    if not any(row.difference.interval for row in rows):
+        return "- Nothing is known yet: no study holds two seeds of own adapters and of the base."
+    counts = Counter(row.verdict.kind for row in rows)
+    tally = ", ".join(
+        f"{counts[kind]} {'is' if counts[kind] == 1 else 'are'} {words}" for kind, words in _KINDS.items()
+    )
+    lines = [
+        f"Each claim of the paper at each size of each population makes {len(rows)} rows: {tally}; in {counts[OPEN]} "
+        "we cannot tell.",
+        *map(_of_claim, _by_claim(rows)), *_whose_texts(studies),
+    ]  # fmt: skip
+    if any(study.is_earlier for study in studies.values()):
+        lines.append(
+            "These runs are of an earlier version: agents did not react to what they saw, and arms differed in more "
+            "than their adapters. No verdict is final."
+        )
+    lines.append("The pilot that mends this is locked and being run. It is not in these figures.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _by_claim(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    for _, group in groupby(rows, key=lambda row: row.claim.measurement):
+        yield list(group)
+
+
+def _of_claim(rows: Sequence[Row]) -> str:
+    """What came out of one claim, and where."""
+    where: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for row in sorted(rows, key=lambda row: VERDICTS.index(row.verdict.kind)):
+        where.setdefault((_outcome(row), _proviso(row)), {}).setdefault(row.population, []).append(row.agents)
+    title = title_of(rows[0].claim.measurement)
+    told = [f"{outcome} {_places(places)}{proviso}" for (outcome, proviso), places in where.items()]
+    return f"**{title}**: {'; '.join(told)}."
+
+
+def _outcome(row: Row) -> str:
+    if row.verdict.kind == EXPLAINED:
+        return "explained by " + " and by ".join(_CONTROL_WORDS[each] for each in row.verdict.reason.split(" and "))
+    return row.verdict.kind
+
+
+def _proviso(row: Row) -> str:
+    """The controls that a reproduced claim was not held to."""
+    if row.verdict.kind != REPRODUCED or not row.absent:
+        return ""
+    return f", where {' and '.join(f'`{each}`' for each in row.absent)} did not run"
+
+
+def _places(sizes: Mapping[str, Sequence[int]]) -> str:
+    """Populations with their sizes, in words."""
+    return " and ".join(
+        f"{_WHERE.get(population, f'with {population}')} ({', '.join(map(str, agents))})"
+        for population, agents in sizes.items()
+    )
+
+
+def _whose_texts(studies: Mapping[str, Stored]) -> Iterator[str]:
+    """Whether it matters whose adapter an agent has: in its texts, and in how much it writes."""
+    populations = list(_populations(studies))
+    if _directions(populations, (ATTRIBUTION,), OTHERS) != {1}:
+        return
+    shares = ", ".join(each.against(OTHERS, ATTRIBUTION, show=True) for each in populations)
+    activity = _directions(populations, ACTIVITY, OTHERS)
+    counts = "How much an agent writes was not shown to depend on it" if activity == {0} else (
+        "Against those, how much agents write differed in some populations and sizes, "
+        f"{'in both directions' if {1, -1} <= activity else 'in one direction'}"
+    )  # fmt: skip
+    yield (
+        "Whose adapter an agent has shows in its texts: a classifier traced more of them to the right person than with "
+        f"another person's adapter ({shares}). {counts}."
+    )
+
+
+def in_figures(title: str, study: Stored) -> str:
+    """The main figures of one population at the size with the most seeds, the larger one of equals; empty without."""
+    return "".join(f"**In figures.** {_item(each)}" for each in _populations({title: study}))
+
+
+def _populations(studies: Mapping[str, Stored]) -> Iterator[Population]:
+    for title, study in studies.items():
+        if size := _size(study):
+            yield Population(title, study, size)
 
 
 def _size(study: Stored) -> int | None:
@@ -66,35 +139,6 @@ def _size(study: Stored) -> int | None:
     return max(seeds, key=lambda size: (seeds[size], size), default=None)
 
 
-def _lead(populations: Sequence[Population]) -> str:
-    """What holds in every population, with the figure of each."""
-    activity = _directions(populations, ACTIVITY, REFERENCE)
-    posts = ", ".join(f"{each.against(REFERENCE, ACTIVITY[0])} with {each.title}" for each in populations)
-    shared = _ACTIVITY.get(frozenset(activity), _OPEN_ACTIVITY)
-    lead = f"{shared} (original posts a run: {posts})."
-    if _directions(populations, (ATTRIBUTION,), OTHERS) == {1}:
-        shares = ", ".join(each.against(OTHERS, ATTRIBUTION, show=True) for each in populations)
-        lead += (
-            f" A classifier traced more of their texts to the right person than of texts by agents with another "
-            f"person's adapter ({shares})."
-        )
-    return f"{lead} {_structure(populations)}"
-
-
-def _structure(populations: Sequence[Population]) -> str:
-    """Whether communities, homophily or the spread of stances inside communities differ from those of the base."""
-    shown = _directions(populations, STRUCTURE, REFERENCE) - {0}
-    words = (
-        "Effective communities or within-community homophily differed in some populations and sizes"
-        if shown else "No change of effective communities or of within-community homophily was shown"
-    )  # fmt: skip
-    spread = _directions(populations, (SPREAD,), REFERENCE) - {0}
-    if spread:
-        how = {frozenset({1}): "wider", frozenset({-1}): "narrower"}.get(frozenset(spread), "wider or narrower")
-        words += f"; stances inside communities were spread {how} in some"
-    return f"{words}."
-
-
 def _directions(populations: Sequence[Population], measurements: Sequence[str], arm: str) -> set[int]:
     """The directions of the differences, of all populations at all their sizes."""
     pairs = (
@@ -102,20 +146,6 @@ def _directions(populations: Sequence[Population], measurements: Sequence[str], 
         for name in measurements for population in populations for size in population.study.sizes
     )  # fmt: skip
     return {paired.direction for paired in pairs if paired is not None}
-
-
-def _caveats(populations: Sequence[Population]) -> Iterator[str]:
-    """What a reader must know before using the figures."""
-    if any(population.study.is_earlier for population in populations):
-        yield "The runs are of an earlier version, in which agents did not react to what they saw."
-    yield "There is one base model, and there are few seeds."
-    for title, study, _ in populations:
-        values = [p for _, p in study.tested.values() if p is not None]
-        if values and min(values) > 0.05:
-            yield (
-                f"With {title} no difference from the base in the four primary figures stays significant after Holm's "
-                f"correction (smallest p {probability(min(values))})."
-            )
 
 
 def _item(population: Population) -> str:
@@ -133,6 +163,12 @@ def _item(population: Population) -> str:
     trees = study.better(TREES, NEXT_ACT, OWN, size)
     if trees is not None and trees.direction == 1:
         sentences.append("Gradient-boosted trees predict a person's next act better than the adapters do.")
+    values = [p for _, p in study.tested.values() if p is not None]
+    if values and min(values) > 0.05:
+        sentences.append(
+            "No difference from the base in the four primary figures stays significant after Holm's correction "
+            f"(smallest p {probability(min(values))})."
+        )
     return " ".join(sentences)
 
 

@@ -1,4 +1,4 @@
-"""docs/results.md from the committed studies: ``python -m benchmarks.results_page``; every number is generated."""
+"""docs/results.md and its figure, all generated from the committed studies: ``python -m benchmarks.results_page``."""
 
 import argparse
 import json
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.results_answer import answer
+from benchmarks.claims import EXPLAINED, Row, claim_rows
+from benchmarks.claims_figure import draw, ours, percent, verdict_words
+from benchmarks.results_answer import answer, in_figures
 from benchmarks.stored_study import CLAIMS, OWN, REFERENCE, Claim, Stored, verdict
 from benchmarks.study_checks import checks_of, label_check
 from polyphony.metrics.core.effect_rule import RULE
@@ -19,13 +21,14 @@ from polyphony.metrics.studies.comparison_table import rendered
 from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE
 from polyphony.metrics.studies.report import write_report
-from polyphony.metrics.studies.reported import REPORTED
 from polyphony.metrics.studies.study import Study, read_study
 from polyphony.simulation.runs.options import OPTIONS, complete
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}
+SHORT = {"town": "town", "real": "real authors"}
 CHECKS_FILE = "checks.json"
+FIGURE = "results.svg"
 TRAINING = ("rank", "examples", "init", "top_blocks", "targets", "epochs", "learning_rate", "storage")
 
 
@@ -63,14 +66,52 @@ def page(studies: Mapping[str, Mapping[str, Any]], checks: Mapping[str, Mapping[
         checks: The same for its ``checks.json``, where there is one.
     """
     stored = {name: Stored(found) for name, found in studies.items()}
-    parts = [_TITLE, answer({STUDIES[name]: study for name, study in stored.items()}), _QUESTION, _THREATS]
+    rows = rows_of(studies)
+    parts = [
+        _TITLE, _QUESTION, f"## The answer\n\n{answer({SHORT[name]: study for name, study in stored.items()}, rows)}",
+        f"![{_ALT}]({FIGURE})", f"## The claims one by one\n\n{_VERDICTS}", _verdicts(rows), _BESIDE, _THREATS,
+    ]  # fmt: skip
     for name, study in stored.items():
         earlier = [_EARLIER[name]] if study.is_earlier else []
         parts += [f"## Appendix: {STUDIES[name]}", *earlier, *_sections(name, study, checks.get(name))]
     return "\n\n".join(parts) + "\n"
 
 
+def rows_of(studies: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """The rows of the figure and of the first table.
+
+    Args:
+        studies: Name, as in `STUDIES`, to the content of its ``study.json``.
+    """
+    return claim_rows({SHORT[name]: Stored(found) for name, found in studies.items()})
+
+
+def _verdicts(rows: Sequence[Row]) -> str:
+    """The figure as a table, with the controls."""
+    headers = [
+        "claim", "population, agents", "paper", "own", "base", "ours (95% interval)", "power", "own less pooled",
+        "own less act-matched", "verdict", "why",
+    ]  # fmt: skip
+    cells = [
+        [
+            title_of(row.claim.measurement), f"{row.population}, {row.agents}", row.claim.short(row.agents),
+            number(row.own), number(row.base), ours(row), percent(row.power),
+            *(_against(row, control) for control in ("pooled", "act-matched")), verdict_words(row),
+            "own is not shown to go beyond it" if row.verdict.kind == EXPLAINED else row.verdict.reason,
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return rendered(headers, cells, "markdown")
+
+
+def _against(row: Row, control: str) -> str:
+    paired = row.controls.get(control)
+    return "not run" if paired is None else f"{signed(paired.mean)} ({span(paired.interval)})"
+
+
 def _sections(name: str, study: Stored, checks: Mapping[str, Any] | None) -> Iterator[str]:
+    if figures := in_figures(STUDIES[name], study):
+        yield figures
     yield _in_short(study)
     yield _method(study)
     yield f"### The paper's table\n\n{_CELLS}\n\n" + _table(study)
@@ -91,7 +132,9 @@ def _in_short(study: Stored) -> str:
         for size in study.sizes:
             found = study.paired(claim.measurement, OWN, REFERENCE, size)
             if found is not None:
-                verdicts.setdefault(verdict(found, claim.sign), []).append(f"{title_of(claim.measurement)} ({size})")
+                verdicts.setdefault(verdict(found, claim.side(size)), []).append(
+                    f"{title_of(claim.measurement)} ({size})"
+                )
     lines = [f"- Own adapters against the base, {verdict}: {', '.join(names)}." for verdict, names in verdicts.items()]
     for control in (each for each in CONTROLS if each != REFERENCE):
         there = {
@@ -174,9 +217,10 @@ def _claims(study: Stored) -> str:
             found, corrected = there[claim, size]
             means = [number(study.mean(claim.measurement, arm, size)) for arm in (OWN, REFERENCE)]
             rows.append([
-                title_of(claim.measurement), claim.reported, str(size), *means,
+                title_of(claim.measurement), claim.words, str(size), *means,
                 *_ratio_cells(study, claim, found, size), *_difference_cells(found), probability(found.p),
-                probability(corrected) if claim.measurement in PRIMARY else "exploratory", verdict(found, claim.sign),
+                probability(corrected) if claim.measurement in PRIMARY else "exploratory",
+                verdict(found, claim.side(size)),
             ])  # fmt: skip
     headers = [
         "figure", "paper: own against base", "agents", "own", "base", "ratio", "reported ratio", "alike?",
@@ -193,8 +237,7 @@ def _ratio_cells(study: Stored, claim: Claim, found: PairedDifference, size: int
         alike_words, interval = "–", None
     else:
         alike_words, interval = alike.verdict, alike.interval
-    reported = REPORTED.get(claim.measurement)
-    possible = "–" if reported is None else reported.verdict(size, found.interval, interval)
+    possible = "–" if claim.reported is None else claim.reported.verdict(size, found.interval, interval)
     if not claim.ratio or own is None or not reference:
         return ["–", possible, alike_words]
     within = f" ({span(interval)})" if interval else ""
@@ -269,11 +312,35 @@ def _checks(checks: Mapping[str, Any]) -> str:
 
 _TITLE = "# What do per-person adapters change in a simulated society?"
 
-_QUESTION = """**The question in full.** Does a population in which every agent owns a small adapter, trained on one
-person's posts, behave differently from one that shares a base model? "On the Scaling of PEFT" (arXiv 2606.02437)
-reports more original posts, more comments, more effective micro-communities and less similarity inside them, from one
-seed a cell. And does it matter whose adapter it is? The tables stand in the appendix. Every number is generated from
-`data/studies/` by `python -m benchmarks.results_page`."""
+_QUESTION = """## The question
+
+Does a population in which every agent owns a small adapter, trained on one person's posts, behave differently from one
+that shares a base model, as "On the Scaling of PEFT" (arXiv 2606.02437) reports from one seed a cell? And is it the
+adapter of each person that does it?"""
+
+_ALT = "Each claim of the paper at each size of each population: the reported and our ratio, power and verdict"
+
+_VERDICTS = """\
+- `reproduced`: the 95% interval leaves out no difference, on the paper's side, and so do those against `pooled`
+  (one adapter for all) and `act-matched` (verbs from histories, words by the base) where they ran. It does not
+  leave out the reported ratio.
+- `explained by` a control: own adapters differ from the base on that side, but are not shown to go beyond the
+  control.
+- `refuted`, in this population: the interval leaves out the reported ratio or lies on the other side, or both are
+  shown to be within 25% where the paper reports more. `cannot tell`: none of these.
+
+*Power* is the chance that our test finds the least ratio that the paper reports at that size, or 25% of the base
+where it gives no ratio, with so many seeds and the standard deviation of their differences (noncentral F). That
+standard deviation is itself rough with three to five seeds."""
+
+_BESIDE = """\
+Intervals are of paired t tests over seeds, not corrected for the number of rows; the appendix has p after Holm's
+correction for the four primary figures. The paper's counts are of runs of another length, so only their direction
+is held to ours. Its communities and modularity are of the graph of co-engagement, ours of the graph of
+interactions: *refuted* says that the figure does not carry over to our graph. Its homophily is of stance sides;
+that, its Gini of likes and its top 10% share were not measured in these runs. The figure
+and every number of the answer and of the tables are generated from `data/studies/` by
+`python -m benchmarks.results_page`."""
 
 _THEN = """**These runs are of an earlier version: agents did not react to what they saw, and replies could not be
 answered. They have not been repeated.**"""
@@ -285,12 +352,13 @@ _IN_SHORT = """**In short**, for the paper's four figures and stance spread, wit
 _CELLS = """Arms in rows, population sizes in columns. Cells hold the mean over seeds and, in brackets, its 95% interval
 (Student's t) and the number of seeds."""
 
-_CLAIMS = """Interval, p and verdict are of one paired t test over seeds. *As reported* and *the opposite* mean that the
-interval excludes 0, *undecided* that it does not. p (Holm) is corrected over the four primary figures at one size; if
-it is above 0.05, a verdict may be due to the number of figures. The ratio's interval is Fieller's, of the same test;
-where it is lacking, the base's mean is not told from 0. *Excluded* means that it lies apart from all ratios that the
-paper reports, on its graph of co-engagement. *Alike?* says whether own adapters are shown to be within 25% of the
-base."""
+_CLAIMS = """\
+Interval, p and verdict are of one paired t test over seeds. The verdict says where the interval lies, seen from the
+paper's side; *undecided* means that it holds 0. What the controls make of it is said above. p (Holm) is corrected
+over the four primary figures at one size; if it is above 0.05, a verdict may be due to the number of figures. The
+ratio's interval is Fieller's, of the same test; where it is lacking, the base's mean is not told from 0. *Excluded*
+means that it lies apart from all ratios that the paper reports, on its graph of co-engagement. *Alike?* says
+whether own adapters are shown to be within 25% of the base."""
 
 _CONTROLS = f"""Own adapters minus each control, paired by seed. Intervals are as above and not corrected for the number
 of comparisons: where nothing differs, one in twenty excludes 0 by chance. {RULE}"""
@@ -308,25 +376,42 @@ training posts. Cells hold means over seeds and, in brackets, the 95% interval (
 
 _THREATS = """## Threats to validity
 
+What the confounds of these runs, which are of an earlier version, make of the verdicts:
+
+- **Training windows and verb menus differed between arms.** So a difference between own adapters and another arm is
+  not only of whose adapter it is. *Reproduced* may still be due to these, and *refuted* too. The real authors'
+  histories hold posts and replies alone: what own adapters write less of posts than `pooled`, they write more of
+  comments.
+- **Agents did not react to what they saw.** What depends on reactions (communities, modularity, homophily) was not
+  put to a fair test: the paper's agents may differ here where ours could not.
+- **`nothing` is never in a history**, so own adapters hardly ever choose it, while the base does (the appendix
+  shows its share). This alone explains a part of every difference from the base in counts; original posts as a
+  share of acts leave it out. The adapters of `pooled` and the verbs of `act-matched` come from the same histories.
+- **Seeds share people and adapters.** Intervals speak of other runs of the same people, not of other populations.
+- **Stance spread is the spread on an axis of topics.** A referee found that it correlates with the true stances of
+  the town by 0.21 at most. So its rows say nothing of stances, whatever their verdict.
+- **The pilot that mends this is being run and is not on this page**: its plan (`data/studies/pilot.toml`) is
+  locked.
+
+What holds of any such study:
+
 - **One base model.** It is the embedded one, small enough for a laptop. Base models behave differently without
   adapters, so every difference from the base may change with another model.
 - **The town is synthetic.** Its people differ by construction, and its texts come from a grammar. The real authors
-  wrote to mailing lists, not on a social platform; their mails are treated as posts and replies. Neither population has
-  likes or follows of real people.
+  wrote to mailing lists, not on a social platform; their mails are treated as posts and replies. Neither population
+  has likes or follows of real people.
 - **Short runs.** A simulated morning is too short for communities to settle; interaction graphs are sparse.
-- **Homophily of texts is partly caused by the feed.** In every arm the feed may show posts that resemble the agent's
-  own history; `exposure_adjusted_homophily` leaves that part out, the others do not.
-- **There are few seeds, and they share people and adapters.** Intervals are wide, and they speak of other runs of the
-  same people, not of other populations.
-- **No history contains `nothing`**, so own adapters hardly ever choose it, while the base does (the tables show its
-  share). This alone explains a part of every difference in counts; original posts as a share of acts leave it out.
-- **The base repeats its prompt** in some of its texts, and feeds spread them (see the checks). It is not known what a
-  base without that habit would do; the checks count without such texts.
+- **Homophily of texts is partly caused by the feed.** In every arm the feed may show posts that resemble the
+  agent's own history; `exposure_adjusted_homophily` leaves that part out, the others do not.
+- **There are few seeds.** Intervals are wide, and the power is low for counts. Where power is low, a difference that
+  is found is likely larger here than in truth (Gelman & Carlin 2014).
+- **The base repeats its prompt** in some of its texts, and feeds spread them (see the checks). It is not known what
+  a base without that habit would do; the checks count without such texts.
 - **There are many figures.** The four of the paper's table were named beforehand; the others are exploratory."""
 
 
 def main() -> None:
-    """Write docs/results.md from what is committed."""
+    """Write docs/results.md and its figure from what is committed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=Path, default=ROOT / "data" / "studies")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results.md")
@@ -339,7 +424,9 @@ def main() -> None:
         take(asked.take, asked.studies)
     if asked.renew:
         renew(asked.studies)
-    asked.out.write_text(page(*read(asked.studies)), encoding="utf-8")
+    studies, checks = read(asked.studies)
+    asked.out.write_text(page(studies, checks), encoding="utf-8")
+    draw(rows_of(studies), asked.out.with_name(FIGURE))
 
 
 def take(made: Path, into: Path) -> None:

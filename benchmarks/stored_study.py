@@ -9,6 +9,7 @@ from polyphony.metrics.core.equivalence import Equivalence, equivalence
 from polyphony.metrics.core.inference import holm, t_interval
 from polyphony.metrics.core.paired import PairedDifference, paired_comparison
 from polyphony.metrics.core.registry import PRIMARY
+from polyphony.metrics.studies.reported import REPORTED, SIZES, Reported
 
 REFERENCE, OWN = "base", "lora"
 
@@ -19,31 +20,58 @@ class Claim:
 
     Attributes:
         measurement: Our figure of the same thing.
-        sign: 1 where the paper's adapters raise it, -1 where they lower it.
-        reported: The paper's figure in words.
+        words: The paper's figure.
+        sign: 1 where the paper's adapters raise it, -1 where they lower it; of a claim with ratios see `side`.
+        more: What the paper has more of in own adapters, at each of `metrics.studies.reported.SIZES`; empty where it
+            gives no counts. They are of runs of another length, so ours are not held to them.
         ratio: Whether one figure can be so many times another: a difference of similarities has no zero of its own.
+        reported: The paper's ratios; None where it gives none.
     """
 
     measurement: str
-    sign: int
-    reported: str
+    words: str
+    sign: int = 0
+    more: tuple[int, ...] = ()
     ratio: bool = True
+    reported: Reported | None = None
+
+    def side(self, agents: int) -> int:
+        """1 or -1 where the paper has more or less of it at one size; 0 where its ratios lie on both sides of 1."""
+        if self.reported is None:
+            return self.sign
+        signs = {1 if ratio > 1 else -1 for ratio in self.reported.at(agents)}
+        return signs.pop() if len(signs) == 1 else 0
+
+    def short(self, agents: int) -> str:
+        """What the paper reports at one size, in a few letters."""
+        if self.reported is not None:
+            return self.reported.text(agents)
+        more = dict(zip(SIZES, self.more, strict=True)) if self.more else {}
+        return f"+{more[agents]}" if agents in more else {1: "more", -1: "less"}[self.sign]
 
 
 CLAIMS = (
-    Claim("original_posts", 1, "+139 / +153 / +306 at 128 / 256 / 512 agents"),
-    Claim("comments", 1, "+70 / +247 / +493"),
-    Claim("effective_communities", 1, "1.47 to 2.19 times as many"),
-    Claim("stance_spread", 1, "1.32 to 2.45 times as wide, read as less homophily"),
-    Claim("within_community_homophily", -1, "lower (as stance spread)", ratio=False),
-)
+    Claim("original_posts", "+139 / +153 / +306 at 128 / 256 / 512 agents", 1, (139, 153, 306)),
+    Claim("comments", "+70 / +247 / +493", 1, (70, 247, 493)),
+    Claim("effective_communities", "1.47 to 2.19 times as many", reported=REPORTED["effective_communities"]),
+    Claim("modularity", "1.20 / 0.95 / 1.20 times", reported=REPORTED["modularity"]),
+    Claim(
+        "stance_spread", "1.32 to 2.45 times as wide, read as less homophily",
+        reported=Reported((1.32, 2.45), is_ratio=True),
+    ),
+    Claim("within_community_homophily", "lower (as stance spread)", -1, ratio=False),
+)  # fmt: skip
 
 
-def verdict(difference: PairedDifference, sign: int) -> str:
-    """Whether the interval says what a claim of that sign says."""
+def verdict(difference: PairedDifference, side: int) -> str:
+    """On which side of 0 the interval lies, seen from the paper's; without a side of the paper's, of which sign."""
     if difference.interval is None:
         return "undecided: " + (difference.reason or "").partition(":")[0]
-    return {sign: "as reported", -sign: "the opposite", 0: "undecided"}[difference.direction]
+    if not difference.direction:
+        return "undecided"
+    if not side:
+        return "higher" if difference.direction > 0 else "lower"
+    return "on the paper's side" if difference.direction == side else "on the other side"
 
 
 @dataclass(frozen=True)
@@ -135,9 +163,13 @@ class Stored:
 
     def paired(self, measurement: str, arm: str, against: str, agents: int) -> PairedDifference | None:
         """An arm less another over the seeds of both; None without a common seed."""
-        own, other = (self.figures(measurement, each, agents) for each in (arm, against))
-        values = [own[seed]["value"] - other[seed]["value"] for seed in sorted(set(own) & set(other))]
+        values = self.differences(measurement, arm, against, agents)
         return paired_comparison(values) if values else None
+
+    def differences(self, measurement: str, arm: str, against: str, agents: int) -> list[float]:
+        """An arm less another for each seed of both."""
+        own, other = (self.figures(measurement, each, agents) for each in (arm, against))
+        return [own[seed]["value"] - other[seed]["value"] for seed in sorted(set(own) & set(other))]
 
     def better(self, measurement: str, than: str, arm: str, agents: int) -> PairedDifference | None:
         """One figure of an arm less another of the same runs, over the seeds; None without a run that has both."""

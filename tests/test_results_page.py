@@ -2,13 +2,15 @@
 
 import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from run_factory import planted_run
 
-from benchmarks.results_page import CLAIMS, ROOT, Stored, page, read, take
+from benchmarks.claims_figure import draw
+from benchmarks.results_page import CLAIMS, FIGURE, ROOT, Stored, page, read, rows_of, take
 from polyphony.metrics.core.labels import probability
 from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import measure_run
@@ -58,10 +60,10 @@ def test_the_method_tells_of_each_size_what_it_was_computed_in(run: dict[str, An
 
 @pytest.mark.parametrize(
     ("own", "verdict"),
-    [([15, 25, 36], "as reported"), ([5, 15, 24], "the opposite"), ([5, 25, 30], "undecided"),
+    [([15, 25, 36], "on the paper's side"), ([5, 15, 24], "on the other side"), ([5, 25, 30], "undecided"),
      ([15], "undecided: one seed")],
 )  # fmt: skip
-def test_a_claim_is_decided_by_its_interval(run: dict[str, Any], own: list[float], verdict: str) -> None:
+def test_the_appendix_says_where_an_interval_lies(run: dict[str, Any], own: list[float], verdict: str) -> None:
     row = claims(study(run, {"base": [10, 20, 30], "lora": own}))[0]
     assert row[0] == "Original posts" and row[-1] == verdict
 
@@ -74,7 +76,7 @@ def test_no_p_is_nought(run: dict[str, Any]) -> None:
 def test_what_came_out_is_said_first(run: dict[str, Any]) -> None:
     told = page({"town": study(run, {"base": [10, 20, 30], "lora": [15, 25, 36], "pooled": [15, 26, 35]})}, {})
     short = told.split("**In short**")[1].split("runs of")[0]
-    assert "against the base, as reported: Original posts (24)." in short
+    assert "against the base, on the paper's side: Original posts (24)." in short and "as reported" not in told
     assert "against `pooled`, interval without 0: nowhere." in short and "shuffled" not in short
     told = page({"town": study(run, {"pooled": [10, 20, 30], "lora": [15, 25, 36]})}, {})
     assert "against `pooled`, interval without 0: more Original posts (24)." in told
@@ -82,25 +84,22 @@ def test_what_came_out_is_said_first(run: dict[str, Any]) -> None:
 
 
 def test_the_page_opens_with_its_answer(run: dict[str, Any]) -> None:
-    found = study(run, {"base": [10, 20, 30], "lora": [15, 25, 36], "shuffled": [14, 25, 38]})
+    found = study(run, {"base": [10, 20, 30], "lora": [15, 25, 36], "shuffled": [14, 25, 38], "pooled": [10, 19, 31]})
     for made in found["runs"]:
         is_own, seed = made["label"] == "lora", made["run"]["seed"]
         made["measurements"]["comments"]["value"] = (5, 5, 6)[seed] if is_own else 2
         made["measurements"]["attribution_accuracy"]["value"] = (0.24, 0.25, 0.26)[seed] if is_own else 0.125
-    head = page({"town": found}, {}).split("**The question in full.**")[0]
-    assert "wrote more than agents that shared the base model (original posts a run: 25.33 against 20 with" in head
-    assert "to the right person than of texts by agents with another person's adapter (25.0% against 12.5%)" in head
-    assert "of an earlier version" in head and "original posts 25.33 against 20 (3.90 to 6.77)" in head
-    assert (
-        "with another person's adapter they wrote more comments at 24 agents (1.90 to 4.77)" in head
-        and "Posts and comments" not in head
-    )
-    for made in found["runs"]:
-        made["measurements"]["comments"]["value"] = 2 if made["label"] == "lora" else 5 + made["run"]["seed"]
+    text = page({"town": found}, {})
+    lines = text.split("## The answer\n\n")[1].split("\n\n")[0].splitlines()
+    assert len(lines) <= 10 and "2 are reproduced, 0 are explained by a control, 1 is refuted; in 2" in lines[0]
+    assert "- **Original posts**: reproduced in the town (24), where `act-matched` did not run." in lines
+    answered = "\n".join(lines)
+    assert "another person's adapter (25.0% against 12.5%)" in answered and "in one direction" in answered
+    assert "of an earlier version" in answered and "original posts 25.33 against 20 (3.90 to 6.77)" in text
+    assert "with another person's adapter they wrote more comments at 24 agents (1.90 to 4.77)" in text
     found["plan"]["options"]["nothing"] = "off"
-    head = page({"town": found}, {}).split("**The question in full.**")[0]
-    assert "is open or mixed (original" in head and "earlier version" not in head
-    assert "**Answer.** Nothing is known yet" in page({"town": study(run, {"lora": [15, 25, 36]})}, {})
+    assert "earlier version:" not in page({"town": found}, {}).split("## The claims")[0]
+    assert "- Nothing is known yet" in page({"town": study(run, {"lora": [15, 25, 36]})}, {})
 
 
 def test_every_claim_has_its_row_and_what_was_not_run_is_named(run: dict[str, Any]) -> None:
@@ -122,12 +121,22 @@ def test_checks_stand_beside_the_study_they_are_of(run: dict[str, Any]) -> None:
     assert "0.125" in page({"town": found}, {"town": checks}) and "Checks of ourselves" not in page({"town": found}, {})
 
 
-def test_the_committed_page_is_what_the_committed_studies_give() -> None:
+def test_the_committed_page_and_figure_are_what_the_committed_studies_give(tmp_path: Path) -> None:
     studies, checks = read(ROOT / "data" / "studies")
     target = ROOT / "docs" / "results.md"
-    assert target.exists() == bool(studies)
-    if studies:
-        assert target.read_text(encoding="utf-8") == page(studies, checks)
+    assert target.read_text(encoding="utf-8") == page(studies, checks)
+    draw(rows_of(studies), tmp_path / FIGURE)
+    made, committed = tmp_path / FIGURE, target.with_name(FIGURE)
+    assert _words(made) == _words(committed)
+    drawn_with = re.search("Matplotlib v[0-9.]+", committed.read_text(encoding="utf-8"))
+    assert drawn_with is not None
+    if drawn_with[0] in made.read_text(encoding="utf-8"):  # another version may order its elements otherwise
+        assert made.read_bytes() == committed.read_bytes()
+
+
+def _words(figure: Path) -> list[str]:
+    """The texts of an SVG."""
+    return re.findall("<text[^>]*>(.*?)</text>", figure.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("name", ["town", "real"])

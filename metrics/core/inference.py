@@ -95,23 +95,30 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def seeds_for_power(effect_size: float | None, *, alpha: float = 0.05, power: float = 0.8) -> int | None:
     """How many paired seeds a two-sided paired t test needs to find an effect (Cohen 1988, section 2.3).
 
-    With the noncentral F distribution of its square. None for an effect that 1,000 seeds would not find.
+    By `t_test_power`. None for an effect that 1,000 seeds would not find.
 
     Args:
         effect_size: Cohen's d_z of the paired differences; None gives None.
         alpha: Level of the test.
         power: Chance of finding the effect.
     """
-    from scipy.special import ncfdtr, stdtrit
-
     if not effect_size:
         return None
+    return least_units(lambda seeds: t_test_power(effect_size, seeds, alpha), power, _MOST_SEEDS)
 
-    def power_of(seeds: int) -> float:
-        critical = float(stdtrit(seeds - 1, 1 - alpha / 2))
-        return 1 - float(ncfdtr(1, seeds - 1, seeds * effect_size**2, critical**2))
 
-    return least_units(power_of, power, _MOST_SEEDS)
+def t_test_power(effect_size: float, pairs: int, alpha: float = 0.05) -> float:
+    """Chance that a two-sided paired t test finds an effect (Cohen 1988, section 2.3), by noncentral F of its square.
+
+    Args:
+        effect_size: Cohen's d_z of the paired differences.
+        pairs: Two or more.
+        alpha: Level of the test.
+    """
+    from scipy.special import ncfdtr, stdtrit
+
+    critical = float(stdtrit(pairs - 1, 1 - alpha / 2))
+    return 1 - float(ncfdtr(1, pairs - 1, pairs * effect_size**2, critical**2))
 
 
 def least_units(power_of: Callable[[int], float], power: float, most: int) -> int | None:
