@@ -291,11 +291,11 @@ def test_no_figure_is_cut_and_no_empty_column_shown(width, monkeypatch, capsys):
     if width:
         monkeypatch.setenv("COLUMNS", str(width))
     row = ("Act divergence between agents", "10,000", "act-matched", "0.222", "0.097", "+0.125", "−0.005 to 0.199",
-           "–", "0.031", "5", "12")  # fmt: skip
+           "cannot tell", "–", "0.031", "exploratory", "5", "12")  # fmt: skip
     rows, title = [row, (*row[:6], "–", *row[7:])], "against [b]base[/b]"
     print_results(headers(), rows, title)
     said = capsys.readouterr().out
-    told = [each[:7] + each[8:] for each in (headers(), *rows)]
+    told = [each[:8] + each[9:] for each in (headers(), *rows)]
     assert Counter(re.sub(r"[\s─]", "", said)) == Counter(re.sub(r"\s", "", title + "".join(map("".join, told))))
     assert max(map(len, said.splitlines())) <= (width or WIDE)
     assert width or all(any(all(cell in line for cell in each) for line in said.splitlines()) for each in told)

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.measure import Measurement
 from rich.segment import Segment
@@ -60,6 +61,10 @@ def stdout() -> InertConsole:
     return InertConsole(highlight=False, width=None if has_width else WIDE)
 
 
+# Columns of a terminal that names get where no figure is folded.
+_LEAST_NAME = 12
+
+
 def print_results(headers: Sequence[str], rows: Sequence[Sequence[str]], title: str) -> None:
     """Print names and their figures, without the columns that are empty.
 
@@ -70,7 +75,11 @@ def print_results(headers: Sequence[str], rows: Sequence[Sequence[str]], title: 
     for whole in (True, False):
         table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for place in shown:
-            table.add_column(Text(headers[place]), no_wrap=whole and place > 0, overflow="fold")
+            # A table's least width counts the longest word of a cell, also where the cell is not to be folded.
+            longest = max(cell_len(row[place]) for row in (headers, *rows)) if place else _LEAST_NAME
+            table.add_column(
+                Text(headers[place]), no_wrap=whole and place > 0, overflow="fold", min_width=longest if whole else None
+            )
         for row in rows:
             table.add_row(*(Text(row[place]) for place in shown))
         if Measurement.get(console, console.options.update(max_width=WIDE), table).minimum <= console.width:
