@@ -53,6 +53,7 @@ def test_many_small_groups_are_more_communities_of_co_engagement_than_chance_mak
     assert share_found([figure["co_engagement_modularity"] for figure in figures]) >= 0.8
 
 
+@pytest.mark.slow
 def test_without_groups_neither_graph_has_communities_and_the_older_null_sees_some() -> None:
     runs = [grouped_run(100 + seed, groups=1, inside=0.0) for seed in range(RUNS_WITHOUT)]
     figures = [interaction_structure(run, RNG(0)) | co_engagement(run, RNG(0)) for run in runs]

@@ -86,6 +86,7 @@ def test_ties_inside_camps_are_found_in_a_run_of_a_pilots_size() -> None:
     assert np.mean([run["stance_side_homophily"].value for run in figures]) == pytest.approx(0.74, abs=0.05)
 
 
+@pytest.mark.slow
 def test_camps_that_keep_to_their_side_are_found_as_polarisation_in_a_run_of_twice_that_size() -> None:
     """Measured with 730 acts: every one of 20 runs; with 365 acts 40%, because most agents write once on an issue."""
     figures = figures_of(RUNS, acts=730, inside=0.5)
@@ -93,12 +94,14 @@ def test_camps_that_keep_to_their_side_are_found_as_polarisation_in_a_run_of_twi
     assert np.mean([run["stance_polarisation"].value for run in figures]) > 0.9
 
 
+@pytest.mark.slow
 def test_ties_that_do_not_follow_sides_are_not_found() -> None:
     figures = figures_of(RUNS_WITHOUT, acts=730, inside=0.0)
     for name in ("stance_side_homophily", "stance_side_homophily_truth"):
         assert sum(is_found(run[name]) for run in figures) <= most_alarms(RUNS_WITHOUT), name
 
 
+@pytest.mark.slow
 def test_texts_on_either_side_are_neither_polarisation_nor_homophily() -> None:
     figures = figures_of(RUNS_WITHOUT, acts=730, inside=0.5, constancy=0.0)
     for name in ("stance_side_homophily", "stance_polarisation"):
@@ -144,6 +147,7 @@ def test_without_a_towns_truth_every_reason_says_so() -> None:
     assert "does not tell which sides" in figures[NAMES[0]].reason
 
 
+@pytest.mark.slow
 def test_a_run_file_tells_the_sides_of_its_people_and_of_the_towns_texts(tmp_path: Path) -> None:
     path, settings = tmp_path / "run.db", null_settings(agents=8, timesteps=1)
     null_runner(8).run(settings, path, resume=False)
