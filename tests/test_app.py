@@ -119,6 +119,7 @@ def test_agent_page_leads_to_one_decision(tmp_path: Path, drawn) -> None:
     body = words_of(test)
     assert "<span>adapter</span><b><bdi>a3</bdi></b>" in body and "4.60 and 4.50" in body
     assert "<span>training posts</span><b><bdi>12</bdi></b>" in body and "user3 style3" in body
+    assert "post · held-out" in body and "held_out" not in body
     decision = chosen(test, "Activation")
     decision.select_index(1).run()
     body = words_of(test)

@@ -110,7 +110,9 @@ def test_runs_with_other_settings_are_refused_and_the_setting_named(tmp_path: Pa
         )
         for arm, rank in (("base", 4), ("lora", 8))
     ]
-    with pytest.raises(MetricsError, match=r"lora\.db: another setting.*training\.rank \(8 and 4\)"):
+    with pytest.raises(
+        MetricsError, match=r"lora\.db: another setting.*training\.rank \(8 and 4\); give both runs the same options"
+    ):
         compare_runs(paths)
 
 

@@ -158,7 +158,7 @@ BAD_FILES: dict[str, tuple[str, bytes, str]] = {
     "missing columns": (
         "posts.csv",
         b"author,body\nada,x\n",
-        "no column id, created_at, text (found 'author', 'body')",
+        "no column created_at, text (found 'author', 'body')",
     ),
     "repeated column": ("posts.csv", b"author,id,created_at,text,id\n", "column id occurs twice"),
     "more cells than columns": ("posts.csv", f"{HEADER}ada,1,2024-05-01,well, yes\n".encode(), "posts.csv:2: 5 cells"),

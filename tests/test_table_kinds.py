@@ -8,6 +8,8 @@ import random
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from null_run_factory import rows as sql_rows
 
@@ -71,6 +73,69 @@ def test_ids_that_a_program_rounded_are_refused_with_the_cause(tmp_path, written
 def test_ids_that_only_look_like_floats_stay_as_they_are(tmp_path):
     path = posts(tmp_path / "a.jsonl", [post(0, id="12e5"), post(1, id="1.5", reply_to="12e5"), post(2, id="v1.0")])
     assert [*read_posts(path).acts] == ["12e5", "1.5", "v1.0"]
+
+
+def without_ids(path: Path, cells: list[dict[str, object]]) -> Path:
+    """The same table as CSV, JSONL or Parquet, as the path's name says."""
+    if path.suffix == ".jsonl":
+        return posts(path, cells)
+    names = list(dict.fromkeys(name for row in cells for name in row))
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(cells, pa.schema([(name, pa.string()) for name in names])), path)
+        return path
+    return table(path, names, [[row.get(name, "") for name in names] for row in cells], delimiter=";")
+
+
+TABLE_NAMES = ("a.csv", "a.jsonl", "a.parquet")
+
+
+@pytest.mark.parametrize("name", TABLE_NAMES)
+def test_a_table_without_ids_takes_the_numbers_of_its_rows(tmp_path, name):
+    cells: list[dict[str, object]] = [
+        {"user": "ada", "created_at": DAY.format(1), "text": "Grüße; aus Köln"},
+        {"user": "ada", "created_at": DAY.format(1), "text": "Grüße; aus Köln"},
+        {"user": "bo", "created_at": DAY.format(2), "text": "", "follow_of": "ada"},
+    ]
+    corpus = read_posts(without_ids(tmp_path / name, cells), columns="author=user")
+    first = 2 if name == "a.csv" else 1
+    assert [*corpus.acts] == [f"row-{first + place}" for place in range(3)]
+    assert [act.target for act in corpus.acts.values()] == [None, None, "ada"]
+    assert kinds(corpus) == {"no ids": 3}
+    assert corpus.acts == read_posts(tmp_path / name, columns="author=user").acts
+
+
+@pytest.mark.parametrize("name", TABLE_NAMES)
+@pytest.mark.parametrize("column", ["reply_to", "repost_of", "quote_of", "like_of"])
+def test_a_reference_to_an_id_needs_ids(tmp_path, name, column):
+    cells: list[dict[str, object]] = [
+        {"author": "ada", "created_at": DAY.format(1), "text": "one"},
+        {"author": "bo", "created_at": DAY.format(2), "text": "two", column: "17"},
+    ]
+    message = refusal(without_ids(tmp_path / name, cells))
+    where = {"a.csv": "a.csv:3", "a.jsonl": "a.jsonl:2", "a.parquet": "a.parquet: row 2"}[name]
+    assert f"{where}: {column} is filled, and the file has no column id" in message
+
+
+def test_an_id_below_rows_without_one_is_refused(tmp_path):
+    path = posts(tmp_path / "a.jsonl", [{key: value for key, value in post(0).items() if key != "id"}, post(1)])
+    assert "a.jsonl:2: has an id, and the first row of the file has none" in refusal(path)
+
+
+@pytest.mark.parametrize("name", TABLE_NAMES)
+def test_a_refused_table_says_which_of_its_own_columns_are_likely_ours(tmp_path, name):
+    cells: list[dict[str, object]] = [{"Username": "ada", "tweet_id": "9", "date": DAY.format(1), "text": "one"}]
+    message = refusal(without_ids(tmp_path / name, cells))
+    assert "no column author, created_at (found 'Username', 'tweet_id', 'date', 'text')" in message
+    said = "author=Username,created_at=date,id=tweet_id"
+    assert message.endswith(f"as --columns {said}")
+    assert [*read_posts(tmp_path / name, columns=said).acts] == ["9"]
+
+
+def test_a_column_that_the_user_named_already_stays_in_what_a_refusal_says(tmp_path):
+    path = table(tmp_path / "a.csv", ["who", "created_at", "full_text"], [["ada", DAY.format(1), "one"]])
+    message = refusal(path, columns="author=who")
+    assert "no column text (found 'who', 'created_at', 'full_text')" in message
+    assert message.endswith("as --columns author=who,text=full_text")
 
 
 def test_two_rows_of_one_rounded_id_name_the_cause(tmp_path):

@@ -146,10 +146,11 @@ def _texts(data: RunData, rows: AgentRows) -> None:
     with left:
         heading(
             "Before",
-            "What the person wrote, newest first, with the part of the history: train, validation or held-out.",
+            "What the person wrote, newest first. Adapters may learn from the part train; the part validation decides "
+            "which epoch of a training is kept; the part held-out is kept from training.",
         )
         past = [act for act in reversed(rows.past) if act.text]
-        _scroll([(f"{act.created_at[:10]} · {act.act} · {act.split}", act.text, "") for act in past])
+        _scroll([(f"{act.created_at[:10]} · {act.act} · {act.split.replace('_', '-')}", act.text, "") for act in past])
     with right:
         heading("In the run", "What the agent did, newest first.")
         _scroll([_decision_texts(data, decision) for decision in reversed(rows.decisions)])

@@ -247,8 +247,8 @@ def check_pairable(runs: Sequence[RunMeasurements], *, same_settings: bool = Tru
         differs = _differing_setting(run.config, other.config)
         if differs is not None and same_settings:
             raise MetricsError(
-                f"{run.source}: another setting than {other.source}: {differs}; compare runs that differ in arm and "
-                "seed only"
+                f"{run.source}: another setting than {other.source}: {differs}; give both runs the same options "
+                "except --arm and --seed"
             )
 
 

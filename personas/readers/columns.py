@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 from polyphony.errors import InputError
 from polyphony.personas.readers.audience import is_shown_to_some
+from polyphony.personas.readers.likely_columns import likely_columns
 from polyphony.personas.readers.markup import unescaped
-from polyphony.personas.readers.rows import COLUMNS, REQUIRED, Row, is_absent, make_row
+from polyphony.personas.readers.row_ids import with_row_id
+from polyphony.personas.readers.rows import COLUMNS, NEEDED, REQUIRED, Row, is_absent, make_row
 from polyphony.printable import quoted
 
 Given = Mapping[str, str]
@@ -74,9 +76,26 @@ class Layout:
         return cells
 
 
-def table_row(number: int, where: str, cells: Mapping[str, object], layout: Layout | None) -> Row:
-    """The row that a table's cells are, by the file's own names; `layout` is None where these are ours."""
-    return make_row(number, where, cells if layout is None else layout.cells(cells), is_private=is_shown_to_some(cells))
+class Header(NamedTuple):
+    """What the columns of a table are.
+
+    Attributes:
+        layout: Where the table has our columns; None where it calls them as we do.
+        has_ids: Whether one of its columns holds ids.
+    """
+
+    layout: Layout | None
+    has_ids: bool
+
+    def row(self, number: int, where: str, cells: Mapping[str, object]) -> Row:
+        """Return the row that a table's cells are, by the file's own names.
+
+        Raises:
+            InputError: The table has no ids, and the row needs one (`personas.readers.row_ids.with_row_id`).
+        """
+        ours = cells if self.layout is None else self.layout.cells(cells)
+        row = make_row(number, where, ours, is_private=is_shown_to_some(cells))
+        return row if self.has_ids else with_row_id(row)
 
 
 def _at(row: Mapping[str, object], column: str) -> object:
@@ -87,6 +106,40 @@ def _at(row: Mapping[str, object], column: str) -> object:
     for part in column.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def header_of(given: Given, names: Sequence[str], shown: str, needed: Sequence[str] = NEEDED) -> Header:
+    """Return what the columns of a table are.
+
+    Args:
+        given: What the user says, which goes before everything else.
+        names: Names of the file's columns.
+        shown: Names the file in errors.
+        needed: Ours of which each must be there.
+
+    Raises:
+        InputError: The user names a column that the file lacks, one of `needed` is missing, or one of ours is twice.
+    """
+    layout = layout_of(given, names, shown)
+    sources = {name: (name,) for name in COLUMNS} if layout is None else layout.sources
+    ours = [name for name, columns in sources.items() if any(_is_among(column, names) for column in columns)]
+    missing = [name for name in needed if name not in ours]
+    if missing:
+        found = ", ".join(map(quoted, names[:12])) or "none"
+        absent = missing if "id" in ours else [*missing, "id"]
+        raise InputError(
+            f"{shown}: no column {', '.join(missing)} (found {found}): name the columns in the first row, or say "
+            f"what they are called, as --columns {likely_columns(given, missing, absent, names)}"
+        )
+    repeated = [name for name in COLUMNS if layout is None and names.count(name) > 1]
+    if repeated:
+        raise InputError(f"{shown}: column {', '.join(repeated)} occurs twice: keep one")
+    return Header(layout, "id" in ours)
+
+
+def _is_among(column: str, names: Sequence[str]) -> bool:
+    """Whether a table has a column; ``user.name`` may be the name in the object user."""
+    return column in names or column.partition(".")[0] in names
 
 
 def layout_of(given: Given, names: Sequence[str], shown: str) -> Layout | None:
@@ -102,7 +155,7 @@ def layout_of(given: Given, names: Sequence[str], shown: str) -> Layout | None:
     """
     if given:
         for column in given.values():
-            if column not in names and column.partition(".")[0] not in names:
+            if not _is_among(column, names):
                 known = ", ".join(map(quoted, names[:12])) or "none"
                 raise InputError(f"{shown}: --columns: no column {quoted(column)} in the file (found {known})")
         return Layout({name: (given.get(name, name),) for name in COLUMNS})

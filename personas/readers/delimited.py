@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from polyphony.errors import InputError
 from polyphony.personas.people.profile import Profile
-from polyphony.personas.readers.columns import Given, layout_of, table_row
+from polyphony.personas.readers.columns import Given, header_of, layout_of
 from polyphony.personas.readers.dates import day_order, is_spreadsheet_date, spreadsheet_moment
 from polyphony.personas.readers.encodings import Encoding, encoding_of
 from polyphony.personas.readers.limits import MOST_CELL, MOST_RECORD, bounded_lines
 from polyphony.personas.readers.oasis_files import is_people_table, read_people_table
 from polyphony.personas.readers.problems import NOT_UTF8, REPEATED_HEADER
-from polyphony.personas.readers.rows import COLUMNS, REQUIRED, Row
-from polyphony.printable import quoted
+from polyphony.personas.readers.rows import NEEDED, Row
 
 DELIMITERS = ",;\t|"
 HEAD = 1 << 16
@@ -66,38 +65,16 @@ def read_csv(path: Path, shown: str, given: Given) -> Iterator[Row | Profile]:
 
 def _posts(table: Table, given: Given, shown: str, again: Callable[[], Table]) -> Iterator[Row]:
     """Rows of posts; `again` reads the table anew where all its dates must be seen before the first is read."""
-    names, layout, order = table.names, layout_of(given, table.names, shown), None
-    if layout is None:
-        check_columns(names, shown)
-    else:
-        check_columns([name for name, columns in layout.sources.items() if set(columns) & set(names)], shown)
-    dates = ("created_at",) if layout is None else layout.sources["created_at"]
+    header, order = header_of(given, table.names, shown), None
+    dates = ("created_at",) if header.layout is None else header.layout.sources["created_at"]
     for number, named in table.records:
-        row = table_row(number, f"{shown}:{number}", named, layout)
+        row = header.row(number, f"{shown}:{number}", named)
         date = row.cells.get("created_at")
         if isinstance(date, str) and is_spreadsheet_date(date):
             order = order or _day_order(again(), dates, shown)
             if order is not None:
                 row = replace(row, cells={**row.cells, "created_at": _iso(date, order)})
         yield row
-
-
-def check_columns(names: Sequence[str], shown: str) -> None:
-    """Refuse a table without our columns.
-
-    Raises:
-        InputError: One is missing, or occurs twice.
-    """
-    missing = [name for name in REQUIRED if name not in names]
-    if missing:
-        columns = ", ".join(map(quoted, names[:12])) or "none"
-        raise InputError(
-            f"{shown}: no column {', '.join(missing)} (found {columns}): name the columns in the first row, or say "
-            "what they are called, as --columns author=user,text=content"
-        )
-    repeated = [name for name in COLUMNS if names.count(name) > 1]
-    if repeated:
-        raise InputError(f"{shown}: column {', '.join(repeated)} occurs twice: keep one")
 
 
 def _delimiter(path: Path, encoding: Encoding, given: Given, shown: str) -> str:
@@ -109,7 +86,7 @@ def _delimiter(path: Path, encoding: Encoding, given: Given, shown: str) -> str:
         return first.strip()[-1]
     headers = {sign: _header(head, sign) for sign in DELIMITERS}
     for sign, names in headers.items():
-        if is_people_table(names) or all(given.get(name, name) in names for name in REQUIRED):
+        if is_people_table(names) or all(given.get(name, name) in names for name in NEEDED):
             return sign
         if not given and layout_of({}, names, shown) is not None:
             return sign

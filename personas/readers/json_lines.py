@@ -8,11 +8,13 @@ from typing import BinaryIO, cast
 
 from polyphony.errors import InputError
 from polyphony.nesting import MOST_DEPTH, is_too_deep
-from polyphony.personas.readers.columns import Given, layout_of, table_row
+from polyphony.personas.readers.columns import Given, Header, header_of
 from polyphony.personas.readers.limits import bounded_lines, most_unpacked
 from polyphony.personas.readers.rows import Row
 from polyphony.personas.readers.zstandard_stream import open_zstandard
 from polyphony.printable import quoted
+
+_EVERYWHERE = ("author", "created_at")  # a like has no text
 
 
 def read_jsonl(path: Path, shown: str, given: Given) -> Iterator[Row]:
@@ -34,16 +36,15 @@ def read_jsonl_zstandard(path: Path, shown: str, given: Given) -> Iterator[Row]:
 
 
 def _rows(stream: BinaryIO, shown: str, given: Given, most_bytes: int | None) -> Iterator[Row]:
-    layout, is_known = None, False
+    header: Header | None = None
     for number, line in enumerate(bounded_lines(stream, shown, most_bytes), 1):
         where = f"{shown}:{number}"
         text = _decoded(line, where, is_first=number == 1)
         if not text.strip():
             continue
         cells = _json_object(text, where)
-        if not is_known:  # the first object tells which columns the file has
-            layout, is_known = layout_of(given, list(cells), shown), True
-        yield table_row(number, where, cells, layout)
+        header = header or header_of(given, list(cells), where, _EVERYWHERE)  # the first tells which columns there are
+        yield header.row(number, where, cells)
 
 
 def _decoded(line: bytes, where: str, *, is_first: bool) -> str:

@@ -7,8 +7,7 @@ from typing import Any, BinaryIO
 
 from polyphony.errors import InputError
 from polyphony.personas.readers.audience import FLAGS, LEVELS
-from polyphony.personas.readers.columns import Given, Layout, layout_of, table_row
-from polyphony.personas.readers.delimited import check_columns
+from polyphony.personas.readers.columns import Given, Layout, header_of
 from polyphony.personas.readers.limits import ALWAYS_UNPACKED, MOST_CELL, MOST_RATIO
 from polyphony.personas.readers.parquet_pages import page_sizes
 from polyphony.personas.readers.rows import COLUMNS, Row
@@ -45,12 +44,10 @@ def _rows(path: Path, shown: str, given: Given) -> Iterator[Row]:
     # A name such as 12:30.parquet is no address: pyarrow gets the open file. Texts stay as numbers of distinct ones.
     with path.open("rb") as stream, pq.ParquetFile(stream) as file:
         names = [field.name for field in file.schema_arrow]
-        layout = layout_of(given, names, shown)
-        if layout is None:
-            check_columns(names, shown)
-            wanted = [name for name in COLUMNS if name in names]
-        else:
-            wanted = _sources(layout, names, shown)
+        header = header_of(given, names, shown)
+        wanted = (
+            [name for name in COLUMNS if name in names] if header.layout is None else _sources(header.layout, names)
+        )
         wanted += [name for name in names if name in FLAGS | LEVELS and name not in wanted]
         _check_size(file.metadata, wanted, stream, path.stat().st_size, shown)
         repeating = _with_dictionaries(file.metadata, wanted, shown)
@@ -67,14 +64,12 @@ def _rows(path: Path, shown: str, given: Given) -> Iterator[Row]:
             for cells in zip(*columns.values(), strict=True):
                 number += 1
                 named = dict(zip(columns, cells, strict=True))
-                yield table_row(number, f"{shown}: row {number}", named, layout)
+                yield header.row(number, f"{shown}: row {number}", named)
 
 
-def _sources(layout: Layout, names: Sequence[str], shown: str) -> list[str]:
+def _sources(layout: Layout, names: Sequence[str]) -> list[str]:
     """The file's columns that ours are made of."""
-    ours = {name: [column for column in columns if column in names] for name, columns in layout.sources.items()}
-    check_columns([name for name, columns in ours.items() if columns], shown)
-    return list(dict.fromkeys(column for columns in ours.values() for column in columns))
+    return list(dict.fromkeys(column for columns in layout.sources.values() for column in columns if column in names))
 
 
 def _check_size(metadata: Any, wanted: Sequence[str], stream: BinaryIO, size: int, shown: str) -> None:

@@ -71,7 +71,8 @@ def read_posts(path: Path, *, include_private: bool = False, columns: str = "", 
     """Read a posts file of any supported format.
 
     Columns: author, id, created_at, text, and at most one a row of reply_to, repost_of, quote_of, like_of (ids) and
-    follow_of (a handle); others are ignored. A reference to a repost means the post that it repeats.
+    follow_of (a handle); others are ignored. A reference to a repost means the post that it repeats. The number of
+    a row stands for its id in a table without ids.
 
     What platforms export loses a record that cannot be used, with a counted warning: nobody can mend such a file. A
     table that somebody made by hand is refused at its first bad row. This is decided here, for all formats.

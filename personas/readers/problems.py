@@ -16,6 +16,7 @@ REPEATED_NAME = "repeated name"
 REPEATED_HEADER = "repeated header"
 NOT_UTF8 = "not UTF-8"
 UNDATED = "no dates"
+NO_IDS = "no ids"
 
 KINDS: Mapping[str, str] = {
     UNUSABLE: "a record of a platform's export cannot be used and is left out",
@@ -26,6 +27,8 @@ KINDS: Mapping[str, str] = {
     REPEATED_HEADER: "a row repeats the names of the columns, as in files that were joined; it is skipped",
     TOO_FEW: "an author of the dump has too few texts, or others are more active; the row is skipped",
     UNDATED: "the file says nothing of when; a person's posts stand an hour apart",
+    NO_IDS: "the table has no column id, so that the number of a row stands for its id; --columns id=NAME says which "
+    "column holds ids",
     "missing text": "a post, reply or quote has no text and is skipped",
     LONG_TEXT: "a text has over 10,000 characters, which the platform does not take; it is cut at a word",
     CONTROL_CHARACTERS: "control, escape or text-direction characters are removed from a text",

@@ -10,6 +10,8 @@ from polyphony.personas.readers.problems import ENDS_EARLY, UNUSABLE
 
 Record = TypeVar("Record", bound="Row | Profile")
 REQUIRED = ("author", "id", "created_at", "text")
+NEEDED = ("author", "created_at", "text")
+"""Columns without which a table is refused; without the column id, `personas.readers.row_ids` gives ids."""
 REFERENCES = ("reply_to", "repost_of", "quote_of", "like_of", "follow_of")
 COLUMNS = REQUIRED + REFERENCES
 
