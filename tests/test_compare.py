@@ -125,7 +125,9 @@ def grouped(folder: Path, *configs: tuple[str, str]) -> list[str]:
     """The arms of runs with other settings, when they are compared by whatever differs."""
     folder = Path(tempfile.mkdtemp(dir=folder))
     paths = [
-        run_with_posts(folder / f"{place}.db", place + 1, arm=arm, config=config)
+        run_with_posts(
+            folder / f"{place}.db", place + 1, arm=arm, config=config, bank_digest="a" * 64 if arm == "lora" else None
+        )
         for place, (arm, config) in enumerate(configs)
     ]
     comparison = compare_runs(paths, by=None)
@@ -174,6 +176,24 @@ def test_a_run_that_does_not_record_a_setting_is_refused_and_groups_nothing(tmp_
     ):
         compare_runs(paths, by=None)
     assert [run.arm for run in labelled_by_difference(list(map(measure_run, paths)))] == ["base", "lora"]
+
+
+def test_settings_of_adapters_tell_only_runs_that_have_adapters(tmp_path: Path) -> None:
+    one, other = (settings(training={"schedule": {"epochs": epochs}}) for epochs in (2, 3))
+    assert grouped(tmp_path, ("base", one), ("lora", other)) == ["base", "lora"]
+    assert grouped(tmp_path, ("base", one), ("lora", one), ("lora", other)) == [
+        "base", "lora, epochs=2", "lora, epochs=3",
+    ]  # fmt: skip
+    paths = [
+        run_with_posts(tmp_path / f"{seed}.db", 2, arm=arm, seed=seed, config=config, bank_digest=digest)
+        for seed, (arm, config, digest) in enumerate(
+            [("base", one, None), ("lora", one, "a" * 64), ("lora", other, "a" * 64)]
+        )
+    ]
+    with pytest.raises(
+        MetricsError, match=r"2\.db: another setting than .*1\.db: training\.schedule\.epochs \(3 and 2\)"
+    ):
+        compare_runs(paths)
 
 
 def test_policies_of_one_arm_and_adapters_of_one_size_are_told_apart(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from polyphony.metrics.core.inference import effect_interval, holm, seeds_for_po
 from polyphony.metrics.core.paired import independent_values, population_comparison
 from polyphony.metrics.core.registry import PRIMARY
 from polyphony.metrics.measure import RunMeasurements, measure_run
-from polyphony.metrics.studies.labels import ARM, differing, labelled, labelled_by_difference
+from polyphony.metrics.studies.labels import ARM, different_pair, labelled, labelled_by_difference
 
 REFERENCE_ARM = "base"
 
@@ -231,7 +231,6 @@ def check_pairable(runs: Sequence[RunMeasurements], *, same_settings: bool = Tru
     if one_population:
         check_one_population(runs)
     seen: dict[tuple[str, str, int, int], RunMeasurements] = {}
-    first_of_size: dict[int, RunMeasurements] = {}
     for run in runs:
         twin = seen.setdefault((run.arm, run.population_digest, run.seed, run.agents), run)
         if twin is not run:
@@ -243,12 +242,13 @@ def check_pairable(runs: Sequence[RunMeasurements], *, same_settings: bool = Tru
                 f"{run.source}: {run.completed_timesteps} complete timesteps, but {runs[0].source} has "
                 f"{runs[0].completed_timesteps}; finish it with `simulate run --resume` or compare equal --steps"
             )
-        other = first_of_size.setdefault(run.agents, run)
-        differs = _differing_setting(run.config, other.config)
-        if differs is not None and same_settings:
+    for agents in sorted({run.agents for run in runs}) if same_settings else ():
+        alike = [run for run in runs if run.agents == agents]
+        if (pair := different_pair(alike)) is not None:
+            first, other, setting = pair
             raise MetricsError(
-                f"{run.source}: another setting than {other.source}: {differs}; give both runs the same options "
-                "except --arm and --seed"
+                f"{alike[other].source}: another setting than {alike[first].source}: {setting}; give both runs the "
+                "same options except --arm and --seed"
             )
 
 
@@ -267,7 +267,7 @@ def check_one_population(runs: Sequence[RunMeasurements]) -> None:
 
 def _one_arm(runs: Sequence[RunMeasurements]) -> str:
     """Why runs of one arm, or of one value of another option, are not compared."""
-    differing = {_differing_setting(run.config, runs[0].config) for run in runs[1:]} - {None}
+    differing = {pair[2] for run in runs[1:] if (pair := different_pair([runs[0], run])) is not None}
     line = f"{runs[0].source}: all runs have the value {runs[0].arm!r}, and runs that differ are compared"
     if differing:
         return f"{line}; they differ in {', '.join(sorted(map(str, differing)))}: name its option with --by"
@@ -336,10 +336,3 @@ def _corrected(differences: Sequence[Difference], outcomes: Sequence[str]) -> tu
     for p_of in families.values():
         corrected |= zip(p_of, holm(list(p_of.values())), strict=True)
     return tuple(replace(difference, p_holm=corrected.get(place)) for place, difference in enumerate(differences))
-
-
-def _differing_setting(config: dict[str, Any], other: dict[str, Any]) -> str | None:
-    """The first setting in which two runs differ, as a dotted name with both values; None where they are alike."""
-    for path, (left, right) in differing([config, other]).items():
-        return f"{path} ({left!r} and {right!r})"
-    return None

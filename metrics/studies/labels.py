@@ -13,6 +13,15 @@ ARM = "arm"
 POLICY = "policy"
 # Settings that may differ between the arms of one comparison: an arm's own, and those that change no result.
 _FREE = frozenset({POLICY, "slots", "history", "forked_from"})
+# Settings that only adapters have: a run without them is not told by these.
+_OF_ADAPTERS = (
+    "training.schedule.",
+    "training.prior",
+    "training.shape.",
+    "training.init",
+    "training.storage",
+    "weights",
+)
 _BASE, _SCENARIO, _ADAPTERS = "base_hash", "scenario", "adapters"
 _DIGEST_LETTERS = 64
 # What another setting decides too: it is not named beside it.
@@ -20,13 +29,13 @@ _DECIDED = {"training.prompt.verbs": "actions", "training.shape.alpha": "trainin
 
 
 class _Absent:
-    """What stands for a setting that a run does not record."""
+    """What stands for a setting that a run does not record, or does not use."""
 
     def __repr__(self) -> str:
         return "not recorded"
 
 
-_ABSENT = _Absent()
+_ABSENT, _UNUSED = _Absent(), _Absent()
 
 
 def labelled(run: RunMeasurements, option: str, paths: Sequence[str]) -> RunMeasurements:
@@ -59,23 +68,44 @@ def _taken(config: dict[str, Any], path: str) -> Any:
     return _taken(config[name], rest)
 
 
-def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def differing(runs: Sequence[RunMeasurements]) -> dict[str, list[Any]]:
     """The settings in which runs differ, by dotted path, each with its value in every run.
 
-    A base model that a run does not name is no difference: a run without a model has none.
+    A base model that a run does not name is no difference: a run without a model has none. Neither are the settings of
+    adapters in a run that has none.
     """
-    flat = [settings_by_path(config) for config in configs]
+    flat = [settings_by_path(run.config) for run in runs]
     paths = sorted(set().union(*flat)) if flat else []
-    values = {path: [settings.get(path, _ABSENT) for settings in flat] for path in paths if path not in _FREE}
-    return {path: own for path, own in values.items() if _several(_named(own) if path == _BASE else own)}
+    values = {
+        path: [
+            _UNUSED if run.bank_digest is None and path.startswith(_OF_ADAPTERS) else settings.get(path, _ABSENT)
+            for run, settings in zip(runs, flat, strict=True)
+        ]
+        for path in paths if path not in _FREE
+    }  # fmt: skip
+    return {path: own for path, own in values.items() if _several(_named(own) if path == _BASE else _used(own))}
+
+
+def different_pair(runs: Sequence[RunMeasurements]) -> tuple[int, int, str] | None:
+    """Places of two runs that differ in a setting, and the setting with both values; None where all are alike."""
+    for path, own in differing(runs).items():
+        is_free = (_UNUSED, _ABSENT, None) if path == _BASE else (_UNUSED,)
+        first, *others = [place for place, value in enumerate(own) if value not in is_free]
+        other = next(place for place in others if own[place] != own[first])
+        return first, other, f"{path} ({own[other]!r} and {own[first]!r})"
+    return None
 
 
 def _several(values: Sequence[Any]) -> bool:
     return any(value != values[0] for value in values)
 
 
+def _used(values: Sequence[Any]) -> list[Any]:
+    return [value for value in values if value is not _UNUSED]
+
+
 def _named(values: Sequence[Any]) -> list[Any]:
-    return [value for value in values if value is not _ABSENT and value is not None]
+    return [value for value in values if value not in (_ABSENT, _UNUSED, None)]
 
 
 def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasurements]:
@@ -87,8 +117,8 @@ def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasureme
     record, as those of earlier versions, groups nothing by that alone.
     """
     settings = {
-        path: own for path, own in differing([run.config for run in runs]).items()
-        if _several([value for value in own if value is not _ABSENT])
+        path: own for path, own in differing(runs).items()
+        if _several([value for value in own if value not in (_ABSENT, _UNUSED)])
     }  # fmt: skip
     shown = {path: own for path, own in settings.items() if _DECIDED.get(path) not in settings}
     policies = [run.config.get(POLICY) for run in runs]
@@ -104,7 +134,7 @@ def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasureme
     labelled_runs = []
     for place, run in enumerate(runs):
         parts = [run.arm] if has_arms else []
-        parts += [f"{names[path]}={texts[path][place]}" for path in shown]
+        parts += [f"{names[path]}={texts[path][place]}" for path in shown if shown[path][place] is not _UNUSED]
         labelled_runs.append(replace(run, arm=", ".join(parts), config=_without(run.config, settings)))
     return labelled_runs
 
