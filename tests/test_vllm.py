@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from polyphony.adapters.model.base_model import embedded_directory
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.prompting.prompt import FeedItem
+from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.personas.people.acts import USUAL, Verb
 from polyphony.randomness import keyed_generator
 from polyphony.simulation.runs.loading import Loader, loading_with
@@ -47,19 +48,25 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """The address of a vLLM server of the embedded base model in fp32."""
+    with vllm(tmp_path_factory.mktemp("vllm") / "log", "float32") as url:
+        yield url
+
+
+@contextmanager
+def vllm(log, dtype):
+    """A vLLM server of the embedded base model until the block ends."""
     with closing(socket.socket()) as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
         str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(embedded_directory()),
-        "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32", "--enforce-eager", "--enable-lora",
+        "--host", "127.0.0.1", "--port", str(port), "--dtype", dtype, "--enforce-eager", "--enable-lora",
         "--max-loras", "4", "--max-cpu-loras", str(max(PEOPLE, 8) + 8), "--max-lora-rank", "64",
         "--max-model-len", "2048", "--max-num-seqs", "8",
     ]  # fmt: skip
     offline = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "TORCH_COMPILE_DISABLE": "1"}
     own = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | offline | own
-    log = tmp_path_factory.mktemp("vllm") / "log"
     with log.open("wb") as lines:
         process = subprocess.Popen(command, env=environment, stdout=lines, stderr=subprocess.STDOUT)
     try:
@@ -85,10 +92,16 @@ def _wait(port: int, process: subprocess.Popen, log: Path) -> None:
 @pytest.fixture(scope="module")
 def engines(base, kit, server, tmp_path_factory):
     """The local engine and the served one over the same adapters."""
+    with both(base, kit, server, tmp_path_factory.mktemp("adapters")) as pair:
+        yield pair
+
+
+@contextmanager
+def both(base, kit, server, folder):
+    """The local engine of a base model and the served one, over adapters that are the same each time."""
     with AdaptedModel(base, SHAPE) as adapted:
         people = [random_factors(adapted, seed) for seed in range(PEOPLE)]
         adapted.set_stack(stacked(people), SHAPE.scale)
-        folder = tmp_path_factory.mktemp("adapters")
         for number, factors in enumerate(people):
             whole = {name: (a, b * SHAPE.scale) for name, (a, b) in factors.items()}
             export_directory(folder / f"polyphony-{number}", whole, base_name="", card={})
@@ -98,24 +111,49 @@ def engines(base, kit, server, tmp_path_factory):
             yield Engine(base, adapted, kit), served
 
 
-def test_acts_are_as_likely_as_in_the_local_engine(kit, engines):
-    local, served = engines
-    assert served.describe().exact_choice is Exactness.EXACT and served.describe().version
-    requests = [
+def asked(kit):
+    """One act of each person's adapter, and one of the base model."""
+    return [
         ActRequest(slot, kit.builder.prompt(f"agent{number}", "Sails.", FEED), TARGETS, 8,
                    keyed_generator(5, "vllm", number).random(64))
         for number, slot in enumerate([*range(PEOPLE), None])
     ]  # fmt: skip
-    pairs = list(zip(local.decide(requests), served.decide(requests), strict=True))
-    farthest = max(
-        abs(math.log(ours.distribution[verb]) - math.log(theirs.distribution[verb]))
-        for ours, theirs in pairs for verb in USUAL
+
+
+def apart(some, others):
+    """The farthest two log-probabilities of an act, in nats."""
+    return max(
+        abs(math.log(one.distribution[verb]) - math.log(other.distribution[verb]))
+        for one, other in zip(some, others, strict=True) for verb in USUAL
     )  # fmt: skip
-    apart = max(abs(ours.distribution[verb] - pairs[-1][0].distribution[verb]) for ours, _ in pairs for verb in USUAL)
-    print(f"farthest log-probability of an act: {farthest:.2e} nats; adapters move shares by up to {apart:.2f}")
-    assert farthest < MOST_NATS and apart > 0.02
+
+
+def test_acts_are_as_likely_as_in_the_local_engine(kit, engines):
+    local, served = engines
+    assert served.describe().exact_choice is Exactness.EXACT and served.describe().version
+    requests = asked(kit)
+    pairs = list(zip(local.decide(requests), served.decide(requests), strict=True))
+    farthest = apart(*zip(*pairs, strict=True))
+    moved = max(abs(ours.distribution[verb] - pairs[-1][0].distribution[verb]) for ours, _ in pairs for verb in USUAL)
+    print(f"farthest log-probability of an act: {farthest:.2e} nats; adapters move shares by up to {moved:.2f}")
+    assert farthest < MOST_NATS and moved > 0.02
     assert [(a.verb, a.position) for a, _ in pairs] == [(b.verb, b.position) for _, b in pairs], "the same draws"
     assert all(bool(theirs.text) for _, theirs in pairs if theirs.verb.has_text)
+
+
+def test_in_bf16_acts_are_as_likely_as_that_type_tells(loader, base, kit, tmp_path):
+    """As far from fp32 as our own engine in bf16 is, at most twice."""
+    rough = loader.base_model(None, device="cpu", dtype="bf16")
+    (tmp_path / "adapters").mkdir()
+    with vllm(tmp_path / "log", "bfloat16") as url, both(base, kit, url, tmp_path / "adapters") as (local, served):
+        exact, theirs = local.decide(asked(kit)), served.decide(asked(kit))
+    with AdaptedModel(rough, SHAPE) as adapted:
+        adapted.set_stack(stacked([random_factors(adapted, seed) for seed in range(PEOPLE)]), SHAPE.scale)
+        rough_kit = loader.prompt_kit(rough, PromptConfig())
+        ours = Engine(rough, adapted, rough_kit).decide(asked(rough_kit))
+    noise, farthest = apart(exact, ours), apart(exact, theirs)
+    print(f"farthest from fp32: vLLM in bf16 {farthest:.3f} nats, our engine in bf16 {noise:.3f} nats")
+    assert 0 < farthest < 2 * noise
 
 
 def test_texts_are_as_likely_as_in_the_local_engine(kit, engines):
