@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.interchange import export_directory
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
+from polyphony.simulation.serving import scheduler
 from polyphony.simulation.serving.server import Capacity
 
 FEED = 'You see [{"post_id": 41, "user_id": 3, "content": "tea?"}, {"post_id": 57, "user_id": 5, "content": "no"}]'
@@ -190,6 +192,15 @@ def test_the_labels_are_calibrated_by_the_base_that_was_told_nothing(client, bas
     }  # fmt: skip
     logs = client.post("/v1/chat/completions", body).json()["choices"][0]["function_logprobs"]
     assert list(logs.values()) == pytest.approx([-math.log(3)] * 3, abs=1e-3)
+
+
+def test_calls_that_come_at_once_with_new_labels_wait_for_one_calibration(client, monkeypatch):
+    monkeypatch.setattr(scheduler, "MOST_CALLS", 2)
+    tools = [*TOOLS, {"type": "function", "function": {"name": "sleep_now", "parameters": {}}}]
+    body = {"model": ADA, "messages": [{"role": "user", "content": "Hello"}], "tools": tools, "max_tokens": 4}
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda seed: client.post("/v1/chat/completions", body | {"seed": seed}), range(16)))
+    assert [answer.status_code for answer in answers] == [200] * 16
 
 
 def test_a_call_may_be_required_named_or_forbidden(client):

@@ -89,6 +89,10 @@ class Asked:
     offer: Offer | None = None
 
 
+# A question with the first tokens of its labels.
+_Labels = tuple[str, tuple[int, ...]]
+
+
 class Asking:
     """Turns requests into jobs of the scheduler.
 
@@ -105,7 +109,8 @@ class Asking:
         self._prompts = ChatPrompts(base.tokenizer, scheduler.most_columns)
         self._vocabulary = int(base.model.config.get_text_config().vocab_size)
         self._grammars: JsonGrammars | None = None
-        self._biases: OrderedDict[tuple[str, tuple[int, ...]], tuple[float, ...]] = OrderedDict()
+        self._biases: OrderedDict[_Labels, tuple[float, ...]] = OrderedDict()
+        self._calibrating: dict[_Labels, asyncio.Task[tuple[float, ...]]] = {}
         self._unseeded = itertools.count()
         self._colon = plain_tokens(base.tokenizer, ":")
         self._preparing = ThreadPoolExecutor(1, "prompts")
@@ -302,16 +307,32 @@ class Asking:
         return LabelChoice(offer.tokens, bias, uniform, taken)
 
     async def _bias(self, offer: Offer) -> tuple[float, ...]:
-        """Log-probabilities of the labels under the bare base that was told nothing (Zhao et al. 2021, section 5)."""
+        """Log-probabilities of the labels under the bare base that was told nothing (Zhao et al. 2021, section 5).
+
+        Requests that come at once with the same labels wait for one calculation.
+        """
         key = offer.question, offer.tokens
-        if key not in self._biases:
-            prompt = await self._prepare(lambda: self._prompts.content_free(offer.question))
-            self._most(len(prompt), 1)
-            logs = await self._scheduler.call(lambda: self._base_scores(prompt, offer.tokens))
-            self._biases[key] = tuple(logs)
-            while len(self._biases) > CALIBRATED:
-                self._biases.popitem(last=False)
-        return self._biases[key]
+        if key in self._biases:
+            return self._biases[key]
+        if key not in self._calibrating:
+            task = self._calibrating[key] = asyncio.create_task(self._calibrated(offer))
+            task.add_done_callback(lambda ended: self._end_calibration(key, ended))
+        # A client that goes away ends its own waiting only.
+        return await asyncio.shield(self._calibrating[key])
+
+    async def _calibrated(self, offer: Offer) -> tuple[float, ...]:
+        prompt = await self._prepare(lambda: self._prompts.content_free(offer.question))
+        self._most(len(prompt), 1)
+        return tuple(await self._scheduler.call(lambda: self._base_scores(prompt, offer.tokens)))
+
+    def _end_calibration(self, key: _Labels, task: asyncio.Task[tuple[float, ...]]) -> None:
+        """Keep what came of it; a fault is raised where it is waited for."""
+        del self._calibrating[key]
+        if task.cancelled() or task.exception() is not None:
+            return
+        self._biases[key] = task.result()
+        while len(self._biases) > CALIBRATED:
+            self._biases.popitem(last=False)
 
     @torch.no_grad()
     def _base_scores(self, prompt: Sequence[int], labels: Sequence[int]) -> list[float]:
