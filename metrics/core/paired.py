@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polyphony.metrics.core.effect_rule import without_effect_size
+from polyphony.metrics.core.effect_rule import SAME_AMOUNT, without_effect_size
 from polyphony.metrics.core.inference import cohens_d_paired, paired_t_p, t_interval
 from polyphony.metrics.core.measurement import Floats
 
@@ -76,13 +76,11 @@ def paired_comparison(differences: Sequence[float] | Floats, unit: str = "seed")
     mean, n = float(values.mean()), len(values)
     if n < 2:
         return PairedDifference(mean, None, None, None, n, f"one {unit}: no interval without more {unit}s")
-    p = paired_t_p(values.tolist())
-    if p is None:
-        alike = f"all {unit}s differ by the same amount: nothing says how much they vary"
-        return PairedDifference(mean, None, None, None, n, alike)
-    interval, effect_size = t_interval(values.tolist()), cohens_d_paired(values.tolist())
-    reason = without_effect_size(values.tolist()) if values.any() else None
-    return PairedDifference(mean, interval, effect_size, p, n, reason)
+    pairs = values.tolist()
+    reason = without_effect_size(pairs) if values.any() else None
+    if reason == SAME_AMOUNT:
+        return PairedDifference(mean, None, None, None, n, reason.replace("seeds", f"{unit}s"))
+    return PairedDifference(mean, t_interval(pairs), cohens_d_paired(pairs), paired_t_p(pairs), n, reason)
 
 
 def population_comparison(differences: Sequence[Sequence[float]]) -> PairedDifference:
