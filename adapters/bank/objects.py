@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save
 
 from polyphony.adapters.bank.object_layout import FlatFactors, header_end, header_entries, read_object
+from polyphony.adapters.model.reading_pool import reading_pool
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
 
@@ -126,7 +127,7 @@ class ObjectStore:
         if len(chunks) < 2:
             yield from self._load_chunk(names)
             return
-        with ThreadPoolExecutor(READERS) as pool:
+        with reading_pool(READERS) as pool:
             for chunk in _ahead(pool, self._load_chunk, chunks):
                 yield from chunk
 

@@ -3,13 +3,14 @@
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from threading import Event, Lock
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.object_layout import FlatFactors
 from polyphony.adapters.bank.usage import Tier
+from polyphony.adapters.model.reading_pool import reading_pool
 from polyphony.errors import InputError
 
 MEMORY_BYTES = 1 << 30
@@ -30,7 +31,7 @@ class AdapterMemory:
         self._cached: OrderedDict[str, FlatFactors] = OrderedDict()
         self._size = 0
         self._lock = Lock()
-        self._reader = ThreadPoolExecutor(1)
+        self._reader = reading_pool(1)
         self._reading: Future[None] | None = None
         self._closing = Event()
 

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from polyphony.adapters.model.reading_pool import reading_pool
 from polyphony.simulation.serving.asking import Asked, Asking
 from polyphony.simulation.serving.catalogue import Catalogue
 from polyphony.simulation.serving.figures import Figures
@@ -36,6 +37,8 @@ MOST_LISTED = 10_000
 # How often a request that waits is asked whether its client is still there, in seconds.
 LOOKS_EVERY = 0.5
 OPEN_PATHS = ("/health",)
+# Threads that list models and read adapters from files.
+READERS = 2
 
 Answer = TypeVar("Answer")
 Part = TypeVar("Part")
@@ -57,7 +60,9 @@ def application(
 
     @asynccontextmanager
     async def running(_app: FastAPI) -> AsyncIterator[None]:
-        scheduler.start(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(reading_pool(READERS))
+        scheduler.start(loop)
         yield
         await asyncio.to_thread(scheduler.close)
 

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +14,7 @@ from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.adapters.engine.generation import Continuation, Generation, LabelChoice, Sampling
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.head import Head
+from polyphony.adapters.model.reading_pool import reading_pool
 from polyphony.adapters.prompting.control_tokens import plain_tokens
 from polyphony.randomness import keyed_generator
 from polyphony.simulation.serving.answer import Answer, Chosen
@@ -113,7 +113,7 @@ class Asking:
         self._calibrating: dict[_Labels, asyncio.Task[tuple[float, ...]]] = {}
         self._unseeded = itertools.count()
         self._colon = plain_tokens(base.tokenizer, ":")
-        self._preparing = ThreadPoolExecutor(1, "prompts")
+        self._preparing = reading_pool(1, "prompts")
         self._prepared = 0
 
     def close(self) -> None:
