@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -30,6 +31,7 @@ DAY = 86_400
 def main() -> None:
     """Run both worlds and show what came of them."""
     asked = _asked()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the server ends with the demonstration
     people = people_file(asked.platform, asked.data)
     asked.out.mkdir(parents=True, exist_ok=True)
     files = {arm: (asked.out / f"{asked.platform}-{arm}.db").resolve() for arm in ("own", "base")}
@@ -106,10 +108,14 @@ def _world(asked: argparse.Namespace, people: Path, url: str, file: Path, *, is_
             stderr=errors, text=True,
         ) as world,
     ):  # fmt: skip
-        for line in world.stdout or ():
-            lines.append(line)
-            if line.startswith("timestep"):
-                print(f"  {line.strip()}", flush=True)
+        try:
+            for line in world.stdout or ():
+                lines.append(line)
+                if line.startswith("timestep"):
+                    print(f"  {line.strip()}", flush=True)
+        except BaseException:
+            world.kill()
+            raise
     if world.returncode:
         raise SystemExit(f"OASIS failed; {work / 'errors.txt'} has its words")
     figures: dict[str, Any] = json.loads(lines[-1])

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from polyphony.simulation.serving.refusal import Refusal, busy
 
 # What a client whose body found no place is told to wait, in seconds.
-RETRY_AFTER = 5
+BODY_RETRY_AFTER = 5
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Uploads:
                         raise too_large
                     is_alone = self._coming == len(body)
                     if not is_alone and self._coming + len(part) > self._limits.coming_bytes:
-                        raise busy(RETRY_AFTER, "too many bodies come at once")
+                        raise busy(BODY_RETRY_AFTER, "too many bodies come at once")
                     self._coming += len(part)
                     body += part
         except TimeoutError:
