@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import math
 import os
 import re
 import shutil
@@ -38,6 +39,8 @@ CONVERSION_VERSION = 1
 SCRATCH = "converting-"
 # bf16 is chosen only from this speed-up on: below it, its rounding is not worth it.
 BF16_MIN_SPEEDUP = 1.5
+# Most products of each type that are timed, and for how many seconds: one takes a second where bf16 is emulated.
+TIMED, TIMED_SECONDS = 15, 0.5
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -146,19 +149,24 @@ def pick_device(device: str) -> torch.device:
 
 
 def fastest_dtype(device: torch.device) -> str:
-    """Choose the compute type by timing a short matrix product in both: processors differ too much for a rule."""
+    """Choose the compute type by timing a short matrix product in both: processors differ too much for a rule.
+
+    The types take turns, and the shortest of many times counts, so that other work on the machine decides nothing.
+    """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    seconds = {}
-    for name, dtype in DTYPES.items():
-        left, right = torch.ones(512, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
-        left @ right
-        runs = []
-        for _ in range(5):
+    factors = {
+        name: (torch.ones(512, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)) for name, dtype in DTYPES.items()
+    }
+    seconds = dict.fromkeys(DTYPES, math.inf)
+    end = time.perf_counter() + TIMED_SECONDS
+    for _ in range(TIMED):
+        if time.perf_counter() > end:
+            break
+        for name, (left, right) in factors.items():
             start = time.perf_counter()
             left @ right
-            runs.append(time.perf_counter() - start)
-        seconds[name] = min(runs)
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
     return "bf16" if seconds["bf16"] * BF16_MIN_SPEEDUP < seconds["fp32"] else "fp32"
 
 

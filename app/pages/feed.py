@@ -26,7 +26,7 @@ def draw(library: Library, run: FoundRun) -> None:
     title(
         "Feed",
         "All posts on the platform, newest first; feeds show each agent a few. Likes by agents, reposts and replies "
-        "are those of the moment.",
+        "are counted up to the timestep that you choose.",
     )
     left, middle, right = st.columns(3)
     with middle:

@@ -154,6 +154,10 @@ def dashboard(
     raise typer.Exit(launch(path, port, browser, bank=bank, address=address, plugins=plugin or ()))
 
 
+LEGEND = """n: the cases behind a value. null (z): the mean where the effect is absent, and the distance to it in its
+standard deviations. –: cannot be computed; --json gives the reason. docs/measurements.md defines each measurement."""
+
+
 def print_measurements(path: Path | str, as_json: bool) -> None:
     """Measure a run and print it, as a table or as one JSON object."""
     from polyphony.metrics.measure import measure_run
@@ -171,4 +175,5 @@ def print_measurements(path: Path | str, as_json: bool) -> None:
         against = "" if null is None else f"{figure(null['mean'])} ({figure(null['z'])})"
         rows.append((name, figure(measurement["value"]), str(measurement["n"]), interval, against))
     print_results(("measurement", "value", "n", "95% interval", "null (z)"), rows, title_of_run(run))
+    stderr().print(LEGEND, markup=False)
     say_engine(run)
