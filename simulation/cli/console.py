@@ -6,10 +6,12 @@ from types import TracebackType
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from polyphony.printable import printable
 from polyphony.simulation.cli.printing import stderr
 from polyphony.simulation.runs.hooks import Hooks
 
 PLAIN_LINE_SECONDS = 15.0
+LINE_CHARACTERS = 118
 
 
 class Reporter:
@@ -44,6 +46,11 @@ class Reporter:
     def say(self, line: str) -> None:
         """Print one line; nothing in it is taken for markup."""
         self.console.print(line, markup=False)
+
+    def show_text(self, handle: str, text: str) -> None:
+        """Print what an agent wrote, shortened to a line."""
+        line = f"  @{printable(handle)}: {printable(text)}"
+        self.say(line if len(line) <= LINE_CHARACTERS else line[: LINE_CHARACTERS - 1] + "…")
 
     def show(self, stage: str, done: int, total: int, unit: str, note: str = "") -> None:
         """Show how far a stage is."""

@@ -143,15 +143,18 @@ def interview(
     say(json.dumps({"agent": agent, "question": question, "at": at, "answer": answer}) if as_json else answer)
 
 
-def open_runner(settings: "RunSettings", machine: Machine, reporter: "Reporter") -> "Runner":
-    """A runner that reports to the console.
+def open_runner(
+    settings: "RunSettings", machine: Machine, reporter: "Reporter", *, show_texts: bool = False
+) -> "Runner":  # fmt: skip
+    """A runner that reports to the console, with the first texts that agents write if asked.
 
     Raises:
         InputError: The population cannot be read.
     """
     from polyphony.simulation.runs.runner import Runner
 
-    return Runner(settings, **vars(machine), hooks=reporter.hooks)
+    hooks = replace(reporter.hooks, wrote=reporter.show_text) if show_texts else reporter.hooks
+    return Runner(settings, **vars(machine), hooks=hooks)
 
 
 def _simulate(
@@ -164,7 +167,7 @@ def _simulate(
     if resume:
         check_plugins(target, settings.plugins)
     with Reporter() as reporter:
-        runner = open_runner(settings, machine, reporter)
+        runner = open_runner(settings, machine, reporter, show_texts=True)
         for problem in runner.population.problems:
             reporter.say(f"warning: {problem.message}")
         if not resume and fork is None:

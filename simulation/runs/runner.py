@@ -11,6 +11,7 @@ from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
+from polyphony.simulation.runs.first_texts import Decide, with_first_texts
 from polyphony.simulation.runs.fork import Fork
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.initial_state import empty_platform, feed_maker, run_clock
@@ -168,7 +169,10 @@ class Runner:
                 stack.enter_context(self._simulation(target, policy, ingredients, weights, fork))
                 for target, policy in zip(targets, policies, strict=True)
             ]
-            decide = _decide_together if len(targets) > 1 else partial(decide_apart, name=settings.policy)
+            decide: Decide = _decide_together if len(targets) > 1 else partial(decide_apart, name=settings.policy)
+            if settings.needs_model:
+                handles = [persona.handle for persona in self.personas]
+                decide = with_first_texts(decide, handles, self.resources.hooks.wrote)
             with self.resources.timer.measure("simulation"):
                 run_in_step(simulations, settings.timesteps, decide, self.resources.hooks.timestep)
 
