@@ -1,5 +1,6 @@
 """How runs and comparisons end on the command line: texts, ten figures, what they show, the next commands."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import typer
 from run_factory import RunFactory
 
+from polyphony.metrics.core.labels import span
 from polyphony.metrics.core.registry import HEADLINES, MEASUREMENTS, REGISTRY
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.metrics.studies.sample_texts import SampleText, sample_texts
@@ -81,6 +83,26 @@ def parsed(line):
     assert words[0] == "simulate"
     named = typer.main.get_command(app).commands[words[1]]
     return named.make_context(words[1], words[2:]).params
+
+
+def test_two_single_runs_show_each_runs_own_interval_and_more_runs_do_not(simulate, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    posts = {"base": [(1, "words")], "lora": [(1, "words"), (2, "other words"), (3, "more")]}
+    files = [
+        written(tmp_path / f"{arm}{seed}.db", posts[arm], arm=arm, seed=seed, agents=6)
+        for seed in (1, 2)
+        for arm in posts
+    ]
+    intervals = []
+    for file in files[:2]:
+        measured = json.loads(simulate("metrics", file, "--json")[1])["measurements"]["original_post_rate"]
+        intervals.append(span(tuple(measured["interval"])))
+    _, out, _ = simulate("compare", *files[:2])
+    line = next(line for line in out.splitlines() if "new posts each time" in line)
+    assert intervals[0] != intervals[1] and [interval in line for interval in intervals] == [True, True]
+    assert "not over runs" in out
+    _, out, _ = simulate("compare", *files)
+    assert "not over runs" not in out and not any(interval in out for interval in intervals)
 
 
 def test_a_comparison_speaks_of_its_own_reference(simulate, tmp_path):

@@ -33,6 +33,7 @@ def brief_table(
     Returns:
         The columns; and a measurement's name with its cells for each difference, in the order of the names. Where one
         arm of one size is compared, the columns of the values are called by the arms; sizes stand where they differ.
+        Where that arm and the reference have one run each, the interval over a run's agents stands below its value.
     """
     differences = [
         difference for name in measurements for difference in comparison.differences if difference.measurement == name
@@ -44,7 +45,22 @@ def brief_table(
     pairs = {(difference.against, difference.arm) for difference in differences}
     if len(pairs) > 1:
         return columns[1:], [(name, cells[1:]) for name, cells in rows]
-    return (*pairs.pop(), *columns[4:]), [(name, (cells[3], cells[2], *cells[4:])) for name, cells in rows]
+    arms = pairs.pop()
+    shown = [(name, (cells[3], cells[2], *cells[4:])) for name, cells in rows]
+    if not of_single_runs(comparison):
+        return (*arms, *columns[4:]), shown
+    run_of = {run.arm: run for run in comparison.runs}
+    ranges = [[span(run_of[arm].measurements[name].interval) for arm in arms] for name, _ in rows]
+    below = [
+        (name, (*(f"{value}\n{within}".rstrip() for value, within in zip(cells, pair, strict=False)), *cells[2:]))
+        for (name, cells), pair in zip(shown, ranges, strict=True)
+    ]
+    return (*arms, *columns[4:]), below
+
+
+def of_single_runs(comparison: Comparison) -> bool:
+    """Whether two runs are compared, one of the reference and one of another arm."""
+    return len(comparison.runs) == 2 and len(comparison.arms) == 2
 
 
 def title_of_comparison(comparison: Comparison) -> str:

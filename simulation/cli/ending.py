@@ -65,7 +65,7 @@ def print_comparison_ending(
         by: The option in which the runs differ.
     """
     from polyphony.metrics.core.registry import HEADLINES
-    from polyphony.metrics.studies.comparison_table import brief_table, remarks, title_of_comparison
+    from polyphony.metrics.studies.comparison_table import brief_table, of_single_runs, remarks, title_of_comparison
     from polyphony.metrics.studies.evidence import evidence_of_comparison
     from polyphony.metrics.studies.findings import findings
     from polyphony.metrics.studies.sample_texts import of_one_seed
@@ -77,6 +77,8 @@ def print_comparison_ending(
     above = [None, *(name for name, _ in rows)]  # a figure is named once, however many arms it has
     named = [("" if name == above[place] else _named(name), *cells) for place, (name, cells) in enumerate(rows)]
     print_results(("figure", *headers), named, title_of_comparison(comparison))
+    if of_single_runs(comparison):
+        say("Below a value: its 95% interval over the agents of that run, not over runs.")
     for remark in remarks(comparison):
         say(remark)
     for finding in findings(evidence_of_comparison(comparison), HEADLINES):

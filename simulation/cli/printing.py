@@ -76,7 +76,8 @@ def print_results(headers: Sequence[str], rows: Sequence[Sequence[str]], title: 
         table = Table(title=Text(title), box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         for place in shown:
             # A table's least width counts the longest word of a cell, also where the cell is not to be folded.
-            longest = max(cell_len(row[place]) for row in (headers, *rows)) if place else _LEAST_NAME
+            lines = [line for row in (headers, *rows) for line in row[place].splitlines()]
+            longest = max(map(cell_len, lines), default=0) if place else _LEAST_NAME
             table.add_column(
                 Text(headers[place]), no_wrap=whole and place > 0, overflow="fold", min_width=longest if whole else None
             )
