@@ -53,8 +53,11 @@ class Claim:
 CLAIMS = (
     Claim("original_posts", "+139 / +153 / +306 at 128 / 256 / 512 agents", 1, (139, 153, 306)),
     Claim("comments", "+70 / +247 / +493", 1, (70, 247, 493)),
-    Claim("effective_communities", "1.47 to 2.19 times as many", reported=REPORTED["effective_communities"]),
-    Claim("modularity", "1.20 / 0.95 / 1.20 times", reported=REPORTED["modularity"]),
+    Claim(
+        "effective_communities", "1.47 to 2.19 times as many",
+        reported=REPORTED["co_engagement_effective_communities"],
+    ),
+    Claim("modularity", "1.20 / 0.95 / 1.20 times", reported=REPORTED["co_engagement_modularity"]),
     Claim(
         "stance_spread", "1.32 to 2.45 times as wide, read as less homophily",
         reported=Reported((1.32, 2.45), is_ratio=True),

@@ -111,14 +111,16 @@ def test_own_adapters_are_held_to_what_the_paper_reports_at_their_size() -> None
         told = Difference(measurement, arm, "base", agents, 1.0, (-1.0, 3.0), 1.0, 0.2, None, 5, None, None)
         return list(reported_lines([replace(told, ratio=1.0, ratio_interval=ratio)]))
 
-    assert line("effective_communities", 128, (0.63, 1.39)) == [
-        "Effective communities at 128 agents: 1 times the base's (0.630 to 1.39); what arXiv 2606.02437 reports, 1.47 "
-        "to 2.19 times, is excluded."
+    assert line("co_engagement_effective_communities", 128, (0.63, 1.39)) == [
+        "Effective communities of co-engagement at 128 agents: 1 times the base's (0.630 to 1.39); what "
+        "arXiv 2606.02437 reports, 1.47 to 2.19 times, is excluded."
     ]
-    assert "1.20 times, is excluded" in line("modularity", 512, (0.8, 1.1))[0]
-    assert "0.95 times, is not excluded" in line("modularity", 256, (0.8, 1.1))[0]
-    assert "0.95 to 1.20 times, is not excluded" in line("modularity", 48, (0.8, 1.1))[0]
-    assert not line("modularity", 48, None) and not line("modularity", 48, (0.8, 1.1), "pooled")
+    assert "1.20 times, is excluded" in line("co_engagement_modularity", 512, (0.8, 1.1))[0]
+    assert "0.95 times, is not excluded" in line("co_engagement_modularity", 256, (0.8, 1.1))[0]
+    assert "0.95 to 1.20 times, is not excluded" in line("co_engagement_modularity", 48, (0.8, 1.1))[0]
+    assert not line("co_engagement_modularity", 48, None) and not line(
+        "co_engagement_modularity", 48, (0.8, 1.1), "pooled"
+    )
     assert not line("comments", 48, (0.8, 1.1))
 
 

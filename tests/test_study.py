@@ -268,6 +268,9 @@ def test_parts_of_a_study_make_the_whole(done, tmp_path):
     assert (tmp_path / "0/tables/primary.md").read_bytes() == (done / "tables/primary.md").read_bytes()
     lacking = united([replace(parts[0], runs=parts[0].runs[1:]), parts[1]], tmp_path)
     assert lacking.unfinished == (whole.plan["cells"][0]["file"],) and len(lacking.runs) == 7
+    asking = replace(parts[1], plan={**parts[1].plan, "contrast": ["lora", "base"]})
+    with pytest.raises(MetricsError, match="contrast of the plan is not as in .*; parts of one study ask the same"):
+        united([parts[0], asking], tmp_path)
     other = replace(parts[1], plan={**parts[1].plan, "options": {**parts[1].plan["options"], "steps": 4}})
     with pytest.raises(MetricsError, match="steps is 4, in .* 3; parts of one study have the same options"):
         united([parts[0], other], tmp_path)

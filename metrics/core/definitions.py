@@ -675,13 +675,13 @@ _PLANTED_TRUTH = (
         unit="share, 0 to 1", definition="Share of ties whose two ends are on the same side of an issue, by what the "
         "agents write without answering anybody; a tie counts once for each issue in which both ends take a side.",
         source="arXiv 2606.02437 (stance side of ties)", needs=(_OWN_TEXTS, _INTERACTIONS, _HISTORIES, _SIDES),
-        n="ties by issue", no_interval=_GRAPH, null="the agents' sides permuted among the agents",
+        n="ties by issue", no_interval=_GRAPH, null="whole agents' sides permuted among the agents",
     ),
     Definition(
         name="stance_side_homophily_truth", title="– by their people's true sides", subject="issue stance",
         unit="share, 0 to 1", definition="The same with the true sides of the people whom the agents stand for.",
         source="arXiv 2606.02437 (stance side of ties)", needs=(_INTERACTIONS, _SIDES), n="ties by issue",
-        no_interval=_GRAPH, null="the agents' sides permuted among the agents",
+        no_interval=_GRAPH, null="whole agents' sides permuted among the agents",
     ),
     Definition(
         name="stance_polarisation", title="Polarisation of stances", subject="issue stance", unit="0 to 1",

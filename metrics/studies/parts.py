@@ -35,8 +35,8 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
         directory: Where the whole is to lie.
 
     Raises:
-        MetricsError: They differ in an option, in the reference arm or in what is measured, or at one size in people,
-            base model, compute type or an arm's adapters.
+        MetricsError: They differ in an option, in the reference arm, in the question that their plans ask or in what is
+            measured, or at one size in people, base model, compute type or an arm's adapters.
     """
     first = parts[0].plan
     for part in parts[1:]:
@@ -51,6 +51,12 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
             raise MetricsError(
                 f"{part.directory}: the reference is {part.plan['reference']!r}, not {first['reference']!r}"
             )
+        for name in ("contrast", "outcomes", "smallest_effects"):
+            if (part.plan.get(name) or None) != (first.get(name) or None):
+                raise MetricsError(
+                    f"{part.directory}: {name} of the plan is not as in {parts[0].directory}; parts of one study ask "
+                    "the same question"
+                )
     several = any(cell.get("population") for part in parts for cell in part.plan["cells"])
     check_alike([run for part in parts for run in part.runs], several=several)
     cells = {

@@ -43,8 +43,8 @@ class Reported(NamedTuple):
 
 
 REPORTED: Mapping[str, Reported] = {
-    "effective_communities": Reported((1.47, 2.19), is_ratio=True),
-    "modularity": Reported((1.20, 0.95, 1.20), is_ratio=True),
+    "co_engagement_effective_communities": Reported((1.47, 2.19), is_ratio=True),
+    "co_engagement_modularity": Reported((1.20, 0.95, 1.20), is_ratio=True),
     "stance_side_homophily": Reported((-0.089, -0.193, -0.197), is_ratio=False),
 }
 
