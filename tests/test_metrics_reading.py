@@ -168,6 +168,11 @@ def test_findings_say_only_what_the_intervals_support() -> None:
         "Between lora and base nothing is told apart; cannot tell: original posts. "
         "One seed: this says nothing about other runs of the same arms."
     ]
+    planned = evidence(difference("original_posts", 1, 3), difference("likes", 1, 3))  # both of the plan's outcomes
+    assert findings(planned, names[:1]) == [
+        "Against base, lora is clearly higher in original posts (+2, 95% 1 to 3) and likes (+2, 95% 1 to 3). "
+        "5 seeds a size."
+    ]
     same = replace(difference("original_posts", -1, 1), verdict=EQUIVALENT)
     assert findings(evidence(same, difference("likes", 1, 3, p=None)), ("original_posts", "likes")) == [
         "Against base, lora is tentatively higher in likes (+2, 95% 1 to 3; exploratory); equivalent within 25%: "

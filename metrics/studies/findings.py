@@ -23,13 +23,15 @@ def findings(evidence: Evidence, measurements: tuple[str, ...] = _TOLD) -> list[
     population size: clearly so from five seeds on, or from five populations where there are several, in a primary
     figure and with p below 0.05 after Holm's correction, else tentatively. It is said to be equivalent where the tests
     of equivalence say so at every size. Of anything else a sentence says that it cannot tell, and how many seeds would
-    tell a difference of the size seen.
+    tell a difference of the size seen. A plan's outcomes, whose p is corrected, are always told.
     """
     if len(evidence.arms) < 2:
         return ["This is one arm alone: a run of another arm with the same people would make a comparison."]
     if evidence.reference is None:
         return [f"Nothing is compared: {evidence.not_compared}."]
-    return [_finding(evidence, arm, measurements) for arm in evidence.arms if arm != evidence.reference]
+    outcomes = [difference.measurement for difference in evidence.differences if difference.p_holm is not None]
+    names = tuple(dict.fromkeys((*measurements, *outcomes)))
+    return [_finding(evidence, arm, names) for arm in evidence.arms if arm != evidence.reference]
 
 
 def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str:
