@@ -1,10 +1,13 @@
 """The command line: bad input is one line and exit 2, and nothing half-written stays behind."""
 
 import json
+import os
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -299,3 +302,16 @@ def test_no_figure_is_cut_and_no_empty_column_shown(width, monkeypatch, capsys):
     assert Counter(re.sub(r"[\s─]", "", said)) == Counter(re.sub(r"\s", "", title + "".join(map("".join, told))))
     assert max(map(len, said.splitlines())) <= (width or WIDE)
     assert width or all(any(all(cell in line for cell in each) for line in said.splitlines()) for each in told)
+
+
+def test_an_interrupt_that_a_library_turns_into_another_error_is_an_interrupt(simulate, monkeypatch, tmp_path):
+    def call(*arguments, **options):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise ValueError("a module was half imported") from None
+
+    monkeypatch.setattr("polyphony.metrics.measure.measure_run", call)
+    code, _, said = simulate("metrics", tmp_path)
+    assert code == 3 and said[-1].startswith("simulate: interrupted; give the same command again")

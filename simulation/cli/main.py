@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
+from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
@@ -66,9 +67,22 @@ class Session:
 
     Attributes:
         debug: Whether errors are shown with the traceback that led to them.
+        is_interrupted: Whether Ctrl-C or a termination has come.
     """
 
     debug: bool = False
+    is_interrupted: bool = False
+
+    def handle_interrupts(self) -> None:
+        """Note each interrupt before it is raised: a library under which it comes may raise another error for it."""
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            self.is_interrupted = True
+            signal.default_int_handler(number, frame)
+
+        if callable(signal.getsignal(signal.SIGINT)):  # where a shell has its jobs ignore it, it stays ignored
+            signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGTERM, interrupt)
 
 
 @app.callback()
@@ -88,9 +102,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 done, 2 the input is wrong, 3 interrupted but resumable, 1 our fault.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     words = sys.argv[1:] if arguments is None else arguments
     session = Session()
+    session.handle_interrupts()
     try:
         code = app(arguments, standalone_mode=False, obj=session)
     except typer.TyperException as error:
@@ -105,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         remedy = DISK_REMEDIES.get(error.errno or 0, "check the place, or choose another")
         _fail(f"{error.filename or 'a file'}: {error.strerror or error}; {remedy}", 2)
     except Exception as error:
+        if session.is_interrupted:
+            _fail(_interrupted(words), 3)
         if _out_of_memory(error):
             _fail("out of memory; fewer agents at once, a smaller base model or more memory would do", 2)
         error.add_note("simulate: this is a fault of ours; please report it, with the command and the lines above")
