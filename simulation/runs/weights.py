@@ -10,11 +10,13 @@ from polyphony.adapters.bank.stacking import complete, covering_shape
 from polyphony.adapters.engine.adapter_cache import AdapterCache
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel
+from polyphony.adapters.training.config import BANK_PRIOR
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
 from polyphony.printable import storable_name
 from polyphony.simulation.policies.arms import AdapterUse, Arm
 from polyphony.simulation.runs.installed_weights import NO_WEIGHTS, InstalledWeights
+from polyphony.simulation.runs.prior_language import note_on_language
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import name_of
@@ -86,7 +88,9 @@ class WeightSource:
     def _trained_revisions(self, bank: Bank, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> list[Revision]:
         training, timer = self._resources.training(settings, bank), self._resources.timer
         with timer.measure("population prior"):
-            training.prior()
+            prior = training.prior()
+        if settings.training.prior == BANK_PRIOR and (note := note_on_language(prior, self._resources.population)):
+            self._resources.hooks.say(note)
         if arm.adapter is AdapterUse.POOLED:
             with timer.measure("pooled adapter"):
                 return [training.pooled(self._resources.personas)] * len(agents)
