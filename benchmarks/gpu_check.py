@@ -77,7 +77,7 @@ def commands(folder: Path, machine: Sequence[str], population: str, agent: str) 
     lines = {
         "train": ["train", "--users", "3", *few, *bank],
         "run": ["run", "--agents", "3", "--steps", "2", "--activation", "1", "--out", run, *few, *bank],
-        "fork": ["fork", run, "--at", "1", "--out", str(folder / "fork.db"), *bank],
+        "fork": ["fork", run, "--at", "1", "--out", str(folder / "fork.db"), *(people if Path(population).is_file() else []), *bank],
         "interview": ["interview", run, agent, "What do you think of the bridge?", *bank],
         "study": ["study", "--agents", "3", "--arms", ARMS, "--seeds", "1", "--set", "steps=1", "--together", "1",
                   "--out", str(folder / "study"), *few, *bank],

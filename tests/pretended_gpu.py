@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
 
 GPU = torch.device("cuda:0")
 aten = torch.ops.aten
@@ -71,25 +70,20 @@ class _Watching(TorchDispatchMode):
 
 
 def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    tensors = [leaf for leaf in tree_flatten((args, kwargs))[0] if isinstance(leaf, Tensor)]
-    wrapped = [tensor for tensor in tensors if isinstance(tensor, OnGpu)]
-    device = kwargs.get("device")
-    if not wrapped and (device is None or torch.device(device).type != "cuda"):
-        return func(*args, **kwargs)
-    if wrapped and len(wrapped) < len(tensors) and func not in MOVES:
+    tensors: list[Tensor] = []
+    held_args = [_held(value, tensors) for value in args]
+    held_kwargs = {name: _held(value, tensors) for name, value in kwargs.items()}
+    wrapped = sum(isinstance(tensor, OnGpu) for tensor in tensors)
+    on_gpu = isinstance(args[0], OnGpu) if func is aten.copy_.default else bool(wrapped)
+    if wrapped and wrapped < len(tensors) and func not in MOVES:
         _check(func, args, tensors)
+    if kwargs.get("device") is not None:
+        on_gpu, held_kwargs["device"] = torch.device(kwargs["device"]).type == "cuda", "cpu"
+        if not on_gpu and not wrapped:
+            return func(*args, **kwargs)  # another device than these two
     if func is aten._fused_sdp_choice.default:
         return 0  # attention by plain products: fused kernels have other names on each device
-    on_gpu = isinstance(args[0], OnGpu) if func is aten.copy_.default else bool(wrapped)
-    if device is not None:
-        on_gpu, kwargs = torch.device(device).type == "cuda", {**kwargs, "device": "cpu"}
-    held_args, held_kwargs = tree_map_only(OnGpu, lambda tensor: tensor.held, (args, kwargs))
     result = func(*held_args, **held_kwargs)
-    return _returned(func, args, kwargs, result, on_gpu=on_gpu)
-
-
-def _returned(func: Any, args: Any, kwargs: dict[str, Any], result: Any, *, on_gpu: bool) -> Any:
-    """The result as its caller sees it: of an operation in place, the tensor that it has changed."""
     changed = [
         kwargs.get(argument.name, args[place] if place < len(args) else None)
         for place, argument in enumerate(func._schema.arguments)
@@ -97,7 +91,21 @@ def _returned(func: Any, args: Any, kwargs: dict[str, Any], result: Any, *, on_g
     ]
     if changed and len(func._schema.returns) == len(changed):
         return changed[0] if len(changed) == 1 else tuple(changed)
-    return tree_map(lambda leaf: OnGpu(leaf) if isinstance(leaf, Tensor) else leaf, result) if on_gpu else result
+    return _wrapped(result) if on_gpu else result
+
+
+def _held(value: Any, tensors: list[Tensor]) -> Any:
+    """The value with what its tensors hold; the tensors themselves are noted."""
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return value.held if isinstance(value, OnGpu) else value
+    return type(value)(_held(part, tensors) for part in value) if type(value) in (list, tuple) else value
+
+
+def _wrapped(result: Any) -> Any:
+    if isinstance(result, Tensor):
+        return OnGpu(result)
+    return type(result)(map(_wrapped, result)) if type(result) in (list, tuple) else result
 
 
 def _check(func: Any, args: Any, tensors: list[Tensor]) -> None:
@@ -123,10 +131,9 @@ def pretended_gpu() -> Iterator[None]:
     run: Callable[[threading.Thread], None] = threading.Thread.run
 
     def watched(thread: threading.Thread) -> None:
-        with _Watching():
+        with _watching():
             run(thread)
 
-    lifted = torch._C._only_lift_cpu_tensors()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading.Thread, "run", watched)
         for name, value in {
@@ -138,9 +145,17 @@ def pretended_gpu() -> Iterator[None]:
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, value)
         torch.__future__.set_overwrite_module_params_on_conversion(True)
-        torch._C._set_only_lift_cpu_tensors(True)
-        try:
-            with _Watching():
-                yield
-        finally:
-            torch._C._set_only_lift_cpu_tensors(lifted)
+        with _watching():
+            yield
+
+
+@contextmanager
+def _watching() -> Iterator[None]:
+    """Let this thread create tensors there; `torch.tensor` creates them in main memory first, and moves them."""
+    lifted = torch._C._only_lift_cpu_tensors()
+    torch._C._set_only_lift_cpu_tensors(True)
+    try:
+        with _Watching():
+            yield
+    finally:
+        torch._C._set_only_lift_cpu_tensors(lifted)
