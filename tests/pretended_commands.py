@@ -40,9 +40,10 @@ def mix() -> None:
     """Try what a GPU refuses, and what it takes."""
     here, there = torch.arange(3), torch.arange(3, device="cuda")
     mixtures = {
-        "+": lambda: here + there, "comparison": lambda: there != here, "index_select": lambda: there.index_select(0, here),
-        "cat": lambda: torch.cat([here, there]), "indices of the GPU": lambda: here[there],
-        "masked_fill": lambda: there.masked_fill(here > 0, 0), "stored": lambda: there.index_copy_(0, here, here),
+        "+": lambda: here + there, "comparison": lambda: there != here,
+        "index_select": lambda: there.index_select(0, here), "cat": lambda: torch.cat([here, there]),
+        "indices of the GPU": lambda: here[there], "masked_fill": lambda: there.masked_fill(here > 0, 0),
+        "stored": lambda: there.index_copy_(0, here, here),
         "assigned": lambda: there.__setitem__(there, here),
     }  # fmt: skip
     for name, mixture in mixtures.items():

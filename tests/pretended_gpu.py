@@ -41,7 +41,12 @@ class OnGpu(torch.Tensor):
     def __new__(cls, held: Tensor) -> "OnGpu":
         """Wrap a tensor of main memory."""
         wrapped = torch.Tensor._make_wrapper_subclass(
-            cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype, device=GPU,
+            cls,
+            held.shape,
+            strides=held.stride(),
+            storage_offset=held.storage_offset(),
+            dtype=held.dtype,
+            device=GPU,
             dispatch_sizes_strides_policy="sizes",
         )
         wrapped.held = held
@@ -141,6 +146,7 @@ def pretended_gpu() -> Iterator[None]:
             "device_count": lambda: 1, "current_device": lambda: 0, "is_bf16_supported": lambda *_: False,
             "synchronize": lambda *_: None, "get_device_name": lambda *_: "a pretended GPU",
             "mem_get_info": lambda *_: (8 << 30, 8 << 30), "empty_cache": lambda: None,
+            "graph_pool_handle": lambda: (0, 0),
             "max_memory_allocated": lambda *_: 0, "reset_peak_memory_stats": lambda *_: None,
         }.items():  # fmt: skip
             patch.setattr(torch.cuda, name, value)

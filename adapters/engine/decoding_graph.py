@@ -28,7 +28,8 @@ ROW_BUCKETS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 COLUMN_BUCKET = 128
 """Columns that a pass sees are rounded up to a multiple of it: masked ones cost time, a recording costs more."""
 TURN_OFF = "POLYPHONY_NO_GRAPH"
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.1}
+MOST_TOLERANCE = 0.1
+TOLERANCE = {torch.float32: 1e-3}
 """How far a replay may differ from the pass itself, relative to the largest hidden state."""
 
 
@@ -84,9 +85,9 @@ class StaticCache(Cache):
     ) -> tuple[Tensor, Tensor]:
         """Write new keys and values of shape [rows, heads, 1, width] and return views of all that the pass sees."""
         rows, columns = self._inputs.rows, self._inputs.columns
+        heads = torch.arange(key_states.shape[1], device=rows.device)
         for table, states in zip(self._tables[layer_idx], (key_states, value_states), strict=True):
-            table.index_put_((rows.unsqueeze(1), torch.arange(table.shape[1], device=rows.device), columns.unsqueeze(1)),
-                             states[:, :, 0])  # fmt: skip
+            table.index_put_((rows.unsqueeze(1), heads, columns.unsqueeze(1)), states[:, :, 0])
         keys, values = self._tables[layer_idx]
         return keys[: len(rows), :, : self._columns], values[: len(rows), :, : self._columns]
 
@@ -128,6 +129,11 @@ class DecodingGraphs:
         self._read: tuple[int, int] = (-1, -1)
         self._argument = cache_argument(base.model)
 
+    @property
+    def is_recording(self) -> bool:
+        """Whether passes are recorded: not any more where one could not be, or where its replay differed."""
+        return self._record is not None
+
     def hidden(
         self, tokens: Sequence[int], firsts: Sequence[int], ends: Sequence[int], route: Route | None
     ) -> Tensor | None:
@@ -155,7 +161,11 @@ class DecodingGraphs:
         return hidden[:rows]
 
     def compute(self, bucket: Bucket, inputs: Inputs) -> Tensor:
-        """The pass itself, shape [rows of the bucket, hidden]; a second time with the same inputs it changes nothing."""
+        """The pass itself; a second time with the same inputs it changes nothing.
+
+        Returns:
+            Hidden states, shape [rows of the bucket, hidden].
+        """
         dtype, device = self._base.model.dtype, inputs.tokens.device
         seen_columns = torch.arange(bucket.columns, device=device)
         seen = (seen_columns <= inputs.columns.unsqueeze(1)) & (seen_columns >= inputs.firsts.unsqueeze(1))
@@ -190,8 +200,9 @@ class DecodingGraphs:
         """Inputs as they come, shape [5, rows of the bucket]. Rows that fill it repeat the first one, unseen."""
         filling = bucket.rows - len(tokens)
         rows = [*range(len(tokens)), *[self._store.capacity[0]] * filling]
-        numbers = [[*row, *row[:1] * filling] for row in map(list, (tokens, ends, firsts))]
-        return torch.tensor([*numbers, rows, [*slots, *slots[:1] * filling]], device=self._base.device)
+        told = (list(numbers) for numbers in (tokens, ends, firsts, slots))
+        fed, columns, begins, own = ([*numbers, *numbers[:1] * filling] for numbers in told)
+        return torch.tensor([fed, columns, begins, rows, own], device=self._base.device)
 
     def _drop_stale(self) -> None:
         """Forget recordings of tables or factors that are no longer in use."""
@@ -210,9 +221,12 @@ class DecodingGraphs:
                 raise
             self._record = None
             return
-        # What is not a number is not recorded either: there would be nothing to check.
-        if bool(difference <= TOLERANCE.get(hidden.dtype, 0.1)):
-            self._recordings[bucket] = _Recording(numbers, replay)
+        if not bool(difference.isfinite()):
+            return  # what a damaged adapter computes cannot be compared: a later pass is recorded
+        if bool(difference > TOLERANCE.get(hidden.dtype, MOST_TOLERANCE)):
+            self._record = None
+            return
+        self._recordings[bucket] = _Recording(numbers, replay)
 
 
 def cuda_recorder() -> Recorder:
@@ -221,7 +235,8 @@ def cuda_recorder() -> Recorder:
 
     def record(compute: StaticPass, inputs: Inputs) -> Callable[[], Tensor]:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=pool):
+        # A server's other threads go on using the device meanwhile.
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             hidden = compute(inputs)
 
         def replay() -> Tensor:
@@ -233,8 +248,11 @@ def cuda_recorder() -> Recorder:
     return record
 
 
+def graphs_wanted(base: BaseModel) -> bool:
+    """Whether passes are recorded as far as they can be; a run records it, since the last bits of its sums differ."""
+    return base.device.type == "cuda" and not os.environ.get(TURN_OFF)
+
+
 def graphs_on(base: BaseModel, adapted: AdaptedModel | None, store: KeyValueStore) -> DecodingGraphs | None:
     """Graphs where the base model is on a GPU; None elsewhere, and where the user has turned them off."""
-    if base.device.type != "cuda" or os.environ.get(TURN_OFF):
-        return None
-    return DecodingGraphs(base, adapted, store, cuda_recorder())
+    return DecodingGraphs(base, adapted, store, cuda_recorder()) if graphs_wanted(base) else None
