@@ -22,6 +22,18 @@ NOTHING_RIGHT = "none of the answers is right"
 """How a sweep ends over a model with random weights."""
 
 
+def test_the_script_for_a_gpu_holds_every_command_with_a_device(tmp_path):
+    with_device, command = set(), ""
+    for line in (HERE.parent / "docs" / "options.md").read_text().splitlines():
+        if line.startswith("### `simulate "):
+            command = line.removeprefix("### `simulate ").rstrip("`")
+        elif line.startswith("| `--device` |"):
+            with_device.add(command)
+    checked = {" ".join(line[: 2 if line[0] == "bank" else 1]) for line in commands(tmp_path, [], "town", "a").values()}
+    assert with_device == checked | {"serve"}
+    assert "serve" not in checked  # the script asks a server of its own
+
+
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     """What makes torch believe in a GPU, built in 2 seconds."""
