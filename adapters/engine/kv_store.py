@@ -44,9 +44,16 @@ class KeyValueStore(Cache):
     attends to views. Before each forward pass `aim` sets the place of its rows.
     """
 
-    def __init__(self) -> None:
-        """Allocate nothing; the first pass through a layer does."""
+    def __init__(self, spare: int = 0) -> None:
+        """Allocate nothing; the first pass through a layer does.
+
+        Args:
+            spare: Rows beyond those that are reserved, which no pass reads.
+        """
         super().__init__(layers=[])
+        self.spare = spare
+        self.allocation = 0
+        """Number of times that the tables were given up."""
         self._tables: list[tuple[Tensor, Tensor]] = []
         self._capacity = (0, 0)
         self._rows: slice | Tensor = slice(0, 0)
@@ -59,6 +66,17 @@ class KeyValueStore(Cache):
         if rows > self._capacity[0] or columns > self._capacity[1]:
             self._capacity = (max(rows, self._capacity[0]), max(columns, self._capacity[1]))
             self._tables = []
+            self.allocation += 1
+
+    @property
+    def capacity(self) -> tuple[int, int]:
+        """Rows and columns that are reserved."""
+        return self._capacity
+
+    @property
+    def tables(self) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each layer, shape [rows + spare, heads, columns, width]; empty before the first pass."""
+        return self._tables
 
     def aim(self, rows: slice | Tensor, starts: Tensor | int, columns: int) -> None:
         """Point the next forward pass at `rows`.
@@ -130,7 +148,7 @@ class KeyValueStore(Cache):
 
     def _table(self, like: Tensor) -> Tensor:
         rows, columns = self._capacity
-        shape = (rows, like.shape[1], columns, like.shape[3])
+        shape = (rows + self.spare, like.shape[1], columns, like.shape[3])
         # Zeros, not garbage: a masked column's weight is 0, and 0 × NaN would still be NaN.
         if like.device.type == "cpu":
             return _paged_zeros(shape, like.dtype)

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from polyphony.adapters.engine.decoding_graph import graphs_on
 from polyphony.adapters.engine.kv_store import CachedPrefix, KeyValueStore
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.blocks import cache_argument
@@ -26,7 +27,9 @@ class ModelRunner:
             budget: Most padded prompt tokens of one pass.
         """
         self.base, self.adapted, self.budget = base, adapted, budget
-        self.store = KeyValueStore()
+        self.store = KeyValueStore(spare=1 if base.device.type == "cuda" else 0)
+        self.graphs = graphs_on(base, adapted, self.store)
+        """Recordings of passes of one token a row; None where they run without."""
         self._cache_argument = cache_argument(base.model)
 
     def read(
@@ -79,6 +82,9 @@ class ModelRunner:
         Returns:
             Hidden states, shape [rows, hidden].
         """
+        recorded = None if self.graphs is None else self.graphs.hidden(tokens, firsts, ends, route)
+        if recorded is not None:
+            return recorded
         column = torch.tensor(ends, device=self.base.device).unsqueeze(1)
         width = max(ends) + 1
         self.store.aim(slice(0, len(tokens)), column.squeeze(1), width)

@@ -96,7 +96,8 @@ class StackedLora(nn.Module):
             return y
         groups = len(route.slots)
         grouped = x.reshape(groups, -1, x.shape[-1])
-        if grouped.shape[1] <= FEW_TOKENS and x.device.type == "cpu" and not torch.is_grad_enabled():
+        is_few = grouped.shape[1] <= FEW_TOKENS and x.device.type == "cpu" and not torch.is_grad_enabled()
+        if is_few and not route.static:
             if not isinstance(self.scale, Tensor) and add_low_rank(
                 y, x, self.stack, route.slots, grouped.shape[1], self.scale
             ):
@@ -120,7 +121,7 @@ class StackedLora(nn.Module):
 
     def _own(self, route: Route, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Each group's own factors, A [groups, in, rank] and B [groups, rank, out]."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or route.static:
             return self._gather(route.slots, dtype)
         version, changed, groups = self._routing.version, self._routing.changed, len(route.slots)
         last = self._gathered

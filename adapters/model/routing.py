@@ -17,11 +17,14 @@ class Route:
         slots: Index of own factors in the stacks, -1 for none; one for each `run` neighbouring rows.
         prior: Shape [rows]; whether the row uses the population prior. None: all rows do.
         run: How many neighbouring rows share each slot; they share its product too.
+        static: Whether nothing may depend on the slots' values: a recorded pass reads them again, see
+            `adapters.engine.decoding_graph`.
     """
 
     slots: Tensor
     prior: Tensor | None = None
     run: int = 1
+    static: bool = False
 
 
 def route_of(slots: Sequence[int | None]) -> Route | None:
@@ -55,7 +58,7 @@ class Routing:
 
     def set(self, route: Route | None) -> None:
         """Take the route of the next pass."""
-        if route is not None and route is not self._last:
+        if route is not None and route is not self._last and not route.static:
             self.changed = self._difference(route)
             self.version += 1
             self._last = route

@@ -250,6 +250,7 @@ def _versions(base: "BaseModel | None") -> dict[str, Any]:
         "dtype": base.dtype if base else None,
         "device": base.device.type if base else None,
         "kernel": _kernel_built() if base else None,
+        **({"graphs": _graphs_wanted(base)} if base and base.device.type == "cuda" else {}),
     }
 
 
@@ -257,6 +258,12 @@ def _planted(population: Population) -> dict[str, float]:
     """What the population's generator knows and no file of posts tells, for measurements to stand beside."""
     share = population.truth.act_variance
     return {} if share is None else {PLANTED: share}
+
+
+def _graphs_wanted(base: "BaseModel") -> bool:
+    from polyphony.adapters.engine.decoding_graph import graphs_wanted  # brings torch with it
+
+    return graphs_wanted(base)
 
 
 def _kernel_built() -> bool:
