@@ -94,10 +94,11 @@ def populate(
         scenario: Its seed posts are published, too.
     """
     ids = {persona.handle: agent for agent, persona in enumerate(personas)}
+    start = Moment(BEFORE, at)
     for agent, persona in enumerate(personas):
         for followee in persona.following:
             if followee in ids:
-                platform.act(agent, Follow(followee_id=ids[followee]), Moment(BEFORE, at))
+                platform.act(agent, Follow(followee_id=ids[followee]), start)
     published: dict[str, Item] = {}
     for act, answered in seed_acts(personas, seed_posts):
         parent = published.get(answered or "")
@@ -109,7 +110,7 @@ def populate(
                 published[act.id] = Item(post_id, outcome.comment_id)
     users = {name: user for user, name in enumerate(platform.names)}
     for post in scenario.seed_posts:
-        platform.act(users[post.user], CreatePost(content=post.text), Moment(BEFORE, at), seed=True)
+        platform.act(users[post.user], CreatePost(content=post.text), start, seed=True)
 
 
 def seed_acts(personas: Sequence[Persona], seed_posts: int) -> list[tuple[Act, str | None]]:

@@ -33,6 +33,7 @@ from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
 from polyphony.scratch import move_into_place, remove_abandoned, scratch_file
 from polyphony.simulation.runs import schema
+from polyphony.simulation.runs.json_texts import json_texts
 from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriterLock
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
 from polyphony.simulation.world.rows import Changes, Rows
@@ -77,7 +78,6 @@ UNREAD = frozenset({"0003 input warnings", MIGRATION, PLANTED_STANCES})
 """Changes that reading a run again for a fork or an interview does without."""
 # Columns that hold a JSON object, by table.
 _OBJECTS = {"trace": "info", "activation": "act_distribution"}
-_json = json.JSONEncoder(sort_keys=True).encode
 
 
 class RunStore:
@@ -293,9 +293,9 @@ class RunStore:
                 for place, row in enumerate(values, first):
                     row[number.name] = place
             if name := _OBJECTS.get(table.name):
-                for row in values:
-                    if isinstance(row[name], dict):
-                        row[name] = _json(row[name])
+                objects = [row for row in values if isinstance(row[name], dict)]
+                for row, text in zip(objects, json_texts([row[name] for row in objects]), strict=True):
+                    row[name] = text
             complete[table.name] = values
         return complete
 
