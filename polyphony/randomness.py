@@ -7,7 +7,7 @@ from numpy.random.bit_generator import ISeedSequence
 
 
 class _Key(ISeedSequence):
-    """The key of a Philox generator, handed to it without a pool of entropy, which takes longer to make than the rest."""
+    """The key of a Philox generator, without the pool of entropy that numpy would collect for each."""
 
     def __init__(self, digest: bytes) -> None:
         self._digest = digest

@@ -575,8 +575,9 @@ def _top_of(order: np.ndarray, places: np.ndarray, count: int) -> np.ndarray | N
     """
     if len(places) <= count:
         return None
-    descending = np.argsort(-order[places])[: count + 1]
-    best = places[descending]
+    values = order[places]
+    largest = np.argpartition(values, -count - 1)[-count - 1 :]
+    best = places[largest[np.argsort(-values[largest])]]
     return best[:-1] if (np.diff(order[best]) < 0).all() else None
 
 
