@@ -505,13 +505,13 @@ class Rankings:
         followed, muted = np.zeros((2, len(platform.names)), dtype=bool)
         for row, request in enumerate(requests):
             agent = request.agent
-            followees = list(platform.following[agent])
+            followees = list(platform.following.get(agent, ()))
             followed[followees] = True
             near[row] = followed[candidates.authors]
             near[row, candidates.shared[followed[candidates.sharers]]] = True
             answers.append(self._replies.of_followees(platform, agent, followed, request.seen_comments))
             followed[followees] = False
-            if platform.muted[agent]:
+            if platform.muted.get(agent):
                 muted[:] = False
                 muted[list(platform.muted[agent])] = True
                 barred[row] |= muted[candidates.authors]

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ from polyphony.simulation.world.platform import NUMBERED, RESTORED
 from polyphony.simulation.world.rows import Changes, Rows
 from polyphony.sqlite_file import SIDE_FILES, ReadOnlyDatabase, side_file, sqlite_url
 
+Part = tuple[Changes, Rows]
+"""A part of what one transaction writes: changes of the platform, and further rows."""
 # How long to wait for the lock of a run whose writer was killed just now.
 LOCK_SECONDS = 1.0
 WRITING = "cannot be written", "free or choose another place, then --resume (a study: the same command again)"
@@ -92,21 +94,20 @@ class RunStore:
         self._read_only: ReadOnlyDatabase | None = None
 
     @classmethod
-    def create(cls, target: Path | str, changes: Changes | None = None, rows: Rows | None = None) -> "RunStore":
+    def create(cls, target: Path | str, beginning: Iterable[Part] = ()) -> "RunStore":
         """Make a run that holds a beginning, as a new file or as tables in an empty database.
 
         Whenever the process is killed, the whole beginning is there, or nothing under that name.
 
         Args:
             target: Path of an SQLite file, or the URL of a PostgreSQL database.
-            changes: Changes of the platform that the beginning holds.
-            rows: Further rows of it.
+            beginning: What it holds, in parts, which are asked for one after the other.
 
         Raises:
             InputError: There is a run already, or the target cannot be written.
         """
         check_absent(target)
-        store, beginning = cls(_engine(target), target), (changes or Changes(), rows or {})
+        store = cls(_engine(target), target)
         try:
             with _named_failures(store.name):
                 if isinstance(target, Path):
@@ -120,11 +121,11 @@ class RunStore:
             raise
         return store
 
-    def _write_beginning(self, beginning: tuple[Changes, Rows]) -> None:
+    def _write_beginning(self, beginning: Iterable[Part]) -> None:
         """Make the tables and write the first rows, together or not at all."""
         with self.transaction() as connection:
             MIGRATIONS.create(connection)
-            self.write(connection, *beginning)
+            self._write(connection, beginning)
 
     @classmethod
     def open(cls, target: Path | str) -> "RunStore":
@@ -265,9 +266,19 @@ class RunStore:
 
         The transaction completes the timestep of its checkpoint; without one it is the beginning.
         """
+        self._write(connection, [(changes, rows)])
+
+    def _write(self, connection: Connection, parts: Iterable[Part]) -> None:
+        """Write what one link vouches for, part by part."""
+        link, timestep = PendingLink(connection, schema.metadata), BEGINNING
+        for changes, rows in parts:
+            inserted = self._complete(connection, {**changes.inserted, **rows})
+            self._write_part(connection, link, changes, inserted)
+            timestep = max((timestep, *(row["timestep"] for row in inserted.get("checkpoint", ()))))
+        link.write(timestep)
+
+    def _write_part(self, connection: Connection, link: PendingLink, changes: Changes, inserted: Rows) -> None:
         tables = schema.metadata.tables
-        inserted = self._complete(connection, {**changes.inserted, **rows})
-        link = PendingLink(connection, schema.metadata)
         for name, keys in changes.deleted.items():
             link.delete(name, keys)
             (key,) = tables[name].primary_key.columns
@@ -278,7 +289,6 @@ class RunStore:
         for name, values in changes.updated.items():
             link.update(name, values)
             self._update(connection, tables[name], values)
-        link.write(max((row["timestep"] for row in inserted.get("checkpoint", ())), default=BEGINNING))
 
     def _complete(self, connection: Connection, rows: Rows) -> Rows:
         """Make rows complete, where they stand: each gets its number, and JSON for objects."""
@@ -434,7 +444,7 @@ def name_of(target: Path | str) -> str:
     return run_name(target)
 
 
-def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
+def _write_new_file(target: Path, beginning: Iterable[Part]) -> None:
     """Write a beginning beside its place and give it its name when it is whole.
 
     Raises:
