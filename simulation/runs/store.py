@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
-    Table,
     bindparam,
     create_engine,
     delete,
@@ -21,9 +20,9 @@ from sqlalchemy import (
     select,
     update,
 )  # fmt: skip
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, OperationalError
 
-from polyphony.database_url import is_url, parsed_url, run_name
+from polyphony.database_url import is_url, parsed_url, run_name, without_passwords
 from polyphony.digest_chain.checking import file_verdict, verdict
 from polyphony.digest_chain.links import BEGINNING, MIGRATION, UNCOVERED
 from polyphony.digest_chain.writing import PendingLink, seal
@@ -31,8 +30,10 @@ from polyphony.durable import sync_directory
 from polyphony.errors import InputError
 from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
+from polyphony.printable import first_line
 from polyphony.scratch import move_into_place, remove_abandoned, scratch_file
 from polyphony.simulation.runs import schema
+from polyphony.simulation.runs.bulk_rows import insert_rows, update_rows
 from polyphony.simulation.runs.json_texts import json_texts
 from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriterLock
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
@@ -44,6 +45,7 @@ Part = tuple[Changes, Rows]
 # How long to wait for the lock of a run whose writer was killed just now.
 LOCK_SECONDS = 1.0
 WRITING = "cannot be written", "free or choose another place, then --resume (a study: the same command again)"
+RESTARTED = "when it runs again, --resume (a study: the same command again); a timestep is lost at most"
 CREATING = "cannot be written", "free the place, or choose another --out"
 READING = "cannot be read", "check the file and its permissions"
 PLANTED_STANCES = "0006 planted stances"
@@ -250,16 +252,8 @@ class RunStore:
         """Insert complete rows by table, parents before children; nothing vouches for them."""
         for table in schema.metadata.sorted_tables:
             values = rows.get(table.name)
-            if not values:
-                continue
-            names = list(values[0])
-            if connection.dialect.name == "sqlite" and len(names) == len(table.columns):
-                # Tens of thousands of whole rows: SQLAlchemy takes several times as long to bind their values.
-                places = ", ".join(f":{name}" for name in names)
-                columns = ", ".join(names)
-                connection.exec_driver_sql(f'INSERT INTO "{table.name}" ({columns}) VALUES ({places})', values)
-            else:
-                connection.execute(table.insert(), values)
+            if values:
+                insert_rows(connection, table, values)
 
     def write(self, connection: Connection, changes: Changes, rows: Rows) -> None:
         """Write the changes of the platform and further rows, with the link of the digest chain that vouches for them.
@@ -288,7 +282,7 @@ class RunStore:
         self.insert(connection, inserted)
         for name, values in changes.updated.items():
             link.update(name, values)
-            self._update(connection, tables[name], values)
+            update_rows(connection, tables[name], values)
 
     def _complete(self, connection: Connection, rows: Rows) -> Rows:
         """Make rows complete, where they stand: each gets its number, and JSON for objects."""
@@ -308,15 +302,6 @@ class RunStore:
                     row[name] = text
             complete[table.name] = values
         return complete
-
-    def _update(self, connection: Connection, table: Table, values: Sequence[Mapping[str, Any]]) -> None:
-        """Update rows by primary key; each mapping holds ``key`` and the columns to set."""
-        if not values:
-            return
-        (key,) = table.primary_key.columns
-        columns = [name for name in values[0] if name != "key"]
-        statement = update(table).where(key == bindparam("key")).values({name: bindparam(name) for name in columns})
-        connection.execute(statement, [dict(row) for row in values])
 
     def run_row(self) -> dict[str, Any]:
         """The run's own row."""
@@ -503,8 +488,15 @@ def _named_failures(where: Path | str, fault_and_remedy: tuple[str, str] = WRITI
     except OperationalError as error:
         if "locked" in str(error.orig):
             remedy = "close the other program that holds it, then give the command again"
-        raise InputError(f"{where}: {fault}: {error.orig}; {remedy}") from error
+        elif error.connection_invalidated:
+            fault, remedy = "lost its database server", RESTARTED
+        raise InputError(f"{where}: {fault}: {_reason(error)}; {remedy}") from error
     except DatabaseError as error:
-        raise InputError(f"{where}: not a run file: {error.orig}; choose another path") from error
+        raise InputError(f"{where}: not a run file: {_reason(error)}; choose another path") from error
     except OSError as error:
         raise InputError(f"{where}: cannot be written: {error.strerror}; choose another --out") from error
+
+
+def _reason(error: DBAPIError) -> str:
+    """What the database said, in one line that holds no password."""
+    return without_passwords(first_line(error.orig))
