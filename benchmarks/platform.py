@@ -17,7 +17,7 @@ from polyphony.randomness import keyed_generator
 from polyphony.simulation.feed.feed import FeedMaker, FeedSettings
 from polyphony.simulation.feed.recommenders.recommender import RECOMMENDERS
 from polyphony.simulation.policies.null_policy import NullPolicy
-from polyphony.simulation.runs.initial_state import people_rows, populate
+from polyphony.simulation.runs.initial_state import beginning, people_rows, populated
 from polyphony.simulation.runs.loop import Simulation, decide_apart, run_in_step
 from polyphony.simulation.runs.scenario import Scenario
 from polyphony.simulation.runs.store import RunStore
@@ -61,11 +61,10 @@ def null_seconds(agents: int, *, activation: float, steps: int) -> tuple[float, 
     platform = Platform([persona.handle for persona in personas])
     spent, active = [], []
     with tempfile.TemporaryDirectory() as folder:
-        store = RunStore.create(Path(folder) / "run.db")
+        steps = populated(platform, personas, at=clock.start, seed_posts=2, scenario=Scenario())
         rows = people_rows(personas, [None] * agents, at=iso(clock.start), history=False)
-        populate(platform, personas, at=clock.start, seed_posts=2, scenario=Scenario())
-        with store.transaction() as connection:
-            store.write(connection, platform.take_changes(), rows)
+        store = RunStore.create(Path(folder) / "run.db", beginning(platform, rows, steps))
+        del rows
         feeds = FeedMaker(FeedSettings(), [], items=ITEMS, seed=0)
         simulation = Simulation(store, platform, clock, NullPolicy(personas, seed=0), feeds, [None] * agents)
         for step in range(1 + steps):

@@ -3,6 +3,18 @@
 import hashlib
 
 import numpy as np
+from numpy.random.bit_generator import ISeedSequence
+
+
+class _Key(ISeedSequence):
+    """The key of a Philox generator, without the pool of entropy that numpy would collect for each."""
+
+    def __init__(self, digest: bytes) -> None:
+        self._digest = digest
+
+    def generate_state(self, n_words: int, dtype: object = np.uint32) -> np.ndarray:
+        """The two words of 64 bits that Philox asks for."""
+        return np.frombuffer(self._digest, dtype="<u8")
 
 
 def keyed_generator(seed: int, purpose: str, *keys: int | str) -> np.random.Generator:
@@ -18,5 +30,5 @@ def keyed_generator(seed: int, purpose: str, *keys: int | str) -> np.random.Gene
         keys: What it is decided for, e.g. the agent and the timestep.
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, purpose, *keys))
-    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+    key = _Key(hashlib.blake2b(text.encode(), digest_size=16).digest())
+    return np.random.Generator(np.random.Philox(key))  # type: ignore[arg-type]  # numpy names its own sequences alone

@@ -36,24 +36,27 @@ class PendingLink:
         )
         self._schema: str = before["schema"]
         self._state = {name: int(total, 16) for name, total in before["state"].items()}
-        self._rows: dict[str, str] = {}
+        self._rows: dict[str, RowsDigest] = {}
 
     def insert(self, name: str, rows: Sequence[Row]) -> None:
-        """Cover rows that will be inserted, as they will stand in the file."""
+        """Cover rows that will be inserted, as they will stand in the file; in parts, in the order of their keys."""
         if name in UNCOVERED or not rows:
             return
         names, counters = covered_columns(name, self._tables[name].columns.keys())
         if name not in STATE:
-            digest = RowsDigest(names)
+            digest = self._rows.setdefault(name, RowsDigest(names))
             for start in range(0, len(rows), ROWS_AT_ONCE):
                 digest.add(canonical_rows(self._tables[name], names, rows[start : start + ROWS_AT_ONCE]))
-            self._rows[name] = digest.hexdigest()
         if counters:
             self._change(name, canonical_rows(self._tables[name], counters, rows), 1)
 
     def update(self, name: str, rows: Sequence[Row]) -> None:
         """Cover columns that will be set; each row holds ``key`` and those columns."""
         _, counters = covered_columns(name, self._tables[name].columns.keys())
+        for start in range(0, len(rows), _KEYS_AT_ONCE):
+            self._update(name, counters, rows[start : start + _KEYS_AT_ONCE])
+
+    def _update(self, name: str, counters: Sequence[str], rows: Sequence[Row]) -> None:
         new = {row["key"]: row for row in rows}
         before = self._standing(name, counters, list(new))
         after = [{**row, **new[row[self._key(name)]]} for row in before]
@@ -72,7 +75,8 @@ class PendingLink:
             timestep: Last timestep that is complete then; None for that of the link before.
         """
         reached = timestep if timestep is not None else self._before.timestep if self._before else BEGINNING
-        append_link(self._connection, self._before, reached, self._rows, self._state, self._schema)
+        rows = {name: digest.hexdigest() for name, digest in self._rows.items()}
+        append_link(self._connection, self._before, reached, rows, self._state, self._schema)
 
     def _key(self, name: str) -> str:
         return str(next(iter(self._tables[name].primary_key.columns)).name)

@@ -29,6 +29,8 @@ from polyphony.simulation.world.platform import Platform
 
 # Agents that are scored together; it bounds the memory.
 AGENTS_AT_ONCE = 256
+# Best places among which an agent's screen is looked for before all are ranked.
+LEADING = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,9 @@ class _Cut:
         return sum(end - start for start, end in (self.notices, self.near, self.far))
 
 
+_BEFORE_ALL = _Cut(-1, (0, 0), (0, 0), (0, 0))
+
+
 class Rankings:
     """The rankings of agents at one moment, screen by screen."""
 
@@ -321,9 +326,10 @@ class Rankings:
         scores = self._scores(np.array([request.agent for request in requests], dtype=int))
         barred, near, answers = self._relations(requests)
         ranks = _ranked(scores, len(requests))
+        leading = _leading(ranks[0]) if len(scores) == 1 else None
         for row, request in enumerate(requests):
             own = scores[row if len(scores) > 1 else 0]
-            yield self._page(request, ranks[row], own, near[row], barred[row], answers[row])
+            yield self._page(request, ranks[row], own, near[row], barred[row], answers[row], leading)
 
     def _page_of_notices(self, request: PageRequest) -> Page:
         notices = self._notices(request)[: self._most_notices]
@@ -334,13 +340,15 @@ class Rankings:
 
     def _page(
         self, request: PageRequest, ranks: np.ndarray, scores: np.ndarray, near: np.ndarray, barred: np.ndarray,
-        answers: np.ndarray,
+        answers: np.ndarray, leading: np.ndarray | None,
     ) -> Page:  # fmt: skip
         notices = self._notices(request)
         answers = _without(answers, self._replies, notices)
         barred[self._candidates.places([item.post_id for item in notices if item.comment_id is None])] = True
+        if not request.targets and not request.depth:
+            shelf = self._shelf(request.agent, notices, answers, ranks, near, barred, self._items, leading)
+            return Page(self._entries(shelf, self._next(shelf, _BEFORE_ALL), scores, near, {}), 0)
         places, opened = self._target_places(request, notices, barred, near, ranks)
-        is_first = not request.targets and not request.depth
         wanted_notices = [place for place, item in enumerate(notices) if item in request.targets]
         if request.targets and not places and not wanted_notices:
             return Page([], 0)
@@ -348,7 +356,7 @@ class Rankings:
         aimed = [place - len(ranks) for place in places if place >= len(ranks)]
         taken = self._replies.roots[aimed]
         answers = np.concatenate([answers[~np.isin(self._replies.roots[answers], taken)], np.array(aimed, dtype=int)])
-        shelf = self._shelf(request.agent, notices, answers, ranks, near, barred, None if not is_first else self._items)
+        shelf = self._shelf(request.agent, notices, answers, ranks, near, barred)
         codes = [place if place < len(ranks) else len(ranks) + int(np.flatnonzero(answers == place - len(ranks))[0])
                  for place in places]  # fmt: skip
         cut = self._cut(shelf, wanted_notices, codes, request.depth)
@@ -406,9 +414,12 @@ class Rankings:
 
     def _shelf(
         self, agent: int, notices: Sequence[Item], answers: np.ndarray, ranks: np.ndarray, near: np.ndarray,
-        barred: np.ndarray, most: int | None,
+        barred: np.ndarray, most: int | None = None, leading: np.ndarray | None = None,
     ) -> _Shelf:  # fmt: skip
-        """Rank what an agent may be shown; only the best `most` of either side, if given."""
+        """Rank what an agent may be shown; only the best `most` of either side, if given.
+
+        `leading` are places among which those best are looked for first, see `_leading`.
+        """
         random = self._draws(agent)
         order = ranks + random.random(len(ranks), dtype=np.float32)
         from_near = np.flatnonzero(near & ~barred)
@@ -416,15 +427,18 @@ class Rankings:
             drawn = random.random(len(answers), dtype=np.float32)
             from_near = np.concatenate([from_near, len(order) + np.arange(len(answers))])
             order = np.concatenate([order, ranks[self._replies.roots[answers]] + drawn])
-        far = np.where(barred | near, -np.inf, order[: len(ranks)])
         size = len(order) if most is None else most
-        return _Shelf(notices, from_near[_top(order[from_near], size)], _top(far, size), answers, order)
+        others = None if leading is None else leading[~(barred[leading] | near[leading])]
+        from_far = None if others is None else _top_of(order, others, size)
+        if from_far is None:
+            from_far = _top(np.where(barred | near, -np.inf, order[: len(ranks)]), size)
+        return _Shelf(notices, from_near[_top(order[from_near], size)], from_far, answers, order)
 
     def _cut(self, shelf: _Shelf, notices: Sequence[int], places: Sequence[int], depth: int) -> _Cut:
         """The first screen that holds one of some notices or places, without any the screen at a depth."""
         near_ranks, far_ranks = (np.flatnonzero(np.isin(side, places)).tolist() for side in (shelf.near, shelf.far))
         is_aimed = bool(notices or near_ranks or far_ranks)
-        cut = last = self._next(shelf, _Cut(-1, (0, 0), (0, 0), (0, 0)))
+        cut = last = self._next(shelf, _BEFORE_ALL)
         while True:
             held = any(rank < end for ranks, (_, end) in ((notices, cut.notices), (near_ranks, cut.near),
                                                           (far_ranks, cut.far)) for rank in ranks)  # fmt: skip
@@ -491,13 +505,13 @@ class Rankings:
         followed, muted = np.zeros((2, len(platform.names)), dtype=bool)
         for row, request in enumerate(requests):
             agent = request.agent
-            followees = list(platform.following[agent])
+            followees = list(platform.following.get(agent, ()))
             followed[followees] = True
             near[row] = followed[candidates.authors]
             near[row, candidates.shared[followed[candidates.sharers]]] = True
             answers.append(self._replies.of_followees(platform, agent, followed, request.seen_comments))
             followed[followees] = False
-            if platform.muted[agent]:
+            if platform.muted.get(agent):
                 muted[:] = False
                 muted[list(platform.muted[agent])] = True
                 barred[row] |= muted[candidates.authors]
@@ -540,6 +554,31 @@ def _ranked(scores: np.ndarray, agents: int) -> np.ndarray:
     span = float(np.ptp(scores)) or 1.0
     stretched: np.ndarray = scores.astype(np.float64) * (1e9 / span)
     return stretched
+
+
+def _leading(ranks: np.ndarray) -> np.ndarray:
+    """Places that rank above all others, whatever is drawn to break ties: at least `LEADING` of them, if there are.
+
+    Args:
+        ranks: Whole numbers that all agents share, shape [candidates].
+    """
+    if len(ranks) <= LEADING:
+        return np.arange(len(ranks))
+    lowest = np.partition(ranks, -LEADING)[-LEADING]
+    return np.flatnonzero(ranks >= lowest)
+
+
+def _top_of(order: np.ndarray, places: np.ndarray, count: int) -> np.ndarray | None:
+    """The best `count` of some places that come before all others, the best first.
+
+    None where there are too few, or where two of them are equal: which of these comes first is for `_top` to say.
+    """
+    if len(places) <= count:
+        return None
+    values = order[places]
+    largest = np.argpartition(values, -count - 1)[-count - 1 :]
+    best = places[largest[np.argsort(-values[largest])]]
+    return best[:-1] if (np.diff(order[best]) < 0).all() else None
 
 
 def _top(values: np.ndarray, count: int) -> np.ndarray:

@@ -26,7 +26,7 @@ def _seen(platform: Platform, agent: int, item: Item, now: Moment) -> FeedItem:
     answers = None if answered is None else FeedItem(_handle(platform, answered), platform.text(answered))
     hours = max(0, now.seconds - platform.written_at(item)) / 3600
     author = platform.author(item)
-    is_followed, dealings = author in platform.following[agent], platform.dealings.between(agent, author)
+    is_followed, dealings = author in platform.following.get(agent, ()), platform.dealings.between(agent, author)
     return FeedItem(_handle(platform, item), platform.text(item), answers, notice, is_followed, hours, dealings)
 
 

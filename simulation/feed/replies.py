@@ -41,7 +41,11 @@ def may_be_shown(platform: Platform, agent: int, item: Item) -> bool:
     people = {platform.author(item)}
     if item.comment_id is not None:
         people.add(platform.comments[item.comment_id - 1].answered)
-    return not people & platform.suspended and not people & platform.muted[agent] and platform.author(item) != agent
+    return (
+        not people & platform.suspended
+        and people.isdisjoint(platform.muted.get(agent, ()))
+        and platform.author(item) != agent
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +100,7 @@ class RecentReplies:
         fitting = followed[self.authors] & (self.authors != agent)
         if not fitting.any():
             return np.flatnonzero(fitting)
-        if platform.muted[agent]:
+        if platform.muted.get(agent):
             muted = list(platform.muted[agent])
             fitting &= ~(np.isin(self.authors, muted) | np.isin(self.answered, muted))
         if len(seen):

@@ -1,7 +1,7 @@
 """What a run begins with: its clock, its feeds, and a platform with users, the follow graph, seed posts, histories."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -16,14 +16,15 @@ from polyphony.simulation.feed.feed import FeedMaker
 from polyphony.simulation.feed.text_vectors import texts_of
 from polyphony.simulation.runs.scenario import Bot, Scenario
 from polyphony.simulation.runs.settings import RunSettings
-from polyphony.simulation.world.actions import CreateComment, CreatePost, Follow
+from polyphony.simulation.world.actions import CreateComment, CreatePost
 from polyphony.simulation.world.clock import Clock, iso, make_clock, moment
 from polyphony.simulation.world.item import Item
 from polyphony.simulation.world.moment import Moment
 from polyphony.simulation.world.platform import Platform
-from polyphony.simulation.world.rows import Rows
+from polyphony.simulation.world.rows import Changes, Rows
 
 BEFORE = -1
+ACTS_AT_ONCE = 100_000
 
 
 def run_clock(settings: RunSettings, personas: Sequence[Persona]) -> Clock:
@@ -80,7 +81,17 @@ def feed_maker(settings: RunSettings, personas: Sequence[Persona]) -> FeedMaker:
 def populate(
     platform: Platform, personas: Sequence[Persona], *, at: datetime, seed_posts: int, scenario: Scenario
 ) -> None:
+    """Bring an empty platform to where a run begins; the arguments are those of `populated`."""
+    for _ in populated(platform, personas, at=at, seed_posts=seed_posts, scenario=scenario):
+        pass
+
+
+def populated(
+    platform: Platform, personas: Sequence[Persona], *, at: datetime, seed_posts: int, scenario: Scenario
+) -> Iterator[None]:
     """Enter the starting follow graph, and publish seed posts: each agent's latest public ones, and the scenario's.
+
+    Stops after every `ACTS_AT_ONCE` acts or so, for the rows to be taken before they need much memory.
 
     With a post comes what the agents answered in its thread. A person without posts is seeded with their latest other
     words: a reply comes with what it answers up to the thread's first post, if all of that may be shown and is of
@@ -94,10 +105,14 @@ def populate(
         scenario: Its seed posts are published, too.
     """
     ids = {persona.handle: agent for agent, persona in enumerate(personas)}
+    start, taken = Moment(BEFORE, at), 0
     for agent, persona in enumerate(personas):
         for followee in persona.following:
             if followee in ids:
-                platform.act(agent, Follow(followee_id=ids[followee]), Moment(BEFORE, at))
+                platform.follow_before(agent, ids[followee], start)
+        if platform.acts - taken >= ACTS_AT_ONCE:
+            taken = platform.acts
+            yield
     published: dict[str, Item] = {}
     for act, answered in seed_acts(personas, seed_posts):
         parent = published.get(answered or "")
@@ -107,9 +122,30 @@ def populate(
             post_id = outcome.post_id if parent is None else parent.post_id
             if post_id is not None:
                 published[act.id] = Item(post_id, outcome.comment_id)
+        if platform.acts - taken >= ACTS_AT_ONCE:
+            taken = platform.acts
+            yield
     users = {name: user for user, name in enumerate(platform.names)}
     for post in scenario.seed_posts:
-        platform.act(users[post.user], CreatePost(content=post.text), Moment(BEFORE, at), seed=True)
+        platform.act(users[post.user], CreatePost(content=post.text), start, seed=True)
+    yield
+
+
+def beginning(platform: Platform, rows: Rows, steps: Iterable[None]) -> Iterator[tuple[Changes, Rows]]:
+    """The parts of what a run begins with: at first its people, at last what is counted of them.
+
+    Args:
+        platform: With its users; it has come to where the run begins when the last part is asked for.
+        rows: Rows of the people and of the run.
+        steps: What `populated` returned.
+    """
+    people = platform.take_rows(), rows
+    del rows  # they need no memory once they are written
+    yield people
+    del people
+    for _ in steps:
+        yield platform.take_rows(), {}
+    yield platform.take_changes(), {}
 
 
 def seed_acts(personas: Sequence[Persona], seed_posts: int) -> list[tuple[Act, str | None]]:

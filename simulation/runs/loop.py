@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from polyphony.adapters.bank.revision import Revision
+from polyphony.garbage import cycles_left
 from polyphony.personas.people.acts import USUAL, Verb
 from polyphony.plugins import failing_as
 from polyphony.simulation.feed.feed import FeedEntry, FeedMaker
@@ -264,12 +265,14 @@ def run_in_step(
     next_timesteps = [simulation.next_timestep for simulation in simulations]
     for timestep in range(min(next_timesteps), timesteps):
         due = [run for run, first in zip(simulations, next_timesteps, strict=True) if first <= timestep]
-        pending = [simulation.begin_timestep(timestep) for simulation in due]
+        with cycles_left():
+            pending = [simulation.begin_timestep(timestep) for simulation in due]
         began = time.perf_counter()
         decisions = decide([(run.policy, step.observations) for run, step in zip(due, pending, strict=True)])
         seconds = time.perf_counter() - began
-        for simulation, step, own_decisions in zip(due, pending, decisions, strict=True):
-            simulation.end_timestep(step, own_decisions, seconds)
+        with cycles_left():
+            for simulation, step, own_decisions in zip(due, pending, decisions, strict=True):
+                simulation.end_timestep(step, own_decisions, seconds)
         progress(timestep + 1, timesteps, sum(simulation.activations for simulation in simulations))
 
 

@@ -15,14 +15,13 @@ from polyphony.interrupts import interrupts_held
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.runs.fork import Fork, replayed
-from polyphony.simulation.runs.initial_state import people_rows, populate, warning_rows
+from polyphony.simulation.runs.initial_state import beginning, people_rows, populated, warning_rows
 from polyphony.simulation.runs.planted_rows import planted_rows
 from polyphony.simulation.runs.replay import recall
 from polyphony.simulation.runs.settings import RunSettings
-from polyphony.simulation.runs.store import RunStore, name_of
+from polyphony.simulation.runs.store import Part, RunStore, name_of
 from polyphony.simulation.world.clock import Clock, iso
 from polyphony.simulation.world.platform import Platform
-from polyphony.simulation.world.rows import Changes, Rows
 
 if TYPE_CHECKING:
     from polyphony.adapters.engine.interface import EngineDescription
@@ -105,12 +104,12 @@ class RunFile:
         Raises:
             InputError: The file cannot be written, or holds another run.
         """
-        beginning = None if self._resume else self._beginning(platform, clock, fork, seconds)
+        parts = None if self._resume else self._beginning(platform, clock, fork, seconds)
         store = None
         try:
             # An interrupt leaves a whole beginning, which can be continued, or none.
             with interrupts_held():
-                store = self._continue(platform) if beginning is None else self._begin(*beginning)
+                store = self._continue(platform) if parts is None else self._begin(parts)
             yield store
             store.set_status("finished")
         except KeyboardInterrupt:
@@ -123,26 +122,28 @@ class RunFile:
 
     def _beginning(
         self, platform: Platform, clock: Clock, fork: Fork | None, seconds: dict[str, float]
-    ) -> tuple[Changes, Rows]:
-        """What the first transaction of a new run writes; the platform is then as the run begins."""
+    ) -> Iterator[Part]:
+        """What the first transaction of a new run writes, in parts; the platform is then as the run begins."""
         settings, personas, run_row = self._settings, self._ingredients.personas, self._run_row()
         rows = people_rows(
             personas, self._ingredients.weights, at=iso(clock.start), history=settings.history,
             bots=settings.scenario.bots,
         )  # fmt: skip
-        if fork is not None:
-            rows |= replayed(platform, fork, run_row)
-        else:
-            populate(platform, personas, at=clock.start, seed_posts=settings.seed_posts, scenario=settings.scenario)
         rows |= warning_rows(self._ingredients.population.problems)
         rows |= planted_rows(self._ingredients.population, personas, history=settings.history)
         rows["run"] = [run_row]
         rows["timing"] = [{"stage": stage, "seconds": spent} for stage, spent in seconds.items()]
-        return platform.take_changes(), rows
+        if fork is not None:
+            rows |= replayed(platform, fork, run_row)
+            return iter([(platform.take_changes(), rows)])
+        steps = populated(
+            platform, personas, at=clock.start, seed_posts=settings.seed_posts, scenario=settings.scenario
+        )
+        return beginning(platform, rows, steps)
 
-    def _begin(self, changes: Changes, rows: Rows) -> RunStore:
+    def _begin(self, parts: Iterator[Part]) -> RunStore:
         """Write a whole beginning, or leave no file behind."""
-        store = RunStore.create(self._out, changes, rows)
+        store = RunStore.create(self._out, parts)
         try:
             self._record_use()
         except BaseException:

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import (
     Connection,
     Engine,
-    Table,
     bindparam,
     create_engine,
     delete,
@@ -21,9 +20,9 @@ from sqlalchemy import (
     select,
     update,
 )  # fmt: skip
-from sqlalchemy.exc import ArgumentError, DatabaseError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DatabaseError, DBAPIError, NoSuchModuleError, OperationalError
 
-from polyphony.database_url import is_url, parsed_url, run_name
+from polyphony.database_url import is_url, parsed_url, run_name, without_passwords
 from polyphony.digest_chain.checking import file_verdict, verdict
 from polyphony.digest_chain.links import BEGINNING, MIGRATION, UNCOVERED
 from polyphony.digest_chain.writing import PendingLink, seal
@@ -31,16 +30,22 @@ from polyphony.durable import sync_directory
 from polyphony.errors import InputError
 from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
+from polyphony.printable import first_line
 from polyphony.scratch import move_into_place, remove_abandoned, scratch_file
 from polyphony.simulation.runs import schema
+from polyphony.simulation.runs.bulk_rows import insert_rows, update_rows
+from polyphony.simulation.runs.json_texts import json_texts
 from polyphony.simulation.runs.writer_lock import DatabaseWriterLock, FileWriterLock
 from polyphony.simulation.world.platform import NUMBERED, RESTORED
 from polyphony.simulation.world.rows import Changes, Rows
 from polyphony.sqlite_file import SIDE_FILES, ReadOnlyDatabase, side_file, sqlite_url
 
+Part = tuple[Changes, Rows]
+"""A part of what one transaction writes: changes of the platform, and further rows."""
 # How long to wait for the lock of a run whose writer was killed just now.
 LOCK_SECONDS = 1.0
 WRITING = "cannot be written", "free or choose another place, then --resume (a study: the same command again)"
+RESTARTED = "when it runs again, --resume (a study: the same command again); a timestep is lost at most"
 CREATING = "cannot be written", "free the place, or choose another --out"
 READING = "cannot be read", "check the file and its permissions"
 PLANTED_STANCES = "0006 planted stances"
@@ -77,7 +82,6 @@ UNREAD = frozenset({"0003 input warnings", MIGRATION, PLANTED_STANCES})
 """Changes that reading a run again for a fork or an interview does without."""
 # Columns that hold a JSON object, by table.
 _OBJECTS = {"trace": "info", "activation": "act_distribution"}
-_json = json.JSONEncoder(sort_keys=True).encode
 
 
 class RunStore:
@@ -92,21 +96,20 @@ class RunStore:
         self._read_only: ReadOnlyDatabase | None = None
 
     @classmethod
-    def create(cls, target: Path | str, changes: Changes | None = None, rows: Rows | None = None) -> "RunStore":
+    def create(cls, target: Path | str, beginning: Iterable[Part] = ()) -> "RunStore":
         """Make a run that holds a beginning, as a new file or as tables in an empty database.
 
         Whenever the process is killed, the whole beginning is there, or nothing under that name.
 
         Args:
             target: Path of an SQLite file, or the URL of a PostgreSQL database.
-            changes: Changes of the platform that the beginning holds.
-            rows: Further rows of it.
+            beginning: What it holds, in parts, which are asked for one after the other.
 
         Raises:
             InputError: There is a run already, or the target cannot be written.
         """
         check_absent(target)
-        store, beginning = cls(_engine(target), target), (changes or Changes(), rows or {})
+        store = cls(_engine(target), target)
         try:
             with _named_failures(store.name):
                 if isinstance(target, Path):
@@ -120,11 +123,11 @@ class RunStore:
             raise
         return store
 
-    def _write_beginning(self, beginning: tuple[Changes, Rows]) -> None:
+    def _write_beginning(self, beginning: Iterable[Part]) -> None:
         """Make the tables and write the first rows, together or not at all."""
         with self.transaction() as connection:
             MIGRATIONS.create(connection)
-            self.write(connection, *beginning)
+            self._write(connection, beginning)
 
     @classmethod
     def open(cls, target: Path | str) -> "RunStore":
@@ -249,25 +252,27 @@ class RunStore:
         """Insert complete rows by table, parents before children; nothing vouches for them."""
         for table in schema.metadata.sorted_tables:
             values = rows.get(table.name)
-            if not values:
-                continue
-            names = list(values[0])
-            if connection.dialect.name == "sqlite" and len(names) == len(table.columns):
-                # Tens of thousands of whole rows: SQLAlchemy takes several times as long to bind their values.
-                places = ", ".join(f":{name}" for name in names)
-                columns = ", ".join(names)
-                connection.exec_driver_sql(f'INSERT INTO "{table.name}" ({columns}) VALUES ({places})', values)
-            else:
-                connection.execute(table.insert(), values)
+            if values:
+                insert_rows(connection, table, values)
 
     def write(self, connection: Connection, changes: Changes, rows: Rows) -> None:
         """Write the changes of the platform and further rows, with the link of the digest chain that vouches for them.
 
         The transaction completes the timestep of its checkpoint; without one it is the beginning.
         """
+        self._write(connection, [(changes, rows)])
+
+    def _write(self, connection: Connection, parts: Iterable[Part]) -> None:
+        """Write what one link vouches for, part by part."""
+        link, timestep = PendingLink(connection, schema.metadata), BEGINNING
+        for changes, rows in parts:
+            inserted = self._complete(connection, {**changes.inserted, **rows})
+            self._write_part(connection, link, changes, inserted)
+            timestep = max((timestep, *(row["timestep"] for row in inserted.get("checkpoint", ()))))
+        link.write(timestep)
+
+    def _write_part(self, connection: Connection, link: PendingLink, changes: Changes, inserted: Rows) -> None:
         tables = schema.metadata.tables
-        inserted = self._complete(connection, {**changes.inserted, **rows})
-        link = PendingLink(connection, schema.metadata)
         for name, keys in changes.deleted.items():
             link.delete(name, keys)
             (key,) = tables[name].primary_key.columns
@@ -277,8 +282,7 @@ class RunStore:
         self.insert(connection, inserted)
         for name, values in changes.updated.items():
             link.update(name, values)
-            self._update(connection, tables[name], values)
-        link.write(max((row["timestep"] for row in inserted.get("checkpoint", ())), default=BEGINNING))
+            update_rows(connection, tables[name], values)
 
     def _complete(self, connection: Connection, rows: Rows) -> Rows:
         """Make rows complete, where they stand: each gets its number, and JSON for objects."""
@@ -293,20 +297,11 @@ class RunStore:
                 for place, row in enumerate(values, first):
                     row[number.name] = place
             if name := _OBJECTS.get(table.name):
-                for row in values:
-                    if isinstance(row[name], dict):
-                        row[name] = _json(row[name])
+                objects = [row for row in values if isinstance(row[name], dict)]
+                for row, text in zip(objects, json_texts([row[name] for row in objects]), strict=True):
+                    row[name] = text
             complete[table.name] = values
         return complete
-
-    def _update(self, connection: Connection, table: Table, values: Sequence[Mapping[str, Any]]) -> None:
-        """Update rows by primary key; each mapping holds ``key`` and the columns to set."""
-        if not values:
-            return
-        (key,) = table.primary_key.columns
-        columns = [name for name in values[0] if name != "key"]
-        statement = update(table).where(key == bindparam("key")).values({name: bindparam(name) for name in columns})
-        connection.execute(statement, [dict(row) for row in values])
 
     def run_row(self) -> dict[str, Any]:
         """The run's own row."""
@@ -434,7 +429,7 @@ def name_of(target: Path | str) -> str:
     return run_name(target)
 
 
-def _write_new_file(target: Path, beginning: tuple[Changes, Rows]) -> None:
+def _write_new_file(target: Path, beginning: Iterable[Part]) -> None:
     """Write a beginning beside its place and give it its name when it is whole.
 
     Raises:
@@ -493,8 +488,15 @@ def _named_failures(where: Path | str, fault_and_remedy: tuple[str, str] = WRITI
     except OperationalError as error:
         if "locked" in str(error.orig):
             remedy = "close the other program that holds it, then give the command again"
-        raise InputError(f"{where}: {fault}: {error.orig}; {remedy}") from error
+        elif error.connection_invalidated:
+            fault, remedy = "lost its database server", RESTARTED
+        raise InputError(f"{where}: {fault}: {_reason(error)}; {remedy}") from error
     except DatabaseError as error:
-        raise InputError(f"{where}: not a run file: {error.orig}; choose another path") from error
+        raise InputError(f"{where}: not a run file: {_reason(error)}; choose another path") from error
     except OSError as error:
         raise InputError(f"{where}: cannot be written: {error.strerror}; choose another --out") from error
+
+
+def _reason(error: DBAPIError) -> str:
+    """What the database said, in one line that holds no password."""
+    return without_passwords(first_line(error.orig))

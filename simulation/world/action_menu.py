@@ -81,6 +81,19 @@ def named_verbs(text: str, done: Sequence[Verb] = USUAL) -> tuple[Verb, ...]:
     return tuple(verb for verb in Verb if verb in named)
 
 
+_CAN_TARGET: dict[Verb, Callable[[Platform, int, Item, int], bool]] = {
+    Verb.REPLY: lambda platform, agent, item, author: True,
+    Verb.QUOTE: lambda platform, agent, item, author: item.comment_id is None,
+    Verb.REPOST: lambda platform, agent, item, author: (
+        item.comment_id is None and agent not in platform.reposters.get(item.post_id, ())
+    ),
+    Verb.LIKE: lambda platform, agent, item, author: not _linked(platform, "like", agent, item),
+    Verb.FOLLOW: lambda platform, agent, item, author: author not in platform.following.get(agent, ()),
+    Verb.DISLIKE: lambda platform, agent, item, author: not _linked(platform, "dislike", agent, item),
+    Verb.MUTE: lambda platform, agent, item, author: author not in platform.muted.get(agent, ()),
+}
+
+
 def possible_targets(
     platform: Platform, agent: int, shown: Sequence[Item], offered: Sequence[Verb] = USUAL
 ) -> dict[Verb, list[int]]:
@@ -89,22 +102,16 @@ def possible_targets(
     The list is empty for verbs without a target. Comments can be answered, liked and disliked, and their authors
     followed and muted; quotes and reposts are of posts alone. If nothing else is possible, doing nothing is.
     """
-    allowed: dict[Verb, Callable[[Item, int], bool]] = {
-        Verb.REPLY: lambda item, author: True,
-        Verb.QUOTE: lambda item, author: item.comment_id is None,
-        Verb.REPOST: lambda item, author: item.comment_id is None and agent not in platform.reposters[item.post_id],
-        Verb.LIKE: lambda item, author: not _linked(platform, "like", agent, item),
-        Verb.FOLLOW: lambda item, author: author not in platform.following[agent],
-        Verb.DISLIKE: lambda item, author: not _linked(platform, "dislike", agent, item),
-        Verb.MUTE: lambda item, author: author not in platform.muted[agent],
-    }
-    items = [(item, platform.author(item)) for item in shown]
+    others = [
+        (place, item, author)
+        for place, item in enumerate(shown, 1)
+        if (author := platform.author(item)) != agent
+    ]  # fmt: skip
     targets: dict[Verb, list[int]] = {verb: [] for verb in offered if not verb.has_target}
-    for verb, can_target in allowed.items():
-        places = [
-            place for place, (item, author) in enumerate(items, 1) if author != agent and can_target(item, author)
-        ]
-        if verb in offered and places:
+    for verb, can_target in _CAN_TARGET.items():
+        if verb in offered and (
+            places := [place for place, item, author in others if can_target(platform, agent, item, author)]
+        ):
             targets[verb] = places
     return targets or {Verb.NOTHING: []}
 

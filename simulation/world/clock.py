@@ -121,7 +121,8 @@ def make_clock(
         churn: Rate a day at which agents leave for good; each one's time is drawn from an exponential distribution.
         late: Share of agents who are not there at the start; they join after an exponential time of mean one day.
     """
-    rhythm = np.array([[persona.acts_per_day * share * 24 for share in persona.hours] for persona in personas])
+    hours = np.array([persona.hours for persona in personas])
+    rhythm = np.array([persona.acts_per_day for persona in personas])[:, None] * hours * 24
     draws = np.array([keyed_generator(seed, "presence", agent).random(3) for agent in range(len(personas))])
     arrivals = np.where(draws[:, 0] < late, -np.log1p(-draws[:, 1]), 0.0)
     with np.errstate(over="ignore"):  # whoever leaves at a rate near 0 stays for ever

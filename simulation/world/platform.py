@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from polyphony.simulation.world.accounts import Accounts
-from polyphony.simulation.world.actions import Action, CreatePost, DoNothing
+from polyphony.simulation.world.actions import Action, CreatePost, DoNothing, Follow
 from polyphony.simulation.world.chat_groups import ChatGroups
 from polyphony.simulation.world.content import Content
 from polyphony.simulation.world.dealings import Dealings
@@ -62,7 +62,7 @@ class Platform:
         self._accounts = Accounts(names, bios)
         self.links = Links(self._buffer)
         self._content = Content(self._accounts, self._buffer)
-        relations = Relations(self._accounts, self.links, self._buffer)
+        self._relations = relations = Relations(self._accounts, self.links, self._buffer)
         self._memory = Memory(self._accounts, self._content)
         self._notices = Notices(self._accounts, self._content)
         self.dealings = Dealings(self._content)
@@ -128,12 +128,21 @@ class Platform:
             self._trace(user, action, when, outcome)
         return outcome
 
-    def _trace(self, user: int, action: Action, when: Moment, outcome: Outcome) -> None:
+    def follow_before(self, user: int, other: int, when: Moment) -> None:
+        """Enter a follow of the starting graph, as `act` does it: nobody remembers it, and nobody is told of it."""
+        outcome = self._relations.follow(user, other, when)
+        if outcome.refused is None:
+            self._write_trace(user, Follow.name, when, outcome)
+
+    def _write_trace(self, user: int, action: str, when: Moment, outcome: Outcome) -> None:
         row = {
-            "user_id": user, "created_at": when.text, "action": action.name, "info": dict(outcome.trace),
+            "user_id": user, "created_at": when.text, "action": action, "info": dict(outcome.trace),
             "timestep": when.timestep,
         }  # fmt: skip
         self._buffer.insert("trace", "trace_id", row)
+
+    def _trace(self, user: int, action: Action, when: Moment, outcome: Outcome) -> None:
+        self._write_trace(user, action.name, when, outcome)
         self._memory.add(user, action, when.timestep)
         self._notices.add(action.name, outcome.trace)
         self.dealings.add(user, action.name, outcome.trace, when.timestep)
@@ -197,6 +206,10 @@ class Platform:
     def add_product(self, name: str) -> int:
         """Put a product on sale; returns its id."""
         return self._products.add(name)
+
+    def take_rows(self) -> Changes:
+        """Hand out the new rows since the last call; what changed of rows handed out already is for `take_changes`."""
+        return self._buffer.take_rows()
 
     def take_changes(self) -> Changes:
         """Hand out what changed since the last call."""

@@ -26,7 +26,7 @@ class Relations:
     def handlers(self) -> Mapping[type[Action], Handler]:
         """See `simulation.world.part.Part`."""
         return {
-            actions.Follow: lambda user, action, when: self._follow(user, action.followee_id, when, on=True),
+            actions.Follow: lambda user, action, when: self.follow(user, action.followee_id, when),
             actions.Unfollow: lambda user, action, when: self._follow(user, action.followee_id, when, on=False),
             actions.Mute: lambda user, action, when: self._mute(user, action.mutee_id, when, on=True),
             actions.Unmute: lambda user, action, when: self._mute(user, action.mutee_id, when, on=False),
@@ -42,6 +42,10 @@ class Relations:
             self._index_follow(row["follower_id"], row["followee_id"], on=True)
         for row in tables["mute"]:
             self.muted[row["muter_id"]].add(row["mutee_id"])
+
+    def follow(self, user: int, other: int, when: Moment) -> Outcome:
+        """Let one user follow another; refused where it is so already."""
+        return self._follow(user, other, when, on=True)
 
     def _follow(self, user: int, other: int, when: Moment, *, on: bool) -> Outcome:
         refusal = self._refusal("follow", user, other, on=on)

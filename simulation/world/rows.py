@@ -55,6 +55,12 @@ class RowBuffer:
         """Say that counters of some rows changed."""
         self._touched[table].update(numbers)
 
+    def take_rows(self) -> Changes:
+        """Hand out the rows since the last call, so that they need no memory; their counters are for `take`."""
+        inserted = {table: list(rows.values()) for table, rows in self._fresh.items()}
+        self._fresh.clear()
+        return Changes(inserted)
+
     def take(self, counters: Mapping[str, Callable[[int], Mapping[str, int]]]) -> Changes:
         """Hand out everything since the last call.
 
