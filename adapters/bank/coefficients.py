@@ -1,0 +1,108 @@
+"""Adapters as coefficients in a basis that many people share: a few kilobytes each, and one basis for all.
+
+A layer's basis is a frozen pair, A of shape [rank, in] and B of shape [out, rank]; a person is a matrix R of shape
+[rank, rank] a layer, whose product with the pair is an ordinary LoRA, B R and A (LoRA-XS, arXiv 2405.17604).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from polyphony.adapters.bank.object_layout import HEADER_SIZE, FlatFactors, flattened, header_end
+from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.model.lora import Factors, rank_of
+from polyphony.errors import InputError
+
+COEFFICIENTS = "coefficients"
+_BASIS = "basis"
+TYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """One adapter in the coordinates of a basis.
+
+    Attributes:
+        basis: SHA-256 of the basis' object.
+        values: Module name to R, shape [columns of the basis' B, rows of its A], in the order of the basis.
+    """
+
+    basis: str
+    values: Mapping[str, Tensor]
+
+    def serialised(self, precision: Precision) -> bytes:
+        """The bytes of one safetensors file: one row of numbers, and the basis' name among its metadata."""
+        numbers = torch.cat([value.reshape(-1) for value in self.values.values()]).to(TYPES[precision])
+        content: bytes = save({COEFFICIENTS: numbers}, metadata={_BASIS: self.basis})
+        return content
+
+
+def basis_named(content: bytes) -> str | None:
+    """The name of the basis in whose coordinates an object is; None for an adapter that stands by itself."""
+    end = header_end(content[:HEADER_SIZE])
+    if COEFFICIENTS.encode() not in content[HEADER_SIZE:end]:
+        return None
+    try:
+        header = json.loads(content[HEADER_SIZE:end])
+    except ValueError:
+        return None
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    name = metadata.get(_BASIS) if isinstance(metadata, dict) and COEFFICIENTS in header else None
+    return name if isinstance(name, str) else None
+
+
+def read_coefficients(content: bytes, basis: Factors, where: str) -> Coefficients:
+    """Read what `Coefficients.serialised` wrote.
+
+    Args:
+        content: The bytes; `basis_named` tells their basis.
+        basis: That basis.
+        where: Names the object in errors.
+
+    Raises:
+        InputError: They are damaged, or of another size than the basis.
+    """
+    try:
+        numbers = load(content)[COEFFICIENTS]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{where}: the coefficients cannot be read; train again") from error
+    sizes = {module: (b.shape[1], a.shape[0]) for module, (a, b) in basis.items()}
+    expected = sum(rows * columns for rows, columns in sizes.values())
+    if numbers.shape != (expected,) or not numbers.is_floating_point():
+        raise InputError(f"{where}: holds {numbers.numel()} coefficients, its basis has {expected}; train again")
+    parts = numbers.split([rows * columns for rows, columns in sizes.values()])
+    values = {module: part.view(size) for part, (module, size) in zip(parts, sizes.items(), strict=True)}
+    return Coefficients(basis_named(content) or "", values)
+
+
+def expanded(coefficients: Coefficients, basis: Factors) -> dict[str, tuple[Tensor, Tensor]]:
+    """The ordinary factors of an adapter, float32: A and B R, or R A and B where these are the smaller ones."""
+    factors = {}
+    for module, value in coefficients.values.items():
+        a, b, own = basis[module][0].float(), basis[module][1].float(), value.float()
+        factors[module] = (a, b @ own) if len(a) <= b.shape[1] else (own @ a, b)
+    return factors
+
+
+def coordinates(factors: Factors, basis: Factors) -> dict[str, Tensor]:
+    """The coefficients whose product with a basis is nearest to that of some factors: exact for what lies in it."""
+    nearest = {}
+    for module, (a, b) in factors.items():
+        left, right = torch.linalg.pinv(basis[module][1].float()), torch.linalg.pinv(basis[module][0].float())
+        nearest[module] = (left @ b.float()) @ (a.float() @ right)
+    return nearest
+
+
+def flat(coefficients: Coefficients, basis: Factors) -> FlatFactors:
+    """`expanded` as one row of numbers."""
+    return flattened(expanded(coefficients, basis))
+
+
+def rank_in(basis: Factors) -> int:
+    """The rank of adapters in a basis."""
+    return rank_of({module: (a[: b.shape[1]], b) for module, (a, b) in basis.items()})
