@@ -2,11 +2,16 @@
 
 A layer's basis is a frozen pair, A of shape [rank, in] and B of shape [out, rank]; a person is a matrix R of shape
 [rank, rank] a layer, whose product with the pair is an ordinary LoRA, B R and A (LoRA-XS, arXiv 2405.17604).
+
+A pointer is not trained, and its rows lie in directions that its corpus gives. Its basis is those directions, shape
+[directions, width], and which row each belongs to, 0 or 1, shape [rows, directions]; a person has one number for each
+direction, then the B of the pointer.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from safetensors import SafetensorError
@@ -15,7 +20,8 @@ from torch import Tensor
 
 from polyphony.adapters.bank.object_layout import HEADER_SIZE, FlatFactors, flattened, header_end
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.model.lora import Factors, rank_of
+from polyphony.adapters.model.lora import Factors
+from polyphony.adapters.model.pointer import OUTPUTS, POINTER
 from polyphony.errors import InputError
 
 COEFFICIENTS = "coefficients"
@@ -29,7 +35,8 @@ class Coefficients:
 
     Attributes:
         basis: SHA-256 of the basis' object.
-        values: Module name to R, shape [columns of the basis' B, rows of its A], in the order of the basis.
+        values: Module name to R, shape [columns of the basis' B, rows of its A], in the order of the basis; of the
+            pointer one row of numbers, shape [directions + outputs × rows].
     """
 
     basis: str
@@ -71,11 +78,11 @@ def read_coefficients(content: bytes, basis: Factors, where: str) -> Coefficient
         numbers = load(content)[COEFFICIENTS]
     except (SafetensorError, KeyError, ValueError) as error:
         raise InputError(f"{where}: the coefficients cannot be read; train again") from error
-    sizes = {module: (b.shape[1], a.shape[0]) for module, (a, b) in basis.items()}
-    expected = sum(rows * columns for rows, columns in sizes.values())
+    sizes = {module: _size(module, pair) for module, pair in basis.items()}
+    expected = sum(map(prod, sizes.values()))
     if numbers.shape != (expected,) or not numbers.is_floating_point():
         raise InputError(f"{where}: holds {numbers.numel()} coefficients, its basis has {expected}; train again")
-    parts = numbers.split([rows * columns for rows, columns in sizes.values()])
+    parts = numbers.split([*map(prod, sizes.values())])
     values = {module: part.view(size) for part, (module, size) in zip(parts, sizes.items(), strict=True)}
     return Coefficients(basis_named(content) or "", values)
 
@@ -85,14 +92,25 @@ def expanded(coefficients: Coefficients, basis: Factors) -> dict[str, tuple[Tens
     factors = {}
     for module, value in coefficients.values.items():
         a, b, own = basis[module][0].float(), basis[module][1].float(), value.float()
+        if module == POINTER:
+            factors[module] = (b @ (own[: len(a)].unsqueeze(1) * a), own[len(a) :].view(len(OUTPUTS), -1))
+            continue
         factors[module] = (a, b @ own) if len(a) <= b.shape[1] else (own @ a, b)
     return factors
 
 
 def coordinates(factors: Factors, basis: Factors) -> dict[str, Tensor]:
-    """The coefficients whose product with a basis is nearest to that of some factors: exact for what lies in it."""
+    """The coefficients whose product with a basis is nearest to that of some factors: exact for what lies in it.
+
+    A pointer must have as many rows as that of the basis, whose directions are orthonormal within a row.
+    """
     nearest = {}
     for module, (a, b) in factors.items():
+        if module == POINTER:
+            directions, row_of = (side.float() for side in basis[module])
+            along = ((row_of.T @ a.float()) * directions).sum(1)
+            nearest[module] = torch.cat([along, b.float().reshape(-1)])
+            continue
         left, right = torch.linalg.pinv(basis[module][1].float()), torch.linalg.pinv(basis[module][0].float())
         nearest[module] = (left @ b.float()) @ (a.float() @ right)
     return nearest
@@ -105,4 +123,10 @@ def flat(coefficients: Coefficients, basis: Factors) -> FlatFactors:
 
 def rank_in(basis: Factors) -> int:
     """The rank of adapters in a basis."""
-    return rank_of({module: (a[: b.shape[1]], b) for module, (a, b) in basis.items()})
+    return max((min(len(a), b.shape[1]) for module, (a, b) in basis.items() if module != POINTER), default=1)
+
+
+def _size(module: str, pair: tuple[Tensor, Tensor]) -> tuple[int, ...]:
+    """The shape of the coefficients between a pair."""
+    a, b = pair
+    return (len(a) + len(OUTPUTS) * len(b),) if module == POINTER else (b.shape[1], len(a))

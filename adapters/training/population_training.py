@@ -8,7 +8,7 @@ from functools import cached_property, partial
 from torch import Tensor
 
 from polyphony.adapters.bank.bank import Bank, Weights
-from polyphony.adapters.bank.coefficients import Coefficients
+from polyphony.adapters.bank.coefficients import Coefficients, coordinates
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, Revision
@@ -23,7 +23,7 @@ from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.moments import FeedHistory
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.adapters.prompting.scoring import Scoring
-from polyphony.adapters.training.basis import first_basis, pointer_basis
+from polyphony.adapters.training.basis import first_basis
 from polyphony.adapters.training.coefficient_trainer import BasisTrainer, CoefficientTrainer
 from polyphony.adapters.training.config import BANK_BASIS, BANK_PRIOR, SHARED_BASIS, TrainingConfig
 from polyphony.adapters.training.initialisation import check_fits, shared_start
@@ -183,8 +183,7 @@ class PopulationTraining:
                 self.scoring(adapted), learners, schedule, basis=first, seed=planned.seed, progress=report
             )
             pairs = trainer.learn()
-        pointers = [learner.pointer for learner in learners if learner.pointer is not None]
-        pointing = {POINTER: pointer_basis(pointers)} if pointers else {}
+        pointing = {POINTER: self._fitter.directions()} if POINTER in foundation.losses else {}
         return self.bank.add(planned, {**pairs, **pointing})
 
     def personal(self, personas: Sequence[Persona], *, continued: bool = False) -> list[Revision]:
@@ -245,7 +244,7 @@ class PopulationTraining:
             results = self._train(learners, group[0].revision, group[0].foundation, report, basis)
             # All or none: trained without the others of its group, an adapter has other last bits.
             pairs = [
-                (_with_losses(plan.revision, result), _weights(result, basis))
+                (_with_losses(plan.revision, result), _weights(result, basis, self.bank))
                 for plan, result in zip(group, results, strict=True)
             ]
             yield from zip(numbers, self.bank.add_all(pairs, self.planner.precision(PERSONAL)), strict=True)
@@ -298,15 +297,17 @@ class PopulationTraining:
             return trainer.train()
 
     def _store(self, planned: Revision, trained: Trained, basis: Revision | None = None) -> Revision:
-        weights = _weights(trained, basis)
+        weights = _weights(trained, basis, self.bank)
         return self.bank.add(_with_losses(planned, trained), weights, self.planner.precision(planned.kind))
 
 
-def _weights(trained: Trained, basis: Revision | None) -> Weights:
+def _weights(trained: Trained, basis: Revision | None, bank: Bank) -> Weights:
     """What the bank stores of a training; in a basis the products of its pairs are the coefficients."""
     if basis is None:
         return trained.factors
-    return Coefficients(basis.object, {name: b @ a for name, (a, b) in trained.factors.items()})
+    learned = {name: b @ a for name, (a, b) in trained.factors.items() if name != POINTER}
+    pointer = {POINTER: trained.factors[POINTER]} if POINTER in trained.factors else {}
+    return Coefficients(basis.object, {**learned, **coordinates(pointer, bank.factors(basis.object))})
 
 
 def _habits(examples: Sequence[Example], weights: PointerWeights) -> Tensor:
