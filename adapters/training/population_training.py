@@ -163,12 +163,10 @@ class PopulationTraining:
             return None
         if self.config.basis == BANK_BASIS:
             return self.planner.bank_basis()
-        people, foundation = self.planner.basis_people(), self.foundation()
-        self.planner.prepare(people, continued=False)
-        plans = [self.planner.fresh(person, foundation) for person in people]
+        foundation = self.foundation()
+        plans = self.planner.basis_plans(foundation)
         planned = self.planner.basis(plans, foundation)
-        stored = self._find(planned)
-        return stored or self._learned_basis(planned, plans, foundation)
+        return self._find(planned) or self._learned_basis(planned, plans, foundation)
 
     def _learned_basis(self, planned: Revision, plans: Sequence[TrainingPlan], foundation: Revision) -> Revision:
         """Learn a basis together with the coefficients of some people; their validation acts are left alone."""

@@ -188,11 +188,13 @@ class TrainingPlanner:
         """The training of a person who starts anew, over a foundation."""
         return self._plan(persona, self.learner(persona, persona.train), foundation, None, basis)
 
-    def basis_people(self) -> list[Persona]:
-        """The people from whose acts a basis is learned."""
+    def basis_plans(self, foundation: Revision) -> list[TrainingPlan]:
+        """The trainings of the people from whose acts a basis is learned, over a foundation."""
         trainable = [persona for persona in self._population.personas if persona.is_trainable]
         order = keyed_generator(self._config.seed, "basis people").permutation(len(trainable))
-        return [trainable[index] for index in sorted(order[:BASIS_PEOPLE])]
+        people = [trainable[index] for index in sorted(order[:BASIS_PEOPLE])]
+        self.prepare(people, continued=False)
+        return [self.fresh(person, foundation) for person in people]
 
     def basis(self, people: Sequence[TrainingPlan], foundation: Revision) -> Revision:
         """Describe the basis that is learned from some people's own trainings over a foundation."""
