@@ -27,6 +27,7 @@ from polyphony.adapters.model.pointer import POINTER
 from polyphony.adapters.model.routing import Route
 from polyphony.adapters.prompting.prompt_config import PromptConfig
 from polyphony.adapters.prompting.scoring import Scoring
+from polyphony.adapters.training import training_plan
 from polyphony.adapters.training.basis import first_basis
 from polyphony.adapters.training.coefficient_trainer import BasisTrainer, CoefficientTrainer
 from polyphony.adapters.training.config import TrainingConfig
@@ -107,7 +108,11 @@ def test_what_lies_in_a_basis_has_exact_coordinates():
 @pytest.fixture(scope="module")
 def made(loader, native_base, town, tmp_path_factory):
     """A bank with two people in one basis, and what trained them."""
-    with closing(Bank(tmp_path_factory.mktemp("shared") / "bank", create=True)) as bank:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        closing(Bank(tmp_path_factory.mktemp("shared") / "bank", create=True)) as bank,
+    ):
+        patch.setattr(training_plan, "BASIS_PEOPLE", 2)
         training = trained_in(loader, native_base, town, bank, CONFIG)
         people = [briefly(person, 1) for person in town.personas[:2]]
         yield training, people, training.personal(people)
@@ -215,9 +220,17 @@ def test_the_basis_of_the_bank_serves_other_people(made, loader, native_base, to
 
 
 def test_going_on_keeps_the_coordinates(made, loader, native_base, town):
-    training, people, revisions = made
-    grown = replace(people[0], train_end=people[0].train_end)
-    assert training.personal([grown], continued=True) == revisions[:1], "nothing is new"
+    """What is continued stays in its basis, whatever the settings would learn now."""
+    training, _, revisions = made
+    person = briefly(town.personas[5], 1)
+    (first,) = training.personal([replace(person, train_end=person.train_end - 2)])
+    later = trained_in(loader, native_base, town, training.bank, replace(CONFIG, seed=1))
+    (second,) = later.personal([person], continued=True)
+    assert second.parent == first.number and second.provenance["basis"] == first.provenance["basis"]
+    before, after = (training.bank.weights(made.object).values for made in (first, second))
+    learned = [name for name in before if name != POINTER]
+    assert all(torch.cosine_similarity(before[name].flatten(), after[name].flatten(), dim=0) > 0.5 for name in learned)
+    assert any(not torch.equal(before[name], after[name]) for name in learned)
     plain = trained_in(loader, native_base, town, training.bank, replace(CONFIG, adapter="lora"))
     with pytest.raises(InputError, match="not in the coordinates that are asked for; give the --adapter"):
         plain.planner._start_from(revisions[0], None)

@@ -189,16 +189,15 @@ class PopulationTraining:
 
         Args:
             personas: The people.
-            continued: Continue what the bank holds of each person with the acts since, over the same prior. People
-                without an adapter start anew, people without new acts keep the adapter they have.
+            continued: Continue what the bank holds of each person with the acts since, over the same prior, and in the
+                same basis if the settings ask for one. People without an adapter start anew, people without new acts
+                keep the adapter they have.
 
         Raises:
             InputError: An adapter that would be continued has another shape than the configured one.
         """
+        basis = (self.planner.continued_basis(personas) if continued else None) or self.basis()
         self.planner.prepare(personas, continued=continued)
-        basis = self.basis()
-        if basis is not None:
-            self.planner.prepare(personas, continued=continued)
         continuations = [self.planner.continuation(persona, basis) if continued else None for persona in personas]
         foundation = _most_common_foundation(continuations) or self.foundation()
         plans = [

@@ -19,7 +19,7 @@ from polyphony.adapters.model.pointer import POINTER
 from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.moments import Request
 from polyphony.adapters.prompting.scoring import rows_of
-from polyphony.adapters.training.config import TrainingConfig, plain_precision
+from polyphony.adapters.training.config import SHARED_BASIS, TrainingConfig, plain_precision
 from polyphony.adapters.training.provenance import (
     PRIVATE_ACTS,
     personal_provenance,
@@ -219,6 +219,15 @@ class TrainingPlanner:
                 "--targets; leave --basis out, which learns one"
             )
         return max(fitting, key=lambda basis: basis.created_at)
+
+    def continued_basis(self, personas: Sequence[Persona]) -> Revision | None:
+        """The basis in which most of what would be continued stands; None where nothing does, or none is asked for."""
+        if self._config.adapter != SHARED_BASIS:
+            return None
+        parents = [parent for persona in personas if (parent := self._parent(persona)) is not None]
+        counts = Counter(name for parent in parents if (name := (parent.provenance or {}).get("basis")) is not None)
+        known = {basis.object: basis for basis in self._bank.revisions(kind=BASIS)}
+        return next((known[name] for name, _ in counts.most_common() if name in known), None)
 
     def pooled(
         self, personas: Sequence[Persona], foundation: Revision, basis: Revision | None = None
