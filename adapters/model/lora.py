@@ -95,7 +95,9 @@ class StackedLora(nn.Module):
             return bare
         y = self._shared(x, route)
         if self.basis is not None and self.coefficients is not None:
-            return y + self._in_basis(x, route, self.basis, self.coefficients)
+            few = x.numel() // x.shape[-1] <= FEW_TOKENS * len(route.slots) and not torch.is_grad_enabled()
+            part = x.float() if few and x.device.type == "cpu" else x
+            return y + self._in_basis(part, route, self.basis, self.coefficients).to(y.dtype)
         if self.stack is None:
             return y
         groups = len(route.slots)
