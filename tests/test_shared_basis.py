@@ -14,7 +14,7 @@ from training_factory import SCHEDULE, SHAPE, farthest, replayed
 
 from polyphony.adapters.bank.archive import read_archive, write_archive
 from polyphony.adapters.bank.bank import Bank
-from polyphony.adapters.bank.coefficients import COEFFICIENTS, Coefficients, coordinates, expanded
+from polyphony.adapters.bank.coefficients import COEFFICIENTS, Coefficients, coordinates, expanded, read_coefficients
 from polyphony.adapters.bank.interchange import export_directory
 from polyphony.adapters.bank.peft_layout import serialised
 from polyphony.adapters.bank.precision import Precision
@@ -142,6 +142,20 @@ def test_coefficients_of_every_default_layer_take_less_than_four_kibibytes(base)
         values = {name: torch.randn(4, 4) for name in adapted.sizes}
     values[POINTER] = torch.randn(2 * 128 + 256 + 3 + 10 + 7 * 4)  # memories, levels, marks and the B of a pointer
     assert len(values) == 71 and len(Coefficients("f" * 64, values).serialised(Precision.BF16)) <= 4096
+    wider = {name: value if name == POINTER else torch.randn(6, 6) for name, value in values.items()}
+    assert len(Coefficients("f" * 64, wider).serialised(Precision.INT8)) <= 4096, "rank 6 in eight bits"
+
+
+@pytest.mark.parametrize(("precision", "error"), [("fp32", 0.0), ("bf16", 0.01), ("int8", 0.01)])
+def test_coefficients_come_back_as_they_were_stored(precision, error):
+    random = torch.Generator().manual_seed(0)
+    basis = {"one": (torch.ones(3, 8), torch.ones(6, 3)), "two": (torch.ones(9, 8), torch.ones(6, 9))}
+    own = {"one": torch.randn(3, 3, generator=random), "two": torch.randn(9, 9, generator=random)}
+    content = Coefficients("f" * 64, own).serialised(Precision(precision))
+    again = read_coefficients(content, basis, "here")
+    assert again.basis == "f" * 64 and all((again.values[n] - own[n]).norm() <= error * own[n].norm() for n in own)
+    with pytest.raises(InputError, match="^here: the coefficients cannot be read; train again$"):
+        read_coefficients(content[:-5], basis, "here")
 
 
 def test_an_export_has_the_logits_of_the_bank_under_peft(made, base, tmp_path):

@@ -17,14 +17,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+from torch.nn import functional
 
 from polyphony.adapters.bank.object_layout import HEADER_SIZE, FlatFactors, flattened, header_end
 from polyphony.adapters.bank.precision import Precision
+from polyphony.adapters.bank.quantisation import narrowed
 from polyphony.adapters.model.lora import Factors
 from polyphony.adapters.model.pointer import OUTPUTS, POINTER
 from polyphony.errors import InputError
 
-COEFFICIENTS = "coefficients"
+COEFFICIENTS, SCALES = "coefficients", "scales"
+# Neighbours that share one scale where numbers have eight bits (block-wise quantisation, arXiv 2110.02861).
+BLOCK = 64
 _BASIS = "basis"
 TYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16}
 
@@ -43,9 +47,18 @@ class Coefficients:
     values: Mapping[str, Tensor]
 
     def serialised(self, precision: Precision) -> bytes:
-        """The bytes of one safetensors file: one row of numbers, and the basis' name among its metadata."""
-        numbers = torch.cat([value.reshape(-1) for value in self.values.values()]).to(TYPES[precision])
-        content: bytes = save({COEFFICIENTS: numbers}, metadata={_BASIS: self.basis})
+        """The bytes of one safetensors file: one row of numbers, and the basis' name among its metadata.
+
+        `Precision.INT8` adds one scale for each block of numbers; four bits are not for coefficients.
+        """
+        numbers = torch.cat([value.reshape(-1).float() for value in self.values.values()])
+        if precision is Precision.INT8:
+            blocks = functional.pad(numbers, (0, -len(numbers) % BLOCK)).view(-1, BLOCK)
+            small, scales = narrowed(blocks, along=1)
+            tensors = {COEFFICIENTS: small.flatten()[: len(numbers)].clone(), SCALES: scales.flatten()}
+        else:
+            tensors = {COEFFICIENTS: numbers.to(TYPES[precision])}
+        content: bytes = save(tensors, metadata={_BASIS: self.basis})
         return content
 
 
@@ -75,8 +88,8 @@ def read_coefficients(content: bytes, basis: Factors, where: str) -> Coefficient
         InputError: They are damaged, or of another size than the basis.
     """
     try:
-        numbers = load(content)[COEFFICIENTS]
-    except (SafetensorError, KeyError, ValueError) as error:
+        numbers = _numbers(load(content))
+    except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
         raise InputError(f"{where}: the coefficients cannot be read; train again") from error
     sizes = {module: _size(module, pair) for module, pair in basis.items()}
     expected = sum(map(prod, sizes.values()))
@@ -130,3 +143,11 @@ def _size(module: str, pair: tuple[Tensor, Tensor]) -> tuple[int, ...]:
     """The shape of the coefficients between a pair."""
     a, b = pair
     return (len(a) + len(OUTPUTS) * len(b),) if module == POINTER else (b.shape[1], len(a))
+
+
+def _numbers(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The numbers as they are meant: those of eight bits with their scales."""
+    numbers = tensors[COEFFICIENTS]
+    if SCALES not in tensors:
+        return numbers
+    return numbers.float() * tensors[SCALES].repeat_interleave(BLOCK)[: len(numbers)]

@@ -97,8 +97,8 @@ class TrainingConfig:
             return
         if self.init != STANDARD:
             raise InputError(f"--init {self.init} is for --adapter lora: coefficients start at zero; leave it out")
-        if self.storage in (Precision.INT8, Precision.INT4):
-            raise InputError(f"--storage {self.storage} is for --adapter lora; give bf16 or fp32, or leave it out")
+        if self.storage == Precision.INT4:
+            raise InputError(f"--storage {self.storage} is for --adapter lora; give int8 or bf16, or leave it out")
 
     def prior_schedule_of(self, acts: int) -> Schedule:
         """The prior's schedule on so many acts: at least one epoch, and no more than read `prior_examples`."""
