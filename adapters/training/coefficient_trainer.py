@@ -14,8 +14,9 @@ from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.slot_adamw import SlotAdamW
 from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Progress
 
-# A coefficient moves a whole pair of directions: its learning rate beside that of a number of a factor.
-COEFFICIENT_RATE = 7.5
+# A coefficient's learning rate beside that of a number of a factor: there are some hundred times fewer of them, and each
+# moves a whole pair of directions. Of 7.5, 50 and 150 the smallest was far the worst (`docs/shared_basis.md`).
+COEFFICIENT_RATE = 50.0
 
 
 class CoefficientTrainer(PopulationTrainer):
