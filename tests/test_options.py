@@ -52,7 +52,8 @@ OTHER = {
     "prior_examples": 99, "init": "mica", "top_blocks": 6, "skip_blocks": 2, "targets": "q_proj,v_proj",
     "epochs": 3,
     "split": "person", "history_recommender": "random", "history_followee_share": 0.75, "nothing": 0.5,
-    "learning_rate": 0.01, "weight_decay": 0.1, "warmup_steps": 1, "storage": "int8",
+    "learning_rate": 0.01, "weight_decay": 0.1, "warmup_steps": 1, "storage": "int8", "adapter": "shared-basis",
+    "basis": "bank",
 }  # fmt: skip
 
 
@@ -122,7 +123,7 @@ def test_every_option_reaches_the_settings_and_comes_back():
         OTHER
         | {"policy": "engine", "camel_model": "", "camel_url": ""}
         | dict.fromkeys(("engine_url", "engine_models", "engine_adapters"), "")
-        | {"engine": "local"}
+        | {"engine": "local", "adapter": "lora", "basis": "own"}  # coefficients have no --init, nor few bits
     )
     assert set(values) == set(OPTIONS) - {"scenario"}
     assert all(value != OPTIONS[name].default for name, value in OTHER.items())
@@ -130,6 +131,8 @@ def test_every_option_reaches_the_settings_and_comes_back():
     assert option_values(settings) == values
     assert with_options(make_settings({}), values) == settings
     assert settings.training.shape.alpha == 16.0, "twice the rank"
+    values |= {name: OTHER[name] for name in ("adapter", "basis")} | {"init": "standard", "storage": "fp32"}
+    assert option_values(make_settings(values)) == values
 
 
 def test_recorded_settings_are_read_back(tmp_path):

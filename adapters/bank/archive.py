@@ -19,11 +19,22 @@ from sqlalchemy import Connection, select
 
 from polyphony.adapters.bank import catalog, catalog_rows
 from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.coefficients import basis_named
 from polyphony.adapters.bank.interchange import check_name
 from polyphony.adapters.bank.lifecycle import Status, reason_against_probe
 from polyphony.adapters.bank.peft_layout import parse_factors
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.bank.revision import FORGOTTEN, PERSONAL, POOLED, PRIOR, REINFORCED, START, Revision, digest_of
+from polyphony.adapters.bank.revision import (
+    BASIS,
+    FORGOTTEN,
+    PERSONAL,
+    POOLED,
+    PRIOR,
+    REINFORCED,
+    START,
+    Revision,
+    digest_of,
+)
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.errors import InputError
 from polyphony.printable import printable, quoted
@@ -120,8 +131,10 @@ def read_archive(bank: Bank, path: Path) -> Moved:
         _, content = next(members, ("", b""))
         with reading(str(path)):
             rows, steps = _parsed(path, content)
-        arrived = {keep(content) for _, content in members}
+        basis_of = {keep(content): basis_named(content) for _, content in members}
+        arrived = set(basis_of)
         needed = {name for row in rows for name in (row.object, row.prior_object) if name}
+        needed |= {name for name in basis_of.values() if name is not None}
         if missing := needed - arrived:
             raise InputError(f"{path}: the object {min(missing)[:12]} is missing; the archive is not whole")
         return _take(connection, rows, steps)
@@ -209,7 +222,7 @@ def check_rows(path: Path, revisions: Sequence[Revision]) -> None:
         sound = (
             isinstance(revision.number, int) and revision.number > 0
             and isinstance(revision.scale, float) and math.isfinite(revision.scale)
-            and revision.kind in (PERSONAL, POOLED, PRIOR, REINFORCED, START) and Precision(revision.precision)
+            and revision.kind in (BASIS, PERSONAL, POOLED, PRIOR, REINFORCED, START) and Precision(revision.precision)
             and (revision.is_forgotten or NAME.fullmatch(revision.object))
             and (revision.prior_object is None or NAME.fullmatch(revision.prior_object))
             and isinstance(revision.rank, int) and isinstance(revision.training_digest, str)
@@ -285,5 +298,6 @@ def _members(path: Path, archive: tarfile.TarFile, most: int) -> Iterator[tuple[
         if named is not None:
             if len(content) != entry.size or hashlib.sha256(content).hexdigest() != named.group(1):
                 raise InputError(f"{path}: {entry.name[:24]}… is damaged; the archive is not whole")
-            parse_factors(content, f"{path}: {entry.name[:24]}…")
+            if basis_named(content) is None:
+                parse_factors(content, f"{path}: {entry.name[:24]}…")
         yield entry.name, content

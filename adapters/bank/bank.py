@@ -13,6 +13,7 @@ from torch import Tensor
 
 from polyphony.adapters.bank import catalog, catalog_rows, usage
 from polyphony.adapters.bank.catalog import Catalog
+from polyphony.adapters.bank.coefficients import Coefficients, basis_named, rank_in, read_coefficients
 from polyphony.adapters.bank.lifecycle import Status, check_step, reason_against
 from polyphony.adapters.bank.objects import ObjectPlace, ObjectStore
 from polyphony.adapters.bank.packing import Packing, places
@@ -27,6 +28,8 @@ from polyphony.errors import InputError, NotPromoted
 CATALOG = "catalog.sqlite"
 # Folder of the finished passes that an interrupted evaluation resumes from.
 EVALUATIONS = "evaluations"
+Weights = Factors | Coefficients
+"""What a revision's object holds: factors that stand by themselves, or coefficients in a basis of the bank."""
 # Folder of the marks of removals that have not ended.
 FORGETTING = "forgetting"
 
@@ -132,7 +135,7 @@ class Bank:
 
     # Life
 
-    def add(self, revision: Revision, factors: Factors, precision: Precision = Precision.FP32) -> Revision:
+    def add(self, revision: Revision, factors: Weights, precision: Precision = Precision.FP32) -> Revision:
         """Store weights and the candidate revision that names them, in one transaction.
 
         Where another process has stored a result of the same training, that revision is returned and nothing is stored.
@@ -144,25 +147,29 @@ class Bank:
         return self.add_all([(revision, factors)], precision)[0]
 
     def add_all(
-        self, pairs: Iterable[tuple[Revision, Factors]], precision: Precision = Precision.FP32
+        self, pairs: Iterable[tuple[Revision, Weights]], precision: Precision = Precision.FP32
     ) -> list[Revision]:
         """Store many as `add` stores one; all of them or none."""
         with self.receiving() as (connection, keep):
             return [self._add(connection, keep, revision, factors, precision) for revision, factors in pairs]
 
-    @staticmethod
     def _add(
-        connection: Connection, keep: Callable[[bytes], str], revision: Revision, factors: Factors, precision: Precision
-    ) -> Revision:
+        self, connection: Connection, keep: Callable[[bytes], str], revision: Revision, weights: Weights,
+        precision: Precision,
+    ) -> Revision:  # fmt: skip
         known = catalog_rows.trained(connection, revision.training_digest, revision.adapter_id)
         if known is not None:
             return known
+        if isinstance(weights, Coefficients):
+            content, rank = weights.serialised(precision), rank_in(self.objects.basis(weights.basis, revision.person))
+        else:
+            content, rank = serialised(weights, precision), rank_of(weights)
         candidate = replace(
             revision,
-            object=keep(serialised(factors, precision)),
+            object=keep(content),
             number=catalog_rows.next_number(connection, revision.adapter_id),
             status=Status.CANDIDATE,
-            rank=rank_of(factors),
+            rank=rank,
             precision=precision,
             created_at=catalog_rows.now(),
         )
@@ -247,8 +254,8 @@ class Bank:
             return catalog_rows.step(connection, earlier[0], Status.SERVING)
 
     def _check_whole(self, revision: Revision) -> None:
-        """Refuse to let a revision serve if its weights or its foundation are missing."""
-        self.objects.read(revision.object)
+        """Refuse to let a revision serve if its weights, their basis or its foundation are missing."""
+        self.weights(revision.object)
         if revision.prior_object is not None:
             self.foundation(revision)
 
@@ -309,6 +316,18 @@ class Bank:
             InputError: The object is missing, or its checksum differs.
         """
         return self.objects.load(stored).factors()
+
+    def weights(self, stored: str) -> Weights:
+        """One object as it is stored: the coefficients, where it is in the coordinates of a basis, else the factors.
+
+        Raises:
+            InputError: As `factors`.
+        """
+        content = self.objects.read(stored)
+        basis = basis_named(content)
+        if basis is None:
+            return self.factors(stored)
+        return read_coefficients(content, self.objects.basis(basis, stored), stored)
 
     def foundation(self, revision: Revision) -> Revision:
         """The revision that a personal or pooled one is used over: its prior, or the prior minus a shared start.

@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
+from polyphony.adapters.bank.coefficients import basis_named, flat, read_coefficients
 from polyphony.adapters.bank.object_layout import FlatFactors, header_end, header_entries, read_object
+from polyphony.adapters.model.lora import Factors
 from polyphony.adapters.model.reading_pool import reading_pool
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
@@ -20,6 +22,8 @@ from polyphony.errors import InputError
 # Objects that one thread reads, checks and parses while another reads the next ones.
 READ_TOGETHER = 32
 READERS = 2
+# An object of coefficients is smaller; what is larger need not be searched for the name of a basis.
+MOST_COEFFICIENT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class ObjectStore:
         """Take the folder, which need not exist yet; `locate` knows which objects lie in shards."""
         self.directory = directory
         self._locate = locate
+        self._bases: dict[str, Factors] = {}
 
     def path(self, stored: str) -> Path:
         """The path of an object that has a file of its own."""
@@ -132,7 +137,31 @@ class ObjectStore:
                 yield from chunk
 
     def _load_chunk(self, names: Sequence[str]) -> list[FlatFactors]:
-        return [read_object(content, name) for name, content in zip(names, self._read_many(names), strict=True)]
+        return [self._opened(content, name) for name, content in zip(names, self._read_many(names), strict=True)]
+
+    def _opened(self, content: np.ndarray, name: str) -> FlatFactors:
+        """Parse an object; one of coefficients becomes the ordinary factors that it stands for."""
+        basis_name = basis_named(content.tobytes()) if len(content) < MOST_COEFFICIENT_BYTES else None
+        if basis_name is None:
+            return read_object(content, name)
+        basis = self.basis(basis_name, name)
+        return flat(read_coefficients(content.tobytes(), basis, name), basis)
+
+    def basis(self, name: str, needed_by: str) -> Factors:
+        """A basis, read once; `needed_by` names in errors what is in its coordinates.
+
+        Raises:
+            InputError: This store does not hold it.
+        """
+        if name not in self._bases:
+            if not self.path(name).is_file() and name not in self._locate([name]):
+                raise InputError(
+                    f"{self.directory}: object {needed_by[:12]} is in the coordinates of basis {name[:12]}, which is "
+                    "not here; import the archive of the bank that trained it, or train again"
+                )
+            (content,) = self._read_many([name])
+            self._bases[name] = read_object(content, name).factors()
+        return self._bases[name]
 
     def _read_many(self, names: Sequence[str]) -> Iterator[np.ndarray]:
         span_of = {name: span for span in _spans(names, self._locate(names)) for name in span}

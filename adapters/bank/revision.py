@@ -14,6 +14,7 @@ PERSONAL = "personal"
 POOLED = "pooled"
 START = "start"
 REINFORCED = "reinforced"
+BASIS = "basis"
 FORGOTTEN = "(forgotten)"
 """Replaces the name of a person whose weights were removed on request."""
 
@@ -27,8 +28,8 @@ class Revision:
         number: From 1 within the adapter.
         parent: The revision it continues; None for a fresh start.
         kind: ``prior``; ``personal``; ``pooled``: one adapter of the same rank that learned from all these people;
-            ``start``: the prior minus an initialisation's shared start; or ``reinforced``: learned from a task's
-            rewards.
+            ``start``: the prior minus an initialisation's shared start; ``reinforced``: learned from a task's rewards;
+            or ``basis``: the frozen pairs in whose coordinates small adapters are stored.
         person: Handle; the plan's name of a reinforced adapter; empty for what is not personal.
         population: Name of the population, or of the task.
         base_hash: The base model it belongs to.

@@ -74,6 +74,8 @@ class StackedLora(nn.Module):
         self._routing = routing
         self.prior: tuple[Tensor, Tensor] | None = None
         self.stack: tuple[Tensor, Tensor] | None = None
+        self.basis: tuple[Tensor, Tensor] | None = None
+        self.coefficients: Tensor | None = None
         self.scale: float | Tensor = 1.0
         self._merged: PrepackedLinear | None = None
         self._gathered: tuple[int, Tensor, Tensor] | None = None
@@ -92,6 +94,10 @@ class StackedLora(nn.Module):
             bare: Tensor = self.linear(x)
             return bare
         y = self._shared(x, route)
+        if self.basis is not None and self.coefficients is not None:
+            few = x.numel() // x.shape[-1] <= FEW_TOKENS * len(route.slots) and not torch.is_grad_enabled()
+            part = x.float() if few and x.device.type == "cpu" else x
+            return y + self._in_basis(part, route, self.basis, self.coefficients).to(y.dtype)
         if self.stack is None:
             return y
         groups = len(route.slots)
@@ -118,6 +124,15 @@ class StackedLora(nn.Module):
         a, b = (factor.to(x.dtype) for factor in self.prior)
         inner = functional.linear(x, a) * route.prior.to(x).view(-1, 1, 1)
         return y + functional.linear(inner, b)
+
+    def _in_basis(self, x: Tensor, route: Route, basis: tuple[Tensor, Tensor], coefficients: Tensor) -> Tensor:
+        """The product B R A x: what all people share once for all rows, and each row's own small R between."""
+        slots = route.slots.to(coefficients.device)
+        a, b = (side.to(x.dtype) for side in basis)
+        own = coefficients.index_select(0, slots.clamp(min=0)) * (self.scale * (slots >= 0)).view(-1, 1, 1)
+        inner = functional.linear(x, a)
+        outer = torch.bmm(inner.view(len(slots), -1, inner.shape[-1]), own.to(x.dtype).mT)
+        return functional.linear(outer.view(*x.shape[:-1], -1), b)
 
     def _own(self, route: Route, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Each group's own factors, A [groups, in, rank] and B [groups, rank, out]."""
@@ -230,6 +245,29 @@ class AdaptedModel:
         for name, layer in self.layers.items():
             pair = None if stack is None else stack.get(name)
             layer.stack = None if pair is None else (pair[0], laid_out(pair[1]))
+            layer.scale = scale
+        self.generation += 1
+        self.forget_rows()
+
+    def set_coefficients(
+        self, basis: Factors | None, coefficients: Mapping[str, Tensor] | None, scale: float = 1.0
+    ) -> None:
+        """Install people as coefficients in one frozen basis, beside no stack of factors; None removes them.
+
+        Args:
+            basis: Module name to A of shape [rank, in] and B of shape [out, rank].
+            coefficients: Module name to R of shape [slots, rank, rank]; a layer without any stays as it is.
+            scale: Factor on all products B R A.
+
+        Raises:
+            InputError: They change layers that are not wrapped.
+        """
+        self._check(basis)
+        device = self.base.device
+        for name, layer in self.layers.items():
+            present = basis is not None and coefficients is not None and name in coefficients
+            layer.basis = (basis[name][0].to(device), basis[name][1].to(device)) if basis and present else None
+            layer.coefficients = coefficients[name] if coefficients and present else None
             layer.scale = scale
         self.generation += 1
         self.forget_rows()

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from polyphony.adapters.model.base_model import BaseModel
     from polyphony.adapters.model.lora import AdaptedModel
 
+LORA, SHARED_BASIS = "lora", "shared-basis"
+ADAPTERS = (LORA, SHARED_BASIS)
+"""Factors of one's own, or coefficients in a basis that many people share, see `adapters.bank.coefficients`."""
+OWN_BASIS, BANK_BASIS = "own", "bank"
+BASES = (OWN_BASIS, BANK_BASIS)
+"""A basis learned from the population's own acts, or the newest in the bank of this base, rank and layers."""
 OWN_PRIOR, BANK_PRIOR = "own", "bank"
 PRIORS = (OWN_PRIOR, BANK_PRIOR)
 """A prior trained on the population's own acts, or the one that most personal adapters in the bank stand on."""
@@ -38,6 +44,8 @@ class TrainingConfig:
             without an act come beside them. After 384 acts a pooled adapter, which reads more, was better than people's
             own, after 3,072 no longer (`docs/method.md`).
         shape: Rank and layers of a personal adapter.
+        adapter: What a personal adapter is made of, one of `ADAPTERS`.
+        basis: Whose basis shared-basis adapters stand in, one of `BASES`.
         init: How its factors start, see `adapters.training.initialisation`.
         schedule: Epochs and batches of a personal adapter.
         max_examples: Most examples of one person, the latest ones of the training part.
@@ -57,6 +65,8 @@ class TrainingConfig:
     prior_schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2))
     prior_examples: int = 3072
     shape: LoraShape = field(default_factory=lambda: LoraShape(rank=4, alpha=8.0))
+    adapter: str = LORA
+    basis: str = OWN_BASIS
     init: str = STANDARD
     schedule: Schedule = field(default_factory=lambda: Schedule(lr=2e-3, epochs=2, act_weight=0.2))
     max_examples: int = 24
@@ -73,6 +83,22 @@ class TrainingConfig:
         check_split(self.split)
         if self.storage:
             precision_named(self.storage)
+        self._check_adapter()
+
+    def _check_adapter(self) -> None:
+        """Refuse what does not go with the kind of adapter."""
+        if self.adapter not in ADAPTERS:
+            raise InputError(f"--adapter {self.adapter}: choose one of {', '.join(ADAPTERS)}")
+        if self.basis not in BASES:
+            raise InputError(f"--basis {self.basis}: choose one of {', '.join(BASES)}")
+        if self.adapter == LORA:
+            if self.basis != OWN_BASIS:
+                raise InputError("--basis is for --adapter shared-basis; leave it out")
+            return
+        if self.init != STANDARD:
+            raise InputError(f"--init {self.init} is for --adapter lora: coefficients start at zero; leave it out")
+        if self.storage == Precision.INT4:
+            raise InputError(f"--storage {self.storage} is for --adapter lora; give int8 or bf16, or leave it out")
 
     def prior_schedule_of(self, acts: int) -> Schedule:
         """The prior's schedule on so many acts: at least one epoch, and no more than read `prior_examples`."""

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from polyphony.adapters.model.pointer import LEVEL, MARKS, OUTPUTS, PULL
 from polyphony.adapters.prompting.act_scorer import VERBS
@@ -180,6 +181,26 @@ class PointerFitter:
         rows[MEMORIES, marks : marks + MARKS] = own[MEMORIES:]
         by = torch.tensor(weights.memories, dtype=torch.float32) + own[:MEMORIES]
         return rows / scale, torch.cat([by, torch.ones(len(OUTPUTS), 1)], dim=1)
+
+    def directions(self) -> Pair:
+        """Directions in which every personal pointer of this corpus lies, and the row of it that each belongs to.
+
+        Returns:
+            Directions, orthonormal within a row, shape [directions, width]; and 1 where a direction belongs to a row
+            of `personal_pair`, else 0, shape [rows, directions].
+        """
+        hidden, width = self._encoder.hidden, self._encoder.width
+        words, people = (torch.linalg.qr(space.projection).Q.T for space in (self._words, self._people))
+        level = torch.zeros(1, width)
+        level[0, LEVEL] = 1
+        memories = [
+            *[functional.pad(words, (0, width - hidden))] * 2,
+            functional.pad(people, (hidden, width - 2 * hidden)),
+        ]
+        marks = functional.pad(torch.eye(MARKS), (2 * hidden, width - 2 * hidden - MARKS))
+        rows = [*(torch.cat([memory, level]) for memory in memories), marks]
+        row_of = torch.repeat_interleave(torch.eye(len(rows)), torch.tensor([len(row) for row in rows]), dim=1)
+        return torch.cat(rows), row_of
 
 
 def _spread(values: Sequence[Value]) -> list[Value]:

@@ -7,7 +7,8 @@ from functools import cached_property, partial
 
 from torch import Tensor
 
-from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.bank import Bank, Weights
+from polyphony.adapters.bank.coefficients import Coefficients, coordinates
 from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, Revision
@@ -22,7 +23,9 @@ from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.moments import FeedHistory
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.adapters.prompting.scoring import Scoring
-from polyphony.adapters.training.config import BANK_PRIOR, TrainingConfig
+from polyphony.adapters.training.basis import first_basis
+from polyphony.adapters.training.coefficient_trainer import BasisTrainer, CoefficientTrainer
+from polyphony.adapters.training.config import BANK_BASIS, BANK_PRIOR, SHARED_BASIS, TrainingConfig
 from polyphony.adapters.training.initialisation import check_fits, shared_start
 from polyphony.adapters.training.pointer_fit import PointerFitter
 from polyphony.adapters.training.pointer_weights import PointerWeights
@@ -148,22 +151,57 @@ class PopulationTraining:
         merged = merge([(self.bank.factors(prior.object), prior.scale), (start, -shape.scale)])
         return self.bank.add(replace(planned, scale=1.0, losses=prior.losses), merged)
 
+    def basis(self) -> Revision | None:
+        """Return the basis that the settings ask for, learned first if the bank does not hold it; None for none.
+
+        It is learned from the acts of a few people of the whole population, whoever is simulated later.
+
+        Raises:
+            InputError: The settings ask for a basis of the bank, and it holds none that fits.
+        """
+        if self.config.adapter != SHARED_BASIS:
+            return None
+        if self.config.basis == BANK_BASIS:
+            return self.planner.bank_basis()
+        foundation = self.foundation()
+        plans = self.planner.basis_plans(foundation)
+        planned = self.planner.basis(plans, foundation)
+        return self._find(planned) or self._learned_basis(planned, plans, foundation)
+
+    def _learned_basis(self, planned: Revision, plans: Sequence[TrainingPlan], foundation: Revision) -> Revision:
+        """Learn a basis together with the coefficients of some people; their validation acts are left alone."""
+        self.planner.prepare_singles(plans)
+        learners = [replace(learner, validation=()) for learner in self._learners(plans)]
+        schedule = self.planner.schedule(planned.kind, learners[0].train)
+        report = partial(self._progress, "basis")
+        first = first_basis(self.base, self.config.shape, planned.seed)
+        with self.config.adapted(self.base) as adapted:
+            adapted.set_prior(self.bank.factors(foundation.object), foundation.scale)
+            trainer = BasisTrainer(
+                self.scoring(adapted), learners, schedule, basis=first, seed=planned.seed, progress=report
+            )
+            pairs = trainer.learn()
+        pointing = {POINTER: self._fitter.directions()} if POINTER in foundation.losses else {}
+        return self.bank.add(planned, {**pairs, **pointing})
+
     def personal(self, personas: Sequence[Persona], *, continued: bool = False) -> list[Revision]:
         """Return each person's own adapter in the order of `personas`; each finished group is stored at once.
 
         Args:
             personas: The people.
-            continued: Continue what the bank holds of each person with the acts since, over the same prior. People
-                without an adapter start anew, people without new acts keep the adapter they have.
+            continued: Continue what the bank holds of each person with the acts since, over the same prior, and in the
+                same basis if the settings ask for one. People without an adapter start anew, people without new acts
+                keep the adapter they have.
 
         Raises:
             InputError: An adapter that would be continued has another shape than the configured one.
         """
+        basis = (self.planner.continued_basis(personas) if continued else None) or self.basis()
         self.planner.prepare(personas, continued=continued)
-        continuations = [self.planner.continuation(persona) if continued else None for persona in personas]
+        continuations = [self.planner.continuation(persona, basis) if continued else None for persona in personas]
         foundation = _most_common_foundation(continuations) or self.foundation()
         plans = [
-            plan or self.planner.fresh(persona, foundation)
+            plan or self.planner.fresh(persona, foundation, basis)
             for persona, plan in zip(personas, continuations, strict=True)
         ]
         revisions = [plan.revision if plan.is_current else self._find(plan.revision) for plan in plans]
@@ -179,14 +217,15 @@ class PopulationTraining:
 
         It has their rank and stands on their foundation.
         """
+        foundation, basis = self.foundation(), self.basis()
         self.planner.prepare(personas, continued=False)
-        plan = self.planner.pooled(personas, self.foundation())
+        plan = self.planner.pooled(personas, foundation, basis)
         stored = self._find(plan.revision)
         if stored is not None:
             return stored
         report = partial(self._progress, "pooled adapter")
-        (trained,) = self._train(self._learners([plan]), plan.revision, plan.foundation, report)
-        return self._store(plan.revision, trained)
+        (trained,) = self._train(self._learners([plan]), plan.revision, plan.foundation, report, basis)
+        return self._store(plan.revision, trained, basis)
 
     def _trained(self, missing: Sequence[int], plans: Sequence[TrainingPlan]) -> Iterator[tuple[int, Revision]]:
         """Train and store the plans of some numbers, group by group."""
@@ -198,10 +237,11 @@ class PopulationTraining:
             group = [plans[number] for number in numbers]
             report = partial(self._report_personal, before, total)
             learners = self._learners(group)
-            results = self._train(learners, group[0].revision, group[0].foundation, report)
+            basis = group[0].basis
+            results = self._train(learners, group[0].revision, group[0].foundation, report, basis)
             # All or none: trained without the others of its group, an adapter has other last bits.
             pairs = [
-                (_with_losses(plan.revision, result), result.factors)
+                (_with_losses(plan.revision, result), _weights(result, basis, self.bank))
                 for plan, result in zip(group, results, strict=True)
             ]
             yield from zip(numbers, self.bank.add_all(pairs, self.planner.precision(PERSONAL)), strict=True)
@@ -213,8 +253,8 @@ class PopulationTraining:
         other = None if own is not None else self.bank.find(planned.training_digest)
         if other is None or self.bank.read_only:
             return own or other
-        factors, precision = self.bank.factors(other.object), Precision(other.precision)
-        return self.bank.add(replace(planned, scale=other.scale, losses=other.losses), factors, precision)
+        weights, precision = self.bank.weights(other.object), Precision(other.precision)
+        return self.bank.add(replace(planned, scale=other.scale, losses=other.losses), weights, precision)
 
     def _groups(self, missing: Sequence[int], plans: Sequence[TrainingPlan]) -> Iterator[list[int]]:
         """Cut the numbers of what has to be trained into groups over one foundation each."""
@@ -233,6 +273,7 @@ class PopulationTraining:
         planned: Revision,
         foundation: Revision | None,
         report: Callable[[int, int], None],
+        basis: Revision | None = None,
     ) -> list[Trained]:
         is_prior = planned.kind == PRIOR
         schedule = self.planner.schedule(planned.kind, learners[0].train)
@@ -241,14 +282,29 @@ class PopulationTraining:
         with AdaptedModel(self.base, *shapes) as adapted:
             if foundation is not None:
                 adapted.set_prior(self.bank.factors(foundation.object), foundation.scale)
+            if basis is not None:
+                return CoefficientTrainer(
+                    self.scoring(adapted), learners, schedule, basis=self.bank.factors(basis.object),
+                    seed=self.config.seed, progress=report,
+                ).train()  # fmt: skip
             trainer = PopulationTrainer(
                 Scoring(adapted, self.split(*shapes), self.kit.scorer, self.kit.items), learners, schedule,
                 seed=self.config.seed, start=shared, train_b=planned.init != "mica", progress=report,
             )  # fmt: skip
             return trainer.train()
 
-    def _store(self, planned: Revision, trained: Trained) -> Revision:
-        return self.bank.add(_with_losses(planned, trained), trained.factors, self.planner.precision(planned.kind))
+    def _store(self, planned: Revision, trained: Trained, basis: Revision | None = None) -> Revision:
+        weights = _weights(trained, basis, self.bank)
+        return self.bank.add(_with_losses(planned, trained), weights, self.planner.precision(planned.kind))
+
+
+def _weights(trained: Trained, basis: Revision | None, bank: Bank) -> Weights:
+    """What the bank stores of a training; in a basis the products of its pairs are the coefficients."""
+    if basis is None:
+        return trained.factors
+    learned = {name: b @ a for name, (a, b) in trained.factors.items() if name != POINTER}
+    pointer = {POINTER: trained.factors[POINTER]} if POINTER in trained.factors else {}
+    return Coefficients(basis.object, {**learned, **coordinates(pointer, bank.factors(basis.object))})
 
 
 def _habits(examples: Sequence[Example], weights: PointerWeights) -> Tensor:

@@ -145,8 +145,7 @@ class PopulationTrainer:
             InputError: No pass of a learner ended with a finite loss and finite factors.
         """
         store = self._make_store()
-        adapted = self._scoring.adapted
-        adapted.set_stack({**self._stack, **self._pointers}, adapted.shape.scale)
+        self._install()
         history: list[np.ndarray] = []
         checks: list[np.ndarray] = []
         best = _BestFactors(self._learners)
@@ -157,7 +156,7 @@ class PopulationTrainer:
                 for slot, loss in enumerate(checks[-1]):
                     best.update(slot, epoch, loss, partial(self._factors_of, slot))
         finally:
-            adapted.set_stack(None, 1.0)
+            self._uninstall()
         best.check()
         return [
             Trained(
@@ -168,6 +167,14 @@ class PopulationTrainer:
             )
             for slot in range(len(self._learners))
         ]
+
+    def _install(self) -> None:
+        """Put what is trained, and the pointers, into the model."""
+        adapted = self._scoring.adapted
+        adapted.set_stack({**self._stack, **self._pointers}, adapted.shape.scale)
+
+    def _uninstall(self) -> None:
+        self._scoring.adapted.set_stack(None, 1.0)
 
     def _make_store(self) -> ExampleStore:
         parts = [part for learner in self._learners for part in (learner.train, learner.validation)]

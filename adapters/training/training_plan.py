@@ -6,17 +6,20 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
+import torch
+
 from polyphony.adapters.bank.bank import Bank
+from polyphony.adapters.bank.coefficients import Coefficients
 from polyphony.adapters.bank.lifecycle import Status
 from polyphony.adapters.bank.precision import Precision
-from polyphony.adapters.bank.revision import PERSONAL, POOLED, PRIOR, Revision, adapter_id, digest_of
+from polyphony.adapters.bank.revision import BASIS, PERSONAL, POOLED, PRIOR, Revision, adapter_id, digest_of
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import Factors, adapted_modules
 from polyphony.adapters.model.pointer import POINTER
 from polyphony.adapters.prompting.examples import Example, ExampleBuilder
 from polyphony.adapters.prompting.moments import Request
 from polyphony.adapters.prompting.scoring import rows_of
-from polyphony.adapters.training.config import TrainingConfig, plain_precision
+from polyphony.adapters.training.config import SHARED_BASIS, TrainingConfig, plain_precision
 from polyphony.adapters.training.provenance import (
     PRIVATE_ACTS,
     personal_provenance,
@@ -36,6 +39,9 @@ from polyphony.randomness import keyed_generator
 CHECKED_TOGETHER = 8
 # Of how pointers are made and habits are counted: in digests, so that those of an earlier version are made anew.
 POINTER_VERSION = 3
+# Of how a basis is learned, and from how many people.
+BASIS_VERSION = 1
+BASIS_PEOPLE = 16
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class TrainingPlan:
         is_current: Whether the bank holds this very revision already, with nothing new to learn.
         memory: The acts that the pointer remembers, in time order.
         persona: Whose adapter it is; None for one of many people.
+        basis: In whose coordinates it is learned; None for factors of its own.
     """
 
     revision: Revision
@@ -57,6 +64,7 @@ class TrainingPlan:
     is_current: bool = False
     memory: tuple[Act, ...] = ()
     persona: Persona | None = None
+    basis: Revision | None = None
 
 
 class TrainingPlanner:
@@ -176,11 +184,54 @@ class TrainingPlanner:
             start,
         )
 
-    def fresh(self, persona: Persona, foundation: Revision) -> TrainingPlan:
+    def fresh(self, persona: Persona, foundation: Revision, basis: Revision | None = None) -> TrainingPlan:
         """The training of a person who starts anew, over a foundation."""
-        return self._plan(persona, self.learner(persona, persona.train), foundation, None)
+        return self._plan(persona, self.learner(persona, persona.train), foundation, None, basis)
 
-    def pooled(self, personas: Sequence[Persona], foundation: Revision) -> TrainingPlan:
+    def basis_plans(self, foundation: Revision) -> list[TrainingPlan]:
+        """The trainings of the people from whose acts a basis is learned, over a foundation."""
+        trainable = [persona for persona in self._population.personas if persona.is_trainable]
+        order = keyed_generator(self._config.seed, "basis people").permutation(len(trainable))
+        people = [trainable[index] for index in sorted(order[:BASIS_PEOPLE])]
+        self.prepare(people, continued=False)
+        return [self.fresh(person, foundation) for person in people]
+
+    def basis(self, people: Sequence[TrainingPlan], foundation: Revision) -> Revision:
+        """Describe the basis that is learned from some people's own trainings over a foundation."""
+        return self.revision(BASIS, "", [example for plan in people for example in plan.learner.train], foundation)
+
+    def bank_basis(self) -> Revision:
+        """The newest basis in the bank for this base model, rank and layers.
+
+        Raises:
+            InputError: The bank holds none.
+        """
+        shape = digest_of(asdict(self._config.shape))
+        fitting = [
+            basis
+            for basis in self._bank.revisions(kind=BASIS)
+            if basis.object and basis.status != Status.RETIRED and basis.base_hash == self._base.hash
+            and digest_of(basis.config["shape"]) == shape
+        ]  # fmt: skip
+        if not fitting:
+            raise InputError(
+                f"--basis bank: {self._bank.directory} holds no basis for this base model, --rank, --top-blocks and "
+                "--targets; leave --basis out, which learns one"
+            )
+        return max(fitting, key=lambda basis: basis.created_at)
+
+    def continued_basis(self, personas: Sequence[Persona]) -> Revision | None:
+        """The basis in which most of what would be continued stands; None where nothing does, or none is asked for."""
+        if self._config.adapter != SHARED_BASIS:
+            return None
+        parents = [parent for persona in personas if (parent := self._parent(persona)) is not None]
+        counts = Counter(name for parent in parents if (name := (parent.provenance or {}).get("basis")) is not None)
+        known = {basis.object: basis for basis in self._bank.revisions(kind=BASIS)}
+        return next((known[name] for name, _ in counts.most_common() if name in known), None)
+
+    def pooled(
+        self, personas: Sequence[Persona], foundation: Revision, basis: Revision | None = None
+    ) -> TrainingPlan:  # fmt: skip
         """The training of one adapter for all these people, on all that their own adapters learn from.
 
         Each prompt is one step, as for an adapter of one's own: nobody's acts count more or less than there.
@@ -189,12 +240,12 @@ class TrainingPlanner:
         train = [example for learner in own for example in learner.train]
         validation = [example for learner in own for example in learner.validation]
         learner = Learner(POOLED, train, validation)
-        revision = self.revision(POOLED, "", [*train, *validation], foundation)
-        facts = pooled_provenance(self._population, self._base, personas, learner)
+        revision = self.revision(POOLED, "", [*train, *validation], foundation, basis=basis)
+        facts = pooled_provenance(self._population, self._base, personas, learner) | _basis_fact(basis)
         memory = tuple(act for persona in personas for act in self._latest(persona.train))
-        return TrainingPlan(replace(revision, provenance=facts), learner, foundation, memory=memory)
+        return TrainingPlan(replace(revision, provenance=facts), learner, foundation, memory=memory, basis=basis)
 
-    def continuation(self, persona: Persona) -> TrainingPlan | None:
+    def continuation(self, persona: Persona, basis: Revision | None = None) -> TrainingPlan | None:
         """The training that continues a person's newest revision with the acts since; None where there is no revision.
 
         Raises:
@@ -207,7 +258,8 @@ class TrainingPlanner:
         foundation = self._bank.foundation(parent)
         if not self._examples.known(since):
             return TrainingPlan(parent, Learner(persona.handle, ()), foundation, is_current=True)
-        return self._plan(persona, self.learner(persona, since, self._start_from(parent)), foundation, parent)
+        start = self._start_from(parent, basis)
+        return self._plan(persona, self.learner(persona, since, start), foundation, parent, basis)
 
     def _parent(self, persona: Persona) -> Revision | None:
         return self._bank.newest(adapter_id(self._base.hash, self._population.name, PERSONAL, persona.handle))
@@ -223,15 +275,27 @@ class TrainingPlanner:
         until = datetime.fromisoformat(learned[1]) if learned else None
         return [act for act in persona.train if until is None or act.at > until]
 
-    def _plan(self, persona: Persona, learner: Learner, foundation: Revision, parent: Revision | None) -> TrainingPlan:
+    def _plan(
+        self, persona: Persona, learner: Learner, foundation: Revision, parent: Revision | None, basis: Revision | None
+    ) -> TrainingPlan:
         examples = [*learner.train, *learner.validation]
-        revision = self.revision(PERSONAL, persona.handle, examples, foundation, parent)
-        facts = personal_provenance(self._population, self._base, persona, learner)
+        revision = self.revision(PERSONAL, persona.handle, examples, foundation, parent, basis)
+        facts = personal_provenance(self._population, self._base, persona, learner) | _basis_fact(basis)
         memory = tuple(self._latest(persona.train))
-        return TrainingPlan(replace(revision, provenance=facts), learner, foundation, memory=memory, persona=persona)
+        return TrainingPlan(
+            replace(revision, provenance=facts), learner, foundation, memory=memory, persona=persona, basis=basis
+        )
 
-    def _start_from(self, parent: Revision) -> Factors:
-        """The factors of a revision, at the scale of the configured shape."""
+    def _start_from(self, parent: Revision, basis: Revision | None) -> Factors:
+        """The factors of a revision, at the scale of the configured shape; in a basis, those of its coordinates."""
+        weights = self._bank.weights(parent.object)
+        if basis is not None or isinstance(weights, Coefficients):
+            if basis is None or not isinstance(weights, Coefficients) or weights.basis != basis.object:
+                raise InputError(
+                    f"{parent.name} is not in the coordinates that are asked for; give the --adapter, --basis and "
+                    "--rank it was trained with, or leave --continue out"
+                )
+            return {name: (own.float(), torch.eye(len(own))) for name, own in weights.values.items() if name != POINTER}
         shape, factors = self._config.shape, self._bank.factors(parent.object)
         factors.pop(POINTER, None)  # made anew from all that is remembered
         modules, rank = set(adapted_modules(self._base, shape)), max(a.shape[0] for a, _ in factors.values())
@@ -264,6 +328,7 @@ class TrainingPlanner:
         examples: Sequence[Example],
         foundation: Revision | None,
         parent: Revision | None = None,
+        basis: Revision | None = None,
     ) -> Revision:
         """Describe what a training is to produce; its digest covers all that decides the weights.
 
@@ -273,6 +338,7 @@ class TrainingPlanner:
             examples: What is learned from, validation included.
             foundation: What it is learned over; None for a prior.
             parent: The revision that it continues; None for a fresh start.
+            basis: In whose coordinates it is learned; None for factors of its own.
         """
         base, is_prior = self._base, kind == PRIOR
         shape = self._config.prior_shape if is_prior else self._config.shape
@@ -289,6 +355,10 @@ class TrainingPlanner:
             deciding.append(self.precision(kind))
         if parent is not None:
             deciding.append({"continues": parent.object})
+        if kind == BASIS:
+            deciding.append({"basis version": BASIS_VERSION})
+        if basis is not None:
+            deciding.append({"basis": basis.object})
         if self._config.pointer if is_prior else foundation is not None and POINTER in foundation.losses:
             people = self._config.pointer_people if is_prior else None
             deciding.append({POINTER: [POINTER_VERSION, people, self._config.max_examples, self._population.digest]})
@@ -316,3 +386,8 @@ class TrainingPlanner:
         if kind not in (PERSONAL, POOLED):
             return Precision.FP32
         return Precision(self._config.storage) if self._config.storage else plain_precision(self._base)
+
+
+def _basis_fact(basis: Revision | None) -> dict[str, Any]:
+    """What provenance says of a basis: the digest of its object."""
+    return {} if basis is None else {"basis": basis.object}

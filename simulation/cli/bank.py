@@ -82,7 +82,7 @@ def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision"
 def bank_list(
     bank: BankOption = Path("bank"),
     kind: Annotated[
-        str | None, typer.Option(help="List one kind only: personal, pooled, prior, reinforced or start.")
+        str | None, typer.Option(help="List one kind only: basis, personal, pooled, prior, reinforced or start.")
     ] = None,
     limit: Annotated[int, typer.Option(**in_range(1, MOST_NUMBER, "Number of revisions to list."))] = 1000,
     skip: Annotated[

@@ -153,6 +153,7 @@ class _Missing:
     """What the bank does not hold, and what training it takes: memory and disk in bytes."""
 
     prior_tokens: int = 0
+    basis_tokens: int = 0
     adapters: int = 0
     adapter_tokens: int = 0
     memory: int = 0
@@ -162,7 +163,7 @@ class _Missing:
     @property
     def tokens(self) -> int:
         """All tokens to be read."""
-        return self.prior_tokens + self.adapter_tokens
+        return self.prior_tokens + self.basis_tokens + self.adapter_tokens
 
     def stages(self) -> dict[str, Stage]:
         """What is to be trained; a few learners are trained, to see how long it takes."""
@@ -174,6 +175,8 @@ class _Missing:
         a_token = seconds_a_token(*self.timed)
         if tokens := self.prior_tokens:
             stages["prior"] = Stage(f"{tokens:,} tokens", a_token * tokens, tokens, "tokens")
+        if tokens := self.basis_tokens:
+            stages["basis"] = Stage(f"{tokens:,} tokens", a_token * tokens, tokens, "tokens")
         if tokens := self.adapter_tokens:
             work = f"{self.adapters:,} to train, {tokens:,} tokens"
             stages["adapters"] = Stage(work, a_token * tokens, tokens, "tokens")
@@ -191,7 +194,7 @@ def _missing(resources: Resources, runs: Sequence[RunSettings], machine: Machine
     missing, priors = _Missing(), {}
     if not trained:
         return missing
-    from polyphony.adapters.training.workload import parameters, training_bytes, workload
+    from polyphony.adapters.training.workload import numbers_stored, parameters, training_bytes, workload
 
     with present_bank(resources, machine) as bank:
         for (config, pooled), settings in trained.items():
@@ -201,7 +204,8 @@ def _missing(resources: Resources, runs: Sequence[RunSettings], machine: Machine
             priors[replace(config, shape=config.prior_shape, schedule=config.prior_schedule)] = needed.prior_tokens
             missing.adapters += needed.adapters
             missing.adapter_tokens += needed.adapter_tokens
-            numbers = needed.adapters * parameters(training.base, config.shape)
+            missing.basis_tokens = max(missing.basis_tokens, needed.basis_tokens)
+            numbers = needed.adapters * numbers_stored(training)
             missing.disk += round(numbers * _bytes_a_number(training))
             if needed.prior_tokens:
                 missing.disk += 4 * parameters(training.base, config.prior_shape)

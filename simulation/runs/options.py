@@ -375,6 +375,18 @@ OPTIONS: Mapping[str, Option] = {
             "it is trained in less time, and knows less of the language that the people share.",
         ),
         Option(
+            name="adapter", default="lora", group=TRAINING, setting="training.adapter",
+            choices=("lora", "shared-basis"), forkable=False,
+            help="What a personal adapter is made of. lora: factors of its own. shared-basis: a few kilobytes of "
+            "coefficients in a basis that is learned once and shared by all. See docs/shared_basis.md.",
+        ),
+        Option(
+            name="basis", default="own", group=TRAINING, setting="training.basis", choices=("own", "bank"),
+            forkable=False,
+            help="With --adapter shared-basis: whose basis. own: one learned from people of this population. bank: the "
+            "newest in the bank of the same base model, rank and layers, whoever it was learned from.",
+        ),
+        Option(
             name="init", default="standard", group=TRAINING, setting="training.init",
             choices=("standard", "pissa", "olora", "olora-tail", "tail-a", "mica"),
             help="How the factors of a personal adapter are initialised.",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from polyphony.adapters.engine.decoding_config import DecodingConfig
 from polyphony.adapters.engine.served.client import checked_url
-from polyphony.adapters.training.config import OWN_PRIOR, TrainingConfig
+from polyphony.adapters.training.config import LORA, OWN_BASIS, OWN_PRIOR, TrainingConfig
 from polyphony.database_url import without_passwords
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Verb
@@ -197,6 +197,10 @@ class RunSettings:
             del values["engine_models"]
         if self.training.prior == OWN_PRIOR:
             del values["training"]["prior"]
+        if self.training.adapter == LORA:
+            del values["training"]["adapter"]
+        if self.training.basis == OWN_BASIS:
+            del values["training"]["basis"]
         return values
 
     def recorded(self) -> str:
