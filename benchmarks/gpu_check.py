@@ -217,9 +217,7 @@ def passes(machine: argparse.Namespace) -> None:
         has_graph = recorded.graphs is not None and recorded.graphs.is_recording
         told = ", ".join(f"{name} {1000 * seconds:.2f} ms" for name, seconds in spent.items())
         ratio = spent["graph, adapters"] / spent["graph, base"]
-        print(
-            f"{rows} rows after {CONTEXT} tokens, recorded {has_graph}: {told}; with a graph adapters ÷ base {ratio:.2f}"
-        )
+        print(f"{rows} rows after {CONTEXT} tokens, recorded {has_graph}: {told}; graph, adapters ÷ base {ratio:.2f}")
 
 
 def activated(machine: argparse.Namespace) -> None:
