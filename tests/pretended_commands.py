@@ -15,6 +15,7 @@ from pathlib import Path
 ctypes.CDLL(sys.argv[1])  # before torch
 
 import torch  # noqa: E402
+from conftest import ShortTexts  # noqa: E402
 from pretended_gpu import DeviceMixture, pretended_gpu  # noqa: E402
 
 from polyphony.adapters.model.base_model import load_base_model  # noqa: E402
@@ -76,6 +77,6 @@ def run(folder: Path, arguments: list[str]) -> dict[str, object]:
     return {"code": code, "said": said.getvalue()}
 
 
-with pretended_gpu(), loading_with(SharedLoader()):
+with pretended_gpu(), loading_with(ShortTexts(SharedLoader())):
     for line in sys.stdin:
         print(json.dumps(run(Path(sys.argv[2]), json.loads(line))), flush=True)
