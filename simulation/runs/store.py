@@ -44,6 +44,8 @@ Part = tuple[Changes, Rows]
 """A part of what one transaction writes: changes of the platform, and further rows."""
 # How long to wait for the lock of a run whose writer was killed just now.
 LOCK_SECONDS = 1.0
+# Pages of a file that SQLite keeps in memory: indexes of a million rows do not fit into its usual 2 MiB.
+CACHE_KIB = 65_536
 WRITING = "cannot be written", "free or choose another place, then --resume (a study: the same command again)"
 RESTARTED = "when it runs again, --resume (a study: the same command again); a timestep is lost at most"
 CREATING = "cannot be written", "free the place, or choose another --out"
@@ -475,6 +477,7 @@ def _engine(target: Path | str, journal: str = "WAL") -> Engine:
     def _careful(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     return engine
 
