@@ -66,11 +66,11 @@ def test_equal_places_and_too_few_are_left_to_the_whole_ranking():
 
 def test_a_beginning_in_parts_is_the_same_run(tmp_path, monkeypatch):
     """Thirty agents, with a part after every 7 acts: the same rows, digest and digest chain as in one part."""
-    chains, digests = [], []
+    runner, chains, digests = null_runner(30), [], []
     for name, acts in (("whole.db", 10**9), ("parts.db", 7)):
         monkeypatch.setattr(initial_state, "ACTS_AT_ONCE", acts)
         out = tmp_path / name
-        null_runner(30).run(null_settings(agents=30, timesteps=3), out, resume=False)
+        runner.run(null_settings(agents=30, timesteps=3), out, resume=False)
         chains.append(rows(out, "SELECT timestep, parts, digest FROM digest_chain ORDER BY link_id"))
         digests.append(run_digest(out))
     assert rows(out, "SELECT count(*) FROM trace WHERE timestep < 0")[0][0] > 70
