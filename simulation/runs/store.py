@@ -28,6 +28,7 @@ from polyphony.digest_chain.links import BEGINNING, MIGRATION, UNCOVERED
 from polyphony.digest_chain.writing import PendingLink, seal
 from polyphony.durable import sync_directory
 from polyphony.errors import InputError
+from polyphony.garbage import cycles_left
 from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
 from polyphony.printable import first_line
@@ -127,7 +128,7 @@ class RunStore:
 
     def _write_beginning(self, beginning: Iterable[Part]) -> None:
         """Make the tables and write the first rows, together or not at all."""
-        with self.transaction() as connection:
+        with cycles_left(), self.transaction() as connection:
             MIGRATIONS.create(connection)
             self._write(connection, beginning)
 
