@@ -3,7 +3,7 @@
 OASIS pins an older camel-ai, so that it needs a virtual environment of its own:
 
     python3 -m venv oasis && oasis/bin/pip install camel-oasis==0.2.5 'mcp<2'
-    python -m benchmarks.oasis_floor oasis/bin/python
+    python -m benchmarks.oasis_floor oasis/bin/python [AGENTS [TIMESTEPS]]
 """
 
 import json
@@ -16,7 +16,8 @@ from statistics import median
 from benchmarks import results
 from benchmarks.platform import null_seconds
 
-AGENTS, STEPS = 512, 7
+AGENTS = int(sys.argv[2]) if len(sys.argv) > 2 else 512
+STEPS = int(sys.argv[3]) if len(sys.argv) > 3 else 7
 
 
 def main() -> None:

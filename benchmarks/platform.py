@@ -54,27 +54,38 @@ def null_results() -> list[Result]:
 
 def null_seconds(agents: int, *, activation: float, steps: int) -> tuple[float, float]:
     """Median seconds and mean activations of a timestep, feed and transaction included, with people of random words."""
-    random = keyed_generator(0, "null benchmark", agents)
-    texts = [" ".join(words) for words in random.choice(WORDS, size=(1000, 8))]
-    personas = [_persona(f"p{number}", agents, texts, random) for number in range(agents)]
-    clock = make_clock(personas, minutes=60, activation=activation, seed=0)
-    platform = Platform([persona.handle for persona in personas])
     spent, active = [], []
     with tempfile.TemporaryDirectory() as folder:
-        steps = populated(platform, personas, at=clock.start, seed_posts=2, scenario=Scenario())
-        rows = people_rows(personas, [None] * agents, at=iso(clock.start), history=False)
-        store = RunStore.create(Path(folder) / "run.db", beginning(platform, rows, steps))
-        del rows
-        feeds = FeedMaker(FeedSettings(), [], items=ITEMS, seed=0)
-        simulation = Simulation(store, platform, clock, NullPolicy(personas, seed=0), feeds, [None] * agents)
+        store, simulation = null_simulation(Path(folder) / "run.db", random_people(agents), activation)
         for step in range(1 + steps):
-            before = store.activations()
+            before = simulation.activations
             began = time.perf_counter()
             run_in_step([simulation], step + 1, decide_apart, lambda done, total, activations: None)
             spent.append(time.perf_counter() - began)
-            active.append(store.activations() - before)
+            active.append(simulation.activations - before)
         store.close()
     return median(spent[1:]), fmean(active[1:])
+
+
+def random_people(agents: int) -> list[Persona]:
+    """People with a dozen acts in random words and fifteen followees each."""
+    random = keyed_generator(0, "null benchmark", agents)
+    texts = [" ".join(words) for words in random.choice(WORDS, size=(1000, 8))]
+    return [_persona(f"p{number}", agents, texts, random) for number in range(agents)]
+
+
+def null_simulation(out: Path | str, personas: list[Persona], activation: float) -> tuple[RunStore, Simulation]:
+    """A run of the null policy with its beginning written, and the store to close after it."""
+    clock = make_clock(personas, minutes=60, activation=activation, seed=0)
+    platform = Platform([persona.handle for persona in personas])
+    weights = [None] * len(personas)
+    steps = populated(platform, personas, at=clock.start, seed_posts=2, scenario=Scenario())
+    rows = people_rows(personas, weights, at=iso(clock.start), history=False)
+    parts = beginning(platform, rows, steps)
+    del rows
+    store = RunStore.create(out, parts)
+    feeds = FeedMaker(FeedSettings(), [], items=ITEMS, seed=0)
+    return store, Simulation(store, platform, clock, NullPolicy(personas, seed=0), feeds, weights)
 
 
 def _persona(handle: str, people: int, texts: list[str], random: np.random.Generator) -> Persona:

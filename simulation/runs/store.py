@@ -28,6 +28,7 @@ from polyphony.digest_chain.links import BEGINNING, MIGRATION, UNCOVERED
 from polyphony.digest_chain.writing import PendingLink, seal
 from polyphony.durable import sync_directory
 from polyphony.errors import InputError
+from polyphony.garbage import cycles_left
 from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
 from polyphony.printable import first_line
@@ -44,6 +45,8 @@ Part = tuple[Changes, Rows]
 """A part of what one transaction writes: changes of the platform, and further rows."""
 # How long to wait for the lock of a run whose writer was killed just now.
 LOCK_SECONDS = 1.0
+# Pages of a file that SQLite keeps in memory: indexes of a million rows do not fit into its usual 2 MiB.
+CACHE_KIB = 65_536
 WRITING = "cannot be written", "free or choose another place, then --resume (a study: the same command again)"
 RESTARTED = "when it runs again, --resume (a study: the same command again); a timestep is lost at most"
 CREATING = "cannot be written", "free the place, or choose another --out"
@@ -125,7 +128,7 @@ class RunStore:
 
     def _write_beginning(self, beginning: Iterable[Part]) -> None:
         """Make the tables and write the first rows, together or not at all."""
-        with self.transaction() as connection:
+        with cycles_left(), self.transaction() as connection:
             MIGRATIONS.create(connection)
             self._write(connection, beginning)
 
@@ -475,6 +478,7 @@ def _engine(target: Path | str, journal: str = "WAL") -> Engine:
     def _careful(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA journal_mode = {journal}")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     return engine
 
