@@ -14,7 +14,7 @@ from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.slot_adamw import SlotAdamW
 from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Progress
 
-# Learning rate of a coefficient beside that of a number of a factor: coefficients are some hundred times fewer, and each
+# Learning rate of a coefficient beside that of a number of a factor: they are some hundred times fewer, and each
 # moves a whole pair of directions. Of 7.5, 50 and 150 this one kept the most (`docs/shared_basis.md`).
 COEFFICIENT_RATE = 150.0
 
