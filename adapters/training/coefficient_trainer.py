@@ -15,8 +15,8 @@ from polyphony.adapters.training.slot_adamw import SlotAdamW
 from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Progress
 
 # Learning rate of a coefficient beside that of a number of a factor: they are some hundred times fewer, and each
-# moves a whole pair of directions. Of 7.5, 50 and 150 this one kept the most (`docs/shared_basis.md`).
-COEFFICIENT_RATE = 150.0
+# moves a whole pair of directions. With a learned basis 50 was the best measured (`docs/shared_basis.md`).
+COEFFICIENT_RATE = 50.0
 
 
 class CoefficientTrainer(PopulationTrainer):
