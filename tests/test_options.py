@@ -16,6 +16,7 @@ from null_run_factory import null_runner, null_settings
 from benchmarks.options_page import PAGE, page
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.prompting.grammar import LABEL_SETS
+from polyphony.adapters.training.config import ADAPTERS, BASES
 from polyphony.adapters.training.starts import INITS
 from polyphony.errors import InputError
 from polyphony.personas.people.split import SPLITS
@@ -114,6 +115,7 @@ def test_choices_are_those_of_the_code():
     assert sorted(OPTIONS["who_to_follow"].choices) == sorted((NONE, *SUGGESTERS))
     assert OPTIONS["grammar"].choices == tuple(LABEL_SETS) and OPTIONS["init"].choices == INITS
     assert OPTIONS["engine"].choices == ("local", "vllm", "http")
+    assert OPTIONS["adapter"].choices == ADAPTERS and OPTIONS["basis"].choices == BASES
     assert OPTIONS["storage"].choices == tuple(Precision) and OPTIONS["split"].choices == SPLITS
     assert OPTIONS["history_recommender"].choices == OPTIONS["recommender"].choices
 

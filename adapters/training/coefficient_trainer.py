@@ -14,8 +14,8 @@ from polyphony.adapters.training.schedule import Schedule
 from polyphony.adapters.training.slot_adamw import SlotAdamW
 from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Progress
 
-# A coefficient's learning rate beside that of a number of a factor: there are some hundred times fewer of them, and each
-# moves a whole pair of directions. Of 7.5, 50 and 150 the smallest was far the worst (`docs/shared_basis.md`).
+# Learning rate of a coefficient beside that of a number of a factor: they are some hundred times fewer, and each
+# moves a whole pair of directions. With a learned basis 50 was the best measured (`docs/shared_basis.md`).
 COEFFICIENT_RATE = 50.0
 
 
