@@ -77,6 +77,8 @@ def places_in(ray: ModuleType, workers: Workers, threads: int, gpu: bool) -> int
 def _init(ray: ModuleType, **given: object) -> None:
     """Call ``ray.init`` without what it prints, and keep the signal handlers of this process."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # Ray would print what happens to workers to stdout; its own debugger silences it in this way.
+    ray._private.worker._worker_logs_enabled = False
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **given)
     except (OSError, RuntimeError, ValueError, ImportError) as error:

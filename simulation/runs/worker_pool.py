@@ -44,9 +44,11 @@ class Member:
         actor: Its handle in Ray.
         place: Where it runs, for people.
         blocks: Blocks that it has, first the one that it decides, by their answers.
-        since: When it began with the first of them, or to start; of a monotonic clock, in seconds.
-        starting: The answer of a worker that starts anew; None for one that is ready.
-        is_gone: Whether it cannot be started again.
+        since: When it began with the first of them; of a monotonic clock, in seconds, as the other moments.
+        lost_at: When it was lost; None for one that takes blocks.
+        asked_at: When it was last asked to begin again.
+        beginning: The answer to that; None where it has not been asked, or was not there yet.
+        is_gone: Whether it cannot begin again.
     """
 
     number: int
@@ -54,13 +56,15 @@ class Member:
     place: str
     blocks: dict[Answer, int] = field(default_factory=dict)
     since: float = 0.0
-    starting: Answer | None = None
+    lost_at: float | None = None
+    asked_at: float = 0.0
+    beginning: Answer | None = None
     is_gone: bool = False
 
     @property
     def is_ready(self) -> bool:
         """Whether it takes blocks."""
-        return self.starting is None and not self.is_gone
+        return self.lost_at is None
 
 
 class WorkerPool:
@@ -165,19 +169,21 @@ class WorkerPool:
     def _wait(self) -> None:
         """Wait until a worker answers, or for a moment."""
         answers = [answer for member in self._members for answer in member.blocks]
-        answers += [member.starting for member in self._members if member.starting is not None]
+        answers += [member.beginning for member in self._members if member.beginning is not None]
         if answers:
             self._ray.wait(answers, num_returns=1, timeout=POLL_SECONDS, fetch_local=False)
         elif all(member.is_gone for member in self._members):
             raise PolyphonyError("no worker is left that can be started; continue the run with --resume")
+        elif not any(member.is_ready for member in self._members):
+            time.sleep(POLL_SECONDS)
 
     def _collect(
         self, member: Member, blocks: Sequence[Sequence[Observation]], queues: BlockQueues,
         decided: dict[int, list[Decision]],
     ) -> None:  # fmt: skip
         """Take what a worker has answered; where it is lost or late, queue its blocks again."""
-        if member.starting is not None:
-            self._await_start(member)
+        if not member.is_ready:
+            self._revive(member)
             return
         for answer, block in list(member.blocks.items()):
             if not self._has_come(answer):
@@ -216,28 +222,42 @@ class WorkerPool:
                     f"{where}: {MOST_TRIES} workers were lost, or late, with {agents}; give workers more memory or "
                     "--worker-seconds, and continue the run with --resume"
                 ) from error
-        member.starting, member.since = self._start_again(member), time.monotonic()
+        member.lost_at = time.monotonic()
 
-    def _start_again(self, member: Member) -> Answer:
-        """Ask again where the worker's process is not known to be gone yet."""
-        begin_again = member.actor.begin_again.options(max_task_retries=MOST_TRIES)
-        return begin_again.remote(*self._told, self._revisions)
-
-    def _await_start(self, member: Member) -> None:
-        """See whether a worker has started anew; one that cannot be started takes no more blocks."""
-        if not self._has_come(member.starting):
-            if time.monotonic() - member.since <= START_SECONDS:
-                return
-            self._ray.kill(member.actor, no_restart=True)
-        answer, member.starting = member.starting, None
-        try:
-            host, process, _ = self._ray.get(answer, timeout=0)
-        except (self._ray.exceptions.RayError, TimeoutError) as error:
-            member.is_gone = True
-            reason = printable(type(error).__name__)
-            self._say(f"worker {member.number + 1} ({member.place}) cannot be started again: {reason}")
+    def _revive(self, member: Member) -> None:
+        """Have a lost worker begin again; one that cannot takes no more blocks."""
+        now, lost_at = time.monotonic(), member.lost_at or 0.0
+        if member.is_gone:
             return
-        member.place = f"{host}, process {process}"
+        if member.beginning is None:
+            if now - member.asked_at >= POLL_SECONDS:
+                member.asked_at = now
+                member.beginning = member.actor.begin_again.remote(*self._told, self._revisions)
+            return
+        if self._has_come(member.beginning):
+            self._take_beginning(member, may_ask_again=now - lost_at <= START_SECONDS)
+        elif now - lost_at > START_SECONDS:
+            self._ray.kill(member.actor)
+            self._give_up(member, f"it takes longer than {START_SECONDS:.0f} s")
+
+    def _take_beginning(self, member: Member, *, may_ask_again: bool) -> None:
+        errors, answer, member.beginning = self._ray.exceptions, member.beginning, None
+        try:
+            host, process, _ = self._ray.get(answer)
+        except errors.RayTaskError as error:
+            self._give_up(member, str(_cause(error, member.place)))
+        except errors.ActorUnavailableError as error:
+            if not may_ask_again:  # Ray has not replaced its process yet
+                self._give_up(member, str(error))
+        except errors.RayError as error:
+            self._give_up(member, str(error))
+        else:
+            member.place, member.lost_at = f"{host}, process {process}", None
+
+    def _give_up(self, member: Member, reason: str) -> None:
+        member.is_gone = True
+        line = printable((reason.strip().splitlines() or ["no reason given"])[0])[:300]
+        self._say(f"worker {member.number + 1} ({member.place}) cannot begin again: {line}")
 
 
 class WorkerActor:
