@@ -11,7 +11,7 @@ from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
-from polyphony.simulation.runs.blocks import as_worker
+from polyphony.simulation.runs.blocks import as_worker, worker_threads
 from polyphony.simulation.runs.fork import Fork
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.initial_state import empty_platform, feed_maker, run_clock
@@ -116,16 +116,18 @@ class Runner:
 
     def _run_by(self, workers: Workers, target: Target, fork: Fork | None) -> None:
         """Have workers decide; this process trains, owns the platform and writes the run file."""
-        from polyphony.simulation.runs.worker_pool import opened_pool
+        from polyphony.simulation.runs.cluster import cluster
+        from polyphony.simulation.runs.worker_pool import start_pool
 
         settings, base, engine = target.settings, None, None
-        if settings.needs_model:
-            from polyphony.adapters.engine.engine import described
+        with cluster(workers, worker_threads()) as ray:
+            if settings.needs_model:
+                from polyphony.adapters.engine.engine import described
 
-            with as_worker(settings.block):
-                base = self.resources.base_and_kit(settings)[0]
-            engine = described(base)
-        with opened_pool(workers, settings, self.resources, describe(base)) as pool:
+                with as_worker(settings.block):
+                    base = self.resources.base_and_kit(settings)[0]
+                engine = described(base)
+            pool = start_pool(ray, workers, settings, self.resources, describe(base))
             everybody, arm = range(len(self.personas)), arm_named(settings.arm)
             revisions = self.weight_source.revisions(settings, arm, everybody) if settings.needs_model else []
             with self.resources.timer.measure("loading adapters"):

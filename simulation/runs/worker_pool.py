@@ -1,8 +1,7 @@
 """A pool of workers in a Ray cluster: it decides for the agents of a timestep, whoever of the workers dies."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -21,7 +20,7 @@ from polyphony.simulation.runs.blocks import (
     home_of,
     worker_threads,
 )
-from polyphony.simulation.runs.cluster import cluster, places_in
+from polyphony.simulation.runs.cluster import places_in
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.worker import Assignment, Introduction, Worker, places
@@ -291,39 +290,36 @@ class WorkerActor:
         return self._worker.decide(observations)
 
 
-@contextmanager
-def opened_pool(
-    workers: Workers, settings: RunSettings, resources: Resources, owner: WorkerDescription
-) -> Iterator[WorkerPool]:  # fmt: skip
-    """Workers that have introduced themselves, until the block ends.
+def start_pool(
+    ray: ModuleType, workers: Workers, settings: RunSettings, resources: Resources, owner: WorkerDescription
+) -> WorkerPool:  # fmt: skip
+    """Start workers, which load the base model and introduce themselves.
 
     Args:
+        ray: The module, joined to the cluster, see `simulation.runs.cluster.cluster`.
         workers: Their number or the cluster's address.
         settings: Of the run.
         resources: People, base model and bank.
         owner: What this process computes with.
 
     Raises:
-        InputError: Ray is not there, the cluster cannot be reached, or a worker does not start or is another.
+        InputError: There is no room for a worker, one does not start, or would compute other bits than this process.
     """
-    threads = worker_threads()
-    gpu = owner.device == "cuda"
-    with ExitStack() as stack:
-        with resources.timer.measure("starting workers"):
-            ray = stack.enter_context(cluster(workers, threads))
-            count = places_in(ray, workers, threads, gpu)
-            machine = places(resources.machine)
-            if owner.device:
-                machine = replace(machine, device=owner.device, dtype=owner.compute_type)
-            told = ray.put(Assignment(settings, machine, threads)), ray.put(resources.population)
-            actor = ray.remote(num_cpus=threads, num_gpus=int(gpu), max_restarts=-1, max_task_retries=0)(WorkerActor)
-            members = [Member(number, actor.remote(), "a node") for number in range(count)]
-            pool = WorkerPool(ray, members, told, settings, workers.seconds, resources.hooks.say)
-            pool.begin(owner)
-            hosts = sorted({member.place.partition(",")[0] for member in members})
-            where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} nodes"
-            resources.hooks.say(f"workers: {count} on {where}, threads of each: {threads}")
-        yield pool
+    threads, gpu = worker_threads(), owner.device == "cuda"
+    with resources.timer.measure("starting workers"):
+        count = places_in(ray, workers, threads, gpu)
+        machine = places(resources.machine)
+        if owner.device:  # what `auto` means to this process, it means to workers
+            machine = replace(machine, device=owner.device, dtype=owner.compute_type)
+        told = ray.put(Assignment(settings, machine, threads)), ray.put(resources.population)
+        actor = ray.remote(num_cpus=threads, num_gpus=int(gpu), max_restarts=-1, max_task_retries=0)(WorkerActor)
+        members = [Member(number, actor.remote(), "a node") for number in range(count)]
+        pool = WorkerPool(ray, members, told, settings, workers.seconds, resources.hooks.say)
+        pool.begin(owner)
+    hosts = sorted({member.place.partition(",")[0] for member in members})
+    where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} nodes"
+    resources.hooks.say(f"workers: {count} on {where}, threads of each: {threads}")
+    return pool
 
 
 def _cause(error: Any, place: str) -> Exception:
