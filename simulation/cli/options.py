@@ -98,8 +98,8 @@ PluginOption = Annotated[
 WorkersOption = Annotated[
     str | None,
     typer.Option(
-        help="Processes that decide for the agents: a number of them on this machine, or the address of a Ray cluster, "
-        "for example ray://HOST:10001. From 1 to 1,024. See docs/workers.md.", rich_help_panel=MACHINE,
+        help="Processes that decide for the agents: from 1 to 1,024 on this machine, or those of a Ray cluster at an "
+        "address, for example ray://HOST:10001. See docs/workers.md.", rich_help_panel=MACHINE,
         metavar="NUMBER_OR_ADDRESS", show_default="this process",
     ),
 ]  # fmt: skip
