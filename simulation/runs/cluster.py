@@ -100,7 +100,7 @@ def _check_reachable(address: str) -> None:
         InputError: It cannot be reached within `CONNECT_SECONDS`, or not be joined within `JOIN_SECONDS`.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    remedy = "start one with `ray start --head`, or correct the address"
+    remedy = "correct the address, start one with `ray start --head`, or set RAY_AUTH_MODE=token if it asks for a token"
     if colon:
         try:
             socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
