@@ -59,10 +59,7 @@ class Engine:
 
     def describe(self) -> EngineDescription:
         """It knows every probability, and repeats itself: same seed, machine and threads, same acts."""
-        return EngineDescription(
-            name="local", version=version("polyphony-sim"), exact_choice=Exactness.EXACT,
-            adapters_per_batch=self.max_rows, deterministic=True, dtype=self.runner.base.dtype,
-        )  # fmt: skip
+        return described(self.runner.base, self.max_rows)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -99,6 +96,14 @@ class Engine:
             prefixes: Slot and first tokens of each; `ActRequest.constant` says how many they are of a prompt.
         """
         self.prefixes.compute(prefixes)
+
+
+def described(base: BaseModel, max_rows: int | None = None) -> EngineDescription:
+    """What an engine over a base model says of itself; the arguments are those of `Engine`."""
+    return EngineDescription(
+        name="local", version=version("polyphony-sim"), exact_choice=Exactness.EXACT,
+        adapters_per_batch=max_rows or at_once(base.device, **ROWS), deterministic=True, dtype=base.dtype,
+    )  # fmt: skip
 
 
 def check_requests(requests: Sequence[ActRequest], kit: PromptKit, base: BaseModel) -> None:

@@ -26,7 +26,7 @@ python_maximum_signature_line_length = 80
 
 CONTENTS = {
     "Use": "options input platform studies validity datasets dashboard bank reinforcement ethics",
-    "Serve": "serving serving_clients engines",
+    "Serve": "serving serving_clients engines workers",
     "Python": "python site/reference",
     "Method": "measurements method town architecture",
     "Findings": "results adapters shared_basis responsiveness vote benchmarks",

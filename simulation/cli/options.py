@@ -95,6 +95,23 @@ PluginOption = Annotated[
         "repeated. Its code is executed.", rich_help_panel=MACHINE, metavar="MODULE_OR_FILE",
     ),
 ]  # fmt: skip
+WorkersOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Processes that decide for the agents: from 1 to 1,024 on this machine, or those of a Ray cluster at an "
+        "address, for example ray://HOST:10001. See docs/workers.md.", rich_help_panel=MACHINE,
+        metavar="NUMBER_OR_ADDRESS", show_default="this process",
+    ),
+]  # fmt: skip
+WorkerSecondsOption = Annotated[
+    float,
+    typer.Option(
+        rich_help_panel=MACHINE,
+        **in_range(
+            1, 86_400, "With --workers: seconds after which agents who are not decided go to another worker."
+        ),
+    ),
+]  # fmt: skip
 UsersOption = Annotated[int, typer.Option(**in_range(1, 1_000_000, "Number of people who get an adapter."))]
 PopulationOption = Annotated[str, typer.Option(help=OPTIONS["population"].help)]
 ColumnsOption = Annotated[

@@ -20,6 +20,8 @@ from polyphony.simulation.cli.options import (
     JsonOption,
     PluginOption,
     RunArgument,
+    WorkerSecondsOption,
+    WorkersOption,
     in_range,
     takes_machine,
     takes_options,
@@ -28,6 +30,13 @@ from polyphony.simulation.cli.printing import say, stderr
 from polyphony.simulation.cli.reading import print_measurements
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import LARGEST, OPTIONS
+from polyphony.simulation.runs.workers import (
+    USUAL_SECONDS,
+    Workers,
+    check_can_be_shared,
+    in_blocks,
+    workers_of,
+)
 
 if TYPE_CHECKING:
     from polyphony.simulation.cli.console import Reporter
@@ -53,23 +62,29 @@ def run(
     dry_run: DryRunOption = False,
     everything: AllOption = False,
     plugin: PluginOption = None,
+    workers: WorkersOption = None,
+    worker_seconds: WorkerSecondsOption = USUAL_SECONDS,
     chosen: Chosen,
     machine: Machine,
 ) -> None:
     """Train missing adapters, simulate one arm, and print texts and ten figures."""
+    deciding = None if workers is None else workers_of(workers, worker_seconds)
     plugins = load_plugins(plugin or ())
     from polyphony.simulation.runs.settings import make_settings
     from polyphony.simulation.runs.store import run_target
 
     settings = replace(make_settings(chosen), plugins=plugins)
+    if deciding is not None:
+        check_can_be_shared(settings)
+        settings = in_blocks(settings)
     target = _default_file(settings, settings.arm) if out is None else run_target(out)
     if dry_run:
         if resume:
             raise InputError("--dry-run forecasts a whole run: leave --resume out")
         print_forecast_of_runs([settings], machine)
         return
-    _simulate(settings, target, resume, None, machine)
-    _print_end(target, everything, _after_run(settings, target, chosen, machine, plugin or ()))
+    _simulate(settings, target, resume, None, machine, deciding)
+    _print_end(target, everything, _after_run(settings, target, chosen, machine, plugin or (), workers))
 
 
 @takes_machine
@@ -158,7 +173,8 @@ def open_runner(
 
 
 def _simulate(
-    settings: "RunSettings", target: Path | str, resume: bool, fork: "Fork | None", machine: Machine
+    settings: "RunSettings", target: Path | str, resume: bool, fork: "Fork | None", machine: Machine,
+    workers: Workers | None = None,
 ) -> None:  # fmt: skip
     """Run with progress on the console."""
     from polyphony.simulation.cli.console import Reporter
@@ -172,7 +188,7 @@ def _simulate(
             reporter.say(f"warning: {problem.message}")
         if not resume and fork is None:
             say_forecast_of_runs(reporter, [settings], machine, resources=runner.resources)
-        runner.run(settings, target, resume=resume, fork=fork)
+        runner.run(settings, target, resume=resume, fork=fork, workers=workers)
         reporter.say("took: " + ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in runner.stages.items()))
     del runner
     gc.collect()  # the model's memory is free for the measurements
@@ -190,8 +206,9 @@ def _print_end(target: Path | str, everything: bool, following: dict[str, str]) 
 
 
 def _after_run(
-    settings: "RunSettings", target: Path | str, chosen: Chosen, machine: Machine, plugin: Sequence[str]
-) -> dict[str, str]:
+    settings: "RunSettings", target: Path | str, chosen: Chosen, machine: Machine, plugin: Sequence[str],
+    workers: str | None,
+) -> dict[str, str]:  # fmt: skip
     """What to do after a run, by command; nothing for a run in a server, whose password is not printed."""
     from polyphony.metrics.core.labels import arm_sentence
 
@@ -199,6 +216,7 @@ def _after_run(
         return {}
     plugins = [word for name in plugin for word in ("--plugin", name)]
     following = look_at([target])
+    shared = [] if workers is None else ["--workers", workers]
     if settings.policy == "engine":
         arm = "base" if settings.arm != "base" else "lora"
         # What a server calls the models of one arm, it does not call those of another.
@@ -208,7 +226,11 @@ def _after_run(
         if target != _default_file(settings, settings.arm):
             stem = target.stem.removesuffix(f"-{settings.arm}").removesuffix(settings.arm)
             given["out"] = other = target.with_name(f"{stem}{'-' if stem else ''}{arm}{target.suffix}")
-        words = [*plugins, *(word for name, value in {**given, "arm": arm}.items() for word in _flag(name, value))]
+        words = [
+            *plugins,
+            *shared,
+            *(word for name, value in {**given, "arm": arm}.items() for word in _flag(name, value)),
+        ]
         if other.exists():
             following[command("compare", target, other, *plugins)] = "what differs between the two arms"
         else:

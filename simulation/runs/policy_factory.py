@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from polyphony.simulation.policies.arms import arm_named
 from polyphony.simulation.policies.policy import Policy
 from polyphony.simulation.policies.registry import PolicyContext, PolicyModel, make_policy
+from polyphony.simulation.runs.blocks import BlockPolicy
 from polyphony.simulation.runs.installed_weights import InstalledWeights
 from polyphony.simulation.runs.resources import Resources
 from polyphony.simulation.runs.settings import RunSettings
@@ -65,7 +66,7 @@ def run_policies(runs: Sequence[RunSettings], resources: Resources, model: Polic
     if settings.policy == "engine" and expected_acts >= WORTH_REMEMBERING:
         with resources.timer.measure("simulation"):
             _remember(policies[0])
-    return policies
+    return [BlockPolicy(policy, settings.block) for policy in policies] if settings.block else policies
 
 
 def _remember(policy: Policy) -> None:

@@ -16,6 +16,7 @@ from polyphony.printable import quoted
 from polyphony.simulation.history.replay import ReplayedHistory
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.loading import current_loader
+from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.stage_timer import StageTimer
 from polyphony.simulation.runs.waiting import saying_that_it_goes_on
@@ -77,6 +78,11 @@ class Resources:
         self._base: BaseModel | None = None
         self._kits: dict[PromptConfig, PromptKit] = {}
         self._histories: dict[tuple[HistoryConfig, int], ReplayedHistory] = {}
+
+    @property
+    def machine(self) -> Machine:
+        """Where bank and base model are."""
+        return Machine(self._bank_directory, self._base_directory, self._device, self._dtype)
 
     def of_fewer(self, agents: int, hooks: Hooks) -> "Resources":
         """The same population, base model and prompts with other agents, hooks and a timer of its own."""

@@ -2,7 +2,7 @@
 
 import json
 import platform as machine
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 TOGETHER = "runs_deciding_together"
 # Name, among the versions of a run, of what its engine says of itself.
 ENGINE = "engine"
+# Name, among the versions of a run, of how many worker processes decided when it began.
+WORKERS = "workers"
 # Name of a generated town's own share of the variance of act probabilities within people.
 PLANTED = "planted_act_variance_within_agents"
 
@@ -60,6 +62,7 @@ class Ingredients:
         revisions: The weights of each agent, in their order; empty where they have none.
         together: How many runs decide in one batch.
         engine: What the engine says of itself; None where none decides.
+        workers: How many worker processes decide, and with how many threads each; None without any.
     """
 
     population: Population
@@ -68,6 +71,7 @@ class Ingredients:
     revisions: Sequence[Revision]
     together: int
     engine: "EngineDescription | None" = None
+    workers: Mapping[str, int] | None = None
 
     @property
     def weights(self) -> list[Revision | None]:
@@ -172,6 +176,8 @@ class RunFile:
             raise InputError(
                 f"{name_of(self._out)}: its settings are of another version, which cannot be continued; run it again"
             )
+        if "config" in differing:
+            self._check_blocks(before["config"])
         if differing:
             raise InputError(
                 f"{name_of(self._out)} holds another run (different: {', '.join(differing)}); choose another --out"
@@ -184,6 +190,13 @@ class RunFile:
         versions, together = json.loads(before["versions"]), self._ingredients.together
         if together > versions.get(TOGETHER, 1):
             store.set_versions(json.dumps(versions | {TOGETHER: together}, sort_keys=True))
+
+    def _check_blocks(self, config: str) -> None:
+        """Refuse to continue with other blocks: the last bits of answers would differ."""
+        recorded = json.loads(config).get("block", 0)
+        if recorded != self._settings.block:
+            how, remedy = ("in blocks", "with --workers") if recorded else ("in one batch", "without --workers")
+            raise InputError(f"{name_of(self._out)}: its agents decided {how}; continue it {remedy}")
 
     def _check_engine(self, versions: str) -> None:
         """Refuse to continue with an engine that knows less, or more, of how acts are chosen."""
@@ -215,7 +228,8 @@ class RunFile:
                 _versions(base)
                 | _planted(ingredients.population)
                 | {TOGETHER: ingredients.together}
-                | ({} if ingredients.engine is None else {ENGINE: asdict(ingredients.engine)}),
+                | ({} if ingredients.engine is None else {ENGINE: asdict(ingredients.engine)})
+                | ({} if ingredients.workers is None else {WORKERS: ingredients.workers}),
                 sort_keys=True,
             ),
         }
@@ -238,6 +252,7 @@ def _setting_names(settings: object) -> object:
         "engine",
         "engine_url",
         "engine_models",
+        "block",
     )
     return {name: _setting_names(value) for name, value in settings.items() if name not in optional}
 

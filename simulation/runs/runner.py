@@ -1,6 +1,6 @@
 """One run from settings to a finished run file, or several that decide together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
 from polyphony.simulation.policies.policy import Decision, Observation, Policy
+from polyphony.simulation.runs.blocks import as_worker, worker_threads
 from polyphony.simulation.runs.first_texts import Decide, with_first_texts
 from polyphony.simulation.runs.fork import Fork
 from polyphony.simulation.runs.hooks import Hooks
@@ -23,6 +24,7 @@ from polyphony.simulation.runs.run_file import TOGETHER, Ingredients, RunFile, T
 from polyphony.simulation.runs.scenario import check_users
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.store import RunStore, check_absent
+from polyphony.simulation.runs.workers import Workers, check_can_be_shared, describe
 
 # A run that needs no model does not wait for torch.
 if TYPE_CHECKING:
@@ -87,7 +89,10 @@ class Runner:
         """Seconds that each stage took so far."""
         return self.resources.timer.seconds
 
-    def run(self, settings: RunSettings, out: Path | str, *, resume: bool, fork: Fork | None = None) -> None:
+    def run(
+        self, settings: RunSettings, out: Path | str, *, resume: bool, fork: Fork | None = None,
+        workers: Workers | None = None,
+    ) -> None:  # fmt: skip
         """Run one arm into `out`.
 
         Args:
@@ -95,11 +100,40 @@ class Runner:
             out: Path or URL of the run file.
             resume: Whether it goes on with what `out` holds.
             fork: The run and timestep it branches off from; None for one that begins afresh.
+            workers: Who decides for the agents; None for this process.
 
         Raises:
-            InputError: `out` exists (without `resume`), or holds another run (with it), or `fork` cannot be.
+            InputError: `out` exists (without `resume`), or holds another run (with it), or `fork` cannot be, or the
+                workers cannot be had.
         """
-        self.run_together([Target(settings, out, resume)], fork=fork)
+        target = Target(settings, out, resume)
+        if workers is not None:
+            check_can_be_shared(settings)
+        if workers is None or not workers.are_processes:
+            self.run_together([target], fork=fork)
+            return
+        self._check(target)
+        self._run_by(workers, target, fork)
+
+    def _run_by(self, workers: Workers, target: Target, fork: Fork | None) -> None:
+        """Have workers decide; this process trains, owns the platform and writes the run file."""
+        from polyphony.simulation.runs.cluster import cluster
+        from polyphony.simulation.runs.worker_pool import start_pool
+
+        settings, base, engine = target.settings, None, None
+        with cluster(workers, worker_threads()) as ray:
+            if settings.needs_model:
+                from polyphony.adapters.engine.engine import described
+
+                with as_worker(settings.block):
+                    base = self.resources.base_and_kit(settings)[0]
+                engine = described(base)
+            pool = start_pool(ray, workers, settings, self.resources, describe(base))
+            everybody, arm = range(len(self.personas)), arm_named(settings.arm)
+            revisions = self.weight_source.revisions(settings, arm, everybody) if settings.needs_model else []
+            with self.resources.timer.measure("loading adapters"):
+                pool.prepare(revisions)
+            self._simulate([target], [pool], InstalledWeights(None, revisions, None), fork, engine, pool.facts)
 
     def run_together(self, targets: Sequence[Target], *, fork: Fork | None = None) -> None:
         """Run one arm with several seeds, timestep by timestep, the agents of all runs deciding in one batch.
@@ -121,7 +155,8 @@ class Runner:
             self._check(target)
         with self._installed_weights(targets[0].settings) as weights:
             with policy_model(targets[0].settings, self.resources, weights) as model:
-                policies = run_policies([target.settings for target in targets], self.resources, model)
+                with as_worker(targets[0].settings.block):
+                    policies = run_policies([target.settings for target in targets], self.resources, model)
                 self._simulate(targets, policies, weights, fork, described_engine(targets[0].settings, model))
             if weights.cache is not None:
                 for target in targets:
@@ -152,18 +187,21 @@ class Runner:
         if not settings.needs_model:
             yield NO_WEIGHTS
             return
-        self.resources.base_and_kit(settings)
+        with as_worker(settings.block):
+            self.resources.base_and_kit(settings)
         everybody = range(len(self.personas))
         with self.weight_source.installed(settings, arm_named(settings.arm), everybody) as weights:
             yield weights
 
     def _simulate(
         self, targets: Sequence[Target], policies: Sequence[Policy], weights: InstalledWeights, fork: Fork | None,
-        engine: "EngineDescription | None",
+        engine: "EngineDescription | None", workers: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         settings = targets[0].settings
         base = self.resources.base_and_kit(settings)[0] if settings.needs_model else None
-        ingredients = Ingredients(self.population, self.personas, base, weights.revisions, len(targets), engine)
+        ingredients = Ingredients(
+            self.population, self.personas, base, weights.revisions, len(targets), engine, workers
+        )
         with ExitStack() as stack:
             simulations = [
                 stack.enter_context(self._simulation(target, policy, ingredients, weights, fork))
@@ -211,5 +249,5 @@ def _decide_together(pending: Sequence[tuple[Any, Sequence[Observation]]]) -> li
 
 
 def can_decide_together(settings: RunSettings) -> bool:
-    """Whether runs with these settings can share a batch: agents who take turns in the slots cannot."""
-    return settings.policy == "engine" and not settings.slots
+    """Whether runs with these settings can share a batch: not where agents take turns in slots, or decide in blocks."""
+    return settings.policy == "engine" and not settings.slots and not settings.block

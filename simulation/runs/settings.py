@@ -71,6 +71,7 @@ class RunSettings:
         training: How missing adapters are trained.
         decoding: How text is drawn.
         plugins: Plug-ins that were loaded for the run.
+        block: Most agents that decide together, see `simulation.runs.blocks`; 0 for all who are active.
     """
 
     population: str
@@ -104,6 +105,7 @@ class RunSettings:
     columns: str = ""
     include_private: bool = False
     timezone: str = UTC_NAME
+    block: int = 0
 
     def __post_init__(self) -> None:
         """Refuse what no run can have."""
@@ -190,6 +192,8 @@ class RunSettings:
             del values["timezone"]
         if not self.include_private:
             del values["include_private"]
+        if not self.block:
+            del values["block"]
         del values["engine_adapters"]
         if self.engine == "local":
             del values["engine"], values["engine_url"]

@@ -14,7 +14,7 @@ from polyphony.adapters.training.config import BANK_PRIOR
 from polyphony.errors import InputError
 from polyphony.personas.people.persona import Persona
 from polyphony.printable import storable_name
-from polyphony.simulation.policies.arms import AdapterUse, Arm
+from polyphony.simulation.policies.arms import AdapterUse, Arm, arm_named
 from polyphony.simulation.runs.installed_weights import NO_WEIGHTS, InstalledWeights
 from polyphony.simulation.runs.prior_language import note_on_language
 from polyphony.simulation.runs.resources import Resources
@@ -45,11 +45,26 @@ class WeightSource:
         if settings.engine == "http":  # the server has weights of its own
             yield NO_WEIGHTS
             return
-        revisions = self.revisions(settings, arm, agents)
-        if arm.adapter is AdapterUse.NONE:
+        with self.loaded(settings, self.revisions(settings, arm, agents)) as weights:
+            yield weights
+
+    @contextmanager
+    def loaded(self, settings: RunSettings, revisions: list[Revision]) -> Iterator[InstalledWeights]:
+        """Install known revisions in the base model until the block ends.
+
+        Args:
+            settings: Of the run.
+            revisions: The revision of each agent, in their order; empty for the bare base.
+
+        Raises:
+            InputError: There is no bank, or an adapter is not there, does not fit or is damaged.
+        """
+        if not revisions:
             yield NO_WEIGHTS
             return
-        with self._adapted_model(settings, revisions) as adapted, closing(self._resources.open_bank()) as bank:
+        arm = arm_named(settings.arm)
+        opened = closing(self._resources.open_bank(create=False))
+        with self._adapted_model(settings, revisions) as adapted, opened as bank:
             with self._resources.timer.measure("loading adapters"):
                 cache = None
                 if arm.adapter is AdapterUse.POOLED:
@@ -66,7 +81,7 @@ class WeightSource:
         base, _ = self._resources.base_and_kit(settings)
         if settings.weights == "trained":
             return settings.training.adapted(base)
-        with closing(self._resources.open_bank()) as bank:
+        with closing(self._resources.open_bank(create=False)) as bank:
             return AdaptedModel(base, covering_shape(bank, revisions))
 
     def revisions(self, settings: RunSettings, arm: Arm, agents: Sequence[int]) -> list[Revision]:
