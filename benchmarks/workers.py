@@ -191,6 +191,8 @@ def timestep_seconds(inputs: Inputs, activations: int, workers: int) -> float:
 
 def scaled(result: Mapping[str, Any], sizes: Sequence[int] = (512, 8192, 131072)) -> dict[str, Any]:
     """Seconds of a timestep by activations and workers, from a measured result."""
+    if not result["block_bytes"]:
+        raise SystemExit(f"benchmarks: no whole block of {BLOCK} agents was measured; measure with more --agents")
     runs = result["runs"]["1 worker, 1 thread"]
     activations = statistics.median(run["activations"] for run in runs)
     inputs = Inputs(

@@ -153,6 +153,8 @@ def test_a_run_in_blocks_is_read_back_and_continued_in_blocks_alone(tmp_path):
     null_runner(4).run(settings, out, resume=False)
     assert settings_of(out) == settings
     null_runner(4).run(settings, out, resume=True)
+    with pytest.raises(InputError, match="block -1 must be at least 0"):
+        replace(settings, block=-1)
     with pytest.raises(InputError, match="its agents decided in blocks; continue it with --workers"):
         null_runner(4).run(replace(settings, block=0), out, resume=True)
 

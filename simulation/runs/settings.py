@@ -27,6 +27,7 @@ from polyphony.simulation.world.clock import moment
 
 # Simulated time is told as dates up to the year 9999.
 LONGEST = timedelta(days=365_000)
+MOST_IN_BLOCK = 1_000_000
 PERSON = "{person}"
 """What stands in the name of a served model for the handle of a person."""
 
@@ -127,6 +128,8 @@ class RunSettings:
         offered_verbs(self.actions)
         given_columns(self.columns)
         zone_named(self.timezone)
+        if not 0 <= self.block <= MOST_IN_BLOCK:
+            raise InputError(f"block {self.block} must be at least 0 and at most {MOST_IN_BLOCK} agents")
         self._check_time()
 
     def _check_engine(self, arm: Arm) -> None:

@@ -149,7 +149,8 @@ class WorkerPool:
             self._hand_out(blocks, queues)
             for member in self._members:
                 self._collect(member, blocks, queues, decided)
-            self._wait()
+            if len(decided) < len(blocks):
+                self._wait()
         return [decision for number in range(len(blocks)) for decision in decided[number]]
 
     def _hand_out(self, blocks: Sequence[Sequence[Observation]], queues: BlockQueues) -> None:
