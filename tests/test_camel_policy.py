@@ -157,6 +157,7 @@ def server(base, kit):
     listening.server_close()
 
 
+@pytest.mark.slow
 def test_a_run_of_agents_over_a_served_model(server, tmp_path, monkeypatch):
     """Eight at once; what the server refuses is retried once, and recorded where that fails too."""
     from polyphony.simulation.runs.runner import Hooks, Runner

@@ -88,6 +88,7 @@ def test_provenance_counts_and_never_quotes(make, town, people):
     assert not any(act.text in json.dumps(facts) for act in persona.acts if len(act.text) > 12)
 
 
+@pytest.mark.slow
 def test_new_posts_make_the_next_revision_of_the_old_one(make, people):
     training = make()
     first = training.personal([earlier(person) for person in people])

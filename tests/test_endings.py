@@ -169,10 +169,10 @@ def test_a_run_without_a_model_ends_in_its_texts_and_figures(simulate, tmp_path)
     assert code == 0 and "What to do next" not in whole and "original_post_icc" in whole
 
 
-def following_run(target, plugin=(), **given):
+def following_run(target, plugin=(), workers=None, **given):
     """The commands after a run with options."""
     chosen = {name: option.default for name, option in OPTIONS.items()} | given
-    return list(_after_run(make_settings(chosen), target, chosen, Machine(Path("own bank")), plugin))
+    return list(_after_run(make_settings(chosen), target, chosen, Machine(Path("own bank")), plugin, workers))
 
 
 @pytest.mark.parametrize("out", [None, Path("there/own.db"), Path("there/lora.db"), Path("there/x-lora.db")])
@@ -181,12 +181,16 @@ def test_the_next_command_is_the_other_arm_with_the_same_options(out):
         "arm": "lora", "agents": 16, "weights": "serving", "include_private": True, "history": False,
         "population": "my posts.csv",
     }  # fmt: skip
-    _, run, metrics = following_run(out or Path("runs/my posts-lora-16-0.db"), ["own.py"], **given)
+    _, run, metrics = following_run(out or Path("runs/my posts-lora-16-0.db"), ["own.py"], "2", **given)
     words = shlex.split(run)
 
     assert words[words.index("--arm") + 1] == "base" and words[words.index("--population") + 1] == "my posts.csv"
     assert {"--include-private", "--no-history"} <= set(words) and not {"--seed", "--steps"} & set(words)
-    assert words[words.index("--bank") + 1] == "own bank" and words[words.index("--plugin") + 1] == "own.py"
+    assert (
+        parsed(run)["workers"] == "2"
+        and words[words.index("--bank") + 1] == "own bank"
+        and words[words.index("--plugin") + 1] == "own.py"
+    )
     names = {
         Path("there/own.db"): "own-base.db",
         Path("there/lora.db"): "base.db",

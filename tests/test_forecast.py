@@ -75,6 +75,7 @@ def test_a_dry_run_counts_the_activations_and_writes_nothing(tmp_path, monkeypat
     assert "of memory" in told and "of disk" in told
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_study_adds_up_what_is_missing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["study", "--agents", "4,8", "--arms", "base,lora", "--seeds", "2", "--policy", "null", "--steps", "3"]

@@ -80,6 +80,7 @@ def test_a_decoy_is_executed_where_nothing_prevents_it(tmp_path: Path) -> None:
     assert executed(tmp_path) == ["typer.py.executed"]
 
 
+@pytest.mark.slow
 def test_a_run_is_made_measured_and_compared(run: Run) -> None:
     options = ["--policy", "null", "--population", POPULATION, "--agents", "2", "--steps", "3"]
     run(*SIMULATE, "run", *options, "--out", "null.db")

@@ -73,6 +73,7 @@ def test_a_mixed_batch_decides_as_each_agent_alone(kit, engine):
         assert choice.output_tokens == alone.output_tokens
 
 
+@pytest.mark.slow
 def test_words_are_drawn_as_a_plain_forward_pass_draws_them(base, kit, adapted, engine):
     """The engine reads the opened item into its store in one pass; one plain sequence gives the same words."""
     checked = 0

@@ -57,6 +57,7 @@ def test_the_probes_are_the_same_for_everybody(kit):
     assert all(len(example.tokens) - example.prompt_length == ACT_TOKENS for example in made)
 
 
+@pytest.mark.slow
 def test_an_adapter_says_the_same_wherever_it_is_asked(base, kit, bank, keep, drawn):
     prior = keep("p", drawn[0], kind=PRIOR)
     first = keep("t1", drawn[1], prior_object=prior.object)

@@ -240,6 +240,7 @@ def test_the_draw_and_the_learning_agree(together):
     assert all(0 < update.entropy < math.log(49152) and update.tokens > 0 for update in updates)
 
 
+@pytest.mark.slow
 def test_learning_raises_the_reward(native_base):
     config = ReinforcementConfig(updates=15, evaluate_every=15, test_answers=64)
     reinforcement = products(native_base, [AdapterPlan("a", rank=1, lr=3e-3)], config)
@@ -252,6 +253,7 @@ def test_learning_raises_the_reward(native_base):
     assert np.mean([curve.success["test"][15] - curve.success["test"][0] for curve in curves]) > 0.05
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_factors(base, tmp_path, together):
     fused, _ = together
     first = products(base, MIXED)

@@ -110,6 +110,7 @@ def test_report_is_rebuilt_from_the_run_files_alone_byte_for_byte(done):
         assert (facts is None and ENGINE not in run.versions) or facts.sentence in told
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_not_measured_again(done, tmp_path, monkeypatch):
     copy = shutil.copytree(done, tmp_path / "copy")
     assert len(list((copy / CACHE_FOLDER).iterdir())) == 8
@@ -253,6 +254,7 @@ def test_only_seeds_of_one_arm_and_size_with_a_slot_for_everybody_decide_togethe
     assert all(len(each) == 1 for change in ({"policy": "null"}, {"slots": 2}) for each in batches(change))
 
 
+@pytest.mark.slow
 def test_parts_of_a_study_make_the_whole(done, tmp_path):
     whole = read_study(done, processes=1)
     assert read_report(done).to_json() == whole.to_json()

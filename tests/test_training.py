@@ -153,6 +153,7 @@ def test_scores_do_not_depend_on_the_batch(base, kit, learners):
     assert torch.allclose(together, alone, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_acts_that_share_a_prompt_are_scored_as_if_each_stood_alone(base, kit, town):
     """The prompt is computed once for a sitting; every act must still see its own prompt and itself only."""
     builder = ExampleBuilder(town.acts, kit.builder, replayed(town))
@@ -171,6 +172,7 @@ def test_acts_that_share_a_prompt_are_scored_as_if_each_stood_alone(base, kit, t
                 assert float(getattr(alone, part)) == pytest.approx(float(getattr(together, part)[number]), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_states_beyond_the_bound_are_computed_again(base, kit, learners):
     examples = [example for learner in learners for example in learner.train]
     with AdaptedModel(base, SHAPE) as adapted, torch.no_grad():

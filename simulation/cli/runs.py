@@ -207,7 +207,7 @@ def _print_end(target: Path | str, everything: bool, following: dict[str, str]) 
 
 def _after_run(
     settings: "RunSettings", target: Path | str, chosen: Chosen, machine: Machine, plugin: Sequence[str],
-    workers: str | None,
+    workers: str | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """What to do after a run, by command; nothing for a run in a server, whose password is not printed."""
     from polyphony.metrics.core.labels import arm_sentence
