@@ -29,7 +29,7 @@ CONTENTS = {
     "Serve": "serving serving_clients engines workers",
     "Python": "python site/reference",
     "Method": "measurements method town architecture",
-    "Findings": "results adapters shared_basis responsiveness vote benchmarks",
+    "Findings": "results adapters shared_basis scale responsiveness vote benchmarks",
 }
 
 
