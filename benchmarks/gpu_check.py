@@ -6,6 +6,7 @@ another, each under a time limit, and use what the ones before them have made.
 """
 
 import argparse
+import os
 import selectors
 import signal
 import subprocess
@@ -20,6 +21,8 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 from rich.table import Table
+
+from polyphony.adapters.engine.decoding_graph import TURN_ON
 
 LIMIT, WHOLE = 120.0, 540.0
 """Most seconds of one command, and of all together where `--seconds` says nothing else."""
@@ -264,6 +267,7 @@ def main() -> None:
     parser.add_argument("--brief", action="store_true")
     parser.add_argument("--only", choices=SHOWN)
     machine = parser.parse_args()
+    os.environ.setdefault(TURN_ON, "1")  # for the commands too
     if machine.only is not None:
         {"passes": passes, "activation": activated}[machine.only](machine)
         return

@@ -27,7 +27,8 @@ from polyphony.adapters.model.routing import Route
 ROW_BUCKETS = (8, 16, 32, 64, 96, 128, 192, 256, 384, 512)
 COLUMN_BUCKET = 128
 """Columns that a pass sees are rounded up to a multiple of it: masked ones cost time, a recording costs more."""
-TURN_OFF = "POLYPHONY_NO_GRAPH"
+TURN_ON = "POLYPHONY_GRAPHS"
+"""No graph has been recorded on a GPU yet, so that a user asks for them: any value but the empty one does."""
 MOST_TOLERANCE = 0.1
 TOLERANCE = {torch.float32: 1e-3}
 """How far a replay may differ from the pass itself, relative to the largest hidden state."""
@@ -250,9 +251,9 @@ def cuda_recorder() -> Recorder:
 
 def graphs_wanted(base: BaseModel) -> bool:
     """Whether passes are recorded as far as they can be; a run records it, since the last bits of its sums differ."""
-    return base.device.type == "cuda" and not os.environ.get(TURN_OFF)
+    return base.device.type == "cuda" and bool(os.environ.get(TURN_ON))
 
 
 def graphs_on(base: BaseModel, adapted: AdaptedModel | None, store: KeyValueStore) -> DecodingGraphs | None:
-    """Graphs where the base model is on a GPU; None elsewhere, and where the user has turned them off."""
+    """Graphs where the base model is on a GPU and the user has asked for them; None elsewhere."""
     return DecodingGraphs(base, adapted, store, cuda_recorder()) if graphs_wanted(base) else None
