@@ -73,3 +73,12 @@ def test_a_damaged_adapter_is_left_out_and_refused_when_it_is_needed(base, tmp_p
             assert settled(tier).misses == 2
             with pytest.raises(InputError, match="damaged"):
                 list(memory.load(names[1:2]))
+
+
+def test_reading_ahead_that_has_not_begun_ends_at_once(base, directory):
+    with closing(Bank(directory)) as bank:
+        tier, began = Tier(), time.monotonic()
+        with closing(AdapterMemory(bank, 1 << 30, tier)) as memory:
+            memory.fill(list(Catalogue(bank, base).objects()), after=60.0)
+            time.sleep(0.2)
+        assert time.monotonic() - began < 10 and tier.misses == 0

@@ -46,15 +46,16 @@ class AdapterMemory:
             self._wait()
             self._reading = self._reader.submit(self._read_ahead, list(names))
 
-    def fill(self, names: Iterable[str]) -> None:
+    def fill(self, names: Iterable[str], *, after: float = 0.0) -> None:
         """Read objects beside the work, until memory is full.
 
         None takes the place of another. One that cannot be read is left out, and refused when it is loaded.
 
         Args:
             names: Taken on the thread that reads ahead.
+            after: Seconds before it begins.
         """
-        self._reader.submit(self._fill, names)
+        self._reader.submit(self._fill, names, after)
 
     def load(self, names: Sequence[str]) -> Iterator[FlatFactors]:
         """Objects in the order of `names`; those that memory does not hold are read.
@@ -87,7 +88,8 @@ class AdapterMemory:
             self._add(name, flat)
         self._tier.seconds += time.perf_counter() - began
 
-    def _fill(self, names: Iterable[str]) -> None:
+    def _fill(self, names: Iterable[str], after: float) -> None:
+        self._closing.wait(after)
         for name in names:
             if self._closing.is_set():
                 return

@@ -47,9 +47,9 @@ class AdapterSlots:
         """Stop reading ahead."""
         self._memory.close()
 
-    def fill(self, names: Iterable[str]) -> None:
+    def fill(self, names: Iterable[str], *, after: float = 0.0) -> None:
         """Read objects into memory beside the work, see `AdapterMemory.fill`."""
-        self._memory.fill(names)
+        self._memory.fill(names, after=after)
 
     @property
     def free(self) -> int:

@@ -14,6 +14,8 @@ from polyphony.simulation.cli.printing import say, stderr
 from polyphony.simulation.runs.machine import Machine
 
 API_KEY = "POLYPHONY_API_KEY"
+# The first answers have the cores to themselves for so many seconds.
+READ_AHEAD_AFTER = 5.0
 MISSING = "serving needs FastAPI, uvicorn, llguidance and prometheus-client: pip install 'polyphony-sim[serve]'"
 
 
@@ -80,7 +82,7 @@ def serve(
                 tell(f"warning: anyone who reaches {host} may ask; set {API_KEY} to ask for a key")
             address = socket.getsockname()
             say(f"http://{f'[{address[0]}]' if ':' in address[0] else address[0]}:{address[1]}/v1 (end with Ctrl+C)")
-            server.read_ahead()
+            server.read_ahead(READ_AHEAD_AFTER)
             serve_at(server.app, server.scheduler, socket)
 
 

@@ -61,9 +61,9 @@ class Serving:
     catalogue: Catalogue
     lanes: list[ContinuousBatch] = field(default_factory=list)
 
-    def read_ahead(self) -> None:
-        """Begin to read the bank's adapters into memory, beside the answers, as far as there is room."""
-        self.slots.fill(self.catalogue.objects())
+    def read_ahead(self, after: float = 0.0) -> None:
+        """Begin, after some seconds, to read adapters into memory, beside the answers, as far as there is room."""
+        self.slots.fill(self.catalogue.objects(), after=after)
 
 
 @contextmanager
