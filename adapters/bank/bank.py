@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polyphony.adapters.bank import catalog, catalog_rows, usage
 from polyphony.adapters.bank.catalog import Catalog
-from polyphony.adapters.bank.coefficients import Coefficients, basis_named, rank_in, read_coefficients
+from polyphony.adapters.bank.coefficients import Coefficients, rank_in
 from polyphony.adapters.bank.lifecycle import Status, check_step, reason_against
 from polyphony.adapters.bank.objects import ObjectPlace, ObjectStore
 from polyphony.adapters.bank.packing import Packing, places
@@ -323,11 +323,7 @@ class Bank:
         Raises:
             InputError: As `factors`.
         """
-        content = self.objects.read(stored)
-        basis = basis_named(content)
-        if basis is None:
-            return self.factors(stored)
-        return read_coefficients(content, self.objects.basis(basis, stored), stored)
+        return self.objects.weights(stored)
 
     def foundation(self, revision: Revision) -> Revision:
         """The revision that a personal or pooled one is used over: its prior, or the prior minus a shared start.

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -62,13 +64,13 @@ class Coefficients:
         return content
 
 
-def basis_named(content: bytes) -> str | None:
+def basis_named(content: bytes | NDArray[np.uint8]) -> str | None:
     """The name of the basis in whose coordinates an object is; None for an adapter that stands by itself."""
-    end = header_end(content[:HEADER_SIZE])
-    if COEFFICIENTS.encode() not in content[HEADER_SIZE:end]:
+    text = bytes(content[HEADER_SIZE : header_end(bytes(content[:HEADER_SIZE]))])
+    if COEFFICIENTS.encode() not in text:
         return None
     try:
-        header = json.loads(content[HEADER_SIZE:end])
+        header = json.loads(text)
     except ValueError:
         return None
     metadata = header.get("__metadata__") if isinstance(header, dict) else None

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from polyphony.adapters.bank.coefficients import basis_named, flat, read_coefficients
+from polyphony.adapters.bank.coefficients import Coefficients, basis_named, flat, read_coefficients
 from polyphony.adapters.bank.object_layout import FlatFactors, header_end, header_entries, read_object
 from polyphony.adapters.model.lora import Factors
 from polyphony.adapters.model.reading_pool import reading_pool
@@ -22,8 +22,6 @@ from polyphony.errors import InputError
 # Objects that one thread reads, checks and parses while another reads the next ones.
 READ_TOGETHER = 32
 READERS = 2
-# An object of coefficients is smaller; what is larger need not be searched for the name of a basis.
-MOST_COEFFICIENT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +139,25 @@ class ObjectStore:
 
     def _opened(self, content: np.ndarray, name: str) -> FlatFactors:
         """Parse an object; one of coefficients becomes the ordinary factors that it stands for."""
-        basis_name = basis_named(content.tobytes()) if len(content) < MOST_COEFFICIENT_BYTES else None
-        if basis_name is None:
+        coefficients = self._coefficients(content, name)
+        if coefficients is None:
             return read_object(content, name)
-        basis = self.basis(basis_name, name)
-        return flat(read_coefficients(content.tobytes(), basis, name), basis)
+        return flat(coefficients, self.basis(coefficients.basis, name))
+
+    def _coefficients(self, content: np.ndarray, name: str) -> Coefficients | None:
+        """What an object in the coordinates of a basis holds; None for one that stands by itself."""
+        basis = basis_named(content)
+        return None if basis is None else read_coefficients(content.tobytes(), self.basis(basis, name), name)
+
+    def weights(self, stored: str) -> Factors | Coefficients:
+        """One object as it is stored: the coefficients, where it is in the coordinates of a basis, else the factors.
+
+        Raises:
+            InputError: As `load`.
+        """
+        (content,) = self._read_many([stored])
+        coefficients = self._coefficients(content, stored)
+        return read_object(content, stored).factors() if coefficients is None else coefficients
 
     def basis(self, name: str, needed_by: str) -> Factors:
         """A basis, read once; `needed_by` names in errors what is in its coordinates.

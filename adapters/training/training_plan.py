@@ -296,7 +296,7 @@ class TrainingPlanner:
                     "--rank it was trained with, or leave --continue out"
                 )
             return {name: (own.float(), torch.eye(len(own))) for name, own in weights.values.items() if name != POINTER}
-        shape, factors = self._config.shape, self._bank.factors(parent.object)
+        shape, factors = self._config.shape, dict(weights)
         factors.pop(POINTER, None)  # made anew from all that is remembered
         modules, rank = set(adapted_modules(self._base, shape)), max(a.shape[0] for a, _ in factors.values())
         if rank != shape.rank or set(factors) != modules:
