@@ -148,6 +148,10 @@ def test_an_arm_that_one_population_lacks_is_said_and_a_run_cut_off_too(crossed)
     said = report_text(half, tables(half)).split("## What")[0]
     assert "No finished run of `lora` at 3 agents in `west.jsonl`: no mean over populations holds these arms" in said
     assert all(f"`{file}`" in said for file in files)
+    assert list(missing_arms(half, of_plan=True)) == list(missing_arms(half))
+    cells = [cell for cell in half.plan["cells"] if cell["file"] not in files]
+    unplanned = replace(half, plan={**half.plan, "cells": cells}, unfinished=())
+    assert list(missing_arms(unplanned)) and list(missing_arms(unplanned, of_plan=True)) == []
 
 
 def test_a_plan_of_one_population_is_recorded_as_before(tmp_path):
@@ -454,3 +458,16 @@ def test_the_pilot_s_plan_can_be_read_and_forecast(simulate, tmp_path, monkeypat
     people(tmp_path / "west.jsonl", 2)
     code, _, lines = simulate("study", pilot, "--dry-run", *small)
     assert code == 2 and len(lines) == 1 and "populations of unequal size" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "contrasts"),
+    [("pilot-real", 6, 1), ("pilot-second-base", 6, 1), ("pilot-sensitivity", 10, 5)],
+)
+def test_the_further_parts_of_the_pilot_hold_its_contrast_and_its_settings(name, cells, contrasts):
+    pilot, part = load_plan(Path("data/studies/pilot.toml"), {}), load_plan(Path(f"data/studies/{name}.toml"), {})
+    changes = [cell.label.partition(":")[::2] for cell in part.cells()]
+    assert len(part.cells()) == cells and part.contrast == pilot.contrast and part.reference == pilot.reference
+    of_own, of_pooled = ({change for arm, change in changes if arm == label} for label in pilot.contrast)
+    assert of_own == of_pooled and len(of_own) == contrasts
+    assert {key: part.options[key] for key in part.options if part.options[key] != pilot.options[key]} == {}

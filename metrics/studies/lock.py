@@ -81,7 +81,7 @@ def _deviations(study: Study, recorded: Mapping[str, Any]) -> Iterator[str]:
         yield f"runs of other settings than were locked: {', '.join(map(code_span, files))}"
     if study.unfinished:
         yield f"cut off or never begun: {', '.join(map(code_span, study.unfinished))}"
-    yield from (f"arm missing: {arm}" for arm in missing_arms(study))
+    yield from (f"arm missing: {arm}" for arm in missing_arms(study, of_plan=True))
 
 
 def _of_other_settings(study: Study, settings: Mapping[str, str]) -> list[str]:

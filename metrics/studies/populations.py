@@ -24,10 +24,16 @@ def tables_of_each(study: Study, tables: Callable[[Study], Tables]) -> Tables:
     return whole
 
 
-def missing_arms(study: Study) -> Iterator[str]:
-    """A clause for every arm and size of which one population has no finished run while another has."""
+def missing_arms(study: Study, *, of_plan: bool = False) -> Iterator[str]:
+    """A clause for every arm and size of which one population has no finished run while another has.
+
+    Args:
+        study: The study.
+        of_plan: Whether arms are left out that the plan does not give that population.
+    """
     if len(study.populations) == 1:
         return
+    planned = {(cell.get("population", ""), cell["agents"], cell["label"]) for cell in study.plan["cells"]}
     for agents in study.sizes:
         arms = {
             name: {run.arm for run in study.runs if (run.population, run.agents) == (name, agents)}
@@ -35,7 +41,11 @@ def missing_arms(study: Study) -> Iterator[str]:
         }
         for arm in study.arms:
             lacking = [name for name in study.populations if arm not in arms[name]]
-            if 0 < len(lacking) < len(study.populations):
+            if len(lacking) == len(study.populations):
+                continue
+            if of_plan:
+                lacking = [name for name in lacking if (name, agents, arm) in planned]
+            if lacking:
                 places = ", ".join(code_span(shown_name(name)) for name in lacking)
                 yield f"{code_span(arm)} at {agents:,} agents in {places}"
 
