@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.stored_study import CLAIMS, OWN, REFERENCE, Claim, Stored
+from benchmarks.stored_study import CLAIMS, EARLIER_CLAIMS, OWN, REFERENCE, Claim, Stored
 from polyphony.metrics.core.equivalence import EQUIVALENT, EXCLUDED, LITTLE, MARGIN, Equivalence
 from polyphony.metrics.core.inference import t_test_power
 from polyphony.metrics.core.paired import PairedDifference
@@ -38,9 +38,9 @@ class Row(NamedTuple):
         claim: What the paper reports.
         population: In words.
         agents: Population size.
-        own: Mean of own adapters over seeds.
+        own: Mean of own adapters.
         base: Mean of the base.
-        difference: Own adapters less base, paired by seed.
+        difference: Own adapters less base, paired by population and seed.
         alike: Their ratio with its interval, and what the test of equivalence says.
         controls: Own adapters less each of `CONTROLS` that ran.
         power: Of the test to find the effect that the paper reports, see `power_of_claim`; None where it has none.
@@ -71,8 +71,8 @@ def claim_rows(studies: Mapping[str, Stored]) -> list[Row]:
         studies: The population in words to its study.
     """
     return [
-        row for claim in CLAIMS for title, study in studies.items() for size in study.sizes
-        for row in _row(claim, title, study, size)
+        row for claim in dict.fromkeys((*CLAIMS, *EARLIER_CLAIMS)) for title, study in studies.items()
+        if claim in study.claims for size in study.sizes for row in _row(claim, title, study, size)
     ]  # fmt: skip
 
 
@@ -95,22 +95,27 @@ def _row(claim: Claim, title: str, study: Stored, agents: int) -> Iterator[Row]:
 def power_of_claim(claim: Claim, agents: int, differences: Sequence[float], base: float) -> float | None:
     """Chance that the paired t test at 5% finds what the paper reports, for differences that vary as these do.
 
-    The effect is that of the reported ratio next to 1, or 25% of the base's mean where the paper gives no ratio.
+    The effect is the least that the paper reports, or 25% of the base's mean where it gives no ratio and no difference.
 
     Args:
         claim: What the paper reports.
         agents: Population size.
-        differences: Own adapters less base, for each seed.
+        differences: Own adapters less base, for each independent unit.
         base: The base's mean.
 
     Returns:
-        None for fewer than two seeds, for differences that do not vary, and where no ratio is made.
+        None for fewer than two units, for differences that do not vary, and where nothing says how large the effect is.
     """
-    if not claim.ratio or len(differences) < 2 or not (spread := float(np.std(differences, ddof=1))):
+    if len(differences) < 2 or not (spread := float(np.std(differences, ddof=1))):
         return None
-    ratios = claim.reported.at(agents) if claim.reported else (1 + MARGIN,)
-    share = min(abs(ratio - 1) for ratio in ratios)
-    return t_test_power(share * base / spread, len(differences))
+    if claim.reported is not None and not claim.reported.is_ratio:
+        effect = min(abs(value) for value in claim.reported.at(agents))
+    elif claim.ratio:
+        ratios = claim.reported.at(agents) if claim.reported else (1 + MARGIN,)
+        effect = min(abs(ratio - 1) for ratio in ratios) * base
+    else:
+        return None
+    return t_test_power(effect / spread, len(differences))
 
 
 def verdict_of(
@@ -154,9 +159,9 @@ def _refutation(claim: Claim, agents: int, difference: PairedDifference, alike: 
         return "the interval lies on the other side"
     if claim.reported is None:
         return ""
-    if claim.reported.verdict(agents, None, alike.interval) == EXCLUDED:
-        return "the interval leaves out the reported ratio"
-    is_large = all(abs(ratio - 1) > MARGIN for ratio in claim.reported.at(agents))
+    if claim.reported.verdict(agents, difference.interval, alike.interval) == EXCLUDED:
+        return f"the interval leaves out the reported {'ratio' if claim.reported.is_ratio else 'difference'}"
+    is_large = claim.reported.is_ratio and all(abs(ratio - 1) > MARGIN for ratio in claim.reported.at(agents))
     if is_large and alike.verdict in (EQUIVALENT, LITTLE):
         return "own and base are within 25% of each other"
     return ""

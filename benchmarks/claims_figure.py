@@ -93,7 +93,7 @@ def _draw_row(axes: "Axes", place: int, row: Row) -> None:
 def _draw_paper(axes: "Axes", place: int, row: Row) -> None:
     """What the paper reports, below our interval: its ratios as a bar, else an arrow to its side."""
     low = place + 0.33
-    if row.claim.reported is not None:
+    if row.claim.reported is not None and row.claim.reported.is_ratio:
         ratios = row.claim.reported.at(row.agents)
         axes.plot((min(ratios), max(ratios)), (low, low), color=PAPER, linewidth=2.6, marker="|", markersize=4)
     elif row.claim.ratio:

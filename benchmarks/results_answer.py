@@ -18,7 +18,7 @@ ATTRIBUTION, NEXT_ACT, TREES, IDLE = "attribution_accuracy", "next_act_f1", "nex
 _KINDS = {
     REPRODUCED: "reproduced", EXPLAINED: "explained by a control", REFUTED: "refuted",
 }  # fmt: skip
-_WHERE = {"town": "in the town"}
+_WHERE = {"town": "in the town", "four towns": "in four towns"}
 _CONTROL_WORDS = {"pooled": "a shared adapter", "act-matched": "verbs drawn from histories"}
 _ELSEWHERE = {1: "more", -1: "fewer", 0: "undecided"}
 
@@ -36,7 +36,7 @@ class Population(NamedTuple):
         return " against ".join(_percent(mean) if show else number(mean) for mean in means)
 
     def paired(self, measurement: str, arm: str, size: int | None = None) -> PairedDifference | None:
-        """Own adapters less an arm; None where no two seeds have both."""
+        """Own adapters less an arm; None where no two units have both."""
         paired = self.study.paired(measurement, OWN, arm, size or self.size)
         return None if paired is None or paired.interval is None else paired
 
@@ -64,7 +64,7 @@ def answer(studies: Mapping[str, Stored], rows: Sequence[Row]) -> str:
             "These runs are of an earlier version: agents did not react to what they saw, and arms differed in more "
             "than their adapters. No verdict is final."
         )
-    lines.append("The pilot that mends this is locked and being run. It is not in these figures.")
+        lines.append("The pilot that mends this is locked and being run. It is not in these figures.")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -151,10 +151,11 @@ def _directions(populations: Sequence[Population], measurements: Sequence[str], 
 def _item(population: Population) -> str:
     """The main figures of one population."""
     _, study, size = population
-    seeds = len(study.figures(ACTIVITY[0], OWN, size))
+    units = len(study.values(ACTIVITY[0], OWN, size))
+    kind = "seeds" if len(study.populations) == 1 else "populations"
     figures = [_figure(population, name) for name in (*ACTIVITY, *STRUCTURE) if population.paired(name, REFERENCE)]
     sentences = [
-        f"{size} agents, {seeds} seeds, own adapters against base, in brackets the 95% interval of the difference: "
+        f"{size} agents, {units} {kind}, own adapters against base, in brackets the 95% interval of the difference: "
         f"{', '.join(figures)}.",
         f"Activations that do nothing are {population.against(REFERENCE, IDLE, show=True)}; they explain a part of the "
         "difference in counts.",

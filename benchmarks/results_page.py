@@ -11,7 +11,7 @@ from benchmarks import results
 from benchmarks.claims import EXPLAINED, Row, claim_rows
 from benchmarks.claims_figure import draw, ours, percent, verdict_words
 from benchmarks.results_answer import answer, in_figures
-from benchmarks.stored_study import CLAIMS, OWN, REFERENCE, Claim, Stored, verdict
+from benchmarks.stored_study import OWN, REFERENCE, Claim, Stored, verdict
 from benchmarks.study_checks import checks_of, label_check
 from polyphony.metrics.core.effect_rule import RULE
 from polyphony.metrics.core.labels import arm_sentence, number, probability, signed, span
@@ -20,13 +20,15 @@ from polyphony.metrics.core.registry import PRIMARY, title_of
 from polyphony.metrics.studies.comparison_table import rendered
 from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE
-from polyphony.metrics.studies.report import write_report
+from polyphony.metrics.studies.report import tables, write_report
 from polyphony.metrics.studies.study import Study, read_study
 from polyphony.simulation.runs.options import OPTIONS, complete
 
 ROOT = Path(__file__).resolve().parent.parent
-STUDIES = {"town": "the built-in town", "real": "real authors (2002 mailing lists)"}
-SHORT = {"town": "town", "real": "real authors"}
+STUDIES = {
+    "pilot": "four built-in towns", "town": "the built-in town", "real": "real authors (2002 mailing lists)",
+}  # fmt: skip
+SHORT = {"pilot": "four towns", "town": "town", "real": "real authors"}
 CHECKS_FILE = "checks.json"
 FIGURE = "results.svg"
 TRAINING = ("rank", "examples", "init", "top_blocks", "targets", "epochs", "learning_rate", "storage")
@@ -47,7 +49,7 @@ CONTROLLED = (
 )  # fmt: skip
 AGAINST_CHANCE = (
     "modularity", "within_community_homophily", "within_community_homophily_characters", "exposure_adjusted_homophily",
-    "planted_assortativity", "stance_spread",
+    "planted_assortativity", "stance_spread", "co_engagement_modularity", "stance_side_homophily",
 )  # fmt: skip
 PEOPLE = (
     "attribution_accuracy", "attribution_ceiling", "topic_recovery", "topic_ceiling", "style_recovery", "style_ceiling",
@@ -58,23 +60,40 @@ PEOPLE = (
 CLASSICAL = ("next_act_f1_most_frequent", "next_act_f1_history", "next_act_f1_trees")
 
 
-def page(studies: Mapping[str, Mapping[str, Any]], checks: Mapping[str, Mapping[str, Any]]) -> str:
+def page(
+    studies: Mapping[str, Mapping[str, Any]],
+    checks: Mapping[str, Mapping[str, Any]],
+    needs: Mapping[str, str] | None = None,
+) -> str:
     """The whole text.
+
+    The answer is of the studies of today's version. Where there is none, it is of those of an earlier one.
 
     Args:
         studies: Name, as in `STUDIES`, to the content of its ``study.json``.
         checks: The same for its ``checks.json``, where there is one.
+        needs: The same for a table of what the full study needs, of those whose runs are of today's version.
     """
-    stored = {name: Stored(found) for name, found in studies.items()}
+    stored = {name: Stored(content) for name, content in studies.items()}
+    answering = answering_studies(studies)
+    earlier = {name: content for name, content in studies.items() if name not in answering}
     rows = rows_of(studies)
     parts = [
-        _TITLE, _QUESTION, f"## The answer\n\n{answer({SHORT[name]: study for name, study in stored.items()}, rows)}",
-        f"![{_ALT}]({FIGURE})", f"## The claims one by one\n\n{_VERDICTS}", _verdicts(rows), _BESIDE, _THREATS,
+        _TITLE, _QUESTION, f"## The answer\n\n{answer({SHORT[name]: stored[name] for name in answering}, rows)}",
+        f"![{_ALT}]({FIGURE})", f"## The claims one by one\n\n{_VERDICTS}", _verdicts(rows),
+        *_threats(any(not stored[name].is_earlier for name in answering), earlier),
     ]  # fmt: skip
+    parts += [f"## What the full study needs\n\n{_NEEDS}\n\n{table}" for table in (needs or {}).values()]
     for name, study in stored.items():
-        earlier = [_EARLIER[name]] if study.is_earlier else []
-        parts += [f"## Appendix: {STUDIES[name]}", *earlier, *_sections(name, study, checks.get(name))]
+        of_then = [_EARLIER[name]] if study.is_earlier else []
+        parts += [f"## Appendix: {STUDIES[name]}", *of_then, *_sections(name, study, checks.get(name))]
     return "\n\n".join(parts) + "\n"
+
+
+def answering_studies(studies: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The studies of which the page's answer and figure are: those of today's version, or all where there is none."""
+    current = {name: content for name, content in studies.items() if not Stored(content).is_earlier}
+    return current or dict(studies)
 
 
 def rows_of(studies: Mapping[str, Mapping[str, Any]]) -> list[Row]:
@@ -83,7 +102,16 @@ def rows_of(studies: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     Args:
         studies: Name, as in `STUDIES`, to the content of its ``study.json``.
     """
-    return claim_rows({SHORT[name]: Stored(found) for name, found in studies.items()})
+    return claim_rows({SHORT[name]: Stored(content) for name, content in answering_studies(studies).items()})
+
+
+def _threats(is_current: bool, earlier: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What the figures above do not carry, and what became of the earlier runs where they are not those above."""
+    if not is_current:
+        return [_BESIDE, _THREATS, f"{_CONFOUNDS}\n{_PILOT_RUNS}", f"{_ALWAYS}\n{_FEW_SEEDS}"]
+    parts = [_BESIDE_CURRENT, _THREATS, f"{_ALWAYS}\n{_ONE_GENERATOR}"]
+    rows = claim_rows({SHORT[name]: Stored(content) for name, content in earlier.items()})
+    return [*parts, f"## What became of the earlier runs\n\n{_OF_EARLIER}\n\n{_CONFOUNDS}", _verdicts(rows)]
 
 
 def _verdicts(rows: Sequence[Row]) -> str:
@@ -128,7 +156,7 @@ def _sections(name: str, study: Stored, checks: Mapping[str, Any] | None) -> Ite
 def _in_short(study: Stored) -> str:
     """Verdicts on the paper's claims, and in which of its figures own adapters differ from each control."""
     verdicts: dict[str, list[str]] = {}
-    for claim in CLAIMS:
+    for claim in study.claims:
         for size in study.sizes:
             found = study.paired(claim.measurement, OWN, REFERENCE, size)
             if found is not None:
@@ -165,7 +193,7 @@ def _method(study: Stored) -> str:
         f"Base model `{run['settings']['base_hash'] or 'none'}`. Arms are paired by seed: one seed has the same "
         "people, graph, seed posts, activations and feed rules in every arm.",
         "Arms:\n" + "\n".join(f"- `{arm}`: {arm_sentence(arm)}" for arm in study.arms),
-        "Seeds, by size:\n"
+        f"{'Seeds' if len(study.populations) == 1 else f'Runs of {len(study.populations)} populations'}, by size:\n"
         + "\n".join(
             f"- {size} agents, computed in {study.compute_type(size)}: "
             + ", ".join(f"`{arm}` {count}" for arm, count in counts.items() if count)
@@ -210,7 +238,7 @@ def _z_cell(study: Stored, name: str, arm: str, size: int) -> str:
 def _claims(study: Stored) -> str:
     there = study.tested
     rows = []
-    for claim in CLAIMS:
+    for claim in study.claims:
         for size in study.sizes:
             if (claim, size) not in there:
                 continue
@@ -265,11 +293,11 @@ def _controls(study: Stored) -> str:
 
 def _by_arm(study: Stored, names: Sequence[str], cell: Callable[[Stored, str, str, int], str]) -> str:
     headers = ["figure", "agents", *(f"`{arm}`" for arm in study.arms)]
+    measured = {name for run in study.found["runs"] for name in run["measurements"]}
     rows = [
         [title_of(name), str(size), *(cell(study, name, arm, size) for arm in study.arms)]
-        for name in names
-        for size in study.sizes
-    ]
+        for name in names if name in measured for size in study.sizes
+    ]  # fmt: skip
     return rendered(headers, rows, "markdown")
 
 
@@ -342,6 +370,14 @@ that, its Gini of likes and its top 10% share were not measured in these runs. T
 and every number of the answer and of the tables are generated from `data/studies/` by
 `python -m benchmarks.results_page`."""
 
+_BESIDE_CURRENT = """\
+Intervals are of a mixed model with the population as a random effect, paired by population and seed, and not
+corrected for the number of rows; the appendix has p after Holm's correction for the four primary figures. The paper's
+counts are of runs of another length, so only their direction is held to ours. Communities, modularity and homophily
+are measured as the paper defines them, on the graph of co-engagement and on the sides of ties. It reports 128, 256
+and 512 agents of one community. The figure and every number of the answer and of the tables are generated from
+`data/studies/` by `python -m benchmarks.results_page`."""
+
 _THEN = """**These runs are of an earlier version: agents did not react to what they saw, and replies could not be
 answered. They have not been repeated.**"""
 _EARLIER = {"town": _THEN.replace("They have", "The town was of version 1. They have"), "real": _THEN}
@@ -374,9 +410,9 @@ _PEOPLE = """How closely the simulation matches these people, and what a release
 ceilings are the same classifiers on the people's real held-out posts. Copied words are counted against a person's own
 training posts. Cells hold means over seeds and, in brackets, the 95% interval (Student's t) and the number of seeds."""
 
-_THREATS = """## Threats to validity
+_THREATS = "## Threats to validity"
 
-What the confounds of these runs, which are of an earlier version, make of the verdicts:
+_CONFOUNDS = """What the confounds of these runs, which are of an earlier version, make of the verdicts:
 
 - **Training windows and verb menus differed between arms.** So a difference between own adapters and another arm is
   not only of whose adapter it is. *Reproduced* may still be due to these, and *refuted* too. The real authors'
@@ -389,25 +425,41 @@ What the confounds of these runs, which are of an earlier version, make of the v
   share of acts leave it out. The adapters of `pooled` and the verbs of `act-matched` come from the same histories.
 - **Seeds share people and adapters.** Intervals speak of other runs of the same people, not of other populations.
 - **Stance spread is the spread on an axis of topics.** A referee found that it correlates with the true stances of
-  the town by 0.21 at most. So its rows say nothing of stances, whatever their verdict.
-- **The pilot that mends this is being run and is not on this page**: its plan (`data/studies/pilot.toml`) is
-  locked.
+  the town by 0.21 at most. So its rows say nothing of stances, whatever their verdict."""
 
-What holds of any such study:
+_PILOT_RUNS = """\
+- **The pilot that mends this is being run and is not on this page**: its plan (`data/studies/pilot.toml`) is
+  locked."""
+
+_ALWAYS = """What holds of any such study:
 
 - **One base model.** It is the embedded one, small enough for a laptop. Base models behave differently without
   adapters, so every difference from the base may change with another model.
 - **The town is synthetic.** Its people differ by construction, and its texts come from a grammar. The real authors
   wrote to mailing lists, not on a social platform; their mails are treated as posts and replies. Neither population
   has likes or follows of real people.
-- **Short runs.** A simulated morning is too short for communities to settle; interaction graphs are sparse.
+- **Short runs.** A simulated day or less is too short for communities to settle; interaction graphs are sparse.
 - **Homophily of texts is partly caused by the feed.** In every arm the feed may show posts that resemble the
   agent's own history; `exposure_adjusted_homophily` leaves that part out, the others do not.
-- **There are few seeds.** Intervals are wide, and the power is low for counts. Where power is low, a difference that
-  is found is likely larger here than in truth (Gelman & Carlin 2014).
 - **The base repeats its prompt** in some of its texts, and feeds spread them (see the checks). It is not known what
   a base without that habit would do; the checks count without such texts.
 - **There are many figures.** The four of the paper's table were named beforehand; the others are exploratory."""
+
+_FEW_SEEDS = """\
+- **There are few seeds.** Intervals are wide, and the power is low for counts. Where power is low, a difference that
+  is found is likely larger here than in truth (Gelman & Carlin 2014)."""
+
+_ONE_GENERATOR = """\
+- **The towns come from one generator.** They differ in people, ties and texts, and share a grammar and a list of
+  topics. Intervals speak of other towns of this generator.
+- **There are few towns.** Intervals are wide. Where power is low, a difference that is found is likely larger here
+  than in truth (Gelman & Carlin 2014)."""
+
+_OF_EARLIER = """The rows below were this page's answer before the pilot. They are not held to today's claims, because
+agents of that version did not react, and their figures are of other graphs and of other measures of stance."""
+
+_NEEDS = """Simulated from the standard deviations of the runs above, see docs/studies.md. In brackets the same with the
+upper 80% limits of the variances."""
 
 
 def main() -> None:
@@ -425,7 +477,7 @@ def main() -> None:
     if asked.renew:
         renew(asked.studies)
     studies, checks = read(asked.studies)
-    asked.out.write_text(page(studies, checks), encoding="utf-8")
+    asked.out.write_text(page(studies, checks, needs_of(asked.studies, studies)), encoding="utf-8")
     draw(rows_of(studies), asked.out.with_name(FIGURE))
 
 
@@ -479,6 +531,14 @@ def _write_checks(path: Path, new: Sequence[Mapping[str, Any]]) -> None:
             found[key] = each
     checks = sorted(found.values(), key=lambda each: each["agents"] or 0)
     path.write_text(json.dumps({"checks": checks}, indent=1) + "\n", encoding="utf-8")
+
+
+def needs_of(folder: Path, studies: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """What a full study needs, simulated from each committed study of today's version that can be compared."""
+    reports = {
+        name: tables(read_report(folder / name)) for name, content in studies.items() if not Stored(content).is_earlier
+    }
+    return {name: rendered(*report["power"], "markdown") for name, report in reports.items() if "power" in report}
 
 
 def read(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:

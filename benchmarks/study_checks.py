@@ -148,9 +148,9 @@ def _check(suspicion: str, figure: str, value: float | None, *, alike: bool) -> 
 
 
 def _pairs(runs: Sequence[RunData]) -> Iterator[tuple[RunData, RunData]]:
-    by_key = {(run.arm, run.seed, len(run.agents)): run for run in runs}
-    for (arm, seed, agents), run in by_key.items():
-        other = by_key.get((REFERENCE, seed, agents))
+    by_key = {(run.arm, run.population, run.seed, len(run.agents)): run for run in runs}
+    for (arm, *same), run in by_key.items():
+        other = by_key.get((REFERENCE, *same))
         if arm == OWN and other is not None:
             yield run, other
 

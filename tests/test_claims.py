@@ -9,13 +9,13 @@ import pytest
 
 from benchmarks.claims import Row, claim_rows, power_of_claim, verdict_of
 from benchmarks.claims_figure import draw, ours
-from benchmarks.stored_study import CLAIMS, Stored
+from benchmarks.stored_study import CLAIMS, EARLIER_CLAIMS, Stored
 from polyphony.metrics.core.equivalence import EQUIVALENT, Equivalence
 from polyphony.metrics.core.inference import seeds_for_power, t_test_power
 from polyphony.metrics.core.paired import paired_comparison
 from polyphony.randomness import keyed_generator
 
-BY_NAME = {claim.measurement: claim for claim in CLAIMS}
+BY_NAME = {claim.measurement: claim for claim in (*CLAIMS, *EARLIER_CLAIMS)}
 BASE = [100.0, 110.0, 90.0, 105.0, 95.0]
 NOISE = [1.0, -1.0, 2.0, -2.0, 0.0]
 
@@ -25,17 +25,17 @@ def times(ratio: float, noise: float = 1.0) -> list[float]:
     return [ratio * base + noise * each for base, each in zip(BASE, NOISE, strict=True)]
 
 
-def study(measurement: str, agents: int, arms: dict[str, Sequence[float]]) -> Stored:
-    """A study of one size that holds one of the claims' measurements."""
-    empty = dict.fromkeys(BY_NAME, {"value": None})
+def study(measurement: str, agents: int, arms: dict[str, Sequence[float]], per_population: int = 9) -> Stored:
+    """A study of one size that holds one of the claims' measurements, so many seeds of each population."""
     runs: list[dict[str, Any]] = [
         {
-            "label": arm, "run": {"agents": agents, "seed": seed},
-            "measurements": {**empty, measurement: {"value": value}},
+            "label": arm, "population": f"town:{number // per_population}",
+            "run": {"agents": agents, "seed": number % per_population}, "measurements": {measurement: {"value": value}},
         }
-        for arm, values in arms.items() for seed, value in enumerate(values)
+        for arm, values in arms.items() for number, value in enumerate(values)
     ]  # fmt: skip
-    return Stored({"runs": runs})
+    is_earlier = measurement not in {claim.measurement for claim in CLAIMS}
+    return Stored({"runs": runs, "plan": {"options": {} if is_earlier else {"nothing": "gaps"}}})
 
 
 def row(measurement: str, agents: int, **arms: Sequence[float]) -> Row:
@@ -83,6 +83,44 @@ def test_modularity_is_held_to_the_ratio_of_its_size() -> None:
     assert str(row("modularity", 128, **arms).verdict) == "refuted"
     at_another_size = row("modularity", 48, **arms)
     assert at_another_size.verdict.kind == "cannot tell" and "both sides of 1" in at_another_size.verdict.reason
+
+
+SIDES = "stance_side_homophily"
+
+
+@pytest.mark.parametrize(
+    ("own", "verdict"),
+    [(-12.0, "reproduced"), (0.0, "refuted"), (12.0, "refuted"), (-60.0, "refuted"), (-2.0, "refuted")],
+)
+def test_a_reported_difference_is_held_to_differences(own: float, verdict: str) -> None:
+    """In hundredths: the paper reports 0.089 to 0.197 less."""
+    base = [0.01 * value for value in BASE]
+    arms = {
+        "lora": [value + (own + 0.2 * noise) / 100 for value, noise in zip(base, NOISE, strict=True)],
+        "pooled": base, "act_matched": base,
+    }  # fmt: skip
+    found = row(SIDES, 64, base=base, **arms)
+    assert str(found.verdict) == verdict and found.claim.short(64) == "−0.197 to −0.089"
+    assert "difference" in found.verdict.reason or verdict == "reproduced" or "other side" in found.verdict.reason
+    assert found.power == power_of_claim(found.claim, 64, found_differences(arms["lora"], base), 1.0) and found.power
+
+
+def found_differences(own: Sequence[float], base: Sequence[float]) -> list[float]:
+    return [value - other for value, other in zip(own, base, strict=True)]
+
+
+def test_several_populations_are_the_units_and_weigh_equally() -> None:
+    """Three seeds of each of four towns: the interval is that of the towns' means, whatever the seeds do."""
+    base = [100.0] * 12
+    own = [120, 121, 122, 140, 141, 142, 110, 111, 112, 130, 131, 132]
+    crossed = study(POSTS, 64, {"base": base, "lora": own, "pooled": base}, per_population=3)
+    paired, means = crossed.paired(POSTS, "lora", "base", 64), [21.0, 41.0, 11.0, 31.0]
+    assert crossed.populations == ["town:0", "town:1", "town:2", "town:3"]
+    assert paired is not None and paired.n == 4 and crossed.differences(POSTS, "lora", "base", 64) == means
+    assert paired.interval == paired_comparison(means).interval
+    (alone,) = claim_rows({"towns": crossed})
+    assert alone.own == 126 and alone.alike.interval is not None and alone.absent == ["act-matched"]
+    assert len(crossed.figures(POSTS, "lora", 64)) == 12 and len(crossed.values(POSTS, "lora", 64)) == 4
 
 
 def test_equivalence_refutes_a_large_ratio_alone() -> None:

@@ -10,7 +10,8 @@ import pytest
 from run_factory import planted_run
 
 from benchmarks.claims_figure import draw
-from benchmarks.results_page import CLAIMS, FIGURE, ROOT, Stored, page, read, rows_of, take
+from benchmarks.results_page import FIGURE, ROOT, Stored, needs_of, page, read, rows_of, take
+from benchmarks.stored_study import EARLIER_CLAIMS
 from polyphony.metrics.core.labels import probability
 from polyphony.metrics.core.registry import title_of
 from polyphony.metrics.measure import measure_run
@@ -21,7 +22,10 @@ from polyphony.metrics.studies.evidence import evidence_of_study
 def run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One measured run, as study.json holds it."""
     measured = measure_run(planted_run().write(tmp_path_factory.mktemp("run") / "run.db"))
-    told = {"label": "lora", "file": "lora.db", "settings": {"base_hash": "abc"}, "versions": {"dtype": "bf16"}}
+    told = {
+        "label": "lora", "file": "lora.db", "population": "town", "settings": {"base_hash": "abc"},
+        "versions": {"dtype": "bf16"},
+    }  # fmt: skip
     return {**told, **measured.to_json()}
 
 
@@ -102,10 +106,29 @@ def test_the_page_opens_with_its_answer(run: dict[str, Any]) -> None:
     assert "- Nothing is known yet" in page({"town": study(run, {"lora": [15, 25, 36]})}, {})
 
 
+def test_runs_of_today_answer_and_earlier_ones_are_told_after_them(run: dict[str, Any]) -> None:
+    arms = {"base": [10, 20, 30], "lora": [15, 25, 36], "pooled": [10, 19, 31]}
+    now = study(run, arms)
+    now["plan"]["options"]["nothing"] = "gaps"
+    for name, more in (("town:1", 1), ("town:2", 2)):
+        for each in study(run, {arm: [value + more for value in values] for arm, values in arms.items()})["runs"]:
+            now["runs"].append({**each, "population": name})
+    for each in now["runs"]:
+        each["measurements"]["original_posts"]["value"] += (each["label"] == "lora") * len(each["population"])
+    text = page({"pilot": now, "town": study(run, {"base": [10, 20, 30], "lora": [5, 15, 24]})}, {}, {"pilot": "| 4 |"})
+    head, after = text.split("## What became of the earlier runs")
+    assert "- **Original posts**: reproduced in four towns (24), where `act-matched` did not run." in head
+    assert "**Original posts**: refuted" not in head and "earlier version" not in head
+    assert "being run" not in text and "## What the full study needs" in after and "| 4 |" in after
+    assert "Original posts" in after.split("## What the full")[0] and "the interval lies on the other side" in after
+    assert "Runs of 3 populations, by size" in after and "24 agents, 3 populations, own adapters" in after
+    assert {row.population for row in rows_of({"pilot": now, "town": study(run, arms)})} == {"four towns"}
+
+
 def test_every_claim_has_its_row_and_what_was_not_run_is_named(run: dict[str, Any]) -> None:
     found = study(run, {"base": [10, 20], "lora": [10, 20]}, unfinished=("runs/lora-24-2.db",))
     # This population knows of no communities to learn a stance from.
-    expected = [title_of(claim.measurement) for claim in CLAIMS if claim.measurement != "stance_spread"]
+    expected = [title_of(claim.measurement) for claim in EARLIER_CLAIMS if claim.measurement != "stance_spread"]
     rows = claims(found)
     assert [row[0] for row in rows] == expected
     ratios = {row[0]: row[5] for row in rows}
@@ -124,7 +147,7 @@ def test_checks_stand_beside_the_study_they_are_of(run: dict[str, Any]) -> None:
 def test_the_committed_page_and_figure_are_what_the_committed_studies_give(tmp_path: Path) -> None:
     studies, checks = read(ROOT / "data" / "studies")
     target = ROOT / "docs" / "results.md"
-    assert target.read_text(encoding="utf-8") == page(studies, checks)
+    assert target.read_text(encoding="utf-8") == page(studies, checks, needs_of(ROOT / "data" / "studies", studies))
     draw(rows_of(studies), tmp_path / FIGURE)
     made, committed = tmp_path / FIGURE, target.with_name(FIGURE)
     assert _words(made) == _words(committed)
