@@ -99,14 +99,14 @@ class RecentReplies:
         """
         fitting = followed[self.authors] & (self.authors != agent)
         if not fitting.any():
-            return np.flatnonzero(fitting)
+            return fitting.nonzero()[0]
         if platform.muted.get(agent):
             muted = list(platform.muted[agent])
             fitting &= ~(np.isin(self.authors, muted) | np.isin(self.answered, muted))
         if len(seen):
             shown = self.place_of[np.asarray(seen, dtype=int)]
             fitting[shown[shown >= 0]] = False
-        places = np.flatnonzero(fitting)
+        places = fitting.nonzero()[0]
         newest: np.ndarray = places[np.sort(np.unique(self.roots[places], return_index=True)[1])]
         return newest
 
