@@ -99,7 +99,7 @@ class RecentReplies:
         """
         fitting = followed[self.authors] & (self.authors != agent)
         if not fitting.any():
-            return fitting.nonzero()[0]
+            return np.flatnonzero(fitting)
         if platform.muted.get(agent):
             muted = list(platform.muted[agent])
             fitting &= ~(np.isin(self.authors, muted) | np.isin(self.answered, muted))
