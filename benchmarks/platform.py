@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -11,6 +12,7 @@ from statistics import fmean, median
 import numpy as np
 
 from benchmarks.results import Result
+from polyphony.garbage import cycles_left
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
 from polyphony.randomness import keyed_generator
@@ -28,6 +30,7 @@ from polyphony.simulation.world.platform import Platform
 
 AGENTS, POSTS, FOLLOWS, LIKES, ITEMS = 10_000, 50_000, 200_000, 100_000, 5
 WORDS = [f"word{number}" for number in range(2000)]
+_VERBS = (Verb.POST, Verb.REPLY, Verb.LIKE, Verb.REPOST, Verb.QUOTE, Verb.FOLLOW)
 NOW = Moment(24, datetime(2026, 3, 3, 8, tzinfo=UTC))
 
 
@@ -52,16 +55,18 @@ def null_results() -> list[Result]:
     ]
 
 
-def null_seconds(agents: int, *, activation: float, steps: int) -> tuple[float, float]:
+def null_seconds(
+    agents: int, *, activation: float, steps: int, clock: Callable[[], float] = time.perf_counter
+) -> tuple[float, float]:
     """Median seconds and mean activations of a timestep, feed and transaction included, with people of random words."""
     spent, active = [], []
     with tempfile.TemporaryDirectory() as folder:
         store, simulation = null_simulation(Path(folder) / "run.db", random_people(agents), activation)
         for step in range(1 + steps):
             before = simulation.activations
-            began = time.perf_counter()
+            began = clock()
             run_in_step([simulation], step + 1, decide_apart, lambda done, total, activations: None)
-            spent.append(time.perf_counter() - began)
+            spent.append(clock() - began)
             active.append(simulation.activations - before)
         store.close()
     return median(spent[1:]), fmean(active[1:])
@@ -71,32 +76,37 @@ def random_people(agents: int) -> list[Persona]:
     """People with a dozen acts in random words and fifteen followees each."""
     random = keyed_generator(0, "null benchmark", agents)
     texts = [" ".join(words) for words in random.choice(WORDS, size=(1000, 8))]
-    return [_persona(f"p{number}", agents, texts, random) for number in range(agents)]
+    handles = [f"p{number}" for number in range(agents)]
+    with cycles_left():
+        return [_persona(handle, handles, texts, random) for handle in handles]
 
 
 def null_simulation(out: Path | str, personas: list[Persona], activation: float) -> tuple[RunStore, Simulation]:
     """A run of the null policy with its beginning written, and the store to close after it."""
-    clock = make_clock(personas, minutes=60, activation=activation, seed=0)
-    platform = Platform([persona.handle for persona in personas])
-    weights = [None] * len(personas)
-    steps = populated(platform, personas, at=clock.start, seed_posts=2, scenario=Scenario())
-    rows = people_rows(personas, weights, at=iso(clock.start), history=False)
-    parts = beginning(platform, rows, steps)
-    del rows
-    store = RunStore.create(out, parts)
-    feeds = FeedMaker(FeedSettings(), [], items=ITEMS, seed=0)
-    return store, Simulation(store, platform, clock, NullPolicy(personas, seed=0), feeds, weights)
+    with cycles_left():
+        clock = make_clock(personas, minutes=60, activation=activation, seed=0)
+        platform = Platform([persona.handle for persona in personas])
+        weights = [None] * len(personas)
+        steps = populated(platform, personas, at=clock.start, seed_posts=2, scenario=Scenario())
+        rows = people_rows(personas, weights, at=iso(clock.start), history=False)
+        parts = beginning(platform, rows, steps)
+        del rows
+        store = RunStore.create(out, parts)
+        feeds = FeedMaker(FeedSettings(), [], items=ITEMS, seed=0)
+        return store, Simulation(store, platform, clock, NullPolicy(personas, seed=0), feeds, weights)
 
 
-def _persona(handle: str, people: int, texts: list[str], random: np.random.Generator) -> Persona:
-    verbs = [Verb(name) for name in random.choice(["post", "reply", "like", "repost", "quote", "follow"], size=12)]
+def _persona(handle: str, handles: list[str], texts: list[str], random: np.random.Generator) -> Persona:
+    verbs = [_VERBS[place] for place in random.integers(len(_VERBS), size=12).tolist()]
     at = datetime(2026, 3, 1, tzinfo=UTC)
-    said = iter(random.choice(texts, size=12).tolist())
+    said = iter([texts[place] for place in random.integers(len(texts), size=12).tolist()])
     acts = tuple(
         Act(id=f"{handle}-{n}", author=handle, verb=verb, at=at, text=next(said) if verb.has_text else "")
         for n, verb in enumerate(verbs)
     )
-    following = tuple(sorted({f"p{number}" for number in random.integers(people, size=15)} - {handle}))
+    following = tuple(
+        sorted({handles[number] for number in random.integers(len(handles), size=15).tolist()} - {handle})
+    )
     return Persona(
         handle=handle, description="", acts=acts, train_end=12, validation_end=12, hours=(1 / 24,) * 24,
         acts_per_day=1.0, following=following,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks import results
 from benchmarks.platform import null_simulation, random_people
+from polyphony.garbage import cycles_left
 from polyphony.simulation.runs.loop import decide_apart, run_in_step
 from polyphony.simulation.runs.store import run_target
 
@@ -41,9 +42,10 @@ def main() -> None:
         out = run_target(sys.argv[3]) if len(sys.argv) > 3 else Path(folder) / "run.db"
         store, simulation = null_simulation(out, personas, activation=0.5)
         stages.end("beginning")
-        for step in range(steps):
-            run_in_step([simulation], step + 1, decide_apart, lambda done, total, activations: None)
-            stages.end(f"timestep {step}, {simulation.activations:,} acts")
+        with cycles_left():  # as a run without a model does
+            for step in range(steps):
+                run_in_step([simulation], step + 1, decide_apart, lambda done, total, activations: None)
+                stages.end(f"timestep {step}, {simulation.activations:,} acts")
         store.close()
     whole.end("all")
 

@@ -10,12 +10,15 @@ import pytest
 from run_factory import RunFactory, planted_run
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+from polyphony.metrics.figures import communities
 from polyphony.metrics.figures.agreement import agreement
 from polyphony.metrics.figures.communities import (
     effective_number,
     interaction_communities,
     louvain,
     modularity,
+    rewired,
+    stability,
     swap_edges,
 )
 from polyphony.metrics.figures.homophily import exposure_adjusted_homophily, within_minus_between
@@ -97,6 +100,17 @@ def test_planted_halves_are_two_communities_far_from_the_rewired_null(tmp_path: 
     assert figures["modularity"].value == pytest.approx(0.5, abs=0.05)
     null = figures["modularity"].null
     assert null is not None and null.z is not None and null.z > 3 and null.draws == 100
+
+
+@pytest.mark.parametrize(("large", "draws", "seeds"), [(91, 100, 10), (30, 32, 3), (1, 10, 3)])
+def test_a_large_graph_is_rewired_less_often_and_says_so(large: int, draws: int, seeds: int, monkeypatch) -> None:
+    graph = two_cliques(10)  # 91 ties
+    monkeypatch.setattr(communities, "LARGE", large)
+    assert len(list(rewired(graph, np.random.default_rng(0)))) == draws
+    strength, *_ = communities.against_rewired(graph, np.random.default_rng(0))
+    assert strength.null is not None and strength.null.draws == draws
+    stable = stability(graph, louvain(graph))
+    assert stable.n == seeds and stable.value == pytest.approx(1.0)
 
 
 def test_a_star_cannot_be_rewired_and_has_no_null(tmp_path: Path) -> None:

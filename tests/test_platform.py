@@ -1,6 +1,7 @@
 """The platform: whatever is done to it in whatever order, counters, rows and trace stay in step."""
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -262,7 +263,7 @@ class Acting(RuleBasedStateMachine):
         again.restore(tables, self.platform.last_numbers)
         for name in ("comments", "following", "followers", "muted", "reposters"):
             ours, theirs = getattr(self.platform, name), getattr(again, name)
-            if isinstance(ours, dict):
+            if isinstance(ours, Mapping):
                 ours, theirs = ({k: v for k, v in side.items() if v} for side in (ours, theirs))
             assert ours == theirs, name
         pending = [{user: list(told) for user, told in side.notices.items() if told} for side in (self.platform, again)]

@@ -16,10 +16,12 @@ from null_run_factory import drop_conversations, null_runner, null_settings, row
 from sqlalchemy import Engine, create_engine, event
 
 from polyphony.errors import InputError
+from polyphony.interrupts import interrupts_held
 from polyphony.metrics.runfile.digest import run_digest
 from polyphony.metrics.runfile.loading import load_run
 from polyphony.simulation.runs import schema
 from polyphony.simulation.runs.store import RunStore
+from polyphony.simulation.world.rows import Changes
 
 STEPS = 40
 
@@ -144,6 +146,25 @@ def test_an_interrupt_within_a_transaction_waits_for_its_end(runner, tmp_path, f
             assert interrupted == (calls >= moment)
     assert moment > 50
     assert rows(out, "SELECT count(*) FROM timing WHERE stage LIKE 'moment %'") == [(0 if fails else moment,)]
+
+
+@pytest.mark.usefixtures("interruptible")
+@pytest.mark.parametrize("number", [1, 2])
+def test_an_interrupt_within_a_long_beginning_waits_for_its_part_alone(tmp_path, number):
+    asked, out = [], tmp_path / "begun.db"
+
+    def parts():
+        for part in (1, 2, 3):
+            asked.append(part)
+            if part == number:
+                signal.raise_signal(signal.SIGINT)
+            yield Changes(), {"timing": [{"stage": f"part {part}", "seconds": 1.0}]}
+
+    with pytest.raises(KeyboardInterrupt), interrupts_held():  # as where a run is opened
+        RunStore.create(out, parts())
+    assert asked == list(range(1, number + 1)) and list(tmp_path.iterdir()) == []
+    RunStore.create(out, [(Changes(), {})]).close()
+    assert out.exists()
 
 
 @pytest.mark.usefixtures("interruptible")

@@ -27,7 +27,10 @@ _SHARED_CHOICE = "an act upon one of several items shown"
 _REFERENCE = "real platforms are larger than any simulated one: compare arms"
 _UNSEEN = "posts that nobody trained on are what it subtracts"
 
-_REWIRED = "the same graph rewired a hundred times, every node keeping its number of ties"
+_REWIRED = (
+    "the same graph rewired a hundred times (fewer of over 250,000 ties, at least 10), every node keeping its number "
+    "of ties"
+)
 _ACTS_DEALT = "the people acted upon dealt anew to the acts a hundred times: all act, and are acted upon, as often"
 _IS_NULL = "is the mean of a null model"
 _REACTIONS_REWIRED = (
@@ -255,7 +258,8 @@ _ACTS_AND_INTERACTIONS = (
     ),
     _strength(
         name="louvain_stability", title="Louvain stability (NMI over seeds)", unit="0 to 1", source=_NMI, n="seeds",
-        definition="Mean agreement of the partitions that Louvain finds from 10 seeds, every two of them.",
+        definition="Mean agreement of the partitions that Louvain finds from 10 seeds, every two of them; from 3 where "
+        "there are more than 250,000 ties.",
         no_null=_SEEDS,
     ),
     _attribution(
@@ -522,7 +526,8 @@ _FURTHER_COMMUNITIES = (
     ),
     _follow(
         name="follow_louvain_stability", title="Louvain stability on the follow graph (NMI)", unit="0 to 1", n="seeds",
-        definition="Mean agreement of the partitions of the follow graph that Louvain finds from 10 seeds.",
+        definition="Mean agreement of the partitions of the follow graph that Louvain finds from 10 seeds; from 3 "
+        "where there are more than 250,000 ties.",
         source=_NMI, no_null=_SEEDS,
     ),
     *(

@@ -147,7 +147,8 @@ class _Export:
 
     def write(self) -> dict[str, Any]:
         """Add the run to the tables and write its GraphML; returns what the description says of it."""
-        data = load_run(self._source)
+        # What was shown is streamed into its table; nothing but a plug-in's measurement asks for all of it at once.
+        data = load_run(self._source, exposures=bool(plugin_measurements()))
         place = self._place(data)
         features = history_features(data) if place.disclosure.features else {}
         graph, ties = TieGraph(), Ties(place, data.agent_users)

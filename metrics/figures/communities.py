@@ -21,6 +21,10 @@ LOUVAIN_SEED = 0
 COARSE, FINE = 0.5, 2.0
 STABILITY_SEEDS = 10
 _REWIRINGS = 100
+LARGE = 250_000
+"""Ties from which on a graph is rewired less often, and Louvain is asked fewer times: the time grows with the ties."""
+_FEWEST_SEEDS = 3
+_FEWEST_REWIRINGS = 10
 _BURN_IN_SWEEPS = 10
 _SWEEPS_APART = 2
 NO_EDGE = "no interaction between two users was recorded"
@@ -82,7 +86,7 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
       finds in rewired graphs, see `rewired`. n = edges.
     - ``louvain_modularity``: the same of Louvain's communities. Null: ``modularity`` has one. n = edges.
     - ``louvain_stability``: mean normalised mutual information of the partitions of 10 Louvain seeds, every two of
-      them. Null: none, it is about the method. n = seeds.
+      them; of 3 where there are more than 250,000 edges. Null: none, it is about the method. n = seeds.
     - ``leiden_effective_communities``: as `effective_communities`, of Leiden's partition, against the same rewired
       graphs; n = users in the graph.
     - ``leiden_louvain_nmi``: normalised mutual information of the two partitions, 1 where they are the same. Null:
@@ -108,7 +112,7 @@ def community_strength(run: RunData, rng: np.random.Generator) -> dict[str, Meas
     figures = (
         strength,
         Measurement(modularity(graph, partition), graph.number_of_edges()),
-        Measurement(stability(graph, partition), STABILITY_SEEDS),
+        stability(graph, partition),
         effective,
         Measurement(nmi, len(nodes)),
     )
@@ -156,13 +160,15 @@ def modularity(graph: "nx.Graph[int]", partition: Mapping[int, int]) -> float:
 def rewired(graph: "nx.Graph[int]", rng: np.random.Generator) -> Iterator[list[WeightedEdge]]:
     """A hundred graphs along one chain of double edge swaps; none where no swap is possible, as in a star.
 
+    Of more than `LARGE` edges fewer, so that all have as many edges together as a hundred of that size; at least ten.
+
     Every degree is kept (Maslov & Sneppen 2002) and the edge weights are shuffled, see `swap_edges`.
     """
     edges = list(graph.edges)
     weights = np.array([float(graph.edges[edge]["weight"]) for edge in edges])
     if not swap_edges(edges, _BURN_IN_SWEEPS * len(edges), rng):
         return
-    for _ in range(_REWIRINGS):
+    for _ in range(max(_FEWEST_REWIRINGS, min(_REWIRINGS, _REWIRINGS * LARGE // len(edges)))):
         swap_edges(edges, _SWEEPS_APART * len(edges), rng)
         yield [(*edge, weight) for edge, weight in zip(edges, rng.permutation(weights).tolist(), strict=True)]
 
@@ -209,14 +215,17 @@ def swap_edges(edges: list[tuple[int, int]], tries: int, rng: np.random.Generato
     return swaps
 
 
-def stability(graph: "nx.Graph[int]", first: Mapping[int, int]) -> float:
+def stability(graph: "nx.Graph[int]", first: Mapping[int, int]) -> Measurement:
     """Mean normalised mutual information of the partitions of ten Louvain seeds, every two of them.
+
+    Of more than `LARGE` edges three seeds. n = seeds.
 
     Args:
         graph: Any graph with an edge.
         first: What `louvain` finds with its own seed, which is one of the ten.
     """
     nodes = sorted(graph)
-    partitions = [first, *(louvain(graph, LOUVAIN_SEED + number) for number in range(1, STABILITY_SEEDS))]
+    seeds = STABILITY_SEEDS if graph.number_of_edges() <= LARGE else _FEWEST_SEEDS
+    partitions = [first, *(louvain(graph, LOUVAIN_SEED + number) for number in range(1, seeds))]
     labels = [np.array([partition[node] for node in nodes]) for partition in partitions]
-    return float(np.mean([agreement(one, other)[0] for one, other in combinations(labels, 2)]))
+    return Measurement(float(np.mean([agreement(one, other)[0] for one, other in combinations(labels, 2)])), seeds)

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import sqlite3
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import groupby, islice
 from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Connection, Table, column, inspect, select, table
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.schema import ColumnDefault
 from sqlalchemy.types import Boolean, Float, NullType
 
@@ -159,10 +162,24 @@ def stored_rows(connection: Connection, name: str, names: Sequence[str]) -> Iter
     keys = inspect(connection).get_pk_constraint(name)["constrained_columns"] or list(names)
     source = table(name, *(column(covered, NullType()) for covered in dict.fromkeys((*names, *keys))))
     query = select(*(source.c[covered] for covered in names)).order_by(*(source.c[key] for key in keys))
-    is_file = connection.dialect.name == "sqlite"
+    if connection.dialect.name == "sqlite":
+        yield from _rows_of_file(connection, str(query.compile(connection)))
+        return
     with connection.execution_options(stream_results=True, yield_per=ROWS_AT_ONCE).execute(query) as rows:
         for row in rows:
-            yield list(row) if is_file else list(map(_as_in_a_file, row))
+            yield list(map(_as_in_a_file, row))
+
+
+def _rows_of_file(connection: Connection, statement: str) -> Iterator[Values]:
+    """Rows as SQLite's own driver gives them: to make SQLAlchemy's takes a quarter of the time of a check."""
+    raw: Any = connection.connection.driver_connection
+    try:
+        with closing(raw.cursor()) as cursor:
+            cursor.execute(statement)
+            while part := cursor.fetchmany(ROWS_AT_ONCE):
+                yield from part
+    except sqlite3.Error as error:  # as SQLAlchemy's own statements fail
+        raise DBAPIError.instance(statement, None, error, sqlite3.Error, dialect=connection.dialect) from error
 
 
 def _as_in_a_file(value: Any) -> Any:

@@ -422,7 +422,7 @@ class Rankings:
         """
         random = self._draws(agent)
         order = ranks + random.random(len(ranks), dtype=np.float32)
-        from_near = np.flatnonzero(near & ~barred)
+        from_near = (near & ~barred).nonzero()[0]
         if len(answers):  # their places are those after all posts
             drawn = random.random(len(answers), dtype=np.float32)
             from_near = np.concatenate([from_near, len(order) + np.arange(len(answers))])
@@ -576,14 +576,15 @@ def _top_of(order: np.ndarray, places: np.ndarray, count: int) -> np.ndarray | N
     if len(places) <= count:
         return None
     values = order[places]
-    largest = np.argpartition(values, -count - 1)[-count - 1 :]
-    best = places[largest[np.argsort(-values[largest])]]
-    return best[:-1] if (np.diff(order[best]) < 0).all() else None
+    largest = values.argpartition(-count - 1)[-count - 1 :]
+    largest = largest[(-values[largest]).argsort()]
+    falling = values[largest]
+    return places[largest[:-1]] if (falling[1:] < falling[:-1]).all() else None
 
 
 def _top(values: np.ndarray, count: int) -> np.ndarray:
     """Places of the highest values above minus infinity, the best first."""
-    places = np.argpartition(values, -count)[-count:] if len(values) > count else np.arange(len(values))
+    places = values.argpartition(-count)[-count:] if len(values) > count else np.arange(len(values))
     places = places[values[places] > -np.inf]
-    best: np.ndarray = places[np.argsort(-values[places], kind="stable")]
+    best: np.ndarray = places[(-values[places]).argsort(kind="stable")]
     return best

@@ -106,7 +106,7 @@ class RecentReplies:
         if len(seen):
             shown = self.place_of[np.asarray(seen, dtype=int)]
             fitting[shown[shown >= 0]] = False
-        places = np.flatnonzero(fitting)
+        places = fitting.nonzero()[0]
         newest: np.ndarray = places[np.sort(np.unique(self.roots[places], return_index=True)[1])]
         return newest
 

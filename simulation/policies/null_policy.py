@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from polyphony.adapters.engine.acts import draw_index
 from polyphony.errors import InputError
+from polyphony.garbage import cycles_left
 from polyphony.personas.people.persona import Persona
 from polyphony.printable import quoted
 from polyphony.randomness import keyed_generator
@@ -41,7 +42,8 @@ class NullPolicy:
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide for each observation alone."""
-        return [self._decide(observation) for observation in observations]
+        with cycles_left():
+            return [self._decide(observation) for observation in observations]
 
     def _decide(self, observation: Observation) -> Decision:
         random = keyed_generator(self._seed, "null act", observation.agent, observation.timestep)

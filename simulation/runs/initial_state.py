@@ -107,9 +107,7 @@ def populated(
     ids = {persona.handle: agent for agent, persona in enumerate(personas)}
     start, taken = Moment(BEFORE, at), 0
     for agent, persona in enumerate(personas):
-        for followee in persona.following:
-            if followee in ids:
-                platform.follow_before(agent, ids[followee], start)
+        platform.follow_before(agent, [ids[name] for name in persona.following if name in ids], start)
         if platform.acts - taken >= ACTS_AT_ONCE:
             taken = platform.acts
             yield

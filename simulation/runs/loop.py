@@ -144,7 +144,7 @@ class Simulation:
         items = [entry.item for entry in feed]
         shown = feed_items(self._platform, agent, items, when)
         targets = possible_targets(self._platform, agent, items, self._offered)
-        return Observation(agent, when.timestep, shown, targets, tuple(self._platform.memory[agent]))
+        return Observation(agent, when.timestep, shown, targets, self._platform.memory[agent])
 
     def _exposures(self, feeds: dict[int, list[FeedEntry]], timestep: int) -> list[dict[str, Any]]:
         rows = []

@@ -1,12 +1,13 @@
 """One run from settings to a finished run file, or several that decide together."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polyphony.errors import InputError
+from polyphony.garbage import cycles_left
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
@@ -211,7 +212,9 @@ class Runner:
             if settings.needs_model:
                 handles = [persona.handle for persona in self.personas]
                 decide = with_first_texts(decide, handles, self.resources.hooks.wrote)
-            with self.resources.timer.measure("simulation"):
+            # A model's own code may leave cycles behind, which hold memory of its device.
+            quick = nullcontext() if settings.needs_model else cycles_left()
+            with self.resources.timer.measure("simulation"), quick:
                 run_in_step(simulations, settings.timesteps, decide, self.resources.hooks.timestep)
 
     @contextmanager

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -128,9 +128,9 @@ class RunStore:
 
     def _write_beginning(self, beginning: Iterable[Part]) -> None:
         """Make the tables and write the first rows, together or not at all."""
-        with cycles_left(), self.transaction() as connection:
+        with cycles_left(), self._stoppable_transaction() as (connection, let_interrupts_through):
             MIGRATIONS.create(connection)
-            self._write(connection, beginning)
+            self._write(connection, _with_pauses(beginning, let_interrupts_through))
 
     @classmethod
     def open(cls, target: Path | str) -> "RunStore":
@@ -238,9 +238,19 @@ class RunStore:
         Raises:
             InputError: The database cannot be written, or its file was removed.
         """
-        # An interrupt inside SQLAlchemy's own rollback leaves a connection behind that keeps all others from writing.
-        with _named_failures(self.name, self._fault_and_remedy), interrupts_held(), self._engine.begin() as connection:
+        with self._stoppable_transaction() as (connection, _):
             yield connection
+
+    @contextmanager
+    def _stoppable_transaction(self) -> Iterator[tuple[Connection, Callable[[], None]]]:
+        """A transaction, and a function that lets an interrupt through within it, which takes everything back."""
+        # An interrupt inside SQLAlchemy's own rollback leaves a connection behind that keeps all others from writing.
+        with (
+            _named_failures(self.name, self._fault_and_remedy),
+            interrupts_held() as let_interrupts_through,
+            self._engine.begin() as connection,
+        ):
+            yield connection, let_interrupts_through
             self._check_file()
 
     def _check_file(self) -> None:
@@ -430,6 +440,14 @@ def is_run(target: Path | str) -> bool:
 def name_of(target: Path | str) -> str:
     """The name of a run in messages, see `polyphony.database_url.run_name`."""
     return run_name(target)
+
+
+def _with_pauses(parts: Iterable[Part], pause: Callable[[], None]) -> Iterator[Part]:
+    """Parts as they come, with a pause after each is written."""
+    for part in parts:
+        yield part
+        del part  # it needs no memory while the next one is made
+        pause()
 
 
 def _write_new_file(target: Path, beginning: Iterable[Part]) -> None:

@@ -1,6 +1,7 @@
 """Who did what to which post, comment or person: tables whose rows come and go."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +36,16 @@ class Links:
     def __init__(self, buffer: RowBuffer) -> None:
         """Start without links; `buffer` takes the rows."""
         self._buffer = buffer
-        self.tables: dict[str, dict[tuple[int, int], int]] = {table: {} for table in LINK_TABLES}
-        """By table, (who, what) -> number of the row."""
+        self.tables: dict[str, dict[int, dict[int, int]]] = {table: defaultdict(dict) for table in LINK_TABLES}
+        """By table, who -> what -> number of the row; a dictionary of pairs would take three times the memory."""
 
     def has(self, table: str, who: int, what: int) -> bool:
         """Whether somebody did this: liked, disliked, followed, muted, reported."""
-        return (who, what) in self.tables[table]
+        return what in self.tables[table].get(who, ())
+
+    def pairs(self, table: str) -> Iterator[tuple[int, int]]:
+        """Who did this to what."""
+        return ((who, what) for who, links in self.tables[table].items() for what in links)
 
     def switch(self, table: str, who: int, what: int, when: Moment, *, on: bool, **columns: Any) -> bool:
         """Add a link, or take it away.
@@ -56,19 +61,51 @@ class Links:
         Returns:
             Whether anything changed; False where it was so already.
         """
-        links = self.tables[table]
-        if ((who, what) in links) == on:
+        if self.has(table, who, what) == on:
             return False
         if on:
-            columns_of = LINK_TABLES[table]
-            row = {columns_of.who: who, columns_of.what: what, "created_at": when.text, **columns}
-            links[who, what] = self._buffer.insert(table, columns_of.key, row)
-        else:
-            self._buffer.delete(table, links.pop((who, what)))
+            self.add(table, who, (what,), when, **columns)
+            return True
+        links = self.tables[table][who]
+        self._buffer.delete(table, links.pop(what))
+        if not links:
+            del self.tables[table][who]
         return True
+
+    def add(self, table: str, who: int, whats: Iterable[int], when: Moment, **columns: Any) -> None:
+        """Add links that are not there; the arguments are those of `switch`."""
+        columns_of, links = LINK_TABLES[table], self.tables[table][who]
+        for what in whats:
+            row = {columns_of.who: who, columns_of.what: what, "created_at": when.text, **columns}
+            links[what] = self._buffer.insert(table, columns_of.key, row)
 
     def restore(self, tables: Rows) -> None:
         """Rebuild all links from a run file's rows."""
         for table, columns in LINK_TABLES.items():
             for row in tables[table]:
-                self.tables[table][row[columns.who], row[columns.what]] = row[columns.key]
+                self.tables[table][row[columns.who]][row[columns.what]] = row[columns.key]
+
+
+class LinkedTo(Mapping[int, Set[int]]):
+    """A table of links, read from one side: who -> what."""
+
+    def __init__(self, table: Mapping[int, Mapping[int, int]]) -> None:
+        """Read `Links.tables` of one name."""
+        self._table = table
+
+    def __getitem__(self, who: int) -> Set[int]:
+        """What somebody did this to; nothing where they did it to nothing."""
+        links = self._table.get(who)
+        return links.keys() if links is not None else frozenset()
+
+    def get(self, who: int, default: object = None) -> Set[int]:
+        """As ``[who]``: nobody is missing."""
+        return self[who]
+
+    def __iter__(self) -> Iterator[int]:
+        """Those who did this to something."""
+        return iter(self._table)
+
+    def __len__(self) -> int:
+        """How many these are."""
+        return len(self._table)

@@ -1,6 +1,6 @@
 """What users remember of what they did and of what was done to them."""
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Mapping
 
 from polyphony.personas.people.acts import Verb
@@ -27,7 +27,7 @@ class Memory:
     def __init__(self, accounts: Accounts, content: Content) -> None:
         """Start with nothing remembered."""
         self._accounts, self._content = accounts, content
-        self.lines: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=RECALLED))
+        self.lines: dict[int, tuple[str, ...]] = defaultdict(tuple)
 
     def add(self, user: int, action: Action, timestep: int) -> None:
         """Let those whom an act concerns remember it; nobody remembers the starting follow graph."""
@@ -41,7 +41,7 @@ class Memory:
         for name, line in recollections(verb, names[user], words, other):
             number = self._accounts.number(name)
             if number is not None:
-                self.lines[number].append(line)
+                self.lines[number] = (*self.lines[number][1 - RECALLED :], line)
 
     def _addressee(self, action: Action) -> int | None:
         """Who was answered, quoted or followed."""

@@ -1,7 +1,7 @@
 """The simulated platform: its parts, and the one door to act on it."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -128,21 +128,20 @@ class Platform:
             self._trace(user, action, when, outcome)
         return outcome
 
-    def follow_before(self, user: int, other: int, when: Moment) -> None:
-        """Enter a follow of the starting graph, as `act` does it: nobody remembers it, and nobody is told of it."""
-        outcome = self._relations.follow(user, other, when)
-        if outcome.refused is None:
-            self._write_trace(user, Follow.name, when, outcome)
+    def follow_before(self, user: int, others: Iterable[int], when: Moment) -> None:
+        """Enter follows of the starting graph, as `act` does it: nobody remembers them, and nobody is told of them."""
+        followee = LINK_TABLES["follow"].what
+        for other in self._relations.follow_each(user, others, when):
+            self._write_trace(user, Follow.name, when, {followee: other})
 
-    def _write_trace(self, user: int, action: str, when: Moment, outcome: Outcome) -> None:
+    def _write_trace(self, user: int, action: str, when: Moment, info: dict[str, int | str]) -> None:
         row = {
-            "user_id": user, "created_at": when.text, "action": action, "info": dict(outcome.trace),
-            "timestep": when.timestep,
+            "user_id": user, "created_at": when.text, "action": action, "info": info, "timestep": when.timestep,
         }  # fmt: skip
         self._buffer.insert("trace", "trace_id", row)
 
     def _trace(self, user: int, action: Action, when: Moment, outcome: Outcome) -> None:
-        self._write_trace(user, action.name, when, outcome)
+        self._write_trace(user, action.name, when, dict(outcome.trace))
         self._memory.add(user, action, when.timestep)
         self._notices.add(action.name, outcome.trace)
         self.dealings.add(user, action.name, outcome.trace, when.timestep)
@@ -153,10 +152,10 @@ class Platform:
 
     def reactions(self) -> Iterator[tuple[int, int]]:
         """Who reacted to whom: pairs of a person and whom they followed, or whose words they liked or reposted."""
-        yield from self.links.tables["follow"]
-        for who, post in self.links.tables["like"]:
+        yield from self.links.pairs("follow")
+        for who, post in self.links.pairs("like"):
             yield who, int(self.posts[post]["user"])
-        for who, comment in self.links.tables["comment_like"]:
+        for who, comment in self.links.pairs("comment_like"):
             yield who, self.comments[comment - 1].user_id
         for post, people in self.reposters.items():
             author = int(self.posts[post]["user"])

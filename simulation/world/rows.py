@@ -39,11 +39,12 @@ class RowBuffer:
         self._deleted: dict[str, list[int]] = defaultdict(list)
         self._touched: dict[str, set[int]] = defaultdict(set)
 
-    def insert(self, table: str, key: str, values: Mapping[str, Any]) -> int:
-        """Add a row under the next number of its table."""
+    def insert(self, table: str, key: str, row: dict[str, Any]) -> int:
+        """Add a row under the next number of its table, which is entered in it."""
         number = self.last.get(table, 0) + 1
         self.last[table] = number
-        self._fresh[table][number] = {key: number, **values}
+        row[key] = number
+        self._fresh[table][number] = row
         return number
 
     def delete(self, table: str, number: int) -> None:
