@@ -18,9 +18,8 @@ import numpy as np
 import torch
 from sqlalchemy import Connection, select
 
-from benchmarks import results
 from benchmarks.bank import shares, timed_calls
-from benchmarks.results import Result
+from benchmarks.results import Result, machine, versions
 from polyphony.adapters.bank import catalog, catalog_rows
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.coefficients import Coefficients
@@ -178,17 +177,16 @@ def _basis(base: BaseModel) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 
 
 def main() -> None:
-    """Print the figures and keep them in benchmarks/results/."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=PEOPLE)
     asked = parser.parse_args()
     base, town = load_base_model(say=print), load_population("town")
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         found = coefficient_results(base, town, Path(folder) / "bank", asked.people)
+    print(machine(), versions())
     for result in found:
         print(f"{result.name}: {result.value:.5g} {result.unit} {result.goal}")
-    if asked.people == PEOPLE:
-        results.merge("coefficients", found)
 
 
 if __name__ == "__main__":
