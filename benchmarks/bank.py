@@ -54,19 +54,19 @@ def catalog_results(base: BaseModel, directory: Path) -> list[Result]:
     draw = keyed_generator(0, "bank benchmark")
     with closing(Bank(directory)) as bank:
         asked = [names[place] for place in draw.integers(0, len(names), LOOKUPS)]
-        lookups = _timed(bank.serving, asked)
+        lookups = timed_calls(bank.serving, asked)
         changing = [names[place] for place in draw.permutation(SECOND)[:STEPS]]
-        promotions = _timed(lambda name: bank.promote(name, 2), changing)
-        rollbacks = _timed(bank.rollback, changing)
+        promotions = timed_calls(lambda name: bank.promote(name, 2), changing)
+        rollbacks = timed_calls(bank.rollback, changing)
         if any((served := bank.serving(name)) is None or served.number != 1 for name in changing):
             raise RuntimeError("a rollback did not bring back what served before")
     many = f"catalog of {ADAPTERS:,} adapters over {OBJECTS:,} objects"
     return [
         Result(f"{many}: size", size / 2**20, "MiB", "", 1),
         Result(f"{many}: rows written a second", (ADAPTERS + SECOND) / built, "rows/s", "", 1),
-        *_shares(f"{many}: what an adapter serves, by id", lookups, "≤ 1"),
-        *_shares(f"{many}: promote", promotions, "≤ 10"),
-        *_shares(f"{many}: rollback", rollbacks, "≤ 10"),
+        *shares(f"{many}: what an adapter serves, by id", lookups, "≤ 1"),
+        *shares(f"{many}: promote", promotions, "≤ 10"),
+        *shares(f"{many}: rollback", rollbacks, "≤ 10"),
     ]
 
 
@@ -169,13 +169,14 @@ def _spent(call: Callable[[], object], *, drop: bool = False) -> float:
     return time.perf_counter() - began
 
 
-def _timed(call: Callable[[str], object], names: Sequence[str]) -> list[float]:
+def timed_calls(call: Callable[[str], object], names: Sequence[str]) -> list[float]:
+    """Seconds of each call but the first two."""
     for name in names[:2]:
         call(name)
     return [_spent(lambda name=name: call(name)) for name in names[2:]]  # type: ignore[misc]
 
 
-def _shares(name: str, spent: Sequence[float], goal: str) -> list[Result]:
+def shares(name: str, spent: Sequence[float], goal: str) -> list[Result]:
     """Median and 99th percentile in milliseconds; the goal is the latter's."""
     ordered = sorted(1000 * seconds for seconds in spent)
     return [

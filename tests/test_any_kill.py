@@ -51,7 +51,7 @@ def bank_content(folder: Path) -> str:
             )
         ]
     names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return json.dumps([rows, [name for name in names if not name.startswith("catalog")]])
+    return json.dumps([rows, [name for name in names if not name.startswith("catalog")]], default=bytes.hex)
 
 
 def study_content(folder: Path) -> str:

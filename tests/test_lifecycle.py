@@ -260,6 +260,22 @@ def test_a_bank_of_the_first_version_is_brought_up_to_date(bank):
     old.close()
 
 
+def test_settings_and_provenance_are_stored_in_few_bytes_and_read_as_text(bank):
+    facts = {"code": {"peft": "0.21.2", "python": "3.11.7"}, "unshown": {}, "split": {"by": "date", "held_out": 0.2}}
+    kept = made(bank, "t1", BETTER, provenance=facts)
+    bank.close()
+    with closing(sqlite3.connect(bank.directory / "catalog.sqlite")) as catalog:
+        (stored,) = catalog.execute("SELECT provenance FROM revision").fetchone()
+        text = json.dumps(facts, sort_keys=True)
+        assert isinstance(stored, bytes) and len(stored) < len(text) / 2
+        with closing(Bank(bank.directory)) as again:
+            assert again.revision(kept.adapter_id, 1).provenance == facts
+        catalog.execute("UPDATE revision SET provenance = ?", [text])  # as earlier versions wrote it
+        catalog.commit()
+    with closing(Bank(bank.directory)) as again:
+        assert again.revision(kept.adapter_id, 1).provenance == facts and not verify(again).problems
+
+
 def test_a_bank_of_a_newer_version_is_refused(bank):
     bank.close()
     with closing(sqlite3.connect(bank.directory / "catalog.sqlite")) as catalog:
@@ -321,7 +337,9 @@ def test_the_commands_tell_and_do_it(bank, capsys):
 @pytest.mark.parametrize("column", ["object", "status", "scale", "evaluation", "seal"])
 def test_a_row_that_was_changed_from_outside_is_never_used(bank, column):
     kept = made(bank, "t1", BETTER)
-    value = {"scale": "scale * 2", "status": "'serving'"}.get(column, f"substr({column}, 2) || 'x'")
+    value = {"scale": "scale * 2", "status": "'serving'", "evaluation": "zeroblob(9)"}.get(
+        column, f"substr({column}, 2) || 'x'"
+    )
     with closing(sqlite3.connect(bank.directory / "catalog.sqlite")) as catalog:
         catalog.execute(f"UPDATE revision SET {column} = {value}")
         catalog.commit()

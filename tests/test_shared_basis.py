@@ -20,7 +20,9 @@ from polyphony.adapters.bank.peft_layout import serialised
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import BASIS, PERSONAL
 from polyphony.adapters.bank.stacking import complete, install
+from polyphony.adapters.bank.usage import Tier
 from polyphony.adapters.bank.verification import verify
+from polyphony.adapters.engine.adapter_memory import AdapterMemory
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.pointer import POINTER
@@ -219,6 +221,19 @@ def test_a_missing_or_another_basis_is_refused(made, tmp_path):
         with pytest.raises(InputError, match="not here"):
             other.promote(revisions[0].adapter_id, 1, force=True)
         assert any("not here" in problem for problem in verify(other).problems)
+
+
+def test_memory_holds_a_person_in_a_few_kilobytes(made):
+    """Coefficients become factors where they are loaded, the same ones as straight from the bank."""
+    training, _, revisions = made
+    names, tier = [revision.object for revision in revisions], Tier()
+    straight = list(training.bank.objects.load_many(names))
+    with closing(AdapterMemory(training.bank, 2 * 4096, tier)) as memory:
+        for _ in range(2):
+            loaded = list(memory.load(names))
+            assert all(torch.equal(one.numbers, two.numbers) for one, two in zip(loaded, straight, strict=True))
+    assert (tier.misses, tier.hits) == (len(names), len(names)), "both stay within the bytes of two files"
+    assert tier.bytes == sum(len(training.bank.objects.read(name)) for name in names)
 
 
 def test_the_basis_of_the_bank_serves_other_people(made, loader, native_base, town):

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from polyphony.adapters.bank.compact_text import CompactText
 from polyphony.errors import InputError
 from polyphony.interrupts import interrupts_held
 from polyphony.migrations import Migrations
@@ -53,14 +54,14 @@ revision = Table(
     Column("adapter_id", String, ForeignKey("adapter.adapter_id"), primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("parent", Integer),
-    Column("config", Text, nullable=False),
+    Column("config", CompactText, nullable=False),
     Column("init", String, nullable=False),
     Column("seed", Integer, nullable=False),
     Column("data_digest", String, nullable=False),
     Column("training_digest", String, nullable=False, index=True),
-    Column("losses", Text, nullable=False),
-    Column("evaluation", Text),
-    Column("provenance", Text),
+    Column("losses", CompactText, nullable=False),
+    Column("evaluation", CompactText),
+    Column("provenance", CompactText),
     Column("created_at", String, nullable=False),
     Column("status", String, nullable=False),  # see adapters.bank.lifecycle.Status
     Column("object", String, nullable=False, index=True),
@@ -156,6 +157,8 @@ MIGRATIONS = Migrations(
             _record_ranks,
             _seal_all,
         ),
+        # New rows hold compressed text, which an earlier version cannot read; old rows stay as they are.
+        "0004 compact text": (),
     },
 )
 

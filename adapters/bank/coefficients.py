@@ -11,6 +11,7 @@ direction, then the B of the pointer.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -66,7 +67,12 @@ class Coefficients:
 
 def basis_named(content: bytes | NDArray[np.uint8]) -> str | None:
     """The name of the basis in whose coordinates an object is; None for an adapter that stands by itself."""
-    text = bytes(content[HEADER_SIZE : header_end(bytes(content[:HEADER_SIZE]))])
+    return _basis_in(bytes(content[HEADER_SIZE : header_end(bytes(content[:HEADER_SIZE]))]))
+
+
+@lru_cache(maxsize=256)
+def _basis_in(text: bytes) -> str | None:
+    """`basis_named` by a header, of which all adapters in one basis have the same."""
     if COEFFICIENTS.encode() not in text:
         return None
     try:

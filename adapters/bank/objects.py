@@ -35,6 +35,8 @@ class ObjectPlace:
 
 Span = dict[str, ObjectPlace]
 """Neighbouring objects in one shard: name -> place."""
+Held = FlatFactors | bytes
+"""A checked object in memory: the bytes of coefficients, or ordinary factors."""
 Locate = Callable[[Sequence[str]], Mapping[str, ObjectPlace]]
 """Returns the places of those of some objects that lie in shards."""
 
@@ -95,7 +97,11 @@ class ObjectStore:
         Raises:
             InputError: One of them is missing or damaged.
         """
-        bodies = {name: torch.frombuffer(bytearray(self.read(name)), dtype=torch.uint8) for name in names}
+        return self.keep_shard({name: self.read(name) for name in names})
+
+    def keep_shard(self, contents: Mapping[str, bytes]) -> dict[str, ObjectPlace]:
+        """Write objects into one shard, from their names and bytes; returns their places."""
+        bodies = {name: torch.frombuffer(bytearray(content), dtype=torch.uint8) for name, content in contents.items()}
         content = save(bodies, metadata={"format": "pt"})
         shard = hashlib.sha256(content).hexdigest()
         write_durably(self.shard_path(shard), content)
@@ -126,6 +132,10 @@ class ObjectStore:
         Raises:
             InputError: One is missing, or its checksum differs.
         """
+        return (self.opened(held, name) for held, name in zip(self.held_many(names), names, strict=True))
+
+    def held_many(self, names: Sequence[str]) -> Iterator[Held]:
+        """Load objects as memory holds them, see `opened`; otherwise as `load_many`."""
         chunks = _chunks(names)
         if len(chunks) < 2:
             yield from self._load_chunk(names)
@@ -134,15 +144,22 @@ class ObjectStore:
             for chunk in _ahead(pool, self._load_chunk, chunks):
                 yield from chunk
 
-    def _load_chunk(self, names: Sequence[str]) -> list[FlatFactors]:
-        return [self._opened(content, name) for name, content in zip(names, self._read_many(names), strict=True)]
+    def _load_chunk(self, names: Sequence[str]) -> list[Held]:
+        return [
+            read_object(content, name) if basis_named(content) is None else content.tobytes()
+            for name, content in zip(names, self._read_many(names), strict=True)
+        ]
 
-    def _opened(self, content: np.ndarray, name: str) -> FlatFactors:
-        """Parse an object; one of coefficients becomes the ordinary factors that it stands for."""
-        coefficients = self._coefficients(content, name)
-        if coefficients is None:
-            return read_object(content, name)
-        return flat(coefficients, self.basis(coefficients.basis, name))
+    def opened(self, held: Held, name: str) -> FlatFactors:
+        """The ordinary factors of an object; those of coefficients are made here, and are some hundred times larger.
+
+        Raises:
+            InputError: The coefficients are damaged, or their basis is not here.
+        """
+        if isinstance(held, FlatFactors):
+            return held
+        basis = self.basis(basis_named(held) or "", name)
+        return flat(read_coefficients(held, basis, name), basis)
 
     def _coefficients(self, content: np.ndarray, name: str) -> Coefficients | None:
         """What an object in the coordinates of a basis holds; None for one that stands by itself."""
@@ -229,8 +246,8 @@ def _chunks(names: Sequence[str]) -> list[Sequence[str]]:
 
 
 def _ahead(
-    pool: ThreadPoolExecutor, load: Callable[[Sequence[str]], list[FlatFactors]], chunks: Sequence[Sequence[str]]
-) -> Iterator[list[FlatFactors]]:
+    pool: ThreadPoolExecutor, load: Callable[[Sequence[str]], list[Held]], chunks: Sequence[Sequence[str]]
+) -> Iterator[list[Held]]:
     """Load chunks in order, as many ahead of the caller as there are threads."""
     waiting = deque(pool.submit(load, chunk) for chunk in chunks[:READERS])
     for number in range(len(chunks)):

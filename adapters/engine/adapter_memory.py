@@ -9,6 +9,7 @@ from threading import Event, Lock
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.object_layout import FlatFactors
+from polyphony.adapters.bank.objects import Held
 from polyphony.adapters.bank.usage import Tier
 from polyphony.adapters.model.reading_pool import reading_pool
 from polyphony.errors import InputError
@@ -17,7 +18,10 @@ MEMORY_BYTES = 1 << 30
 
 
 class AdapterMemory:
-    """The most recently used adapters, up to a number of bytes; one thread reads ahead."""
+    """The most recently used adapters, up to a number of bytes; one thread reads ahead.
+
+    Coefficients stay as they are stored, a few kilobytes each, and become factors where they are loaded.
+    """
 
     def __init__(self, bank: Bank, budget: int, tier: Tier) -> None:
         """Begin empty.
@@ -28,7 +32,7 @@ class AdapterMemory:
             tier: Counts what is found and what is read.
         """
         self._bank, self._budget, self._tier = bank, budget, tier
-        self._cached: OrderedDict[str, FlatFactors] = OrderedDict()
+        self._cached: OrderedDict[str, Held] = OrderedDict()
         self._size = 0
         self._lock = Lock()
         self._reader = reading_pool(1)
@@ -69,11 +73,11 @@ class AdapterMemory:
         self._tier.hits += len(loaded)
         for name in loaded:
             self._cached.move_to_end(name)
-        arriving = zip(missing, self._bank.objects.load_many(missing), strict=True)
+        arriving = zip(missing, self._bank.objects.held_many(missing), strict=True)
         for name in names:
             if name not in loaded:
                 loaded[name] = self._add(*next(arriving))
-            yield loaded[name]
+            yield self._bank.objects.opened(loaded[name], name)
 
     def _wait(self) -> None:
         """Wait for the thread that reads ahead; an error of it is raised again when its adapter is loaded."""
@@ -84,8 +88,8 @@ class AdapterMemory:
     def _read_ahead(self, names: Sequence[str]) -> None:
         missing = [name for name in dict.fromkeys(names) if name not in self._cached]
         began = time.perf_counter()
-        for name, flat in zip(missing, self._bank.objects.load_many(missing), strict=True):
-            self._add(name, flat)
+        for name, held in zip(missing, self._bank.objects.held_many(missing), strict=True):
+            self._add(name, held)
         self._tier.seconds += time.perf_counter() - began
 
     def _fill(self, names: Iterable[str], after: float) -> None:
@@ -96,19 +100,27 @@ class AdapterMemory:
             if name in self._cached:
                 continue
             with suppress(InputError):
-                flat = next(self._bank.objects.load_many([name]))
-                if self._size + flat.numbers.nbytes > self._budget:
+                held = next(self._bank.objects.held_many([name]))
+                if self._size + _size(held) > self._budget:
                     return
-                self._add(name, flat)
+                self._add(name, held)
 
-    def _add(self, name: str, flat: FlatFactors) -> FlatFactors:
+    def _add(self, name: str, held: Held) -> Held:
         self._tier.misses += 1
-        self._tier.bytes += flat.numbers.nbytes
+        self._tier.bytes += _size(held)
         with self._lock:
-            if name not in self._cached and flat.numbers.nbytes <= self._budget:
-                # Numbers read from a shard are views of a larger range; a copy frees that.
-                self._cached[name] = FlatFactors(flat.layout, flat.numbers.clone())
-                self._size += flat.numbers.nbytes
+            if name not in self._cached and _size(held) <= self._budget:
+                self._cached[name] = _copied(held)
+                self._size += _size(held)
             while self._size > self._budget:
-                self._size -= self._cached.popitem(last=False)[1].numbers.nbytes
-        return flat
+                self._size -= _size(self._cached.popitem(last=False)[1])
+        return held
+
+
+def _size(held: Held) -> int:
+    return held.numbers.nbytes if isinstance(held, FlatFactors) else len(held)
+
+
+def _copied(held: Held) -> Held:
+    """Numbers read from a shard are views of a larger range; a copy frees that."""
+    return FlatFactors(held.layout, held.numbers.clone()) if isinstance(held, FlatFactors) else held
