@@ -52,6 +52,16 @@ def cluster(workers: Workers, threads: int) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
+@contextmanager
+def joined(workers: Workers | None, threads: int) -> Iterator[ModuleType | None]:
+    """As `cluster`, where workers are other processes; else nothing is started, and None is given."""
+    if workers is None or not workers.are_processes:
+        yield None
+        return
+    with cluster(workers, threads) as ray:
+        yield ray
+
+
 def places_in(ray: ModuleType, workers: Workers, threads: int, gpu: bool) -> int:
     """How many workers there are room for.
 
