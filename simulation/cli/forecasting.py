@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from polyphony.simulation.cli.printing import say
 from polyphony.simulation.runs.machine import Machine
+from polyphony.simulation.runs.workers import Workers
 
 if TYPE_CHECKING:
     from polyphony.adapters.model.base_model import BaseModel
@@ -33,8 +34,16 @@ def print_forecast(expected: "Forecast") -> None:
     say("From a probe of this machine as it is now: other programs that compute make it slower. Nothing was written.")
 
 
-def print_forecast_of_runs(runs: "Sequence[RunSettings]", machine: Machine, *, simulates: bool = True) -> None:
+def print_forecast_of_runs(
+    runs: "Sequence[RunSettings]", machine: Machine, *, simulates: bool = True, workers: Workers | None = None
+) -> None:
     """Load what runs need, probe this machine, and print.
+
+    Args:
+        runs: Their settings.
+        machine: Where they will compute.
+        simulates: Whether there is a simulation after the training.
+        workers: Who will do it; the forecast counts one process, and says so.
 
     Raises:
         InputError: A run could not begin.
@@ -49,6 +58,11 @@ def print_forecast_of_runs(runs: "Sequence[RunSettings]", machine: Machine, *, s
     if not simulates and not expected.stages:
         say("adapters: all are in the bank")
     print_forecast(expected)
+    if workers is not None and workers.are_processes:
+        say(
+            "All figures are of one process on this machine: what --workers share takes less time, with as much memory "
+            "in each."
+        )
 
 
 def print_forecast_of_loaded(machine: Machine, forecast: "Callable[[BaseModel], Forecast]") -> None:

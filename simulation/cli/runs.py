@@ -81,7 +81,7 @@ def run(
     if dry_run:
         if resume:
             raise InputError("--dry-run forecasts a whole run: leave --resume out")
-        print_forecast_of_runs([settings], machine)
+        print_forecast_of_runs([settings], machine, workers=deciding)
         return
     _simulate(settings, target, resume, None, machine, deciding)
     _print_end(target, everything, _after_run(settings, target, chosen, machine, plugin or (), workers))

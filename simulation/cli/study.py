@@ -159,7 +159,7 @@ def study(
 
     plan = _plan(plan_file, flags, plugins)
     if dry_run:
-        _forecast(plan if out is None else joined(plan, out), out, machine)
+        _forecast(plan if out is None else joined(plan, out), out, machine, doing)
     elif out is not None:
         place = StudyPlace(out, machine, tuple(plugin or ()))
         _run(joined(plan, out), place, at_once, together, plan_file, doing, deviate=deviate)
@@ -221,7 +221,7 @@ def _write_crate(directory: Path | None, out: Path | None, crate: Path) -> None:
     say(f"{crate}: {len(names)} files; README.md in it says how to run the study again")
 
 
-def _forecast(plan: "StudyPlan", directory: Path | None, machine: Machine) -> None:
+def _forecast(plan: "StudyPlan", directory: Path | None, machine: Machine, workers: Workers | None) -> None:
     """Print what is missing of a study, and what it will take; all of it where there is no directory."""
     from polyphony.simulation.study.populations import check_sizes, population_facts
     from polyphony.simulation.study.study import missing_cells
@@ -231,7 +231,7 @@ def _forecast(plan: "StudyPlan", directory: Path | None, machine: Machine) -> No
     missing = plan.cells() if directory is None else missing_cells(plan, directory)
     say(f"{len(missing)} of {len(plan.cells())} runs to do")
     if missing:
-        print_forecast_of_runs([plan.settings(cell) for cell in missing], machine)
+        print_forecast_of_runs([plan.settings(cell) for cell in missing], machine, workers=workers)
 
 
 def _run(

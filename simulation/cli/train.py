@@ -62,7 +62,7 @@ def train(
     if dry_run:
         if continued:
             raise InputError("--dry-run forecasts a training from the start: leave --continue out")
-        print_forecast_of_runs([settings], machine, simulates=False)
+        print_forecast_of_runs([settings], machine, simulates=False, workers=training)
         return
 
     def expect(reporter: "Reporter", resources: "Resources") -> None:
