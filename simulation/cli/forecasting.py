@@ -85,12 +85,13 @@ def print_forecast_of_loaded(machine: Machine, forecast: "Callable[[BaseModel], 
     print_forecast(replace(expected, loading=loading))
 
 
-def say_forecast(reporter: "Reporter", forecast: "Callable[[], Forecast | None]") -> None:
+def say_forecast(reporter: "Reporter", forecast: "Callable[[], Forecast | None]", note: str = "") -> None:
     """Say in one line what long work will take; nothing where there is no forecast, or where it fails.
 
     Args:
         reporter: Says it.
         forecast: Makes the forecast; None where the work is short.
+        note: Ends the line.
     """
     from polyphony.simulation.cli.console import duration
 
@@ -101,12 +102,12 @@ def say_forecast(reporter: "Reporter", forecast: "Callable[[], Forecast | None]"
     if expected is None or not expected.stages:
         return
     parts = ", ".join(f"{name} {duration(stage.seconds)}{_pace(stage)}" for name, stage in expected.stages.items())
-    reporter.say(f"this will take about {duration(expected.seconds)} ({parts}); {_needs(expected)}")
+    reporter.say(f"this will take about {duration(expected.seconds)} ({parts}); {_needs(expected)}{note}")
 
 
 def say_forecast_of_runs(
     reporter: "Reporter", runs: "Sequence[RunSettings]", machine: Machine, *, simulates: bool = True,
-    resources: "Resources | None" = None,
+    resources: "Resources | None" = None, workers: Workers | None = None,
 ) -> None:  # fmt: skip
     """Say in one line what long runs will take.
 
@@ -116,14 +117,17 @@ def say_forecast_of_runs(
         machine: Where they will compute.
         simulates: Whether there is a simulation after the training.
         resources: What is loaded for them already.
+        workers: Who will do it; the forecast counts one process, and says so.
     """
     from polyphony.simulation.runs.forecast import Least, forecast
 
+    note = ", in one process" if workers is not None and workers.are_processes else ""
     say_forecast(
         reporter,
         lambda: forecast(
             runs, machine, reporter.hooks, simulates=simulates, resources=resources, least=Least()
         ),
+        note,
     )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def train(
 
     def expect(reporter: "Reporter", resources: "Resources") -> None:
         if not continued:
-            say_forecast_of_runs(reporter, [settings], machine, simulates=False, resources=resources)
+            say_forecast_of_runs(reporter, [settings], machine, simulates=False, resources=resources, workers=training)
 
     with training_session(settings, machine, expect, training) as session:
         revisions = session.training.personal(session.personas, continued=continued)

@@ -134,6 +134,7 @@ class TaskPool:
         self._told = (*self._told, more)
         for member in self._members:
             member.beginning = None  # what has begun again without it begins anew
+            member.lost_at = None if member.is_ready else time.monotonic()
         answers = {member.actor.prepare.remote(more): member for member in self._members if member.is_ready}
         self._wait_for_all(list(answers))
         for answer, member in answers.items():
