@@ -91,7 +91,8 @@ def _init(ray: ModuleType, **given: object) -> None:
     ray._private.worker._worker_logs_enabled = False
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **given)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
+    except Exception as error:  # Ray raises what it likes, a bare Exception where a node is too slow to start
+        ray.shutdown()  # and leaves what it has started
         where = given.get("address")
         start = f"--workers {where}: cannot be used" if where else "--workers: Ray does not start on this machine"
         raise InputError(f"{start}: {_first_line(str(error))}") from error
