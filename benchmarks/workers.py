@@ -2,6 +2,7 @@
 
 `python -m benchmarks.workers --agents 512 --repeats 3` prints one JSON object. Each side is a process of its own, and
 the sides take turns. `python -m benchmarks.workers --scale RESULT.json` simulates more workers from what was measured.
+`python -m benchmarks.workers --digests` prints the digests of runs by 1, 2 and 4 workers as a table.
 """
 
 import argparse
@@ -38,6 +39,8 @@ from polyphony.simulation.runs.workers import Workers, in_blocks
 # Workers and threads of each.
 SIDES = {"1 worker, 2 threads": (1, 2), "2 workers, 1 thread": (2, 1), "1 worker, 1 thread": (1, 1)}
 STEPS = 2
+# Workers whose digests are compared, agents, and agents of a block: several blocks for each worker.
+DIGESTED, DIGESTED_AGENTS, DIGESTED_BLOCK = (1, 2, 4), 24, 3
 # Of the simulation: a plain network between nodes.
 BYTES_A_SECOND, LATENCY_SECONDS = 125e6, 5e-4
 NODES = (1, 2, 4, 8, 16, 32, 64)
@@ -49,10 +52,13 @@ def main() -> None:
     parser.add_argument("--agents", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--scale", type=Path, help="simulate more workers from this result")
+    parser.add_argument("--digests", action="store_true", help="print digests of runs by 1, 2 and 4 workers")
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.scale is not None:
         print(json.dumps(scaled(json.loads(given.scale.read_text())), indent=1))
+    elif given.digests:
+        print(digests_table(DIGESTED))
     elif given.side is not None:
         print(json.dumps(side(Path(given.side[0]), int(given.side[1]), given.agents)))
     else:
@@ -156,6 +162,32 @@ def side(bank: Path, count: int, agents: int) -> dict[str, Any]:
             "activations": activations, "start_seconds": runner.stages.get("starting workers", 0.0),
             "population_bytes": len(pickle.dumps(runner.population)), "digest": run_digest(out),
         }  # fmt: skip
+
+
+def digests_table(counts: Sequence[int]) -> str:
+    """The digests of the same runs by different numbers of workers, without a model and with the ready bank."""
+    kinds = {
+        "without a model": {"policy": "null", "agents": 200},
+        "SmolLM2-135M, ready bank": {
+            "weights": "serving", "agents": DIGESTED_AGENTS, "block": DIGESTED_BLOCK,
+        },
+    }  # fmt: skip
+    lines = [f"| workers | {' | '.join(kinds)} |", "|---|" + "---|" * len(kinds)]
+    with tempfile.TemporaryDirectory() as folder:
+        bank = Path(folder) / "bank"
+        with closing(Bank(bank, create=True)) as opened:
+            read_archive(opened, bundled("banks", "town.tar.gz", remedy="run this in a checkout"))
+        for count in counts:
+            digests = []
+            for number, kind in enumerate(kinds.values()):
+                settings = RunSettings(**{"population": "town", "timesteps": STEPS, "activation": 6.0} | kind)
+                out = Path(folder) / f"{number}-{count}.db"
+                dtype = "bf16" if "avx512_bf16" in machine()["flags"] else "fp32"
+                Runner(settings, bank=bank, dtype=dtype).run(settings, out, resume=False, workers=Workers(count))
+                digests.append(run_digest(out)[:16])
+                print(f"{count} workers: {digests}", file=sys.stderr, flush=True)
+            lines.append(f"| {count} | {' | '.join(digests)} |")
+    return "\n".join(lines)
 
 
 class Inputs(NamedTuple):

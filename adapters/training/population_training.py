@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -13,7 +14,7 @@ from polyphony.adapters.bank.peft_layout import merge
 from polyphony.adapters.bank.precision import Precision
 from polyphony.adapters.bank.revision import PERSONAL, PRIOR, START, Revision
 from polyphony.adapters.model.base_model import BaseModel
-from polyphony.adapters.model.blocks import SplitModel, decoder_blocks
+from polyphony.adapters.model.blocks import SplitModel
 from polyphony.adapters.model.lora import AdaptedModel
 from polyphony.adapters.model.lora_shape import LoraShape
 from polyphony.adapters.model.memory import at_once
@@ -24,16 +25,19 @@ from polyphony.adapters.prompting.moments import FeedHistory
 from polyphony.adapters.prompting.prompt_kit import PromptKit
 from polyphony.adapters.prompting.scoring import Scoring
 from polyphony.adapters.training.basis import first_basis
-from polyphony.adapters.training.coefficient_trainer import BasisTrainer, CoefficientTrainer
+from polyphony.adapters.training.coefficient_trainer import BasisTrainer
 from polyphony.adapters.training.config import BANK_BASIS, BANK_PRIOR, SHARED_BASIS, TrainingConfig
+from polyphony.adapters.training.groups import Group, GroupTrainer, Split, split_for, train_group
 from polyphony.adapters.training.initialisation import check_fits, shared_start
 from polyphony.adapters.training.pointer_fit import PointerFitter
 from polyphony.adapters.training.pointer_weights import PointerWeights
 from polyphony.adapters.training.starts import SHIFTED, STANDARD
-from polyphony.adapters.training.trainer import Learner, PopulationTrainer, Trained
+from polyphony.adapters.training.trainer import Learner, Trained
 from polyphony.adapters.training.training_plan import TrainingPlan, TrainingPlanner
 from polyphony.personas.people.persona import Persona
 from polyphony.personas.population import Population
+
+__all__ = ["GROUP", "PACKED_FROM", "PopulationTraining", "split_for"]
 
 # From this many new adapters on they are packed into shards.
 PACKED_FROM = 64
@@ -56,7 +60,9 @@ class PopulationTraining:
         history: FeedHistory,
         *,
         progress: Progress = lambda stage, done, total: None,
-        split: Callable[..., SplitModel] | None = None,
+        split: Split | None = None,
+        elsewhere: GroupTrainer | None = None,
+        within: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         """Bind a population to a bank; nothing is trained yet.
 
@@ -69,6 +75,8 @@ class PopulationTraining:
             history: What people were shown when they acted.
             progress: Receives the number of tokens trained.
             split: Splits the base below the first block that some shapes adapt; default `split_for`.
+            elsewhere: Trains the groups of personal adapters; None for this process.
+            within: Makes what this process trains such a group in, as with the threads of a worker.
 
         Raises:
             InputError: The base has no such layers, or narrower ones than the initialisation takes.
@@ -76,7 +84,7 @@ class PopulationTraining:
         check_fits(base, config.prior_shape, STANDARD)
         check_fits(base, config.shape, config.init)
         self.base, self.kit, self.population, self.bank, self.config = base, kit, population, bank, config
-        self._progress, self._split = progress, split or split_for
+        self._progress, self._split, self._elsewhere, self._within = progress, split or split_for, elsewhere, within
         self.examples = ExampleBuilder(population.acts, kit.builder, history)
         self.planner = TrainingPlanner(base, population, bank, replace(config, prompt=kit.config), self.examples)
 
@@ -232,20 +240,38 @@ class PopulationTraining:
         total = sum(self.planner.tokens(plans[number].learner) for number in missing)
         if self.config.pointer:
             self.planner.prepare_singles([plans[number] for number in missing])
-        before = 0
-        for numbers in self._groups(missing, plans):
-            group = [plans[number] for number in numbers]
-            report = partial(self._report_personal, before, total)
-            learners = self._learners(group)
-            basis = group[0].basis
-            results = self._train(learners, group[0].revision, group[0].foundation, report, basis)
+        numbers = list(self._groups(missing, plans))
+        done = [0] * len(numbers)
+
+        def group_of(place: int) -> Group:
+            first, learners = plans[numbers[place][0]], self._learners([plans[number] for number in numbers[place]])
+            return self._group(learners, first.revision, first.foundation, first.basis)
+
+        def report(place: int, tokens: int) -> None:
+            done[place] = tokens
+            self._progress("personal adapters", sum(done), total)
+
+        for place, results in (self._elsewhere or self).train_groups(len(numbers), group_of, report):
+            group = [plans[number] for number in numbers[place]]
             # All or none: trained without the others of its group, an adapter has other last bits.
             pairs = [
-                (_with_losses(plan.revision, result), _weights(result, basis, self.bank))
+                (_with_losses(plan.revision, result), _weights(result, plan.basis, self.bank))
                 for plan, result in zip(group, results, strict=True)
             ]
-            yield from zip(numbers, self.bank.add_all(pairs, self.planner.precision(PERSONAL)), strict=True)
-            before += sum(self.planner.tokens(learner) for learner in learners)
+            yield from zip(numbers[place], self.bank.add_all(pairs, self.planner.precision(PERSONAL)), strict=True)
+            done[place] = sum(self.planner.tokens(plan.learner) for plan in group)
+
+    def train_groups(
+        self, count: int, group: Callable[[int], Group], progress: Callable[[int, int], None]
+    ) -> Iterator[tuple[int, list[Trained]]]:  # fmt: skip
+        """Train groups one after another in this process, see `adapters.training.groups.GroupTrainer`."""
+        for number in range(count):
+            made = group(number)
+            with self._within():
+                results = train_group(
+                    made, self.base, self.kit, self.bank, split=self._split, progress=partial(_report, progress, number)
+                )
+            yield number, results
 
     def _find(self, planned: Revision) -> Revision | None:
         """The result of a training in the bank; weights trained for a population of another name are reused."""
@@ -264,8 +290,12 @@ class PopulationTraining:
             for start in range(0, len(over), together):
                 yield over[start : start + together]
 
-    def _report_personal(self, before: int, total: int, done: int, _: int) -> None:
-        self._progress("personal adapters", before + done, total)
+    def _group(
+        self, learners: Sequence[Learner], planned: Revision, foundation: Revision | None, basis: Revision | None
+    ) -> Group:
+        schedule = self.planner.schedule(planned.kind, learners[0].train)
+        config = replace(self.config, prompt=self.kit.config)
+        return Group(tuple(learners), config, schedule, planned.kind, planned.init, foundation, basis)
 
     def _train(
         self,
@@ -275,27 +305,16 @@ class PopulationTraining:
         report: Callable[[int, int], None],
         basis: Revision | None = None,
     ) -> list[Trained]:
-        is_prior = planned.kind == PRIOR
-        schedule = self.planner.schedule(planned.kind, learners[0].train)
-        shared = None if planned.init == STANDARD else shared_start(self.base, self.config.shape, planned.init)
-        shapes = [self.config.prior_shape] if is_prior else [self.config.shape, self.config.prior_shape]
-        with AdaptedModel(self.base, *shapes) as adapted:
-            if foundation is not None:
-                adapted.set_prior(self.bank.factors(foundation.object), foundation.scale)
-            if basis is not None:
-                return CoefficientTrainer(
-                    self.scoring(adapted), learners, schedule, basis=self.bank.factors(basis.object),
-                    seed=self.config.seed, progress=report,
-                ).train()  # fmt: skip
-            trainer = PopulationTrainer(
-                Scoring(adapted, self.split(*shapes), self.kit.scorer, self.kit.items), learners, schedule,
-                seed=self.config.seed, start=shared, train_b=planned.init != "mica", progress=report,
-            )  # fmt: skip
-            return trainer.train()
+        group = self._group(learners, planned, foundation, basis)
+        return train_group(group, self.base, self.kit, self.bank, split=self._split, progress=report)
 
     def _store(self, planned: Revision, trained: Trained, basis: Revision | None = None) -> Revision:
         weights = _weights(trained, basis, self.bank)
         return self.bank.add(_with_losses(planned, trained), weights, self.planner.precision(planned.kind))
+
+
+def _report(progress: Callable[[int, int], None], number: int, done: int, total: int) -> None:
+    progress(number, done)
 
 
 def _weights(trained: Trained, basis: Revision | None, bank: Bank) -> Weights:
@@ -321,9 +340,3 @@ def _most_common_foundation(plans: Sequence[TrainingPlan | None]) -> Revision | 
     foundations = {plan.foundation.object: plan.foundation for plan in reversed(plans) if plan is not None}
     counts = Counter(plan.foundation.object for plan in plans if plan is not None)
     return foundations[counts.most_common(1)[0][0]] if counts else None
-
-
-def split_for(base: BaseModel, *shapes: LoraShape) -> SplitModel:
-    """Split the base below the first adapted block."""
-    _, blocks = decoder_blocks(base.model)
-    return SplitModel(base, max(0, len(blocks) - max(shape.top_blocks for shape in shapes)))

@@ -16,6 +16,7 @@ from polyphony.simulation.runs.options import Value
 from polyphony.simulation.runs.recorded import check_plugins
 from polyphony.simulation.runs.runner import Runner
 from polyphony.simulation.runs.store import is_run, run_target
+from polyphony.simulation.runs.workers import check_can_be_shared, in_blocks, workers_of
 
 
 def run(
@@ -25,6 +26,7 @@ def run(
     people: Population | None = None,
     resume: bool = False,
     plugins: Sequence[str] = (),
+    workers: int | str | None = None,
     progress: bool = True,
     **options: Value | Path | None,
 ) -> Run:
@@ -38,18 +40,25 @@ def run(
             with fewer it stays as it is. Where `out` holds no run, one begins.
         plugins: Modules or files with recommenders, policies and measurements, which the run records. What the script
             itself registers needs no plug-in, and is not recorded.
+        workers: Processes that train and decide, or the address of a Ray cluster, as ``--workers`` takes it; None for
+            this process. See docs/workers.md.
         progress: Whether progress is shown on stderr.
         options: Options of ``simulate run`` by name, which take precedence over `settings`; among them ``bank``,
             ``base_model``, ``device`` and ``dtype``.
 
     Raises:
-        InputError: An option cannot be, `out` holds a run and `resume` is not given, or it holds another run.
+        InputError: An option cannot be, `out` holds a run and `resume` is not given, or it holds another run, or the
+            workers cannot be had.
     """
     if settings is not None and not isinstance(settings, Settings):
         raise InputError(f"{settings!r} is no polyphony.Settings; name each option, as population='posts.csv'")
     loaded = load_plugins(plugins)
     machine, changes = divided(options)
     chosen = replace((settings or Settings()).replace(**changes).run_settings, plugins=loaded)
+    deciding = None if workers is None else workers_of(str(workers))
+    if deciding is not None:
+        check_can_be_shared(chosen)
+        chosen = in_blocks(chosen)
     target = run_target(str(out))
     resume = resume and is_run(target)
     if resume:
@@ -62,7 +71,7 @@ def run(
         if reporter:
             for problem in runner.population.problems:
                 reporter.say(f"warning: {problem.message}")
-        runner.run(chosen, target, resume=resume)
+        runner.run(chosen, target, resume=resume, workers=deciding)
     del runner
     gc.collect()  # a base model is not held while the run is looked at
     return Run(target)

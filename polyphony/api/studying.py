@@ -14,6 +14,7 @@ from polyphony.plugins import load_plugins
 from polyphony.simulation.cli.console import Reporter
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.options import OPTIONS, Value
+from polyphony.simulation.runs.workers import Workers, workers_of
 from polyphony.simulation.study.lock import checked_lock
 from polyphony.simulation.study.plan import Cell, StudyPlan, joined, make_plan
 from polyphony.simulation.study.study import StudyPlace, StudyRunner
@@ -36,6 +37,7 @@ def study(
     at_once: int = 1,
     together: int = 1,
     plugins: Sequence[str] = (),
+    workers: int | str | None = None,
     progress: bool = True,
     **options: Value | Path | None,
 ) -> "pd.DataFrame":
@@ -54,6 +56,8 @@ def study(
             ``if __name__ == "__main__":``, as always with processes.
         together: Most seeds of a combination that decide in one batch, which is faster; see docs/studies.md.
         plugins: Modules or files that every process loads.
+        workers: In place of `at_once`: processes that do the runs, or the address of a Ray cluster, as ``--workers``
+            takes it. They load `plugins`, too. See docs/workers.md.
         progress: Whether progress is shown on stderr.
         options: Options that all runs share; among them ``bank``, ``base_model``, ``device`` and ``dtype``.
 
@@ -62,12 +66,15 @@ def study(
         ``low``, ``high``, ``null_mean``, ``null_sd``, ``null_z``, ``null_draws``, ``reason``.
 
     Raises:
-        InputError: An option or a value cannot be, or `out` holds another study.
+        InputError: An option or a value cannot be, `out` holds another study, or the workers cannot be had.
     """
     (machine, common), directory = divided(options), Path(out)
     for name, value in (("at_once", at_once), ("together", together)):
         if value < 1:
             raise InputError(f"{name} {value} must be at least 1")
+    doing = None if workers is None else workers_of(str(workers))
+    if doing is not None and at_once > 1:
+        raise InputError("at_once and workers both say how many runs are done at a time; leave one out")
     twice = sorted(set(grid) & set(common))
     if twice:
         raise InputError(f"{twice[0]!r} stands in the grid and beside it; leave one out")
@@ -81,7 +88,7 @@ def study(
     }
     plan = joined(make_plan(content, "polyphony.study", load_plugins(plugins)), directory)
     place = StudyPlace(directory, machine, tuple(plugins))
-    _run_missing(plan, place, at_once, together, progress)
+    _run_missing(plan, place, at_once, together, progress, doing)
     results = read_study(directory, processes=at_once, plugins=plugins)
     write_report(results)
     return _tidy(results, labels, list(grid))
@@ -110,7 +117,9 @@ def _text(name: str, value: Value) -> str:
     return text
 
 
-def _run_missing(plan: StudyPlan, place: StudyPlace, at_once: int, together: int, progress: bool) -> None:
+def _run_missing(
+    plan: StudyPlan, place: StudyPlace, at_once: int, together: int, progress: bool, workers: Workers | None
+) -> None:
     with Reporter() if progress else nullcontext() as reporter:
         lock = checked_lock(plan, place.directory, place.machine)
         runner = StudyRunner(plan, place, reporter.hooks if reporter else Hooks(), lock)
@@ -119,7 +128,7 @@ def _run_missing(plan: StudyPlan, place: StudyPlace, at_once: int, together: int
             if reporter:
                 reporter.show("study", done, total, "runs")
 
-        runner.run(runner.missing(), at_once, finished, together=together)
+        runner.run(runner.missing(), at_once, finished, together=together, workers=workers)
 
 
 def _tidy(results: Study, labels: Mapping[str, Mapping[str, Value]], names: Sequence[str]) -> "pd.DataFrame":

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from polyphony.simulation.cli.printing import say
 from polyphony.simulation.runs.machine import Machine
+from polyphony.simulation.runs.workers import Workers
 
 if TYPE_CHECKING:
     from polyphony.adapters.model.base_model import BaseModel
@@ -33,8 +34,16 @@ def print_forecast(expected: "Forecast") -> None:
     say("From a probe of this machine as it is now: other programs that compute make it slower. Nothing was written.")
 
 
-def print_forecast_of_runs(runs: "Sequence[RunSettings]", machine: Machine, *, simulates: bool = True) -> None:
+def print_forecast_of_runs(
+    runs: "Sequence[RunSettings]", machine: Machine, *, simulates: bool = True, workers: Workers | None = None
+) -> None:
     """Load what runs need, probe this machine, and print.
+
+    Args:
+        runs: Their settings.
+        machine: Where they will compute.
+        simulates: Whether there is a simulation after the training.
+        workers: Who will do it; the forecast counts one process, and says so.
 
     Raises:
         InputError: A run could not begin.
@@ -49,6 +58,11 @@ def print_forecast_of_runs(runs: "Sequence[RunSettings]", machine: Machine, *, s
     if not simulates and not expected.stages:
         say("adapters: all are in the bank")
     print_forecast(expected)
+    if workers is not None and workers.are_processes:
+        say(
+            "All figures are of one process on this machine: what --workers share takes less time, with as much memory "
+            "in each."
+        )
 
 
 def print_forecast_of_loaded(machine: Machine, forecast: "Callable[[BaseModel], Forecast]") -> None:
@@ -71,12 +85,13 @@ def print_forecast_of_loaded(machine: Machine, forecast: "Callable[[BaseModel], 
     print_forecast(replace(expected, loading=loading))
 
 
-def say_forecast(reporter: "Reporter", forecast: "Callable[[], Forecast | None]") -> None:
+def say_forecast(reporter: "Reporter", forecast: "Callable[[], Forecast | None]", note: str = "") -> None:
     """Say in one line what long work will take; nothing where there is no forecast, or where it fails.
 
     Args:
         reporter: Says it.
         forecast: Makes the forecast; None where the work is short.
+        note: Ends the line.
     """
     from polyphony.simulation.cli.console import duration
 
@@ -87,12 +102,12 @@ def say_forecast(reporter: "Reporter", forecast: "Callable[[], Forecast | None]"
     if expected is None or not expected.stages:
         return
     parts = ", ".join(f"{name} {duration(stage.seconds)}{_pace(stage)}" for name, stage in expected.stages.items())
-    reporter.say(f"this will take about {duration(expected.seconds)} ({parts}); {_needs(expected)}")
+    reporter.say(f"this will take about {duration(expected.seconds)} ({parts}); {_needs(expected)}{note}")
 
 
 def say_forecast_of_runs(
     reporter: "Reporter", runs: "Sequence[RunSettings]", machine: Machine, *, simulates: bool = True,
-    resources: "Resources | None" = None,
+    resources: "Resources | None" = None, workers: Workers | None = None,
 ) -> None:  # fmt: skip
     """Say in one line what long runs will take.
 
@@ -102,14 +117,17 @@ def say_forecast_of_runs(
         machine: Where they will compute.
         simulates: Whether there is a simulation after the training.
         resources: What is loaded for them already.
+        workers: Who will do it; the forecast counts one process, and says so.
     """
     from polyphony.simulation.runs.forecast import Least, forecast
 
+    note = ", in one process" if workers is not None and workers.are_processes else ""
     say_forecast(
         reporter,
         lambda: forecast(
             runs, machine, reporter.hooks, simulates=simulates, resources=resources, least=Least()
         ),
+        note,
     )  # fmt: skip
 
 

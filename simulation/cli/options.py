@@ -98,8 +98,8 @@ PluginOption = Annotated[
 WorkersOption = Annotated[
     str | None,
     typer.Option(
-        help="Processes that decide for the agents: from 1 to 1,024 on this machine, or those of a Ray cluster at an "
-        "address, for example ray://HOST:10001. See docs/workers.md.", rich_help_panel=MACHINE,
+        help="Processes that share the work: from 1 to 1,024 on this machine, or those of a Ray cluster at an address, "
+        "for example ray://HOST:10001. See docs/workers.md.", rich_help_panel=MACHINE,
         metavar="NUMBER_OR_ADDRESS", show_default="this process",
     ),
 ]  # fmt: skip
@@ -108,7 +108,7 @@ WorkerSecondsOption = Annotated[
     typer.Option(
         rich_help_panel=MACHINE,
         **in_range(
-            1, 86_400, "With --workers: seconds after which agents who are not decided go to another worker."
+            1, 86_400, "With --workers: seconds after which the work of a worker that gets no further goes to another."
         ),
     ),
 ]  # fmt: skip

@@ -81,7 +81,7 @@ def run(
     if dry_run:
         if resume:
             raise InputError("--dry-run forecasts a whole run: leave --resume out")
-        print_forecast_of_runs([settings], machine)
+        print_forecast_of_runs([settings], machine, workers=deciding)
         return
     _simulate(settings, target, resume, None, machine, deciding)
     _print_end(target, everything, _after_run(settings, target, chosen, machine, plugin or (), workers))
@@ -187,7 +187,7 @@ def _simulate(
         for problem in runner.population.problems:
             reporter.say(f"warning: {problem.message}")
         if not resume and fork is None:
-            say_forecast_of_runs(reporter, [settings], machine, resources=runner.resources)
+            say_forecast_of_runs(reporter, [settings], machine, resources=runner.resources, workers=workers)
         runner.run(settings, target, resume=resume, fork=fork, workers=workers)
         reporter.say("took: " + ", ".join(f"{stage} {seconds:.0f} s" for stage, seconds in runner.stages.items()))
     del runner

@@ -15,6 +15,8 @@ from polyphony.simulation.cli.options import (
     Chosen,
     DryRunOption,
     PluginOption,
+    WorkerSecondsOption,
+    WorkersOption,
     in_range,
     path,
     takes_machine,
@@ -24,6 +26,7 @@ from polyphony.simulation.cli.printing import say, stderr, stdout
 from polyphony.simulation.cli.reading import note_chain
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.options import SHARED
+from polyphony.simulation.runs.workers import USUAL_SECONDS, Workers, workers_of
 
 if TYPE_CHECKING:
     from polyphony.simulation.study.plan import Cell, StudyPlan
@@ -117,6 +120,8 @@ def study(
     ] = None,
     dry_run: DryRunOption = False,
     plugin: PluginOption = None,
+    workers: WorkersOption = None,
+    worker_seconds: WorkerSecondsOption = USUAL_SECONDS,
     chosen: Chosen,
     machine: Machine,
 ) -> None:
@@ -124,6 +129,9 @@ def study(
 
     An option of a run that is given here holds for all runs, and takes precedence over the file.
     """
+    doing = None if workers is None else workers_of(workers, worker_seconds)
+    if doing is not None and at_once:
+        raise InputError("--at-once and --workers both say how many runs are done at a time; leave one out")
     plugins = load_plugins(plugin or ())
     if report is not None:
         if plan_file is not None or out is not None:
@@ -151,10 +159,10 @@ def study(
 
     plan = _plan(plan_file, flags, plugins)
     if dry_run:
-        _forecast(plan if out is None else joined(plan, out), out, machine)
+        _forecast(plan if out is None else joined(plan, out), out, machine, doing)
     elif out is not None:
         place = StudyPlace(out, machine, tuple(plugin or ()))
-        _run(joined(plan, out), place, at_once, together, plan_file, deviate=deviate)
+        _run(joined(plan, out), place, at_once, together, plan_file, doing, deviate=deviate)
         _report(out, tuple(plugin or ()))
 
 
@@ -213,7 +221,7 @@ def _write_crate(directory: Path | None, out: Path | None, crate: Path) -> None:
     say(f"{crate}: {len(names)} files; README.md in it says how to run the study again")
 
 
-def _forecast(plan: "StudyPlan", directory: Path | None, machine: Machine) -> None:
+def _forecast(plan: "StudyPlan", directory: Path | None, machine: Machine, workers: Workers | None) -> None:
     """Print what is missing of a study, and what it will take; all of it where there is no directory."""
     from polyphony.simulation.study.populations import check_sizes, population_facts
     from polyphony.simulation.study.study import missing_cells
@@ -223,12 +231,13 @@ def _forecast(plan: "StudyPlan", directory: Path | None, machine: Machine) -> No
     missing = plan.cells() if directory is None else missing_cells(plan, directory)
     say(f"{len(missing)} of {len(plan.cells())} runs to do")
     if missing:
-        print_forecast_of_runs([plan.settings(cell) for cell in missing], machine)
+        print_forecast_of_runs([plan.settings(cell) for cell in missing], machine, workers=workers)
 
 
 def _run(
-    plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int, plan_file: Path | None, *, deviate: bool
-) -> None:
+    plan: "StudyPlan", place: "StudyPlace", at_once: int, together: int, plan_file: Path | None,
+    workers: Workers | None, *, deviate: bool,
+) -> None:  # fmt: skip
     """Run what is missing of a study."""
     from polyphony.simulation.cli.console import Reporter
     from polyphony.simulation.runs.loading import SharedLoader, loading_with
@@ -240,11 +249,12 @@ def _run(
         runner = StudyRunner(plan, place, reporter.hooks, lock)
         missing = runner.missing()
         batches = runner.batches(missing, together)
-        processes = min(at_once or runs_at_once(batches, place.machine.device), len(batches))
+        by_workers = workers is not None and workers.are_processes
+        usual = 1 if workers is not None else runs_at_once(batches, place.machine.device)
+        processes = min(at_once or usual, len(batches))
         shared = f" in {len(batches)} batches" if together > 1 else ""
-        reporter.say(
-            f"{len(missing)} of {len(plan.cells())} runs to do{shared}, {processes} at a time, in {place.directory}"
-        )
+        who = "by workers" if by_workers else f"{processes} at a time"
+        reporter.say(f"{len(missing)} of {len(plan.cells())} runs to do{shared}, {who}, in {place.directory}")
 
         def finished(cell: "Cell", seconds: float, done: int, total: int) -> None:
             reporter.say(f"{cell.title}: {seconds:.0f} s")
@@ -253,9 +263,9 @@ def _run(
         settings = [plan.settings(cell) for cell in missing]
         # With several processes each loads what it needs, and this one is to hold nothing meanwhile.
         with loading_with(SharedLoader()) if processes == 1 else nullcontext():
-            if missing:
+            if missing and not by_workers:  # a forecast counts one run after another
                 say_forecast_of_runs(reporter, settings, place.machine)
-            runner.run(missing, processes, finished, together=together)
+            runner.run(missing, processes, finished, together=together, workers=workers)
 
 
 def _report(directory: Path, plugins: tuple[str, ...]) -> None:

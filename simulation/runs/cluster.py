@@ -52,6 +52,16 @@ def cluster(workers: Workers, threads: int) -> Iterator[ModuleType]:
         ray.shutdown()
 
 
+@contextmanager
+def joined(workers: Workers | None, threads: int) -> Iterator[ModuleType | None]:
+    """As `cluster`, where workers are other processes; else nothing is started, and None is given."""
+    if workers is None or not workers.are_processes:
+        yield None
+        return
+    with cluster(workers, threads) as ray:
+        yield ray
+
+
 def places_in(ray: ModuleType, workers: Workers, threads: int, gpu: bool) -> int:
     """How many workers there are room for.
 
@@ -81,7 +91,8 @@ def _init(ray: ModuleType, **given: object) -> None:
     ray._private.worker._worker_logs_enabled = False
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **given)
-    except (OSError, RuntimeError, ValueError, ImportError) as error:
+    except Exception as error:  # Ray raises what it likes, a bare Exception where a node is too slow to start
+        ray.shutdown()  # and leaves what it has started
         where = given.get("address")
         start = f"--workers {where}: cannot be used" if where else "--workers: Ray does not start on this machine"
         raise InputError(f"{start}: {_first_line(str(error))}") from error

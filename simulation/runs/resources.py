@@ -1,6 +1,9 @@
 """What several runs share: the population, the base model with its prompts, and the bank."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +17,7 @@ from polyphony.personas.population import Population
 from polyphony.personas.town.numbered import needs_making
 from polyphony.printable import quoted
 from polyphony.simulation.history.replay import ReplayedHistory
+from polyphony.simulation.runs.blocks import as_worker
 from polyphony.simulation.runs.hooks import Hooks
 from polyphony.simulation.runs.loading import current_loader
 from polyphony.simulation.runs.machine import Machine
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from polyphony.adapters.bank.bank import Bank
     from polyphony.adapters.model.base_model import BaseModel
     from polyphony.adapters.prompting.prompt_kit import PromptKit
+    from polyphony.adapters.training.groups import GroupTrainer
     from polyphony.adapters.training.population_training import PopulationTraining
 
 
@@ -69,6 +74,7 @@ class Resources:
         """
         self.hooks = hooks or Hooks()
         self.timer = StageTimer()
+        self._trainer: GroupTrainer | None = None
         verb = "making" if needs_making(settings.population) else "reading"
         with saying_that_it_goes_on(self.hooks.say, f"{verb} {quoted(settings.population)[1:-1]}"):
             self.population = _population(settings, population)
@@ -108,7 +114,7 @@ class Resources:
         """
         config = self.plan(settings).prompt
         if self._base is None or config not in self._kits:
-            with self.timer.measure("base model"):
+            with self.timer.measure("base model"), as_worker(settings.block):
                 base = self._base = self._base or self._load_base()
                 self._kits[config] = current_loader().prompt_kit(base, config)
         return self._base, self._kits[config]
@@ -145,8 +151,18 @@ class Resources:
         base, kit = self.base_and_kit(settings)
         history = self.history(settings)
         return PopulationTraining(
-            base, kit, self.population, bank, self.plan(settings), history, progress=self.hooks.training
-        )
+            base, kit, self.population, bank, self.plan(settings), history, progress=self.hooks.training,
+            elsewhere=self._trainer, within=partial(as_worker, settings.block),
+        )  # fmt: skip
+
+    @contextmanager
+    def trained_by(self, trainer: "GroupTrainer | None") -> Iterator[None]:
+        """Until the block ends, have people's own adapters trained by others; None for this process."""
+        self._trainer, before = trainer, self._trainer
+        try:
+            yield
+        finally:
+            self._trainer = before
 
     def history(self, settings: RunSettings) -> ReplayedHistory:
         """What people were shown when they acted; what is worked out once is remembered."""

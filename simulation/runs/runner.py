@@ -117,21 +117,24 @@ class Runner:
         self._run_by(workers, target, fork)
 
     def _run_by(self, workers: Workers, target: Target, fork: Fork | None) -> None:
-        """Have workers decide; this process trains, owns the platform and writes the run file."""
+        """Have workers train and decide; this process trains the prior, owns the platform and writes the run file."""
         from polyphony.simulation.runs.cluster import cluster
-        from polyphony.simulation.runs.worker_pool import start_pool
+        from polyphony.simulation.runs.worker_pool import assignment_for, start_pool
 
         settings, base, engine = target.settings, None, None
         with cluster(workers, worker_threads()) as ray:
             if settings.needs_model:
                 from polyphony.adapters.engine.engine import described
 
-                with as_worker(settings.block):
-                    base = self.resources.base_and_kit(settings)[0]
+                base = self.resources.base_and_kit(settings)[0]
                 engine = described(base)
-            pool = start_pool(ray, workers, settings, self.resources, describe(base))
+            owner = describe(base)
+            assignment = assignment_for(self.resources.machine, owner, settings)
+            with self.resources.timer.measure("starting workers"):
+                pool = start_pool(ray, workers, assignment, self.population, owner, self.resources.hooks)
             everybody, arm = range(len(self.personas)), arm_named(settings.arm)
-            revisions = self.weight_source.revisions(settings, arm, everybody) if settings.needs_model else []
+            with self.resources.trained_by(pool):
+                revisions = self.weight_source.revisions(settings, arm, everybody) if settings.needs_model else []
             with self.resources.timer.measure("loading adapters"):
                 pool.prepare(revisions)
             self._simulate([target], [pool], InstalledWeights(None, revisions, None), fork, engine, pool.facts)
@@ -161,7 +164,7 @@ class Runner:
                 self._simulate(targets, policies, weights, fork, described_engine(targets[0].settings, model))
             if weights.cache is not None:
                 for target in targets:
-                    self.weight_source.record_cache(target.out, weights.cache)
+                    self.weight_source.record_cache(target.out, weights.cache.tiers)
 
     def _check(self, target: Target) -> None:
         """Refuse what cannot be run before anything is loaded."""
@@ -188,8 +191,7 @@ class Runner:
         if not settings.needs_model:
             yield NO_WEIGHTS
             return
-        with as_worker(settings.block):
-            self.resources.base_and_kit(settings)
+        self.resources.base_and_kit(settings)
         everybody = range(len(self.personas))
         with self.weight_source.installed(settings, arm_named(settings.arm), everybody) as weights:
             yield weights

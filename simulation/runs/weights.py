@@ -1,12 +1,13 @@
 """Where the weights of agents come from: which revisions an arm takes, and how they are installed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.revision import PERSONAL, POOLED, Revision, adapter_id
 from polyphony.adapters.bank.stacking import complete, covering_shape
+from polyphony.adapters.bank.usage import Tier
 from polyphony.adapters.engine.adapter_cache import AdapterCache
 from polyphony.adapters.model.base_model import BaseModel
 from polyphony.adapters.model.lora import AdaptedModel
@@ -166,12 +167,7 @@ class WeightSource:
         if not revisions:
             return
         with closing(self._resources.open_bank()) as bank:
-            if bank.read_only:
-                self._resources.hooks.say(
-                    "the bank is read-only: it does not remember this run, and may lose its weights"
-                )
-                return
-            bank.note_use(_name_in_bank(out), revisions)
+            record_use(bank, out, revisions, self._resources.hooks.say)
 
     def _warn_of_other_corpora(self, revisions: Sequence[Revision]) -> None:
         """Say once where served adapters were trained on another corpus whose people are called the same."""
@@ -186,11 +182,24 @@ class WeightSource:
                 f"{population.name!r}, with other acts or fewer"
             )
 
-    def record_cache(self, out: Path | str, cache: AdapterCache) -> None:
+    def record_cache(self, out: Path | str, tiers: Mapping[str, Tier]) -> None:
         """Have the bank record how often a run's adapters were in which tier."""
         with closing(self._resources.open_bank()) as bank:
-            if not bank.read_only:
-                bank.note_cache_use(_name_in_bank(out), cache.tiers)
+            record_cache(bank, out, tiers)
+
+
+def record_use(bank: Bank, out: Path | str, revisions: Sequence[Revision], say: Callable[[str], None]) -> None:
+    """As `WeightSource.record_use`, in an open bank; `say` takes a line for a person."""
+    if bank.read_only:
+        say("the bank is read-only: it does not remember this run, and may lose its weights")
+        return
+    bank.note_use(_name_in_bank(out), revisions)
+
+
+def record_cache(bank: Bank, out: Path | str, tiers: Mapping[str, Tier]) -> None:
+    """As `WeightSource.record_cache`, in an open bank."""
+    if not bank.read_only:
+        bank.note_cache_use(_name_in_bank(out), tiers)
 
 
 def _name_in_bank(out: Path | str) -> str:

@@ -1,91 +1,46 @@
-"""A pool of workers in a Ray cluster: it decides for the agents of a timestep, whoever of the workers dies."""
+"""The workers of a Ray cluster: they train, decide for the agents of a timestep, or do whole runs."""
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polyphony.adapters.bank.revision import Revision
-from polyphony.errors import InputError, PolyphonyError
 from polyphony.personas.population import Population
-from polyphony.printable import printable
 from polyphony.simulation.policies.policy import Decision, Observation
-from polyphony.simulation.runs.blocks import (
-    BLOCK,
-    MOST_TRIES,
-    BlockLost,
-    BlockQueues,
-    blocks_of,
-    home_of,
-    worker_threads,
-)
+from polyphony.simulation.runs.blocks import BLOCK, blocks_of, home_of, worker_threads
 from polyphony.simulation.runs.cluster import places_in
-from polyphony.simulation.runs.resources import Resources
+from polyphony.simulation.runs.hooks import Hooks
+from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.settings import RunSettings
-from polyphony.simulation.runs.worker import Assignment, Introduction, Worker, places
-from polyphony.simulation.runs.workers import WorkerDescription, Workers, agents_in_words, check_alike
+from polyphony.simulation.runs.task_pool import Member, TaskPool, Tasks
+from polyphony.simulation.runs.worker import Assignment, Introduction, NotBegun, Worker
+from polyphony.simulation.runs.workers import WorkerDescription, Workers, agents_in_words
+
+if TYPE_CHECKING:
+    from polyphony.adapters.training.groups import Group
+    from polyphony.adapters.training.trainer import Trained
+    from polyphony.simulation.runs.run_task import RunResult, RunTask
 
 MOST_QUEUED = 2
 """How many blocks a worker has at once: one to decide, and the next one."""
-START_SECONDS = 600.0
-"""How long a worker may take to load the base model and its adapters."""
-POLL_SECONDS = 1.0
-Answer = Any  # an ObjectRef of Ray
 
 
-@dataclass
-class Member:
-    """A worker as its pool sees it.
+class WorkerPool(TaskPool):
+    """Workers that train, decide and do runs.
 
-    Attributes:
-        number: From 0.
-        actor: Its handle in Ray.
-        place: Where it runs, for people.
-        blocks: Blocks that it has, first the one that it decides, by their answers.
-        since: When it began with the first of them; of a monotonic clock, in seconds, as the other moments.
-        lost_at: When it was lost; None for one that takes blocks.
-        asked_at: When it was last asked to begin again.
-        beginning: The answer to that; None where it has not been asked, or was not there yet.
-        is_gone: Whether it cannot begin again.
+    It is a policy, see `simulation.policies.policy.Policy`, and a trainer, see
+    `adapters.training.groups.GroupTrainer`.
     """
 
-    number: int
-    actor: Any
-    place: str
-    blocks: dict[Answer, int] = field(default_factory=dict)
-    since: float = 0.0
-    lost_at: float | None = None
-    asked_at: float = 0.0
-    beginning: Answer | None = None
-    is_gone: bool = False
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether it takes blocks."""
-        return self.lost_at is None
-
-
-class WorkerPool:
-    """Decides for all agents of a timestep; a policy, see `simulation.policies.policy.Policy`."""
-
     def __init__(
-        self, ray: ModuleType, members: Sequence[Member], told: Sequence[Answer], settings: RunSettings,
-        seconds: float, say: Callable[[str], None],
+        self, ray: ModuleType, members: Sequence[Member], told: Sequence[Any], seconds: float,
+        say: Callable[[str], None], settings: RunSettings | None,
     ) -> None:  # fmt: skip
-        """Take workers that know nothing yet.
-
-        Args:
-            ray: The module, joined to the cluster.
-            members: The workers.
-            told: Their assignment and the population, as Ray holds them.
-            settings: Of the run.
-            seconds: How long a block may take before another worker gets it.
-            say: Takes a line for a person.
-        """
-        self._ray, self._members, self._settings = ray, list(members), settings
-        self._told, self._seconds, self._say = tuple(told), seconds, say
-        self._revisions: Answer = ray.put([])
+        """Take workers that know nothing yet; see `TaskPool`. `settings` are those of the run that they decide for."""
+        super().__init__(ray, members, told, seconds, say)
+        self._settings = settings
 
     @property
     def facts(self) -> dict[str, int]:
@@ -98,166 +53,66 @@ class WorkerPool:
         Raises:
             InputError: One of them cannot.
         """
-        self._revisions = self._ray.put(list(revisions))
-        self._each("prepare", self._revisions)
-
-    def _each(self, method: str, *given: object) -> list[Any]:
-        """Call a method of all workers and wait for all; the first that fails ends the run before it begins."""
-        answers = {getattr(member.actor, method).remote(*given): member for member in self._members}
-        _, late = self._ray.wait(list(answers), num_returns=len(answers), timeout=START_SECONDS)
-        if late:
-            raise InputError(
-                f"--workers: {len(late)} of {len(answers)} workers did not start within {START_SECONDS:.0f} s; see "
-                "`ray status`, or ask for fewer"
-            )
-        return [self._begun(answer, member.place) for answer, member in answers.items()]
-
-    def _begun(self, answer: Answer, place: str) -> Any:
-        errors = self._ray.exceptions
-        try:
-            return self._ray.get(answer)
-        except errors.RayTaskError as error:
-            raise _cause(error, place) from error
-        except errors.RayError as error:
-            reason = printable((str(error).strip().splitlines() or [""])[-1].strip())[:300]
-            raise InputError(
-                f"--workers: a worker could not start ({place}): {reason}; check that all nodes have this Polyphony"
-            ) from error
-
-    def begin(self, owner: WorkerDescription) -> None:
-        """Have all workers load the base model; refuse those that would compute other bits than this process.
-
-        Raises:
-            InputError: As described; the line names the worker.
-        """
-        introductions: list[Introduction] = self._each("begin", *self._told)
-        for member, (host, process, description) in zip(self._members, introductions, strict=True):
-            member.place = f"{host}, process {process}"
-            check_alike(owner, description, member.place)
+        self.tell(self._ray.put(list(revisions)))
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Return one decision for each observation, in their order.
 
         Raises:
-            PolyphonyError: `MOST_TRIES` workers lost the same block, or no worker is left.
+            PolyphonyError: Several workers lost the same block, or no worker is left.
         """
+        assert self._settings is not None
         blocks = blocks_of(observations, self._settings.block or BLOCK)
-        count = len(self._members)
-        queues = BlockQueues([home_of(block, self._settings.agents, count) for block in blocks], count)
-        decided: dict[int, list[Decision]] = {}
-        while len(decided) < len(blocks):
-            self._hand_out(blocks, queues)
-            for member in self._members:
-                self._collect(member, blocks, queues, decided)
-            if len(decided) < len(blocks):
-                self._wait()
+        homes = [home_of(block, self._settings.agents, len(self._members)) for block in blocks]
+        tasks = Tasks(
+            "decide", homes, lambda number: (blocks[number],),
+            lambda number: agents_in_words([seen.agent for seen in blocks[number]]),
+            f"timestep {observations[0].timestep}" if observations else "", "decided again",
+            "continue the run with --resume", at_once=MOST_QUEUED,
+        )  # fmt: skip
+        decided = dict(self.done(tasks))
         return [decision for number in range(len(blocks)) for decision in decided[number]]
 
-    def _hand_out(self, blocks: Sequence[Sequence[Observation]], queues: BlockQueues) -> None:
-        """Give blocks to workers that have room; one that has nothing helps another."""
-        ready = [member for member in self._members if member.is_ready]
-        for _ in range(MOST_QUEUED):
-            for member in ready:
-                if len(member.blocks) == MOST_QUEUED:
-                    continue
-                block = queues.next_of(member.number, may_help=not member.blocks)
-                if block is not None:
-                    if not member.blocks:
-                        member.since = time.monotonic()
-                    member.blocks[member.actor.decide.remote(list(blocks[block]))] = block
+    def train_groups(
+        self, count: int, group: "Callable[[int], Group]", progress: Callable[[int, int], None]
+    ) -> "Iterator[tuple[int, list[Trained]]]":
+        """Have workers train groups, see `adapters.training.groups.GroupTrainer`."""
+        names: dict[int, str] = {}
 
-    def _wait(self) -> None:
-        """Wait until a worker answers, or for a moment."""
-        answers = [answer for member in self._members for answer in member.blocks]
-        answers += [member.beginning for member in self._members if member.beginning is not None]
-        if answers:
-            self._ray.wait(answers, num_returns=1, timeout=POLL_SECONDS, fetch_local=False)
-        elif all(member.is_gone for member in self._members):
-            raise PolyphonyError("no worker is left that can be started; continue the run with --resume")
-        elif not any(member.is_ready for member in self._members):
-            time.sleep(POLL_SECONDS)
+        def given(number: int) -> "tuple[int, Group]":
+            made = group(number)
+            names[number] = people_in_words([learner.name for learner in made.learners])
+            return number, made
 
-    def _collect(
-        self, member: Member, blocks: Sequence[Sequence[Observation]], queues: BlockQueues,
-        decided: dict[int, list[Decision]],
-    ) -> None:  # fmt: skip
-        """Take what a worker has answered; where it is lost or late, queue its blocks again."""
-        if not member.is_ready:
-            self._revive(member)
-            return
-        for answer, block in list(member.blocks.items()):
-            if not self._has_come(answer):
-                break
-            try:
-                decided[block] = self._ray.get(answer)
-            except self._ray.exceptions.RayTaskError as error:
-                raise _cause(error, member.place) from error
-            except self._ray.exceptions.RayError:
-                self._lose(member, blocks, queues, "was lost")
-                return
-            del member.blocks[answer]
-            member.since = time.monotonic()
-        if member.blocks and time.monotonic() - member.since > self._seconds:
-            self._ray.kill(member.actor, no_restart=False)
-            self._lose(member, blocks, queues, f"did not answer within {self._seconds:g} s")
+        tasks = Tasks(
+            "train", [number % len(self._members) for number in range(count)], given, lambda number: names[number],
+            "training", "trained again", "give the same command again: what is in the bank stays",
+            progress=lambda number, tokens: progress(number, int(tokens)),
+        )  # fmt: skip
+        return self.done(tasks)
 
-    def _has_come(self, answer: Answer) -> bool:
-        return bool(self._ray.wait([answer], timeout=0)[0])
+    def runs(
+        self, count: int, task: "Callable[[int], tuple[RunTask, Any]]", name: Callable[[int], str]
+    ) -> "Iterator[tuple[int, RunResult]]":
+        """Have workers do whole runs.
 
-    def _lose(
-        self, member: Member, blocks: Sequence[Sequence[Observation]], queues: BlockQueues, how: str
-    ) -> None:  # fmt: skip
-        """Queue the blocks of a lost worker again, and have it start anew."""
-        lost = list(member.blocks.values())
-        member.blocks.clear()
-        where = f"timestep {blocks[0][0].timestep}"
-        names = "; ".join(agents_in_words([seen.agent for seen in blocks[block]]) for block in lost)
-        self._say(f"{where}: worker {member.number + 1} ({member.place}) {how}; decided again: {names}")
-        for place, block in reversed(list(enumerate(lost))):
-            try:
-                queues.lose(block, member.number, counts=place == 0)
-            except BlockLost as error:
-                agents = agents_in_words([seen.agent for seen in blocks[block]])
-                raise PolyphonyError(
-                    f"{where}: {MOST_TRIES} workers were lost, or late, with {agents}; give workers more memory or "
-                    "--worker-seconds, and continue the run with --resume"
-                ) from error
-        member.lost_at = time.monotonic()
+        Args:
+            count: How many tasks there are.
+            task: Makes a task by its number, whenever it is needed, with its population, or with what Ray holds of it.
+            name: Says what a task is, by its number.
 
-    def _revive(self, member: Member) -> None:
-        """Have a lost worker begin again; one that cannot takes no more blocks."""
-        now, lost_at = time.monotonic(), member.lost_at or 0.0
-        if member.is_gone:
-            return
-        if member.beginning is None:
-            if now - member.asked_at >= POLL_SECONDS:
-                member.asked_at = now
-                member.beginning = member.actor.begin_again.remote(*self._told, self._revisions)
-            return
-        if self._has_come(member.beginning):
-            self._take_beginning(member, may_ask_again=now - lost_at <= START_SECONDS)
-        elif now - lost_at > START_SECONDS:
-            self._ray.kill(member.actor)
-            self._give_up(member, f"it takes longer than {START_SECONDS:.0f} s")
+        Yields:
+            A task's number and what came of it, as they come.
 
-    def _take_beginning(self, member: Member, *, may_ask_again: bool) -> None:
-        errors, answer, member.beginning = self._ray.exceptions, member.beginning, None
-        try:
-            host, process, _ = self._ray.get(answer)
-        except errors.RayTaskError as error:
-            self._give_up(member, str(_cause(error, member.place)))
-        except errors.ActorUnavailableError as error:
-            if not may_ask_again:  # Ray has not replaced its process yet
-                self._give_up(member, str(error))
-        except errors.RayError as error:
-            self._give_up(member, str(error))
-        else:
-            member.place, member.lost_at = f"{host}, process {process}", None
-
-    def _give_up(self, member: Member, reason: str) -> None:
-        member.is_gone = True
-        line = printable((reason.strip().splitlines() or ["no reason given"])[0])[:300]
-        self._say(f"worker {member.number + 1} ({member.place}) cannot begin again: {line}")
+        Raises:
+            PolyphonyError: Several workers lost the same task, or no worker is left, or a run cannot be done.
+        """
+        tasks = Tasks(
+            "simulate", [number % len(self._members) for number in range(count)],
+            lambda number: (number, *task(number)), name, "study", "run again",
+            "give the same command again: finished runs stay", progress=lambda number, timesteps: None,
+        )  # fmt: skip
+        return self.done(tasks)
 
 
 class WorkerActor:
@@ -266,66 +121,110 @@ class WorkerActor:
     def __init__(self) -> None:
         """Know nothing yet."""
         self._worker: Worker | None = None
+        self._progress = -1, 0.0
 
-    def begin(self, assignment: Assignment, population: Population) -> Introduction:
-        """Load the base model, see `simulation.runs.worker.Worker`."""
+    def begin(
+        self, assignment: Assignment, population: Population | None, revisions: Sequence[Revision] | None = None
+    ) -> Introduction:  # fmt: skip
+        """Load the base model, see `simulation.runs.worker.Worker`, and adapters, if they are known already."""
         self._worker = Worker(assignment, population)
-        return self._worker.introduce()
+        introduction = self._worker.introduce()
+        if revisions is not None:
+            self._worker.prepare(revisions)
+        return introduction
 
     def prepare(self, revisions: Sequence[Revision]) -> None:
         """Load adapters; `begin` came before."""
-        assert self._worker is not None
-        self._worker.prepare(revisions)
-
-    def begin_again(
-        self, assignment: Assignment, population: Population, revisions: Sequence[Revision]
-    ) -> Introduction:  # fmt: skip
-        """Load everything."""
-        introduction = self.begin(assignment, population)
-        self.prepare(revisions)
-        return introduction
+        self._begun().prepare(revisions)
 
     def decide(self, observations: Sequence[Observation]) -> list[Decision]:
         """Decide for a block; `prepare` came before."""
-        assert self._worker is not None
-        return self._worker.decide(observations)
+        return self._begun().decide(observations)
+
+    def train(self, number: int, group: "Group") -> "list[Trained]":
+        """Train a group of people; `begin` came before."""
+        return self._begun().train(group, lambda tokens: self._note(number, tokens))
+
+    def simulate(self, number: int, task: "RunTask", population: Population) -> "RunResult":
+        """Do whole runs; `begin` came before."""
+        return self._begun().simulate(task, population, lambda timesteps: self._note(number, timesteps))
+
+    def progress(self) -> tuple[int, float]:
+        """The number of the task that this worker does, and how far it is; answered while it works."""
+        return self._progress
+
+    def _note(self, number: int, far: float) -> None:
+        self._progress = number, far
+
+    def _begun(self) -> Worker:
+        """The worker.
+
+        Raises:
+            NotBegun: This process has replaced another, and was told nothing yet.
+        """
+        if self._worker is None:
+            raise NotBegun
+        return self._worker
 
 
 def start_pool(
-    ray: ModuleType, workers: Workers, settings: RunSettings, resources: Resources, owner: WorkerDescription
+    ray: ModuleType, workers: Workers, assignment: Assignment, population: Population | None, owner: WorkerDescription,
+    hooks: Hooks,
 ) -> WorkerPool:  # fmt: skip
     """Start workers, which load the base model and introduce themselves.
 
     Args:
         ray: The module, joined to the cluster, see `simulation.runs.cluster.cluster`.
         workers: Their number or the cluster's address.
-        settings: Of the run.
-        resources: People, base model and bank.
+        assignment: What they are made for.
+        population: The people of the run for which they decide; None where they decide for none.
         owner: What this process computes with.
+        hooks: Where to report.
 
     Raises:
         InputError: There is no room for a worker, one does not start, or would compute other bits than this process.
     """
-    threads, gpu = worker_threads(), owner.device == "cuda"
-    with resources.timer.measure("starting workers"):
-        count = places_in(ray, workers, threads, gpu)
-        machine = places(resources.machine)
-        if owner.device:  # what `auto` means to this process, it means to workers
-            machine = replace(machine, device=owner.device, dtype=owner.compute_type)
-        told = ray.put(Assignment(settings, machine, threads)), ray.put(resources.population)
-        actor = ray.remote(num_cpus=threads, num_gpus=int(gpu), max_restarts=-1, max_task_retries=0)(WorkerActor)
-        members = [Member(number, actor.remote(), "a node") for number in range(count)]
-        pool = WorkerPool(ray, members, told, settings, workers.seconds, resources.hooks.say)
-        pool.begin(owner)
+    members = start_members(ray, workers, owner)
+    told = ray.put(assignment), ray.put(population)
+    pool = WorkerPool(ray, members, told, workers.seconds, hooks.say, assignment.settings)
+    pool.begin(owner)
     hosts = sorted({member.place.partition(",")[0] for member in members})
     where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} nodes"
-    resources.hooks.say(f"workers: {count} on {where}, threads of each: {threads}")
+    hooks.say(f"workers: {len(members)} on {where}, threads of each: {worker_threads()}")
     return pool
 
 
-def _cause(error: Any, place: str) -> Exception:
-    """What a worker raised, as this process would have raised it; an error for a person says where."""
-    cause: Exception = error.cause
-    if isinstance(cause, InputError):
-        return InputError(f"{cause} (worker on {place})")
-    return type(cause)(f"{cause} (worker on {place})") if isinstance(cause, PolyphonyError) else cause
+def assignment_for(machine: Machine, owner: WorkerDescription, settings: RunSettings | None = None) -> Assignment:
+    """What workers are made for who find on their machines what this process finds here.
+
+    Args:
+        machine: Where bank and base model are.
+        owner: What this process computes with: what `auto` means to it, it means to workers.
+        settings: Of the run for which they decide; None where they decide for none.
+    """
+    base_model = None if machine.base_model is None else Path(machine.base_model).resolve()
+    there = replace(machine, bank=Path(machine.bank).resolve(), base_model=base_model)
+    if owner.device:
+        there = replace(there, device=owner.device, dtype=owner.compute_type)
+    return Assignment(there, worker_threads(), bool(owner.device), settings)
+
+
+def start_members(ray: ModuleType, workers: Workers, owner: WorkerDescription) -> list[Member]:
+    """Start processes that know nothing yet.
+
+    Raises:
+        InputError: There is no room for one.
+    """
+    threads, gpu = worker_threads(), owner.device == "cuda"
+    count = places_in(ray, workers, threads, gpu)
+    # Progress is asked for while a worker works; all else runs in one thread, whose number of torch's threads counts.
+    actor = ray.remote(
+        num_cpus=threads, num_gpus=int(gpu), max_restarts=-1, max_task_retries=0, concurrency_groups={"asking": 1}
+    )(WorkerActor)
+    return [Member(number, actor.remote(), "a node") for number in range(count)]
+
+
+def people_in_words(handles: Sequence[str]) -> str:
+    """The people of a group, as ``@ada and 31 others``."""
+    others = len(handles) - 1
+    return f"@{handles[0]}" + (f" and {others} other{'s' * (others > 1)}" if others else "")

@@ -6,12 +6,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from polyphony.child_processes import end_with_parent
 from polyphony.durable import write_durably
@@ -20,13 +20,19 @@ from polyphony.import_path import safe_child_processes
 from polyphony.memory import available_memory
 from polyphony.plugins import load_plugins
 from polyphony.simulation.policies.arms import AdapterUse, arm_named
+from polyphony.simulation.runs.blocks import as_worker, worker_threads
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.recorded import check_plugins
 from polyphony.simulation.runs.runner import Hooks, Runner, Target, can_decide_together
 from polyphony.simulation.runs.settings import RunSettings
 from polyphony.simulation.runs.status import recorded_status
+from polyphony.simulation.runs.workers import Workers
 from polyphony.simulation.study.lock import RecordedLock, record_lock
 from polyphony.simulation.study.plan import LOCK, PLAN, Cell, StudyPlan
+
+if TYPE_CHECKING:
+    from polyphony.adapters.bank.revision import Revision
+    from polyphony.adapters.training.groups import GroupTrainer
 
 # What one process of a 512-agent run may take, and the cores that one run still makes good use of.
 BYTES_PER_RUN = 4 << 30
@@ -47,6 +53,8 @@ class StudyPlace:
     machine: Machine
     plugins: tuple[str, ...] = ()
 
+
+_Kind = tuple[str, int, str]
 
 Finished = Callable[[Cell, float, int, int], None]
 """Takes a cell whose run is finished, its seconds, the number of runs done and the number to do."""
@@ -78,7 +86,10 @@ class StudyRunner:
         """The runs that are not finished yet."""
         return missing_cells(self._plan, self._place.directory)
 
-    def run(self, missing: Sequence[Cell], at_once: int, finished: Finished, *, together: int = 1) -> None:
+    def run(
+        self, missing: Sequence[Cell], at_once: int, finished: Finished, *, together: int = 1,
+        workers: Workers | None = None,
+    ) -> None:  # fmt: skip
         """Run what is missing; a run that was interrupted goes on where it stopped.
 
         Args:
@@ -86,9 +97,11 @@ class StudyRunner:
             at_once: Processes; with one, everything happens in this one.
             finished: Called after each run.
             together: Most seeds of an arm that decide in one batch, see `simulation.runs.runner.Runner.run_together`.
+            workers: Who does the runs, in place of `at_once` processes; None for these.
         """
         try:
-            self._run(missing, at_once, finished, together)
+            with as_worker(1 if workers is not None else 0):
+                self._run(missing, at_once if workers is None else 1, finished, together, workers)
         except InputError:
             self._forget_new_plan()
             raise
@@ -101,10 +114,15 @@ class StudyRunner:
             (self._place.directory / LOCK).unlink(missing_ok=True)
             runs.rmdir()
 
-    def _run(self, missing: Sequence[Cell], at_once: int, finished: Finished, together: int) -> None:
+    def _run(
+        self, missing: Sequence[Cell], at_once: int, finished: Finished, together: int, workers: Workers | None
+    ) -> None:
         batches = self.batches(missing, together)
         at_once = min(at_once, len(batches))
-        if at_once > 1:
+        done: Iterable[tuple[Sequence[Cell], float]]
+        if workers is not None and workers.are_processes and batches:
+            done = self._by_workers(batches, workers)
+        elif at_once > 1:
             self._train(missing)
             done = self._in_processes(batches, at_once)
         else:
@@ -119,25 +137,63 @@ class StudyRunner:
     def batches(self, cells: Sequence[Cell], together: int) -> list[list[Cell]]:
         """Cells that decide together, at most so many, in the order in which the first of each comes."""
         batches: list[list[Cell]] = []
-        open_batch: dict[tuple[str, int, str], list[Cell]] = {}
+        open_batch: dict[_Kind, list[Cell]] = {}
         for cell in cells:
-            kind = cell.label, cell.agents, cell.population
+            kind = _kind(cell)
             if not can_decide_together(self._plan.settings(cell)) or len(open_batch.get(kind, ())) in (0, together):
                 open_batch[kind] = []
                 batches.append(open_batch[kind])
             open_batch[kind].append(cell)
         return batches
 
-    def _train(self, cells: Sequence[Cell]) -> None:
-        """Train what the runs need before several of them ask for it at once, the largest populations first."""
-        runners = _Runners(self._place, self._hooks)
+    def _train(self, cells: Sequence[Cell], trainer: "GroupTrainer | None" = None) -> "dict[_Kind, list[Revision]]":
+        """Train what the runs need before several of them ask for it at once, the largest populations first.
+
+        Returns:
+            The weights of each agent, in their order, by the kind of run; nothing for runs without weights.
+        """
+        runners, revisions = _Runners(self._place, self._hooks), dict[_Kind, "list[Revision]"]()
         # Seeds share their weights.
-        of_each_kind = {(cell.label, cell.agents, cell.population): cell for cell in cells}
+        of_each_kind = {_kind(cell): cell for cell in cells}
         for cell in sorted(of_each_kind.values(), key=lambda cell: (cell.population, -cell.agents)):
             settings = self._plan.settings(cell)
             if settings.needs_model and arm_named(settings.arm).adapter is not AdapterUse.NONE:
                 runner = runners.of(settings)
-                runner.weight_source.revisions(settings, arm_named(settings.arm), range(len(runner.personas)))
+                with runner.resources.trained_by(trainer):
+                    revisions[_kind(cell)] = runner.weight_source.revisions(
+                        settings, arm_named(settings.arm), range(len(runner.personas))
+                    )
+        return revisions
+
+    def _by_workers(self, batches: Sequence[list[Cell]], workers: Workers) -> Iterator[tuple[Sequence[Cell], float]]:
+        """Have workers train and do each batch of cells."""
+        from polyphony.simulation.runs.cluster import cluster
+        from polyphony.simulation.study.study_workers import Batch, SharedRuns, start_study_pool
+
+        needs_model = any(self._plan.settings(cells[0]).needs_model for cells in batches)
+        if workers.count:
+            workers = replace(workers, count=min(workers.count, len(batches)))
+        with cluster(workers, worker_threads()) as ray:
+            pool = start_study_pool(
+                ray, workers, self._place.machine, self._hooks, needs_model=needs_model, sources=self._place.plugins,
+                plugins=self._plan.plugins,
+            )  # fmt: skip
+            revisions = self._train([cell for cells in batches for cell in cells], pool)
+            runners = _Runners(self._place, self._hooks)
+            runs = SharedRuns(
+                ray, pool, self._place.machine.bank, lambda target: runners.of(target.settings).population,
+                self._hooks.say,
+            )  # fmt: skip
+            shared = [
+                Batch(
+                    _targets(self._plan, self._place, cells),
+                    cells[0].title if len(cells) == 1 else f"{cells[0].title}, and {len(cells) - 1} more seeds",
+                    revisions.get(_kind(cells[0]), []),
+                )
+                for cells in batches
+            ]
+            for number, seconds in runs.done(shared):
+                yield batches[number], seconds
 
     def _in_processes(self, batches: Sequence[Sequence[Cell]], at_once: int) -> Iterator[tuple[Sequence[Cell], float]]:
         """Run each batch of cells in a process of its own, so that one that ends badly takes no other with it."""
@@ -241,6 +297,17 @@ def _run_alone(plan: StudyPlan, place: StudyPlace, cells: Sequence[Cell], thread
 def _run_cells(plan: StudyPlan, place: StudyPlace, cells: Sequence[Cell], runners: "_Runners") -> float:
     """Run cells that decide together and return their seconds."""
     began = time.perf_counter()
+    targets = _targets(plan, place, cells)
+    runners.of(targets[0].settings).run_together(targets)
+    return time.perf_counter() - began
+
+
+def _targets(plan: StudyPlan, place: StudyPlace, cells: Sequence[Cell]) -> list[Target]:
+    """The runs of cells, each continued where its file holds a beginning.
+
+    Raises:
+        InputError: A file is no run, or one of other plug-ins.
+    """
     targets = []
     for cell in cells:
         out = place.directory / cell.file
@@ -251,5 +318,9 @@ def _run_cells(plan: StudyPlan, place: StudyPlace, cells: Sequence[Cell], runner
         if status is not None:
             check_plugins(out, settings.plugins)
         targets.append(Target(settings, out, status is not None))
-    runners.of(targets[0].settings).run_together(targets)
-    return time.perf_counter() - began
+    return targets
+
+
+def _kind(cell: Cell) -> _Kind:
+    """What runs with the same weights have in common."""
+    return cell.label, cell.agents, cell.population
