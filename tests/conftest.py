@@ -114,6 +114,35 @@ def base(loader):
 
 
 @pytest.fixture(scope="session")
+def short_directory(loader, tmp_path_factory):
+    """A Hugging Face directory: the embedded model with its first 6 of 30 blocks, and its tokenizer."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    from polyphony.adapters.model.base_model import embedded_directory
+
+    folder = tmp_path_factory.mktemp("models") / "short"
+    tokenizer = embedded_base(loader, "fp32").tokenizer
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        short = AutoModelForCausalLM.from_pretrained(
+            embedded_directory(), num_hidden_layers=6, dtype="auto", local_files_only=True
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    short.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def short_base(loader, short_directory):
+    """The lowest blocks of the real base model, in full precision."""
+    return loader.base_model(short_directory, device="cpu", dtype="fp32")
+
+
+@pytest.fixture(scope="session")
 def native_base(loader):
     """The same as commands load it: in bf16 where the processor computes in it, which takes less than half the time."""
     return embedded_base(loader, "auto")

@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from adapter_factory import random_factors
+from short_base import base, kit  # noqa: F401 - fixtures
 from test_bank import revision
 
 from polyphony.adapters.bank.revision import PERSONAL, adapter_id

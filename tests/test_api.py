@@ -119,15 +119,15 @@ def test_a_study_of_a_grid_is_one_tidy_frame_and_grows(tmp_path):
 def test_seeds_of_a_study_decide_together_where_asked(tmp_path, monkeypatch):
     asked = []
 
-    def run(self, missing, at_once, finished, *, together):
-        asked.append((len(missing), at_once, together))
+    def run(self, missing, at_once, finished, *, together, workers):
+        asked.append((len(missing), at_once, together, workers))
         raise InputError("far enough")
 
     monkeypatch.setattr(StudyRunner, "run", run)
     for options in ({"together": 3}, {}):
         with pytest.raises(InputError, match="far enough"):
             polyphony.study({"arm": ["base"]}, seeds=3, out=tmp_path / "study", progress=False, **options, **OPTIONS)
-    assert asked == [(3, 1, 3), (3, 1, 1)]
+    assert asked == [(3, 1, 3, None), (3, 1, 1, None)]
     with pytest.raises(InputError, match="^together 0 must be at least 1$"):
         polyphony.study({"arm": ["base"]}, together=0, out=tmp_path / "study", **OPTIONS)
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from short_base import base, kit  # noqa: F401 - fixtures
 
 from polyphony.adapters.engine.decoding import TextSampler, copying_tokens
 from polyphony.adapters.engine.engine import Engine

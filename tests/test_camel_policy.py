@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from short_base import base, kit  # noqa: F401 - fixtures
 
 from polyphony.adapters.engine.engine import Engine
 from polyphony.adapters.prompting.prompt import FeedItem

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import briefly
+from short_base import base  # noqa: F401 - fixtures
 from training_factory import replayed
 
 from polyphony.adapters.bank.precision import Precision

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from adapter_factory import random_factors, stacked
+from short_base import base, kit  # noqa: F401 - fixtures
 
 from polyphony.adapters.engine.acts import ActRequest, draw_index
 from polyphony.adapters.engine.engine import Engine

@@ -8,6 +8,7 @@ import pytest
 import torch
 from adapter_factory import logits_in_one_batch, logits_under_peft, random_factors, stacked
 from peft import PeftModel
+from short_base import base, kit, learners  # noqa: F401 - fixtures
 from training_factory import SHAPE as TRAINED
 from training_factory import farthest, replayed, train
 from transformers import AutoModelForCausalLM, Gemma2Config, GPTNeoXConfig, Qwen3Config

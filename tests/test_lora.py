@@ -4,6 +4,7 @@ import pytest
 import torch
 from adapter_factory import random_factors, stacked
 from peft import PeftModel
+from short_base import base  # noqa: F401 - fixtures
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GPTNeoXConfig, GraniteConfig, Qwen3Config
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from short_base import base, kit, learners, together  # noqa: F401 - fixtures
 from training_factory import farthest, train
 
 from polyphony.adapters.model.memory import TokenBudget

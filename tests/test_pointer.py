@@ -9,6 +9,7 @@ import pytest
 import torch
 from adapter_factory import random_factors, stacked
 from conftest import briefly
+from short_base import base, kit  # noqa: F401 - fixtures
 from training_factory import replayed, tiny_model
 
 from polyphony.adapters.bank.bank import Bank

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 from adapter_factory import random_factors
+from short_base import base, kit  # noqa: F401 - fixtures
 from test_bank import revision
 
 from polyphony.adapters.bank.lifecycle import MOST_DISAGREEMENT, MOST_DRIFT, MOST_ROUND_TRIP, reason_against_probe
@@ -127,13 +128,14 @@ def test_no_number_is_no_pass(measure):
     assert reason_against_probe(said | {measure: float("nan")}) is not None
 
 
-def test_the_command_probes_and_remembers(bank, keep, drawn, capsys):
+def test_the_command_probes_and_remembers(short_directory, bank, keep, drawn, capsys):
     keep("t1", drawn[1])
     keep("t2", louder(drawn[1], 300.0), person="bob")
     keep("t3", louder(drawn[1], torch.tensor(1.0)), person="carl")
     bank.retire(bank.revisions(person="carl")[0].adapter_id, 1)
     with pytest.raises(SystemExit) as caught:
-        main(["bank", "verify", "--probe", "--dtype", "fp32", "--json", "--bank", str(bank.directory)])
+        main(["bank", "verify", "--probe", "--base-model", str(short_directory), "--dtype", "fp32", "--json", "--bank",
+              str(bank.directory)])  # fmt: skip
     report = json.loads(capsys.readouterr().out)
     assert (
         caught.value.code == 2 and len(report["problems"]) == 1 and "('bob'): it has drifted" in report["problems"][0]

@@ -10,6 +10,7 @@ import pytest
 import torch
 from faulty_server import BASE, FaultyServer
 from null_run_factory import rows
+from short_base import base, kit  # noqa: F401 - fixtures
 
 from polyphony.adapters.engine.acts import ActChoice, ActFailure, ActRequest
 from polyphony.adapters.engine.decoding_config import DecodingConfig

@@ -3,6 +3,7 @@
 import json
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from peft import PeftModel
 from safetensors.torch import save
 from training_factory import SCHEDULE, SHAPE, farthest, replayed
 
+from benchmarks.shared_basis import stored, table
 from polyphony.adapters.bank.archive import read_archive, write_archive
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.coefficients import COEFFICIENTS, Coefficients, coordinates, expanded, read_coefficients
@@ -288,3 +290,12 @@ def test_a_personal_adapter_of_the_default_kind_is_found_as_before(made, loader,
     planned = plain.planner.fresh(people[0], training.foundation()).revision
     assert "basis" not in planned.provenance and planned.kind == PERSONAL
     assert planned.training_digest != revisions[0].training_digest
+
+
+def test_the_page_has_the_curve_that_was_measured():
+    rows = stored()
+    assert table(rows) in Path("docs/shared_basis.md").read_text(encoding="utf-8")
+    default = next(row for row in rows if row.adapter == "lora")
+    curve = {row.rank: row for row in rows if row.adapter == "shared-basis"}
+    assert sorted(curve) == [4, 5, 6, 8] and all(row.gain < 0.9 * default.gain for row in curve.values())
+    assert max(row.size for row in curve.values() if row.rank <= 6) <= 4096

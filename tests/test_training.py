@@ -7,6 +7,7 @@ import pytest
 import torch
 from adapter_factory import random_factors, stacked
 from peft import LoraConfig, get_peft_model
+from short_base import base, kit, learners, together  # noqa: F401 - fixtures
 from training_factory import SCHEDULE, SHAPE, farthest, replayed, train
 
 from polyphony.adapters.model.lora import AdaptedModel

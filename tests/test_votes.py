@@ -7,6 +7,7 @@ from math import comb
 import numpy as np
 import pandas as pd
 import pytest
+from short_base import base  # noqa: F401 - a fixture
 
 from polyphony.adapters.reinforcement.config import AdapterPlan, ReinforcementConfig
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
@@ -177,7 +178,7 @@ def test_plans_that_cannot_be_are_refused():
     assert len({plan.seed for plan in VotePlan().population()}) == 198
 
 
-def test_a_vote_runs_is_reported_and_asks_nobody_again(tmp_path, capsys, monkeypatch):
+def test_a_vote_runs_is_reported_and_asks_nobody_again(short_directory, tmp_path, capsys, monkeypatch):
     """With fewer answers that choose temperatures, fewer evaluated ones, and fewer replicates, to save time."""
     out = tmp_path / "vote"
     few = ReinforcementConfig(updates=8, warm=2, evaluate_every=8, test_answers=8)
@@ -185,7 +186,8 @@ def test_a_vote_runs_is_reported_and_asks_nobody_again(tmp_path, capsys, monkeyp
     monkeypatch.setattr(asking, "VALIDATION_ANSWERS", 8)
     monkeypatch.setattr(asking, "TEMPERATURES", (0.7, 1.0))
     monkeypatch.setattr(counting, "REPLICATES", 20)
-    main(["vote", *SMALL, "--out", str(out)])
+    small = [*SMALL, "--base-model", str(short_directory)]
+    main(["vote", *small, "--out", str(out)])
     results = read_vote(out)
     text = (out / "report.md").read_text()
 
@@ -201,15 +203,15 @@ def test_a_vote_runs_is_reported_and_asks_nobody_again(tmp_path, capsys, monkeyp
 
     monkeypatch.setattr(Reinforcement, "answers", fails)
     monkeypatch.setattr(Reinforcement, "run", fails)
-    main(["vote", *SMALL, "--out", str(out)])
+    main(["vote", *small, "--out", str(out)])
     assert (out / "report.md").read_text() == text
     capsys.readouterr()
     with pytest.raises(SystemExit, match="2"):
-        main(["vote", *SMALL[:-1], "2", "--out", str(out)])
+        main(["vote", *small, "--prompts", "2", "--out", str(out)])
     assert "holds a vote of other settings" in " ".join(capsys.readouterr().err.split())
     (out / "base.parquet").write_text("not a table")
     with pytest.raises(SystemExit, match="2"):
-        main(["vote", *SMALL, "--out", str(out), "--report"])
+        main(["vote", *small, "--out", str(out), "--report"])
     assert "not the answers of a vote" in " ".join(capsys.readouterr().err.split())
 
 
