@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, inspect, select
 
+from polyphony.compact_text import unpacked
 from polyphony.errors import MetricsError
 from polyphony.metrics.runfile.database import open_read_only, slim_table, source_name
 from polyphony.printable import quoted
@@ -160,11 +161,11 @@ def _steps(connection: Connection) -> tuple[BankStep, ...]:
     return tuple(BankStep(*row) for row in connection.execute(query))
 
 
-def _object(text: str | None) -> dict[str, Any]:
+def _object(stored: str | bytes | None) -> dict[str, Any]:
     """A JSON object of the catalog; an empty one where there is none or something else."""
     try:
-        value = json.loads(text or "{}")
-    except ValueError:
+        value = json.loads(unpacked(stored) or "{}")
+    except (TypeError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
 

@@ -1,10 +1,7 @@
-"""Columns of JSON in few bytes: settings and provenance say nearly the same in every row of a bank."""
+"""Texts of JSON in few bytes: settings and provenance say nearly the same in every row of a bank."""
 
 import zlib
 from typing import Any
-
-from sqlalchemy import Dialect, Text
-from sqlalchemy.types import TypeDecorator
 
 # What most rows hold, the likeliest last (zlib's preset dictionary, RFC 1950). Rows are written with it: never change
 # it, add another beside it.
@@ -31,26 +28,22 @@ LEVEL = 9
 MOST_BYTES = 64 << 20
 
 
-class CompactText(TypeDecorator[str]):
-    """Text that is stored compressed; what earlier versions stored as text is read as it is."""
+def packed(text: str) -> bytes:
+    """A text in few bytes."""
+    packer = zlib.compressobj(LEVEL, zdict=DICTIONARY)
+    return packer.compress(text.encode()) + packer.flush()
 
-    impl = Text
-    cache_ok = True
 
-    def process_bind_param(self, value: str | None, dialect: Dialect) -> Any:
-        """Compress; None stays."""
-        if value is None:
-            return None
-        packer = zlib.compressobj(LEVEL, zdict=DICTIONARY)
-        return packer.compress(value.encode()) + packer.flush()
+def unpacked(value: Any) -> Any:
+    """The text that was packed; what earlier versions stored as text, and None, stay.
 
-    def process_result_value(self, value: Any | None, dialect: Dialect) -> str | None:
-        """Undo it; damaged or endless bytes give an empty text, which no seal fits."""
-        if not isinstance(value, bytes):
-            return value
-        unpacker = zlib.decompressobj(zdict=DICTIONARY)
-        try:
-            text = unpacker.decompress(value, MOST_BYTES).decode()
-        except (zlib.error, UnicodeDecodeError):
-            return ""
-        return text if unpacker.eof else ""
+    Damaged or endless bytes give an empty text, which no seal fits.
+    """
+    if not isinstance(value, bytes):
+        return value
+    unpacker = zlib.decompressobj(zdict=DICTIONARY)
+    try:
+        text = unpacker.decompress(value, MOST_BYTES).decode()
+    except (zlib.error, UnicodeDecodeError):
+        return ""
+    return text if unpacker.eof else ""
