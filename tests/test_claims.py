@@ -102,11 +102,8 @@ def test_a_reported_difference_is_held_to_differences(own: float, verdict: str) 
     found = row(SIDES, 64, base=base, **arms)
     assert str(found.verdict) == verdict and found.claim.short(64) == "−0.197 to −0.089"
     assert "difference" in found.verdict.reason or verdict == "reproduced" or "other side" in found.verdict.reason
-    assert found.power == power_of_claim(found.claim, 64, found_differences(arms["lora"], base), 1.0) and found.power
-
-
-def found_differences(own: Sequence[float], base: Sequence[float]) -> list[float]:
-    return [value - other for value, other in zip(own, base, strict=True)]
+    differences = [value - other for value, other in zip(arms["lora"], base, strict=True)]
+    assert found.power == power_of_claim(found.claim, 64, differences, 1.0) and found.power
 
 
 def test_several_populations_are_the_units_and_weigh_equally() -> None:

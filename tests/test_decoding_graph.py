@@ -7,7 +7,7 @@ replays operations on the same memory. That it also runs fast is a matter of a G
 import pytest
 import torch
 from adapter_factory import random_factors, stacked
-from test_families import FEED, SHAPE, saved
+from test_families import FEED, SHAPE, saved, tiny  # noqa: F401 - a fixture
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -61,11 +61,6 @@ class NoWaiting(TorchDispatchMode):
 @pytest.fixture(scope="module", params=["qwen3", "gpt_neox", "gemma2"])
 def other(request, base, tmp_path_factory):
     return saved(base, request.param, tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="module")
-def tiny(base, tmp_path_factory):
-    return saved(base, "qwen3", tmp_path_factory.mktemp("qwen3"))
 
 
 @pytest.fixture(scope="module")
