@@ -36,10 +36,15 @@ class CoefficientTrainer(PopulationTrainer):
         progress: Progress = lambda done, total: None,
     ) -> None:
         """Prepare the slots, each person's pointer moved into the basis; see `PopulationTrainer`."""
-        self._basis = {name: pair for name, pair in basis.items() if name != POINTER}
+        pairs = {name: pair for name, pair in basis.items() if name != POINTER}
+        self._basis = self._prepared(pairs, schedule, scoring.split.base.device)
         moved = [_with_pointer_in(basis, learner) for learner in learners]
         faster = replace(schedule, lr=schedule.lr * COEFFICIENT_RATE)
         super().__init__(scoring, moved, faster, seed=seed, progress=progress)
+
+    def _prepared(self, pairs: Factors, schedule: Schedule, device: torch.device) -> Factors:
+        """The pairs as a pass multiplies them: here those that are given."""
+        return pairs
 
     def _install(self) -> None:
         adapted = self._scoring.adapted
@@ -71,27 +76,16 @@ class BasisTrainer(CoefficientTrainer):
     What is good for a pair is good for all people at once, so that it learns what they differ in.
     """
 
-    def __init__(
-        self,
-        scoring: Scoring,
-        learners: Sequence[Learner],
-        schedule: Schedule,
-        *,
-        basis: Factors,
-        seed: int,
-        progress: Progress = lambda done, total: None,
-    ) -> None:
-        """Take the pairs to begin with."""
-        super().__init__(scoring, learners, schedule, basis=basis, seed=seed, progress=progress)
-        device = scoring.split.base.device
-        pairs = {
+    def _prepared(self, pairs: Factors, schedule: Schedule, device: torch.device) -> Factors:
+        """Copies of the pairs, with an optimiser of their own."""
+        copies = {
             name: tuple(side.to(device).unsqueeze(0).clone().requires_grad_() for side in pair)
-            for name, pair in self._basis.items()
+            for name, pair in pairs.items()
         }
         self._pairs = SlotAdamW(
-            [side for pair in pairs.values() for side in pair], lr=schedule.lr, warmup_steps=schedule.warmup_steps
+            [side for pair in copies.values() for side in pair], lr=schedule.lr, warmup_steps=schedule.warmup_steps
         )
-        self._basis = {name: (a[0], b[0]) for name, (a, b) in pairs.items()}
+        return {name: (a[0], b[0]) for name, (a, b) in copies.items()}
 
     def learn(self) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Run all epochs and return the basis without a pointer, float32 on the CPU."""
