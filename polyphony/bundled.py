@@ -21,3 +21,12 @@ def bundled(*parts: str, remedy: str) -> Path:
         if data.joinpath(*parts).exists():
             return data.joinpath(*parts)
     raise InputError(f"data/{'/'.join(parts)} is not part of this installation; {remedy}")
+
+
+def reference_trees() -> Path:
+    """Return the path of the figures of real reply trees.
+
+    Raises:
+        InputError: As `bundled`.
+    """
+    return bundled("reference", "reply_trees.json", remedy="reinstall Polyphony")

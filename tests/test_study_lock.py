@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from polyphony.bundled import reference_trees
+from polyphony.checksums import digest_of, sha256
 from polyphony.errors import InputError, MetricsError
 from polyphony.metrics.core.inference import t_interval
 from polyphony.metrics.core.registry import PRIMARY
@@ -275,6 +277,44 @@ def test_a_report_sees_an_edited_lock_and_a_run_of_other_settings(tmp_path):
     file.write_text(json.dumps(recorded))
     with pytest.raises(MetricsError, match=r"lock\.json: the lock was edited after it was written; restore it"):
         lock_paragraphs(quickly_read(tmp_path / "study"))
+
+
+def test_a_lock_holds_the_compute_type_and_the_reference_data(tmp_path, monkeypatch):
+    path = tmp_path / "plan.toml"
+    path.write_text(plan_toml(make_plan(content(tmp_path, seeds=1, policy="engine"), "test").recorded()))
+    machine = replace(MACHINE, dtype="fp32")
+    plan = load_plan(path, {})
+    fixed = lock_plan(plan, path, machine).locked
+    assert fixed.compute_type == "fp32" and fixed.reference_data == sha256(reference_trees())
+    with pytest.raises(InputError, match=r"compute type \(locked 'fp32', now 'bf16'\)"):
+        checked_lock(plan, tmp_path / "study", replace(machine, dtype="bf16"), plan_file=path)
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    monkeypatch.setattr("polyphony.simulation.study.lock.reference_trees", lambda: other)
+    with pytest.raises(InputError, match=r"reference data \(locked "):
+        checked_lock(plan, tmp_path / "study", machine, plan_file=path)
+
+
+def test_a_report_says_another_compute_type_and_other_reference_data_than_were_locked(tmp_path, monkeypatch):
+    path, plan = locked(tmp_path, seeds=1)
+    begun(plan, tmp_path / "study", path)
+    file, cell = tmp_path / "study/lock.json", plan.cells()[0]
+    recorded = json.loads(file.read_text())
+    assert recorded["lock"]["locked"]["compute_type"] is None, "the null policy computes in no type"
+    held = recorded["lock"]
+    held["locked"]["compute_type"] = "bf16"
+    held["sha256"] = digest_of({"date": held["date"], "locked": held["locked"]})
+    file.write_text(json.dumps(recorded))
+    study = quickly_read(tmp_path / "study")
+    first = replace(study.runs[0], versions={**study.runs[0].versions, "dtype": "fp32"})
+    study = replace(study, runs=(first, *study.runs[1:]))
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    monkeypatch.setattr("polyphony.metrics.studies.lock.reference_trees", lambda: other)
+    assert lock_paragraphs(study)[1].splitlines() == [
+        f"- runs of another compute type than was locked: `{cell.file}`",
+        "- this report measures against other reference data than were locked",
+    ]
 
 
 def test_the_code_s_digest_holds_c_code_and_tables(tmp_path):

@@ -115,9 +115,7 @@ def load_base_model(
     keep_freed_memory()
     place = pick_device(device)
     path = embedded_directory(say) if directory is None else _check_directory(directory)
-    chosen = fastest_dtype(place) if dtype == "auto" else dtype
-    if chosen not in DTYPES:
-        raise InputError(f"--dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
+    chosen = compute_type(place, dtype)
     try:
         with library_bars_hidden():
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
@@ -146,6 +144,18 @@ def pick_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: no CUDA device is visible to torch; use --device cpu")
     return torch.device(device)
+
+
+def compute_type(device: torch.device, dtype: str) -> str:
+    """Turn ``auto``, ``fp32`` or ``bf16`` into the type that a base model computes in on a device.
+
+    Raises:
+        InputError: It is another word.
+    """
+    chosen = fastest_dtype(device) if dtype == "auto" else dtype
+    if chosen not in DTYPES:
+        raise InputError(f"--dtype {dtype!r} is not one of auto, {', '.join(DTYPES)}")
+    return chosen
 
 
 def fastest_dtype(device: torch.device) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from polyphony.bundled import bundled
+from polyphony.bundled import reference_trees
 from polyphony.metrics.core.measurement import BOOTSTRAP_DRAWS, Measurement, missing, percentile_interval
 from polyphony.metrics.runfile.rundata import RunData
 
@@ -20,8 +20,7 @@ SMALLEST_TREE = 6
 @cache
 def reply_trees() -> dict[str, Any]:
     """Figures of real reply trees on Twitter and Reddit with their provenance (Dehne 2023, delab-trees 0.4.2)."""
-    path = bundled("reference", "reply_trees.json", remedy="reinstall Polyphony")
-    figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    figures: dict[str, Any] = json.loads(reference_trees().read_text(encoding="utf-8"))
     return figures
 
 

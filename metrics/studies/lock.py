@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from polyphony.checksums import digest_of
+from polyphony.bundled import reference_trees
+from polyphony.checksums import digest_of, sha256
 from polyphony.errors import MetricsError
 from polyphony.metrics.studies.populations import missing_arms
 from polyphony.metrics.studies.study import Study
@@ -79,6 +80,11 @@ def _deviations(study: Study, recorded: Mapping[str, Any]) -> Iterator[str]:
     files = _of_other_settings(study, locked["settings"])
     if files:
         yield f"runs of other settings than were locked: {', '.join(map(code_span, files))}"
+    files = _of_other_compute_type(study, locked.get("compute_type"))
+    if files:
+        yield f"runs of another compute type than was locked: {', '.join(map(code_span, files))}"
+    if locked.get("reference_data") not in (None, sha256(reference_trees())):
+        yield "this report measures against other reference data than were locked"
     if study.unfinished:
         yield f"cut off or never begun: {', '.join(map(code_span, study.unfinished))}"
     yield from (f"arm missing: {arm}" for arm in missing_arms(study, of_plan=True))
@@ -90,6 +96,14 @@ def _of_other_settings(study: Study, settings: Mapping[str, str]) -> list[str]:
         f"runs/{Path(run.source).name}" for run in study.runs
         if digest_of({name: value for name, value in run.config.items() if name != "base_hash"})
         != settings.get(run.arm)
+    ]  # fmt: skip
+
+
+def _of_other_compute_type(study: Study, locked: str | None) -> list[str]:
+    """Finished runs that computed in another type than was locked; none where the lock holds no type."""
+    return [
+        f"runs/{Path(run.source).name}" for run in study.runs
+        if locked is not None and run.versions.get("dtype") not in (None, locked)
     ]  # fmt: skip
 
 

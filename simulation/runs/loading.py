@@ -84,10 +84,10 @@ class SharedLoader(Loader):
         """Load a base model; the embedded one only the first time for a device and a compute type."""
         if directory is not None:
             return super().base_model(directory, device=device, dtype=dtype, say=say)
-        from polyphony.adapters.model.base_model import fastest_dtype, pick_device
+        from polyphony.adapters.model.base_model import compute_type, pick_device
 
         place = pick_device(device)
-        key = place.type, fastest_dtype(place) if dtype == "auto" else dtype
+        key = place.type, compute_type(place, dtype)
         if key not in self._bases:
             self._bases[key] = super().base_model(None, device=key[0], dtype=key[1], say=say)
         return self._bases[key]

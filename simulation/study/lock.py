@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.bank.lifecycle import Status
-from polyphony.adapters.model.base_model import base_hash
+from polyphony.adapters.model.base_model import base_hash, compute_type, pick_device
 from polyphony.adapters.training.provenance import code_version
-from polyphony.checksums import digest_of
+from polyphony.bundled import reference_trees
+from polyphony.checksums import digest_of, sha256
 from polyphony.documents import read_document
 from polyphony.durable import write_durably
 from polyphony.errors import InputError
@@ -42,6 +43,8 @@ class Locked(BaseModel):
         populations: Digest and number of people of each population, by its name in the plan.
         base_model: Hash of the base model; None where no arm asks one.
         adapters: Digest of the adapters that the bank has promoted; None where the plan does not use them.
+        compute_type: ``fp32`` or ``bf16``; None where no arm computes here.
+        reference_data: SHA-256 of the figures of real reply trees that runs are measured against.
     """
 
     model_config = _STRICT
@@ -52,6 +55,8 @@ class Locked(BaseModel):
     populations: dict[str, PopulationFacts]
     base_model: str | None
     adapters: str | None
+    compute_type: str | None
+    reference_data: str
 
 
 class Lock(BaseModel):
@@ -66,7 +71,7 @@ class Lock(BaseModel):
 
     model_config = _STRICT
 
-    polyphony_lock: Literal[1] = 1
+    polyphony_lock: Literal[2] = 2
     date: str
     sha256: str
     locked: Locked
@@ -136,6 +141,7 @@ def locked(plan: StudyPlan, machine: Machine, facts: Mapping[str, PopulationFact
     first = {cell.label: cell for cell in reversed(plan.cells())}
     settings = {label: plan.settings(first[label]) for label in sorted(first)}
     asks = any(own.needs_model and own.engine != "http" for own in settings.values())
+    computes = any(own.needs_model and own.engine == "local" for own in settings.values())
     content = plan.content()
     return Locked(
         plan=content,
@@ -144,6 +150,8 @@ def locked(plan: StudyPlan, machine: Machine, facts: Mapping[str, PopulationFact
         populations=dict(facts),
         base_model=base_hash(machine.base_model) if asks else None,
         adapters=_adapters(machine.bank, facts) if any(own.weights == "serving" for own in settings.values()) else None,
+        compute_type=compute_type(pick_device(machine.device), machine.dtype) if computes else None,
+        reference_data=sha256(reference_trees()),
     )
 
 
@@ -210,6 +218,8 @@ def differences(before: Locked, now: Locked) -> Iterator[str]:
             yield f"population {printable_path(Path(name))} {what}"
     yield from _changed("base model", before.base_model, now.base_model)
     yield from _changed("promoted adapters", before.adapters, now.adapters)
+    yield from _changed("compute type", before.compute_type, now.compute_type)
+    yield from _changed("reference data", before.reference_data, now.reference_data)
 
 
 def _changed(what: str, before: object, now: object) -> Iterator[str]:
