@@ -360,10 +360,10 @@ def test_labels_and_numbers() -> None:
 
 def test_only_what_is_zero_prints_as_zero() -> None:
     assert [number(value) for value in (0.0004, -0.0004, 0.0005, 1e-17, -1e-17)] == [
-        "<0.0005", "−<0.0005", "0.001", "0", "0",
+        "<0.0005", ">−0.0005", "0.001", "0", "0",
     ]  # fmt: skip
-    assert [signed(value) for value in (0.0004, -1e-9, 1e-17, -1e-17)] == ["+<0.0005", "−<0.0005", "±0", "±0"]
-    assert span((-0.0001, 0.25)) == "−<0.0005 to 0.250"
+    assert [signed(value) for value in (0.0004, -1e-9, 1e-17, -1e-17)] == ["+<0.0005", ">−0.0005", "±0", "±0"]
+    assert span((-0.0001, 0.25)) == ">−0.0005 to 0.250"
 
 
 def test_launch_names_what_is_missing_or_taken(tmp_path: Path) -> None:

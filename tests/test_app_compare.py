@@ -182,7 +182,7 @@ def test_differences_below_a_thousandth_are_no_zeros_in_comparisons(tmp_path: Pa
         for run, value in zip(runs, (0.5, 0.4998), strict=True)
     ]
     ((_, _, _, value, _, told, *_),) = comparison_rows(compare_measured(runs))
-    assert value == "0.500" and told == "−<0.0005"
+    assert value == "0.500" and told == ">−0.0005"
 
 
 def test_effects_are_downloaded_as_numbers() -> None:

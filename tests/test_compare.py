@@ -224,7 +224,7 @@ def test_seeds_that_differ_by_one_amount_give_no_interval_and_rounding_no_differ
     ]  # fmt: skip
     constant = difference(compare_runs(paths), "original_posts")
     assert (constant.difference, constant.interval, constant.p) == (1.0, None, None)
-    assert "all seeds differ by the same amount" in constant.reason
+    assert "all pairs differ by the same amount" in constant.reason
     likes = difference(compare_runs(paths), "likes")
     assert (likes.difference, likes.interval, likes.p) == (0.0, (0.0, 0.0), 1.0)
 
@@ -238,11 +238,11 @@ def test_seeds_that_nearly_equal_each_other_have_no_effect_size_and_a_reason(tmp
     comparison = compare_measured(runs)
     near, clear = (difference(comparison, name) for name in ("original_post_rate", "original_posts"))
     assert near.effect_size is None and near.effect_interval is None and near.seeds_needed is None
-    assert near.reason == "no d: the differences of fewer than 10 seeds equal each other to 2% of their mean"
+    assert near.reason == "no d: fewer than 10 differences equal each other to 2% of their mean"
     assert near.difference == pytest.approx(0.0777) and near.interval is not None and near.p < 0.001
     assert clear.effect_size == pytest.approx(2.0) and clear.reason is None
     row = next(cells for cells in comparison_rows(comparison) if cells[0] == title_of("original_post_rate"))
-    assert row[headers().index("d")] == "–" and "d is left out (–) where the differences of fewer" in comparison_text(
+    assert row[headers().index("d")] == "–" and "d is left out (–) where fewer" in comparison_text(
         comparison, "markdown"
     )
 

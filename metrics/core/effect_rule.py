@@ -9,10 +9,8 @@ _ROUNDING = 1e-9
 _FEW_PAIRS = 10
 _LARGEST_OF_FEW = 50.0
 
-SAME_AMOUNT = "all seeds differ by the same amount: nothing says how much they vary"
-_NEARLY = (
-    f"the differences of fewer than {_FEW_PAIRS} seeds equal each other to {1 / _LARGEST_OF_FEW:.0%} of their mean"
-)
+SAME_AMOUNT = "all pairs differ by the same amount: nothing says how much they vary"
+_NEARLY = f"fewer than {_FEW_PAIRS} differences equal each other to {1 / _LARGEST_OF_FEW:.0%} of their mean"
 NEARLY_SAME = f"no d: {_NEARLY}"
 RULE = f"d is left out (–) where {_NEARLY}."
 """The rule for a reader of a table."""

@@ -41,8 +41,8 @@ them under the titles below. `python -m benchmarks.glossary_page` writes this pa
 - **Superseded by**: the measurement that takes its place in new studies. The older one stays as it was, because stored
   studies hold it.
 - A measurement that a run cannot give has no value and a reason, never a zero.
-- **d**: an effect size is left out, with a reason, where the differences of fewer than 10 seeds equal each other to 2%
-  of their mean. The difference, its interval and its p stay.
+- **d**: an effect size is left out, with a reason, where fewer than 10 differences (of seeds or of
+  populations) equal each other to 2% of their mean. The difference, its interval and its p stay.
 
 What agents choose, and what the feed does: a feed that shows people their own community makes ties inside it, although
 nobody prefers it. Labels permuted among the agents take that for a finding. Figures that end in `_shown` instead draw

@@ -24,16 +24,16 @@ def arm_sentence(arm: str) -> str:
 def number(value: float | None) -> str:
     """A figure at about three significant digits, with a true minus sign; a dash where there is none.
 
-    What would round to 0 is ``<0.0005`` or, below zero, ``−<0.0005``; 0 is 0 alone, up to an error of rounding.
+    What would round to 0 is ``<0.0005`` or, below zero, ``>−0.0005``; 0 is 0 alone, up to an error of rounding.
     """
     if value is None:
         return "–"
     if abs(value) <= _ROUNDING:
         return "0"
+    if abs(value) < _LEAST:
+        return f"<{_LEAST}" if value > 0 else f">−{_LEAST}"
     if value < 0:
         return f"−{number(-value)}"
-    if value < _LEAST:
-        return f"<{_LEAST}"
     if value == int(value) and value < 1e6:
         return f"{int(value):,}"
     if value >= 100:
