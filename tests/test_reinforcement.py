@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from polyphony.adapters.bank.bank import Bank
 from polyphony.adapters.engine.group_sampler import draw_tokens
@@ -26,9 +27,10 @@ from polyphony.adapters.reinforcement.next_act import NextAct, PersonMoments
 from polyphony.adapters.reinforcement.objective import TokenFacts, advantages, other_losses, policy_losses
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
 from polyphony.adapters.reinforcement.stance import SidedPost, Stance, stance_of
-from polyphony.adapters.reinforcement.state import restore, store
+from polyphony.adapters.reinforcement.state import pieces, restore, store
 from polyphony.adapters.reinforcement.summary import cells_of, has_collapsed
 from polyphony.adapters.reinforcement.tasks import TASKS, task_of
+from polyphony.durable import write_pieces_durably
 from polyphony.errors import InputError
 from polyphony.personas.people.acts import Act, Verb
 from polyphony.personas.people.persona import Persona
@@ -268,6 +270,17 @@ def test_an_interrupted_run_goes_on_to_the_same_factors(base, tmp_path, together
     for slot in range(len(MIXED)):
         for name, pair in second.factors.of(slot).items():
             assert all(torch.equal(own, other) for own, other in zip(pair, fused.factors.of(slot)[name], strict=True))
+
+
+def test_a_state_is_the_library_s_format_written_piece_by_piece(tmp_path):
+    tensors = {"a": torch.randn(3, 5).mT, "empty": torch.zeros(0, 4), "half": torch.randn(7, dtype=torch.bfloat16),
+               "facts": torch.arange(11, dtype=torch.uint8)}  # fmt: skip
+    write_pieces_durably(tmp_path / "state", pieces(tensors))
+    stored = load_file(tmp_path / "state")
+    assert stored.keys() == tensors.keys()
+    assert all(torch.equal(stored[name], tensor) for name, tensor in tensors.items())
+    longest = max(len(piece) for piece in pieces({str(number): torch.zeros(1000) for number in range(50)}))
+    assert longest < 5_000, "no piece holds more than one tensor, or the header"
 
 
 def test_a_state_of_other_settings_is_refused(base, tmp_path):

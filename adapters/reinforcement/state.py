@@ -1,21 +1,23 @@
 """What an interrupted reinforcement goes on from: factors, optimiser and curves in one safetensors file."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
+from polyphony.adapters.bank.object_layout import HEADER_SIZE, TYPES
 from polyphony.adapters.bank.revision import digest_of
 from polyphony.adapters.reinforcement.curves import Curve
 from polyphony.adapters.reinforcement.reinforcement import Reinforcement
-from polyphony.durable import write_durably
+from polyphony.durable import write_pieces_durably
 from polyphony.errors import InputError
 
 FACTS = "facts"
+_TYPES = {dtype: name for name, dtype in TYPES.items()} | {torch.uint8: "U8"}
 
 
 def identity_of(reinforcement: Reinforcement) -> str:
@@ -33,10 +35,31 @@ def store(reinforcement: Reinforcement, path: Path) -> None:
         "done": reinforcement.done,
         "curves": [curve.to_json() for curve in reinforcement.curves],
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors(reinforcement).items()}
+    tensors = _tensors(reinforcement)
     # The header of such a file has a bound, which long curves would pass.
     tensors[FACTS] = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
-    write_durably(path, save(tensors))
+    write_pieces_durably(path, pieces(tensors))
+
+
+def pieces(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """A safetensors file piece by piece: the library's own `save` holds two copies of all tensors while it works.
+
+    The format: https://huggingface.co/docs/safetensors, "Format".
+
+    Args:
+        tensors: The wider types first, so that numbers lie aligned.
+    """
+    entries, start = {}, 0
+    for name, tensor in tensors.items():
+        end = start + tensor.numel() * tensor.element_size()
+        entries[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    header = json.dumps(entries).encode()
+    header += b" " * (-len(header) % HEADER_SIZE)
+    yield len(header).to_bytes(HEADER_SIZE, "little")
+    yield header
+    for tensor in tensors.values():
+        yield tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def state_bytes(reinforcement: Reinforcement) -> int:
