@@ -78,8 +78,8 @@ def page(machines: Sequence[Mapping[str, Any]]) -> str:
         "# Benchmarks",
         "Written by `python -m benchmarks --report` from the measurements of `make bench` in `benchmarks/results/`, "
         "one file for each kind of processor or GPU. Both sides of a ratio are measured in one run, after warming up; "
-        "with repeats, the ratio is of medians. Goals that depend on the compute type are those of the machine's own "
-        "type.",
+        "with repeats, the ratio is of medians, in *Serving* the median of the ratios. Goals that depend on the "
+        "compute type are those of the machine's own type.",
     )
     return "\n\n".join([*intro, *(part for results in machines for part in _machine(results))]) + "\n"
 
