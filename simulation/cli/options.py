@@ -108,7 +108,7 @@ WorkerSecondsOption = Annotated[
     typer.Option(
         rich_help_panel=MACHINE,
         **in_range(
-            1, 86_400, "With --workers: seconds after which the work of a worker that gets no further goes to another."
+            1, 86_400, "With --workers: seconds without progress after which the work of a worker goes to another."
         ),
     ),
 ]  # fmt: skip

@@ -227,7 +227,7 @@ OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             name="engine_url", default="", group=RUN, setting="engine_url", empty="no server",
-            help="The address of that server, for example http://127.0.0.1:8000/v1. A key for it belongs into the "
+            help="The address of that server, for example http://127.0.0.1:8000/v1. Put its key into the "
             "environment variable POLYPHONY_ENGINE_KEY.",
         ),
         Option(
