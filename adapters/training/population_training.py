@@ -266,10 +266,10 @@ class PopulationTraining:
     ) -> Iterator[tuple[int, list[Trained]]]:  # fmt: skip
         """Train groups one after another in this process, see `adapters.training.groups.GroupTrainer`."""
         for number in range(count):
-            made = group(number)
+            task = group(number)
             with self._within():
                 results = train_group(
-                    made, self.base, self.kit, self.bank, split=self._split, progress=partial(_report, progress, number)
+                    task, self.base, self.kit, self.bank, split=self._split, progress=partial(_report, progress, number)
                 )
             yield number, results
 

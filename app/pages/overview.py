@@ -259,7 +259,7 @@ def _buttons(library: Library, run: FoundRun, pages: Sequence[str]) -> None:
 def _open(library: Library, run: FoundRun, page: str) -> None:
     """Open a page for a run; the Compare page for the run and its siblings."""
     if page == "Compare":
-        st.session_state[CHOSEN_RUNS] = [str(each.path) for each in (run, *library.siblings(run))]
+        st.session_state[CHOSEN_RUNS] = [str(sibling.path) for sibling in (run, *library.siblings(run))]
         st.session_state[CHOSEN_EVIDENCE] = RUNS
     open_page(page, library.name_of(run.path))
 

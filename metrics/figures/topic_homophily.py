@@ -129,9 +129,9 @@ def _both(
     value = _homophily(vectors, np.array([partition[user] for user in users]), rng)
     if not known:
         return value, missing(_UNKNOWN, len(users))
-    told = np.array([user in known for user in users])
+    is_planted = np.array([user in known for user in users])
     planted = np.array([known[user] for user in users if user in known], dtype=np.int64)
-    return value, _homophily(vectors[told], planted, rng)
+    return value, _homophily(vectors[is_planted], planted, rng)
 
 
 def _homophily(vectors: Floats, labels: Labels, rng: np.random.Generator) -> Measurement:

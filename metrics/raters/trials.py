@@ -86,8 +86,8 @@ def _of_person(material: Material, kind: str, pair: tuple[str, str], person: str
     if len(earlier) < SHOWN:
         return []
     candidates = []
-    for each in pair:
-        texts = [text for text in dict.fromkeys(material.texts[each][person])
+    for source in pair:
+        texts = [text for text in dict.fromkeys(material.texts[source][person])
                  if len(text.strip()) >= LEAST_LETTERS and text not in earlier]  # fmt: skip
         candidates.append([texts[place] for place in random.permutation(len(texts))])
     trials = []

@@ -68,8 +68,8 @@ def _content(
     runs: Sequence[RunMeasurements], sources: Sequence[str], evidence: Evidence, methods: Sequence[str]
 ) -> ReportContent:
     cautions = [line for line in engine_cautions([run.versions for run in runs]) if line not in " ".join(methods)]
-    told = [*methods, *cautions]
-    return ReportContent(_title(evidence), evidence, _texts(runs, sources, evidence), told, _facts(runs))
+    notes = [*methods, *cautions]
+    return ReportContent(_title(evidence), evidence, _texts(runs, sources, evidence), notes, _facts(runs))
 
 
 def _title(evidence: Evidence) -> str:

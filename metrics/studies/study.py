@@ -100,14 +100,14 @@ class Study:
 
         Where several populations are crossed they weigh equally, and the interval is over them.
         """
-        found = [
+        figures = [
             (run.seed, value, run.population_digest)
             for run in self.runs
             if (run.arm, run.agents) == (arm, agents) and (value := run.measurements[measurement].value) is not None
         ]
-        if not found:
+        if not figures:
             return None
-        seeds, values, populations = zip(*found, strict=True)
+        seeds, values, populations = zip(*figures, strict=True)
         units = independent_values(values, populations)
         return CellSummary(float(np.mean(units)), t_interval(units), values, seeds)
 

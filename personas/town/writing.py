@@ -107,8 +107,8 @@ class Writer:
         """Draw what the pattern speaks of, mostly among what the person has, and the slots that this settles."""
         needed = sorted(slot for slot in slots_of(pattern) if slot in topic.classes)
         fitting = topic.classes[needed[0]] if needed else topic.things
-        owned = [thing for thing in self._person.things.get(topic.name, ()) if thing in fitting]
-        options = owned if owned and rng.random() < 0.85 else fitting
+        of_person = [thing for thing in self._person.things.get(topic.name, ()) if thing in fitting]
+        options = of_person if of_person and rng.random() < 0.85 else fitting
         thing = options[int(rng.random() * len(options))]
         return thing, {"thing": thing, **dict.fromkeys(needed, thing)}
 

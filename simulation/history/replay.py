@@ -108,8 +108,8 @@ class ReplayedHistory:
         rules = ScreenRules(together, self._items, platform, self._showable.about)
         before = persona.acts[: bisect_left(persona.acts, acts[0].at, key=lambda act: act.at)] if acts else ()
         aimed = [act for act in self._shown_acts(before) if act.verb.has_target][-PRELUDE:]
-        made = screens(shown, idle_moments(persona, shown, self._config.nothing), rules)
-        return [*(replace(screen, is_prelude=True) for screen in screens(aimed, (), rules)), *made]
+        later = screens(shown, idle_moments(persona, shown, self._config.nothing), rules)
+        return [*(replace(screen, is_prelude=True) for screen in screens(aimed, (), rules)), *later]
 
     def _shown_acts(self, acts: Sequence[Act]) -> list[Act]:
         return [act for act in acts if self._showable.reason_against(act) is None]

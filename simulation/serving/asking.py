@@ -249,10 +249,10 @@ class Asking:
         room = self._scheduler.most_columns - prompt - (SPARE_TOKENS + 8 if needs_spare else 0)
         if room < 1 or (asked is not None and asked > room):
             wanted = f" and {asked:,} are asked for" if asked else ""
-            kept = f", of which a grammar keeps {SPARE_TOKENS + 8}" if needs_spare else ""
+            reserve = f", of which a grammar keeps {SPARE_TOKENS + 8}" if needs_spare else ""
             raise bad(
                 f"the prompt has {prompt:,} tokens{wanted}; there is room for {self._scheduler.most_columns:,} of both "
-                f"together{kept}",
+                f"together{reserve}",
                 param, "context_length_exceeded",
             )  # fmt: skip
         return asked if asked is not None else min(self._config.new_tokens, room)

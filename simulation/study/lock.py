@@ -210,10 +210,10 @@ def differences(before: Locked, now: Locked) -> Iterator[str]:
     for name in sorted({*before.code, *now.code}):
         yield from _changed(f"code: {name}", before.code.get(name), now.code.get(name))
     for name in sorted({*before.populations, *now.populations}):
-        known, found = before.populations.get(name), now.populations.get(name)
-        if known != found:
+        locked, people = before.populations.get(name), now.populations.get(name)
+        if locked != people:
             what = (
-                "is not locked" if known is None else "is left out" if found is None else "holds other people or acts"
+                "is not locked" if locked is None else "is left out" if people is None else "holds other people or acts"
             )
             yield f"population {printable_path(Path(name))} {what}"
     yield from _changed("base model", before.base_model, now.base_model)

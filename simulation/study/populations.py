@@ -61,9 +61,9 @@ def check_sizes(plan: StudyPlan, facts: Mapping[str, PopulationFacts]) -> None:
     short = [source for source, agents in asked.items() if facts[source].people < agents]
     if not short:
         return
-    lacking = " and ".join(f"{printable_path(Path(source))} has {facts[source].people:,} people" for source in short)
+    sizes = " and ".join(f"{printable_path(Path(source))} has {facts[source].people:,} people" for source in short)
     fewest = min(facts[source].people for source in asked)
     raise InputError(
-        f"populations of unequal size: {max(asked.values()):,} agents are asked for, but {lacking} who can be agents; "
+        f"populations of unequal size: {max(asked.values()):,} agents are asked for, but {sizes} who can be agents; "
         f"ask for at most {fewest:,}, or leave that population out"
     )

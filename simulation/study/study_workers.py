@@ -61,8 +61,8 @@ def start_study_pool(
             machine.base_model, device=machine.device, dtype=machine.dtype, say=hooks.say
         )
     owner = describe(base)
-    there = tuple(str(Path(source).resolve()) if source.endswith(".py") else source for source in sources)
-    assignment = replace(assignment_for(machine, owner), plugins=there, loaded=plugins)
+    resolved = tuple(str(Path(source).resolve()) if source.endswith(".py") else source for source in sources)
+    assignment = replace(assignment_for(machine, owner), plugins=resolved, loaded=plugins)
     return start_pool(ray, workers, assignment, None, owner, hooks)
 
 

@@ -93,9 +93,9 @@ class ServedEngine:
             answers = list(pool.map(self._answer, requests))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for answers
-        gone = [answer for answer in answers if isinstance(answer, Unreachable)]
-        if answers and len(gone) == len(answers):
-            raise PolyphonyError(f"{gone[0]}; start it again, then continue with --resume")
+        unreachable = [answer for answer in answers if isinstance(answer, Unreachable)]
+        if answers and len(unreachable) == len(answers):
+            raise PolyphonyError(f"{unreachable[0]}; start it again, then continue with --resume")
         return [ActFailure(str(answer)) if isinstance(answer, ServerError) else answer for answer in answers]
 
     def _answer(self, request: ActRequest) -> ActChoice | ServerError:
@@ -163,8 +163,8 @@ class ServedEngine:
             ServerError: As `Completions.label_logprobs`.
         """
         scores = torch.full((1, places), -torch.inf)
-        told = asked.label_logprobs(model, prompt, list(labels.values())) if len(labels) > 1 else [0.0]
-        scores[0, list(labels)] = torch.tensor(told)
+        logprobs = asked.label_logprobs(model, prompt, list(labels.values())) if len(labels) > 1 else [0.0]
+        scores[0, list(labels)] = torch.tensor(logprobs)
         if not scores.isfinite().any():
             raise ServerError("the server says that no allowed label is possible")
         return scores
