@@ -73,8 +73,8 @@ class Population:
     @property
     def verbs(self) -> tuple[Verb, ...]:
         """The verbs of its people's histories, and doing nothing; the usual ones where there is no history."""
-        done = {act.verb for person in self.personas for act in person.acts}
-        return tuple(verb for verb in Verb if verb in done or verb is Verb.NOTHING) if done else USUAL
+        verbs = {act.verb for person in self.personas for act in person.acts}
+        return tuple(verb for verb in Verb if verb in verbs or verb is Verb.NOTHING) if verbs else USUAL
 
     @cached_property
     def private_acts(self) -> int:

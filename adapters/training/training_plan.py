@@ -98,12 +98,12 @@ class TrainingPlanner:
         ]
         order = keyed_generator(config.seed, "prior examples").permutation(len(sittings))
         chosen: list[Request] = []
-        left = config.prior_examples
+        remaining = config.prior_examples
         for index in order:
             persona, acts = sittings[index]
-            chosen.append((persona, acts[:left]))
-            left -= len(chosen[-1][1])
-            if left <= 0:
+            chosen.append((persona, acts[:remaining]))
+            remaining -= len(chosen[-1][1])
+            if remaining <= 0:
                 break
         self._examples.prepare(chosen, size)
         return [example for persona, acts in chosen for example in self._examples.sittings(persona, acts, size)]

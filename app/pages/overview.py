@@ -313,7 +313,7 @@ def _progress(run: FoundRun) -> None:
         return
     seconds = progress.seconds_per_timestep
     rate = "" if seconds is None else f", {seconds:.1f} s a timestep"
-    left = "" if progress.seconds_left is None else f", about {_span(progress.seconds_left)} left"
+    remaining = "" if progress.seconds_left is None else f", about {_span(progress.seconds_left)} left"
     is_silent = progress.status == "running" and silence > _SILENT_SECONDS
     idle = f" · nothing was written for {_span(silence)}" if is_silent else ""
     block(f'<p style="margin:.4rem 0 0"><b>{markup(run.label)}</b></p>')
@@ -321,7 +321,7 @@ def _progress(run: FoundRun) -> None:
     note(
         markup(
             f"{progress.status}: {progress.completed} of {progress.timesteps} timesteps, "
-            f"{progress.activations:,} activations{rate}{left}{idle}"
+            f"{progress.activations:,} activations{rate}{remaining}{idle}"
         )
     )
     acts = "".join(

@@ -133,17 +133,17 @@ def _community_traces(run: RunData, network: Network, strength: Mapping[int, int
 def _value_traces(
     run: RunData, network: Network, strength: Mapping[int, int], colouring: Colouring
 ) -> list[go.Scattergl]:
-    known = [user for user in network.graph if user in colouring.values]
+    users = [user for user in network.graph if user in colouring.values]
     unknown = [user for user in network.graph if user not in colouring.values]
     low, high = colouring.limits
     marker = {
-        "color": [colouring.values[user] for user in known], "colorscale": list(colouring.colours),
+        "color": [colouring.values[user] for user in users], "colorscale": list(colouring.colours),
         "cmin": low, "cmax": high,
         "colorbar": {
             "title": {"text": colouring.title, "side": "right"}, "thickness": 12, "len": 0.6, "outlinewidth": 0,
         },
     }  # fmt: skip
-    traces = [_users(run, network, strength, known, colouring.title, marker, legend=False)] if known else []
+    traces = [_users(run, network, strength, users, colouring.title, marker, legend=False)] if users else []
     if unknown:
         name = f"{colouring.absent} ({len(unknown):,})"
         traces.append(_users(run, network, strength, unknown, name, {"color": OTHER_COLOUR}))

@@ -60,9 +60,9 @@ def split_date(histories: Mapping[str, Sequence[Act]]) -> datetime | None:
     times = sorted(act.at for act in [act for act in dated if not act.is_private] or dated)
     if not times:
         return None
-    wanted = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * len(times)))
-    date = times[max(0, len(times) - wanted)]
-    if len(times) - bisect_left(times, date) > MOST_TIES * wanted:
+    held_out = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * len(times)))
+    date = times[max(0, len(times) - held_out)]
+    if len(times) - bisect_left(times, date) > MOST_TIES * held_out:
         later = bisect_right(times, date)
         if later == len(times):
             return None

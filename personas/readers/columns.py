@@ -39,8 +39,8 @@ def given_columns(text: str) -> Given:
     for pair in pairs:
         name, sign, column = (part.strip() for part in pair.partition("="))
         if not sign or not column or name not in COLUMNS:
-            known = ", ".join(COLUMNS)
-            raise InputError(f"--columns: {quoted(pair)} is not OURS=THEIRS, as author=user; ours are {known}")
+            names = ", ".join(COLUMNS)
+            raise InputError(f"--columns: {quoted(pair)} is not OURS=THEIRS, as author=user; ours are {names}")
         if name in given:
             raise InputError(f"--columns: {name} stands there twice; leave one out")
         given[name] = column
@@ -156,8 +156,8 @@ def layout_of(given: Given, names: Sequence[str], shown: str) -> Layout | None:
     if given:
         for column in given.values():
             if not _is_among(column, names):
-                known = ", ".join(map(quoted, names[:12])) or "none"
-                raise InputError(f"{shown}: --columns: no column {quoted(column)} in the file (found {known})")
+                in_file = ", ".join(map(quoted, names[:12])) or "none"
+                raise InputError(f"{shown}: --columns: no column {quoted(column)} in the file (found {in_file})")
         return Layout({name: (given.get(name, name),) for name in COLUMNS})
     if all(name in names for name in REQUIRED):
         return None

@@ -68,14 +68,14 @@ class Writer:
 
     def _issue(self, rng: Generator, moment: TownMoment) -> str | None:
         """Draw the issue of a post, or that it is about none; what happens makes people speak of theirs."""
-        held = [issue for issue, side in self._person.stances.items() if side]
-        raised = {issue: self._interests.raised(issue, moment.at) for issue in held}
+        issues = [issue for issue, side in self._person.stances.items() if side]
+        raised = {issue: self._interests.raised(issue, moment.at) for issue in issues}
         rate = min(MOST_OPINIONS, self._person.issue_rate + sum(raised.values()))
         draw = rng.random()
-        if not held or draw >= rate:
+        if not issues or draw >= rate:
             return None
         if draw < self._person.issue_rate:
-            return held[int(rng.random() ** 2 * len(held))]
+            return issues[int(rng.random() ** 2 * len(issues))]
         return _drawn(rng, raised)
 
     def _report(self, rng: Generator, moment: TownMoment, topic: Topic, story: Story) -> Draft:

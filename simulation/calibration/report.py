@@ -115,8 +115,8 @@ def _markdown(calibrator: Calibrator, result: Calibration, command: str) -> str:
 def _temperature(calibrator: Calibrator) -> str:
     if any(parameter.name == "temperature" for parameter in calibrator.space):
         return "Temperature: fitted by the share of new words."
-    why = "no model writes" if not calibrator.settings.needs_model else "verbs are drawn from histories"
-    return f"Temperature: left out, for {why}."
+    reason = "no model writes" if not calibrator.settings.needs_model else "verbs are drawn from histories"
+    return f"Temperature: left out, for {reason}."
 
 
 def _estimate(one: Estimate) -> str:

@@ -116,15 +116,15 @@ def bank_show(
     with opened_bank(bank) as opened:
         revision = chosen_revision(opened, person, number)
         steps, runs = opened.steps(revision.adapter_id), opened.runs_of(revision.adapter_id)
-    known: dict[str, Any] = {**asdict(revision), "life": [asdict(step) for step in steps], "runs": runs}
+    facts: dict[str, Any] = {**asdict(revision), "life": [asdict(step) for step in steps], "runs": runs}
     if as_json:
-        print(json.dumps(known))
+        print(json.dumps(facts))
         return
     life = "\n".join(
         f"{step.at} revision {step.number}: {step.after}" + (f" (forced: {step.forced})" if step.forced else "")
         for step in steps
     )
-    lines = {name: flat(value) for name, value in known.items() if name not in ("life", "runs")}
+    lines = {name: flat(value) for name, value in facts.items() if name not in ("life", "runs")}
     print_pairs(person, {**lines, "life": life, "runs": "\n".join(runs) or "none"})
 
 

@@ -162,8 +162,10 @@ def _read_directories(
     for directory in inside:
         foreign = read_directory(directory, base, force_base=force_base)
         if foreign.other_base is not None:
-            named = quoted(foreign.other_base)
-            stderr().print(f"warning: {directory}: was trained on {named}, not on {shown_base(base)}", markup=False)
+            other_base = quoted(foreign.other_base)
+            stderr().print(
+                f"warning: {directory}: was trained on {other_base}, not on {shown_base(base)}", markup=False
+            )
         name = person or str(foreign.card.get("person") or directory.name)
         imported.append((foreign_revision(base, population, name, foreign, directory.name), foreign.factors))
     return imported

@@ -195,19 +195,19 @@ class ReplayedHistory:
             position = None
             if act.verb.has_target:
                 targets = set(self._targets(platform, act))
-                held = next((page.target for page in pages if page.target in targets), None)
-                if held is None:
+                target = next((page.target for page in pages if page.target in targets), None)
+                if target is None:
                     self.not_ranked.add(act.id)
                     continue
-                position = items.index(held) + 1
+                position = items.index(target) + 1
             yield ShownMoment(persona.handle, screen.at, act, feed, ids, position)
 
     def _before_screen(
         self, platform: CorpusPlatform, screen: Screen, items: Sequence[FeedItem]
     ) -> Iterator[FeedItem]:  # fmt: skip
         """Items without the dealings that the screen's own acts are: a shared screen stands as of the last of them."""
-        done = [act for act in screen.acts if act.verb in DEALINGS and platform.number(act) < screen.state[0]]
-        own = Counter(about.author for act in done if (about := self._showable.about(act)) is not None)
+        acts = [act for act in screen.acts if act.verb in DEALINGS and platform.number(act) < screen.state[0]]
+        own = Counter(about.author for act in acts if (about := self._showable.about(act)) is not None)
         for item in items:
             yield replace(item, dealings=max(0, item.dealings - own[item.handle])) if own[item.handle] else item
 

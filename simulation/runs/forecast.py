@@ -101,12 +101,12 @@ def _of_one_population(
     resources = resources or Resources(largest, **vars(machine), hooks=hooks)
     if largest.needs_model:
         resources.base_and_kit(largest)
-    missing = _missing(resources, runs, machine)
+    shortfall = _missing(resources, runs, machine)
     activations = [_activations(resources, settings) for settings in runs] if simulates else []
     loading = time.perf_counter() - began
-    if least is not None and missing.tokens < least.tokens and sum(activations) < least.activations:
+    if least is not None and shortfall.tokens < least.tokens and sum(activations) < least.activations:
         return None
-    stages, disk = missing.stages(), float(missing.disk)
+    stages, disk = shortfall.stages(), float(shortfall.disk)
     if simulates:
         rates = _rates(resources, runs)
         own = [rates[_kind(settings)] for settings in runs]
@@ -116,7 +116,7 @@ def _of_one_population(
             rate.agent_bytes * settings.agents + rate.activation_bytes * count
             for rate, settings, count in zip(own, runs, activations, strict=True)
         )
-    return Forecast(stages, loading, peak_memory() + missing.memory, round(disk))
+    return Forecast(stages, loading, peak_memory() + shortfall.memory, round(disk))
 
 
 def _simulation(runs: Sequence[RunSettings], activations: int, seconds: float) -> Stage:

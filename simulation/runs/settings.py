@@ -135,9 +135,9 @@ class RunSettings:
     def _check_engine(self, arm: Arm) -> None:
         """Refuse what does not go with where the model computes."""
         if self.engine == "local":
-            given = [name for name in ("engine_url", "engine_models", "engine_adapters") if getattr(self, name)]
-            if given:
-                raise InputError(f"{OPTIONS[given[0]].flag} is for a server: give --engine vllm or http with it")
+            names = [name for name in ("engine_url", "engine_models", "engine_adapters") if getattr(self, name)]
+            if names:
+                raise InputError(f"{OPTIONS[names[0]].flag} is for a server: give --engine vllm or http with it")
             return
         if self.policy != "engine":
             raise InputError(f"--engine {self.engine} asks a server for --policy engine, not for {self.policy}")
@@ -262,10 +262,10 @@ def _as_value(held: Any) -> Value:
 
 def _by_path(values: Mapping[str, Value]) -> dict[str, Any]:
     """What settings hold for options, by the dotted paths at which they hold it."""
-    held = {OPTIONS[name].setting: _held(OPTIONS[name], value) for name, value in values.items()}
+    settings = {OPTIONS[name].setting: _held(OPTIONS[name], value) for name, value in values.items()}
     if "rank" in values:
-        held["training.shape.alpha"] = 2.0 * float(values["rank"])
-    return held
+        settings["training.shape.alpha"] = 2.0 * float(values["rank"])
+    return settings
 
 
 def _held(option: Option, value: Value) -> Any:

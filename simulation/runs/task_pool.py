@@ -182,16 +182,16 @@ class TaskPool:
         Raises:
             PolyphonyError: `MOST_TRIES` workers lost the same task, or no worker is left, or a task raised it.
         """
-        queues, left = BlockQueues(tasks.homes, len(self._members)), len(tasks.homes)
-        while left:
+        queues, remaining = BlockQueues(tasks.homes, len(self._members)), len(tasks.homes)
+        while remaining:
             self._hand_out(tasks, queues)
             for member in self._members:
                 for number, answer in self._collected(member, tasks, queues):
-                    left -= 1
+                    remaining -= 1
                     away = time.monotonic()
                     yield number, answer
                     self._excuse_since(away)
-            if left:
+            if remaining:
                 self._wait(tasks)
 
     def _hand_out(self, tasks: Tasks, queues: BlockQueues) -> None:
@@ -248,8 +248,8 @@ class TaskPool:
             self._look_how_far(member, tasks.progress)
         if member.tasks and time.monotonic() - member.since > self._seconds:
             self._ray.kill(member.actor, no_restart=False)
-            how = "did not answer" if tasks.progress is None else "got no further"
-            self._lose(member, tasks, queues, f"{how} within {self._seconds:g} s")
+            reason = "did not answer" if tasks.progress is None else "got no further"
+            self._lose(member, tasks, queues, f"{reason} within {self._seconds:g} s")
 
     def _look_how_far(self, member: Member, report: Callable[[int, float], None]) -> None:
         """Ask a worker how far it is, and take what it answered before."""
@@ -276,12 +276,12 @@ class TaskPool:
 
     def _lose(self, member: Member, tasks: Tasks, queues: BlockQueues, how: str) -> None:
         """Queue the tasks of a lost worker again, and have it start anew."""
-        lost = list(member.tasks.values())
+        numbers = list(member.tasks.values())
         member.tasks.clear()
         member.asked_progress = None
-        names = "; ".join(map(tasks.name, lost))
+        names = "; ".join(map(tasks.name, numbers))
         self._say(f"{tasks.where}: worker {member.number + 1} ({member.place}) {how}; {tasks.again}: {names}")
-        for place, number in reversed(list(enumerate(lost))):
+        for place, number in reversed(list(enumerate(numbers))):
             try:
                 queues.lose(number, member.number, counts=place == 0)
             except BlockLost as error:

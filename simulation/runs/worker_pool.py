@@ -66,7 +66,7 @@ class WorkerPool(TaskPool):
         homes = [home_of(block, self._settings.agents, len(self._members)) for block in blocks]
         tasks = Tasks(
             "decide", homes, lambda number: (blocks[number],),
-            lambda number: agents_in_words([seen.agent for seen in blocks[number]]),
+            lambda number: agents_in_words([observation.agent for observation in blocks[number]]),
             f"timestep {observations[0].timestep}" if observations else "", "decided again",
             "continue the run with --resume", at_once=MOST_QUEUED,
         )  # fmt: skip

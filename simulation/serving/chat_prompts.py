@@ -55,8 +55,8 @@ class ChatPrompts:
         )
         lines = [" ".join(line.split()) for line in conversation.splitlines() if line.strip()]
         user = "\n".join([*lines, question])
-        who = " ".join(system.split())
-        return self._rendered([*([("system", who)] if who else []), ("user", user)])
+        persona = " ".join(system.split())
+        return self._rendered([*([("system", persona)] if persona else []), ("user", user)])
 
     def content_free(self, question: str) -> list[int]:
         """The tokens before an act of nobody who was told nothing."""

@@ -263,15 +263,15 @@ class Scheduler:
         One prompt keeps a processor busy. A few are read one after another, so that the first need not wait for the
         last; many are read together, which takes less time in all.
         """
-        left = self._prompt_tokens
-        while left > 0:
+        budget = self._prompt_tokens
+        while budget > 0:
             with self._changed:
                 are_few = self._waiting.count <= FEW
-            read = self._admit(1 if are_few else left)
+            read = self._admit(1 if are_few else budget)
             self._deliver()
             if not read:
                 break
-            left -= read
+            budget -= read
 
     def _admit(self, most: int) -> int:
         """Read as many prompts as fit into one pass of each batch.

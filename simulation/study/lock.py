@@ -212,10 +212,10 @@ def differences(before: Locked, now: Locked) -> Iterator[str]:
     for name in sorted({*before.populations, *now.populations}):
         locked, people = before.populations.get(name), now.populations.get(name)
         if locked != people:
-            what = (
+            change = (
                 "is not locked" if locked is None else "is left out" if people is None else "holds other people or acts"
             )
-            yield f"population {printable_path(Path(name))} {what}"
+            yield f"population {printable_path(Path(name))} {change}"
     yield from _changed("base model", before.base_model, now.base_model)
     yield from _changed("promoted adapters", before.adapters, now.adapters)
     yield from _changed("compute type", before.compute_type, now.compute_type)

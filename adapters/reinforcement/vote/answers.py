@@ -103,15 +103,15 @@ class Vote:
         slots = list(range(self.plan.adapters))
         weights = [curve.success["validation"][group.done] for curve in group.curves]
         self._note(validation=weights, start=group.curves[0].success["test"][0])
-        asked = slots[: self.plan.asked]
+        voters = slots[: self.plan.asked]
         if not self._is_asked(ADAPTERS):
             self._store(ADAPTERS, self._asked(group, ADAPTERS, slots, 1))
         if not self._is_asked(ONE):
-            self._store(ONE, self._asked(group, ONE, asked, self.plan.draws))
+            self._store(ONE, self._asked(group, ONE, voters, self.plan.draws))
         if not self._is_asked(BASE):
             self._store(BASE, self._asked(group, BASE, [None], self.plan.draws))
         if not self._is_asked(TEMPERED):
-            self._ask_tempered(group, asked)
+            self._ask_tempered(group, voters)
 
     def _ask_tempered(self, group: Reinforcement, slots: Sequence[int]) -> None:
         temperatures = self._temperatures(group, slots)
