@@ -74,10 +74,10 @@ def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
     }
 
 
-def _others(own: int, people: int, rng: np.random.Generator) -> list[int]:
+def _others(person: int, people: int, rng: np.random.Generator) -> list[int]:
     """Places of other people, some of them twice where there are few."""
     drawn = rng.integers(people - 1, size=_OTHERS)
-    return [int(place + (place >= own)) for place in drawn]
+    return [int(place + (place >= person)) for place in drawn]
 
 
 def _mean(values: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> Measurement:

@@ -95,7 +95,7 @@ def _persistence(first: dict[int, int], second: dict[int, int], rng: np.random.G
     return Measurement(value, len(both), null=null_model(value, draws))
 
 
-def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[int]":
+def _activation_graph(run: RunData, is_counted: Callable[[int], bool]) -> "nx.Graph[int]":
     weights: Counter[tuple[int, int]] = Counter()
     for activation in run.activations:
         upon = (
@@ -105,7 +105,7 @@ def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[
         )
         if (
             activation.outcome == "ok"
-            and wanted(activation.timestep)
+            and is_counted(activation.timestep)
             and upon is not None
             and upon != activation.user_id
         ):

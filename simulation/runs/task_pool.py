@@ -89,7 +89,7 @@ class TaskPool:
     """Has workers do tasks, whoever of them dies."""
 
     def __init__(
-        self, ray: ModuleType, members: Sequence[Member], told: Sequence[Answer], seconds: float,
+        self, ray: ModuleType, members: Sequence[Member], shared: Sequence[Answer], seconds: float,
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
         """Take workers that know nothing yet.
@@ -97,12 +97,12 @@ class TaskPool:
         Args:
             ray: The module, joined to the cluster.
             members: The workers.
-            told: What each is told when it begins, as Ray holds it.
+            shared: What each is told when it begins, as Ray holds it.
             seconds: How long a worker may do a task, or be seen to get no further, before another gets it.
             say: Takes a line for a person.
         """
         self._ray, self._members = ray, list(members)
-        self._told, self._seconds, self._say = tuple(told), seconds, say
+        self._shared, self._seconds, self._say = tuple(shared), seconds, say
         self._owner: WorkerDescription | None = None
 
     def begin(self, owner: WorkerDescription) -> None:
@@ -112,7 +112,7 @@ class TaskPool:
             InputError: As described; the line names the worker.
         """
         self._owner = owner
-        answers = {member.actor.begin.remote(*self._told): member for member in self._members}
+        answers = {member.actor.begin.remote(*self._shared): member for member in self._members}
         self._wait_for_all(list(answers))
         for answer, member in answers.items():
             self._take_introduction(member, self._begun(answer, member.place))
@@ -131,7 +131,7 @@ class TaskPool:
         Raises:
             InputError: One of them cannot, or none is there.
         """
-        self._told = (*self._told, more)
+        self._shared = (*self._shared, more)
         for member in self._members:
             member.beginning = None  # what has begun again without it begins anew
             member.lost_at = None if member.is_ready else time.monotonic()
@@ -299,7 +299,7 @@ class TaskPool:
         if member.beginning is None:
             if now - member.asked_at >= POLL_SECONDS:
                 member.asked_at = now
-                member.beginning = member.actor.begin.remote(*self._told)
+                member.beginning = member.actor.begin.remote(*self._shared)
             return
         if self._has_come(member.beginning):
             self._take_beginning(member, may_ask_again=now - lost_at <= START_SECONDS)

@@ -35,11 +35,11 @@ class WorkerPool(TaskPool):
     """
 
     def __init__(
-        self, ray: ModuleType, members: Sequence[Member], told: Sequence[Any], seconds: float,
+        self, ray: ModuleType, members: Sequence[Member], shared: Sequence[Any], seconds: float,
         say: Callable[[str], None], settings: RunSettings | None,
     ) -> None:  # fmt: skip
         """Take workers that know nothing yet; see `TaskPool`. `settings` are those of the run that they decide for."""
-        super().__init__(ray, members, told, seconds, say)
+        super().__init__(ray, members, shared, seconds, say)
         self._settings = settings
 
     @property

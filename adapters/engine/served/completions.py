@@ -174,15 +174,15 @@ def label_answer(
     first = top[0] if isinstance(top, list) and top else None
     if not isinstance(first, dict):
         raise _NoLogprobs("the server's answer holds no log-probabilities")
-    told: dict[int, float] = {}
+    log_probabilities: dict[int, float] = {}
     for label in labels:
         value = first.get(f"token_id:{label}", first.get(str(tokenizer.decode([label]))))
         if value is None:
             continue
         if not isinstance(value, int | float) or isinstance(value, bool) or not value <= 1e-3:
             raise ServerError("the server's answer holds what is no log-probability")
-        told[label] = -math.inf if value <= _IMPOSSIBLE else float(value)
-    return told
+        log_probabilities[label] = -math.inf if value <= _IMPOSSIBLE else float(value)
+    return log_probabilities
 
 
 def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:

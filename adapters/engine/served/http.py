@@ -44,13 +44,13 @@ def http_engine(
         )
     except ServerError as error:
         raise InputError(f"--engine http: {error}") from error
-    asked = (
+    interface = (
         Completions(client, kit, decoding, *exactness)
         if exactness is not None and is_ours
         else Chat(client, kit, decoding)
     )
     served = ServedModels(models[0], models)
-    return ServedEngine(client, asked, served, base, kit, None, served_description(NAME, "", asked))
+    return ServedEngine(client, interface, served, base, kit, None, served_description(NAME, "", interface))
 
 
 def _names_labels(client: Client, kit: PromptKit, model: str) -> bool:

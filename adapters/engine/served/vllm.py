@@ -47,15 +47,15 @@ def vllm_engine(
         exactness = probed(client, kit, adapters.base)
         if exactness is None:
             raise InputError("--engine vllm: the server takes no token ids, or tells no log-probabilities")
-        asked = Completions(client, kit, decoding, *exactness, penalises_prompt=True)
+        interface = Completions(client, kit, decoding, *exactness, penalises_prompt=True)
         adapters.load([zero])
-        _check_base(asked, zero.name, adapters.base, kit)
+        _check_base(interface, zero.name, adapters.base, kit)
         adapters.load([zero, *exports])
         version = _version(client)
     except ServerError as error:
         raise InputError(f"--engine vllm: {error}") from error
     models = ServedModels(zero.name, [path.name for path in exports], adapters.restore)
-    return ServedEngine(client, asked, models, base, kit, adapted, served_description(NAME, version, asked))
+    return ServedEngine(client, interface, models, base, kit, adapted, served_description(NAME, version, interface))
 
 
 class _Adapters:
@@ -109,7 +109,7 @@ def _served(client: Client) -> tuple[str | None, set[str]]:
     return bases[0] if bases else None, {name for name, parent in names.items() if parent is not None}
 
 
-def _check_base(asked: Completions, model: str, name: str, kit: PromptKit) -> None:
+def _check_base(interface: Completions, model: str, name: str, kit: PromptKit) -> None:
     """Refuse a server of another base model: its log-probabilities under a content-free prompt would be others.
 
     Raises:
@@ -117,7 +117,7 @@ def _check_base(asked: Completions, model: str, name: str, kit: PromptKit) -> No
     """
     grammar, scorer = kit.builder.grammar, kit.scorer
     prompt = content_free_prompt(kit.builder, len(scorer.digit_ids))
-    served = torch.tensor(asked.label_logprobs(model, prompt, list(grammar.verb_ids.values())))
+    served = torch.tensor(interface.label_logprobs(model, prompt, list(grammar.verb_ids.values())))
     local = torch.stack([scorer.verb_bias[VERBS.index(verb)] for verb in grammar.verb_ids]).float().cpu()
     shared = served.isfinite()
     farthest = (served[shared].log_softmax(-1) - local[shared].log_softmax(-1)).abs().max()
