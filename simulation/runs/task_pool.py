@@ -86,7 +86,7 @@ class Tasks:
 
 
 class TaskPool:
-    """Has workers do tasks, whoever of them dies."""
+    """Has workers do tasks, and repeats the tasks of workers that die."""
 
     def __init__(
         self, ray: ModuleType, members: Sequence[Member], shared: Sequence[Answer], seconds: float,

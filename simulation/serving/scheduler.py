@@ -147,7 +147,7 @@ class Scheduler:
             self._thread.start()
 
     def reserve(self) -> None:
-        """Let `start` make no thread: the work will be done by whoever calls `run`."""
+        """Let `start` make no thread: the caller of `run` will do the work."""
         self._is_running = True
 
     def run(self) -> None:

@@ -41,7 +41,7 @@ VALIDATION_ANSWERS = 256
 ITEMS_AT_ONCE = 100
 
 Progress = Callable[[str, int, int, str], None]
-"""Called with the stage, what is done of it, what there is, and a note."""
+"""Called with the stage, its finished part, the whole, and a note."""
 
 
 def vote_items(task: Task, plan: VotePlan) -> list[str]:
