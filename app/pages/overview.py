@@ -105,8 +105,8 @@ def _study_card(library: Library, directory: Path, colours: Colours) -> None:
         f'<span class="note">{facts}</span></div><p class="said"><bdi>{markup(_study_finding(library, directory))}'
         "</bdi></p>"
     )
-    own = tuple(run for run in library.runs if run.path.is_relative_to(directory))
-    shown = first_choice(own)[:_MOST_ARMS]
+    runs_here = tuple(run for run in library.runs if run.path.is_relative_to(directory))
+    shown = first_choice(runs_here)[:_MOST_ARMS]
     if shown:
         header = shown[0].header
         note(f"With seed {header.seed} and {header.agents:,} agents: acts in each timestep, and a post drawn by lot.")

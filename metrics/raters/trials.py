@@ -76,7 +76,7 @@ def _pool(material: Material, kind: str, pair: tuple[str, str], most: int, seed:
     order = [people[place] for place in keyed_generator(seed, "people of trials", kind).permutation(len(people))]
     of_person = [_of_person(material, kind, pair, person, seed) for person in order]
     rounds = max(map(len, of_person), default=0)
-    drawn = [own[number] for number in range(rounds) for own in of_person if number < len(own)]
+    drawn = [trials[number] for number in range(rounds) for trials in of_person if number < len(trials)]
     return drawn[:most][::-1]  # they are taken from the end
 
 

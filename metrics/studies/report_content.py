@@ -79,8 +79,8 @@ def _title(evidence: Evidence) -> str:
 
 def _texts(runs: Sequence[RunMeasurements], sources: Sequence[str], evidence: Evidence) -> dict[str, RunData]:
     people = runs[0].population_digest
-    own = [(run, source) for run, source in zip(runs, sources, strict=True) if run.population_digest == people]
-    shown = of_one_seed([run for run, _ in own], [source for _, source in own], evidence.arms, MOST_ARMS)
+    pairs = [(run, source) for run, source in zip(runs, sources, strict=True) if run.population_digest == people]
+    shown = of_one_seed([run for run, _ in pairs], [source for _, source in pairs], evidence.arms, MOST_ARMS)
     return {arm: load_run(source, history=False, exposures=False) for arm, source in shown.items()}
 
 

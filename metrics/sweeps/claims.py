@@ -57,13 +57,13 @@ def _tail(results: SweepResults) -> Claim:
 
 def _standard_collapses(results: SweepResults) -> Claim:
     text = f"At rank 1 most adapters of the {REFERENCE} start collapse (67% were named)"
-    own = results.best[(results.best["init"] == REFERENCE) & (results.best["rank"] == 1)]
-    return _collapse_claim(text, own["collapsed"].tolist())
+    standard = results.best[(results.best["init"] == REFERENCE) & (results.best["rank"] == 1)]
+    return _collapse_claim(text, standard["collapsed"].tolist())
 
 
 def _principal(results: SweepResults) -> Claim:
-    own = results.best[results.best["init"].isin(["pissa", "olora"])]
-    return _collapse_claim("Starts from the principal parts (PiSSA, OLoRA) collapse", own["collapsed"].tolist())
+    principal = results.best[results.best["init"].isin(["pissa", "olora"])]
+    return _collapse_claim("Starts from the principal parts (PiSSA, OLoRA) collapse", principal["collapsed"].tolist())
 
 
 def _collapse_claim(text: str, collapsed: Sequence[bool | None]) -> Claim:

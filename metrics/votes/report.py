@@ -159,10 +159,13 @@ def _compared(results: VoteResults) -> dict[str, list[Point]]:
 
 
 def _curves_table(points: Mapping[str, Sequence[Point]]) -> str:
-    by_k = {name: {point.k: point for point in own} for name, own in points.items()}
+    by_k = {name: {point.k: point for point in curve} for name, curve in points.items()}
     rows = [
-        [str(k), *(f"{number(p.value)} [{span(p.interval)}]" if (p := own.get(k)) else "–" for own in by_k.values())]
-        for k in sorted({k for own in by_k.values() for k in own})
+        [
+            str(k),
+            *(f"{number(p.value)} [{span(p.interval)}]" if (p := curve.get(k)) else "–" for curve in by_k.values()),
+        ]
+        for k in sorted({k for curve in by_k.values() for k in curve})
     ]
     return _table(["k", *points], rows)
 
@@ -189,7 +192,7 @@ def _correlations(results: VoteResults) -> str:
 
 
 def _fits(points: Mapping[str, Sequence[Point]]) -> str:
-    rows = [_fit_row(name, fit) for name, own in points.items() if (fit := fitted(own)) is not None]
+    rows = [_fit_row(name, fit) for name, curve in points.items() if (fit := fitted(curve)) is not None]
     explained = (
         "Both curves are fitted to every second size, and compared on the sizes between. The points of one curve share "
         "their answers, so a smaller error is no test."
@@ -260,10 +263,10 @@ def draw(points: Mapping[str, Sequence[Point]], path: Path) -> None:
         figure = Figure((7.0, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        for name, own in points.items():
-            ks, values = [point.k for point in own], [point.value for point in own]
+        for name, curve in points.items():
+            ks, values = [point.k for point in curve], [point.value for point in curve]
             axes.plot(ks, values, marker="o", markersize=3, color=_COLOURS[name], label=name)
-            low, high = zip(*(point.interval for point in own), strict=True)
+            low, high = zip(*(point.interval for point in curve), strict=True)
             axes.fill_between(ks, low, high, color=_COLOURS[name], alpha=0.12, linewidth=0)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("answers in a vote (k)")

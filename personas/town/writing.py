@@ -158,7 +158,7 @@ class Writer:
         shared = self._lexicon.lines
         knows = parent.topic is not None and parent.topic in self._person.things
         topic = self._lexicon.topics[parent.topic] if knows and parent.topic else None
-        own = fitting_lines(topic.lines["react"], topic, parent.thing) if topic else ()
+        lines = fitting_lines(topic.lines["react"], topic, parent.thing) if topic else ()
         draw = rng.random()
         if parent.answers and parent.answered in (None, self._person.index) and not quote:
             return self._line(rng, parent.answers), "answer"
@@ -168,8 +168,8 @@ class Writer:
             return self._line(rng, shared["thanks"]), "talk"
         if parent.kind in POST_KINDS and draw < 0.18:
             return self._line(rng, shared["askback"]), "ask"
-        if own and draw < 0.55:
-            return self._line(rng, own), "talk"
+        if lines and draw < 0.55:
+            return self._line(rng, lines), "talk"
         kind = f"react_{parent.kind}" if parent.kind in POST_KINDS else "carry"
         return self._line(rng, shared[kind]), "talk"
 

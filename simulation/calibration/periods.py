@@ -110,7 +110,7 @@ def load_periods(
             "the people have 8 acts before it; give posts of a longer time"
         )
     step = timedelta(minutes=minutes)
-    before = {name: [act for act in own if act.at < later] for name, own in by_author(corpus.acts.values()).items()}
+    before = {name: [act for act in acts if act.at < later] for name, acts in by_author(corpus.acts.values()).items()}
     earlier = split_date({person.handle: before.get(person.handle, []) for person in corpus.personas})
     if earlier is None:
         raise InputError(

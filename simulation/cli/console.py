@@ -82,8 +82,8 @@ def speed(rate: float, unit: str) -> str:
     if not rate:
         return ""
     if rate < 1:
-        one = unit.removesuffix("es") if unit.endswith("sses") else unit.removesuffix("s")
-        return f"{duration(1 / rate)} {'an' if one[0] in 'aeiou' else 'a'} {one}"
+        singular = unit.removesuffix("es") if unit.endswith("sses") else unit.removesuffix("s")
+        return f"{duration(1 / rate)} {'an' if singular[0] in 'aeiou' else 'a'} {singular}"
     return f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:.3g} {unit}/s"
 
 

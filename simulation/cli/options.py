@@ -191,7 +191,7 @@ def _expanded(
     command: Command, argument: str, parameters: Sequence[inspect.Parameter], collect: Callable[[dict[str, Any]], Any]
 ) -> Command:
     """A command with parameters instead of one argument, which is made of them."""
-    own = [
+    parameters_of_command = [
         parameter for parameter in inspect.signature(command, eval_str=True).parameters.values()
         if parameter.name != argument
     ]  # fmt: skip
@@ -202,7 +202,7 @@ def _expanded(
         command(**given, **{argument: collect(collected)})
 
     del expanded.__wrapped__
-    ordered = sorted([*own, *parameters], key=_is_of_machine)
+    ordered = sorted([*parameters_of_command, *parameters], key=_is_of_machine)
     expanded.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
     return expanded

@@ -198,7 +198,11 @@ def _without_running(
 
         plan = _plan(plan_file, flags, plugins)
         measured = [REGISTRY.get(name) for name in plan.outcomes or PRIMARY]
-        say(odd_protocol(plan, [Outcome(own.name, own.title, own.definition) for own in measured]))
+        say(
+            odd_protocol(
+                plan, [Outcome(measurement.name, measurement.title, measurement.definition) for measurement in measured]
+            )
+        )
         return
     if plan_file is None or flags:
         raise InputError("--lock locks a file as it is: give PLAN.toml, and write options into it")

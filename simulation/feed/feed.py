@@ -328,8 +328,8 @@ class Rankings:
         ranks = _ranked(scores, len(requests))
         leading = _leading(ranks[0]) if len(scores) == 1 else None
         for row, request in enumerate(requests):
-            own = scores[row if len(scores) > 1 else 0]
-            yield self._page(request, ranks[row], own, near[row], barred[row], answers[row], leading)
+            row_scores = scores[row if len(scores) > 1 else 0]
+            yield self._page(request, ranks[row], row_scores, near[row], barred[row], answers[row], leading)
 
     def _page_of_notices(self, request: PageRequest) -> Page:
         notices = self._notices(request)[: self._most_notices]

@@ -109,12 +109,12 @@ def _of_one_population(
     stages, disk = shortfall.stages(), float(shortfall.disk)
     if simulates:
         rates = _rates(resources, runs)
-        own = [rates[_kind(settings)] for settings in runs]
-        seconds = sum(rate.seconds * count for rate, count in zip(own, activations, strict=True))
+        rates_of_runs = [rates[_kind(settings)] for settings in runs]
+        seconds = sum(rate.seconds * count for rate, count in zip(rates_of_runs, activations, strict=True))
         stages["simulation"] = _simulation(runs, sum(activations), seconds)
         disk += sum(
             rate.agent_bytes * settings.agents + rate.activation_bytes * count
-            for rate, settings, count in zip(own, runs, activations, strict=True)
+            for rate, settings, count in zip(rates_of_runs, runs, activations, strict=True)
         )
     return Forecast(stages, loading, peak_memory() + shortfall.memory, round(disk))
 

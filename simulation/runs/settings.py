@@ -212,8 +212,10 @@ class RunSettings:
 
     def recorded(self) -> str:
         """Everything that decides the run and has no column of its own, as JSON for the run file."""
-        own = {"population", "agents", "timesteps", "seed", "arm"}
-        return json.dumps({name: value for name, value in self.as_mapping().items() if name not in own}, sort_keys=True)
+        names = {"population", "agents", "timesteps", "seed", "arm"}
+        return json.dumps(
+            {name: value for name, value in self.as_mapping().items() if name not in names}, sort_keys=True
+        )
 
 
 def make_settings(values: Mapping[str, Value]) -> RunSettings:
@@ -244,8 +246,10 @@ def training_config(values: Mapping[str, Value]) -> TrainingConfig:
     Raises:
         InputError: A value cannot be.
     """
-    own = {option.name: values[option.name] for option in TRAINING_OPTIONS if option.name in values}
-    return _replaced(TrainingConfig(), {path.removeprefix("training."): value for path, value in _by_path(own).items()})
+    options = {option.name: values[option.name] for option in TRAINING_OPTIONS if option.name in values}
+    return _replaced(
+        TrainingConfig(), {path.removeprefix("training."): value for path, value in _by_path(options).items()}
+    )
 
 
 def option_values(settings: RunSettings) -> dict[str, Value]:
@@ -279,14 +283,14 @@ def _held(option: Option, value: Value) -> Any:
 
 def _replaced(config: Config, by_path: Mapping[str, Any]) -> Config:
     """A nested frozen dataclass with other values at dotted paths."""
-    own: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     deeper: dict[str, dict[str, Any]] = defaultdict(dict)
     for path, value in by_path.items():
         name, _, rest = path.partition(".")
         if rest:
             deeper[name][rest] = value
         else:
-            own[name] = value
+            changes[name] = value
     for name, inner in deeper.items():
-        own[name] = _replaced(getattr(config, name), inner)
-    return replace(config, **own)  # type: ignore[type-var]
+        changes[name] = _replaced(getattr(config, name), inner)
+    return replace(config, **changes)  # type: ignore[type-var]

@@ -230,8 +230,8 @@ def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] 
     """
     options = {name.replace("-", "_"): value for name, value in content.items()}
     crossed = {name: options.pop(name) for name in _CROSSED if name in options}
-    own = ("reference", "blocks", *_QUESTION)
-    value: dict[str, Any] = {name: options.pop(name) for name in own if name in options}
+    keys_of_plan = ("reference", "blocks", *_QUESTION)
+    value: dict[str, Any] = {name: options.pop(name) for name in keys_of_plan if name in options}
     populations = options.pop("populations", None)
     if crossed:
         keys = sorted(set(_CROSSED) - set(crossed))

@@ -140,7 +140,7 @@ class Vote:
         return [
             float(
                 np.mean(
-                    [[self.task.reward(item, text) for text in own] for item, own in zip(items, voter, strict=True)]
+                    [[self.task.reward(item, text) for text in texts] for item, texts in zip(items, voter, strict=True)]
                 )
             )
             for voter in answers
