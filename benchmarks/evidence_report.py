@@ -72,13 +72,13 @@ person, and no adapter was trained to produce them. But each person has a split 
 may appear in the feed of another person's training prompt. NLL is in nats per token of held-out texts, posts weighted
 equally.
 
-- **base** is the bare model, **pooled** the population prior alone, **own** the prior with the person's adapter,
-  **other** the mean over two other people's.
+- **base** is the bare model, **prior** the population prior alone, **own** the prior with the person's adapter,
+  **other** the mean over two other people's. The arm `pooled`, one adapter for all over the prior, is not on this page.
 - **own beats other**: share of (post, other person) pairs in which the person's own adapter finds the post likelier.
 - **top-1 of 32**: share of people whose own adapter, among 32 people's, finds their first five held-out posts
   likeliest; guessing reaches 3.1%. With more than 128 people, only the first 128 are identified.
 - **act distance**: total variation between a person's held-out verbs and the mean distribution predicted before them;
-  **history** is the person's own training frequencies, the classical baseline.
+  **history** is the person's own training frequencies, the classical baseline. Lower is better.
 - **attribution**: the model writes a post after the prompt of each held-out act. A ridge classifier of character 2- to
   4-grams, trained on real training posts, assigns these posts to one of 32 people; the figure is the share assigned to
   the right person. **real** is the same on the people's own held-out posts, the ceiling.
@@ -101,6 +101,7 @@ def answer(found: Mapping[str, Mapping[str, Any]]) -> str:
     beaten = ", ".join(f"{_percent(row, 'own_beats_other')} with {title}" for title, row in rows.items())
     sentences = [
         "Yes, in what people write." if carried else "Not shown in every population.",
+        *_of_acts(found),
         f"A person's own adapter finds that person's later posts likelier than another person's adapter does, in this "
         f"share of the cases: {beaten} (guessing: {_BY_GUESSING:.0%}; in brackets the 95% interval).",
     ]
@@ -110,6 +111,20 @@ def answer(found: Mapping[str, Mapping[str, Any]]) -> str:
     sentences.append(f"{goals.count(False)} of {len(goals)} goals are missed.")
     items = "".join(f"- **{title[0].upper()}{title[1:]}**: {_item(row)}\n" for title, row in rows.items())
     return f"# Do the adapters carry their people?\n\n**Answer.** {' '.join(sentences)}\n\n{items}"
+
+
+def _of_acts(found: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Where own adapters are not shown to predict the mix of acts better than the prior: the intervals overlap."""
+    rows = {NAMES[name]: _defaults(study["cells"]) for name, study in found.items()}
+    bounds = {
+        title: [_figure(row, "act_distance", part)[1] for part in ("own", "pooled")] for title, row in rows.items()
+    }
+    open_in = [title for title, (own, prior) in bounds.items() if own and prior and own[1] >= prior[0]]
+    if open_in:
+        yield (
+            "Own adapters are not shown to predict people's mix of acts better than the prior alone with "
+            f"{' and '.join(open_in)}."
+        )
 
 
 def _item(row: Row) -> str:
@@ -148,14 +163,14 @@ def _outdated(study: Mapping[str, Any]) -> str:
 def _headline(row: Row) -> str:
     lines = [
         ("held-out posts", f"{row['held_out_posts']:,} of {row['people']} people"),
-        ("NLL base / pooled / own / other",
+        ("NLL base / prior / own / other",
          " / ".join(_shown(row, "nll", n) for n in ("base", "pooled", "own", "other"))),
         ("own advantage over another's, nats", _shown(row, "own_advantage")),
         ("own beats other", _percent(row, "own_beats_other")),
         ("top-1 of 32", _percent(row, "identification_top1")),
-        ("act distance base / pooled / own / history",
+        ("act distance base / prior / own / history",
          " / ".join(_shown(row, "act_distance", n) for n in ("base", "pooled", "own", "history"))),
-        ("attribution base / pooled / own / real",
+        ("attribution base / prior / own / real",
          " / ".join(_percent(row, "attribution", n) for n in ("base", "pooled", "own", "real"))),
         ("compute type", row["dtype"]),
     ]  # fmt: skip
@@ -174,7 +189,7 @@ def _goal_rows(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str, s
     for name, study in found.items():
         best = _defaults(study["cells"])
         own, pooled, base = (best["nll"][arm] for arm in ("own", "pooled", "base"))
-        order = "own < pooled < base"
+        order = "own < prior < base"
         rows.append((f"{NAMES[name]}: NLL {order}", order, f"{own:.3f}, {pooled:.3f}, {base:.3f}", own < pooled < base))
         for figure, title, goal in (
             ("own_beats_other", "own beats other", GOALS[name]), ("identification_top1", "top-1 of 32", 0.6)

@@ -22,6 +22,14 @@ TITLES = {
     "reinforcement": "Reinforcement: many adapters in one pass",
     "serving": "Serving: an OpenAI-compatible server of a bank",
 }
+# What a reader asks first, and the figure that answers it.
+FIRST = {
+    "512 people and their prior at the defaults, counted by these rates": "training of 512 people, counted",
+    "512 agents activated once, feed of 5": "512 agents decide once, an adapter each",
+    "peak memory of a run of 512 agents, 2 timesteps": "peak memory of a run of 512 agents",
+    "decode 64 rows, 64 adapters, q,k,v,o rank 4 ÷ base": "decoding under 64 adapters ÷ under the bare base",
+    "64 clients, 64 adapters, 96 prompt and 32 new tokens: served": "serving 64 clients with an adapter each",
+}
 # Why a goal is missed where it is, by the beginning of the figure's name.
 REASONS = {
     "loading 512 adapters": "most of the time goes into reading and checking each object; packed shards "
@@ -76,12 +84,35 @@ def page(machines: Sequence[Mapping[str, Any]]) -> str:
     """The page: machine by machine, each with its parts in the order of `TITLES`; a part that was not run is named."""
     intro = (
         "# Benchmarks",
+        *_first(machines),
         "Written by `python -m benchmarks --report` from the measurements of `make bench` in `benchmarks/results/`, "
         "one file for each kind of processor or GPU. Both sides of a ratio are measured in one run, after warming up; "
-        "with repeats, the ratio is of medians. Goals that depend on the compute type are those of the machine's own "
-        "type.",
+        "with repeats, the ratio is of medians, in *Serving* the median of the ratios. Goals that depend on the "
+        "compute type are those of the machine's own type.",
     )
     return "\n\n".join([*intro, *(part for results in machines for part in _machine(results))]) + "\n"
+
+
+def _first(machines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """The figures that are asked for first, a column for each machine; nothing where none was measured."""
+    measured = [{row["name"]: row for row in results["results"]} for results in machines]
+    rows = [
+        [title, *(_value(by_name[name]) if name in by_name else "–" for by_name in measured)]
+        for name, title in FIRST.items()
+        if any(name in by_name for by_name in measured)
+    ]
+    if rows:
+        yield "**In short**, what it costs:"
+        yield rendered(["figure", *(_short_name(results["machine"]) for results in machines)], rows, "markdown")
+
+
+def _short_name(machine: Mapping[str, Any]) -> str:
+    """A machine by what tells it from the others: its GPU, or the last of its instructions."""
+    return str(machine.get("gpu") or f"{machine['processor']}, {machine['cores']} cores, {machine['flags'][-1]}")
+
+
+def _value(row: Mapping[str, Any]) -> str:
+    return f"{number(row['value'])} {row['unit']}".strip()
 
 
 def _machine(results: Mapping[str, Any]) -> Iterator[str]:
@@ -117,7 +148,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     cells = [
         [
             row["name"],
-            f"{number(row['value'])} {row['unit']}".strip(),
+            _value(row),
             row["goal"] or "–",
             _mark(row),
             str(row["repeats"]),
@@ -137,10 +168,9 @@ def _missed(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for row in rows:
         if reached(row["value"], row["goal"]) is False:
             reason = next((why for start, why in REASONS.items() if row["name"].startswith(start)), "not explained yet")
-            figure = f"{row['name']}: {number(row['value'])} {row['unit']}".strip()
-            figures.setdefault(reason, []).append(f"{figure} (goal {row['goal']})")
-    for reason, told in figures.items():
-        yield f"- {'; '.join(told)}: {reason}."
+            figures.setdefault(reason, []).append(f"{row['name']}: {_value(row)} (goal {row['goal']})")
+    for reason, named in figures.items():
+        yield f"- {'; '.join(named)}: {reason}."
 
 
 def write(folder: Path, target: Path) -> None:

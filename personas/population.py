@@ -73,8 +73,8 @@ class Population:
     @property
     def verbs(self) -> tuple[Verb, ...]:
         """The verbs of its people's histories, and doing nothing; the usual ones where there is no history."""
-        done = {act.verb for person in self.personas for act in person.acts}
-        return tuple(verb for verb in Verb if verb in done or verb is Verb.NOTHING) if done else USUAL
+        verbs = {act.verb for person in self.personas for act in person.acts}
+        return tuple(verb for verb in Verb if verb in verbs or verb is Verb.NOTHING) if verbs else USUAL
 
     @cached_property
     def private_acts(self) -> int:
@@ -160,14 +160,16 @@ def _loaded(
     digest = acts_digest(corpus.acts.values()) if corpus.acts else ""
     if profiles:
         digest = _profiles_digest(profiles.values(), digest)
-    histories = {handle: own for handle, own in by_author(corpus.acts.values()).items() if _is_enough(own)}
+    histories = {handle: acts for handle, acts in by_author(corpus.acts.values()).items() if _is_enough(acts)}
     date = held_out_from or (split_date(histories) if split == BY_DATE else None)
-    ends = {handle: split_ends(len(own)) if date is None else ends_at(date, own) for handle, own in histories.items()}
+    ends = {
+        handle: split_ends(len(acts)) if date is None else ends_at(date, acts) for handle, acts in histories.items()
+    }
     languages = None if town_number(source) is None else ALL_ENGLISH
     showable = Showable(corpus.acts)
-    unshown = {handle: showable.unshown(own) for handle, own in histories.items()}
+    unshown = {handle: showable.unshown(acts) for handle, acts in histories.items()}
     enough = {
-        handle: own for handle, own in histories.items()
+        handle: acts for handle, acts in histories.items()
         if date is None or ends[handle][1] >= MIN_BEFORE
     }  # fmt: skip
     known = [_with_profile(replace(person, unshown=unshown[person.handle]), profiles.get(person.handle))

@@ -42,7 +42,7 @@ def summarise(population: Population) -> dict[str, Any]:
     people = dict.fromkeys([*(act.author for act in acts), *(persona.handle for persona in population.personas)], 0)
     texts = people | Counter(act.author for act in posts_of(acts))
     histories, learners = by_author(acts), {person.handle for person in population.personas if person.is_trainable}
-    lacks = Counter(_lack(histories.get(handle, ())) for handle in people if handle not in learners)
+    reasons = Counter(_lack(histories.get(handle, ())) for handle in people if handle not in learners)
     return {
         "name": population.name,
         "digest": population.digest,
@@ -58,7 +58,7 @@ def summarise(population: Population) -> dict[str, Any]:
         "follow_edges": sum(len(persona.following) for persona in population.personas),
         "held_out_from": population.split_date.isoformat() if population.split_date else None,
         "left_out_people": population.left_out,
-        "not_trainable": {reason: lacks[reason] for reason in LACKS if lacks[reason]},
+        "not_trainable": {reason: reasons[reason] for reason in LACKS if reasons[reason]},
         "posts_per_person": _quantiles(list(texts.values())),
         "language": _language(languages_of(act.text for act in posts_of(acts))),
         "unshowable_acts": counted([persona.unshown for persona in population.personas]),

@@ -9,9 +9,9 @@ NAME = "SHA256SUMS"
 
 def files_of(folder: Path) -> dict[str, Path]:
     """Every file below a folder but the list itself, by its path within it."""
-    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if not path.is_dir()}
-    found.pop(NAME, None)
-    return found
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if not path.is_dir()}
+    files.pop(NAME, None)
+    return files
 
 
 def digest_of(value: object) -> str:

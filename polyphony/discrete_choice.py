@@ -1,4 +1,4 @@
-"""Discrete choice: exact probabilities of what somebody does with what is shown (McFadden 1974, conditional logit)."""
+"""Discrete choice: exact probabilities of a person's acts on the items shown (McFadden 1974, conditional logit)."""
 
 from dataclasses import dataclass
 from typing import TypeAlias

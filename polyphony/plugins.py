@@ -124,8 +124,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         line, text = error.lineno, error.msg
     else:
-        own = [frame.lineno for frame in extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
-        line = own[-1] if own else None
+        lines = [frame.lineno for frame in extract_tb(error.__traceback__) if not _is_ours(frame.filename)]
+        line = lines[-1] if lines else None
     where = f"{kind} in line {line}" if line is not None else kind
     return f"{where}: {text}" if text else where
 

@@ -48,8 +48,8 @@ class Registry(Generic[Thing]):
             InputError: There is none of that name.
         """
         if name not in self._things:
-            known = ", ".join(sorted(self._things))
-            raise InputError(f"{where or self._kind} {name!r} is not one of {known}, nor of a plug-in (--plugin)")
+            names = ", ".join(sorted(self._things))
+            raise InputError(f"{where or self._kind} {name!r} is not one of {names}, nor of a plug-in (--plugin)")
         return self._things[name]
 
     @contextmanager

@@ -88,7 +88,7 @@ def scratch_folder(folder: Path) -> Iterator[Path]:
 def remove_abandoned(folder: Path) -> None:
     """Remove the scratch files in a folder that no living process owns; what cannot be removed stays."""
     with suppress(OSError), os.scandir(folder) as entries:
-        for name in {own[0] for entry in entries if (own := _NAME.match(entry.name))}:
+        for name in {match[0] for entry in entries if (match := _NAME.match(entry.name))}:
             _remove_if_abandoned(folder / name)
 
 

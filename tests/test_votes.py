@@ -195,7 +195,7 @@ def test_a_vote_runs_is_reported_and_asks_nobody_again(short_directory, tmp_path
     assert results.sources["one-adapter"].codes.shape == (2, 3, 6)
     assert results.sources["checkpoints"].codes.shape == (1, 4, 6)
     assert results.sources["base"].codes.shape == (1, 3, 6)
-    assert "Not asked yet" not in text and "- 1 answers, adapters less one-adapter:" in text
+    assert "Not asked yet" not in text and "- 1 answers, `adapters` less `one-adapter`:" in text
     assert len(results.facts["temperatures"]) == 2 and len(results.facts["validation"]) == 6
 
     def fails(*args, **more):

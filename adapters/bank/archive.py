@@ -198,8 +198,8 @@ def _parsed(path: Path, content: bytes) -> tuple[list[Revision], list[dict[str, 
         names = {column.name for table in (catalog.adapter, catalog.revision) for column in table.c}
         if any(set(row) != names or catalog_rows.fault_of(row) is not None for row in rows):
             raise InputError(f"{path}: the row of a revision is damaged; the archive is not whole")
-        own = {column.name for column in catalog.transition.c}
-        if any(set(step) != own for step in steps):
+        columns = {column.name for column in catalog.transition.c}
+        if any(set(step) != columns for step in steps):
             raise InputError(f"{path}: the row of a step is damaged; the archive is not whole")
         revisions = [catalog_rows.opened(row) for row in rows]
         check_rows(path, revisions)

@@ -309,21 +309,21 @@ class Bank:
 
     # Weights
 
-    def factors(self, stored: str) -> dict[str, tuple[Tensor, Tensor]]:
+    def factors(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
         """Load one object's factors and check it against its name.
 
         Raises:
             InputError: The object is missing, or its checksum differs.
         """
-        return self.objects.load(stored).factors()
+        return self.objects.load(name).factors()
 
-    def weights(self, stored: str) -> Weights:
+    def weights(self, name: str) -> Weights:
         """One object as it is stored: the coefficients, where it is in the coordinates of a basis, else the factors.
 
         Raises:
             InputError: As `factors`.
         """
-        return self.objects.weights(stored)
+        return self.objects.weights(name)
 
     def foundation(self, revision: Revision) -> Revision:
         """The revision that a personal or pooled one is used over: its prior, or the prior minus a shared start.

@@ -125,9 +125,9 @@ def _record_ranks(connection: Connection) -> None:
     table = revision.c
     columns = (table.adapter_id, table.number, table.config, table.object, table.prior_object, adapter.c.kind)
     rows = connection.execute(select(*columns).join_from(adapter, revision)).all()
-    own = {row.object: json.loads(row.config).get("shape", {}).get("rank", 0) for row in rows}
+    ranks = {row.object: json.loads(row.config).get("shape", {}).get("rank", 0) for row in rows}
     for row in rows:
-        rank = own[row.object] + (own.get(row.prior_object, 0) if row.kind == "start" else 0)
+        rank = ranks[row.object] + (ranks.get(row.prior_object, 0) if row.kind == "start" else 0)
         here = (table.adapter_id == row.adapter_id) & (table.number == row.number)
         connection.execute(revision.update().where(here).values(rank=rank))
 

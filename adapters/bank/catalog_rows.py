@@ -18,8 +18,8 @@ BATCH = 1000
 
 def joined() -> Select[Any]:
     """Select revisions with what their adapters are."""
-    own = (column for column in catalog.revision.c if column.name != "adapter_id")
-    return select(*catalog.adapter.c, *own).join_from(catalog.adapter, catalog.revision)
+    columns = (column for column in catalog.revision.c if column.name != "adapter_id")
+    return select(*catalog.adapter.c, *columns).join_from(catalog.adapter, catalog.revision)
 
 
 def read(connection: Connection, query: Select[Any], **expected: object) -> list[Revision]:

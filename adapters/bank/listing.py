@@ -39,10 +39,10 @@ def named(connection: Connection, base_hash: str, name: str, among: Sequence[str
     Those whose revisions are all retired are found by their id alone.
     """
     owner = catalog.adapter.c
-    ours = (owner.base_hash == base_hash, owner.kind.in_(among))
+    of_this_base = (owner.base_hash == base_hash, owner.kind.in_(among))
     by_name = owner.kind == name if tuple(among) == (name,) else owner.person == name
     for where in ((owner.adapter_id == name,), (by_name, _has_revision())):
-        query = select(owner.adapter_id).where(*ours, *where).order_by(owner.adapter_id).limit(MOST_NAMESAKES)
+        query = select(owner.adapter_id).where(*of_this_base, *where).order_by(owner.adapter_id).limit(MOST_NAMESAKES)
         if rows := list(connection.execute(query).scalars()):
             return rows
     return []

@@ -53,9 +53,9 @@ class ObjectStore:
         self._locate = locate
         self._bases: dict[str, Factors] = {}
 
-    def path(self, stored: str) -> Path:
+    def path(self, name: str) -> Path:
         """The path of an object that has a file of its own."""
-        return self.directory / stored[:2] / f"{stored}.safetensors"
+        return self.directory / name[:2] / f"{name}.safetensors"
 
     def shard_path(self, shard: str) -> Path:
         """The path of a shard."""
@@ -109,22 +109,22 @@ class ObjectStore:
 
     # Reading
 
-    def read(self, stored: str) -> bytes:
+    def read(self, name: str) -> bytes:
         """The bytes of one object, checked against its name.
 
         Raises:
             InputError: It is missing, or its checksum differs.
         """
-        (content,) = self._read_many([stored])
+        (content,) = self._read_many([name])
         return content.tobytes()
 
-    def load(self, stored: str) -> FlatFactors:
+    def load(self, name: str) -> FlatFactors:
         """Load one object and check it against its name.
 
         Raises:
             InputError: The object is missing, or its checksum differs.
         """
-        return next(self.load_many([stored]))
+        return next(self.load_many([name]))
 
     def load_many(self, names: Sequence[str]) -> Iterator[FlatFactors]:
         """Load objects in the order of their names; the next ones are read while the caller uses these.
@@ -166,15 +166,15 @@ class ObjectStore:
         basis = basis_named(content)
         return None if basis is None else read_coefficients(content.tobytes(), self.basis(basis, name), name)
 
-    def weights(self, stored: str) -> Factors | Coefficients:
+    def weights(self, name: str) -> Factors | Coefficients:
         """One object as it is stored: the coefficients, where it is in the coordinates of a basis, else the factors.
 
         Raises:
             InputError: As `load`.
         """
-        (content,) = self._read_many([stored])
-        coefficients = self._coefficients(content, stored)
-        return read_object(content, stored).factors() if coefficients is None else coefficients
+        (content,) = self._read_many([name])
+        coefficients = self._coefficients(content, name)
+        return read_object(content, name).factors() if coefficients is None else coefficients
 
     def basis(self, name: str, needed_by: str) -> Factors:
         """A basis, read once; `needed_by` names in errors what is in its coordinates.

@@ -161,10 +161,10 @@ def other_base(config: Mapping[str, Any], base: BaseModel) -> str | None:
     if not isinstance(named, str) or not named.strip("/\\ "):
         return None
     directory = str(base.model.name_or_path)
-    own = {base.name, *re.split(r"[/\\]|--", directory)}
-    own |= {EMBEDDED} if base.name == EMBEDDED_NAME else set()
+    own_names = {base.name, *re.split(r"[/\\]|--", directory)}
+    own_names |= {EMBEDDED} if base.name == EMBEDDED_NAME else set()
     last = re.split(r"[/\\]", named.rstrip("/\\ "))[-1]
-    return None if last.lower() in {name.lower() for name in own if name} else named
+    return None if last.lower() in {name.lower() for name in own_names if name} else named
 
 
 def shown_base(base: BaseModel) -> str:

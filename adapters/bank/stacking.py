@@ -157,7 +157,7 @@ class Stacker:
         Raises:
             InputError: One does not fit, or is not finite. No slot has changed then.
         """
-        moved = [self._difference.moved(revision, own) for revision, own in zip(revisions, loaded, strict=True)]
+        moved = [self._difference.moved(revision, factors) for revision, factors in zip(revisions, loaded, strict=True)]
         kinds: dict[ObjectLayout, list[int]] = {}
         for place, (flat, _) in enumerate(moved):
             kinds.setdefault(flat.layout, []).append(place)

@@ -105,22 +105,22 @@ class AdapterMemory:
                     return
                 self._add(name, held)
 
-    def _add(self, name: str, held: Held) -> Held:
+    def _add(self, name: str, factors: Held) -> Held:
         self._tier.misses += 1
-        self._tier.bytes += _size(held)
+        self._tier.bytes += _size(factors)
         with self._lock:
-            if name not in self._cached and _size(held) <= self._budget:
-                self._cached[name] = _copied(held)
-                self._size += _size(held)
+            if name not in self._cached and _size(factors) <= self._budget:
+                self._cached[name] = _copied(factors)
+                self._size += _size(factors)
             while self._size > self._budget:
                 self._size -= _size(self._cached.popitem(last=False)[1])
-        return held
+        return factors
 
 
-def _size(held: Held) -> int:
-    return held.numbers.nbytes if isinstance(held, FlatFactors) else len(held)
+def _size(factors: Held) -> int:
+    return factors.numbers.nbytes if isinstance(factors, FlatFactors) else len(factors)
 
 
-def _copied(held: Held) -> Held:
+def _copied(factors: Held) -> Held:
     """Numbers read from a shard are views of a larger range; a copy frees that."""
-    return FlatFactors(held.layout, held.numbers.clone()) if isinstance(held, FlatFactors) else held
+    return FlatFactors(factors.layout, factors.numbers.clone()) if isinstance(factors, FlatFactors) else factors

@@ -1,4 +1,4 @@
-"""The slots of a server: whoever is asked for takes the slot that nobody has used for longest."""
+"""The slots of a server: a requested adapter takes the slot that was unused for the longest time."""
 
 import time
 from collections import Counter, OrderedDict

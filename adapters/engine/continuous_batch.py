@@ -161,7 +161,7 @@ class ContinuousBatch:
         return Emission(generation, token, scores, ending)
 
     def _clear(self, failed: set[int]) -> None:
-        """Forget what texts that failed left in the store: 0 × NaN would be NaN for whoever takes the row next."""
+        """Clear the rows of failed texts in the store: 0 × NaN would be NaN for the text that takes a row next."""
         for place, row in enumerate(self._rows):
             if id(row.generation) in failed:
                 self._runner.store.clear(place)

@@ -201,8 +201,8 @@ class DecodingGraphs:
         """Inputs as they come, shape [5, rows of the bucket]. Rows that fill it repeat the first one, unseen."""
         filling = bucket.rows - len(tokens)
         rows = [*range(len(tokens)), *[self._store.capacity[0]] * filling]
-        told = (list(numbers) for numbers in (tokens, ends, firsts, slots))
-        fed, columns, begins, own = ([*numbers, *numbers[:1] * filling] for numbers in told)
+        inputs = (list(numbers) for numbers in (tokens, ends, firsts, slots))
+        fed, columns, begins, own = ([*numbers, *numbers[:1] * filling] for numbers in inputs)
         return torch.tensor([fed, columns, begins, rows, own], device=self._base.device)
 
     def _drop_stale(self) -> None:

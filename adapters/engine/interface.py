@@ -41,7 +41,7 @@ class EngineDescription:
 
 
 class ActEngine(Protocol):
-    """Decides for agents, whoever computes."""
+    """Decides for agents, in this process or on a server."""
 
     def describe(self) -> EngineDescription:
         """What the engine says of itself."""

@@ -1,4 +1,4 @@
-"""What the pointer decides of acts: their targets, and how far what is shown calls for each verb, without a model."""
+"""What the pointer decides of acts without a model: their targets, and how strongly the feed calls for each verb."""
 
 from collections.abc import Sequence
 

@@ -161,12 +161,14 @@ def swapped_feeds(
     firsts = _moments(held_out)
     shown = []
     for person in range(len(held_out.personas)):
-        own = [example for owner, example in firsts if owner == person]
-        for number, place in enumerate(np.unique(np.linspace(0, len(own) - 1, moments).astype(int)) if own else ()):
-            feeds = _feeds(person, own[place], firsts, held_out.personas, communities)
+        examples = [example for owner, example in firsts if owner == person]
+        for number, place in enumerate(
+            np.unique(np.linspace(0, len(examples) - 1, moments).astype(int)) if examples else ()
+        ):
+            feeds = _feeds(person, examples[place], firsts, held_out.personas, communities)
             if feeds is not None:
                 shown += [
-                    Shown(person, number, name, _probes(held_out.personas[person], own[place], other, builder))
+                    Shown(person, number, name, _probes(held_out.personas[person], examples[place], other, builder))
                     for name, other in feeds.items()
                 ]
     return shown

@@ -195,13 +195,13 @@ class _Evaluating:
         builder, size = self._training.examples, self._plan.known_posts
         taken = [builder.known([act for act in person.held_out if act.text])[:size] for person in people]
         builder.prepare(list(zip(people, taken, strict=True)), size)
-        owned = [
+        examples = [
             (number, example)
             for number, (person, acts) in enumerate(zip(people, taken, strict=True))
             for example in builder.sittings(person, acts, size) if example.text_start is not None
         ]  # fmt: skip
-        owner = np.array([number for number, _ in owned], dtype=int)
-        store = self._scoring.stored([example for _, example in owned])
+        owner = np.array([number for number, _ in examples], dtype=int)
+        store = self._scoring.stored([example for _, example in examples])
         matrix = np.full((len(people), self._candidates.size), np.nan)
         for candidate in range(self._candidates.size):
             slots = [self._candidates.first(person) + candidate for person in range(len(people))]

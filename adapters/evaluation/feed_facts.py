@@ -39,10 +39,10 @@ class FeedFacts:
             if other is not None:
                 self._ties[act.author, other].append(act.at)
         texts = [self._text(item) for item in shown]
-        own = [[act.text for act in person.train if act.text] for person in personas]
+        train_texts = [[act.text for act in person.train if act.text] for person in personas]
         reacted = [[self._text(act.target) for act in person.train if act.target in corpus] for person in personas]
-        self._similar_to_own = _similarities(own, texts)
-        self._similar = _similarities([a + b for a, b in zip(own, reacted, strict=True)], texts)
+        self._similar_to_own = _similarities(train_texts, texts)
+        self._similar = _similarities([a + b for a, b in zip(train_texts, reacted, strict=True)], texts)
         self._following = [frozenset(person.following) for person in personas]
 
     def reactions(self, example: Example) -> Floats:

@@ -43,13 +43,13 @@ def laid_out(
     """
     requests = [(person, builder.known(acts_of(person))) for person in personas]
     builder.prepare(requests, size)
-    owned = [
+    numbered = [
         (number, example)
         for number, (person, acts) in enumerate(requests)
         for example in builder.sittings(person, acts, size)
     ]
-    owner = np.array([number for number, _ in owned], dtype=int)
-    return OwnedExamples(personas, owner, [example for _, example in owned])
+    owner = np.array([number for number, _ in numbered], dtype=int)
+    return OwnedExamples(personas, owner, [example for _, example in numbered])
 
 
 def shown_alone(
@@ -58,7 +58,7 @@ def shown_alone(
     """The same with a screen for each act and without tokens: what was shown, and what was done."""
     requests = [(person, builder.known(acts_of(person))) for person in personas]
     builder.prepare(requests, 1)
-    owned = [
+    numbered = [
         (number, moment)
         for number, (person, acts) in enumerate(requests)
         for moment in builder.moments(person, acts, 1)
@@ -68,9 +68,9 @@ def shown_alone(
             moment.id, (), 0, Verb.NOTHING if moment.act is None else moment.act.verb, moment.position,
             len(moment.feed), None, moment.feed, moment.item_ids, moment.at,
         )
-        for _, moment in owned
+        for _, moment in numbered
     ]  # fmt: skip
-    return OwnedExamples(personas, np.array([number for number, _ in owned], dtype=int), examples)
+    return OwnedExamples(personas, np.array([number for number, _ in numbered], dtype=int), examples)
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,13 @@ def planted_features(
     long a conversation has lasted, and the tone of its last turns.
     """
     handle = personas[person].handle
-    similarity, told = facts.similarity(person, example), [truth.texts.get(item) for item in example.item_ids]
+    similarity, texts = facts.similarity(person, example), [truth.texts.get(item) for item in example.item_ids]
     interest = [
         similar if text is None else truth.interest(handle, text.subject, example.at)
-        for text, similar in zip(told, similarity, strict=True)
+        for text, similar in zip(texts, similarity, strict=True)
     ]
-    stance = [0 if text is None else text.side * truth.side(handle, text.subject) for text in told]
+    stance = [0 if text is None else text.side * truth.side(handle, text.subject) for text in texts]
     tie = np.minimum(1.0, 0.5 * facts.followed(person, example) + 0.15 * np.log2(1 + facts.past(person, example)))
     recency = 2.0 ** (-facts.ages(example) / 12)
-    mood = [0.0 if text is None else text.tone for text in told]
+    mood = [0.0 if text is None else text.tone for text in texts]
     return np.column_stack([interest, stance, tie, facts.addressed(person, example), recency, mood]).astype(float)

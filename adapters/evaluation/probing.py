@@ -178,8 +178,10 @@ class _Probing:
     def _round_trips(self, revisions: Sequence[Revision], log_shares: Sequence[Tensor]) -> list[float]:
         """Divergence of each revision after an export with its foundation merged in; all have the same one."""
         foundation, imported = foundation_parts(self._bank, revisions[0]), []
-        for revision, own in zip(revisions, self._bank.objects.load_many([r.object for r in revisions]), strict=True):
-            exported = serialised(merge([(own.factors(), revision.scale), *foundation]))
+        for revision, factors in zip(
+            revisions, self._bank.objects.load_many([r.object for r in revisions]), strict=True
+        ):
+            exported = serialised(merge([(factors.factors(), revision.scale), *foundation]))
             imported.append(parse_factors(exported, revision.name))
         self._adapted.set_prior(None)
         self._adapted.set_stack(stack_alone(self._adapted, imported), 1.0)

@@ -180,10 +180,10 @@ def _act_distance(
     distances: dict[str, list[float]] = {name: [] for name in (*predicted, "history")}
     verbs = np.array([VERBS.index(example.verb) for example in held_out.examples], dtype=int)
     for person in np.unique(held_out.owner):
-        own = held_out.owner == person
-        real = _frequencies(verbs[own])
+        is_own = held_out.owner == person
+        real = _frequencies(verbs[is_own])
         for name, shares in predicted.items():
-            distances[name].append(float(np.abs(shares[own].mean(0) - real).sum() / 2))
+            distances[name].append(float(np.abs(shares[is_own].mean(0) - real).sum() / 2))
         distances["history"].append(float(np.abs(learned[person] - real).sum() / 2))
     return {name: estimate_over_people(values) for name, values in distances.items()}
 

@@ -1,4 +1,4 @@
-"""The pointer: which feed item an act is about, and how far what is shown calls for an act, by a map of item states."""
+"""The pointer: which feed item an act is about, and how strongly the feed calls for an act, from item states."""
 
 from typing import TYPE_CHECKING
 

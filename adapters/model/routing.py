@@ -31,10 +31,10 @@ def route_of(slots: Sequence[int | None]) -> Route | None:
     """Route rows by slot; a row without a slot runs the bare base, without prior. None where no row has a slot."""
     if all(slot is None for slot in slots):
         return None
-    own = [-1 if slot is None else slot for slot in slots]
-    run = _common_run(own)
-    prior = None if min(own) >= 0 else torch.tensor([slot >= 0 for slot in own])
-    return Route(torch.tensor(own[::run]), prior, run)
+    own_slots = [-1 if slot is None else slot for slot in slots]
+    run = _common_run(own_slots)
+    prior = None if min(own_slots) >= 0 else torch.tensor([slot >= 0 for slot in own_slots])
+    return Route(torch.tensor(own_slots[::run]), prior, run)
 
 
 def _common_run(slots: Sequence[int]) -> int:

@@ -148,8 +148,8 @@ class PromptBuilder:
     def constant(self, handle: str, description: str | None, recent: Sequence[str] = ()) -> list[int]:
         """Return the constant prefix of an agent's prompts: all that precedes memory and feed."""
         persona = f" {description}" if description else ""
-        who = [*self.plain(f"You are @{handle}."), *self.plain(persona, self.persona_tokens)]
-        return [*self._before, *who, *self._recent(recent), *self._between]
+        identity = [*self.plain(f"You are @{handle}."), *self.plain(persona, self.persona_tokens)]
+        return [*self._before, *identity, *self._recent(recent), *self._between]
 
     def _recent(self, texts: Sequence[str]) -> list[int]:
         """The agent's own texts, as a part of the persona; empty without any."""

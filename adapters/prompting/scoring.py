@@ -173,9 +173,9 @@ def make_layout(rows: Sequence[PromptRow], length: int, base: BaseModel) -> RowL
             branch[place, start:end] = number
             positions[place, start:end] = torch.arange(row.prompt_length, row.prompt_length + end - start)
     own = branch.unsqueeze(2) == branch.unsqueeze(1)
-    seen = (own | (branch == 0).unsqueeze(1)).tril().unsqueeze(1)
+    visible = (own | (branch == 0).unsqueeze(1)).tril().unsqueeze(1)
     dtype = base.model.dtype
-    mask = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, torch.finfo(dtype).min)
+    mask = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)
     return RowLayout(positions.to(base.device), mask.to(base.device))
 
 
@@ -223,9 +223,9 @@ class Scoring:
         shares = self._pointed(examples, places, slots)
         if shares is None:
             return nll
-        done = torch.tensor([(example.position or 1) - 1 for example in examples])
+        targets = torch.tensor([(example.position or 1) - 1 for example in examples])
         aimed = torch.tensor([example.position is not None for example in examples])
-        target = torch.where(aimed, -shares.gather(1, done.unsqueeze(1)).squeeze(1), 0.0)
+        target = torch.where(aimed, -shares.gather(1, targets.unsqueeze(1)).squeeze(1), 0.0)
         return ActNll(nll.verb, target.to(nll.verb), nll.text)
 
     def verb_log_shares(
@@ -348,12 +348,12 @@ def _verb_nll(
     hidden: Tensor, examples: Sequence[Example], places: Sequence[ExamplePlace], scorer: ActScorer,
     pulls: Tensor | None, habits: Habits | None,
 ) -> Tensor:  # fmt: skip
-    done = torch.tensor([VERBS.index(example.verb) for example in examples], device=hidden.device)
+    verbs = torch.tensor([VERBS.index(example.verb) for example in examples], device=hidden.device)
     shares = verb_log_shares(hidden, examples, places, scorer, pulls)
     if habits is None:
-        return -shares.gather(1, done.unsqueeze(1)).squeeze(1)
+        return -shares.gather(1, verbs.unsqueeze(1)).squeeze(1)
     possible = shares.isfinite()
-    return -(habits.labels(done, possible, pulls) * shares.masked_fill(~possible, 0.0)).sum(1)
+    return -(habits.labels(verbs, possible, pulls) * shares.masked_fill(~possible, 0.0)).sum(1)
 
 
 def target_log_shares(
@@ -383,8 +383,8 @@ def _target_nll(
     aimed, shares = target_log_shares(hidden, examples, places, scorer)
     if not aimed:
         return out
-    done = torch.tensor([(examples[number].position or 1) - 1 for number in aimed], device=hidden.device)
-    nll = -shares.gather(1, done.unsqueeze(1)).squeeze(1)
+    targets = torch.tensor([(examples[number].position or 1) - 1 for number in aimed], device=hidden.device)
+    nll = -shares.gather(1, targets.unsqueeze(1)).squeeze(1)
     return out.index_put((torch.tensor(aimed, device=hidden.device),), nll)
 
 

@@ -62,7 +62,7 @@ class NextAct:
     def split(self, seed: int, owner: str = "") -> Split:
         """The moments of one person, or of everybody, as their histories are split; the seed changes nothing."""
         chosen = [self._people[owner]] if owner else list(self._people.values())
-        parts = ([moment.id for own in chosen for moment in getattr(own, part)] for part in PARTS)
+        parts = ([moment.id for person in chosen for moment in getattr(person, part)] for part in PARTS)
         return Split(*parts)
 
     def prompt(self, item: str) -> str:

@@ -372,8 +372,8 @@ class Reinforcement:
 
     def _supervised(self, batch: Sequence[_Row]) -> _Experience:
         """Right answers as if they had been drawn: with an advantage of 1 the gradient is that of their NLL."""
-        given = [[[*self._encode(self.task.answer(item)), self._end] for item in row.items] for row in batch]
-        rollout = self._sample(batch, given=given)
+        answers = [[[*self._encode(self.task.answer(item)), self._end] for item in row.items] for row in batch]
+        rollout = self._sample(batch, given=answers)
         likelihoods = rollout.drawn.likelihoods
         slots = [row.slot for row in batch if row.slot is not None]
         is_learned = torch.ones_like(likelihoods, dtype=torch.bool)

@@ -134,5 +134,5 @@ def _answers(task: Task, splits: Sequence[Split], config: ReinforcementConfig) -
     for part in ("validation", "test"):
         items = [evaluated(task, split, part, config) for split in splits]
         samples = samples_of(items, config)
-        counts = [count + samples * len(own) for count, own in zip(counts, items, strict=True)]
+        counts = [count + samples * len(drawn_items) for count, drawn_items in zip(counts, items, strict=True)]
     return counts

@@ -106,8 +106,8 @@ class PointerFitter:
                     acted_on.append(self._encoder.words(target.text))
             people += [other for act in done if (other := self._other(act)) is not None]
             people += self._reacting(author, done[-1].at)
-        known = [self._encoder.author(name) for name in people]
-        return torch.stack([self._words.memory(own), self._words.memory(acted_on), self._people.memory(known)])
+        authors = [self._encoder.author(name) for name in people]
+        return torch.stack([self._words.memory(own), self._words.memory(acted_on), self._people.memory(authors)])
 
     def _other(self, act: Act) -> str | None:
         """Whom an act deals with, but for its author."""

@@ -70,10 +70,10 @@ class PointerWeights:
         Raises:
             InputError: An earlier version wrote it.
         """
-        missing = sorted({field.name for field in fields(cls)} - set(value))
-        if missing:
+        names = sorted({field.name for field in fields(cls)} - set(value))
+        if names:
             raise InputError(
-                f"the bank's prior has a pointer of an earlier version, without {missing[0]}; train into another --bank"
+                f"the bank's prior has a pointer of an earlier version, without {names[0]}; train into another --bank"
             )
         weights = cls(**{field.name: np.array(value[field.name], dtype=float) for field in fields(cls)})
         if weights.marks.shape != (len(OUTPUTS), MARKS):

@@ -213,10 +213,10 @@ class PopulationTraining:
             for persona, plan in zip(personas, continuations, strict=True)
         ]
         revisions = [plan.revision if plan.is_current else self._find(plan.revision) for plan in plans]
-        missing = [number for number, revision in enumerate(revisions) if revision is None]
-        for number, revision in self._trained(missing, plans):
+        numbers = [number for number, revision in enumerate(revisions) if revision is None]
+        for number, revision in self._trained(numbers, plans):
             revisions[number] = revision
-        if len(missing) >= PACKED_FROM:
+        if len(numbers) >= PACKED_FROM:
             self.bank.pack()
         return [revision for revision in revisions if revision is not None]
 
@@ -266,10 +266,10 @@ class PopulationTraining:
     ) -> Iterator[tuple[int, list[Trained]]]:  # fmt: skip
         """Train groups one after another in this process, see `adapters.training.groups.GroupTrainer`."""
         for number in range(count):
-            made = group(number)
+            task = group(number)
             with self._within():
                 results = train_group(
-                    made, self.base, self.kit, self.bank, split=self._split, progress=partial(_report, progress, number)
+                    task, self.base, self.kit, self.bank, split=self._split, progress=partial(_report, progress, number)
                 )
             yield number, results
 

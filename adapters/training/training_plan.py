@@ -98,12 +98,12 @@ class TrainingPlanner:
         ]
         order = keyed_generator(config.seed, "prior examples").permutation(len(sittings))
         chosen: list[Request] = []
-        left = config.prior_examples
+        remaining = config.prior_examples
         for index in order:
             persona, acts = sittings[index]
-            chosen.append((persona, acts[:left]))
-            left -= len(chosen[-1][1])
-            if left <= 0:
+            chosen.append((persona, acts[:remaining]))
+            remaining -= len(chosen[-1][1])
+            if remaining <= 0:
                 break
         self._examples.prepare(chosen, size)
         return [example for persona, acts in chosen for example in self._examples.sittings(persona, acts, size)]
@@ -236,9 +236,9 @@ class TrainingPlanner:
 
         Each prompt is one step, as for an adapter of one's own: nobody's acts count more or less than there.
         """
-        own = [self.learner(persona, persona.train) for persona in personas]
-        train = [example for learner in own for example in learner.train]
-        validation = [example for learner in own for example in learner.validation]
+        learners = [self.learner(persona, persona.train) for persona in personas]
+        train = [example for learner in learners for example in learner.train]
+        validation = [example for learner in learners for example in learner.validation]
         learner = Learner(POOLED, train, validation)
         revision = self.revision(POOLED, "", [*train, *validation], foundation, basis=basis)
         facts = pooled_provenance(self._population, self._base, personas, learner) | _basis_fact(basis)
@@ -295,7 +295,11 @@ class TrainingPlanner:
                     f"{parent.name} is not in the coordinates that are asked for; give the --adapter, --basis and "
                     "--rank it was trained with, or leave --continue out"
                 )
-            return {name: (own.float(), torch.eye(len(own))) for name, own in weights.values.items() if name != POINTER}
+            return {
+                name: (coefficients.float(), torch.eye(len(coefficients)))
+                for name, coefficients in weights.values.items()
+                if name != POINTER
+            }
         shape, factors = self._config.shape, dict(weights)
         factors.pop(POINTER, None)  # made anew from all that is remembered
         modules, rank = set(adapted_modules(self._base, shape)), max(a.shape[0] for a, _ in factors.values())

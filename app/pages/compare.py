@@ -93,10 +93,12 @@ def _chosen(library: Library) -> tuple[Evidence | None, dict[str, RunData]]:
         )
     if choice != RUNS:
         directory = Path(choice)
-        own = tuple(run for run in library.runs if run.path.is_relative_to(directory))
+        runs_here = tuple(run for run in library.runs if run.path.is_relative_to(directory))
         evidence = study_evidence(directory)
         return evidence, {
-            arm: run for arm, run in _one_of_each(own, [run.arm for run in own]).items() if arm in evidence.arms
+            arm: run
+            for arm, run in _one_of_each(runs_here, [run.arm for run in runs_here]).items()
+            if arm in evidence.arms
         }
     labels = {str(run.path): run.label for run in library.runs}
     default = [str(run.path) for run in first_choice(library.runs)]

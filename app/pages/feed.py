@@ -42,12 +42,12 @@ def draw(library: Library, run: FoundRun) -> None:
     page = _page(
         max(map(len, matches)), f"{library.name_of(run.path)} {beside and library.name_of(beside.path)} {until} {words}"
     )
-    colours = arm_colours([found.arm for found, _ in arms])
-    for column, (found, _), moment, posts in zip(
+    colours = arm_colours([shown_run.arm for shown_run, _ in arms])
+    for column, (shown_run, _), moment, posts in zip(
         st.columns(len(arms), gap="large"), arms, moments, matches, strict=True
     ):
         with column:
-            _arm(library, found, colours[found.arm], moment, posts, page, is_search=bool(words.strip()))
+            _arm(library, shown_run, colours[shown_run.arm], moment, posts, page, is_search=bool(words.strip()))
 
 
 def _beside(library: Library, run: FoundRun) -> FoundRun | None:

@@ -41,7 +41,7 @@ def draw(_: Library, run: FoundRun) -> None:
     with st.container(horizontal=True):
         kinds = tuple(st.multiselect("Ties", KINDS, list(KINDS[:5]), key="kinds"))
         colouring = st.selectbox("Colour by", _COLOURINGS, key="network colouring", width=150)
-        found = st.selectbox(
+        marked = st.selectbox(
             "Find a user", list(handles), None, format_func=lambda user: handles[user], placeholder="Type a handle",
             key=f"found {data.name}", width=210,
         )  # fmt: skip
@@ -49,10 +49,10 @@ def draw(_: Library, run: FoundRun) -> None:
     if network is None:
         note("No two users have such a tie in this run.")
         return
-    if found is not None and found not in network.places:
+    if marked is not None and marked not in network.places:
         note("The user whom you look for has no such tie.")
     interval = _SECONDS_A_PICTURE if st.session_state.get(_PLAYING) else None
-    st.fragment(_picture, run_every=interval)(run.path, data, network, colouring, found)
+    st.fragment(_picture, run_every=interval)(run.path, data, network, colouring, marked)
     with st.container(horizontal=True):
         st.download_button(
             "GraphML of these ties", lambda: ties_graphml(data, network.ties, network.communities.partition),
@@ -61,11 +61,11 @@ def draw(_: Library, run: FoundRun) -> None:
     _communities(data, network)
 
 
-def _picture(path: Path, data: RunData, network: Network, colouring: str, found: int | None) -> None:
+def _picture(path: Path, data: RunData, network: Network, colouring: str, marked: int | None) -> None:
     """Draw the network at one timestep; a part of the page that is drawn anew by itself while time passes."""
     until = _time(data)
     key = f"network {data.name}"
-    figure = network_chart(data, network, until, _colouring(path, data, colouring, until), found)
+    figure = network_chart(data, network, until, _colouring(path, data, colouring, until), marked)
     chart(
         figure, "network", "Users as dots, ties as lines, communities in colour", zoom=True, key=key,
         on_select=lambda: _open_agent(key, data), selection_mode="points",

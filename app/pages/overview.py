@@ -105,8 +105,8 @@ def _study_card(library: Library, directory: Path, colours: Colours) -> None:
         f'<span class="note">{facts}</span></div><p class="said"><bdi>{markup(_study_finding(library, directory))}'
         "</bdi></p>"
     )
-    own = tuple(run for run in library.runs if run.path.is_relative_to(directory))
-    shown = first_choice(own)[:_MOST_ARMS]
+    runs_here = tuple(run for run in library.runs if run.path.is_relative_to(directory))
+    shown = first_choice(runs_here)[:_MOST_ARMS]
     if shown:
         header = shown[0].header
         note(f"With seed {header.seed} and {header.agents:,} agents: acts in each timestep, and a post drawn by lot.")
@@ -259,7 +259,7 @@ def _buttons(library: Library, run: FoundRun, pages: Sequence[str]) -> None:
 def _open(library: Library, run: FoundRun, page: str) -> None:
     """Open a page for a run; the Compare page for the run and its siblings."""
     if page == "Compare":
-        st.session_state[CHOSEN_RUNS] = [str(each.path) for each in (run, *library.siblings(run))]
+        st.session_state[CHOSEN_RUNS] = [str(sibling.path) for sibling in (run, *library.siblings(run))]
         st.session_state[CHOSEN_EVIDENCE] = RUNS
     open_page(page, library.name_of(run.path))
 
@@ -313,7 +313,7 @@ def _progress(run: FoundRun) -> None:
         return
     seconds = progress.seconds_per_timestep
     rate = "" if seconds is None else f", {seconds:.1f} s a timestep"
-    left = "" if progress.seconds_left is None else f", about {_span(progress.seconds_left)} left"
+    remaining = "" if progress.seconds_left is None else f", about {_span(progress.seconds_left)} left"
     is_silent = progress.status == "running" and silence > _SILENT_SECONDS
     idle = f" · nothing was written for {_span(silence)}" if is_silent else ""
     block(f'<p style="margin:.4rem 0 0"><b>{markup(run.label)}</b></p>')
@@ -321,7 +321,7 @@ def _progress(run: FoundRun) -> None:
     note(
         markup(
             f"{progress.status}: {progress.completed} of {progress.timesteps} timesteps, "
-            f"{progress.activations:,} activations{rate}{left}{idle}"
+            f"{progress.activations:,} activations{rate}{remaining}{idle}"
         )
     )
     acts = "".join(

@@ -125,11 +125,11 @@ def _hours(run: FoundRun, data: RunData) -> None:
     if not before or not during:
         return
     covered = [hour for hour in range(24) if hour in during]
-    known = sum(before.get(hour, 0.0) for hour in covered) or 1.0
+    total = sum(before.get(hour, 0.0) for hour in covered) or 1.0
     heading("Hours of the day", "Share of acts by simulated hour (UTC), in the hours that the run covers.")
     lines: dict[str, list[float | None]] = {
         "run": [during.get(hour) for hour in range(24)],
-        "history": [before.get(hour, 0.0) / known if hour in during else None for hour in range(24)],
+        "history": [before.get(hour, 0.0) / total if hour in during else None for hour in range(24)],
     }
     figure = lines_chart(lines, {"run": _BLUE, "history": OTHER_COLOUR}, "hour", "share of acts")
     chart(figure, "hours", "Share of acts by hour, run and history")

@@ -42,8 +42,8 @@ def sparkline(values: Sequence[int], colour: str, what: str) -> str:
     means = [float(np.mean(part)) for part in np.array_split(values, min(len(values), _MOST_BARS))] if values else []
     highest = max(means, default=0.0) or 1.0
     bars = "".join(f'<span style="height:{100 * mean / highest:.0f}%;background:{colour}"></span>' for mean in means)
-    told = f"{what}: {', '.join(f'{mean:.3g}' for mean in means)}"
-    return f'<div class="spark" role="img" aria-label="{told}" title="{told}">{bars}</div>'
+    label = f"{what}: {', '.join(f'{mean:.3g}' for mean in means)}"
+    return f'<div class="spark" role="img" aria-label="{label}" title="{label}">{bars}</div>'
 
 
 def avatar(handle: str) -> str:

@@ -51,8 +51,8 @@ class PlatformMoment:
 
         Case does not matter. A repost holds the words of what it repeats.
         """
-        wanted = words.strip().casefold()
-        return tuple(post for post in self.posts if any(wanted in text.casefold() for text in self._words(post)))
+        query = words.strip().casefold()
+        return tuple(post for post in self.posts if any(query in text.casefold() for text in self._words(post)))
 
     def _words(self, post: Post) -> list[str]:
         original = self.run.post_by_id.get(post.original_post_id or 0)

@@ -42,14 +42,14 @@ def effects(evidence: Evidence, measurements: Sequence[str]) -> list[Effect]:
 
 def without_effect(evidence: Evidence, measurements: Sequence[str]) -> dict[str, list[str]]:
     """Which measurements have no effect with an interval, in words that name them, by the reason why."""
-    lacking: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    by_reason: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for difference in _differences(evidence, measurements):
         if difference.effect_interval is None:
             size = f" at {difference.agents:,} agents" if len(evidence.sizes) > 1 else ""
-            lacking[_reason(difference)][evidence.title(difference.measurement)].append(difference.arm + size)
+            by_reason[_reason(difference)][evidence.title(difference.measurement)].append(difference.arm + size)
     return {
         reason: [f"{name} ({', '.join(cells)})" for name, cells in by_name.items()]
-        for reason, by_name in lacking.items()
+        for reason, by_name in by_reason.items()
     }
 
 

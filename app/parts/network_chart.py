@@ -61,7 +61,7 @@ class Colouring(NamedTuple):
 
 
 def network_chart(
-    run: RunData, network: Network, until: int, colouring: Colouring | None = None, found: int | None = None
+    run: RunData, network: Network, until: int, colouring: Colouring | None = None, marked: int | None = None
 ) -> go.Figure:
     """Draw a network as it is at the end of a timestep; users without a tie until then are small and pale.
 
@@ -70,7 +70,7 @@ def network_chart(
         network: What is drawn.
         until: The timestep; the last one for all ties.
         colouring: Values to colour users by; None for their communities.
-        found: A user to mark.
+        marked: A user to mark.
     """
     last = network.timesteps - 1
     pairs = pairs_until(network.ties, None if until >= last else until)
@@ -83,11 +83,11 @@ def network_chart(
         else _value_traces(run, network, strength, colouring)
     )  # fmt: skip
     for user in _most_connected(network, strength):
-        if user != found:
+        if user != marked:
             _label(figure, run, network.places[user], user)
-    if found is not None and found in network.places:
-        figure.add_trace(_ring(network.places[found]))
-        _label(figure, run, network.places[found], found, size=15, color=_FOUND_COLOUR)
+    if marked is not None and marked in network.places:
+        figure.add_trace(_ring(network.places[marked]))
+        _label(figure, run, network.places[marked], marked, size=15, color=_FOUND_COLOUR)
     figure.update_layout(
         height=640, dragmode="pan", clickmode="event+select", uirevision="places stay", hovermode="closest"
     )  # fmt: skip
@@ -133,17 +133,17 @@ def _community_traces(run: RunData, network: Network, strength: Mapping[int, int
 def _value_traces(
     run: RunData, network: Network, strength: Mapping[int, int], colouring: Colouring
 ) -> list[go.Scattergl]:
-    known = [user for user in network.graph if user in colouring.values]
+    users = [user for user in network.graph if user in colouring.values]
     unknown = [user for user in network.graph if user not in colouring.values]
     low, high = colouring.limits
     marker = {
-        "color": [colouring.values[user] for user in known], "colorscale": list(colouring.colours),
+        "color": [colouring.values[user] for user in users], "colorscale": list(colouring.colours),
         "cmin": low, "cmax": high,
         "colorbar": {
             "title": {"text": colouring.title, "side": "right"}, "thickness": 12, "len": 0.6, "outlinewidth": 0,
         },
     }  # fmt: skip
-    traces = [_users(run, network, strength, known, colouring.title, marker, legend=False)] if known else []
+    traces = [_users(run, network, strength, users, colouring.title, marker, legend=False)] if users else []
     if unknown:
         name = f"{colouring.absent} ({len(unknown):,})"
         traces.append(_users(run, network, strength, unknown, name, {"color": OTHER_COLOUR}))

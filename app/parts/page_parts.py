@@ -74,17 +74,17 @@ def table(
         download: Rows of the files to download, where they differ from those that are shown: a file holds numbers where
             the page shows texts.
     """
-    held = rows if download is None else download
+    downloaded = rows if download is None else download
     safe_rows = [{key: plain(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
     st.dataframe(pd.DataFrame(safe_rows), hide_index=True, height=height)
     stem = file_name(name)
     with st.container(horizontal=True):
         st.download_button(
-            "CSV", lambda: _csv(held), f"{stem}.csv", "text/csv",
+            "CSV", lambda: _csv(downloaded), f"{stem}.csv", "text/csv",
             key=f"csv {name}", type="tertiary", on_click="ignore",
         )  # fmt: skip
         st.download_button(
-            "Parquet", lambda: _parquet(held), f"{stem}.parquet", "application/vnd.apache.parquet",
+            "Parquet", lambda: _parquet(downloaded), f"{stem}.parquet", "application/vnd.apache.parquet",
             key=f"parquet {name}", type="tertiary", on_click="ignore",
         )  # fmt: skip
 

@@ -84,6 +84,6 @@ SHEET = """<style>
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
     """A colour for each arm: its own where it has one, else one that is free; colours repeat past eight arms."""
-    taken = {_ARM_COLOURS[arm] for arm in arms if arm in _ARM_COLOURS}
-    free = cycle([colour for colour in _ARM_COLOURS.values() if colour not in taken] or list(_ARM_COLOURS.values()))
+    colours = {_ARM_COLOURS[arm] for arm in arms if arm in _ARM_COLOURS}
+    free = cycle([colour for colour in _ARM_COLOURS.values() if colour not in colours] or list(_ARM_COLOURS.values()))
     return {arm: _ARM_COLOURS.get(arm) or next(free) for arm in arms}

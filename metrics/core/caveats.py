@@ -13,14 +13,14 @@ _PLUGIN = "the plug-in gives none"
 
 def without_interval(figures: Mapping[str, Measurement]) -> dict[str, list[str]]:
     """The names of the measurements with a value and no interval, by the reason why."""
-    lacking = [name for name, figure in figures.items() if figure.value is not None and figure.interval is None]
-    return _by_reason(lacking, lambda name: REGISTRY.get(name).no_interval or _FEW)
+    names = [name for name, figure in figures.items() if figure.value is not None and figure.interval is None]
+    return _by_reason(names, lambda name: REGISTRY.get(name).no_interval or _FEW)
 
 
 def without_null(figures: Mapping[str, Measurement]) -> dict[str, list[str]]:
     """The names of the measurements with a value and no null model, by the reason why."""
-    lacking = [name for name, figure in figures.items() if figure.value is not None and figure.null is None]
-    return _by_reason(lacking, lambda name: REGISTRY.get(name).no_null or _ALONE)
+    names = [name for name, figure in figures.items() if figure.value is not None and figure.null is None]
+    return _by_reason(names, lambda name: REGISTRY.get(name).no_null or _ALONE)
 
 
 def _by_reason(names: Sequence[str], reason_of: Callable[[str], str]) -> dict[str, list[str]]:

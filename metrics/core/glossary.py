@@ -32,33 +32,35 @@ _PAGE = """# Measurements
 them under the titles below. `python -m benchmarks.glossary_page` writes this page from the registry of measurements
 (`metrics/core/definitions.py`); the dashboard shows the same glossary.
 
-- **Interval**: the 95% percentile bootstrap over what is named. Where there is none, the reason stands there.
+- **Interval**: the 95% percentile bootstrap over the units that it names. If there is none, the entry gives the reason.
 - **Null**: what the measurement would be if the structure in question were left to chance. It gives a mean, a standard
-  deviation and z. Where there is none, the reason stands there.
+  deviation and z. If there is none, the entry gives the reason.
 - **n**: what the number of observations counts.
-- **Primary**: one of the four measurements that a study's conclusions rest on; their p values are corrected (Holm 1979)
-  among themselves. All others are exploratory, and their p values are not corrected.
-- **Superseded by**: the measurement that takes its place in new studies. The older one stays as it was, because stored
+- **Primary**: one of the four measurements that a study's conclusions rest on, unless its plan names others. Their p
+  values are corrected (Holm 1979) among themselves. All others are exploratory, and their p values are not corrected.
+- **Superseded by**: the measurement that replaces it in new studies. The older one is unchanged, because stored
   studies hold it.
 - A measurement that a run cannot give has no value and a reason, never a zero.
 - **d**: an effect size is left out, with a reason, where fewer than 10 differences (of seeds or of
   populations) equal each other to 2% of their mean. The difference, its interval and its p stay.
 
-What agents choose, and what the feed does: a feed that shows people their own community makes ties inside it, although
-nobody prefers it. Labels permuted among the agents take that for a finding. Figures that end in `_shown` instead draw
-the target of each act again among the items that the agent was shown and that the act could have been about. The null
-policy, which chooses blindly, then lies inside the null. In synthetic runs of 28 agents with 10 activations each, log
-odds of 0.8 for the own community (2.2 to 1), and of 0.5 for each reaction of an item, are found in at least 80% of 20
-runs; `planted_nmi_shown` and `planted_ari_shown` are tested against false alarms alone, because where the feed makes
-the communities there is little left to find. The draws leave later feeds as they were.
+**The agents' choice, or the feed's?** A feed that shows people their own community makes ties inside it, although
+nobody prefers it. A null that permutes labels among the agents takes such ties for a preference. Figures that end in
+`_shown` use another null: they draw the target of each act again among the items that the agent was shown and that the
+act could have been about. The null policy, which chooses blindly, then lies inside the null. In synthetic runs of 28
+agents with 10 activations each, these figures find log odds of 0.8 for the own community (2.2 to 1), and of 0.5 for
+each reaction of an item, in at least 80% of 20 runs. `planted_nmi_shown` and `planted_ari_shown` are tested only
+against false alarms, because where the feed makes the communities there is little left to find. The draws do not
+change later feeds.
 
-What trees can tell: `cascade_size_ks_*` ask whether a run's reply trees of at least 6 posts have the sizes of as many
-real ones in the same window of sizes. They do not say why not: a run is short, and its last trees are cut off. The
-reference gives sizes and depths apart, so no depth is compared with it; `cascade_depth_gap_history` compares depths at
-equal size with the people's own histories. `tests/test_planted_truth_acts.py` plants each effect at a known strength.
+**Sizes of threads.** `cascade_size_ks_*` ask whether a run's reply trees of at least 6 posts have the same sizes as
+equally many real ones in the same window of sizes. They do not say why the sizes differ: a run is short, and its last
+trees are cut off. The reference gives sizes and depths separately, so no depth is compared with it;
+`cascade_depth_gap_history` compares depths at equal size with the people's own histories.
+`tests/test_planted_truth_acts.py` plants each effect at a known strength.
 
-The Gini coefficient of likes is over agents. Paper 2606.02437 gives one of 0.866 to 0.913 without saying over what, so
-the two need not be of one kind.
+**Likes.** The Gini coefficient of likes is over agents. Paper 2606.02437 gives one of 0.866 to 0.913 without saying
+over what, so the two may not be comparable.
 
 A measurement of your own is a Python function in a plug-in:
 
@@ -79,8 +81,8 @@ def words_per_post(run):
 ```
 
 `run` gives data frames: `posts`, `acts`, `exposures`, `edges`, `agents`, `history` and `texts(agent)`, see
-`metrics/runfile/frames.py` for their columns. Where the function fails, its measurement has no value and the reason is
-one line; no other measurement changes. p values of plug-ins' measurements are corrected among themselves.
+`metrics/runfile/frames.py` for their columns. If the function fails, its measurement has no value and the reason is
+one line; no other measurement changes. Measurements of plug-ins are exploratory: their p values are not corrected.
 """
 
 

@@ -105,10 +105,7 @@ def title_of(name: str) -> str:
 
 
 def family_of(name: str) -> str:
-    """Which p values a measurement's is corrected with: ``primary``, ``other``, or ``plug-in``.
-
-    Plug-ins' measurements are a family of their own, so that loading one changes no p of ours.
-    """
+    """The family of a measurement: ``primary``, ``other``, or ``plug-in``. Only p values of outcomes are corrected."""
     if name in PRIMARY:
         return "primary"
     return "other" if name in MEASUREMENTS else "plug-in"

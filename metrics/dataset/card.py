@@ -243,13 +243,15 @@ def _people(description: Mapping[str, Any], real: bool) -> str:
 
 def _missing(description: Mapping[str, Any], real: bool) -> str:
     withheld = real and not description["real_text"]
-    gone = ["people's histories from before the runs"]
-    gone += [] if description["text"] else ["all texts and personas"]
-    gone += ["personas and scenarios"] if description["pseudonyms"] and description["text"] else []
+    parts = ["people's histories from before the runs"]
+    parts += [] if description["text"] else ["all texts and personas"]
+    parts += ["personas and scenarios"] if description["pseudonyms"] and description["text"] else []
     if withheld:
-        gone.append("of real people: names, texts, personas, adapter ids, history features, when they wrote, scenarios")
-    gone += [] if description["exposures"] else ["exposures (what agents were shown)"]
-    return "Left out: " + "; ".join(gone) + "."
+        parts.append(
+            "of real people: names, texts, personas, adapter ids, history features, when they wrote, scenarios"
+        )
+    parts += [] if description["exposures"] else ["exposures (what agents were shown)"]
+    return "Left out: " + "; ".join(parts) + "."
 
 
 def _personal(description: Mapping[str, Any], real: bool) -> str:

@@ -45,11 +45,11 @@ def distinct(run: RunData, rng: np.random.Generator) -> dict[str, Measurement]:
     The figure falls with the amount of text, so at most 1,000 texts, drawn by seed, are read; compare it between
     runs of similar n only. No interval: drawing texts again would repeat them and lower the figure. n = n-grams.
     """
-    texts = [own.text for own in own_texts(run)]
+    texts = [text.text for text in own_texts(run)]
     words = [words_of(texts[index]) for index in sample(len(texts), rng, MOST_TEXTS)]
     figures = {}
     for size in (1, 2, 3):
-        grams = [tuple(own[start : start + size]) for own in words for start in range(len(own) - size + 1)]
+        grams = [tuple(text[start : start + size]) for text in words for start in range(len(text) - size + 1)]
         figures[f"distinct_{size}"] = (
             Measurement(len(set(grams)) / len(grams), len(grams)) if grams
             else missing(f"no text of {('a word', 'two words', 'three words')[size - 1]} was written")
@@ -67,9 +67,9 @@ def near_duplicate_rate(run: RunData, rng: np.random.Generator) -> Measurement:
     taken = [texts[index] for index in sample(len(texts), rng, MOST_TEXTS)]
     if len(taken) < 2:
         return missing("fewer than two texts were written", len(taken))
-    repeated = _nearly_repeated([_shingles(own.text) for own in taken])
-    repeats = Counter(own.user_id for own, is_repeated in zip(taken, repeated, strict=True) if is_repeated)
-    statistic = ratio_of_counts(run, repeats, Counter(own.user_id for own in taken))
+    repeated = _nearly_repeated([_shingles(text.text) for text in taken])
+    repeats = Counter(text.user_id for text, is_repeated in zip(taken, repeated, strict=True) if is_repeated)
+    statistic = ratio_of_counts(run, repeats, Counter(text.user_id for text in taken))
     return measured(statistic, len(taken), rng, "fewer than two texts were written")
 
 
@@ -81,13 +81,13 @@ def _shingles(text: str) -> frozenset[tuple[str, ...]]:
 def _nearly_repeated(shingles: Sequence[frozenset[tuple[str, ...]]]) -> list[bool]:
     """Which of the sets have another at least `NEAR` alike; only sets that share a shingle are compared."""
     holders: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for number, own in enumerate(shingles):
-        for shingle in own:
+    for number, shingle_set in enumerate(shingles):
+        for shingle in shingle_set:
             holders[shingle].append(number)
     repeated = []
-    for number, own in enumerate(shingles):
-        common = Counter(other for shingle in own for other in holders[shingle] if other != number)
-        alike = (count / (len(own) + len(shingles[other]) - count) for other, count in common.items())
+    for number, shingle_set in enumerate(shingles):
+        common = Counter(other for shingle in shingle_set for other in holders[shingle] if other != number)
+        alike = (count / (len(shingle_set) + len(shingles[other]) - count) for other, count in common.items())
         repeated.append(any(similarity >= NEAR for similarity in alike))
     return repeated
 
@@ -98,7 +98,7 @@ def self_bleu(run: RunData, rng: np.random.Generator) -> Measurement:
     Near 1 where everybody writes the same. At most 100 texts, drawn by seed: the figure grows with their number, so
     compare runs of similar n. sacrebleu's sentence BLEU with exponential smoothing. Interval over texts. n = texts.
     """
-    texts = [own.text for own in own_texts(run)]
+    texts = [text.text for text in own_texts(run)]
     taken = [" ".join(words_of(texts[place])) for place in sample(len(texts), rng, _MOST_COMPARED)]
     if len(taken) < 2:
         return missing("fewer than two texts were written", len(taken))
@@ -137,7 +137,7 @@ def vocabulary_growth(run: RunData, rng: np.random.Generator) -> Measurement:
     Least squares of log V on log n at 20 places from 100 words on, texts in an order drawn by seed. Natural language
     has 0.4 to 0.8; a population that repeats itself less. Null: none, the exponent has no chance level. n = words.
     """
-    texts = [own.text for own in own_texts(run)]
+    texts = [text.text for text in own_texts(run)]
     words = [word for place in rng.permutation(len(texts)) for word in words_of(texts[place])]
     if len(words) < 2 * _FIRST_WORDS:
         return missing(f"fewer than {2 * _FIRST_WORDS} words were written", len(words))
@@ -159,7 +159,7 @@ def semantic_spread(encoded: EncodedTexts, rng: np.random.Generator) -> dict[str
     count = len(encoded.texts)
     if count < _LEAST_SPREAD:
         return dict.fromkeys(names, missing(f"fewer than {_LEAST_SPREAD} texts with a known word were written", count))
-    order = np.argsort([own.timestep for own in encoded.texts], kind="stable")
+    order = np.argsort([text.timestep for text in encoded.texts], kind="stable")
     vectors = encoded.vectors[order]
     interval = percentile_interval(_spread(vectors, agent_weights(count, rng)))
     value = _drift(vectors)

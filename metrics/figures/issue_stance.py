@@ -141,13 +141,13 @@ def _validated(train: tuple[tuple[str, Class], ...], held_out: tuple[tuple[str, 
 
 def opinions_of(run: RunData, tested: Validated) -> list[SidedOpinion]:
     """The run's texts that answer nobody and are recognised as taking a side."""
-    texts = [own for own in own_texts(run) if own.answers is None]
+    texts = [text for text in own_texts(run) if text.answers is None]
     if not texts:
         return []
-    guesses = tested.classifier.predict([own.text for own in texts])
+    guesses = tested.classifier.predict([text.text for text in texts])
     labels = [tested.classes[int(guess)] for guess in guesses]
     return [
-        SidedOpinion(own.user_id, issue, side) for own, (issue, side) in zip(texts, labels, strict=True) if side
+        SidedOpinion(text.user_id, issue, side) for text, (issue, side) in zip(texts, labels, strict=True) if side
     ]  # fmt: skip
 
 

@@ -60,10 +60,10 @@ def window(ccdf: Mapping[str, float], agents: int) -> tuple[dict[int, float], in
 
 
 def _size_distance(sizes: np.ndarray, agents: int, platform: str, rng: np.random.Generator) -> Measurement:
-    found = window(reply_trees()[platform]["cascade_size_ccdf"], agents)
-    if found is None:
+    reference = window(reply_trees()[platform]["cascade_size_ccdf"], agents)
+    if reference is None:
         return missing("too few agents for a window of sizes that the reference tells apart", len(sizes))
-    real, end = found
+    real, end = reference
     inside = sizes[(sizes >= SMALLEST_TREE) & (sizes < end)]
     if len(inside) < _FEWEST_TREES:
         reason = f"fewer than {_FEWEST_TREES} reply trees of {SMALLEST_TREE} to {end - 1} posts"

@@ -59,7 +59,7 @@ def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
     if not written or len(train) < 2:
         reason = "no text of a person with a training history" if train else "the file holds no training history"
         return dict.fromkeys(names, missing(reason))
-    own = np.array([train[user].longest_shared(words) for user, words in written], dtype=float)
+    shared = np.array([train[user].longest_shared(words) for user, words in written], dtype=float)
     people = sorted(train)
     place_of = {user: place for place, user in enumerate(people)}
     others = np.array([
@@ -68,16 +68,16 @@ def memorisation(run: RunData, rng: np.random.Generator) -> dict[str, Measuremen
     ], dtype=float)  # fmt: skip
     drawn = np.take_along_axis(others, rng.integers(_OTHERS, size=(len(written), _DRAWS)), axis=1)
     return {
-        "copied_words_mean": _mean(own, drawn.mean(0), rng),
-        "near_copy_rate": _mean(own >= COPIED_WORDS, (drawn >= COPIED_WORDS).mean(0), rng),
+        "copied_words_mean": _mean(shared, drawn.mean(0), rng),
+        "near_copy_rate": _mean(shared >= COPIED_WORDS, (drawn >= COPIED_WORDS).mean(0), rng),
         "membership_gap": _membership_gap(real, written, rng),
     }
 
 
-def _others(own: int, people: int, rng: np.random.Generator) -> list[int]:
+def _others(person: int, people: int, rng: np.random.Generator) -> list[int]:
     """Places of other people, some of them twice where there are few."""
     drawn = rng.integers(people - 1, size=_OTHERS)
-    return [int(place + (place >= own)) for place in drawn]
+    return [int(place + (place >= person)) for place in drawn]
 
 
 def _mean(values: np.ndarray, draws: np.ndarray, rng: np.random.Generator) -> Measurement:

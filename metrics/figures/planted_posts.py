@@ -1,4 +1,4 @@
-"""How far the posts of a scenario spread: its news, whoever posts them, and what accounts that are no agents write."""
+"""How far the posts of a scenario spread: its news, by any author, and the posts of accounts that are no agents."""
 
 import numpy as np
 

@@ -74,8 +74,8 @@ def style_recovery(run: RunData, rng: np.random.Generator) -> dict[str, Measurem
     agents = {agent.user_id for agent in run.agents}
     before = {user: texts for user, texts in history_texts(run, "train").items() if user in agents}
     written: dict[int, list[str]] = {}
-    for own in own_texts(run):
-        written.setdefault(own.user_id, []).append(own.text)
+    for text in own_texts(run):
+        written.setdefault(text.user_id, []).append(text.text)
     known = {user: _manner(texts) for user, texts in before.items()}
     return {
         "style_recovery": _alike(known, written, rng),

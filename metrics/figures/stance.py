@@ -82,7 +82,7 @@ def text_stances(run: RunData) -> list[tuple[OwnText, float]] | str:
         return "the population knows of no communities that a stance could be learned from"
     if len(known) < _LEAST_TEXTS or not texts:
         return f"fewer than {_LEAST_TEXTS} training texts, or no text in the run"
-    scores = _scorer(known)([own.text for own in texts])
+    scores = _scorer(known)([text.text for text in texts])
     return list(zip(texts, scores.tolist(), strict=True))
 
 
@@ -98,9 +98,9 @@ def stance_by_timestep(
 ) -> list[MeanStance]:
     """Mean stance of the texts of each timestep, of some authors or of all."""
     scores: list[list[float]] = [[] for _ in range(timesteps)]
-    for own, score in scored:
-        if 0 <= own.timestep < timesteps and (authors is None or own.user_id in authors):
-            scores[own.timestep].append(score)
+    for text, score in scored:
+        if 0 <= text.timestep < timesteps and (authors is None or text.user_id in authors):
+            scores[text.timestep].append(score)
     return [MeanStance(float(np.mean(values)) if values else None, len(values)) for values in scores]
 
 
@@ -125,8 +125,8 @@ def _scorer(known: tuple[tuple[str, int], ...]) -> Callable[[Sequence[str]], Flo
 def mean_by_author(scored: Sequence[tuple[OwnText, float]]) -> dict[int, float]:
     """Mean stance of each author's texts, by `user_id`."""
     scores_of: defaultdict[int, list[float]] = defaultdict(list)
-    for own, score in scored:
-        scores_of[own.user_id].append(score)
+    for text, score in scored:
+        scores_of[text.user_id].append(score)
     return {user: float(np.mean(values)) for user, values in scores_of.items()}
 
 

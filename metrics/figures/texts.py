@@ -57,7 +57,7 @@ def own_texts(run: RunData) -> list[OwnText]:
         OwnText(comment.user_id, comment.content, run.answered_by(comment), comment.timestep)
         for comment in run.own_comments
     ]
-    return [own for own in written if own.text.strip()]
+    return [text for text in written if text.text.strip()]
 
 
 def history_texts(run: RunData, split: str) -> dict[int, list[str]]:
@@ -86,7 +86,7 @@ def fit_encoder(run: RunData, units: str = "words") -> TextEncoder | None:
     corpus = [corpus[place] for place in sample(len(corpus), np.random.default_rng(0), _MOST_FITTED)]
     fitted_on = "history"
     if len(corpus) < 2:
-        corpus, fitted_on = [own.text for own in own_texts(run)], "run"
+        corpus, fitted_on = [text.text for text in own_texts(run)], "run"
     return _fitted(tuple(corpus), units, fitted_on)
 
 
@@ -137,9 +137,9 @@ class EncodedTexts:
     def user_sums(self, unprompted: bool = False) -> dict[int, Floats]:
         """Sum of each author's text vectors, or of those that answer nobody; its direction is that of the mean."""
         sums: dict[int, Floats] = {}
-        for own, vector in zip(self.texts, self.vectors, strict=True):
-            if own.answers is None or not unprompted:
-                sums[own.user_id] = sums.get(own.user_id, 0.0) + vector
+        for text, vector in zip(self.texts, self.vectors, strict=True):
+            if text.answers is None or not unprompted:
+                sums[text.user_id] = sums.get(text.user_id, 0.0) + vector
         return sums
 
 
@@ -149,6 +149,6 @@ def encode_texts(run: RunData, units: str = "words") -> EncodedTexts:
     encoder = fit_encoder(run, units) if texts else None
     if encoder is None:
         return EncodedTexts(None, (), np.zeros((0, 1)))
-    vectors = encoder.encode([own.text for own in texts])
+    vectors = encoder.encode([text.text for text in texts])
     known = np.flatnonzero(np.linalg.norm(vectors, axis=1) > 1e-12)
     return EncodedTexts(encoder.name, tuple(texts[index] for index in known), vectors[known])

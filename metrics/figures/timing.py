@@ -95,7 +95,7 @@ def _persistence(first: dict[int, int], second: dict[int, int], rng: np.random.G
     return Measurement(value, len(both), null=null_model(value, draws))
 
 
-def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[int]":
+def _activation_graph(run: RunData, is_counted: Callable[[int], bool]) -> "nx.Graph[int]":
     weights: Counter[tuple[int, int]] = Counter()
     for activation in run.activations:
         upon = (
@@ -105,7 +105,7 @@ def _activation_graph(run: RunData, wanted: Callable[[int], bool]) -> "nx.Graph[
         )
         if (
             activation.outcome == "ok"
-            and wanted(activation.timestep)
+            and is_counted(activation.timestep)
             and upon is not None
             and upon != activation.user_id
         ):
@@ -146,15 +146,15 @@ def rhythm_divergence(run: RunData, rng: np.random.Generator) -> Measurement:
     covered = _covered_hours(run)
     if covered is None:
         return missing("the run does not tell when it begins or how long a timestep is")
-    own = np.bincount([covered[step] for step in _acted(run) if step < len(covered)], minlength=_HOURS)
+    counts = np.bincount([covered[step] for step in _acted(run) if step < len(covered)], minlength=_HOURS)
     history = np.bincount([row.created_at.hour for row in run.history], minlength=_HOURS).astype(float)
     history[np.setdiff1d(np.arange(_HOURS), covered)] = 0
-    if own.sum() == 0 or history.sum() == 0:
-        return missing("no act, or no history in the hours that the run covers", int(own.sum()))
-    value = _divergence(own, history)
-    draws = rng.multinomial(int(own.sum()), history / history.sum(), size=PERMUTATION_DRAWS)
+    if counts.sum() == 0 or history.sum() == 0:
+        return missing("no act, or no history in the hours that the run covers", int(counts.sum()))
+    value = _divergence(counts, history)
+    draws = rng.multinomial(int(counts.sum()), history / history.sum(), size=PERMUTATION_DRAWS)
     null = null_model(value, [_divergence(draw, history) for draw in draws])
-    return Measurement(value, int(own.sum()), null=null)
+    return Measurement(value, int(counts.sum()), null=null)
 
 
 def moments_of_run(run: RunData) -> list[datetime] | None:

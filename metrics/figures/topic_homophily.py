@@ -48,7 +48,7 @@ def centred_homophily(run: RunData, encoded: EncodedTexts, rng: np.random.Genera
     Null: community labels permuted among the agents. Interval: agents drawn again with the partition kept. n = agents
     with text and a community.
     """
-    sums, texts = encoded.user_sums(), Counter(own.user_id for own in encoded.texts)
+    sums, texts = encoded.user_sums(), Counter(text.user_id for text in encoded.texts)
     vectors = {user: vector / texts[user] for user, vector in sums.items()}
     return dict(zip(_CENTRED, _both(run, vectors, rng, is_centred=True), strict=True))
 
@@ -94,8 +94,8 @@ def agent_posteriors(run: RunData) -> dict[int, Floats] | str:
     if not texts or classifier is None:
         return "no text in the run" if not texts else "no training text holds a word"
     sums: dict[int, Floats] = {}
-    for own, posterior in zip(texts, classifier.predict_proba([own.text for own in texts]), strict=True):
-        sums[own.user_id] = sums.get(own.user_id, 0.0) + posterior
+    for text, posterior in zip(texts, classifier.predict_proba([text.text for text in texts]), strict=True):
+        sums[text.user_id] = sums.get(text.user_id, 0.0) + posterior
     return {user: total / total.sum() for user, total in sums.items()}
 
 
@@ -129,9 +129,9 @@ def _both(
     value = _homophily(vectors, np.array([partition[user] for user in users]), rng)
     if not known:
         return value, missing(_UNKNOWN, len(users))
-    told = np.array([user in known for user in users])
+    is_planted = np.array([user in known for user in users])
     planted = np.array([known[user] for user in users if user in known], dtype=np.int64)
-    return value, _homophily(vectors[told], planted, rng)
+    return value, _homophily(vectors[is_planted], planted, rng)
 
 
 def _homophily(vectors: Floats, labels: Labels, rng: np.random.Generator) -> Measurement:
@@ -145,10 +145,10 @@ def _homophily(vectors: Floats, labels: Labels, rng: np.random.Generator) -> Mea
 def _null(value: float, vectors: Floats, labels: Labels, rng: np.random.Generator) -> NullModel | None:
     """The same difference with labels permuted, which changes nothing but the squared length of each label's sum."""
     members = (labels[:, None] == np.unique(labels)).astype(float)
-    count, own = len(labels), np.square(vectors).sum()
+    count, squares = len(labels), np.square(vectors).sum()
     pairs = np.square(members.sum(0)).sum() - count
-    everything, all_pairs = np.square(vectors.sum(0)).sum() - own, count * (count - 1)
+    everything, all_pairs = np.square(vectors.sum(0)).sum() - squares, count * (count - 1)
     within = np.array(
-        [np.square(members[rng.permutation(count)].T @ vectors).sum() - own for _ in range(PERMUTATION_DRAWS)]
+        [np.square(members[rng.permutation(count)].T @ vectors).sum() - squares for _ in range(PERMUTATION_DRAWS)]
     )
     return null_model(value, within / pairs - (everything - within) / (all_pairs - pairs))

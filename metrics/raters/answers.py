@@ -130,7 +130,7 @@ def read_answers(paths: Iterable[Path], key: Key) -> list[Answer]:
 def score_raters(answers: Sequence[Answer], key: Key) -> list[RaterScore]:
     """Score each kind of trials that has answers."""
     of_kind = {kind: [answer for answer in answers if key.trials[answer.trial][0] == kind] for kind in KINDS}
-    return [_score(kind, own, key) for kind, own in of_kind.items() if own]
+    return [_score(kind, answers_of_kind, key) for kind, answers_of_kind in of_kind.items() if answers_of_kind]
 
 
 def _score(kind: str, answers: Sequence[Answer], key: Key) -> RaterScore:
@@ -145,7 +145,7 @@ def _score(kind: str, answers: Sequence[Answer], key: Key) -> RaterScore:
     wilson = binomtest(hits, len(answers)).proportion_ci(method="wilson")
     return RaterScore(
         kind, hits / len(answers), (float(wilson.low), float(wilson.high)),
-        t_interval([float(np.mean(own)) for own in right.values()]), len(answers), len(right), alpha(sides.values()),
+        t_interval([float(np.mean(hit)) for hit in right.values()]), len(answers), len(right), alpha(sides.values()),
     )  # fmt: skip
 
 

@@ -99,11 +99,11 @@ def _balanced(
     owners, labels = [], []
     for place, handle in enumerate(people):
         both: list[Texts] = [dict(material.texts[kind]) for kind in kinds]
-        count = min(MOST_TEXTS, *(len(each[handle]) for each in both))
-        for label, (kind, each) in enumerate(zip(kinds, both, strict=True)):
+        count = min(MOST_TEXTS, *(len(texts_of[handle]) for texts_of in both))
+        for label, (kind, texts_of) in enumerate(zip(kinds, both, strict=True)):
             random = keyed_generator(seed, "proxy texts", handle, kind)
-            drawn = random.choice(len(each[handle]), size=count, replace=False)
-            texts += [each[handle][number] for number in sorted(drawn)]
+            drawn = random.choice(len(texts_of[handle]), size=count, replace=False)
+            texts += [texts_of[handle][number] for number in sorted(drawn)]
             owners += [place] * count
             labels += [label] * count
     return texts, np.array(owners), np.array(labels)

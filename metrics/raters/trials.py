@@ -76,7 +76,7 @@ def _pool(material: Material, kind: str, pair: tuple[str, str], most: int, seed:
     order = [people[place] for place in keyed_generator(seed, "people of trials", kind).permutation(len(people))]
     of_person = [_of_person(material, kind, pair, person, seed) for person in order]
     rounds = max(map(len, of_person), default=0)
-    drawn = [own[number] for number in range(rounds) for own in of_person if number < len(own)]
+    drawn = [trials[number] for number in range(rounds) for trials in of_person if number < len(trials)]
     return drawn[:most][::-1]  # they are taken from the end
 
 
@@ -86,8 +86,8 @@ def _of_person(material: Material, kind: str, pair: tuple[str, str], person: str
     if len(earlier) < SHOWN:
         return []
     candidates = []
-    for each in pair:
-        texts = [text for text in dict.fromkeys(material.texts[each][person])
+    for source in pair:
+        texts = [text for text in dict.fromkeys(material.texts[source][person])
                  if len(text.strip()) >= LEAST_LETTERS and text not in earlier]  # fmt: skip
         candidates.append([texts[place] for place in random.permutation(len(texts))])
     trials = []

@@ -161,10 +161,10 @@ def _steps(connection: Connection) -> tuple[BankStep, ...]:
     return tuple(BankStep(*row) for row in connection.execute(query))
 
 
-def _object(stored: str | bytes | None) -> dict[str, Any]:
+def _object(packed: str | bytes | None) -> dict[str, Any]:
     """A JSON object of the catalog; an empty one where there is none or something else."""
     try:
-        value = json.loads(unpacked(stored) or "{}")
+        value = json.loads(unpacked(packed) or "{}")
     except (TypeError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

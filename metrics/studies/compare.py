@@ -284,20 +284,20 @@ def _difference(name: str, key: tuple[int, str], pairs: _Pairs) -> Difference:
     populations = _paired_values(name, pairs)
     if not populations:
         return replace(blank, reason=_absence(pairs, name))
-    found = population_comparison([[own - other for own, other in seeds] for seeds in populations])
+    comparison = population_comparison([[own - other for own, other in seeds] for seeds in populations])
     own, other = zip(*_units(populations), strict=True)
     alike = equivalence(own, other)
     blank = replace(
-        blank, difference=found.mean, seeds=sum(map(len, populations)), populations=len(populations),
-        reason=found.reason, ratio=alike.ratio, ratio_interval=alike.interval,
+        blank, difference=comparison.mean, seeds=sum(map(len, populations)), populations=len(populations),
+        reason=comparison.reason, ratio=alike.ratio, ratio_interval=alike.interval,
     )  # fmt: skip
-    if found.components is not None:
-        blank = replace(blank, between_sd=found.components.between, within_sd=found.components.within)
-    if found.interval is None:
+    if comparison.components is not None:
+        blank = replace(blank, between_sd=comparison.components.between, within_sd=comparison.components.within)
+    if comparison.interval is None:
         return blank
     return replace(
-        blank, interval=found.interval, effect_size=found.effect_size, p=found.p, verdict=alike.verdict,
-        seeds_needed=seeds_for_power(found.effect_size) if len(populations) == 1 else None,
+        blank, interval=comparison.interval, effect_size=comparison.effect_size, p=comparison.p, verdict=alike.verdict,
+        seeds_needed=seeds_for_power(comparison.effect_size) if len(populations) == 1 else None,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""A comparison as a table: Markdown, LaTeX, or cells for whoever prints it."""
+"""A comparison as a table: Markdown, LaTeX, or cells that a caller prints."""
 
 from collections.abc import Sequence
 

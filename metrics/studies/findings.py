@@ -53,7 +53,7 @@ def _finding(evidence: Evidence, arm: str, measurements: tuple[str, ...]) -> str
             figures = "; ".join(_figure(difference, len(evidence.sizes) > 1) for difference in differences)
             figures += "; exploratory" if any(map(_is_exploratory, differences)) else ""
             verdicts.setdefault(_strength(differences) + direction, []).append(f"{title} ({figures})")
-        elif len(differences) == len(evidence.sizes) and all(each.verdict == EQUIVALENT for each in differences):
+        elif len(differences) == len(evidence.sizes) and all(at_size.verdict == EQUIVALENT for at_size in differences):
             equivalent_figures.append(title)
         else:
             open_figures.append(title + _needed(differences))

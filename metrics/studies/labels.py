@@ -88,11 +88,11 @@ def differing(runs: Sequence[RunMeasurements]) -> dict[str, list[Any]]:
 
 def different_pair(runs: Sequence[RunMeasurements]) -> tuple[int, int, str] | None:
     """Places of two runs that differ in a setting, and the setting with both values; None where all are alike."""
-    for path, own in differing(runs).items():
+    for path, settings in differing(runs).items():
         is_free = (_UNUSED, _ABSENT, None) if path == _BASE else (_UNUSED,)
-        first, *others = [place for place, value in enumerate(own) if value not in is_free]
-        other = next(place for place in others if own[place] != own[first])
-        return first, other, f"{path} ({own[other]!r} and {own[first]!r})"
+        first, *others = [place for place, value in enumerate(settings) if value not in is_free]
+        other = next(place for place in others if settings[place] != settings[first])
+        return first, other, f"{path} ({settings[other]!r} and {settings[first]!r})"
     return None
 
 
@@ -142,7 +142,9 @@ def labelled_by_difference(runs: Sequence[RunMeasurements]) -> list[RunMeasureme
 def _differ_within(groups: Sequence[Any], values: Sequence[Any]) -> bool:
     """Whether two values of one group differ."""
     return any(
-        _several(_named([value for own, value in zip(groups, values, strict=True) if own == group]))
+        _several(
+            _named([value for group_of_value, value in zip(groups, values, strict=True) if group_of_value == group])
+        )
         for group in set(groups)
     )
 

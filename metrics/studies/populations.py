@@ -40,13 +40,13 @@ def missing_arms(study: Study, *, of_plan: bool = False) -> Iterator[str]:
             for name in study.populations
         }
         for arm in study.arms:
-            lacking = [name for name in study.populations if arm not in arms[name]]
-            if len(lacking) == len(study.populations):
+            names = [name for name in study.populations if arm not in arms[name]]
+            if len(names) == len(study.populations):
                 continue
             if of_plan:
-                lacking = [name for name in lacking if (name, agents, arm) in planned]
-            if lacking:
-                places = ", ".join(code_span(shown_name(name)) for name in lacking)
+                names = [name for name in names if (name, agents, arm) in planned]
+            if names:
+                places = ", ".join(code_span(shown_name(name)) for name in names)
                 yield f"{code_span(arm)} at {agents:,} agents in {places}"
 
 

@@ -112,8 +112,8 @@ def need_of(difference: Difference, effect: float, level: float) -> Need | None:
         if populations == 1:
             return {1: least_units(lambda count: simulated_power(effect, sds, 1, count, level), POWER, MOST)}
 
-        def places(each: int) -> int | None:
-            return least_units(lambda count: simulated_power(effect, sds, count, each, level), POWER, MOST)
+        def places(seeds: int) -> int | None:
+            return least_units(lambda count: simulated_power(effect, sds, count, seeds, level), POWER, MOST)
 
         return {each: places(each) for each in (SEEDS if sds.within is not None else SEEDS[:1])}
 
@@ -165,11 +165,11 @@ def _row(
 
 
 def _units(need: Need, seeds: Sequence[int]) -> Iterator[str]:
-    for each in seeds:
-        if each not in need.units:
+    for count in seeds:
+        if count not in need.units:
             yield "–"
         else:
-            yield f"{_count(need.units[each])} ({_count(need.cautious[each])})"
+            yield f"{_count(need.units[count])} ({_count(need.cautious[count])})"
 
 
 def _count(units: int | None) -> str:

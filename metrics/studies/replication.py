@@ -251,8 +251,10 @@ def _readme(
             "by their place on a machine and is not in this package."
         )
     if plan.get("plugins"):
-        own = ", ".join(f"{code_span(plugin['name'])} (SHA-256 `{plugin['sha256']}`)" for plugin in plan["plugins"])
-        notes.append(f"The runs need these plug-ins, which are not in this package: {own}. Give them with `--plugin`.")
+        plugins = ", ".join(f"{code_span(plugin['name'])} (SHA-256 `{plugin['sha256']}`)" for plugin in plan["plugins"])
+        notes.append(
+            f"The runs need these plug-ins, which are not in this package: {plugins}. Give them with `--plugin`."
+        )
     if any(run["bank_digest"] for run in runs):
         notes.append('The adapters are not in this package. With `weights = "trained"` they are trained again.')
     title = f"{len(runs)} finished runs of {len(plan['cells'])}"

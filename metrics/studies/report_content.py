@@ -68,8 +68,8 @@ def _content(
     runs: Sequence[RunMeasurements], sources: Sequence[str], evidence: Evidence, methods: Sequence[str]
 ) -> ReportContent:
     cautions = [line for line in engine_cautions([run.versions for run in runs]) if line not in " ".join(methods)]
-    told = [*methods, *cautions]
-    return ReportContent(_title(evidence), evidence, _texts(runs, sources, evidence), told, _facts(runs))
+    notes = [*methods, *cautions]
+    return ReportContent(_title(evidence), evidence, _texts(runs, sources, evidence), notes, _facts(runs))
 
 
 def _title(evidence: Evidence) -> str:
@@ -79,8 +79,8 @@ def _title(evidence: Evidence) -> str:
 
 def _texts(runs: Sequence[RunMeasurements], sources: Sequence[str], evidence: Evidence) -> dict[str, RunData]:
     people = runs[0].population_digest
-    own = [(run, source) for run, source in zip(runs, sources, strict=True) if run.population_digest == people]
-    shown = of_one_seed([run for run, _ in own], [source for _, source in own], evidence.arms, MOST_ARMS)
+    pairs = [(run, source) for run, source in zip(runs, sources, strict=True) if run.population_digest == people]
+    shown = of_one_seed([run for run, _ in pairs], [source for _, source in pairs], evidence.arms, MOST_ARMS)
     return {arm: load_run(source, history=False, exposures=False) for arm, source in shown.items()}
 
 

@@ -100,14 +100,14 @@ class Study:
 
         Where several populations are crossed they weigh equally, and the interval is over them.
         """
-        found = [
+        figures = [
             (run.seed, value, run.population_digest)
             for run in self.runs
             if (run.arm, run.agents) == (arm, agents) and (value := run.measurements[measurement].value) is not None
         ]
-        if not found:
+        if not figures:
             return None
-        seeds, values, populations = zip(*found, strict=True)
+        seeds, values, populations = zip(*figures, strict=True)
         units = independent_values(values, populations)
         return CellSummary(float(np.mean(units)), t_interval(units), values, seeds)
 
@@ -203,8 +203,8 @@ def read_study(directory: Path, *, processes: int | None = None, plugins: Sequen
 def _recorded_arms(plan: Mapping[str, Any], label: str) -> set[str]:
     """What a run file of this label may name as its arm: a policy without a model stands there in place of the arm."""
     arm, _, options = label.partition(":")
-    own = [option.removeprefix("policy=") for option in options.split("+") if option.startswith("policy=")]
-    return {arm, "null", *(own or [str(plan.get("options", {}).get("policy", arm))])}
+    policies = [option.removeprefix("policy=") for option in options.split("+") if option.startswith("policy=")]
+    return {arm, "null", *(policies or [str(plan.get("options", {}).get("policy", arm))])}
 
 
 def compared(

@@ -57,25 +57,25 @@ def _tail(results: SweepResults) -> Claim:
 
 def _standard_collapses(results: SweepResults) -> Claim:
     text = f"At rank 1 most adapters of the {REFERENCE} start collapse (67% were named)"
-    own = results.best[(results.best["init"] == REFERENCE) & (results.best["rank"] == 1)]
-    return _collapse_claim(text, own["collapsed"].tolist())
+    standard = results.best[(results.best["init"] == REFERENCE) & (results.best["rank"] == 1)]
+    return _collapse_claim(text, standard["collapsed"].tolist())
 
 
 def _principal(results: SweepResults) -> Claim:
-    own = results.best[results.best["init"].isin(["pissa", "olora"])]
-    return _collapse_claim("Starts from the principal parts (PiSSA, OLoRA) collapse", own["collapsed"].tolist())
+    principal = results.best[results.best["init"].isin(["pissa", "olora"])]
+    return _collapse_claim("Starts from the principal parts (PiSSA, OLoRA) collapse", principal["collapsed"].tolist())
 
 
 def _collapse_claim(text: str, collapsed: Sequence[bool | None]) -> Claim:
     test = "the 95% interval of the share that collapses lies above a half"
     if not collapsed:
         return Claim(text, test, ABSENT, "")
-    told = [value for value in collapsed if value is not None]
-    if not told:
+    outcomes = [value for value in collapsed if value is not None]
+    if not outcomes:
         return Claim(text, test, UNKNOWN, "")
-    low, high = share_interval(sum(told), len(told))
+    low, high = share_interval(sum(outcomes), len(outcomes))
     verdict = CAME_OUT if low > 0.5 else CONTRARY if high < 0.5 else OPEN
-    return Claim(text, test, verdict, f"{sum(told)} of {len(told)} collapsed [{number(low)}, {number(high)}]")
+    return Claim(text, test, verdict, f"{sum(outcomes)} of {len(outcomes)} collapsed [{number(low)}, {number(high)}]")
 
 
 def _ceiling(results: SweepResults) -> Claim:
@@ -99,11 +99,13 @@ def _ceiling(results: SweepResults) -> Claim:
 
 def _reliability(results: SweepResults) -> Claim:
     tests = [test for test in spread_tests(results.best) if "by rank" in test.what]
-    told = [test for test in tests if test.p_holm is not None and test.p_holm < LEVEL]
-    wider = sum(test.spreads[0] > test.spreads[1] for test in told)
+    significant = [test for test in tests if test.p_holm is not None and test.p_holm < LEVEL]
+    wider = sum(test.spreads[0] > test.spreads[1] for test in significant)
     lower = [difference for difference in rank_differences(results.best) if difference.verdict]
-    verdict = _of_cells(wider, len(tests), len(told) - wider)
-    figures = f"wider in {wider}, narrower in {len(told) - wider} of {len(tests)} cells; the mean is told apart in "
+    verdict = _of_cells(wider, len(tests), len(significant) - wider)
+    figures = (
+        f"wider in {wider}, narrower in {len(significant) - wider} of {len(tests)} cells; the mean is told apart in "
+    )
     figures += f"{len(lower)}: " + ("; ".join(map(_told, lower)) or "none")
     return Claim(
         "Rank 1 is less reliable than rank 16",

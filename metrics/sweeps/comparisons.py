@@ -85,8 +85,8 @@ class Difference:
     @property
     def verdict(self) -> int:
         """1 or -1 where the difference is told from 0 after the correction; else 0."""
-        told = self.p_holm is not None and self.p_holm < LEVEL
-        return int(math.copysign(1, self.mean.value)) if told else 0
+        is_significant = self.p_holm is not None and self.p_holm < LEVEL
+        return int(math.copysign(1, self.mean.value)) if is_significant else 0
 
 
 @dataclass(frozen=True)
@@ -220,8 +220,8 @@ def _cell(key: tuple[str, int, int, str], group: pd.DataFrame) -> Cell:
 
 
 def _difference(key: tuple[str, int, int], what: str, values: "pd.Series[float]") -> Difference:
-    found = paired_comparison(values.dropna().tolist())
-    return Difference(key, what, Mean(found.mean, found.interval, found.n), found.p)
+    comparison = paired_comparison(values.dropna().tolist())
+    return Difference(key, what, Mean(comparison.mean, comparison.interval, comparison.n), comparison.p)
 
 
 def _corrected(differences: Sequence[Difference]) -> list[Difference]:

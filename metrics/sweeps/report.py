@@ -234,11 +234,13 @@ def _draw_panel(axes: "Axes", adapters: Sequence[Mapping[Hashable, Any]]) -> Non
     starts = [start for start in STARTS if any(adapter["init"] == start for adapter in adapters)]
     for place, start in enumerate(starts):
         shift = (place - (len(starts) - 1) / 2) * 0.14
-        own = [adapter for adapter in adapters if adapter["init"] == start]
-        columns = [ranks.index(adapter["rank"]) + shift for adapter in own]
-        axes.scatter(columns, [adapter["last"] for adapter in own], s=14, color=_COLOURS[start], alpha=0.6, label=start)
+        of_start = [adapter for adapter in adapters if adapter["init"] == start]
+        columns = [ranks.index(adapter["rank"]) + shift for adapter in of_start]
+        axes.scatter(
+            columns, [adapter["last"] for adapter in of_start], s=14, color=_COLOURS[start], alpha=0.6, label=start
+        )
         for rank in ranks:
-            values = [adapter["last"] for adapter in own if adapter["rank"] == rank]
+            values = [adapter["last"] for adapter in of_start if adapter["rank"] == rank]
             if values:
                 middle = ranks.index(rank) + shift
                 axes.hlines(sum(values) / len(values), middle - 0.06, middle + 0.06, color=_COLOURS[start], linewidth=2)

@@ -39,6 +39,11 @@ MEANINGS = {
 }
 # Sources whose voters are drawn from; in the others one voter answers repeatedly.
 POOLS = (POOL, "same-data")
+_CAUTION = (
+    "Brackets hold 95% intervals, which are not corrected for the number of comparisons. The sources also differ in "
+    "how often a single answer is right (k = 1 below), so a part of a difference may come from that and not from the "
+    "vote."
+)
 # Okabe & Ito's colours, told apart by people with any colour vision.
 _COLOURS = dict(zip(MEANINGS, ("#0072B2", "#56B4E9", "#E69F00", "#D55E00", "#CC79A7", "#000000"), strict=True))
 
@@ -133,8 +138,8 @@ def _answer(
         if name in compared:
             point = compared[name][-1]
             value = f"{number(point.value)} [{span(point.interval)}]"
-            lines.append(f"- {point.k} answers, {POOL} less {name}: {value}, {_verdict(point)}.")
-    return lines[0] + "\n\n" + "\n".join(lines[1:])
+            lines.append(f"- {point.k} answers, `{POOL}` less `{name}`: {value}, {_verdict(point)}.")
+    return lines[0] + "\n\n" + "\n".join([*lines[1:], "", _CAUTION])
 
 
 def _verdict(point: Point) -> str:
@@ -154,10 +159,13 @@ def _compared(results: VoteResults) -> dict[str, list[Point]]:
 
 
 def _curves_table(points: Mapping[str, Sequence[Point]]) -> str:
-    by_k = {name: {point.k: point for point in own} for name, own in points.items()}
+    by_k = {name: {point.k: point for point in curve} for name, curve in points.items()}
     rows = [
-        [str(k), *(f"{number(p.value)} [{span(p.interval)}]" if (p := own.get(k)) else "–" for own in by_k.values())]
-        for k in sorted({k for own in by_k.values() for k in own})
+        [
+            str(k),
+            *(f"{number(p.value)} [{span(p.interval)}]" if (p := curve.get(k)) else "–" for curve in by_k.values()),
+        ]
+        for k in sorted({k for curve in by_k.values() for k in curve})
     ]
     return _table(["k", *points], rows)
 
@@ -177,17 +185,17 @@ def _correlations(results: VoteResults) -> str:
         value = error_correlation(ballots)
         rows.append([name, number(ballots.single), number(value)])
     explained = (
-        "A vote gains where errors differ. Correlation over items of the errors of two voters, or of two answers of "
-        "one voter; the mean over pairs."
+        "A vote gains if errors differ. The table gives the correlation over items of the errors of two voters, or of "
+        "two answers of one voter, as the mean over pairs."
     )
     return explained + "\n\n" + _table(["source", "right, single answer", "correlation of errors"], rows)
 
 
 def _fits(points: Mapping[str, Sequence[Point]]) -> str:
-    rows = [_fit_row(name, fit) for name, own in points.items() if (fit := fitted(own)) is not None]
+    rows = [_fit_row(name, fit) for name, curve in points.items() if (fit := fitted(curve)) is not None]
     explained = (
         "Both curves are fitted to every second size, and compared on the sizes between. The points of one curve share "
-        "their answers, so that a smaller error is no test."
+        "their answers, so a smaller error is no test."
     )
     headers = ["source", "a + b ln k", "a − b k^(−c)", "error of the logarithm", "error of the power", "smaller"]
     return explained + "\n\n" + _table(headers, rows)
@@ -212,7 +220,7 @@ def _other_counts(pool: Ballots, points: Sequence[Point]) -> str:
         for point in points
     ]  # fmt: skip
     explained = (
-        "`weighted`: voters count by their validation success. `best of`: any of the k answers is "
+        "`weighted`: voters count by their validation success. `best of`: at least one of the k answers is "
         "right, which a perfect judge would find."
     )
     return explained + "\n\n" + _table(["k", "majority", "weighted", "best of"], rows)
@@ -224,15 +232,15 @@ def _methods(results: VoteResults) -> str:
     return (
         f"Written by `simulate vote`. Base model {facts['base_model']} in {facts['dtype']}. Adapters of rank "
         f"{plan['rank']}, {plan['updates']} updates with {plan['prompts']} items each, the first {plan['warm']} "
-        f"supervised, the others GRPO; rate {plan['rate']:g}; "
-        f"before learning {number(facts.get('start'))} of the test answers were right. Each adapter never read "
-        f"{plan['masked']:.0%} of the training items. Answers are drawn at temperature 1; {plan['asked']} adapters "
-        f"answer repeatedly, and at the temperatures {temperatures}, which validation items chose.\n\n"
-        "The answer that most of k answers give wins; a tie is broken by lot; an empty answer does not vote. A curve "
+        f"supervised, the others GRPO; rate {plan['rate']:g}. "
+        f"Before learning {number(facts.get('start'))} of the test answers were right. Each adapter never read "
+        f"{plan['masked']:.0%} of the training items. Answers are drawn at temperature 1. {plan['asked']} adapters "
+        f"answer repeatedly, also at the temperatures {temperatures}, chosen on validation items.\n\n"
+        "The most frequent of k answers wins; a tie is broken by lot; an empty answer does not vote. A curve "
         "ends at a third of the pool, so that two votes differ. Brackets hold 95% intervals of a crossed bootstrap: "
         "items are drawn again, and with them half of a pool's voters, or the voters that answer repeatedly and half "
-        "of their answers. Of one voter, as of the base, the intervals hold no differences between voters. All "
-        "adapters are of one base and one recipe: the intervals say nothing of others."
+        "of their answers. If a source has one voter, as the base, its intervals hold no differences between voters. "
+        "All adapters have one base and one recipe: the intervals say nothing of others."
     )
 
 
@@ -255,10 +263,10 @@ def draw(points: Mapping[str, Sequence[Point]], path: Path) -> None:
         figure = Figure((7.0, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        for name, own in points.items():
-            ks, values = [point.k for point in own], [point.value for point in own]
+        for name, curve in points.items():
+            ks, values = [point.k for point in curve], [point.value for point in curve]
             axes.plot(ks, values, marker="o", markersize=3, color=_COLOURS[name], label=name)
-            low, high = zip(*(point.interval for point in own), strict=True)
+            low, high = zip(*(point.interval for point in curve), strict=True)
             axes.fill_between(ks, low, high, color=_COLOURS[name], alpha=0.12, linewidth=0)
         axes.set_xscale("log", base=2)
         axes.set_xlabel("answers in a vote (k)")

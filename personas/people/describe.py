@@ -40,7 +40,7 @@ def describe(train: Mapping[str, Sequence[Act]], languages: Languages | None = N
         languages: Of the texts; None to find them. The sentence itself is in English whatever they are.
     """
     texts = {handle: [act.text for act in acts if act.text] for handle, acts in train.items()}
-    traits = traits_of(languages or languages_of(text for own in texts.values() for text in own))
+    traits = traits_of(languages or languages_of(text for written in texts.values() for text in written))
     words = characteristic_words(texts, traits.stop_words)
     return {handle: _sentence(acts, words[handle], traits) for handle, acts in train.items()}
 
@@ -119,7 +119,7 @@ def characteristic_words(
         return dict.fromkeys(texts, ())
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    documents = {handle: own_words("\n".join(own)) for handle, own in texts.items()}
+    documents = {handle: own_words("\n".join(written)) for handle, written in texts.items()}
     vectorizer = TfidfVectorizer(token_pattern=WORD_PATTERN, stop_words=stop_words, sublinear_tf=True)
     try:
         weights = vectorizer.fit_transform(documents.values())
@@ -127,11 +127,11 @@ def characteristic_words(
         return dict.fromkeys(texts, ())
     vocabulary = vectorizer.get_feature_names_out()
     characteristic: dict[str, tuple[str, ...]] = {}
-    for row, (handle, own) in enumerate(texts.items()):
+    for row, (handle, written) in enumerate(texts.items()):
         begin, end = weights.indptr[row], weights.indptr[row + 1]
         scores = zip(vocabulary[weights.indices[begin:end]], weights.data[begin:end], strict=True)
         ranked = sorted((-round(float(weight), 9), str(word)) for word, weight in scores)
-        repeated = _repeated_words(own)
+        repeated = _repeated_words(written)
         characteristic[handle] = tuple(word for _, word in ranked if word in repeated)[:TOP_WORDS]
     return characteristic
 

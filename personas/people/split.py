@@ -56,18 +56,18 @@ def split_date(histories: Mapping[str, Sequence[Act]]) -> datetime | None:
     Returns:
         The date; None where no date parts the acts, or fewer than half of the people have 8 acts before it.
     """
-    dated = [act for own in histories.values() for act in credibly_dated(own)]
+    dated = [act for acts in histories.values() for act in credibly_dated(acts)]
     times = sorted(act.at for act in [act for act in dated if not act.is_private] or dated)
     if not times:
         return None
-    wanted = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * len(times)))
-    date = times[max(0, len(times) - wanted)]
-    if len(times) - bisect_left(times, date) > MOST_TIES * wanted:
+    held_out = max(MIN_HELD_OUT, round(HELD_OUT_SHARE * len(times)))
+    date = times[max(0, len(times) - held_out)]
+    if len(times) - bisect_left(times, date) > MOST_TIES * held_out:
         later = bisect_right(times, date)
         if later == len(times):
             return None
         date = times[later]
-    enough = sum(ends_at(date, own)[1] >= MIN_BEFORE for own in histories.values())
+    enough = sum(ends_at(date, acts)[1] >= MIN_BEFORE for acts in histories.values())
     return date if enough >= ENOUGH_PEOPLE * len(histories) else None
 
 

@@ -24,8 +24,8 @@ class _PiecesOnly(io.BufferedReader):
     """A file of which a ZIP reader takes no more at once than a list of members may have."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        wanted = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
-        if wanted > MOST_DIRECTORY:
+        length = os.fstat(self.fileno()).st_size - self.tell() if size is None or size < 0 else size
+        if length > MOST_DIRECTORY:
             raise InputError(f"its list of members is longer than {MOST_DIRECTORY:,} bytes, the limit")
         return super().read(size)
 

@@ -39,8 +39,8 @@ def given_columns(text: str) -> Given:
     for pair in pairs:
         name, sign, column = (part.strip() for part in pair.partition("="))
         if not sign or not column or name not in COLUMNS:
-            known = ", ".join(COLUMNS)
-            raise InputError(f"--columns: {quoted(pair)} is not OURS=THEIRS, as author=user; ours are {known}")
+            names = ", ".join(COLUMNS)
+            raise InputError(f"--columns: {quoted(pair)} is not OURS=THEIRS, as author=user; ours are {names}")
         if name in given:
             raise InputError(f"--columns: {name} stands there twice; leave one out")
         given[name] = column
@@ -93,8 +93,8 @@ class Header(NamedTuple):
         Raises:
             InputError: The table has no ids, and the row needs one (`personas.readers.row_ids.with_row_id`).
         """
-        ours = cells if self.layout is None else self.layout.cells(cells)
-        row = make_row(number, where, ours, is_private=is_shown_to_some(cells))
+        renamed = cells if self.layout is None else self.layout.cells(cells)
+        row = make_row(number, where, renamed, is_private=is_shown_to_some(cells))
         return row if self.has_ids else with_row_id(row)
 
 
@@ -122,19 +122,19 @@ def header_of(given: Given, names: Sequence[str], shown: str, needed: Sequence[s
     """
     layout = layout_of(given, names, shown)
     sources = {name: (name,) for name in COLUMNS} if layout is None else layout.sources
-    ours = [name for name, columns in sources.items() if any(_is_among(column, names) for column in columns)]
-    missing = [name for name in needed if name not in ours]
+    columns_of_ours = [name for name, columns in sources.items() if any(_is_among(column, names) for column in columns)]
+    missing = [name for name in needed if name not in columns_of_ours]
     if missing:
-        found = ", ".join(map(quoted, names[:12])) or "none"
-        absent = missing if "id" in ours else [*missing, "id"]
+        in_file = ", ".join(map(quoted, names[:12])) or "none"
+        absent = missing if "id" in columns_of_ours else [*missing, "id"]
         raise InputError(
-            f"{shown}: no column {', '.join(missing)} (found {found}): name the columns in the first row, or say "
+            f"{shown}: no column {', '.join(missing)} (found {in_file}): name the columns in the first row, or say "
             f"what they are called, as --columns {likely_columns(given, missing, absent, names)}"
         )
     repeated = [name for name in COLUMNS if layout is None and names.count(name) > 1]
     if repeated:
         raise InputError(f"{shown}: column {', '.join(repeated)} occurs twice: keep one")
-    return Header(layout, "id" in ours)
+    return Header(layout, "id" in columns_of_ours)
 
 
 def _is_among(column: str, names: Sequence[str]) -> bool:
@@ -156,8 +156,8 @@ def layout_of(given: Given, names: Sequence[str], shown: str) -> Layout | None:
     if given:
         for column in given.values():
             if not _is_among(column, names):
-                known = ", ".join(map(quoted, names[:12])) or "none"
-                raise InputError(f"{shown}: --columns: no column {quoted(column)} in the file (found {known})")
+                in_file = ", ".join(map(quoted, names[:12])) or "none"
+                raise InputError(f"{shown}: --columns: no column {quoted(column)} in the file (found {in_file})")
         return Layout({name: (given.get(name, name),) for name in COLUMNS})
     if all(name in names for name in REQUIRED):
         return None

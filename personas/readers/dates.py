@@ -65,9 +65,9 @@ def _nearest(name: str, zones: Iterable[str]) -> list[str]:
     """The names of zones that are most like a mistyped one, or whose city is."""
     spoken = {zone.lower(): zone for zone in sorted(zones)}
     cities = {zone.lower().rpartition("/")[2]: zone for zone in sorted(zones, reverse=True)}
-    wanted = name[:64].strip().lower().replace(" ", "_")
-    by_name = [spoken[match] for match in get_close_matches(wanted, spoken, _NEAREST, 0.7)]
-    by_city = [cities[match] for match in get_close_matches(wanted.rpartition("/")[2], cities, _NEAREST, 0.7)]
+    normalised = name[:64].strip().lower().replace(" ", "_")
+    by_name = [spoken[match] for match in get_close_matches(normalised, spoken, _NEAREST, 0.7)]
+    by_city = [cities[match] for match in get_close_matches(normalised.rpartition("/")[2], cities, _NEAREST, 0.7)]
     return list(dict.fromkeys(by_name + by_city))[:_NEAREST]
 
 

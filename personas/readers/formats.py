@@ -160,8 +160,8 @@ def _read_zip(path: Path, shown: str) -> Iterator[Record]:
         elif any(map(is_outbox, names)):
             yield from read_mastodon_zip(members, shown)
         else:
-            wanted = "tweets.js of an X archive nor outbox.json of a Mastodon export"
-            raise InputError(f"{shown}: neither {wanted} in it: give an archive as it came")
+            expected = "tweets.js of an X archive nor outbox.json of a Mastodon export"
+            raise InputError(f"{shown}: neither {expected} in it: give an archive as it came")
 
 
 _OWN_COLUMNS = Format(read_jsonl_zstandard, is_export=False, first=FIRST_TABLE)

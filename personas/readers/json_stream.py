@@ -157,10 +157,10 @@ class JsonStream:
         """Read on, twice as much each time that one record needs it; False at the end."""
         if self._ended:
             return False
-        rest = self._text[self._at :]
-        data = self._stream.read(max(_CHUNK, len(rest)))
+        unread = self._text[self._at :]
+        data = self._stream.read(max(_CHUNK, len(unread)))
         self._ended = not data
-        self._text, self._at = rest + self._decode(data), 0
+        self._text, self._at = unread + self._decode(data), 0
         return not self._ended
 
     def _decode(self, data: bytes) -> str:

@@ -119,8 +119,8 @@ def _posts_and_profiles(
         first = posts.setdefault(post.id, post)
         if first is post:
             continue
-        named = "its id" if post.is_private else f"id {post.id!r}"
-        message = f"{post.where}: {named} is that of row {first.number} too"
+        post_name = "its id" if post.is_private else f"id {post.id!r}"
+        message = f"{post.where}: {post_name} is that of row {first.number} too"
         if source.is_export:  # the first row of each id stays
             counter.add(UNUSABLE, post.number, message)
         else:  # a file that is broken further down says that first

@@ -134,10 +134,10 @@ class Board:
         calls = [text for text in reversed(self._calls[person]) if text.number not in seen][: math.ceil(ITEMS / 2)]
         page = dict.fromkeys(calls)
         near = [text for text in self._near(person, at) if text not in page]
-        wanted = math.ceil((ITEMS - len(page)) / 2)
-        page |= dict.fromkeys(near[:wanted])
+        places = math.ceil((ITEMS - len(page)) / 2)
+        page |= dict.fromkeys(near[:places])
         self._recommend(rng, page, person, at, interests, known)
-        for text in near[wanted:]:
+        for text in near[places:]:
             if len(page) < ITEMS:
                 page[text] = None
         seen.update(text.number for text in page)

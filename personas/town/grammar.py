@@ -67,7 +67,7 @@ def parse(text: str) -> Pattern:
 
 def _options(stream: Iterator[re.Match[str]]) -> tuple[tuple[Pattern, ...], bool]:
     """Read alternatives up to the closing bracket; the flag says whether one was met."""
-    done: list[Pattern] = []
+    patterns: list[Pattern] = []
     nodes: list[Node] = []
     for token in stream:
         low, high, slot, mark, literal = token.groups()
@@ -77,15 +77,15 @@ def _options(stream: Iterator[re.Match[str]]) -> tuple[tuple[Pattern, ...], bool
                 raise ValueError(f"pattern {token.string!r}: a '[' without its ']'")
             nodes.append(Choice(inner))
         elif mark:
-            done.append(tuple(nodes))
+            patterns.append(tuple(nodes))
             nodes = []
             if mark == "]":
-                return tuple(done), True
+                return tuple(patterns), True
         elif slot:
             nodes.append(Slot(slot))
         else:
             nodes.append(literal if literal else Number(int(low), int(high)))
-    return (*done, tuple(nodes)), False
+    return (*patterns, tuple(nodes)), False
 
 
 def expand(pattern: Pattern, draws: Draws) -> str:

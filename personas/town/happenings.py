@@ -73,8 +73,8 @@ class Happening:
         days = (at - self.at).total_seconds() / 86_400
         if days < 0.0:
             return 0.0
-        left = self.strength * 2.0 ** (-days / self.half_life_days)
-        return round(left, 6) if left >= _FADED else 0.0
+        strength = self.strength * 2.0 ** (-days / self.half_life_days)
+        return round(strength, 6) if strength >= _FADED else 0.0
 
 
 @cache

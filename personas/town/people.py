@@ -187,14 +187,14 @@ def _handle(rng: Generator, lexicon: Lexicon, topic: str, taken: set[str]) -> st
         place = some(rng, lexicon.choices["handle_word"], 1)[0]
         number = int(rng.integers(2, 99))
         forms = (f"{first}_{word}", f"{word}_{first}", f"{first}{number}", f"{first}_{place}", f"{word}{number}")
-        more = (
+        suffixes = (
             f"{first[0]}_{word}",
             f"the_{word}_{first[0]}",
             f"{first}{word}{number}",
             f"{place}_{first}",
             f"{word}_{place}",
         )
-        handle = (*forms, *more)[int(rng.integers(10))][:20]
+        handle = (*forms, *suffixes)[int(rng.integers(10))][:20]
         if handle not in taken:
             taken.add(handle)
             return handle
@@ -237,5 +237,5 @@ def draw_people(seed: int, circles: Sequence[Community], lexicon: Lexicon) -> tu
     """Return the townspeople, mixed so that neighbours in the list do not share a circle."""
     homes = [home for home, circle in enumerate(circles) for _ in range(circle.size)]
     order = keyed_generator(seed, "town order").permutation(len(homes))
-    taken: set[str] = set()
-    return tuple(_person(seed, index, homes[int(place)], circles, lexicon, taken) for index, place in enumerate(order))
+    names: set[str] = set()
+    return tuple(_person(seed, index, homes[int(place)], circles, lexicon, names) for index, place in enumerate(order))

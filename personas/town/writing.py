@@ -68,14 +68,14 @@ class Writer:
 
     def _issue(self, rng: Generator, moment: TownMoment) -> str | None:
         """Draw the issue of a post, or that it is about none; what happens makes people speak of theirs."""
-        held = [issue for issue, side in self._person.stances.items() if side]
-        raised = {issue: self._interests.raised(issue, moment.at) for issue in held}
+        issues = [issue for issue, side in self._person.stances.items() if side]
+        raised = {issue: self._interests.raised(issue, moment.at) for issue in issues}
         rate = min(MOST_OPINIONS, self._person.issue_rate + sum(raised.values()))
         draw = rng.random()
-        if not held or draw >= rate:
+        if not issues or draw >= rate:
             return None
         if draw < self._person.issue_rate:
-            return held[int(rng.random() ** 2 * len(held))]
+            return issues[int(rng.random() ** 2 * len(issues))]
         return _drawn(rng, raised)
 
     def _report(self, rng: Generator, moment: TownMoment, topic: Topic, story: Story) -> Draft:
@@ -107,8 +107,8 @@ class Writer:
         """Draw what the pattern speaks of, mostly among what the person has, and the slots that this settles."""
         needed = sorted(slot for slot in slots_of(pattern) if slot in topic.classes)
         fitting = topic.classes[needed[0]] if needed else topic.things
-        owned = [thing for thing in self._person.things.get(topic.name, ()) if thing in fitting]
-        options = owned if owned and rng.random() < 0.85 else fitting
+        of_person = [thing for thing in self._person.things.get(topic.name, ()) if thing in fitting]
+        options = of_person if of_person and rng.random() < 0.85 else fitting
         thing = options[int(rng.random() * len(options))]
         return thing, {"thing": thing, **dict.fromkeys(needed, thing)}
 
@@ -158,7 +158,7 @@ class Writer:
         shared = self._lexicon.lines
         knows = parent.topic is not None and parent.topic in self._person.things
         topic = self._lexicon.topics[parent.topic] if knows and parent.topic else None
-        own = fitting_lines(topic.lines["react"], topic, parent.thing) if topic else ()
+        lines = fitting_lines(topic.lines["react"], topic, parent.thing) if topic else ()
         draw = rng.random()
         if parent.answers and parent.answered in (None, self._person.index) and not quote:
             return self._line(rng, parent.answers), "answer"
@@ -168,8 +168,8 @@ class Writer:
             return self._line(rng, shared["thanks"]), "talk"
         if parent.kind in POST_KINDS and draw < 0.18:
             return self._line(rng, shared["askback"]), "ask"
-        if own and draw < 0.55:
-            return self._line(rng, own), "talk"
+        if lines and draw < 0.55:
+            return self._line(rng, lines), "talk"
         kind = f"react_{parent.kind}" if parent.kind in POST_KINDS else "carry"
         return self._line(rng, shared[kind]), "talk"
 

@@ -72,8 +72,8 @@ def study(
     for name, value in (("at_once", at_once), ("together", together)):
         if value < 1:
             raise InputError(f"{name} {value} must be at least 1")
-    doing = None if workers is None else workers_of(str(workers))
-    if doing is not None and at_once > 1:
+    worker_options = None if workers is None else workers_of(str(workers))
+    if worker_options is not None and at_once > 1:
         raise InputError("at_once and workers both say how many runs are done at a time; leave one out")
     twice = sorted(set(grid) & set(common))
     if twice:
@@ -88,7 +88,7 @@ def study(
     }
     plan = joined(make_plan(content, "polyphony.study", load_plugins(plugins)), directory)
     place = StudyPlace(directory, machine, tuple(plugins))
-    _run_missing(plan, place, at_once, together, progress, doing)
+    _run_missing(plan, place, at_once, together, progress, worker_options)
     results = read_study(directory, processes=at_once, plugins=plugins)
     write_report(results)
     return _tidy(results, labels, list(grid))

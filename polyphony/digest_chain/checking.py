@@ -95,9 +95,9 @@ def _chain_verdict(connection: Connection) -> tuple[int, str | None]:
     if contents.stray is not None:
         return len(links), contents.stray
     for place, link in enumerate(links):
-        own = {name: digests[place] for name, digests in contents.rows.items() if place in digests}
-        for name in sorted({*own, *parts[place]["rows"]}):
-            if own.get(name) != parts[place]["rows"].get(name):
+        own_digests = {name: digests[place] for name, digests in contents.rows.items() if place in digests}
+        for name in sorted({*own_digests, *parts[place]["rows"]}):
+            if own_digests.get(name) != parts[place]["rows"].get(name):
                 return len(links), _differs(name, link)
     for name in sorted({*contents.state, *parts[-1]["state"]}):
         if f"{contents.state.get(name, 0):064x}" != parts[-1]["state"].get(name, f"{0:064x}"):

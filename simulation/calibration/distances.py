@@ -75,7 +75,7 @@ def _of_cascades(column: int) -> Callable[[Observed, Observed], tuple[Table, Tab
 def _of_activity(one: Observed, other: Observed) -> tuple[Table, Table]:
     totals = one.acts.sum(1), other.acts.sum(1)
     levels, everybody = np.unique(np.concatenate(totals)), np.arange(len(one.acts))
-    return tuple(_placed(everybody, each, len(everybody), levels) for each in totals)  # type: ignore[return-value]
+    return tuple(_placed(everybody, counts, len(everybody), levels) for counts in totals)  # type: ignore[return-value]
 
 
 FIGURES = {

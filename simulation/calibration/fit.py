@@ -86,20 +86,20 @@ def fit(objective: Callable[[Point], float], space: Sequence[Parameter], evaluat
     """
     from scipy.optimize import direct
 
-    tried: dict[tuple[float, ...], float] = {}
+    values: dict[tuple[float, ...], float] = {}
 
     def value(shares: np.ndarray) -> float:
         point = tuple(parameter.at(share) for parameter, share in zip(space, shares, strict=True))
-        if point not in tried:
-            if len(tried) == evaluations:
+        if point not in values:
+            if len(values) == evaluations:
                 raise _Enough
-            tried[point] = objective(_named(space, point))
-        return tried[point]
+            values[point] = objective(_named(space, point))
+        return values[point]
 
     with suppress(_Enough):
         direct(value, [(0.0, 1.0)] * len(space), maxfun=100 * evaluations, maxiter=100 * evaluations)
-    best = min(tried, key=lambda point: tried[point])
-    return _named(space, best), tried[best]
+    best = min(values, key=lambda point: values[point])
+    return _named(space, best), values[best]
 
 
 def _named(space: Sequence[Parameter], values: Sequence[float]) -> Point:

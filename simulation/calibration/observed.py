@@ -138,10 +138,10 @@ def resampled(acts: Sequence[Act], training: Period, steps: int, known: frozense
     count = max(1, int(span / block))  # what is left of a day at the end is not drawn
     drawn = max(1, round(steps * timedelta(minutes=training.minutes) / block))
     again = [act for place in random.integers(count, size=drawn) for act in blocks[int(place)]]
-    once = of_acts(again, training, known)
+    observation = of_acts(again, training, known)
     cascades = of_acts(acts, training, known).cascades
     places = random.integers(len(cascades), size=max(1, round(len(cascades) * drawn / count)))
-    return Observed(once.acts, cascades[places], once.reactions, once.words)
+    return Observed(observation.acts, cascades[places], observation.reactions, observation.words)
 
 
 def _cascades(acts: Iterable[Act], period: Period, number: Mapping[str, int]) -> Counts:

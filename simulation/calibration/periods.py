@@ -100,40 +100,40 @@ def load_periods(
     Raises:
         InputError: The corpus cannot be read, or does not hold two periods that could be simulated and compared.
     """
-    whole = load_population(source, columns=columns, timezone=timezone, held_out_from=held_out_from)
-    later, last = whole.split_date, _last(whole)
-    if not whole.acts:
-        raise InputError(f"{whole.name}: holds no acts; give a file of posts with their dates")
+    corpus = load_population(source, columns=columns, timezone=timezone, held_out_from=held_out_from)
+    later, last = corpus.split_date, _last(corpus)
+    if not corpus.acts:
+        raise InputError(f"{corpus.name}: holds no acts; give a file of posts with their dates")
     if later is None:
         raise InputError(
-            f"{whole.name}: no date parts its acts into two periods: they are of one moment, or fewer than half of the "
-            "people have 8 acts before it; give posts of a longer time"
+            f"{corpus.name}: no date parts its acts into two periods: they are of one moment, or fewer than half of "
+            "the people have 8 acts before it; give posts of a longer time"
         )
     step = timedelta(minutes=minutes)
-    before = {name: [act for act in own if act.at < later] for name, own in by_author(whole.acts.values()).items()}
-    earlier = split_date({person.handle: before.get(person.handle, []) for person in whole.personas})
+    before = {name: [act for act in acts if act.at < later] for name, acts in by_author(corpus.acts.values()).items()}
+    earlier = split_date({person.handle: before.get(person.handle, []) for person in corpus.personas})
     if earlier is None:
         raise InputError(
-            f"{whole.name}: fewer than half of the people have 8 acts before a training period that would end at "
+            f"{corpus.name}: fewer than half of the people have 8 acts before a training period that would end at "
             f"{iso(later)}; give posts of a longer time"
         )
     steps = min(most_steps, (later - earlier) // step), min(most_steps, max(0, (last - later) // step))
     for name, count in zip(("training", "held-out"), steps, strict=True):
         if count < LEAST_STEPS:
             raise InputError(
-                f"{whole.name}: the {name} period has {count} timesteps of {minutes} minutes, and needs {LEAST_STEPS}; "
-                "give posts of a longer time, or fewer --minutes-per-step"
+                f"{corpus.name}: the {name} period has {count} timesteps of {minutes} minutes, and needs "
+                f"{LEAST_STEPS}; give posts of a longer time, or fewer --minutes-per-step"
             )
-    known = load_population(source, columns=columns, timezone=timezone, held_out_from=later - steps[0] * step)
-    names = tuple(person.handle for person in known.personas if person.is_trainable)[:agents]
+    history = load_population(source, columns=columns, timezone=timezone, held_out_from=later - steps[0] * step)
+    names = tuple(person.handle for person in history.personas if person.is_trainable)[:agents]
     if len(names) < LEAST_PEOPLE:
         raise InputError(
-            f"{whole.name}: {len(names)} people have enough acts before {iso(later - steps[0] * step)}, where the "
+            f"{corpus.name}: {len(names)} people have enough acts before {iso(later - steps[0] * step)}, where the "
             f"training period begins; at least {LEAST_PEOPLE} are needed: give more posts, or more --agents"
         )
     periods = Periods(
-        Period("training", later - steps[0] * step, steps[0], minutes, _of(known, names), names),
-        Period("held-out", later, steps[1], minutes, _of(whole, names), names),
+        Period("training", later - steps[0] * step, steps[0], minutes, _of(history, names), names),
+        Period("held-out", later, steps[1], minutes, _of(corpus, names), names),
     )
     _check(periods)
     return periods

@@ -83,7 +83,9 @@ def _facts(calibrator: Calibrator, result: Calibration, command: str) -> dict[st
 def _markdown(calibrator: Calibrator, result: Calibration, command: str) -> str:
     headers, rows = table(result.scores)
     periods, budget = calibrator.periods, calibrator.budget
-    space = ", ".join(f"{one.name} {number(one.low)} to {number(one.high)}" for one in result.space)
+    space = ", ".join(
+        f"{parameter.name} {number(parameter.low)} to {number(parameter.high)}" for parameter in result.space
+    )
     parts = [
         "# Calibration", *verdicts(result.scores), f"```\n{command}\n```",
         tabulate(rows, headers, tablefmt="github", disable_numparse=True),
@@ -115,16 +117,16 @@ def _markdown(calibrator: Calibrator, result: Calibration, command: str) -> str:
 def _temperature(calibrator: Calibrator) -> str:
     if any(parameter.name == "temperature" for parameter in calibrator.space):
         return "Temperature: fitted by the share of new words."
-    why = "no model writes" if not calibrator.settings.needs_model else "verbs are drawn from histories"
-    return f"Temperature: left out, for {why}."
+    reason = "no model writes" if not calibrator.settings.needs_model else "verbs are drawn from histories"
+    return f"Temperature: left out, for {reason}."
 
 
-def _estimate(one: Estimate) -> str:
-    return f"{number(one.value)} ({number(one.low)} to {number(one.high)})"
+def _estimate(estimate: Estimate) -> str:
+    return f"{number(estimate.value)} ({number(estimate.low)} to {number(estimate.high)})"
 
 
-def _gain(one: Estimate) -> str:
-    return f"{signed(one.value)} ({number(one.low)} to {number(one.high)})"
+def _gain(gain: Estimate) -> str:
+    return f"{signed(gain.value)} ({number(gain.low)} to {number(gain.high)})"
 
 
 def rows_of(result: Calibration) -> Sequence[Sequence[str]]:

@@ -55,15 +55,15 @@ def revisions_of(bank: "Bank", person: str) -> "list[Revision]":
     """
     from polyphony.adapters.bank.revision import PERSONAL, POOLED, REINFORCED
 
-    found = bank.revisions(kind=PERSONAL, person=person) or bank.revisions(kind=REINFORCED, person=person)
-    if not found and person == POOLED:
-        found = bank.revisions(kind=POOLED)
-    if not found:
+    revisions = bank.revisions(kind=PERSONAL, person=person) or bank.revisions(kind=REINFORCED, person=person)
+    if not revisions and person == POOLED:
+        revisions = bank.revisions(kind=POOLED)
+    if not revisions:
         raise InputError(f"{bank.directory}: no adapter of {person!r}; see `simulate bank list`")
-    several = sorted({revision.population for revision in found if revision.adapter_id != found[0].adapter_id})
+    several = sorted({revision.population for revision in revisions if revision.adapter_id != revisions[0].adapter_id})
     if several:
         raise InputError(f"{bank.directory}: {person!r} is in several populations or over several base models")
-    return found
+    return revisions
 
 
 def chosen_revision(bank: "Bank", person: str, number: int | None) -> "Revision":
@@ -116,15 +116,15 @@ def bank_show(
     with opened_bank(bank) as opened:
         revision = chosen_revision(opened, person, number)
         steps, runs = opened.steps(revision.adapter_id), opened.runs_of(revision.adapter_id)
-    known: dict[str, Any] = {**asdict(revision), "life": [asdict(step) for step in steps], "runs": runs}
+    facts: dict[str, Any] = {**asdict(revision), "life": [asdict(step) for step in steps], "runs": runs}
     if as_json:
-        print(json.dumps(known))
+        print(json.dumps(facts))
         return
     life = "\n".join(
         f"{step.at} revision {step.number}: {step.after}" + (f" (forced: {step.forced})" if step.forced else "")
         for step in steps
     )
-    lines = {name: flat(value) for name, value in known.items() if name not in ("life", "runs")}
+    lines = {name: flat(value) for name, value in facts.items() if name not in ("life", "runs")}
     print_pairs(person, {**lines, "life": life, "runs": "\n".join(runs) or "none"})
 
 
@@ -148,8 +148,8 @@ def bank_promote(
     with opened_bank(bank) as opened:
         if person is not None:
             revisions = revisions_of(opened, person)
-            made = opened.promote(revisions[0].adapter_id, number or revisions[-1].number, force=force)
-            say(f"{made.name} serves")
+            promoted = opened.promote(revisions[0].adapter_id, number or revisions[-1].number, force=force)
+            say(f"{promoted.name} serves")
             return
         _promote_all(opened, force)
 
@@ -204,8 +204,8 @@ def bank_retire(
 def bank_gc(bank: BankOption = Path("bank")) -> None:
     """Remove retired revisions that no run and no later revision refers to, and weights that none names."""
     with opened_bank(bank) as opened:
-        gone = opened.collect()
-    say(f"removed {gone.revisions} revisions and {gone.objects} objects ({gone.bytes / 2**20:.1f} MiB)")
+        removed = opened.collect()
+    say(f"removed {removed.revisions} revisions and {removed.objects} objects ({removed.bytes / 2**20:.1f} MiB)")
 
 
 @bank_app.command("stats")
@@ -214,18 +214,18 @@ def bank_stats(bank: BankOption = Path("bank"), as_json: JsonOption = False) -> 
     from polyphony.adapters.bank.statistics import statistics
 
     with opened_bank(bank) as opened:
-        found = statistics(opened)
+        counted = statistics(opened)
     if as_json:
-        print(json.dumps(found.to_json()))
+        print(json.dumps(counted.to_json()))
         return
-    counts = {name: flat(getattr(found, name)) for name in ("adapters", "revisions", "precisions")}
+    counts = {name: flat(getattr(counted, name)) for name in ("adapters", "revisions", "precisions")}
     sizes = {name: f"{count} of {size / 2**20:.1f} MiB" for name, (count, size) in
-             (("objects in files", found.files), ("shards", found.shards))}  # fmt: skip
+             (("objects in files", counted.files), ("shards", counted.shards))}  # fmt: skip
     print_pairs(str(bank), {**counts, **sizes})
     rows = [
         (run, name, f"{tier['hits']:.0f}", f"{tier['misses']:.0f}", f"{tier['hit_rate']:.1%}",
          f"{tier['bytes'] / 2**20:.1f}", f"{tier['seconds']:.2f}")
-        for run, tiers in found.runs.items() for name, tier in tiers.items()
+        for run, tiers in counted.runs.items() for name, tier in tiers.items()
     ]  # fmt: skip
     if rows:
         print_results(("run", "tier", "hits", "misses", "hit rate", "MiB brought", "seconds"), rows, "residency")
@@ -242,17 +242,17 @@ def bank_pack(bank: BankOption = Path("bank")) -> None:
 def bank_forget(person: PersonArgument, bank: BankOption = Path("bank"), as_json: JsonOption = False) -> None:
     """Remove a person's weights, and what was derived from their posts, from every revision."""
     with opened_bank(bank) as opened:
-        gone = opened.forget(person)
+        removed = opened.forget(person)
     if as_json:
-        print(json.dumps(asdict(gone)))
+        print(json.dumps(asdict(removed)))
         return
-    say(f"removed the weights of {gone.revisions} revision{'' if gone.revisions == 1 else 's'}")
-    if not gone.settled:
+    say(f"removed the weights of {removed.revisions} revision{'' if removed.revisions == 1 else 's'}")
+    if not removed.settled:
         say(
             "another process is reading the bank: deleted rows stay in its journal until it is closed, or until "
             "`simulate bank gc` runs"
         )
-    for run in gone.runs:
+    for run in removed.runs:
         stdout().print(f"used by: {run}", markup=False)
 
 
@@ -303,17 +303,17 @@ def _probed(
 
     loader = current_loader()
     base = loader.base_model(base_model, device=device, dtype=dtype, say=reporter.say)
-    revisions = [found for found in bank.revisions(kind=PERSONAL) if found.status != Status.RETIRED]
+    revisions = [revision for revision in bank.revisions(kind=PERSONAL) if revision.status != Status.RETIRED]
     fitting = [revision for revision in revisions if revision.base_hash == base.hash]
     problems = [
         f"{revision.name}: belongs to another base model (hash {revision.base_hash[:12]}) than {base.name}"
         for revision in revisions if revision.base_hash != base.hash
     ]  # fmt: skip
     kit = loader.prompt_kit(base, PromptConfig())
-    found = probe(base, kit, bank, fitting, lambda done, total: reporter.show("probing", done, total, "adapters"))
-    for revision, said in zip(fitting, found, strict=True):
+    results = probe(base, kit, bank, fitting, lambda done, total: reporter.show("probing", done, total, "adapters"))
+    for revision, result in zip(fitting, results, strict=True):
         if not bank.read_only:
-            bank.set_evaluation(revision, {"probe": asdict(said)})
-        if (reason := reason_against_probe(asdict(said))) is not None:
+            bank.set_evaluation(revision, {"probe": asdict(result)})
+        if (reason := reason_against_probe(asdict(result))) is not None:
             problems.append(f"{revision.name}: {reason}")
     return replace(report, problems=tuple(problems))

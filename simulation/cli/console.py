@@ -64,8 +64,8 @@ class Reporter:
             self._bars.update(self._tasks[stage], completed=done, note=" ".join(filter(None, (pace, note))))
         elif done == total or now - self._last > PLAIN_LINE_SECONDS:
             self._last = now
-            left = f"{duration((total - done) / rate)} left" if rate and done < total else ""
-            self.say(", ".join(filter(None, (f"{stage}: {done:,} of {total:,} {unit}", pace, left, note))))
+            remaining_time = f"{duration((total - done) / rate)} left" if rate and done < total else ""
+            self.say(", ".join(filter(None, (f"{stage}: {done:,} of {total:,} {unit}", pace, remaining_time, note))))
 
     def _trained(self, stage: str, done: int, total: int) -> None:
         self.show(stage, done, total, "tokens")
@@ -82,8 +82,8 @@ def speed(rate: float, unit: str) -> str:
     if not rate:
         return ""
     if rate < 1:
-        one = unit.removesuffix("es") if unit.endswith("sses") else unit.removesuffix("s")
-        return f"{duration(1 / rate)} {'an' if one[0] in 'aeiou' else 'a'} {one}"
+        singular = unit.removesuffix("es") if unit.endswith("sses") else unit.removesuffix("s")
+        return f"{duration(1 / rate)} {'an' if singular[0] in 'aeiou' else 'a'} {singular}"
     return f"{rate:,.0f} {unit}/s" if rate >= 100 else f"{rate:.3g} {unit}/s"
 
 

@@ -71,8 +71,8 @@ def print_comparison_ending(
     from polyphony.metrics.studies.sample_texts import of_one_seed
 
     texts = of_one_seed(comparison.runs, sources, comparison.arms, MOST_COLUMNS)
-    absent = f", of {len(texts)} of {len(comparison.arms)} arms" if len(texts) < len(comparison.arms) else ""
-    _print_texts(texts, absent)
+    shortfall = f", of {len(texts)} of {len(comparison.arms)} arms" if len(texts) < len(comparison.arms) else ""
+    _print_texts(texts, shortfall)
     headers, rows = brief_table(comparison, HEADLINES, by)
     above = [None, *(name for name, _ in rows)]  # a figure is named once, however many arms it has
     named = [("" if name == above[place] else _named(name), *cells) for place, (name, cells) in enumerate(rows)]

@@ -106,12 +106,12 @@ def bank_evaluate(
             keep=session.bank.evaluations,
             progress=lambda done, total: session.reporter.show("evaluation", done, total, "passes"),
         )  # fmt: skip
-        said = [] if gate else probe(training.base, training.kit, session.bank, revisions)
+        probes = [] if gate else probe(training.base, training.kit, session.bank, revisions)
         for place, (persona, revision) in enumerate(zip(session.personas, revisions, strict=True)):
-            found: dict[str, Any] = {"probe": asdict(said[place])} if said else {}
+            figures: dict[str, Any] = {"probe": asdict(probes[place])} if probes else {}
             if persona.handle in result.per_person:
-                found["nll"] = result.per_person[persona.handle]
-            session.bank.set_evaluation(revision, found)
+                figures["nll"] = result.per_person[persona.handle]
+            session.bank.set_evaluation(revision, figures)
         unshown = training.examples.unshown(session.personas)
     report = result.to_json()
     if as_json:
@@ -148,11 +148,11 @@ def _latest(session: "TrainingSession") -> "list[Revision]":
 
     base, population = session.training.base, session.training.population
     names = [adapter_id(base.hash, population.name, PERSONAL, persona.handle) for persona in session.personas]
-    found = [session.bank.newest(name) for name in names]
-    for persona, revision in zip(session.personas, found, strict=True):
+    revisions = [session.bank.newest(name) for name in names]
+    for persona, revision in zip(session.personas, revisions, strict=True):
         if revision is None:
             raise InputError(f"{session.bank.directory}: no adapter of {persona.handle!r}; ask for fewer --users")
-    return [revision for revision in found if revision is not None]
+    return [revision for revision in revisions if revision is not None]
 
 
 def _print(report: dict[str, Any]) -> None:

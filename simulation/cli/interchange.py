@@ -138,9 +138,9 @@ def bank_import(
             moved = read_archive(opened, source)
         say(f"{moved.new} revisions are new in {bank}, {moved.known} were there")
         return
-    made = _read_directories(source, person, population, base_model, force_base)
+    imported = _read_directories(source, person, population, base_model, force_base)
     with opened_bank(bank, create=True) as opened:
-        revisions = opened.add_all(made)
+        revisions = opened.add_all(imported)
     for revision in revisions:
         say(f"{revision.adapter_id} revision {revision.number}: {revision.status}")
 
@@ -158,12 +158,14 @@ def _read_directories(
     if person is not None and len(inside) > 1:
         raise InputError(f"{source} holds {len(inside)} adapters: leave --person out, or give one of its directories")
     base = current_loader().base_model(base_model, device="auto", dtype="fp32")
-    made = []
+    imported = []
     for directory in inside:
         foreign = read_directory(directory, base, force_base=force_base)
         if foreign.other_base is not None:
-            named = quoted(foreign.other_base)
-            stderr().print(f"warning: {directory}: was trained on {named}, not on {shown_base(base)}", markup=False)
+            other_base = quoted(foreign.other_base)
+            stderr().print(
+                f"warning: {directory}: was trained on {other_base}, not on {shown_base(base)}", markup=False
+            )
         name = person or str(foreign.card.get("person") or directory.name)
-        made.append((foreign_revision(base, population, name, foreign, directory.name), foreign.factors))
-    return made
+        imported.append((foreign_revision(base, population, name, foreign, directory.name), foreign.factors))
+    return imported

@@ -146,7 +146,7 @@ def _refuse_usage(error: typer.TyperException) -> NoReturn:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out where nothing halves what is done at once."""
+    """Whether memory ran out in work that no smaller batch can save."""
     if not isinstance(error, (MemoryError, RuntimeError)):
         return False
     from polyphony.adapters.model.memory import out_of_memory

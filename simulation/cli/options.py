@@ -30,8 +30,8 @@ def help_of(option: Option) -> str:
     sentences = [option.help]
     if option.choices:
         listed = ", ".join(option.choices[:-1])
-        more = ", or a name that a plug-in adds" if option.by_plugin else ""
-        sentences.append(f"One of {listed} or {option.choices[-1]}{more}.")
+        plugin_note = ", or a name that a plug-in adds" if option.by_plugin else ""
+        sentences.append(f"One of {listed} or {option.choices[-1]}{plugin_note}.")
     if option.range:
         unit = f" {option.unit}" if option.unit else ""
         sentences.append(f"{option.range_in_help}{unit}.")
@@ -108,7 +108,7 @@ WorkerSecondsOption = Annotated[
     typer.Option(
         rich_help_panel=MACHINE,
         **in_range(
-            1, 86_400, "With --workers: seconds after which the work of a worker that gets no further goes to another."
+            1, 86_400, "With --workers: seconds without progress after which the work of a worker goes to another."
         ),
     ),
 ]  # fmt: skip
@@ -191,7 +191,7 @@ def _expanded(
     command: Command, argument: str, parameters: Sequence[inspect.Parameter], collect: Callable[[dict[str, Any]], Any]
 ) -> Command:
     """A command with parameters instead of one argument, which is made of them."""
-    own = [
+    parameters_of_command = [
         parameter for parameter in inspect.signature(command, eval_str=True).parameters.values()
         if parameter.name != argument
     ]  # fmt: skip
@@ -202,7 +202,7 @@ def _expanded(
         command(**given, **{argument: collect(collected)})
 
     del expanded.__wrapped__
-    whole = sorted([*own, *parameters], key=_is_of_machine)
-    expanded.__signature__ = inspect.Signature(whole)  # type: ignore[attr-defined]
-    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in whole}
+    ordered = sorted([*parameters_of_command, *parameters], key=_is_of_machine)
+    expanded.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
     return expanded

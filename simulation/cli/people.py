@@ -79,13 +79,13 @@ def _notes(language: Mapping[str, Any] | None) -> list[str]:
 
 def _shown(summary: Mapping[str, Any]) -> dict[str, str]:
     """The lines of the table: what does not apply is left out, so that they fit a screen."""
-    trainable, lacks = summary["trainable_people"], summary["not_trainable"]
+    trainable, reasons = summary["trainable_people"], summary["not_trainable"]
     lines = {
         "digest": summary["digest"],
         "about": flat(summary["about"]),
         "people": f"{summary['people']:,}, of whom {summary['eligible_people']:,} can be agents",
         "can be trained": f"{trainable:,}",
-        "cannot": ", ".join(f"{count:,} ({reason})" for reason, count in lacks.items()),
+        "cannot": ", ".join(f"{count:,} ({reason})" for reason, count in reasons.items()),
         "acts": flat(summary["acts"]),
         "private acts": flat(summary["private_acts"]) if "private_acts" in summary else "",
         "span": flat(summary["span"]),

@@ -71,8 +71,8 @@ def _print_scores(sources: list[str], key: Path, as_json: bool) -> None:
     from polyphony.metrics.core.labels import number, span
     from polyphony.metrics.raters.answers import read_answers, read_key, score_raters
 
-    known = read_key(key)
-    results = score_raters(read_answers([path(source) for source in sources], known), known)
+    key_of_form = read_key(key)
+    results = score_raters(read_answers([path(source) for source in sources], key_of_form), key_of_form)
     if as_json:
         print(json.dumps({"trials": [{**score._asdict(), "verdict": score.verdict} for score in results]}))
         return

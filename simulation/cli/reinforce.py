@@ -70,7 +70,7 @@ def reinforce(
     freeze_a: Annotated[bool, typer.Option("--freeze-a", help="Train the factor B alone.")] = False,
     kl: Annotated[float, typer.Option(**in_range(0.0, 1000.0, "Weight of the divergence from the start."))] = 0.0,
     entropy: Annotated[
-        float, typer.Option(**in_range(0.0, 1000.0, "Weight of the entropy of answers, which raises it."))
+        float, typer.Option(**in_range(0.0, 1000.0, "Weight of a term that raises the entropy of answers."))
     ] = 0.0,
     clip_high: Annotated[
         float,
@@ -78,7 +78,10 @@ def reinforce(
     ] = 0.2,
     passes: Annotated[int, typer.Option(**in_range(1, 100, "Number of optimiser steps on the same answers."))] = 1,
     out: Annotated[
-        Path, typer.Option(help="Directory of the state and the results; the same again goes on.", parser=path)
+        Path,
+        typer.Option(
+            help="Directory of the state and the results. The same command continues an interrupted one.", parser=path
+        ),
     ] = Path("reinforced"),
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,

@@ -220,8 +220,8 @@ def _after_run(
     if settings.policy == "engine":
         arm = "base" if settings.arm != "base" else "lora"
         # What a server calls the models of one arm, it does not call those of another.
-        told = {name: value for name, value in {**chosen, **vars(machine)}.items() if name != "engine_models"}
-        given = {name: value for name, value in told.items() if value != _default(name)}
+        options = {name: value for name, value in {**chosen, **vars(machine)}.items() if name != "engine_models"}
+        given = {name: value for name, value in options.items() if value != _default(name)}
         other = _default_file(settings, arm)
         if target != _default_file(settings, settings.arm):
             stem = target.stem.removesuffix(f"-{settings.arm}").removesuffix(settings.arm)

@@ -34,7 +34,7 @@ def serve(
         ),
     ] = 8192,
     new_tokens: Annotated[
-        int, typer.Option(**in_range(1, 8192, "Most tokens of an answer where the client does not say."))
+        int, typer.Option(**in_range(1, 8192, "Most tokens of an answer if the client sets no limit."))
     ] = 256,
     time_limit: Annotated[float, typer.Option(**in_range(1, 86_400, "Most seconds of an answer."))] = 600.0,
     most_body: Annotated[int, typer.Option(**in_range(1, 1024, "Largest body of a request, in MiB."))] = 4,

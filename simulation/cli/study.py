@@ -129,8 +129,8 @@ def study(
 
     An option of a run that is given here holds for all runs, and takes precedence over the file.
     """
-    doing = None if workers is None else workers_of(workers, worker_seconds)
-    if doing is not None and at_once:
+    worker_options = None if workers is None else workers_of(workers, worker_seconds)
+    if worker_options is not None and at_once:
         raise InputError("--at-once and --workers both say how many runs are done at a time; leave one out")
     plugins = load_plugins(plugin or ())
     if report is not None:
@@ -159,10 +159,10 @@ def study(
 
     plan = _plan(plan_file, flags, plugins)
     if dry_run:
-        _forecast(plan if out is None else joined(plan, out), out, machine, doing)
+        _forecast(plan if out is None else joined(plan, out), out, machine, worker_options)
     elif out is not None:
         place = StudyPlace(out, machine, tuple(plugin or ()))
-        _run(joined(plan, out), place, at_once, together, plan_file, doing, deviate=deviate)
+        _run(joined(plan, out), place, at_once, together, plan_file, worker_options, deviate=deviate)
         _report(out, tuple(plugin or ()))
 
 
@@ -198,7 +198,11 @@ def _without_running(
 
         plan = _plan(plan_file, flags, plugins)
         measured = [REGISTRY.get(name) for name in plan.outcomes or PRIMARY]
-        say(odd_protocol(plan, [Outcome(own.name, own.title, own.definition) for own in measured]))
+        say(
+            odd_protocol(
+                plan, [Outcome(measurement.name, measurement.title, measurement.definition) for measurement in measured]
+            )
+        )
         return
     if plan_file is None or flags:
         raise InputError("--lock locks a file as it is: give PLAN.toml, and write options into it")
@@ -228,10 +232,10 @@ def _forecast(plan: "StudyPlan", directory: Path | None, machine: Machine, worke
 
     if plan.populations:
         check_sizes(plan, population_facts(plan))
-    missing = plan.cells() if directory is None else missing_cells(plan, directory)
-    say(f"{len(missing)} of {len(plan.cells())} runs to do")
-    if missing:
-        print_forecast_of_runs([plan.settings(cell) for cell in missing], machine, workers=workers)
+    cells = plan.cells() if directory is None else missing_cells(plan, directory)
+    say(f"{len(cells)} of {len(plan.cells())} runs to do")
+    if cells:
+        print_forecast_of_runs([plan.settings(cell) for cell in cells], machine, workers=workers)
 
 
 def _run(
@@ -247,25 +251,25 @@ def _run(
     lock = checked_lock(plan, place.directory, place.machine, plan_file=plan_file, deviate=deviate)
     with Reporter() as reporter:
         runner = StudyRunner(plan, place, reporter.hooks, lock)
-        missing = runner.missing()
-        batches = runner.batches(missing, together)
+        cells = runner.missing()
+        batches = runner.batches(cells, together)
         by_workers = workers is not None and workers.are_processes
         usual = 1 if workers is not None else runs_at_once(batches, place.machine.device)
         processes = min(at_once or usual, len(batches))
         shared = f" in {len(batches)} batches" if together > 1 else ""
-        who = "by workers" if by_workers else f"{processes} at a time"
-        reporter.say(f"{len(missing)} of {len(plan.cells())} runs to do{shared}, {who}, in {place.directory}")
+        manner = "by workers" if by_workers else f"{processes} at a time"
+        reporter.say(f"{len(cells)} of {len(plan.cells())} runs to do{shared}, {manner}, in {place.directory}")
 
         def finished(cell: "Cell", seconds: float, done: int, total: int) -> None:
             reporter.say(f"{cell.title}: {seconds:.0f} s")
             reporter.show("study", done, total, "runs")
 
-        settings = [plan.settings(cell) for cell in missing]
+        settings = [plan.settings(cell) for cell in cells]
         # With several processes each loads what it needs, and this one is to hold nothing meanwhile.
         with loading_with(SharedLoader()) if processes == 1 else nullcontext():
-            if missing and not by_workers:  # a forecast counts one run after another
+            if cells and not by_workers:  # a forecast counts one run after another
                 say_forecast_of_runs(reporter, settings, place.machine)
-            runner.run(missing, processes, finished, together=together, workers=workers)
+            runner.run(cells, processes, finished, together=together, workers=workers)
 
 
 def _report(directory: Path, plugins: tuple[str, ...]) -> None:

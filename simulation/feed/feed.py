@@ -213,8 +213,8 @@ class FeedMaker:
 
         def scores(agents: np.ndarray) -> np.ndarray:
             with failing_as(f"recommender {self._name!r}", self._recommender):
-                given = self._recommender.scores(view, agents, candidates.rows, now)
-            return checked_scores(self._name, given, len(agents), len(candidates.rows))
+                raw_scores = self._recommender.scores(view, agents, candidates.rows, now)
+            return checked_scores(self._name, raw_scores, len(agents), len(candidates.rows))
 
         def draws(agent: int) -> Generator:
             return keyed_generator(self._seed, "feed", agent, now.timestep)
@@ -328,15 +328,17 @@ class Rankings:
         ranks = _ranked(scores, len(requests))
         leading = _leading(ranks[0]) if len(scores) == 1 else None
         for row, request in enumerate(requests):
-            own = scores[row if len(scores) > 1 else 0]
-            yield self._page(request, ranks[row], own, near[row], barred[row], answers[row], leading)
+            row_scores = scores[row if len(scores) > 1 else 0]
+            yield self._page(request, ranks[row], row_scores, near[row], barred[row], answers[row], leading)
 
     def _page_of_notices(self, request: PageRequest) -> Page:
         notices = self._notices(request)[: self._most_notices]
-        held = [item for item in notices if item in request.targets]
-        if request.targets and not held:
+        targets = [item for item in notices if item in request.targets]
+        if request.targets and not targets:
             return Page([], 0)
-        return Page([_notification(item, place) for place, item in enumerate(notices, 1)], 0, held[0] if held else None)
+        return Page(
+            [_notification(item, place) for place, item in enumerate(notices, 1)], 0, targets[0] if targets else None
+        )
 
     def _page(
         self, request: PageRequest, ranks: np.ndarray, scores: np.ndarray, near: np.ndarray, barred: np.ndarray,
@@ -354,16 +356,16 @@ class Rankings:
             return Page([], 0)
         # What is opened from a thread stands where the thread stands; a reply of a followee in place of the newest.
         aimed = [place - len(ranks) for place in places if place >= len(ranks)]
-        taken = self._replies.roots[aimed]
-        answers = np.concatenate([answers[~np.isin(self._replies.roots[answers], taken)], np.array(aimed, dtype=int)])
+        root = self._replies.roots[aimed]
+        answers = np.concatenate([answers[~np.isin(self._replies.roots[answers], root)], np.array(aimed, dtype=int)])
         shelf = self._shelf(request.agent, notices, answers, ranks, near, barred)
         codes = [place if place < len(ranks) else len(ranks) + int(np.flatnonzero(answers == place - len(ranks))[0])
                  for place in places]  # fmt: skip
         cut = self._cut(shelf, wanted_notices, codes, request.depth)
         entries = self._entries(shelf, cut, scores, near, opened)
         shown = {entry.item for entry in entries}
-        held = next((item for item in request.targets if item in shown), None)
-        return Page(entries, cut.number, held)
+        target = next((item for item in request.targets if item in shown), None)
+        return Page(entries, cut.number, target)
 
     def _notices(self, request: PageRequest) -> list[Item]:
         """What concerns the agent and was not seen; all of it where more than the first screen is wanted."""
@@ -440,9 +442,9 @@ class Rankings:
         is_aimed = bool(notices or near_ranks or far_ranks)
         cut = last = self._next(shelf, _BEFORE_ALL)
         while True:
-            held = any(rank < end for ranks, (_, end) in ((notices, cut.notices), (near_ranks, cut.near),
+            is_held = any(rank < end for ranks, (_, end) in ((notices, cut.notices), (near_ranks, cut.near),
                                                           (far_ranks, cut.far)) for rank in ranks)  # fmt: skip
-            if held or not cut.size:
+            if is_held or not cut.size:
                 return cut
             if not is_aimed:
                 if cut.size < self._items:
@@ -536,10 +538,10 @@ def _notification(item: Item, position: int) -> FeedEntry:
 
 def _without(places: np.ndarray, replies: RecentReplies, items: Sequence[Item]) -> np.ndarray:
     """Those of some replies that are not among the items."""
-    taken = {item.comment_id for item in items}
-    if not len(places) or not taken:
+    comments = {item.comment_id for item in items}
+    if not len(places) or not comments:
         return places
-    others: np.ndarray = places[[number not in taken for number in replies.ids[places].tolist()]]
+    others: np.ndarray = places[[number not in comments for number in replies.ids[places].tolist()]]
     return others
 
 

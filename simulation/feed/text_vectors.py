@@ -55,11 +55,11 @@ class TextVectors:
         return cosine
 
     def _update(self, platform: Platform) -> None:
-        known = len(self._posts)
-        if known < len(platform.posts):
-            self._posts = np.concatenate([self._posts, self._vectors(platform.posts.texts[known:])])
+        count = len(self._posts)
+        if count < len(platform.posts):
+            self._posts = np.concatenate([self._posts, self._vectors(platform.posts.texts[count:])])
             rows = platform.posts.rows
-            for row in range(known, len(platform.posts)):
+            for row in range(count, len(platform.posts)):
                 if not rows[row]["repost"]:
                     self._latest[int(rows[row]["user"])] = row
         if len(self._bios) < len(platform.bios):

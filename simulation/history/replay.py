@@ -108,8 +108,8 @@ class ReplayedHistory:
         rules = ScreenRules(together, self._items, platform, self._showable.about)
         before = persona.acts[: bisect_left(persona.acts, acts[0].at, key=lambda act: act.at)] if acts else ()
         aimed = [act for act in self._shown_acts(before) if act.verb.has_target][-PRELUDE:]
-        made = screens(shown, idle_moments(persona, shown, self._config.nothing), rules)
-        return [*(replace(screen, is_prelude=True) for screen in screens(aimed, (), rules)), *made]
+        later = screens(shown, idle_moments(persona, shown, self._config.nothing), rules)
+        return [*(replace(screen, is_prelude=True) for screen in screens(aimed, (), rules)), *later]
 
     def _shown_acts(self, acts: Sequence[Act]) -> list[Act]:
         return [act for act in acts if self._showable.reason_against(act) is None]
@@ -137,13 +137,13 @@ class ReplayedHistory:
         requests = [self._requests(platform, viewer, screen) for viewer, screen in waiting]
         pages = iter(rankings.pages([request for some in requests for request in some]))
         for (viewer, screen), some in zip(waiting, requests, strict=True):
-            own = [next(pages) for _ in some]
-            viewer.depths += [page.depth for page in own if page.target is not None]
-            entries = self._entries(screen, own)
+            own_pages = [next(pages) for _ in some]
+            viewer.depths += [page.depth for page in own_pages if page.target is not None]
+            entries = self._entries(screen, own_pages)
             viewer.seen += [entry.post_id for entry in entries if entry.comment_id is None]
             viewer.seen_comments += [entry.comment_id for entry in entries if entry.comment_id is not None]
             if not screen.is_prelude:
-                viewer.moments += self._shown(platform, viewer.persona, screen, own, entries)
+                viewer.moments += self._shown(platform, viewer.persona, screen, own_pages, entries)
 
     def _requests(self, platform: CorpusPlatform, viewer: _Viewer, screen: Screen) -> list[PageRequest]:
         plain = PageRequest(platform.numbers[viewer.persona.handle], viewer.seen, viewer.seen_comments)
@@ -195,21 +195,21 @@ class ReplayedHistory:
             position = None
             if act.verb.has_target:
                 targets = set(self._targets(platform, act))
-                held = next((page.target for page in pages if page.target in targets), None)
-                if held is None:
+                target = next((page.target for page in pages if page.target in targets), None)
+                if target is None:
                     self.not_ranked.add(act.id)
                     continue
-                position = items.index(held) + 1
+                position = items.index(target) + 1
             yield ShownMoment(persona.handle, screen.at, act, feed, ids, position)
 
     def _before_screen(
         self, platform: CorpusPlatform, screen: Screen, items: Sequence[FeedItem]
     ) -> Iterator[FeedItem]:  # fmt: skip
         """Items without the dealings that the screen's own acts are: a shared screen stands as of the last of them."""
-        done = [act for act in screen.acts if act.verb in DEALINGS and platform.number(act) < screen.state[0]]
-        own = Counter(about.author for act in done if (about := self._showable.about(act)) is not None)
+        acts = [act for act in screen.acts if act.verb in DEALINGS and platform.number(act) < screen.state[0]]
+        counts = Counter(about.author for act in acts if (about := self._showable.about(act)) is not None)
         for item in items:
-            yield replace(item, dealings=max(0, item.dealings - own[item.handle])) if own[item.handle] else item
+            yield replace(item, dealings=max(0, item.dealings - counts[item.handle])) if counts[item.handle] else item
 
 
 def _by_target(screen: Screen) -> Mapping[str, Act]:

@@ -85,22 +85,22 @@ def screens(acts: Sequence[Act], idle: Sequence[datetime], rules: ScreenRules) -
     Returns:
         Screens in the order of what they show the platform as of.
     """
-    made: list[Screen] = []
+    laid_out: list[Screen] = []
     for act in acts:
-        if not made or not _fits(made[-1], act, rules):
-            made.append(Screen(act.at, rules.state(act), [act]))
+        if not laid_out or not _fits(laid_out[-1], act, rules):
+            laid_out.append(Screen(act.at, rules.state(act), [act]))
         else:
-            made[-1].acts.append(act)
-            made[-1].state = max(made[-1].state, rules.state(act))
+            laid_out[-1].acts.append(act)
+            laid_out[-1].state = max(laid_out[-1].state, rules.state(act))
     alone = []
     for at in idle:
-        place = bisect_right(made, at, key=lambda screen: screen.at) - 1
-        if rules.together > 1 and place >= 0 and at - made[place].at <= WITHIN and not made[place].is_idle:
-            made[place].is_idle, made[place].state = True, max(made[place].state, rules.at(at))
+        place = bisect_right(laid_out, at, key=lambda screen: screen.at) - 1
+        if rules.together > 1 and place >= 0 and at - laid_out[place].at <= WITHIN and not laid_out[place].is_idle:
+            laid_out[place].is_idle, laid_out[place].state = True, max(laid_out[place].state, rules.at(at))
         else:
             alone.append(Screen(at, rules.at(at), is_idle=True))
-    made += alone
-    return sorted(made, key=lambda screen: (screen.state, screen.at, not screen.acts))
+    laid_out += alone
+    return sorted(laid_out, key=lambda screen: (screen.state, screen.at, not screen.acts))
 
 
 def _fits(screen: Screen, act: Act, rules: ScreenRules) -> bool:

@@ -134,9 +134,9 @@ def served_backends(model: str, url: str, kit: PromptKit) -> BackendFactory:
         InputError: camel has no such platform, or lacks its key.
     """
     platform, _, name = model.partition("/")
-    known = sorted(kind.value for kind in ModelPlatformType)
-    if platform not in known or not name:
-        raise InputError(f"--camel-model {model!r} is not PLATFORM/NAME with a platform of {', '.join(known)}")
+    platforms = sorted(kind.value for kind in ModelPlatformType)
+    if platform not in platforms or not name:
+        raise InputError(f"--camel-model {model!r} is not PLATFORM/NAME with a platform of {', '.join(platforms)}")
     try:
         backend = ModelFactory.create(
             model_platform=ModelPlatformType(platform), model_type=name, url=url or None,

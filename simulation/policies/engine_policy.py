@@ -138,11 +138,11 @@ def decide_together(pending: Sequence[tuple[EnginePolicy, Sequence[Observation]]
 
 def _decision(question: _Question, choice: ActChoice | ActFailure) -> Decision:
     prompt = question.request.prompt
-    asked = Decision(verb=None, prompt_digest=prompt_digest(prompt), prompt_tokens=len(prompt))
+    blank = Decision(verb=None, prompt_digest=prompt_digest(prompt), prompt_tokens=len(prompt))
     if isinstance(choice, ActFailure):
-        return replace(asked, failure=choice.reason)
+        return replace(blank, failure=choice.reason)
     return replace(
-        asked,
+        blank,
         verb=choice.verb,
         position=choice.position,
         text=choice.text,

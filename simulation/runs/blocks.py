@@ -83,8 +83,8 @@ class BlockQueues:
 
 def worker_threads() -> int:
     """How many threads one worker computes with: what OMP_NUM_THREADS says, else one."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) > 0 else 1
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return int(threads) if threads.isdecimal() and int(threads) > 0 else 1
 
 
 @contextmanager

@@ -120,13 +120,13 @@ def _check_reachable(address: str) -> None:
             raise InputError(f"--workers {address}: no cluster can be reached there ({reason}); {remedy}") from error
     command = [sys.executable, "-c", _PROBE, address]
     try:
-        tried = subprocess.run(command, capture_output=True, text=True, timeout=JOIN_SECONDS, check=False)
+        attempt = subprocess.run(command, capture_output=True, text=True, timeout=JOIN_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         raise InputError(
             f"--workers {address}: what listens there let nobody join within {JOIN_SECONDS:.0f} s; {remedy}"
         ) from error
-    if tried.returncode:
-        raise InputError(f"--workers {address}: cannot be joined: {_last_line(tried.stderr)}; {remedy}")
+    if attempt.returncode:
+        raise InputError(f"--workers {address}: cannot be joined: {_last_line(attempt.stderr)}; {remedy}")
 
 
 def _first_line(text: str) -> str:

@@ -31,8 +31,8 @@ def with_first_texts(decide: Decide, names: Sequence[str], wrote: Callable[[str,
         if not has_shown:
             pairs = [
                 (observation.agent, decision.text)
-                for (_, observations), own in zip(pending, decisions, strict=True)
-                for observation, decision in zip(observations, own, strict=True)
+                for (_, observations), decided in zip(pending, decisions, strict=True)
+                for observation, decision in zip(observations, decided, strict=True)
                 if decision.verb in WRITTEN and printable(decision.text)
             ]
             has_shown = bool(pairs)

@@ -101,22 +101,22 @@ def _of_one_population(
     resources = resources or Resources(largest, **vars(machine), hooks=hooks)
     if largest.needs_model:
         resources.base_and_kit(largest)
-    missing = _missing(resources, runs, machine)
+    shortfall = _missing(resources, runs, machine)
     activations = [_activations(resources, settings) for settings in runs] if simulates else []
     loading = time.perf_counter() - began
-    if least is not None and missing.tokens < least.tokens and sum(activations) < least.activations:
+    if least is not None and shortfall.tokens < least.tokens and sum(activations) < least.activations:
         return None
-    stages, disk = missing.stages(), float(missing.disk)
+    stages, disk = shortfall.stages(), float(shortfall.disk)
     if simulates:
         rates = _rates(resources, runs)
-        own = [rates[_kind(settings)] for settings in runs]
-        seconds = sum(rate.seconds * count for rate, count in zip(own, activations, strict=True))
+        rates_of_runs = [rates[_kind(settings)] for settings in runs]
+        seconds = sum(rate.seconds * count for rate, count in zip(rates_of_runs, activations, strict=True))
         stages["simulation"] = _simulation(runs, sum(activations), seconds)
         disk += sum(
             rate.agent_bytes * settings.agents + rate.activation_bytes * count
-            for rate, settings, count in zip(own, runs, activations, strict=True)
+            for rate, settings, count in zip(rates_of_runs, runs, activations, strict=True)
         )
-    return Forecast(stages, loading, peak_memory() + missing.memory, round(disk))
+    return Forecast(stages, loading, peak_memory() + shortfall.memory, round(disk))
 
 
 def _simulation(runs: Sequence[RunSettings], activations: int, seconds: float) -> Stage:

@@ -29,12 +29,12 @@ class Fork:
 
 def merged(source: Scenario, new: Scenario) -> Scenario:
     """The scenario of a fork: the source's accounts and products stay, the interventions are those of the new one."""
-    known = {bot.name for bot in source.bots}
+    names = {bot.name for bot in source.bots}
     bots = [next((bot for bot in new.bots if bot.name == old.name), old.model_copy(update={"acts": ()}))
             for old in source.bots]  # fmt: skip
     return new.model_copy(
         update={
-            "bots": (*bots, *(bot for bot in new.bots if bot.name not in known)),
+            "bots": (*bots, *(bot for bot in new.bots if bot.name not in names)),
             "products": (*source.products, *(name for name in new.products if name not in source.products)),
             "seed_posts": source.seed_posts,
         }
@@ -50,11 +50,11 @@ def replayed(platform: Platform, fork: Fork, run_row: dict[str, Any]) -> Rows:
     name = name_of(fork.source)
     store = RunStore.read(fork.source)
     try:
-        source_row, done = store.run_row(), store.next_timestep()
+        source_row, timesteps = store.run_row(), store.next_timestep()
         if (source_row["population_digest"], source_row["agents"]) != (run_row["population_digest"], run_row["agents"]):
             raise InputError(f"{name}: holds other people; give the file it was run with as --population FILE")
-        if not 0 <= fork.at <= done:
-            raise InputError(f"{name}: --at {fork.at} is not a timestep from 0 to {done}, which are complete")
+        if not 0 <= fork.at <= timesteps:
+            raise InputError(f"{name}: --at {fork.at} is not a timestep from 0 to {timesteps}, which are complete")
         tables = store.platform_tables()
         rows = {table: store.rows(table, fork.at) for table in _COPIED}
     finally:

@@ -105,11 +105,11 @@ def populated(
         scenario: Its seed posts are published, too.
     """
     ids = {persona.handle: agent for agent, persona in enumerate(personas)}
-    start, taken = Moment(BEFORE, at), 0
+    start, count = Moment(BEFORE, at), 0
     for agent, persona in enumerate(personas):
         platform.follow_before(agent, [ids[name] for name in persona.following if name in ids], start)
-        if platform.acts - taken >= ACTS_AT_ONCE:
-            taken = platform.acts
+        if platform.acts - count >= ACTS_AT_ONCE:
+            count = platform.acts
             yield
     published: dict[str, Item] = {}
     for act, answered in seed_acts(personas, seed_posts):
@@ -120,8 +120,8 @@ def populated(
             post_id = outcome.post_id if parent is None else parent.post_id
             if post_id is not None:
                 published[act.id] = Item(post_id, outcome.comment_id)
-        if platform.acts - taken >= ACTS_AT_ONCE:
-            taken = platform.acts
+        if platform.acts - count >= ACTS_AT_ONCE:
+            count = platform.acts
             yield
     users = {name: user for user, name in enumerate(platform.names)}
     for post in scenario.seed_posts:

@@ -70,9 +70,9 @@ def _memory(runner: Runner, settings: RunSettings, source: Path | str, agent: in
     store = RunStore.read(source)
     try:
         tables = store.platform_tables()
-        done = store.next_timestep()
+        timesteps = store.next_timestep()
     finally:
         store.close()
     platform = empty_platform(settings, runner.personas)
-    replay(platform, tables, done if at is None else at)
+    replay(platform, tables, timesteps if at is None else at)
     return list(platform.memory[agent])

@@ -227,7 +227,7 @@ OPTIONS: Mapping[str, Option] = {
         ),
         Option(
             name="engine_url", default="", group=RUN, setting="engine_url", empty="no server",
-            help="The address of that server, for example http://127.0.0.1:8000/v1. A key for it belongs into the "
+            help="The address of that server, for example http://127.0.0.1:8000/v1. Put its key into the "
             "environment variable POLYPHONY_ENGINE_KEY.",
         ),
         Option(
@@ -449,12 +449,12 @@ def parsed(given: Mapping[str, object], where: str = "") -> dict[str, Value]:
     Raises:
         InputError: As `complete`.
     """
-    known = {option.name: option for option in SHARED}
+    options = {option.name: option for option in SHARED}
     for name in given:
-        if name not in known:
+        if name not in options:
             names = ", ".join(option.name.replace("_", "-") for option in SHARED)
             raise InputError(f"{where}: {_shown(name)}: no such option; options are {names}")
-    return {name: known[name].parsed(value, where) for name, value in given.items()}
+    return {name: options[name].parsed(value, where) for name, value in given.items()}
 
 
 SHARED = tuple(option for option in OPTIONS.values() if not option.crossed)
@@ -476,8 +476,8 @@ def compared_settings(option: str) -> tuple[str, ...]:
             "what they are compared by"
         )
     if name not in OPTIONS:
-        known = ", ".join(option for option in OPTIONS if option not in NOT_COMPARED)
-        raise InputError(f"{name!r} is no option of a run; options are {known}")
+        names = ", ".join(option for option in OPTIONS if option not in NOT_COMPARED)
+        raise InputError(f"{name!r} is no option of a run; options are {names}")
     return (OPTIONS[name].setting, *_ALSO_DECIDED.get(name, ()))
 
 

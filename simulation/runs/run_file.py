@@ -195,17 +195,17 @@ class RunFile:
         """Refuse to continue with other blocks: the last bits of answers would differ."""
         recorded = json.loads(config).get("block", 0)
         if recorded != self._settings.block:
-            how, remedy = ("in blocks", "with --workers") if recorded else ("in one batch", "without --workers")
-            raise InputError(f"{name_of(self._out)}: its agents decided {how}; continue it {remedy}")
+            manner, remedy = ("in blocks", "with --workers") if recorded else ("in one batch", "without --workers")
+            raise InputError(f"{name_of(self._out)}: its agents decided {manner}; continue it {remedy}")
 
     def _check_engine(self, versions: str) -> None:
         """Refuse to continue with an engine that knows less, or more, of how acts are chosen."""
         engine, before = self._ingredients.engine, json.loads(versions).get(ENGINE)
-        known = before.get("exact_choice") if isinstance(before, dict) else None
-        if engine is not None and known is not None and known != engine.exact_choice:
+        choice = before.get("exact_choice") if isinstance(before, dict) else None
+        if engine is not None and choice is not None and choice != engine.exact_choice:
             raise InputError(
-                f"{name_of(self._out)}: its acts were chosen by an engine whose choice is {known}, that of this one is "
-                f"{engine.exact_choice}; continue it with the server it began with, or choose another --out"
+                f"{name_of(self._out)}: its acts were chosen by an engine whose choice is {choice}, that of this one "
+                f"is {engine.exact_choice}; continue it with the server it began with, or choose another --out"
             )
 
     def _run_row(self) -> dict[str, Any]:

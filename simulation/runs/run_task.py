@@ -70,7 +70,7 @@ def runs_done(
         task.settings[0], **vars(machine), population=population,
         hooks=Hooks(timestep=lambda done, total, activations: progress(done)),
     )  # fmt: skip
-    given = _given_weights(runner, task) if task.settings[0].needs_model else None
+    weights = _given_weights(runner, task) if task.settings[0].needs_model else None
     with tempfile.TemporaryDirectory(prefix="polyphony-") as folder:
         targets = []
         for number, (settings, begun) in enumerate(zip(task.settings, task.begun, strict=True)):
@@ -80,15 +80,15 @@ def runs_done(
             targets.append(Target(settings, file, begun is not None))
         runner.run_together(targets)
         files = tuple(run_file_content(Path(folder) / f"{number}.db") for number in range(len(targets)))
-    return RunResult(files, time.perf_counter() - began, None if given is None else given.tiers)
+    return RunResult(files, time.perf_counter() - began, None if weights is None else weights.tiers)
 
 
 def _given_weights(runner: Runner, task: RunTask) -> "GivenWeights":
     """Have a runner use the weights of a task."""
     from polyphony.simulation.runs.given_weights import GivenWeights  # brings torch with it
 
-    runner.weight_source = given = GivenWeights(runner.resources, task.revisions)
-    return given
+    runner.weight_source = weights = GivenWeights(runner.resources, task.revisions)
+    return weights
 
 
 def run_file_content(file: Path) -> bytes:

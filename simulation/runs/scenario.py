@@ -145,16 +145,16 @@ def check_users(scenario: Scenario, handles: Sequence[str]) -> None:
     Raises:
         InputError: As described.
     """
-    taken = sorted({bot.name for bot in scenario.bots} & set(handles))
-    if taken:
-        raise InputError(f"scenario: bot {quoted(taken[0])} has the name of an agent; give it another")
-    known = {*handles, *(bot.name for bot in scenario.bots)}
+    clashes = sorted({bot.name for bot in scenario.bots} & set(handles))
+    if clashes:
+        raise InputError(f"scenario: bot {quoted(clashes[0])} has the name of an agent; give it another")
+    handles_and_bots = {*handles, *(bot.name for bot in scenario.bots)}
     named = [
         *(post.user for post in scenario.seed_posts), *(news.user for news in scenario.news),
         *(user for suspension in scenario.suspensions for user in suspension.users),
     ]  # fmt: skip
     for user in named:
-        if user not in known:
+        if user not in handles_and_bots:
             raise InputError(
                 f"scenario: {quoted(user)} is neither one of the run's agents nor a bot; add a bot of that name"
             )

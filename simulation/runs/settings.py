@@ -135,9 +135,9 @@ class RunSettings:
     def _check_engine(self, arm: Arm) -> None:
         """Refuse what does not go with where the model computes."""
         if self.engine == "local":
-            given = [name for name in ("engine_url", "engine_models", "engine_adapters") if getattr(self, name)]
-            if given:
-                raise InputError(f"{OPTIONS[given[0]].flag} is for a server: give --engine vllm or http with it")
+            names = [name for name in ("engine_url", "engine_models", "engine_adapters") if getattr(self, name)]
+            if names:
+                raise InputError(f"{OPTIONS[names[0]].flag} is for a server: give --engine vllm or http with it")
             return
         if self.policy != "engine":
             raise InputError(f"--engine {self.engine} asks a server for --policy engine, not for {self.policy}")
@@ -212,8 +212,10 @@ class RunSettings:
 
     def recorded(self) -> str:
         """Everything that decides the run and has no column of its own, as JSON for the run file."""
-        own = {"population", "agents", "timesteps", "seed", "arm"}
-        return json.dumps({name: value for name, value in self.as_mapping().items() if name not in own}, sort_keys=True)
+        names = {"population", "agents", "timesteps", "seed", "arm"}
+        return json.dumps(
+            {name: value for name, value in self.as_mapping().items() if name not in names}, sort_keys=True
+        )
 
 
 def make_settings(values: Mapping[str, Value]) -> RunSettings:
@@ -244,8 +246,10 @@ def training_config(values: Mapping[str, Value]) -> TrainingConfig:
     Raises:
         InputError: A value cannot be.
     """
-    own = {option.name: values[option.name] for option in TRAINING_OPTIONS if option.name in values}
-    return _replaced(TrainingConfig(), {path.removeprefix("training."): value for path, value in _by_path(own).items()})
+    options = {option.name: values[option.name] for option in TRAINING_OPTIONS if option.name in values}
+    return _replaced(
+        TrainingConfig(), {path.removeprefix("training."): value for path, value in _by_path(options).items()}
+    )
 
 
 def option_values(settings: RunSettings) -> dict[str, Value]:
@@ -262,10 +266,10 @@ def _as_value(held: Any) -> Value:
 
 def _by_path(values: Mapping[str, Value]) -> dict[str, Any]:
     """What settings hold for options, by the dotted paths at which they hold it."""
-    held = {OPTIONS[name].setting: _held(OPTIONS[name], value) for name, value in values.items()}
+    settings = {OPTIONS[name].setting: _held(OPTIONS[name], value) for name, value in values.items()}
     if "rank" in values:
-        held["training.shape.alpha"] = 2.0 * float(values["rank"])
-    return held
+        settings["training.shape.alpha"] = 2.0 * float(values["rank"])
+    return settings
 
 
 def _held(option: Option, value: Value) -> Any:
@@ -279,14 +283,14 @@ def _held(option: Option, value: Value) -> Any:
 
 def _replaced(config: Config, by_path: Mapping[str, Any]) -> Config:
     """A nested frozen dataclass with other values at dotted paths."""
-    own: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     deeper: dict[str, dict[str, Any]] = defaultdict(dict)
     for path, value in by_path.items():
         name, _, rest = path.partition(".")
         if rest:
             deeper[name][rest] = value
         else:
-            own[name] = value
+            changes[name] = value
     for name, inner in deeper.items():
-        own[name] = _replaced(getattr(config, name), inner)
-    return replace(config, **own)  # type: ignore[type-var]
+        changes[name] = _replaced(getattr(config, name), inner)
+    return replace(config, **changes)  # type: ignore[type-var]

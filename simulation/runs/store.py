@@ -205,8 +205,8 @@ class RunStore:
         with _named_failures(self.name), self._engine.connect() as connection:
             if not isinstance(self._target, Path):
                 return verdict(connection).damage
-            lost = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
-        return f"a row of table {lost[0]!r} refers to a row that is not there" if lost else None
+            violation = connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+        return f"a row of table {violation[0]!r} refers to a row that is not there" if violation else None
 
     def close(self) -> None:
         """Release the database and its lock."""

@@ -86,10 +86,10 @@ class Tasks:
 
 
 class TaskPool:
-    """Has workers do tasks, whoever of them dies."""
+    """Has workers do tasks, and repeats the tasks of workers that die."""
 
     def __init__(
-        self, ray: ModuleType, members: Sequence[Member], told: Sequence[Answer], seconds: float,
+        self, ray: ModuleType, members: Sequence[Member], shared: Sequence[Answer], seconds: float,
         say: Callable[[str], None],
     ) -> None:  # fmt: skip
         """Take workers that know nothing yet.
@@ -97,12 +97,12 @@ class TaskPool:
         Args:
             ray: The module, joined to the cluster.
             members: The workers.
-            told: What each is told when it begins, as Ray holds it.
+            shared: What each is told when it begins, as Ray holds it.
             seconds: How long a worker may do a task, or be seen to get no further, before another gets it.
             say: Takes a line for a person.
         """
         self._ray, self._members = ray, list(members)
-        self._told, self._seconds, self._say = tuple(told), seconds, say
+        self._shared, self._seconds, self._say = tuple(shared), seconds, say
         self._owner: WorkerDescription | None = None
 
     def begin(self, owner: WorkerDescription) -> None:
@@ -112,7 +112,7 @@ class TaskPool:
             InputError: As described; the line names the worker.
         """
         self._owner = owner
-        answers = {member.actor.begin.remote(*self._told): member for member in self._members}
+        answers = {member.actor.begin.remote(*self._shared): member for member in self._members}
         self._wait_for_all(list(answers))
         for answer, member in answers.items():
             self._take_introduction(member, self._begun(answer, member.place))
@@ -131,7 +131,7 @@ class TaskPool:
         Raises:
             InputError: One of them cannot, or none is there.
         """
-        self._told = (*self._told, more)
+        self._shared = (*self._shared, more)
         for member in self._members:
             member.beginning = None  # what has begun again without it begins anew
             member.lost_at = None if member.is_ready else time.monotonic()
@@ -182,16 +182,16 @@ class TaskPool:
         Raises:
             PolyphonyError: `MOST_TRIES` workers lost the same task, or no worker is left, or a task raised it.
         """
-        queues, left = BlockQueues(tasks.homes, len(self._members)), len(tasks.homes)
-        while left:
+        queues, remaining = BlockQueues(tasks.homes, len(self._members)), len(tasks.homes)
+        while remaining:
             self._hand_out(tasks, queues)
             for member in self._members:
                 for number, answer in self._collected(member, tasks, queues):
-                    left -= 1
+                    remaining -= 1
                     away = time.monotonic()
                     yield number, answer
                     self._excuse_since(away)
-            if left:
+            if remaining:
                 self._wait(tasks)
 
     def _hand_out(self, tasks: Tasks, queues: BlockQueues) -> None:
@@ -248,8 +248,8 @@ class TaskPool:
             self._look_how_far(member, tasks.progress)
         if member.tasks and time.monotonic() - member.since > self._seconds:
             self._ray.kill(member.actor, no_restart=False)
-            how = "did not answer" if tasks.progress is None else "got no further"
-            self._lose(member, tasks, queues, f"{how} within {self._seconds:g} s")
+            reason = "did not answer" if tasks.progress is None else "got no further"
+            self._lose(member, tasks, queues, f"{reason} within {self._seconds:g} s")
 
     def _look_how_far(self, member: Member, report: Callable[[int, float], None]) -> None:
         """Ask a worker how far it is, and take what it answered before."""
@@ -276,12 +276,12 @@ class TaskPool:
 
     def _lose(self, member: Member, tasks: Tasks, queues: BlockQueues, how: str) -> None:
         """Queue the tasks of a lost worker again, and have it start anew."""
-        lost = list(member.tasks.values())
+        numbers = list(member.tasks.values())
         member.tasks.clear()
         member.asked_progress = None
-        names = "; ".join(map(tasks.name, lost))
+        names = "; ".join(map(tasks.name, numbers))
         self._say(f"{tasks.where}: worker {member.number + 1} ({member.place}) {how}; {tasks.again}: {names}")
-        for place, number in reversed(list(enumerate(lost))):
+        for place, number in reversed(list(enumerate(numbers))):
             try:
                 queues.lose(number, member.number, counts=place == 0)
             except BlockLost as error:
@@ -299,7 +299,7 @@ class TaskPool:
         if member.beginning is None:
             if now - member.asked_at >= POLL_SECONDS:
                 member.asked_at = now
-                member.beginning = member.actor.begin.remote(*self._told)
+                member.beginning = member.actor.begin.remote(*self._shared)
             return
         if self._has_come(member.beginning):
             self._take_beginning(member, may_ask_again=now - lost_at <= START_SECONDS)

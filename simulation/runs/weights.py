@@ -154,11 +154,11 @@ class WeightSource:
         serving = [
             bank.serving(adapter_id(base.hash, population, PERSONAL, persona.handle)) for persona in personas
         ]  # fmt: skip
-        missing = [persona.handle for persona, revision in zip(personas, serving, strict=True) if revision is None]
-        if missing:
+        handles = [persona.handle for persona, revision in zip(personas, serving, strict=True) if revision is None]
+        if handles:
             raise InputError(
-                f"--weights serving: {bank.directory} serves nothing for {len(missing)} of {len(personas)} people, as "
-                f"{missing[0]!r}; see `simulate bank promote`, or leave the option out"
+                f"--weights serving: {bank.directory} serves nothing for {len(handles)} of {len(personas)} people, as "
+                f"{handles[0]!r}; see `simulate bank promote`, or leave the option out"
             )
         return [revision for revision in serving if revision is not None]
 

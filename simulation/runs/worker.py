@@ -104,8 +104,8 @@ class Worker:
             InputError: One cannot be loaded, or a plug-in is another one here.
         """
         if (loaded := load_plugins(self._assignment.plugins)) != self._assignment.loaded:
-            here, there = described(loaded), described(self._assignment.loaded)
-            raise InputError(f"--plugin: a worker has {here}, not {there}; give all nodes the same files")
+            workers, owners = described(loaded), described(self._assignment.loaded)
+            raise InputError(f"--plugin: a worker has {workers}, not {owners}; give all nodes the same files")
         base = self._base() if self._assignment.needs_model else None
         return Introduction(platform.node(), os.getpid(), describe(base))
 

@@ -35,11 +35,11 @@ class WorkerPool(TaskPool):
     """
 
     def __init__(
-        self, ray: ModuleType, members: Sequence[Member], told: Sequence[Any], seconds: float,
+        self, ray: ModuleType, members: Sequence[Member], shared: Sequence[Any], seconds: float,
         say: Callable[[str], None], settings: RunSettings | None,
     ) -> None:  # fmt: skip
         """Take workers that know nothing yet; see `TaskPool`. `settings` are those of the run that they decide for."""
-        super().__init__(ray, members, told, seconds, say)
+        super().__init__(ray, members, shared, seconds, say)
         self._settings = settings
 
     @property
@@ -66,7 +66,7 @@ class WorkerPool(TaskPool):
         homes = [home_of(block, self._settings.agents, len(self._members)) for block in blocks]
         tasks = Tasks(
             "decide", homes, lambda number: (blocks[number],),
-            lambda number: agents_in_words([seen.agent for seen in blocks[number]]),
+            lambda number: agents_in_words([observation.agent for observation in blocks[number]]),
             f"timestep {observations[0].timestep}" if observations else "", "decided again",
             "continue the run with --resume", at_once=MOST_QUEUED,
         )  # fmt: skip
@@ -80,9 +80,9 @@ class WorkerPool(TaskPool):
         names: dict[int, str] = {}
 
         def given(number: int) -> "tuple[int, Group]":
-            made = group(number)
-            names[number] = people_in_words([learner.name for learner in made.learners])
-            return number, made
+            task = group(number)
+            names[number] = people_in_words([learner.name for learner in task.learners])
+            return number, task
 
         tasks = Tasks(
             "train", [number % len(self._members) for number in range(count)], given, lambda number: names[number],
@@ -185,8 +185,8 @@ def start_pool(
         InputError: There is no room for a worker, one does not start, or would compute other bits than this process.
     """
     members = start_members(ray, workers, owner)
-    told = ray.put(assignment), ray.put(population)
-    pool = WorkerPool(ray, members, told, workers.seconds, hooks.say, assignment.settings)
+    shared = ray.put(assignment), ray.put(population)
+    pool = WorkerPool(ray, members, shared, workers.seconds, hooks.say, assignment.settings)
     pool.begin(owner)
     hosts = sorted({member.place.partition(",")[0] for member in members})
     where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} nodes"
@@ -203,10 +203,10 @@ def assignment_for(machine: Machine, owner: WorkerDescription, settings: RunSett
         settings: Of the run for which they decide; None where they decide for none.
     """
     base_model = None if machine.base_model is None else Path(machine.base_model).resolve()
-    there = replace(machine, bank=Path(machine.bank).resolve(), base_model=base_model)
+    resolved = replace(machine, bank=Path(machine.bank).resolve(), base_model=base_model)
     if owner.device:
-        there = replace(there, device=owner.device, dtype=owner.compute_type)
-    return Assignment(there, worker_threads(), bool(owner.device), settings)
+        resolved = replace(resolved, device=owner.device, dtype=owner.compute_type)
+    return Assignment(resolved, worker_threads(), bool(owner.device), settings)
 
 
 def start_members(ray: ModuleType, workers: Workers, owner: WorkerDescription) -> list[Member]:

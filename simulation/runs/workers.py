@@ -150,12 +150,12 @@ def check_alike(owner: WorkerDescription, worker: WorkerDescription, place: str)
         InputError: They differ; the line names the first difference.
     """
     for field in fields(WorkerDescription):
-        own, other = getattr(owner, field.name), getattr(worker, field.name)
-        if own != other:
+        expected, actual = getattr(owner, field.name), getattr(worker, field.name)
+        if expected != actual:
             name, remedy = _NAMES[field.name]
             raise InputError(
-                f"--workers: the worker on {place} has another {name} ({quoted(other[:40])}) than this process "
-                f"({quoted(own[:40])}); {remedy}"
+                f"--workers: the worker on {place} has another {name} ({quoted(actual[:40])}) than this process "
+                f"({quoted(expected[:40])}); {remedy}"
             )
 
 

@@ -1,4 +1,4 @@
-"""One answer on its way: tokens become text, stops end it, what is ready goes to whoever waits for it."""
+"""One answer on its way: tokens become text, stops end it, and finished pieces go to the client that waits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

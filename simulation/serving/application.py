@@ -80,14 +80,14 @@ def application(
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         """Answer a chat, in words or by calling one function."""
-        asked = read_body(ChatRequest, await uploads.body(request))
-        return await respond(Shown(asked, await asking.chat(asked), tokenizer), request)  # type: ignore[arg-type]
+        body = read_body(ChatRequest, await uploads.body(request))
+        return await respond(Shown(body, await asking.chat(body), tokenizer), request)  # type: ignore[arg-type]
 
     @app.post("/v1/completions")
     async def completion(request: Request) -> Response:
         """Continue one or more texts."""
-        asked = read_body(CompletionRequest, await uploads.body(request))
-        return await respond(Shown(asked, await asking.completion(asked), tokenizer), request)  # type: ignore[arg-type]
+        body = read_body(CompletionRequest, await uploads.body(request))
+        return await respond(Shown(body, await asking.completion(body), tokenizer), request)  # type: ignore[arg-type]
 
     @app.get("/health")
     async def health() -> Response:
@@ -123,16 +123,16 @@ def _add_models(app: FastAPI, catalogue: Catalogue, uploads: Uploads) -> None:
     @app.post("/v1/load_lora_adapter")
     async def load(request: Request) -> Response:
         """Load an adapter in PEFT's layout from the folder that the server allows."""
-        asked = read_body(LoadRequest, await uploads.body(request))
-        await asyncio.to_thread(catalogue.load, asked.lora_name, asked.lora_path)
-        return PlainTextResponse(f"Success: LoRA adapter '{asked.lora_name}' added successfully.")
+        body = read_body(LoadRequest, await uploads.body(request))
+        await asyncio.to_thread(catalogue.load, body.lora_name, body.lora_path)
+        return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' added successfully.")
 
     @app.post("/v1/unload_lora_adapter")
     async def unload(request: Request) -> Response:
         """Forget an adapter that was loaded."""
-        asked = read_body(UnloadRequest, await uploads.body(request))
-        catalogue.unload(asked.lora_name)
-        return PlainTextResponse(f"Success: LoRA adapter '{asked.lora_name}' removed successfully.")
+        body = read_body(UnloadRequest, await uploads.body(request))
+        catalogue.unload(body.lora_name)
+        return PlainTextResponse(f"Success: LoRA adapter '{body.lora_name}' removed successfully.")
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -230,12 +230,12 @@ class Asking:
 
     def _check_scores(self, request: Drawing, top: int | None, most: int, answers: int) -> None:
         """Refuse more log-probabilities than a response may hold."""
-        wanted = request.logprob_token_ids or ()
-        if wanted and (min(wanted) < 0 or max(wanted) >= self._vocabulary):
+        token_ids = request.logprob_token_ids or ()
+        if token_ids and (min(token_ids) < 0 or max(token_ids) >= self._vocabulary):
             raise bad(f"logprob_token_ids: token ids are 0 to {self._vocabulary - 1}", "logprob_token_ids")
         if max((token for token, _ in request.biases), default=0) >= self._vocabulary:
             raise bad(f"logit_bias: token ids are 0 to {self._vocabulary - 1}", "logit_bias")
-        count = (len(wanted) + (top or 0)) * most * answers
+        count = (len(token_ids) + (top or 0)) * most * answers
         if count > MOST_SCORES:
             raise bad(
                 f"asks for up to {count:,} log-probabilities; at most {MOST_SCORES:,} are given: ask for fewer with "
@@ -248,11 +248,11 @@ class Asking:
         """Most tokens of an answer to a prompt of so many tokens."""
         room = self._scheduler.most_columns - prompt - (SPARE_TOKENS + 8 if needs_spare else 0)
         if room < 1 or (asked is not None and asked > room):
-            wanted = f" and {asked:,} are asked for" if asked else ""
-            kept = f", of which a grammar keeps {SPARE_TOKENS + 8}" if needs_spare else ""
+            note = f" and {asked:,} are asked for" if asked else ""
+            reserve = f", of which a grammar keeps {SPARE_TOKENS + 8}" if needs_spare else ""
             raise bad(
-                f"the prompt has {prompt:,} tokens{wanted}; there is room for {self._scheduler.most_columns:,} of both "
-                f"together{kept}",
+                f"the prompt has {prompt:,} tokens{note}; there is room for {self._scheduler.most_columns:,} of both "
+                f"together{reserve}",
                 param, "context_length_exceeded",
             )  # fmt: skip
         return asked if asked is not None else min(self._config.new_tokens, room)

@@ -128,9 +128,9 @@ class Catalogue:
             names, model = [], self.find(after)
             begin = model.revision.adapter_id if model.revision is not None else None
         listed = [self._entry(name, {}) for name in names]
-        missing = max(0, limit - len(listed)) + 1
+        count = max(0, limit - len(listed)) + 1
         with self._bank.reading() as connection:
-            rows = listing.page(connection, self._base.hash, SERVED_KINDS, after=begin, limit=missing)
+            rows = listing.page(connection, self._base.hash, SERVED_KINDS, after=begin, limit=count)
         listed += [self._entry(_listed_name(row), row) for row in rows]
         return listed[:limit], len(listed) > limit
 
@@ -161,7 +161,7 @@ class Catalogue:
 
     def _entry(self, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
         parent = {} if name == BASE else {"parent": BASE}
-        known = {field: value for field, value in facts.items() if field != "namesakes"}
+        fields = {field: value for field, value in facts.items() if field != "namesakes"}
         return {
             "id": name,
             "object": "model",
@@ -169,7 +169,7 @@ class Catalogue:
             "owned_by": "polyphony",
             "root": self._base.name,
             **parent,
-            **known,
+            **fields,
         }
 
     def load(self, name: str, path: str) -> Model:
@@ -205,8 +205,8 @@ class Catalogue:
                 if len(self._loaded) >= MOST_LOADED:
                     raise bad(f"lora_name: {MOST_LOADED} adapters are loaded; unload one", "lora_name") from None
                 return
-        taken = "is loaded already" if name in self._loaded else "is the name of a model of the server"
-        raise bad(f"lora_name: {quoted(name)} {taken}", "lora_name")
+        reason = "is loaded already" if name in self._loaded else "is the name of a model of the server"
+        raise bad(f"lora_name: {quoted(name)} {reason}", "lora_name")
 
     def unload(self, name: str) -> Model:
         """Forget an adapter that was loaded; requests that are in work end with it.

@@ -50,11 +50,13 @@ class ChatPrompts:
             Refusal: The base model's template takes no such messages.
         """
         system = "\n".join(message.text for message in messages if ROLES.get(message.role, message.role) == "system")
-        said = "\n".join(message.text for message in messages if ROLES.get(message.role, message.role) != "system")
-        lines = [" ".join(line.split()) for line in said.splitlines() if line.strip()]
+        conversation = "\n".join(
+            message.text for message in messages if ROLES.get(message.role, message.role) != "system"
+        )
+        lines = [" ".join(line.split()) for line in conversation.splitlines() if line.strip()]
         user = "\n".join([*lines, question])
-        who = " ".join(system.split())
-        return self._rendered([*([("system", who)] if who else []), ("user", user)])
+        persona = " ".join(system.split())
+        return self._rendered([*([("system", persona)] if persona else []), ("user", user)])
 
     def content_free(self, question: str) -> list[int]:
         """The tokens before an act of nobody who was told nothing."""

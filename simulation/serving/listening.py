@@ -100,10 +100,10 @@ class GuardedProtocol(H11Protocol):
 
     def _look_later(self) -> None:
         """Cut the connection if its client has read nothing of what waits by then."""
-        left = self.transport.get_write_buffer_size()
+        unsent = self.transport.get_write_buffer_size()
         if self._unread is not None:
             self._unread.cancel()
-        self._unread = self.loop.call_later(self.unread_seconds, self._cut_unread, left)
+        self._unread = self.loop.call_later(self.unread_seconds, self._cut_unread, unsent)
 
     def _cut_unread(self, before: int) -> None:
         if self.transport.get_write_buffer_size() < before:

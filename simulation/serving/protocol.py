@@ -158,8 +158,8 @@ class Drawing(BaseModel):
     @field_validator("logit_bias")
     @classmethod
     def _few_biases(cls, bias: dict[str, Any] | None) -> dict[str, Any] | None:
-        given = bias or {}
-        if len(given) > MOST_BIASED or not all(map(_is_bias, given.items())):
+        biases = bias or {}
+        if len(biases) > MOST_BIASED or not all(map(_is_bias, biases.items())):
             raise ValueError(f"at most {MOST_BIASED} token ids, each with a number from -100 to 100")
         return bias
 

@@ -121,8 +121,8 @@ def _choice(shown: Shown, index: int, job: Job, chunk: Chunk) -> dict[str, Any]:
 
 def _token_ids(shown: Shown, job: Job) -> dict[str, list[int]]:
     """A completion's tokens, where they were asked for; the end is none of them."""
-    wanted = isinstance(shown.request, CompletionRequest) and shown.request.return_token_ids
-    return {"token_ids": list(job.answer.generation.written)} if wanted else {}
+    is_wanted = isinstance(shown.request, CompletionRequest) and shown.request.return_token_ids
+    return {"token_ids": list(job.answer.generation.written)} if is_wanted else {}
 
 
 def _call(shown: Shown, index: int, name: str, arguments: str) -> dict[str, Any]:

@@ -90,8 +90,8 @@ class _Waiting:
         """Take out the jobs that have ended."""
         removed = [job for jobs in self._of.values() for job in jobs if ended(job)]
         if removed:
-            gone = set(map(id, removed))
-            remaining = {key: deque(job for job in jobs if id(job) not in gone) for key, jobs in self._of.items()}
+            identities = set(map(id, removed))
+            remaining = {key: deque(job for job in jobs if id(job) not in identities) for key, jobs in self._of.items()}
             self._of = OrderedDict((key, jobs) for key, jobs in remaining.items() if jobs)
             self.count -= len(removed)
         return removed
@@ -147,7 +147,7 @@ class Scheduler:
             self._thread.start()
 
     def reserve(self) -> None:
-        """Let `start` make no thread: the work will be done by whoever calls `run`."""
+        """Let `start` make no thread: the caller of `run` will do the work."""
         self._is_running = True
 
     def run(self) -> None:
@@ -247,13 +247,13 @@ class Scheduler:
     def _end_dropped(self) -> None:
         """Take out jobs whose client went away or whose time is over."""
         with self._changed:
-            gone = self._waiting.remove(lambda job: job.is_dropped or job.is_late)
+            ended = self._waiting.remove(lambda job: job.is_dropped or job.is_late)
         for job, lane in list(self._work.values()):
             if job.is_dropped or job.is_late:
                 lane.drop([job.answer.generation])
                 self._release(job)
-                gone.append(job)
-        for job in gone:
+                ended.append(job)
+        for job in ended:
             if not job.is_dropped:
                 self._outbox.append((job, too_late(job.limit)))
 
@@ -263,15 +263,15 @@ class Scheduler:
         One prompt keeps a processor busy. A few are read one after another, so that the first need not wait for the
         last; many are read together, which takes less time in all.
         """
-        left = self._prompt_tokens
-        while left > 0:
+        budget = self._prompt_tokens
+        while budget > 0:
             with self._changed:
                 are_few = self._waiting.count <= FEW
-            read = self._admit(1 if are_few else left)
+            read = self._admit(1 if are_few else budget)
             self._deliver()
             if not read:
                 break
-            left -= read
+            budget -= read
 
     def _admit(self, most: int) -> int:
         """Read as many prompts as fit into one pass of each batch.

@@ -77,7 +77,7 @@ def offer_of(request: ChatRequest, tokenizer: "PreTrainedTokenizerBase") -> Offe
 
 
 def _labels(choices: Sequence[Function | None], tokenizer: "PreTrainedTokenizerBase") -> tuple[str, ...]:
-    taken: set[int] = set()
+    token_ids: set[int] = set()
     labels = []
     verbs = [VERB_OF.get(choice.name) if choice is not None else None for choice in choices]
     for choice, verb in zip(choices, verbs, strict=True):
@@ -85,8 +85,8 @@ def _labels(choices: Sequence[Function | None], tokenizer: "PreTrainedTokenizerB
         words = [] if choice is None else re.split(r"[^a-z]+", choice.name.lower())
         for label in (first, *words, *ascii_uppercase):
             tokens = plain_tokens(tokenizer, label) if label else []
-            if len(tokens) == 1 and tokens[0] not in taken:
-                taken.add(tokens[0])
+            if len(tokens) == 1 and tokens[0] not in token_ids:
+                token_ids.add(tokens[0])
                 labels.append(label)
                 break
         else:
@@ -102,8 +102,8 @@ def _question(labels: Sequence[str], choices: Sequence[Function | None]) -> str:
         if function is not None and function.name not in VERB_OF
     ]
     *others, last = labels
-    named = f"{', '.join(others)} or {last}" if others else last
-    return "\n".join([*lines, f"You may {named}. You:"])
+    names = f"{', '.join(others)} or {last}" if others else last
+    return "\n".join([*lines, f"You may {names}. You:"])
 
 
 def arguments_schema(function: Function, shown: Mapping[str, list[int]]) -> dict[str, Any]:

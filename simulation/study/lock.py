@@ -140,16 +140,18 @@ def locked(plan: StudyPlan, machine: Machine, facts: Mapping[str, PopulationFact
     check_sizes(plan, facts)
     first = {cell.label: cell for cell in reversed(plan.cells())}
     settings = {label: plan.settings(first[label]) for label in sorted(first)}
-    asks = any(own.needs_model and own.engine != "http" for own in settings.values())
-    computes = any(own.needs_model and own.engine == "local" for own in settings.values())
+    asks = any(arm_settings.needs_model and arm_settings.engine != "http" for arm_settings in settings.values())
+    computes = any(arm_settings.needs_model and arm_settings.engine == "local" for arm_settings in settings.values())
     content = plan.content()
     return Locked(
         plan=content,
-        settings={label: digest_of(json.loads(own.recorded())) for label, own in settings.items()},
+        settings={label: digest_of(json.loads(arm_settings.recorded())) for label, arm_settings in settings.items()},
         code={**code_version(), "source": package_digest()},
         populations=dict(facts),
         base_model=base_hash(machine.base_model) if asks else None,
-        adapters=_adapters(machine.bank, facts) if any(own.weights == "serving" for own in settings.values()) else None,
+        adapters=_adapters(machine.bank, facts)
+        if any(arm_settings.weights == "serving" for arm_settings in settings.values())
+        else None,
         compute_type=compute_type(pick_device(machine.device), machine.dtype) if computes else None,
         reference_data=sha256(reference_trees()),
     )
@@ -210,12 +212,12 @@ def differences(before: Locked, now: Locked) -> Iterator[str]:
     for name in sorted({*before.code, *now.code}):
         yield from _changed(f"code: {name}", before.code.get(name), now.code.get(name))
     for name in sorted({*before.populations, *now.populations}):
-        known, found = before.populations.get(name), now.populations.get(name)
-        if known != found:
-            what = (
-                "is not locked" if known is None else "is left out" if found is None else "holds other people or acts"
+        locked, people = before.populations.get(name), now.populations.get(name)
+        if locked != people:
+            change = (
+                "is not locked" if locked is None else "is left out" if people is None else "holds other people or acts"
             )
-            yield f"population {printable_path(Path(name))} {what}"
+            yield f"population {printable_path(Path(name))} {change}"
     yield from _changed("base model", before.base_model, now.base_model)
     yield from _changed("promoted adapters", before.adapters, now.adapters)
     yield from _changed("compute type", before.compute_type, now.compute_type)
@@ -237,12 +239,12 @@ def _found(directory: Path, plan_file: Path | None) -> RecordedLock | None:
     Raises:
         InputError: There are two.
     """
-    own = directory / LOCK
+    own_lock = directory / LOCK
     paths = [] if plan_file is None else [lock_path(plan_file)]
     paths += sorted(directory.glob(f"*{SUFFIX}"))
     locks = {path.resolve(): _read_lock(path) for path in paths if path.exists()}
-    recorded = _read(own) if own.exists() else None
-    known = ([(own, recorded.lock)] if recorded is not None else []) + list(locks.items())
+    recorded = _read(own_lock) if own_lock.exists() else None
+    known = ([(own_lock, recorded.lock)] if recorded is not None else []) + list(locks.items())
     for path, lock in known[1:]:
         if lock.sha256 != known[0][1].sha256:
             raise InputError(

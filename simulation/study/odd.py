@@ -82,7 +82,7 @@ def _purpose(plan: StudyPlan, outcomes: Sequence[Outcome]) -> Iterator[str]:
     labels = dict.fromkeys(label for block in plan.blocks for label in block.arms)
     yield "\n".join(f"- {_arm_name(label)}: {_arm(arm_named(parse_arm(label)[0]))}" for label in labels)
     yield "Outcomes:"
-    yield "\n".join(f"- {code_span(own.name)}: {own.title}. {own.definition}" for own in outcomes)
+    yield "\n".join(f"- {code_span(outcome.name)}: {outcome.title}. {outcome.definition}" for outcome in outcomes)
     if plan.smallest_effects:
         effects = ", ".join(f"{code_span(name)} {printable(str(size))}" for name, size in plan.smallest_effects.items())
         yield f"Smallest effects of interest: {effects}."
@@ -182,7 +182,11 @@ def _submodels(plan: StudyPlan) -> Iterator[str]:
         yield f"**{group}**"
         yield "\n".join(rows)
     if plan.plugins:
-        yield "Plug-ins: " + ", ".join(f"{code_span(own.name)} (SHA-256 `{own.sha256}`)" for own in plan.plugins) + "."
+        yield (
+            "Plug-ins: "
+            + ", ".join(f"{code_span(plugin.name)} (SHA-256 `{plugin.sha256}`)" for plugin in plan.plugins)
+            + "."
+        )
         yield _gap("what do the plug-ins add?")
 
 

@@ -230,13 +230,13 @@ def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] 
     """
     options = {name.replace("-", "_"): value for name, value in content.items()}
     crossed = {name: options.pop(name) for name in _CROSSED if name in options}
-    own = ("reference", "blocks", *_QUESTION)
-    value: dict[str, Any] = {name: options.pop(name) for name in own if name in options}
+    keys_of_plan = ("reference", "blocks", *_QUESTION)
+    value: dict[str, Any] = {name: options.pop(name) for name in keys_of_plan if name in options}
     populations = options.pop("populations", None)
     if crossed:
-        missing = sorted(set(_CROSSED) - set(crossed))
-        if missing or "blocks" in value:
-            reason = f"{', '.join(missing)} missing" if missing else "both blocks and agents, arms, seeds are given"
+        keys = sorted(set(_CROSSED) - set(crossed))
+        if keys or "blocks" in value:
+            reason = f"{', '.join(keys)} missing" if keys else "both blocks and agents, arms, seeds are given"
             raise InputError(f"{where}: {reason}; give all of agents, arms and seeds, or tables [[blocks]] of them")
         value["blocks"] = [crossed]
     if populations is not None:
@@ -277,9 +277,11 @@ def _check_populations(plan: StudyPlan, options: Mapping[str, Any], where: str) 
     names: dict[str, str] = {}
     for name in plan.populations:
         number = town_number(name)
-        known = names.setdefault(name if number is None else town_name(number), name)
-        if known != name:
-            raise InputError(f"{where}: populations {quoted(known)} and {quoted(name)} are one town; leave one out")
+        first_name = names.setdefault(name if number is None else town_name(number), name)
+        if first_name != name:
+            raise InputError(
+                f"{where}: populations {quoted(first_name)} and {quoted(name)} are one town; leave one out"
+            )
     for label in dict.fromkeys(label for block in plan.blocks for label in block.arms):
         if "population" in parse_arm(label)[1]:
             raise InputError(f"{where}: arm {quoted(label)} has a population of its own; leave it to populations")
@@ -322,9 +324,9 @@ def joined(plan: StudyPlan, directory: Path) -> StudyPlan:
         known, now = getattr(before, name), getattr(plan, name)
         if known and known != now:
             raise InputError(f"{directory}: a study with {name} {known}, not {now}; choose another --out")
-    whole = plan.model_copy(update={"blocks": tuple(dict.fromkeys((*before.blocks, *plan.blocks)))})
-    _check_files(whole, str(directory))
-    return whole
+    plan_of_both = plan.model_copy(update={"blocks": tuple(dict.fromkeys((*before.blocks, *plan.blocks)))})
+    _check_files(plan_of_both, str(directory))
+    return plan_of_both
 
 
 def _is_left_over(entry: Path) -> bool:

@@ -57,13 +57,13 @@ def check_sizes(plan: StudyPlan, facts: Mapping[str, PopulationFacts]) -> None:
     Raises:
         InputError: As described; the line names every such population, and what all of them can have.
     """
-    asked = {cell.population: cell.agents for cell in plan.cells() if cell.population}  # the largest comes last
-    short = [source for source, agents in asked.items() if facts[source].people < agents]
+    demand = {cell.population: cell.agents for cell in plan.cells() if cell.population}  # the largest comes last
+    short = [source for source, agents in demand.items() if facts[source].people < agents]
     if not short:
         return
-    lacking = " and ".join(f"{printable_path(Path(source))} has {facts[source].people:,} people" for source in short)
-    fewest = min(facts[source].people for source in asked)
+    sizes = " and ".join(f"{printable_path(Path(source))} has {facts[source].people:,} people" for source in short)
+    fewest = min(facts[source].people for source in demand)
     raise InputError(
-        f"populations of unequal size: {max(asked.values()):,} agents are asked for, but {lacking} who can be agents; "
+        f"populations of unequal size: {max(demand.values()):,} agents are asked for, but {sizes} who can be agents; "
         f"ask for at most {fewest:,}, or leave that population out"
     )

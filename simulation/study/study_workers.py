@@ -61,8 +61,8 @@ def start_study_pool(
             machine.base_model, device=machine.device, dtype=machine.dtype, say=hooks.say
         )
     owner = describe(base)
-    there = tuple(str(Path(source).resolve()) if source.endswith(".py") else source for source in sources)
-    assignment = replace(assignment_for(machine, owner), plugins=there, loaded=plugins)
+    resolved = tuple(str(Path(source).resolve()) if source.endswith(".py") else source for source in sources)
+    assignment = replace(assignment_for(machine, owner), plugins=resolved, loaded=plugins)
     return start_pool(ray, workers, assignment, None, owner, hooks)
 
 
@@ -106,9 +106,9 @@ class SharedRuns:
         """What a worker is told of a batch, with what Ray holds of its people."""
         if batch.revisions:
             self._record_use(batch)
-        begun = tuple(run_file_content(Path(target.out)) if target.resume else None for target in batch.targets)
+        contents = tuple(run_file_content(Path(target.out)) if target.resume else None for target in batch.targets)
         settings = tuple(target.settings for target in batch.targets)
-        return RunTask(settings, begun, tuple(batch.revisions)), self._population(batch.targets[0])
+        return RunTask(settings, contents, tuple(batch.revisions)), self._population(batch.targets[0])
 
     def _population(self, target: Target) -> Any:
         settings = target.settings

@@ -90,8 +90,8 @@ class Clock:
     def active(self, timestep: int) -> list[int]:
         """Agents that are activated in a timestep, in ascending order."""
         day = (self.at(timestep) - self.start) / timedelta(days=1)
-        present = (self.arrivals <= day) & (day < self.departures)
-        chances = (1 - np.exp(-self.rates[:, self.at(timestep).hour])) * present
+        is_present = (self.arrivals <= day) & (day < self.departures)
+        chances = (1 - np.exp(-self.rates[:, self.at(timestep).hour])) * is_present
         return [
             agent
             for agent, chance in enumerate(chances)

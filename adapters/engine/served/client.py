@@ -174,9 +174,9 @@ class Client:
 def _message(response: "httpx.Response") -> str:
     """What a server says of a refusal."""
     try:
-        told = response.json()
-        error = told.get("error", told)
-        said = error.get("message", error.get("detail", "")) if isinstance(error, dict) else error
-        return str(said)
+        body = response.json()
+        error = body.get("error", body)
+        message = error.get("message", error.get("detail", "")) if isinstance(error, dict) else error
+        return str(message)
     except (ValueError, AttributeError, RecursionError):
         return response.text

@@ -69,12 +69,12 @@ class Completions:
         answer = self._client.post(
             PATH, label_body(model, prompt, labels if self.exactness is Exactness.EXACT else (), self._likeliest)
         )
-        told = label_answer(answer, labels, self._tokenizer)
-        if self.exactness is Exactness.EXACT and len(told) < len(set(labels)):
+        logprobs = label_answer(answer, labels, self._tokenizer)
+        if self.exactness is Exactness.EXACT and len(logprobs) < len(set(labels)):
             raise ServerError("the server's answer lacks the log-probability of a label")
-        if not told:
+        if not logprobs:
             raise ServerError(f"none of the allowed labels is among the {self._likeliest} likeliest tokens")
-        return [told.get(label, -math.inf) for label in labels]
+        return [logprobs.get(label, -math.inf) for label in labels]
 
     def write(self, model: str, prompt: Sequence[int], most_tokens: int, uniform: float) -> Written:
         """Continue a prompt with words.
@@ -132,14 +132,14 @@ def probed(client: Client, kit: PromptKit, model: str) -> tuple[Exactness, int] 
         for asked in (labels, []):
             try:
                 answer = client.post(PATH, label_body(model, prompt, asked, likeliest))
-                told = label_answer(answer, labels, kit.builder.tokenizer)
+                logprobs = label_answer(answer, labels, kit.builder.tokenizer)
             except Refused as refusal:
                 if refusal.status in (401, 403):
                     raise
                 continue
             except _NoLogprobs:
                 continue
-            if asked and len(told) == len(labels):
+            if asked and len(logprobs) == len(labels):
                 return Exactness.EXACT, likeliest
             if not asked:
                 return Exactness.TRUNCATED, likeliest
@@ -174,15 +174,15 @@ def label_answer(
     first = top[0] if isinstance(top, list) and top else None
     if not isinstance(first, dict):
         raise _NoLogprobs("the server's answer holds no log-probabilities")
-    told: dict[int, float] = {}
+    log_probabilities: dict[int, float] = {}
     for label in labels:
         value = first.get(f"token_id:{label}", first.get(str(tokenizer.decode([label]))))
         if value is None:
             continue
         if not isinstance(value, int | float) or isinstance(value, bool) or not value <= 1e-3:
             raise ServerError("the server's answer holds what is no log-probability")
-        told[label] = -math.inf if value <= _IMPOSSIBLE else float(value)
-    return told
+        log_probabilities[label] = -math.inf if value <= _IMPOSSIBLE else float(value)
+    return log_probabilities
 
 
 def _first_choice(answer: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -38,13 +38,19 @@ def http_engine(
         InputError: The server cannot be reached, or refuses what is asked.
     """
     try:
-        found = probed(client, kit, models[0])
-        is_ours = found is not None and (_names_labels(client, kit, models[0]) or _counts_alike(client, kit, models[0]))
+        exactness = probed(client, kit, models[0])
+        is_ours = exactness is not None and (
+            _names_labels(client, kit, models[0]) or _counts_alike(client, kit, models[0])
+        )
     except ServerError as error:
         raise InputError(f"--engine http: {error}") from error
-    asked = Completions(client, kit, decoding, *found) if found is not None and is_ours else Chat(client, kit, decoding)
+    interface = (
+        Completions(client, kit, decoding, *exactness)
+        if exactness is not None and is_ours
+        else Chat(client, kit, decoding)
+    )
     served = ServedModels(models[0], models)
-    return ServedEngine(client, asked, served, base, kit, None, served_description(NAME, "", asked))
+    return ServedEngine(client, interface, served, base, kit, None, served_description(NAME, "", interface))
 
 
 def _names_labels(client: Client, kit: PromptKit, model: str) -> bool:

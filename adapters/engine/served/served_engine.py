@@ -50,21 +50,21 @@ class ServedEngine:
     """
 
     def __init__(
-        self, client: Client, asked: Completions | Chat, models: ServedModels, base: BaseModel, kit: PromptKit,
+        self, client: Client, interface: Completions | Chat, models: ServedModels, base: BaseModel, kit: PromptKit,
         adapted: AdaptedModel | None, description: EngineDescription,
     ) -> None:  # fmt: skip
         """Take a server that was found able.
 
         Args:
             client: The server, which `close` closes.
-            asked: How it is asked.
+            interface: How it is asked.
             models: What it calls the models of agents.
             base: The base model, whose tokens and context count.
             kit: Prompts and act scorer.
             adapted: The same adapters here, for their pointers; None where there is none.
             description: What `describe` says.
         """
-        self._client, self._asked, self._models, self._base, self._kit = client, asked, models, base, kit
+        self._client, self._asked, self._models, self._base, self._kit = client, interface, models, base, kit
         self._pointing, self._description = Pointing(adapted), description
         self._grammar = kit.builder.grammar
 
@@ -93,9 +93,9 @@ class ServedEngine:
             answers = list(pool.map(self._answer, requests))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # an interrupt does not wait for answers
-        gone = [answer for answer in answers if isinstance(answer, Unreachable)]
-        if answers and len(gone) == len(answers):
-            raise PolyphonyError(f"{gone[0]}; start it again, then continue with --resume")
+        unreachable = [answer for answer in answers if isinstance(answer, Unreachable)]
+        if answers and len(unreachable) == len(answers):
+            raise PolyphonyError(f"{unreachable[0]}; start it again, then continue with --resume")
         return [ActFailure(str(answer)) if isinstance(answer, ServerError) else answer for answer in answers]
 
     def _answer(self, request: ActRequest) -> ActChoice | ServerError:
@@ -118,7 +118,7 @@ class ServedEngine:
             return asked.act(model, request)
         shares = self._verb_shares(asked, model, request)
         verb = VERBS[draw_index(shares.numpy(), request.uniforms[0])]
-        distribution = {each: float(share) for each, share in zip(VERBS, shares, strict=True) if share > 0}
+        distribution = {label: float(share) for label, share in zip(VERBS, shares, strict=True) if share > 0}
         position = self._position(asked, model, request, verb) if verb.has_target else None
         if not verb.has_text:
             return ActChoice(distribution, verb, position, "", 1 + (position is not None))
@@ -129,24 +129,24 @@ class ServedEngine:
         tokens = 1 + (position is not None) + len(opened) + written.tokens
         return ActChoice(distribution, verb, position, written.text, tokens)
 
-    def _verb_shares(self, asked: Completions, model: str, request: ActRequest) -> Tensor:
+    def _verb_shares(self, interface: Completions, model: str, request: ActRequest) -> Tensor:
         """The probability of each verb, shape [verbs]."""
         allowed = torch.tensor([[verb in request.targets for verb in VERBS]])
-        scores = self._scores(asked, model, request.prompt, {
+        scores = self._scores(interface, model, request.prompt, {
             VERBS.index(verb): self._grammar.verb_ids[verb] for verb in request.targets
         }, len(VERBS))  # fmt: skip
         device = self._kit.scorer.verb_bias.device
         pulls = self._pointing.pulls([request])
         return self._kit.scorer.calibrated_verbs(scores.to(device), allowed.to(device), pulls)[0].exp().cpu()
 
-    def _position(self, asked: Completions, model: str, request: ActRequest, verb: Verb) -> int:
+    def _position(self, interface: Completions, model: str, request: ActRequest, verb: Verb) -> int:
         """Draw the feed item, from 1, that an act is about: by the pointer, else by the digits."""
         if self._pointing.serves(request):
             return self._pointing.position(request, verb)
         scorer, items = self._kit.scorer, request.targets[verb]
         most = len(scorer.digit_ids)
         prompt = [*request.prompt, self._grammar.verb_ids[verb]]
-        scores = self._scores(asked, model, prompt, {n - 1: self._grammar.digit_ids[n - 1] for n in items}, most)
+        scores = self._scores(interface, model, prompt, {n - 1: self._grammar.digit_ids[n - 1] for n in items}, most)
         device = scorer.digit_bias.device
         allowed = torch.tensor([[number in items for number in range(1, most + 1)]], device=device)
         verbs = torch.tensor([VERBS.index(verb)], device=device)
@@ -155,7 +155,7 @@ class ServedEngine:
 
     @staticmethod
     def _scores(
-        asked: Completions, model: str, prompt: Sequence[int], labels: Mapping[int, int], places: int
+        interface: Completions, model: str, prompt: Sequence[int], labels: Mapping[int, int], places: int
     ) -> Tensor:  # fmt: skip
         """Log-probabilities of labels, given by their place, shape [1, places]; where one is possible, none is asked.
 
@@ -163,16 +163,16 @@ class ServedEngine:
             ServerError: As `Completions.label_logprobs`.
         """
         scores = torch.full((1, places), -torch.inf)
-        told = asked.label_logprobs(model, prompt, list(labels.values())) if len(labels) > 1 else [0.0]
-        scores[0, list(labels)] = torch.tensor(told)
+        logprobs = interface.label_logprobs(model, prompt, list(labels.values())) if len(labels) > 1 else [0.0]
+        scores[0, list(labels)] = torch.tensor(logprobs)
         if not scores.isfinite().any():
             raise ServerError("the server says that no allowed label is possible")
         return scores
 
 
 def served_description(
-    name: str, version: str, asked: Completions | Chat, adapters_per_batch: int | None = None
+    name: str, version: str, interface: Completions | Chat, adapters_per_batch: int | None = None
 ) -> EngineDescription:
     """What a served engine says of itself: what else is in a server's batch moves the last bits of its answers."""
-    exactness = asked.exactness if isinstance(asked, Completions) else Exactness.SAMPLE_ONLY
+    exactness = interface.exactness if isinstance(interface, Completions) else Exactness.SAMPLE_ONLY
     return EngineDescription(name, version, exactness, adapters_per_batch, deterministic=False, dtype="")

@@ -44,18 +44,18 @@ def vllm_engine(
     """
     try:
         adapters = _Adapters(client)
-        found = probed(client, kit, adapters.base)
-        if found is None:
+        exactness = probed(client, kit, adapters.base)
+        if exactness is None:
             raise InputError("--engine vllm: the server takes no token ids, or tells no log-probabilities")
-        asked = Completions(client, kit, decoding, *found, penalises_prompt=True)
+        interface = Completions(client, kit, decoding, *exactness, penalises_prompt=True)
         adapters.load([zero])
-        _check_base(asked, zero.name, adapters.base, kit)
+        _check_base(interface, zero.name, adapters.base, kit)
         adapters.load([zero, *exports])
         version = _version(client)
     except ServerError as error:
         raise InputError(f"--engine vllm: {error}") from error
     models = ServedModels(zero.name, [path.name for path in exports], adapters.restore)
-    return ServedEngine(client, asked, models, base, kit, adapted, served_description(NAME, version, asked))
+    return ServedEngine(client, interface, models, base, kit, adapted, served_description(NAME, version, interface))
 
 
 class _Adapters:
@@ -109,7 +109,7 @@ def _served(client: Client) -> tuple[str | None, set[str]]:
     return bases[0] if bases else None, {name for name, parent in names.items() if parent is not None}
 
 
-def _check_base(asked: Completions, model: str, name: str, kit: PromptKit) -> None:
+def _check_base(interface: Completions, model: str, name: str, kit: PromptKit) -> None:
     """Refuse a server of another base model: its log-probabilities under a content-free prompt would be others.
 
     Raises:
@@ -117,10 +117,10 @@ def _check_base(asked: Completions, model: str, name: str, kit: PromptKit) -> No
     """
     grammar, scorer = kit.builder.grammar, kit.scorer
     prompt = content_free_prompt(kit.builder, len(scorer.digit_ids))
-    told = torch.tensor(asked.label_logprobs(model, prompt, list(grammar.verb_ids.values())))
-    ours = torch.stack([scorer.verb_bias[VERBS.index(verb)] for verb in grammar.verb_ids]).float().cpu()
-    shared = told.isfinite()
-    farthest = (told[shared].log_softmax(-1) - ours[shared].log_softmax(-1)).abs().max()
+    served = torch.tensor(interface.label_logprobs(model, prompt, list(grammar.verb_ids.values())))
+    local = torch.stack([scorer.verb_bias[VERBS.index(verb)] for verb in grammar.verb_ids]).float().cpu()
+    shared = served.isfinite()
+    farthest = (served[shared].log_softmax(-1) - local[shared].log_softmax(-1)).abs().max()
     if not float(farthest) <= FARTHEST:
         raise InputError(
             f"--engine vllm: the server's {quoted(name)} is another model than the base model here: under one prompt "
@@ -130,8 +130,8 @@ def _check_base(asked: Completions, model: str, name: str, kit: PromptKit) -> No
 
 def _version(client: Client) -> str:
     try:
-        told: Any = client.get("/version")
+        answer: Any = client.get("/version")
     except ServerError:
         return ""
-    version = told.get("version") if isinstance(told, dict) else None
+    version = answer.get("version") if isinstance(answer, dict) else None
     return version[:60] if isinstance(version, str) and version.isprintable() else ""

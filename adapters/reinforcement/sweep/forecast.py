@@ -54,8 +54,8 @@ def forecast_sweep(base: BaseModel, plan: SweepPlan, directory: Path) -> Forecas
         seconds = sum(part.share * updates_seconds(probe, base, part.adapters, part.config) for part in parts)
         memory = max(memory, *(drawing_bytes(base, part.adapters, part.config) for part in parts))
         groups = [(part.share, groups_for(base, part.adapters, part.config)) for part in parts]
-        disk += probe.disk * sum(share * stored_ranks(own) for share, own in groups)
-        count = plan.updates * sum(len(own) for _, own in groups)
+        disk += probe.disk * sum(share * stored_ranks(adapters) for share, adapters in groups)
+        count = plan.updates * sum(len(adapters) for _, adapters in groups)
         work = f"{plan.updates:,} updates of at most {len(everything):,} adapters"
         stages[name] = Stage(work, seconds, count, "updates")
     return Forecast(stages, 0.0, peak_memory() + memory, round(disk))

@@ -156,10 +156,10 @@ class SweepPlan(BaseModel):
         cells = self.cells()
         first = {(cell.task, cell.init, cell.rank): cell for cell in reversed(cells)}
         for task, prompts in dict.fromkeys((cell.task, cell.prompts) for cell in cells):
-            own = tuple(cell for cell in cells if (cell.task, cell.prompts) == (task, prompts))
-            if choosing := tuple(cell for cell in own if first[cell.task, cell.init, cell.rank] == cell):
+            part_cells = tuple(cell for cell in cells if (cell.task, cell.prompts) == (task, prompts))
+            if choosing := tuple(cell for cell in part_cells if first[cell.task, cell.init, cell.rank] == cell):
                 yield Part(CHOICE, task, prompts, choosing)
-            yield Part(FINAL, task, prompts, own)
+            yield Part(FINAL, task, prompts, part_cells)
 
     def choosing(self, part: Part) -> list[AdapterPlan]:
         """The adapters that choose the rates of a part's cells."""

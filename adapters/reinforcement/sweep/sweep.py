@@ -97,9 +97,10 @@ def _chosen(
     """For each cell the rate with the best mean success on validation items after the last update; never on test."""
     chosen = {}
     for cell in part.cells:
-        own = [(adapter, curve) for adapter, curve in results.values() if _is_of(adapter, cell)]
+        results_of_cell = [(adapter, curve) for adapter, curve in results.values() if _is_of(adapter, cell)]
         means = {
-            rate: float(np.mean([_last(curve) for adapter, curve in own if adapter.lr == rate])) for rate in plan.rates
+            rate: float(np.mean([_last(curve) for adapter, curve in results_of_cell if adapter.lr == rate]))
+            for rate in plan.rates
         }
         chosen[cell.task, cell.init, cell.rank] = max(means, key=lambda rate: (means[rate], -rate))
     return chosen

@@ -41,7 +41,7 @@ VALIDATION_ANSWERS = 256
 ITEMS_AT_ONCE = 100
 
 Progress = Callable[[str, int, int, str], None]
-"""Called with the stage, what is done of it, what there is, and a note."""
+"""Called with the stage, its finished part, the whole, and a note."""
 
 
 def vote_items(task: Task, plan: VotePlan) -> list[str]:
@@ -103,15 +103,15 @@ class Vote:
         slots = list(range(self.plan.adapters))
         weights = [curve.success["validation"][group.done] for curve in group.curves]
         self._note(validation=weights, start=group.curves[0].success["test"][0])
-        asked = slots[: self.plan.asked]
+        voters = slots[: self.plan.asked]
         if not self._is_asked(ADAPTERS):
             self._store(ADAPTERS, self._asked(group, ADAPTERS, slots, 1))
         if not self._is_asked(ONE):
-            self._store(ONE, self._asked(group, ONE, asked, self.plan.draws))
+            self._store(ONE, self._asked(group, ONE, voters, self.plan.draws))
         if not self._is_asked(BASE):
             self._store(BASE, self._asked(group, BASE, [None], self.plan.draws))
         if not self._is_asked(TEMPERED):
-            self._ask_tempered(group, asked)
+            self._ask_tempered(group, voters)
 
     def _ask_tempered(self, group: Reinforcement, slots: Sequence[int]) -> None:
         temperatures = self._temperatures(group, slots)
@@ -140,7 +140,7 @@ class Vote:
         return [
             float(
                 np.mean(
-                    [[self.task.reward(item, text) for text in own] for item, own in zip(items, voter, strict=True)]
+                    [[self.task.reward(item, text) for text in texts] for item, texts in zip(items, voter, strict=True)]
                 )
             )
             for voter in answers

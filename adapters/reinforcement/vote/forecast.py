@@ -55,10 +55,10 @@ def forecast_vote(base: BaseModel, task: Task, plan: VotePlan) -> Forecast:
 def _asked(task: Task, plan: VotePlan) -> tuple[int, int]:
     """How often an item is put before somebody, and how many answers are drawn to it, in all."""
     items = len(vote_items(task, plan))
-    once = items * (plan.adapters + plan.same_data + plan.runs * (plan.updates - plan.updates // 2))
+    answers = items * (plan.adapters + plan.same_data + plan.runs * (plan.updates - plan.updates // 2))
     repeatedly = items * (2 * plan.asked + 1)
     choosing = plan.asked * len(TEMPERATURES) * VALIDATION_ANSWERS
-    return once + repeatedly + choosing, once + repeatedly * plan.draws + choosing
+    return answers + repeatedly + choosing, answers + repeatedly * plan.draws + choosing
 
 
 def _asking(group: Reinforcement, items: list[str]) -> tuple[float, float]:

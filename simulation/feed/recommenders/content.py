@@ -30,8 +30,8 @@ class Twhin:
         """As the class says."""
         rows = view.posts[posts]
         cosine = view.similarity(agents, posts)
-        left = np.maximum(self.LIFE - (now.timestep - rows["timestep"]), self.SCALE)
+        lifetime = np.maximum(self.LIFE - (now.timestep - rows["timestep"]), self.SCALE)
         fame = np.log1p([len(view.followers.get(int(user), ())) for user in rows["user"]])
         fame = fame / max(float(fame.max(initial=0.0)), 1e-9)
-        scores: np.ndarray = cosine * np.log(left / self.SCALE) + self.POPULARITY * fame
+        scores: np.ndarray = cosine * np.log(lifetime / self.SCALE) + self.POPULARITY * fame
         return scores
