@@ -40,9 +40,12 @@ def read_document(path: Path, remedy: str, kind: str = "", *, most_bytes: int = 
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{refused} (not a regular file): {remedy}")
-        if (size := path.stat().st_size) > most_bytes:
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+        if len(content) > most_bytes:
+            size = max(len(content), path.stat().st_size)
             raise InputError(f"{refused} ({size:,} bytes, over the limit of {most_bytes:,}): {remedy}")
-        value = _PARSERS[kind](path.read_bytes().decode("utf-8-sig"))
+        value = _PARSERS[kind](content.decode("utf-8-sig"))
         _check_depth(value)
     except OSError as error:
         raise InputError(f"{refused} ({error.strerror}): {remedy}") from error

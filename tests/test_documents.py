@@ -1,6 +1,8 @@
 """Scenarios, studies and notes that people or machines write badly: one line each, within bounds."""
 
 import json
+import time
+from pathlib import Path
 
 import pytest
 
@@ -137,6 +139,23 @@ WRONG_STUDIES = {
     "steps beyond time": ({"steps": "1000000", "minutes_per_step": "525600"}, "leave the calendar"),
     "columns that are none": ({"columns": '"author"'}, "--columns: 'author' is not OURS=THEIRS"),
 }
+
+
+def test_seeds_of_many_blocks_are_counted_before_they_are_written_out(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text('[[blocks]]\nagents = [8]\narms = ["base"]\nseeds = 100000\n' * 20_000)
+    started = time.process_time()
+    with pytest.raises(InputError, match=r"2,000,000,000 seeds in 20,000 blocks; give at most 100,000 runs"):
+        load_plan(path, {})
+    assert time.process_time() - started < 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no file here hides its size")
+def test_a_file_that_hides_its_size_is_read_within_the_bound():
+    path = Path("/proc/self/status")
+    assert path.stat().st_size == 0
+    with pytest.raises(InputError, match="over the limit of 100"):
+        read_document(path, "see the docs", most_bytes=100)
 
 
 @pytest.mark.parametrize("case", WRONG_STUDIES)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from run_factory import RunFactory
 
+from polyphony.errors import MetricsError
 from polyphony.metrics.raters.answers import Answer, Key, RaterScore, alpha, read_key, score_raters
 from polyphony.metrics.raters.form import form_page
 from polyphony.metrics.raters.material import OTHERS, OWN, REAL, SHUFFLED, Material, read_material
@@ -97,6 +98,16 @@ def test_the_proxy_gives_a_reason_where_there_is_too_little(simulate, tmp_path):
     results = {tuple(result["kinds"]): result for result in json.loads(out)["questions"]}
     assert code == 0 and results[REAL, OWN]["accuracy"] is not None
     assert results[OWN, SHUFFLED]["accuracy"] is None and "at least 10 are needed" in results[OWN, SHUFFLED]["verdict"]
+
+
+def test_a_key_that_holds_a_trial_twice_is_refused(simulate, tmp_path, pair):
+    code, _, lines = simulate("raters", *pair, "--out", tmp_path / "form.html", "--trials", 4)
+    assert code == 0, lines
+    path = tmp_path / "form.key.csv"
+    rows = path.read_text().splitlines()
+    path.write_text("\n".join([*rows, rows[-1]]) + "\n")
+    with pytest.raises(MetricsError, match=r"form\.key\.csv, row 6: trial '.*' stands there twice; give the key"):
+        read_key(path)
 
 
 def test_a_study_is_read_by_its_plan(simulate, tmp_path):

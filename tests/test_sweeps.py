@@ -144,6 +144,11 @@ def test_the_rate_is_chosen_by_the_last_validation_and_never_by_test(plan_file):
         ("rates = [1e-3, 3e-3]", "rates = [inf]", "rates.0: Input should be less than or equal to 1"),
         ("samples = 2", 'samples = 2\nscaling = "root"', "scaling: Value error, --scaling 'root' is not one of"),
         ("rates = [1e-3, 3e-3]", "rates = [1e-3, 1e-3]", "rates: Value error, a rate stands there twice"),
+        (
+            "ranks = [1]\nprompts = [2]",
+            f"ranks = {[1] * 30_000}\nprompts = {[2] * 30_000}",
+            "900,000,000 cells; give at most 20,000",
+        ),
     ],
 )
 def test_a_plan_that_cannot_be_is_refused_with_its_file_and_key(plan_file, before, after, said, tmp_path, capsys):

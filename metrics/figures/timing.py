@@ -129,7 +129,7 @@ def hours_of_history(source: Path | str) -> dict[int, float]:
     hour = func.substr(history.c.created_at, 12, 2)
     with open_run(source) as connection:
         rows = connection.execute(select(hour, func.count()).group_by(hour))
-        return _shares(Counter({int(text): count for text, count in rows if text.isdigit()}))
+        return _shares(Counter({int(text): count for text, count in rows if text.isascii() and text.isdecimal()}))
 
 
 def _shares(counts: "Counter[int]") -> dict[int, float]:

@@ -88,13 +88,19 @@ def read_key(path: Path) -> Key:
         MetricsError: It cannot be read or is none.
     """
     rows = _rows(path, KEY_COLUMNS, "give the .key.csv that was written with the form")
-    forms = {row["form"] for _, row in rows}
+    forms, trials = {row["form"] for _, row in rows}, dict[str, tuple[str, str]]()
     for line, row in rows:
         if row["kind"] not in KINDS or row["answer"] not in SIDES:
             raise MetricsError(f"{printable_path(path)}, row {line}: is no row of a key; give the one of the form")
+        if row["trial"] in trials:
+            raise MetricsError(
+                f"{printable_path(path)}, row {line}: trial {quoted(row['trial'])} stands there twice; "
+                "give the key as it was written"
+            )
+        trials[row["trial"]] = row["kind"], row["answer"]
     if len(forms) != 1:
         raise MetricsError(f"{printable_path(path)}: holds {len(forms)} forms; give the key of one form")
-    return Key(forms.pop(), {row["trial"]: (row["kind"], row["answer"]) for _, row in rows})
+    return Key(forms.pop(), trials)
 
 
 def read_answers(paths: Iterable[Path], key: Key) -> list[Answer]:

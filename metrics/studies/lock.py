@@ -14,6 +14,7 @@ from polyphony.printable import QUOTE_LIMIT, code_span, printable
 from polyphony.source_code import package_digest
 
 LOCK_FILE = "lock.json"
+MOST_BYTES = 64 << 20
 
 
 def read_lock(directory: Path) -> dict[str, Any] | None:
@@ -26,7 +27,11 @@ def read_lock(directory: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"over {MOST_BYTES:,} bytes")
+        recorded: dict[str, Any] = json.loads(content)
         locked = recorded["lock"]["locked"]
         parts = (locked["plan"], locked["settings"], locked["code"], locked["populations"])
         if not all(isinstance(part, dict) for part in parts) or not isinstance(recorded["lock"]["date"], str):

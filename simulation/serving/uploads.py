@@ -47,7 +47,7 @@ class Uploads:
         most = self._limits.body_bytes
         too_large = Refusal(413, f"the body is larger than {most:,} bytes", code="request_too_large")
         length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length[:18]) > most:
+        if length.isascii() and length.isdecimal() and int(length[:18]) > most:
             raise too_large
         body = bytearray()
         try:

@@ -241,6 +241,7 @@ def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] 
         value["blocks"] = [crossed]
     if populations is not None:
         value["blocks"] = _with_populations(value.get("blocks"), populations)
+    _check_seeds(value.get("blocks"), where)
     plan = _checked({**value, "options": complete(options, where), "plugins": tuple(plugins)}, where)
     _check_populations(plan, options, where)
     runs = sum(
@@ -257,6 +258,14 @@ def make_plan(content: Mapping[str, Any], where: str, plugins: Sequence[Plugin] 
             f"{where}: the reference arm {quoted(plan.reference)} is not among the arms; add it or name another"
         )
     return plan
+
+
+def _check_seeds(blocks: object, where: str) -> None:
+    """Refuse more seeds than there may be runs before any number of seeds is written out as a list."""
+    seeds = [block.get("seeds") for block in blocks if isinstance(block, dict)] if isinstance(blocks, list) else []
+    total = sum(count for count in seeds if isinstance(count, int) and count > 0)
+    if len(seeds) > 1 and total > MOST_CELLS:
+        raise InputError(f"{where}: {total:,} seeds in {len(seeds):,} blocks; give at most {MOST_CELLS:,} runs")
 
 
 def _with_populations(blocks: object, populations: object) -> object:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated
 
@@ -188,6 +189,9 @@ def load_sweep_plan(path: Path) -> SweepPlan:
     plan = checked(SweepPlan, content, where, "the plan", f"a plan has {', '.join(SweepPlan.model_fields)}")
     if plan.equal_rate not in plan.rates:
         raise InputError(f"{where}: equal_rate {plan.equal_rate:g} is not among rates; add it there")
+    crossed = sum(prod(map(len, (block.tasks, block.inits, block.ranks, block.prompts))) for block in plan.blocks)
+    if crossed > MOST_ADAPTERS:
+        raise InputError(f"{where}: {crossed:,} cells; give at most {MOST_ADAPTERS:,}")
     adapters = len(plan.cells()) * (len(plan.rates) * plan.choosing_seeds + 2 * plan.seeds)
     if adapters > MOST_ADAPTERS:
         raise InputError(f"{where}: about {adapters:,} adapters; give at most {MOST_ADAPTERS:,}")
