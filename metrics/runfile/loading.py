@@ -13,7 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, inspect
 
 from polyphony.digest_chain.checking import header_damage
+from polyphony.digest_chain.content import Tables
 from polyphony.errors import MetricsError
+from polyphony.garbage import cycles_left
 from polyphony.metrics.runfile.database import damaged, is_oasis, open_run, source_name
 from polyphony.metrics.runfile.oasis import oasis_header, oasis_run
 from polyphony.metrics.runfile.rundata import (
@@ -42,6 +44,7 @@ VERBS = frozenset(
 )  # fmt: skip
 """Acts that an activation may name."""
 
+_ALWAYS_READ = "run checkpoint user agent post comment like comment_like follow activation input_warning planted_side"
 _Kept = Callable[[Iterable[Any]], tuple[Any, ...]]
 
 # Each of at most eleven shares is rounded to six digits.
@@ -55,6 +58,7 @@ def load_run(source: Path | str, *, history: bool = True, exposures: bool = True
         source: Path of an SQLite file, or any SQLAlchemy URL.
         history: Whether people's own histories are read, half of all rows; without them the run seems to have none.
         exposures: Whether what was shown is read, a quarter of all rows; without them nothing seems to have been shown.
+            What is not read is not checked either, see `open_run`.
         acts: Whether posts, replies, likes, follows and activations are kept; without them they are checked all the
             same, and nothing seems to have happened.
 
@@ -62,13 +66,22 @@ def load_run(source: Path | str, *, history: bool = True, exposures: bool = True
         MetricsError: The file is missing, is not a database or is not a Polyphony run.
     """
     name = source_name(source)
-    with reading(name, MetricsError), open_run(source) as connection:
+    # Half of the time of reading millions of rows would be the search for cycles among them.
+    with cycles_left(), reading(name, MetricsError), open_run(source, tables=_tables(history, exposures)) as connection:
         try:
             if is_oasis(connection):
                 return oasis_run(partial(typed_rows, connection, name), name)
             return _load(connection, name, history, exposures, _all if acts else _none)
         except KeyError as error:
             raise MetricsError(f"{name}: agent {error} is named but is no user; the file is damaged") from error
+
+
+def _tables(history: bool, exposures: bool) -> Tables:
+    """The tables that a run is read from; None, for all there are, where it is read whole."""
+    if history and exposures:
+        return None
+    further = (history and "history sided_text") or (exposures and "exposure") or ""
+    return frozenset(f"{_ALWAYS_READ} {further}".split())
 
 
 def read_header(source: Path | str) -> RunHeader:
