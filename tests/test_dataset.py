@@ -344,6 +344,8 @@ def test_what_cannot_be_exported_is_refused(
         ("update activation set act_distribution = 'nope'", "an act distribution that is not a JSON object"),
         ("update activation set act_distribution = '[1]'", "an act distribution that is not a JSON object"),
         ("update activation set act_distribution = '{\"x|\\n# y\": 1}'", "which is no act"),
+        ("update activation set act = 'dance' where act = 'like'", "names 'dance', which is no act"),
+        ("update post set content = x'61' where post_id = 1", "as content, which is not a text"),
         ("update comment set post_id = 7777", "cannot be exported (KeyError"),
         ("update exposure set post_id = 7777", "cannot be exported (KeyError"),
         ("update post set created_at = 'soon'", "cannot be exported (ValueError"),

@@ -1,6 +1,8 @@
 """What the dashboard reads through metrics: progress, one agent, ties, growth, evidence, sentences, a bank."""
 
 import json
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -77,6 +79,19 @@ def test_run_without_history_and_exposures_has_everything_else(tmp_path: Path) -
     path = planted_run(8, 5).write(tmp_path / "run.db")
     whole, light = load_run(path), load_run(path, history=False, exposures=False)
     assert vars(light) == vars(replace(whole, history=(), exposures=())) and whole.history and whole.exposures
+
+
+def test_a_run_whose_acts_are_not_kept_is_checked_all_the_same(tmp_path: Path) -> None:
+    path = planted_run(8, 5).write(tmp_path / "run.db")
+    whole, light = load_run(path), load_run(path, acts=False)
+    acts = ("posts", "comments", "likes", "follows", "activations")
+    assert whole.posts and whole.activations and all(getattr(light, name) == () for name in acts)
+    assert vars(replace(light, **{name: getattr(whole, name) for name in acts})) == vars(whole)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("update post set content = x'61' where post_id = 1")
+        connection.commit()
+    with pytest.raises(MetricsError, match="as content, which is not a text"):
+        load_run(path, acts=False)
 
 
 def test_ties_are_the_interactions_and_the_starting_graph(tmp_path: Path) -> None:

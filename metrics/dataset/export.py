@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from polyphony.metrics.dataset import rows
 from polyphony.metrics.dataset.card import write_card
 from polyphony.metrics.dataset.croissant import write_croissant
 from polyphony.metrics.dataset.graphml import TieGraph
-from polyphony.metrics.dataset.nodes import Ties, history_features, nodes
+from polyphony.metrics.dataset.nodes import PastFigures, Ties, history_features, history_habits, nodes
 from polyphony.metrics.dataset.options import Disclosure, ExportOptions
 from polyphony.metrics.dataset.rows import Edge, RunPlace
 from polyphony.metrics.dataset.splits import SplitTimeline
@@ -26,7 +27,7 @@ from polyphony.metrics.figures.plugins import plugin_figure
 from polyphony.metrics.runfile.database import is_oasis, open_run, read_rows, source_name
 from polyphony.metrics.runfile.digest import run_digest
 from polyphony.metrics.runfile.frames import RunFrames
-from polyphony.metrics.runfile.loading import load_run
+from polyphony.metrics.runfile.loading import load_run, read_header
 from polyphony.metrics.runfile.rundata import RunData
 from polyphony.scratch import scratch_folder
 
@@ -147,10 +148,8 @@ class _Export:
 
     def write(self) -> dict[str, Any]:
         """Add the run to the tables and write its GraphML; returns what the description says of it."""
-        # What was shown is streamed into its table; nothing but a plug-in's measurement asks for all of it at once.
-        data = load_run(self._source, exposures=bool(plugin_measurements()))
+        data, people = self._read()
         place = self._place(data)
-        features = history_features(data) if place.disclosure.features else {}
         graph, ties = TieGraph(), Ties(place, data.agent_users)
         with _finished(self._source) as connection:
             threads = rows.Threads(connection)
@@ -162,7 +161,7 @@ class _Export:
             self._writers["posts"].write(rows.posts(connection, place, threads))
             self._writers["activations"].write(rows.activations(connection, place, self._verbs))
         columns = node_columns(self._options.windows)
-        users = nodes(data, place, ties.communities(), features, self._options.windows)
+        users = nodes(data, place, ties.communities(), people, self._options.windows)
         self._writers["nodes"].write(graph.nodes_from(users, columns))
         graph.write(self._folder / "graphml" / f"run-{self._number}.graphml")
         head = self._head(data, place)
@@ -172,14 +171,26 @@ class _Export:
             "validation_from": place.timeline.validation_from, "test_from": place.timeline.test_from,
             "windows": place.timeline.windows,
         }  # fmt: skip
-        people = {"real_people": place.disclosure.real, "encoder": "lsa" if features else None}
+        kind = {"real_people": place.disclosure.real, "encoder": "lsa" if people.features else None}
         return {
-            **{name: head[name] for name in names}, **timeline, **people, "edges": dict(sorted(counts.items())),
+            **{name: head[name] for name in names}, **timeline, **kind, "edges": dict(sorted(counts.items())),
             "input_warnings": [
                 {"kind": warning.kind, "count": warning.rows, "message": warning.message} for warning in data.warnings
             ],
             **_plugin_values(data),
         }  # fmt: skip
+
+    def _read(self) -> tuple[RunData, PastFigures]:
+        """The run, and what its people's histories come to.
+
+        What happened is streamed into the tables, and histories are left behind once they are counted; nothing but a
+        plug-in's measurement asks for all of it at once.
+        """
+        is_whole = bool(plugin_measurements())
+        features = Disclosure(self._options, read_header(self._source).population_digest, {}).features
+        data = load_run(self._source, history=is_whole or features, exposures=is_whole, acts=is_whole)
+        people = PastFigures(history_features(data), history_habits(data)) if features else PastFigures({}, {})
+        return data if is_whole else replace(data, history=(), sided_texts=()), people
 
     def _place(self, data: RunData) -> RunPlace:
         minutes = data.config.get("minutes")

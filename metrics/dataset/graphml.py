@@ -2,12 +2,17 @@
 
 import io
 import re
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import networkx as nx
+import numpy as np
 
+from polyphony.metrics.dataset.graph_edges import Acts, GraphEdges, graph_edges
 from polyphony.metrics.dataset.rows import Edge, TableRow
 from polyphony.metrics.figures.ties import STARTING_GRAPH, Tie
 from polyphony.metrics.runfile.rundata import RunData
@@ -16,6 +21,7 @@ from polyphony.metrics.runfile.rundata import RunData
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _REPLACEMENT = "\ufffd"
 _NODE_ATTRIBUTES = ("kind", "handle", "adapter_id", "revision", "split", "planted_community", "community")
+_EDGES_AT_ONCE = 20_000
 
 
 def xml_text(text: str) -> str:
@@ -24,18 +30,24 @@ def xml_text(text: str) -> str:
 
 
 class TieGraph:
-    """Collects acts into one edge for each pair and kind: how many, from when to when."""
+    """Collects acts into one edge for each pair and kind: how many, from when to when.
+
+    Until the graph is written an act is four numbers: a run of 100,000 people has millions of acts.
+    """
 
     def __init__(self) -> None:
         self._nodes: dict[int, dict[str, str | int]] = {}
-        self._edges: dict[tuple[int, int, str], list[int]] = {}
+        self._acts = tuple(array("q") for _ in Acts._fields)
+        self._kinds: dict[str, int] = {}
 
     def collecting(self, edges: Iterable[Edge]) -> Iterator[Edge]:
         """Hand edges on, collected."""
+        source, target, kind, timestep = (column.append for column in self._acts)
         for edge in edges:
-            key, step = (edge.source, edge.target, edge.kind), edge.timestep
-            weight, first, last = self._edges.get(key, (0, step, step))
-            self._edges[key] = [weight + 1, min(first, step), max(last, step)]
+            source(edge.source)
+            target(edge.target)
+            kind(self._kinds.setdefault(edge.kind, len(self._kinds)))
+            timestep(edge.timestep)
             yield edge
 
     def nodes_from(self, rows: Iterable[TableRow], columns: Sequence[tuple[str, str]]) -> Iterator[TableRow]:
@@ -51,19 +63,47 @@ class TieGraph:
 
     def write(self, path: Path) -> None:
         """Write the graph, nodes in the order of their ids; every edge has an id of its own, or Gephi drops it."""
-        path.write_bytes(self.document())
+        with path.open("wb") as file:
+            self._write(file)
 
     def document(self) -> bytes:
         """The content of the file that `write` writes."""
-        graph: nx.MultiDiGraph[int] = nx.MultiDiGraph()
-        graph.add_nodes_from((node, self._nodes[node]) for node in sorted(self._nodes))
-        for number, ((source, target, kind), (weight, first, last)) in enumerate(self._edges.items()):
-            graph.add_edge(
-                source, target, f"e{number}", kind=kind, weight=weight, first_timestep=first, last_timestep=last
-            )
         document = io.BytesIO()
-        nx.write_graphml_lxml(graph, document)
+        self._write(document)
         return document.getvalue()
+
+    def _write(self, file: BinaryIO) -> None:
+        acts = Acts(*(np.asarray(column, dtype=np.int64) for column in self._acts))
+        named = chain.from_iterable(zip(*self._acts[:2], strict=True))
+        nodes = {node: self._nodes.get(node, {}) for node in chain(sorted(self._nodes), named)}
+        edges = graph_edges(acts, np.array(list(nodes), dtype=np.int64))
+        graph = _ListedGraph(nodes, edges, list(self._kinds))
+        nx.write_graphml_lxml(cast("nx.MultiDiGraph[int]", graph), file)
+
+
+class _ListedGraph:
+    """As much of a directed multigraph as networkx reads to write GraphML; an edge is made when its turn comes."""
+
+    def __init__(self, nodes: Mapping[int, Mapping[str, str | int]], edges: GraphEdges, kinds: Sequence[str]) -> None:
+        self.graph: dict[str, str] = {}
+        self._nodes, self._edges, self._kinds = nodes, edges, kinds
+
+    def is_directed(self) -> bool:
+        return True
+
+    def is_multigraph(self) -> bool:
+        return True
+
+    def nodes(self, data: bool) -> Iterable[tuple[int, Mapping[str, str | int]]]:
+        return self._nodes.items()
+
+    def edges(self, keys: bool, data: bool) -> Iterator[tuple[int, int, str, dict[str, str | int]]]:
+        for start in range(0, len(self._edges.source), _EDGES_AT_ONCE):
+            some = (column[start : start + _EDGES_AT_ONCE].tolist() for column in self._edges)
+            for source, target, kind, weight, first, last, number in zip(*some, strict=True):
+                yield source, target, f"e{number}", {
+                    "kind": self._kinds[kind], "weight": weight, "first_timestep": first, "last_timestep": last,
+                }  # fmt: skip
 
 
 def ties_graphml(run: RunData, chosen: Iterable[Tie], communities: Mapping[int, int]) -> bytes:

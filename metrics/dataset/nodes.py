@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -47,8 +48,15 @@ class Ties:
         }
 
 
+class PastFigures(NamedTuple):
+    """What people's training histories come to, by user: see `history_features` and `history_habits`."""
+
+    features: Mapping[int, Floats]
+    habits: Mapping[int, list[float]]
+
+
 def nodes(
-    run: RunData, place: RunPlace, communities: Communities, features: Mapping[int, Floats], windows: int
+    run: RunData, place: RunPlace, communities: Communities, past: PastFigures, windows: int
 ) -> Iterator[TableRow]:
     """Every user: agents, and the accounts that only stand there.
 
@@ -56,13 +64,12 @@ def nodes(
         run: The run.
         place: Its place in the data set.
         communities: From `Ties.communities`.
-        features: From `history_features`.
+        past: Figures of the people's histories; empty where they stay behind.
         windows: Columns for windows, which may be more than the run has.
     """
     agents = {agent.user_id: agent for agent in run.agents}
-    habits = _habits(run) if place.disclosure.features else {}
     for user_id in sorted(run.users):
-        agent, habit, feature = agents.get(user_id), habits.get(user_id), features.get(user_id)
+        agent, habit, feature = agents.get(user_id), past.habits.get(user_id), past.features.get(user_id)
         labels = [communities.get(window, {}).get(user_id) for window in range(windows + 1)]
         yield (
             place.run, place.arm, user_id, agent.agent_id if agent else None, "agent" if agent else "account",
@@ -74,7 +81,7 @@ def nodes(
         )  # fmt: skip
 
 
-def _habits(run: RunData) -> dict[int, list[float]]:
+def history_habits(run: RunData) -> dict[int, list[float]]:
     """Acts in each person's training history: how many, and the share of each verb."""
     counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     for row in run.history:

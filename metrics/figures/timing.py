@@ -127,7 +127,7 @@ def hours_of_history(source: Path | str) -> dict[int, float]:
     """
     history = slim_table("history", "created_at")
     hour = func.substr(history.c.created_at, 12, 2)
-    with open_run(source) as connection:
+    with open_run(source, tables=frozenset({"history"})) as connection:
         rows = connection.execute(select(hour, func.count()).group_by(hour))
         return _shares(Counter({int(text): count for text, count in rows if text.isascii() and text.isdecimal()}))
 

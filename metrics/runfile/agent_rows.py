@@ -50,6 +50,7 @@ class LoggedDecision(NamedTuple):
     target_comment_id: int | None = None
 
 
+_READ = frozenset({"exposure", "post", "comment", "user", "history", "activation"})
 # What files of earlier versions lack.
 _LATER = "target_comment_id"
 _SHARES = LoggedDecision._fields.index("act_distribution")
@@ -77,7 +78,7 @@ def read_agent(source: Path | str, agent_id: int) -> AgentRows:
     user = slim_table("user", "user_id user_name")
     history = slim_table("history", "history_id agent_id " + " ".join(Past._fields))
     activation = slim_table("activation", "agent_id " + " ".join(LoggedDecision._fields))
-    with open_run(source) as connection:
+    with open_run(source, tables=_READ) as connection:
         if is_oasis(connection):
             return AgentRows((), (), _of_oasis(load_run(source), agent_id))
         shows_replies = "comment_id" in column_names(connection, "exposure")

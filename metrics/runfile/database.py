@@ -13,7 +13,7 @@ from sqlalchemy.sql.selectable import TableClause
 
 from polyphony.database_url import is_url, parsed_url, run_name
 from polyphony.digest_chain.checking import Verdict, file_verdict, verdict
-from polyphony.digest_chain.content import column_names
+from polyphony.digest_chain.content import Tables, column_names
 from polyphony.errors import MetricsError
 from polyphony.interrupts import interrupts_held
 from polyphony.printable import first_line
@@ -71,13 +71,14 @@ def _connected(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def open_run(source: Path | str, *, checked: bool = True) -> Iterator[Connection]:
+def open_run(source: Path | str, *, checked: bool = True, tables: Tables = None) -> Iterator[Connection]:
     """Open a run database read-only, see `open_read_only`; a run in progress is seen at one moment.
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.
         checked: Whether the whole run is checked first, see `polyphony.digest_chain`; once for a file and its change
             time. False where a few rows are read, in milliseconds.
+        tables: The only tables that are read, which are then the only ones that are checked; None for all.
 
     Raises:
         MetricsError: The file is missing, is not a database, is neither a Polyphony run nor a database of OASIS, or
@@ -91,7 +92,7 @@ def open_run(source: Path | str, *, checked: bool = True) -> Iterator[Connection
                 f"{name}: not a Polyphony run (no table {sorted(missing)[0]!r}); give a file that "
                 "`simulate run --out` wrote"
             )
-        if checked and (damage := _verdict(source, connection).damage):
+        if checked and (damage := _verdict(source, connection, None if is_oasis(connection) else tables).damage):
             raise damaged(name, damage)
         yield connection
 
@@ -111,9 +112,9 @@ def has_chain(source: Path | str) -> bool:
         return is_oasis(connection) or _verdict(source, connection).links > 0
 
 
-def _verdict(source: Path | str, connection: Connection) -> Verdict:
+def _verdict(source: Path | str, connection: Connection, tables: Tables = None) -> Verdict:
     path = file_of(source)
-    return verdict(connection) if path is None else file_verdict(path)
+    return verdict(connection, tables) if path is None else file_verdict(path, tables)
 
 
 def is_oasis(connection: Connection) -> bool:

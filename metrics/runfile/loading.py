@@ -1,18 +1,21 @@
 """Reads a run, or a database of OASIS, into `metrics.runfile.rundata.RunData`."""
 
 import json
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
 from functools import partial
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, inspect
 
 from polyphony.digest_chain.checking import header_damage
+from polyphony.digest_chain.content import Tables
 from polyphony.errors import MetricsError
+from polyphony.garbage import cycles_left
 from polyphony.metrics.runfile.database import damaged, is_oasis, open_run, source_name
 from polyphony.metrics.runfile.oasis import oasis_header, oasis_run
 from polyphony.metrics.runfile.rundata import (
@@ -41,29 +44,44 @@ VERBS = frozenset(
 )  # fmt: skip
 """Acts that an activation may name."""
 
+_ALWAYS_READ = "run checkpoint user agent post comment like comment_like follow activation input_warning planted_side"
+_Kept = Callable[[Iterable[Any]], tuple[Any, ...]]
+
 # Each of at most eleven shares is rounded to six digits.
 _ROUNDING = 1e-4
 
 
-def load_run(source: Path | str, *, history: bool = True, exposures: bool = True) -> RunData:
+def load_run(source: Path | str, *, history: bool = True, exposures: bool = True, acts: bool = True) -> RunData:
     """Read a run.
 
     Args:
         source: Path of an SQLite file, or any SQLAlchemy URL.
         history: Whether people's own histories are read, half of all rows; without them the run seems to have none.
         exposures: Whether what was shown is read, a quarter of all rows; without them nothing seems to have been shown.
+            What is not read is not checked either, see `open_run`.
+        acts: Whether posts, replies, likes, follows and activations are kept; without them they are checked all the
+            same, and nothing seems to have happened.
 
     Raises:
         MetricsError: The file is missing, is not a database or is not a Polyphony run.
     """
     name = source_name(source)
-    with reading(name, MetricsError), open_run(source) as connection:
+    # Half of the time of reading millions of rows would be the search for cycles among them.
+    with cycles_left(), reading(name, MetricsError), open_run(source, tables=_tables(history, exposures)) as connection:
         try:
             if is_oasis(connection):
                 return oasis_run(partial(typed_rows, connection, name), name)
-            return _load(connection, name, history, exposures)
+            return _load(connection, name, history, exposures, _all if acts else _none)
         except KeyError as error:
             raise MetricsError(f"{name}: agent {error} is named but is no user; the file is damaged") from error
+
+
+def _tables(history: bool, exposures: bool) -> Tables:
+    """The tables that a run is read from; None, for all there are, where it is read whole."""
+    if history and exposures:
+        return None
+    further = (history and "history sided_text") or (exposures and "exposure") or ""
+    return frozenset(f"{_ALWAYS_READ} {further}".split())
 
 
 def read_header(source: Path | str) -> RunHeader:
@@ -98,12 +116,23 @@ def _header(connection: Connection, name: str) -> RunHeader:
     return header
 
 
-def _load(connection: Connection, name: str, history: bool, exposures: bool) -> RunData:
+def _all(rows: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(rows)
+
+
+def _none(rows: Iterable[Any]) -> tuple[Any, ...]:
+    """Read rows to the end, for what is wrong with them, and keep none."""
+    deque(rows, maxlen=0)
+    return ()
+
+
+def _load(connection: Connection, name: str, history: bool, exposures: bool, kept: _Kept) -> RunData:
     header = _header(connection, name)
     completed = _completed(connection, name)
     users = list(typed_rows(connection, name, "user", "user_id:int agent_id:int? user_name:text created_at:text"))
     user_of = {agent_id: user_id for user_id, agent_id, *_ in users if agent_id is not None}
-    comments = _comments(connection, name)
+    threads: dict[int, int] = {}
+    comments = kept(_comments(connection, name, threads))
     started = [created_at for _, agent_id, _, created_at in users if agent_id is not None]
     return RunData(
         name=name,
@@ -121,16 +150,16 @@ def _load(connection: Connection, name: str, history: bool, exposures: bool) -> 
         started_at=_moment(started[0], name) if started else None,
         users={user_id: user_name for user_id, _, user_name, _ in users},
         agents=_agents(connection, user_of, name),
-        posts=_posts(connection, name),
+        posts=kept(_posts(connection, name)),
         comments=comments,
-        likes=_likes(connection, comments, name),
-        follows=tuple(
+        likes=kept(_likes(connection, threads, name)),
+        follows=kept(
             map(
                 FollowEdge._make,
                 typed_rows(connection, name, "follow", "follower_id:int followee_id:int timestep:int", key="follow_id"),
             )
         ),
-        activations=_activations(connection, user_of, name),
+        activations=kept(_activations(connection, user_of, name)),
         exposures=_exposures(connection, user_of, name) if exposures else (),
         history=_history(connection, user_of, name) if history else (),
         warnings=_warnings(connection, name),
@@ -152,28 +181,30 @@ def _completed(connection: Connection, name: str) -> int:
     return completed
 
 
-def _posts(connection: Connection, name: str) -> tuple[Post, ...]:
+def _posts(connection: Connection, name: str) -> Iterator[Post]:
     columns = "post_id:int user_id:int original_post_id:int? content:text quote_content:text? is_seed:flag timestep:int"
-    return tuple(Post._make((*row[:5], bool(row[5]), row[6])) for row in typed_rows(connection, name, "post", columns))
+    return (Post._make((*row[:5], bool(row[5]), row[6])) for row in typed_rows(connection, name, "post", columns))
 
 
-def _comments(connection: Connection, name: str) -> tuple[Comment, ...]:
+def _comments(connection: Connection, name: str, threads: dict[int, int]) -> Iterator[Comment]:
+    """Replies; the first post of each one's thread is entered into `threads`."""
     columns = "comment_id:int post_id:int user_id:int content:text timestep:int"
-    return tuple(map(Comment._make, typed_rows(connection, name, "comment", columns, later="parent_comment_id:int?")))
+    for row in typed_rows(connection, name, "comment", columns, later="parent_comment_id:int?"):
+        comment = Comment._make(row)
+        threads[comment.comment_id] = comment.post_id
+        yield comment
 
 
-def _likes(connection: Connection, comments: tuple[Comment, ...], name: str) -> tuple[Like, ...]:
+def _likes(connection: Connection, threads: dict[int, int], name: str) -> Iterator[Like]:
     """Likes of posts, then those of comments, whose table the first version did not have."""
-    likes = [Like(*row) for row in typed_rows(connection, name, "like", "user_id:int post_id:int", key="like_id")]
+    yield from starmap(Like, typed_rows(connection, name, "like", "user_id:int post_id:int", key="like_id"))
     if inspect(connection).has_table("comment_like"):
-        root = {comment.comment_id: comment.post_id for comment in comments}
         for user, comment_id in typed_rows(
             connection, name, "comment_like", "user_id:int comment_id:int", key="comment_like_id"
         ):
-            if comment_id not in root:
+            if comment_id not in threads:
                 raise MetricsError(f"{name}: comment {comment_id} is liked but is not in the file; the file is damaged")
-            likes.append(Like(user, root[comment_id], comment_id))
-    return tuple(likes)
+            yield Like(user, threads[comment_id], comment_id)
 
 
 def _exposures(connection: Connection, user_of: dict[int, int], name: str) -> tuple[Exposure, ...]:
@@ -263,7 +294,7 @@ def _agents(connection: Connection, user_of: dict[int, int], name: str) -> tuple
         return tuple(Agent(agent_id, user_of[agent_id], *rest) for agent_id, *rest in rows)
 
 
-def _activations(connection: Connection, user_of: dict[int, int], name: str) -> tuple[Activation, ...]:
+def _activations(connection: Connection, user_of: dict[int, int], name: str) -> Iterator[Activation]:
     columns = (
         "timestep:int agent_id:int act:text? act_distribution:text? target_post_id:int? target_user_id:int? "
         "post_id:int? comment_id:int? outcome:text reason:text?"
@@ -271,12 +302,11 @@ def _activations(connection: Connection, user_of: dict[int, int], name: str) -> 
     with closing(
         typed_rows(connection, name, "activation", columns, "activation_id", "target_comment_id:int?")
     ) as rows:
-        activations = tuple(
-            Activation(timestep, user_of[agent_id], act, act_shares(text, name), *rest)
-            for timestep, agent_id, act, text, *rest in rows
-        )
-    _check_verbs({activation.act for activation in activations if activation.act is not None}, name)
-    return activations
+        acts: set[str] = set()
+        for timestep, agent_id, act, text, *rest in rows:
+            acts.add(act)
+            yield Activation(timestep, user_of[agent_id], act, act_shares(text, name), *rest)
+    _check_verbs(acts - {None}, name)
 
 
 def _check_verbs(verbs: Collection[str], name: str) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sqlite3
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from polyphony.digest_chain.content import (
     Contents,
+    Tables,
     column_names,
     covered_columns,
     schema_digest,
@@ -30,46 +32,82 @@ class Verdict(NamedTuple):
     damage: str | None
 
 
-def file_verdict(path: Path) -> Verdict:
-    """Check a run's file: its pages, its chain, and all rows against it.
+def file_verdict(path: Path, tables: Tables = None) -> Verdict:
+    """Check a run's file: its pages, its chain, and all rows against it, or those of some tables.
 
-    The answer is kept for the file and its change time, so that commands that read a file several times check it once.
+    The answer is kept for the file and its change time: who reads a file several times checks each table once.
+
+    Args:
+        path: The file.
+        tables: The tables that are checked, besides the chain itself; None for the whole file.
 
     Raises:
         OSError: The file cannot be read.
     """
     absolute = os.path.abspath(path)
-    return _file_verdict(absolute, file_state(Path(absolute)))
+    return _file_check(absolute, file_state(Path(absolute))).verdict(tables)
 
 
 @lru_cache(maxsize=1024)
-def _file_verdict(path: str, state: FileState) -> Verdict:
+def _file_check(path: str, state: FileState) -> "_FileCheck":
+    return _FileCheck(Path(path))
+
+
+class _FileCheck:
+    """The check of a file in one state, table by table."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._verdict: Verdict | None = None
+        self._sound: Tables = frozenset()
+
+    def verdict(self, tables: Tables) -> Verdict:
+        """Check what is not known to be sound; damage that was found once is the answer to everything."""
+        found, sound = self._verdict, self._sound
+        is_known = sound is None or (tables is not None and tables <= sound)
+        if found is None or (found.damage is None and not is_known):
+            found = self._verdict = _file_verdict(
+                self._path, None if tables is None else tables - (sound or frozenset())
+            )
+            if found.damage is None:
+                self._sound = None if tables is None or self._sound is None else self._sound | tables
+        return found
+
+
+def _file_verdict(path: Path, tables: Tables) -> Verdict:
     try:
-        database = ReadOnlyDatabase(Path(path))
+        database = ReadOnlyDatabase(path)
     except (sqlite3.Error, OSError) as error:
         return Verdict(0, str(error.strerror) if isinstance(error, OSError) else first_line(error))
     try:
         with database.engine.connect() as connection:
             connection.exec_driver_sql("BEGIN")
-            return verdict(connection)
+            return verdict(connection, tables)
     except (DBAPIError, UnicodeDecodeError) as error:  # the latter where SQLite's own message is not UTF-8
         return Verdict(0, first_line(error.orig if isinstance(error, DBAPIError) else error))
     finally:
         database.close()
 
 
-def verdict(connection: Connection) -> Verdict:
-    """Check the run in an open database, in one transaction.
+def verdict(connection: Connection, tables: Tables = None) -> Verdict:
+    """Check the run in an open database, or some tables of it, in one transaction.
 
     Raises:
         DBAPIError: A query fails.
     """
-    is_file = connection.dialect.name == "sqlite"
-    if is_file:
-        fault = connection.exec_driver_sql("PRAGMA integrity_check(1)").scalar()
+    if connection.dialect.name == "sqlite" and (fault := _page_fault(connection, tables)):
+        return Verdict(0, fault)
+    return Verdict(*_chain_verdict(connection, tables))
+
+
+def _page_fault(connection: Connection, tables: Tables) -> str | None:
+    """What SQLite says is wrong with the pages of a file, or of some tables and their indexes; None for nothing."""
+    checked = ["1"] if tables is None else [f"'{name}'" for name in tables & {*inspect(connection).get_table_names()}]
+    for subject in sorted(checked):
+        fault = connection.exec_driver_sql(f"PRAGMA integrity_check({subject})").scalar()
         if fault != "ok":
-            return Verdict(0, " ".join(str(fault).split()))
-    return Verdict(*_chain_verdict(connection))
+            return " ".join(str(fault).split())
+    return None
 
 
 def header_damage(connection: Connection) -> str | None:
@@ -82,7 +120,7 @@ def header_damage(connection: Connection) -> str | None:
     return None if f"{sum_of_rows('run', rows):064x}" == expected else _differs("run", links[-1])
 
 
-def _chain_verdict(connection: Connection) -> tuple[int, str | None]:
+def _chain_verdict(connection: Connection, tables: Tables) -> tuple[int, str | None]:
     links, damage = _checked_links(connection)
     if damage is not None or not links:
         return len(links), damage
@@ -91,18 +129,23 @@ def _chain_verdict(connection: Connection) -> tuple[int, str | None]:
     parts = [json.loads(link.parts) for link in links]
     if parts[-1]["schema"] != schema_digest(connection):
         return len(links), "the definitions of its tables are not those that it was written with"
-    contents = Contents(connection, [link.timestep for link in links])
+    contents = Contents(connection, [link.timestep for link in links], tables)
     if contents.stray is not None:
         return len(links), contents.stray
     for place, link in enumerate(links):
         own_digests = {name: digests[place] for name, digests in contents.rows.items() if place in digests}
-        for name in sorted({*own_digests, *parts[place]["rows"]}):
+        for name in _named(tables, own_digests, parts[place]["rows"]):
             if own_digests.get(name) != parts[place]["rows"].get(name):
                 return len(links), _differs(name, link)
-    for name in sorted({*contents.state, *parts[-1]["state"]}):
+    for name in _named(tables, contents.state, parts[-1]["state"]):
         if f"{contents.state.get(name, 0):064x}" != parts[-1]["state"].get(name, f"{0:064x}"):
             return len(links), _differs(name, links[-1])
     return len(links), None
+
+
+def _named(tables: Tables, *digests: Iterable[str]) -> list[str]:
+    """The tables that any of the digests names, in order."""
+    return sorted(name for name in set().union(*digests) if tables is None or name in tables)
 
 
 def _missing_end(connection: Connection, last: Link) -> str | None:

@@ -34,6 +34,8 @@ ROWS_AT_ONCE = 1_000
 _KEYS_AT_ONCE = 1_000
 Row = Mapping[str, Any]
 Values = Sequence[Any]
+Tables = frozenset[str] | None
+"""Names of the tables that are looked at; None for all."""
 # JSON escapes the newlines of texts: one that stands alone is between two values, and "]\n[" between two rows.
 encode = json.JSONEncoder(separators=("\n", ":"), default=repr).encode
 
@@ -47,12 +49,14 @@ class Contents:
         stray: A row that no link can cover; None where there is none.
     """
 
-    def __init__(self, connection: Connection, timesteps: Sequence[int]) -> None:
+    def __init__(self, connection: Connection, timesteps: Sequence[int], tables: Tables = None) -> None:
         self.rows: dict[str, dict[int, str]] = {}
         self.state: dict[str, int] = {}
         self.stray: str | None = None
         self._timesteps = timesteps
         for name in sorted(set(inspect(connection).get_table_names()) - UNCOVERED):
+            if tables is not None and name not in tables:
+                continue
             columns = column_names(connection, name)
             names, counters = covered_columns(name, columns)
             if counters and (total := sum_of_rows(name, stored_rows(connection, name, counters))):
