@@ -3,6 +3,7 @@
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 QUOTE_LIMIT = 60
@@ -38,6 +39,12 @@ def quoted(value: object) -> str:
 def code_span(text: object) -> str:
     """A foreign text as code in Markdown, in one line, which nothing in it can end or leave a table's cell with."""
     return f"`{printable(str(text)).replace('`', chr(39)).replace('|', '¦')}`"
+
+
+def code_spans(texts: Sequence[object], most: int = 8) -> str:
+    """Foreign texts as code in Markdown, joined by commas; of more than `most` the first ones and how many there are."""
+    shown = ", ".join(map(code_span, texts[:most]))
+    return shown if len(texts) <= most else f"{shown} and {len(texts) - most:,} more ({len(texts):,} in all)"
 
 
 def storable_name(name: str) -> str:

@@ -27,6 +27,7 @@ from polyphony.metrics.studies.report import report_text, tables, write_report
 from polyphony.metrics.studies.report_content import content_of_study
 from polyphony.metrics.studies.ro_crate import NAME
 from polyphony.metrics.studies.study import Study, compared, read_study
+from polyphony.printable import code_spans
 from polyphony.simulation.runs.machine import Machine
 from polyphony.simulation.runs.runner import Hooks, Runner
 from polyphony.simulation.runs.schema import metadata
@@ -339,6 +340,12 @@ def test_runs_that_were_begun_before_the_lock_are_named(tmp_path):
     lock_plan(plan, path, MACHINE)
     head, told = lock_paragraphs(run(plan, tmp_path / "study", path))
     assert "after 4 of its runs had begun" in head and all(f"`{cell.file}`" in told for cell in plan.cells())
+
+
+def test_a_report_names_the_first_of_many_runs_and_counts_the_rest():
+    names = [f"runs/{number}.db" for number in range(12)]
+    assert code_spans(names[:8]).count("`") == 16 and "more" not in code_spans(names[:8])
+    assert code_spans(names).endswith("`runs/7.db` and 4 more (12 in all)")
 
 
 def test_two_locks_and_an_edited_lock_are_refused(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from polyphony.checksums import digest_of, sha256
 from polyphony.errors import MetricsError
 from polyphony.metrics.studies.populations import missing_arms
 from polyphony.metrics.studies.study import Study
-from polyphony.printable import QUOTE_LIMIT, code_span, printable
+from polyphony.printable import QUOTE_LIMIT, code_span, code_spans, printable
 from polyphony.source_code import package_digest
 
 LOCK_FILE = "lock.json"
@@ -73,7 +73,7 @@ def _deviations(study: Study, recorded: Mapping[str, Any]) -> Iterator[str]:
         changes = "; ".join(map(code_span, deviation["changes"]))
         yield f"runs were begun on {printable(str(deviation['date']))} although these differed: {changes}"
     if recorded["begun_before"]:
-        yield f"begun before the lock: {', '.join(map(code_span, recorded['begun_before']))}"
+        yield f"begun before the lock: {code_spans(recorded['begun_before'])}"
     source = locked["code"].get("source")
     if source != package_digest():
         yield "this report was measured by code that is not the locked code"
@@ -84,14 +84,14 @@ def _deviations(study: Study, recorded: Mapping[str, Any]) -> Iterator[str]:
         yield from _people(study, name, locked["populations"])
     files = _of_other_settings(study, locked["settings"])
     if files:
-        yield f"runs of other settings than were locked: {', '.join(map(code_span, files))}"
+        yield f"runs of other settings than were locked: {code_spans(files)}"
     files = _of_other_compute_type(study, locked.get("compute_type"))
     if files:
-        yield f"runs of another compute type than was locked: {', '.join(map(code_span, files))}"
+        yield f"runs of another compute type than was locked: {code_spans(files)}"
     if locked.get("reference_data") not in (None, sha256(reference_trees())):
         yield "this report measures against other reference data than were locked"
     if study.unfinished:
-        yield f"cut off or never begun: {', '.join(map(code_span, study.unfinished))}"
+        yield f"cut off or never begun: {code_spans(study.unfinished)}"
     yield from (f"arm missing: {arm}" for arm in missing_arms(study, of_plan=True))
 
 

@@ -22,7 +22,7 @@ from polyphony.metrics.studies.populations import Tables, missing_arms, shown_na
 from polyphony.metrics.studies.power import STUDIES, power_table
 from polyphony.metrics.studies.reported import reported_lines
 from polyphony.metrics.studies.study import Study
-from polyphony.printable import code_span
+from polyphony.printable import code_span, code_spans
 from polyphony.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def _primary_contrast(study: Study) -> Comparison | None:
 
 def _absent(study: Study) -> list[str]:
     """A paragraph where runs of the plan are not in the figures, and one where a population lacks an arm."""
-    files = ", ".join(f"`{file}`" for file in study.unfinished)
+    files = code_spans(study.unfinished)
     lines = [f"Not finished, and in no figure: {files}. The same `simulate study` runs them."] if files else []
     arms = "; ".join(missing_arms(study))
     return lines + ([f"No finished run of {arms}: no mean over populations holds these arms there."] if arms else [])
