@@ -42,7 +42,7 @@ def code_span(text: object) -> str:
 
 
 def code_spans(texts: Sequence[object], most: int = 8) -> str:
-    """Foreign texts as code in Markdown, joined by commas; of more than `most` the first ones and how many there are."""
+    """Foreign texts as code in Markdown, joined by commas; of more than `most` the first, and how many there are."""
     shown = ", ".join(map(code_span, texts[:most]))
     return shown if len(texts) <= most else f"{shown} and {len(texts) - most:,} more ({len(texts):,} in all)"
 
