@@ -36,6 +36,17 @@ def test_what_was_done_before_an_interrupt_says_no_speed(clock, capsys):
     )
 
 
+def test_a_stage_that_begins_again_is_timed_anew(clock, capsys):
+    with Reporter() as reporter:
+        for begun in (0, 0):
+            reporter.show("population prior", begun, 10_000, "tokens")
+            clock[0] += 20
+            reporter.show("population prior", 4_000, 10_000, "tokens")
+            clock[0] += 1_000
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("population prior: 4,000 of 10,000 tokens, 200 tokens/s, 30 s left") == 2
+
+
 def test_lines_are_few_and_the_last_is_always_there(clock, capsys):
     with Reporter() as reporter:
         for done in range(1, 101):

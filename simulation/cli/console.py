@@ -29,6 +29,7 @@ class Reporter:
         self._bars = Progress(*columns, TimeRemainingColumn(), console=self.console, disable=not sys.stderr.isatty())
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, tuple[float, int]] = {}
+        self._done: dict[str, int] = {}
         self._last = 0.0
 
     def __enter__(self) -> "Reporter":
@@ -55,6 +56,9 @@ class Reporter:
     def show(self, stage: str, done: int, total: int, unit: str, note: str = "") -> None:
         """Show how far a stage is."""
         now = time.monotonic()
+        if done < self._done.get(stage, 0):  # the next of its kind, as another population's prior
+            self._forget(stage)
+        self._done[stage] = done
         began, before = self._began.setdefault(stage, (now, done))  # what a resumed run did before says no speed
         rate = (done - before) / (now - began) if now > began else 0.0
         pace = speed(rate, unit)
@@ -73,8 +77,13 @@ class Reporter:
     def _stepped(self, done: int, total: int, activations: int) -> None:
         self.show("simulation", done, total, "timesteps", f"{activations:,} activations")
         if done == total:
-            self._began.pop("simulation", None)
-            self._tasks.pop("simulation", None)
+            self._forget("simulation")
+
+    def _forget(self, stage: str) -> None:
+        """Have the next line of a stage begin a stage of its own."""
+        self._done.pop(stage, None)
+        self._began.pop(stage, None)
+        self._tasks.pop(stage, None)
 
 
 def speed(rate: float, unit: str) -> str:
