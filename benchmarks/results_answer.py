@@ -18,7 +18,7 @@ ATTRIBUTION, NEXT_ACT, TREES, IDLE = "attribution_accuracy", "next_act_f1", "nex
 _KINDS = {
     REPRODUCED: "reproduced", EXPLAINED: "explained by a control", REFUTED: "refuted",
 }  # fmt: skip
-_WHERE = {"town": "in the town", "four towns": "in four towns"}
+_WHERE = {"town": "in the town", "real authors": "with real authors"}
 _CONTROL_WORDS = {"pooled": "a shared adapter", "act-matched": "verbs drawn from histories"}
 _ELSEWHERE = {1: "more", -1: "fewer", 0: "undecided"}
 
@@ -54,7 +54,9 @@ def answer(studies: Mapping[str, Stored], rows: Sequence[Row]) -> str:
     tally = ", ".join(
         f"{counts[kind]} {'is' if counts[kind] == 1 else 'are'} {words}" for kind, words in _KINDS.items()
     )
+    parts = [_of_part(title, study) for title, study in studies.items() if study.is_part and not study.is_earlier]
     lines = [
+        *parts,
         f"Each claim of the paper at each size of each population makes {len(rows)} rows: {tally}; in {counts[OPEN]} "
         "we cannot tell.",
         *map(_of_claim, _by_claim(rows)), *_whose_texts(studies),
@@ -66,6 +68,15 @@ def answer(studies: Mapping[str, Stored], rows: Sequence[Row]) -> str:
         )
         lines.append("The pilot that mends this is locked and being run. It is not in these figures.")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _of_part(title: str, study: Stored) -> str:
+    """That a study is not finished."""
+    done, unfinished = len(study.found["runs"]), len(study.found["unfinished"])
+    return (
+        f"**This is not the whole study.** {done} of {done + unfinished} planned runs are finished, those of {title}. "
+        "Every figure may change with the others."
+    )
 
 
 def _by_claim(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -99,7 +110,7 @@ def _proviso(row: Row) -> str:
 def _places(sizes: Mapping[str, Sequence[int]]) -> str:
     """Populations with their sizes, in words."""
     return " and ".join(
-        f"{_WHERE.get(population, f'with {population}')} ({', '.join(map(str, agents))})"
+        f"{_WHERE.get(population, f'in {population}')} ({', '.join(map(str, agents))})"
         for population, agents in sizes.items()
     )
 

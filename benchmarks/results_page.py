@@ -22,13 +22,15 @@ from polyphony.metrics.studies.parts import read_report, united
 from polyphony.metrics.studies.plan import PLAN_FILE, STUDY_FILE
 from polyphony.metrics.studies.report import tables, write_report
 from polyphony.metrics.studies.study import Study, read_study
+from polyphony.printable import code_spans
 from polyphony.simulation.runs.options import OPTIONS, complete
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDIES = {
-    "pilot": "four built-in towns", "town": "the built-in town", "real": "real authors (2002 mailing lists)",
+    "pilot": "built-in towns", "town": "the built-in town", "real": "real authors (2002 mailing lists)",
 }  # fmt: skip
-SHORT = {"pilot": "four towns", "town": "town", "real": "real authors"}
+SHORT = {"town": "town", "real": "real authors"}
+_NUMBERS = ("no towns", "one town", "two towns", "three towns", "four towns")
 CHECKS_FILE = "checks.json"
 FIGURE = "results.svg"
 TRAINING = ("rank", "examples", "init", "top_blocks", "targets", "epochs", "learning_rate", "storage")
@@ -78,8 +80,9 @@ def page(
     answering = answering_studies(studies)
     earlier = {name: content for name, content in studies.items() if name not in answering}
     rows = rows_of(studies)
+    answered = answer({_short(name, stored[name]): stored[name] for name in answering}, rows)
     parts = [
-        _TITLE, _QUESTION, f"## The answer\n\n{answer({SHORT[name]: stored[name] for name in answering}, rows)}",
+        _TITLE, _QUESTION, f"## The answer\n\n{answered}",
         f"![{_ALT}]({FIGURE})", f"## The claims one by one\n\n{_VERDICTS}", _verdicts(rows),
         *_threats(any(not stored[name].is_earlier for name in answering), earlier),
     ]  # fmt: skip
@@ -102,7 +105,17 @@ def rows_of(studies: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     Args:
         studies: Name, as in `STUDIES`, to the content of its ``study.json``.
     """
-    return claim_rows({SHORT[name]: Stored(content) for name, content in answering_studies(studies).items()})
+    return _claim_rows(answering_studies(studies))
+
+
+def _claim_rows(studies: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    stored = {name: Stored(content) for name, content in studies.items()}
+    return claim_rows({_short(name, study): study for name, study in stored.items()})
+
+
+def _short(name: str, study: Stored) -> str:
+    """The people of a study in two words; the towns are counted of which there are finished runs."""
+    return SHORT.get(name) or _NUMBERS[len(study.populations)]
 
 
 def _threats(is_current: bool, earlier: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -110,7 +123,7 @@ def _threats(is_current: bool, earlier: Mapping[str, Mapping[str, Any]]) -> list
     if not is_current:
         return [_BESIDE, _THREATS, f"{_CONFOUNDS}\n{_PILOT_RUNS}", f"{_ALWAYS}\n{_FEW_SEEDS}"]
     parts = [_BESIDE_CURRENT, _THREATS, f"{_ALWAYS}\n{_ONE_GENERATOR}"]
-    rows = claim_rows({SHORT[name]: Stored(content) for name, content in earlier.items()})
+    rows = _claim_rows(earlier)
     return [*parts, f"## What became of the earlier runs\n\n{_OF_EARLIER}\n\n{_CONFOUNDS}", _verdicts(rows)]
 
 
@@ -202,7 +215,7 @@ def _method(study: Stored) -> str:
     ]
     lacking = [file.removeprefix("runs/").removesuffix(".db") for file in study.found["unfinished"]]
     if lacking:
-        lines.append("Planned and not run yet: " + ", ".join(f"`{each}`" for each in lacking) + ".")
+        lines.append(f"Planned and not run yet: {code_spans(lacking)}.")
     return "\n\n".join(lines)
 
 
@@ -383,14 +396,16 @@ answered. They have not been repeated.**"""
 _EARLIER = {"town": _THEN.replace("They have", "The town was of version 1. They have"), "real": _THEN}
 
 _IN_SHORT = """**In short**, for the paper's four figures and stance spread, with the population size in brackets. The
-95% intervals are over seeds and not corrected for the number of comparisons:"""
+95% intervals are over seeds (over populations, where there are several) and not corrected for the number of
+comparisons:"""
 
 _CELLS = """Arms in rows, population sizes in columns. Cells hold the mean over seeds and, in brackets, its 95% interval
-(Student's t) and the number of seeds."""
+(Student's t) and the number of seeds. With several populations, mean and interval are over these, and the number is of
+runs."""
 
 _CLAIMS = """\
-Interval, p and verdict are of one paired t test over seeds. The verdict says where the interval lies, seen from the
-paper's side; *undecided* means that it holds 0. What the controls make of it is said above. p (Holm) is corrected
+Interval, p and verdict are of one paired t test over seeds, or over populations where there are several. The verdict
+says where the interval lies, seen from the paper's side; *undecided* means that it holds 0. What the controls make of it is said above. p (Holm) is corrected
 over the four primary figures at one size; if it is above 0.05, a verdict may be due to the number of figures. The
 ratio's interval is Fieller's, of the same test; where it is lacking, the base's mean is not told from 0. *Excluded*
 means that it lies apart from all ratios that the paper reports, on its graph of co-engagement. *Alike?* says
@@ -408,7 +423,7 @@ not in who meets whom."""
 
 _PEOPLE = """How closely the simulation matches these people, and what a release of their adapters would reveal. The
 ceilings are the same classifiers on the people's real held-out posts. Copied words are counted against a person's own
-training posts. Cells hold means over seeds and, in brackets, the 95% interval (Student's t) and the number of seeds."""
+training posts. Cells are as in the paper's table."""
 
 _THREATS = "## Threats to validity"
 
@@ -516,7 +531,8 @@ def _with_all_options(part: Study) -> Study:
 def _without_paths(part: Study) -> Study:
     """The study with names instead of this machine's paths."""
     options = part.plan["options"]
-    plan = {**part.plan, "options": {**options, "population": Path(options["population"]).name}}
+    names = {"population": Path(options["population"]).name} if "population" in options else {}
+    plan = {**part.plan, "options": {**options, **names}}
     runs = tuple(replace(run, source=Path(run.source).name) for run in part.runs)
     return replace(part, plan=plan, runs=runs)
 

@@ -118,6 +118,11 @@ class Stored:
         return "nothing" not in self.plan["options"]
 
     @property
+    def is_part(self) -> bool:
+        """Whether planned runs are not finished."""
+        return bool(self.found["unfinished"])
+
+    @property
     def claims(self) -> tuple[Claim, ...]:
         """What the paper reports, by the figures that these runs have of it."""
         return EARLIER_CLAIMS if self.is_earlier else CLAIMS

@@ -117,12 +117,16 @@ def test_runs_of_today_answer_and_earlier_ones_are_told_after_them(run: dict[str
         each["measurements"]["original_posts"]["value"] += (each["label"] == "lora") * len(each["population"])
     text = page({"pilot": now, "town": study(run, {"base": [10, 20, 30], "lora": [5, 15, 24]})}, {}, {"pilot": "| 4 |"})
     head, after = text.split("## What became of the earlier runs")
-    assert "- **Original posts**: reproduced in four towns (24), where `act-matched` did not run." in head
+    assert "- **Original posts**: reproduced in three towns (24), where `act-matched` did not run." in head
     assert "**Original posts**: refuted" not in head and "earlier version" not in head
     assert "being run" not in text and "## What the full study needs" in after and "| 4 |" in after
     assert "Original posts" in after.split("## What the full")[0] and "the interval lies on the other side" in after
     assert "Runs of 3 populations, by size" in after and "24 agents, 3 populations, own adapters" in after
-    assert {row.population for row in rows_of({"pilot": now, "town": study(run, arms)})} == {"four towns"}
+    assert {row.population for row in rows_of({"pilot": now, "town": study(run, arms)})} == {"three towns"}
+    assert "not the whole study" not in text
+    now["unfinished"] = [f"runs/town:3-lora-24-{seed}.db" for seed in range(9)]
+    part = page({"pilot": now}, {}).split("## The claims")[0]
+    assert "27 of 36 planned runs are finished, those of three towns. Every figure may change" in part
 
 
 def test_every_claim_has_its_row_and_what_was_not_run_is_named(run: dict[str, Any]) -> None:

@@ -137,6 +137,15 @@ def test_a_crossed_study_is_resumed_and_put_together_from_its_report(crossed, tm
     assert {cell["file"]: run_digest(again.directory / cell["file"]) for cell in again.plan["cells"]} == before
     (tmp_path / "study.json").write_text(json.dumps(again.to_json()))
     held = read_report(tmp_path)
+    engine = {"name": "local", "version": "1", "exact_choice": "exact", "adapters_per_batch": 8, "deterministic": True,
+              "dtype": "bf16"}  # fmt: skip
+    decided = replace(
+        again, runs=tuple(replace(own, versions={**own.versions, "engine": engine}) for own in again.runs)
+    )
+    (tmp_path / "of_engine").mkdir()
+    (tmp_path / "of_engine/study.json").write_text(json.dumps(decided.to_json()))
+    assert decided.to_json()["runs"][0]["run"]["engine"]["name"] == "local"
+    assert read_report(tmp_path / "of_engine").to_json() == decided.to_json()
     assert held.to_json() == again.to_json() and united([held, held], tmp_path).to_json() == again.to_json()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from polyphony.errors import MetricsError
 from polyphony.metrics.measure import RunMeasurements
+from polyphony.metrics.runfile.engine import ENGINE
 from polyphony.metrics.studies.measurement_cache import figure_from_json
 from polyphony.metrics.studies.plan import STUDY_FILE
 from polyphony.metrics.studies.study import Study, check_alike, compared
@@ -79,8 +80,10 @@ def united(parts: Sequence[Study], directory: Path) -> Study:
 
 
 def _run(plain: Mapping[str, Any]) -> RunMeasurements:
+    # What is told of the engine is read from the versions.
+    facts = {name: value for name, value in plain["run"].items() if name != ENGINE}
     return RunMeasurements(
-        **{**plain["run"], "arm": plain["label"]},
+        **{**facts, "arm": plain["label"]},
         source=plain["file"],
         completed_timesteps=plain["completed_timesteps"],
         population=plain["population"],
