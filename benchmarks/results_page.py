@@ -405,11 +405,11 @@ runs."""
 
 _CLAIMS = """\
 Interval, p and verdict are of one paired t test over seeds, or over populations where there are several. The verdict
-says where the interval lies, seen from the paper's side; *undecided* means that it holds 0. What the controls make of it is said above. p (Holm) is corrected
-over the four primary figures at one size; if it is above 0.05, a verdict may be due to the number of figures. The
-ratio's interval is Fieller's, of the same test; where it is lacking, the base's mean is not told from 0. *Excluded*
-means that it lies apart from all ratios that the paper reports, on its graph of co-engagement. *Alike?* says
-whether own adapters are shown to be within 25% of the base."""
+says where the interval lies, seen from the paper's side; *undecided* means that it holds 0. What the controls make
+of it is said above. p (Holm) is corrected over the four primary figures at one size; if it is above 0.05, a verdict
+may be due to the number of figures. The ratio's interval is Fieller's, of the same test; where it is lacking, the
+base's mean is not told from 0. *Excluded* means that it lies apart from all ratios that the paper reports, on its
+graph of co-engagement. *Alike?* says whether own adapters are shown to be within 25% of the base."""
 
 _CONTROLS = f"""Own adapters minus each control, paired by seed. Intervals are as above and not corrected for the number
 of comparisons: where nothing differs, one in twenty excludes 0 by chance. {RULE}"""
