@@ -54,7 +54,8 @@ def test_rows_of_one_adapter_share_its_product_and_change_nothing(base, people):
             together = base.model(tokens).logits
         with adapted.routed(route_of([0, 1, 0, 1, 0, 1])):
             mixed = base.model(tokens[[0, 3, 1, 4, 2, 5]]).logits
-    assert torch.allclose(together[[0, 3, 1, 4, 2, 5]], mixed, atol=1e-4)
+    # Other shapes round otherwise: 2e-4 was seen with AVX-512. Another person's adapter moves logits by 25.
+    assert torch.allclose(together[[0, 3, 1, 4, 2, 5]], mixed, atol=1e-3)
 
 
 def test_rows_that_change_their_adapter_get_the_new_one(base, people):

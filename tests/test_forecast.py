@@ -162,10 +162,13 @@ def test_a_dry_run_of_what_reinforces_writes_nothing(tmp_path, monkeypatch, caps
         "updates = 5\nevaluate_every = 5\nsamples = 2\nrates = [1e-3, 3e-3]\nequal_rate = 1e-3\nchoosing_seeds = 1\n"
         'seeds = 3\n[[blocks]]\ntasks = ["additions"]\ninits = ["standard"]\nranks = [1]\nprompts = [1]\n'
     )
-    words = {"sweep": ["plan.toml", "--out", "new"], "vote": ["--updates", "6", "--prompts", "1", "--out", "new"]}
+    words = {
+        "sweep": ["plan.toml", "--out", "new"],
+        "vote": ["--updates", "7", "--warm-start", "1", "--prompts", "1", "--out", "new"],
+    }
     main([command, *words[command], "--dry-run"])
     told = " ".join(capsys.readouterr().out.split())
-    counted = {"sweep": "5 updates of at most 8 adapters", "vote": "6 updates of 268 adapters"}
+    counted = {"sweep": "5 updates of at most 8 adapters", "vote": "7 updates of 268 adapters"}
     assert counted[command] in told and "of memory" in told and "an update" in told.replace("updates/s", "an update")
     assert [path.name for path in tmp_path.iterdir()] == ["plan.toml"]
     with pytest.raises(SystemExit, match="2"):

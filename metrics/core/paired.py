@@ -79,7 +79,7 @@ def paired_comparison(differences: Sequence[float] | Floats, unit: str = "seed")
     pairs = values.tolist()
     reason = without_effect_size(pairs) if values.any() else None
     if reason == SAME_AMOUNT:
-        return PairedDifference(mean, None, None, None, n, reason.replace("seeds", f"{unit}s"))
+        return PairedDifference(mean, None, None, None, n, reason.replace("pairs", f"{unit}s"))
     return PairedDifference(mean, t_interval(pairs), cohens_d_paired(pairs), paired_t_p(pairs), n, reason)
 
 
