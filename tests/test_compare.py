@@ -224,7 +224,7 @@ def test_seeds_that_differ_by_one_amount_give_no_interval_and_rounding_no_differ
     ]  # fmt: skip
     constant = difference(compare_runs(paths), "original_posts")
     assert (constant.difference, constant.interval, constant.p) == (1.0, None, None)
-    assert "all pairs differ by the same amount" in constant.reason
+    assert "all seeds differ by the same amount" in constant.reason
     likes = difference(compare_runs(paths), "likes")
     assert (likes.difference, likes.interval, likes.p) == (0.0, (0.0, 0.0), 1.0)
 
