@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 
 announce:
 	@echo "Installs where that is not done (1 to 2 minutes), runs 2 arms of 64 ready agents, trains 4 new people, compares:"
-	@echo "about 4 minutes in all on 2 cores with native bf16, 5 or 6 without; a second time takes a minute."
+	@echo "4 to 6 minutes in all on 2 cores; a second time takes a minute."
 
 run: announce setup
 	@SIMULATE=$(BIN)/simulate bash .ci/demo
